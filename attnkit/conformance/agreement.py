@@ -1,0 +1,151 @@
+"""Every form against the definition in float64, for results and every derivative."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+
+from attnkit.conformance.masks import Patches
+from attnkit.conformance.matrix import Finding, Unclaimed
+from attnkit.conformance.measure import distance, distances, named
+from attnkit.conformance.programs import BLOCK, FORMS, Bench, Block, Tree
+from attnkit.conformance.subject import draw_like
+from attnkit.masks.causal import Causal
+from attnkit.masks.contract import dense
+from attnkit.masks.window import Window
+
+EXACT, DERIVATIVE, DIFFERENCE = 1e-12, 1e-10, 1e-6
+LIMITS = {"output": EXACT, "level": EXACT, "vjp": DERIVATIVE, "jvp": DERIVATIVE, "hvp": DERIVATIVE}
+MORE_BLOCKS: tuple[Block, ...] = ((2, 7), (13, 1), (1, 17))
+STEP = 1e-5
+LARGE, AT_LARGE = 60.0, 1e-9
+
+
+def compare(form: str, got: Tree, true: Tree, where: str) -> Iterator[Finding]:
+    """One finding for each kind of result, for its worst array."""
+    for property, limit in LIMITS.items():
+        if property in got:
+            apart = distances({property: got[property]}, {property: true[property]})
+            name, error = max(apart.items(), key=lambda item: item[1])
+            yield Finding(property, form, error, limit, f"{where}, {name}")
+
+
+def agreement(bench: Bench) -> Iterator[Finding | Unclaimed]:
+    """`dense` (mapped over a stack of problems) and `blockwise` against `reference`, in every mask class."""
+    true = bench.base("reference")
+    for form in FORMS[1:]:
+        for mask, result in bench.base(form).items():
+            yield from compare(form, result, true[mask], f"{mask} mask")
+    for property in LIMITS:
+        yield Unclaimed(property, "reference", "the definition; see differences")
+
+
+def more_blocks(bench: Bench) -> Iterator[Finding]:
+    """Other block shapes: one row, one column, and blocks larger in one direction than the other."""
+    true = bench.base("reference")
+    names = [name for name in bench.tables if name in ("causal", "empty", "heads")]
+    for block in MORE_BLOCKS:
+        results = bench.run("blockwise", [bench.problem(name) for name in names], block=block)
+        for name, result in zip(names, results, strict=True):
+            yield from compare("blockwise", result, true[name], f"{name} mask, blocks of {block}")
+
+
+def large_scores(bench: Bench) -> Iterator[Finding]:
+    """Scores of thousands: the same results up to the rounding of such scores, and nothing overflows."""
+    arrays = {**bench.arrays, "q": LARGE * bench.arrays["q"], "k": LARGE * bench.arrays["k"]}
+    names = ("causal", "empty", "heads")
+    problems = [bench.problem(name, arrays) for name in names]
+    true = bench.run("reference", problems)
+    for form in FORMS[1:]:
+        for name, got, exact in zip(names, bench.run(form, problems), true, strict=True):
+            for part in ("output", "level"):
+                error = distance(got[part], exact[part])
+                yield Finding("large scores", form, error, AT_LARGE, f"{name} mask, {part}")
+            right = dict(named(exact))
+            for path, value in named({part: got[part] for part in ("vjp", "jvp", "hvp")}):
+                bad = float((~np.isfinite(value) & np.isfinite(right[path])).sum())
+                yield Finding("large scores", form, bad, 0, f"{name} mask, {path} not finite")
+
+
+def skipped(bench: Bench) -> Iterator[Finding]:
+    """Blocks that the mask proves empty or full: results are those of the same mask as a table of pairs.
+
+    With the variant's own mask alone, and together with causal, window and a random block list.
+    """
+    positions = np.arange(bench.sizes.keys)
+    masks = {
+        "own mask": bench.subject.scored.mask,
+        "causal": bench.subject.scored.mask & Causal(),
+        "window": bench.subject.scored.mask & Window(back=3, ahead=2),
+        "patches": bench.subject.scored.mask & Patches(),
+    }
+    extra = {"causal": Causal(), "window": Window(back=3, ahead=2), "patches": Patches()}
+    for name, mask in masks.items():
+        table = np.array(bench.tables["none"])
+        if name in extra:
+            table &= np.asarray(dense(extra[name], positions, positions))
+        problem = bench.problem(table)
+        true = bench.run("reference", [problem])[0]
+        for block in (BLOCK, (bench.sizes.queries, 1)) if name == "own mask" else (BLOCK,):
+            got = bench.run(
+                "blockwise",
+                [problem],
+                block=block,
+                scored=dataclasses.replace(bench.subject.scored, mask=mask),
+                depth="gradient",
+            )
+            for part in ("output", "level", "vjp"):
+                error = max(distances({part: got[0][part]}, {part: true[part]}).values())
+                yield Finding("skipped blocks", "blockwise", error, LIMITS[part], f"{name}, {part}, {block}")
+
+
+def differences(bench: Bench) -> Iterator[Finding]:
+    """Derivatives of the definition against finite differences: what no comparison of forms can see."""
+    moved = draw_like(bench.arrays, 12)
+    for name in ("causal", "empty"):
+        around = [bench.problem(name, shifted(bench.arrays, moved, scale * STEP)) for scale in (1, -1, 2, -2)]
+        results = bench.run("reference", around)
+        true = bench.base("reference")[name]
+        for got, of in (("jvp", ("output", "level")), ("hvp", ("vjp",))):
+            for part in of:
+                exact = true[got][part] if got == "jvp" else true[got]
+                slope = central([result[part] for result in results])
+                right = dict(named(slope))
+                for path, value in named(exact):
+                    error = distance(np.where(np.isfinite(right[path]), value, 0), finite(right[path]))
+                    where = f"{name} mask, {got} of {part} {path}"
+                    yield Finding("differences", "reference", error, DIFFERENCE, where)
+        yield from transposed(bench, name)
+
+
+def transposed(bench: Bench, mask: str) -> Iterator[Finding]:
+    """`vjp` and `jvp` are transposes of each other: the same number from both sides."""
+    weight = draw_like(
+        {"level": bench.base("reference")[mask]["level"], "output": bench.base("reference")[mask]["output"]},
+        11,
+    )
+    moved = dict(named(draw_like(bench.arrays, 12)))
+    for form in FORMS:
+        result = bench.base(form)[mask]
+        forwards = sum(np.sum(finite(result["jvp"][name]) * weight[name]) for name in weight)
+        backwards = sum(np.sum(value * moved[path]) for path, value in named(result["vjp"]))
+        size = sum(np.sum(np.abs(value * moved[path])) for path, value in named(result["vjp"]))
+        error = abs(forwards - backwards) / max(size, 1e-300)
+        yield Finding("vjp transposes jvp", form, float(error), DERIVATIVE, f"{mask} mask")
+
+
+def shifted(tree: Tree, by: Tree, step: float) -> Tree:
+    """`tree + step * by`."""
+    return jax.tree.map(lambda a, b: a + step * b, tree, by)
+
+
+def central(at: list[Tree]) -> Tree:
+    """The fourth-order central difference of results at +1, -1, +2 and -2 steps."""
+    with np.errstate(invalid="ignore"):
+        return jax.tree.map(lambda a, b, c, d: (8 * (a - b) - (c - d)) / (12 * STEP), *at)
+
+
+def finite(a: np.ndarray) -> np.ndarray:
+    """`a` with zeros where it is not finite."""
+    return np.where(np.isfinite(a), a, 0)

@@ -1,0 +1,131 @@
+"""The checks every variant must pass, from one call."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+from attnkit.conformance import (
+    agreement,
+    chance,
+    decoding,
+    influence,
+    precision,
+    splitting,
+    stability,
+    symmetry,
+)
+from attnkit.conformance.matrix import Finding, Matrix, Unclaimed, make_matrix
+from attnkit.conformance.programs import FORMS, Bench
+from attnkit.conformance.subject import Sizes, make_subject
+
+Level = Literal["quick", "full"]
+Check = Callable[[Bench], Iterator[Finding | Unclaimed]]
+COLUMNS = (*FORMS, "step", "split")
+
+PRECISIONS = (
+    "float32",
+    "bfloat16",
+    "float16",
+    "bfloat16, large scores",
+    "float16, large scores",
+)
+
+QUICK: Mapping[str, Check] = {
+    "agreement": agreement.agreement,
+    "decoding": decoding.decoding,
+    "differences": agreement.differences,
+    "large scores": agreement.large_scores,
+    "causality": influence.causality,
+    "masked content": influence.masked_content,
+    "masked nan": influence.not_finite,
+    "visible nan": influence.not_lost,
+    "empty rows": influence.empty_rows,
+    "permutation": symmetry.permutation,
+    "dropout": chance.dropout,
+    "precision": precision.precision,
+}
+FULL: Mapping[str, Check] = {
+    **QUICK,
+    "splitting": splitting.splitting,
+    "more blocks": agreement.more_blocks,
+    "skipped blocks": agreement.skipped,
+    "translation": symmetry.translation,
+    "padding": stability.padding,
+    "short sequences": stability.lengths,
+    "dropout mean": chance.expectation,
+    "optimized": stability.optimized,
+    "without jit": stability.without_jit,
+}
+LAST: Mapping[str, Check] = {"repeated": stability.repeated}
+BY_AGREEMENT = "follows from agreeing with reference"
+RULER = "the ruler that the other forms are measured with"
+LATER = "not part of a quick check"
+EXACTLY = "compared in float64 only"
+REASONS: Mapping[tuple[str, str], str] = {
+    **dict.fromkeys(((name, "reference") for name in PRECISIONS), RULER),
+    **dict.fromkeys(((name, form) for name in PRECISIONS for form in ("step", "split")), EXACTLY),
+    ("bfloat16", "dense"): LATER,
+    **dict.fromkeys(((name, "split") for name in ("output", "level", "vjp")), LATER),
+    **dict.fromkeys(((name, "split") for name in ("jvp", "hvp")), "compared for results and gradients only"),
+    **dict.fromkeys((("same bits twice", form) for form in ("step", "split")), "not repeated"),
+    ("one trace", "split"): "not repeated",
+    ("optimized", "reference"): RULER,
+    ("optimized", "step"): "compiled without optimization only",
+    ("optimized", "split"): "compiled without optimization only",
+    ("skipped blocks", "reference"): "computes every pair",
+    ("skipped blocks", "dense"): "computes every pair",
+    ("skipped blocks", "step"): "computes every pair",
+    **dict.fromkeys(((name, "step") for name in ("dropout", "dropout mean")), "decoding has no dropout"),
+    **dict.fromkeys(((name, "split") for name in ("dropout", "dropout mean")), "takes no dropout key"),
+    ("without jit", "blockwise"): "its loop is compiled as one operation in any case",
+}
+
+
+def check(
+    thing: Any, *, level: Level = "quick", sizes: Sizes | None = None, only: frozenset[str] = frozenset()
+) -> Matrix:
+    """Whether a variant computes the same thing in every form, and behaves as attention must.
+
+    Args:
+        thing: a `Scored`, a `Preset`, one part (put into plain attention), or a class of these.
+        level: `quick` takes seconds; `full` adds block shapes, precisions, short sequences and more.
+        sizes: other sizes than the usual ones, if the variant needs them.
+        only: names of the checks to run; all of the level's if empty.
+
+    Returns:
+        The matrix of properties and forms; `matrix.ok` says whether all is well.
+
+    Raises:
+        TypeError, ValueError: if `thing` is not a variant or its parts do not go together.
+    """
+    subject = make_subject(thing, sizes)
+    bench = Bench(subject, brief=level == "quick")
+    chosen = {**(QUICK if level == "quick" else FULL), **LAST}
+    unknown = sorted(only - set(FULL) - set(LAST))
+    if unknown:
+        raise ValueError(f"only = {unknown}: expected some of {', '.join({**FULL, **LAST})}")
+    found: list[Finding | Unclaimed] = []
+    for name, run in {**FULL, **LAST}.items() if only else chosen.items():
+        if not only or name in only:
+            found += guarded(name, run, bench)
+    return make_matrix(
+        subject.name, COLUMNS, [waived(item, subject.unclaimed) for item in found], BY_AGREEMENT, REASONS
+    )
+
+
+def guarded(name: str, run: Check, bench: Bench) -> list[Finding | Unclaimed]:
+    """A check's findings; an exception in it is a finding of its own."""
+    found: list[Finding | Unclaimed] = []
+    try:
+        for item in run(bench):
+            found.append(item)
+    except Exception as error:
+        message = str(error).strip().split("\n")[0][:200]
+        found.append(Finding(name, "reference", float("inf"), 0, f"{type(error).__name__}: {message}"))
+    return found
+
+
+def waived(item: Finding | Unclaimed, unclaimed: Mapping[str, str]) -> Finding | Unclaimed:
+    """A finding about a property that the variant does not claim becomes its reason."""
+    if item.rule in unclaimed:
+        return Unclaimed(item.rule, item.form, unclaimed[item.rule])
+    return item

@@ -1,0 +1,106 @@
+"""Decoding a whole sequence against a cache, a few tokens at a time."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attnkit.conformance.agreement import EXACT
+from attnkit.conformance.matrix import Finding, Unclaimed
+from attnkit.conformance.measure import distance
+from attnkit.conformance.programs import Bench, Problem, Program, Tree, as_numpy, cast
+from attnkit.conformance.subject import draw_like
+from attnkit.forms import empty_cache, extend, step
+
+SPARE = 2
+
+
+class Decoder:
+    """Feeds a problem's tokens to a cache in pieces. One program for each length of piece."""
+
+    def __init__(self, bench: Bench):
+        self.bench = bench
+        self.programs: dict[int, Program] = {}
+
+    def program(self, new: int) -> Program:
+        """Extend by `new` tokens, then attend."""
+        scored = self.bench.tabled
+
+        def run(arrays: Tree, cache: Any, data: Tree) -> tuple[Any, Tree]:
+            cache = extend(scored, cache, arrays["k"], arrays["v"], arrays["inputs"])
+            result = step(scored, arrays["params"], arrays["q"], cache, data=data)
+            return cache, {"output": result.output, "level": result.level}
+
+        if new not in self.programs:
+            self.programs[new] = Program(run, self.bench.quick)
+        return self.programs[new]
+
+    def decode(self, problem: Problem, pieces: list[int]) -> Tree:
+        """Output and level of the problem's queries. Room beyond the last token is full of NaN."""
+        sizes, room = self.bench.sizes, self.bench.sizes.keys + SPARE
+        cache = empty_cache(self.bench.tabled, sizes.shape, room, jnp.float64)
+        cache = cache._replace(k=cache.k + jnp.nan, v=cache.v + jnp.nan)
+        data = {name: grown(name, value) for name, value in problem.data.items()}
+        whole, results, at = self.whole(problem.arrays), [], 0
+        for new in pieces:
+            now = {n: a if n == "params" else tokens(a, at, new) for n, a in whole.items()}
+            told = {n: self.rows(n, a, at, new) for n, a in data.items()}
+            arrays, told, _ = cast(Problem(now, told), np.float64)
+            cache, result = self.program(new)(arrays, cache, told)
+            results.append(as_numpy(result))
+            at += new
+        joined = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *results)
+        return jax.tree.map(lambda a: a[:, sizes.offset :], joined)
+
+    def whole(self, arrays: Tree) -> Tree:
+        """Arrays with a query, and query-side inputs, for the tokens before the first query too."""
+        sizes = self.bench.sizes
+
+        def complete(a: np.ndarray) -> np.ndarray:
+            missing = sizes.keys - a.shape[1]
+            return np.concatenate([draw_like(a, 14)[:, :missing], a], axis=1)
+
+        return {**arrays, "q": complete(arrays["q"]), "inputs": jax.tree.map(complete, arrays["inputs"])}
+
+    def rows(self, name: str, value: np.ndarray, at: int, new: int) -> np.ndarray:
+        """Mask data of the queries of a piece."""
+        if not name.endswith("_i"):
+            return value
+        before = np.zeros(self.bench.sizes.offset, value.dtype)
+        return np.concatenate([before, value])[at : at + new]
+
+
+def tokens(tree: Tree, at: int, new: int) -> Tree:
+    """A run of tokens of every array."""
+    return jax.tree.map(lambda a: a[:, at : at + new], tree)
+
+
+def grown(name: str, value: np.ndarray) -> np.ndarray:
+    """Mask data along keys with room for tokens that do not exist; the table allows them all."""
+    if name == "table":
+        return np.pad(value, ((0, 0), (0, SPARE), (0, SPARE)), constant_values=True)
+    return np.pad(value, (0, SPARE)) if name.endswith("_j") else value
+
+
+def decoding(bench: Bench) -> Iterator[Finding | Unclaimed]:
+    """Token by token, and in pieces of three, the results of the definition under masks without a future."""
+    keys = bench.sizes.keys
+    runs = {"ones": [1] * keys}
+    if not bench.brief:
+        runs["threes and ones"] = [3] * (keys // 3) + [1] * (keys % 3)
+    with jax.enable_x64(True):
+        decoder = Decoder(bench)
+        problems = [bench.problem(table & bench.tables["causal"]) for table in bench.tables.values()]
+        results = bench.run("reference", problems)
+        for mask, problem, true in zip(bench.tables, problems, results, strict=True):
+            for name, pieces in runs.items():
+                result = decoder.decode(problem, pieces)
+                for part in ("output", "level"):
+                    error = distance(result[part], true[part])
+                    yield Finding(part, "step", error, EXACT, f"{mask} mask, pieces of {name}")
+        traces = max(program.traces for program in decoder.programs.values())
+    yield Finding("one trace", "step", float(traces - 1), 0, "traces beyond the first")
+    for part in ("vjp", "jvp", "hvp"):
+        yield Unclaimed(part, "step", "decoding is not differentiated")

@@ -1,0 +1,87 @@
+"""How far two results are apart: overall and row by row."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+FLOOR = 1e-2
+LOW_FLOOR = 1e-1
+
+
+def named(tree: Any, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
+    """Leaves of a tree of dictionaries, by dotted path, as float64 or wider."""
+    if isinstance(tree, Mapping):
+        for name, value in tree.items():
+            yield from named(value, f"{prefix}.{name}" if prefix else str(name))
+    else:
+        yield prefix, np.asarray(tree).astype(np.float64)
+
+
+def as_rows(a: np.ndarray) -> np.ndarray:
+    """An array as a matrix whose rows are judged one by one; a vector's entries are rows."""
+    return a.reshape(-1, a.shape[-1]) if a.ndim > 2 else a.reshape(-1, 1)
+
+
+def row_errors(got: np.ndarray, true: np.ndarray, floor: float = FLOOR) -> tuple[np.ndarray, np.ndarray]:
+    """Largest error and size of each row, `[rows]`. No row counts as smaller than `floor` times the largest.
+
+    Entries that are not finite must be the same in both; where they are not, the error is infinite.
+    """
+    got, true = as_rows(got), as_rows(true)
+    if not true.size:
+        return np.zeros(0), np.ones(0)
+    fine = np.isfinite(true)
+    same = np.where(fine, np.isfinite(got), (got == true) | (np.isnan(got) & np.isnan(true)))
+    with np.errstate(invalid="ignore"):
+        error = np.where(fine & same, np.abs(got - true), np.where(same, 0, np.inf)).max(axis=1)
+    size = np.where(fine, np.abs(true), 0).max(axis=1)
+    return error, np.maximum(size, floor * size.max())
+
+
+def distance(got: np.ndarray, true: np.ndarray) -> float:
+    """The largest error of any row, relative to the size of the row. Absolute where everything is zero."""
+    if got.shape != true.shape:
+        return float("inf")
+    error, size = row_errors(got, true)
+    return float(np.max(error / np.where(size > 0, size, 1), initial=0))
+
+
+def distances(got: Any, true: Any) -> dict[str, float]:
+    """The distance of every array of two trees of dictionaries."""
+    right = dict(named(true))
+    return {name: distance(value, right[name]) for name, value in named(got)}
+
+
+def ulp(size: np.ndarray, dtype: Any) -> np.ndarray:
+    """The spacing of `dtype` at each size."""
+    info = jax.numpy.finfo(dtype)
+    return np.exp2(np.floor(np.log2(np.maximum(size, float(info.tiny))))) * float(info.eps)
+
+
+def excess(got: np.ndarray, rival: np.ndarray, true: np.ndarray, dtype: Any) -> float:
+    """The error of a low-precision result as a share of its budget; at most 1 is within it.
+
+    A row below a tenth of the largest, what is left of larger terms that cancel, counts as that tenth.
+
+    The budget is twice the error of an independent result of the same precision (`rival`) plus one
+    spacing of `dtype`: of the largest entries overall, and, measured in spacings at each row's own
+    size so that no hard row hides behind a large one, of the worst row.
+    """
+    (error, size), (other, _) = row_errors(got, true, LOW_FLOOR), row_errors(rival, true, LOW_FLOOR)
+    if not error.size or not size.max():
+        return float(error.max(initial=0))
+    step = ulp(size, dtype)
+    overall = error.max() / (2 * other.max() + step.max())
+    rows = (error / step).max() / (2 * (other / step).max() + 1)
+    return float(max(overall, rows))
+
+
+def different_bits(got: np.ndarray, true: np.ndarray) -> float:
+    """How far apart two arrays are that must be the same to the bit: 0, or the largest difference."""
+    if np.array_equal(got, true, equal_nan=True):
+        return 0.0
+    with np.errstate(invalid="ignore"):
+        gap = np.abs(got - true)
+    return float(np.max(np.where(np.isfinite(gap), gap, np.inf)))

@@ -1,0 +1,234 @@
+"""Compiled programs, each of which answers for many properties: compiling is what a check waits for."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attnkit.conformance.masks import Table, mask_classes
+from attnkit.conformance.subject import Sizes, Subject, draw_arrays, draw_like, own_data, own_table
+from attnkit.forms.attend import Form, attend
+from attnkit.scored.contract import Scored
+
+Tree = Any
+Block = tuple[int, int] | None
+FORMS = ("reference", "dense", "blockwise")
+BLOCK = (5, 4)
+STACK = 4  # problems in one call of a mapped program
+QUICK_COMPILE = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One attention problem.
+
+    Attributes:
+        arrays: everything that can be differentiated, as from `draw_arrays`.
+        data: run-time data of the mask, with `table`.
+        key: random key for dropout.
+    """
+
+    arrays: Tree
+    data: Mapping[str, np.ndarray]
+    key: Any = None
+
+
+def is_float(a: Any) -> bool:
+    """Whether an array can be cast to another precision."""
+    return jnp.issubdtype(jnp.asarray(a).dtype, jnp.floating)
+
+
+def as_numpy(tree: Tree) -> Tree:
+    """Arrays on the host, low precisions as float64."""
+    return jax.tree.map(
+        lambda a: np.asarray(a) if a.dtype == bool else np.asarray(a).astype(np.float64), tree
+    )
+
+
+class Program:
+    """A jitted function that counts how often it is traced."""
+
+    def __init__(self, function: Callable, quick: bool):
+        self.traces = 0
+
+        def counted(*given: Tree) -> Tree:
+            self.traces += 1
+            return function(*given)
+
+        fast = quick and jax.default_backend() == "cpu"
+        self.run = jax.jit(counted, compiler_options=QUICK_COMPILE if fast else None)
+
+    def __call__(self, *given: Tree) -> Tree:
+        return self.run(*given)
+
+
+def forward(scored: Scored, form: str, block: Block, offset: int) -> Callable[..., Tree]:
+    """Output and level, as a function of a problem's arrays, data and key."""
+    asked: Form = "reference" if form == "reference" else "blockwise"
+
+    def run(arrays: Tree, data: Tree, key: Any) -> Tree:
+        q, k, v = arrays["q"], arrays["k"], arrays["v"]
+        result = attend(
+            scored,
+            arrays["params"],
+            q,
+            k,
+            v,
+            inputs=arrays["inputs"],
+            data=data,
+            offset=offset,
+            key=key,
+            form=asked,
+            block=block,
+        )
+        return {"output": result.output, "level": result.level}
+
+    return run
+
+
+def pull_back(run: Callable[..., Tree]) -> Callable[..., tuple[Tree, Tree]]:
+    """The gradient by every array of a fixed random sum of `run`'s results, and the results."""
+
+    def both(arrays: Tree, data: Tree, key: Any) -> tuple[Tree, Tree]:
+        def total(arrays: Tree) -> tuple[Any, Tree]:
+            result = run(arrays, data, key)
+            wide = jnp.promote_types(result["output"].dtype, jnp.float32)
+            output, level = (result[name].astype(wide) for name in ("output", "level"))
+            weight = draw_like({"level": level, "output": output}, 11)
+            level = jnp.where(level > -jnp.inf, level, 0)
+            return jnp.sum(output * weight["output"]) + jnp.sum(level * weight["level"]), result
+
+        return jax.grad(total, has_aux=True)(arrays)
+
+    return both
+
+
+def everything(run: Callable[..., Tree]) -> Callable[..., Tree]:
+    """Output, level, and derivatives: `vjp` and `hvp` of a fixed random sum, `jvp` along fixed tangents."""
+
+    def all_of_it(arrays: Tree, data: Tree, key: Any) -> Tree:
+        tangents = jax.tree.map(lambda a, t: jnp.asarray(t, a.dtype), arrays, draw_like(arrays, 12))
+        (vjp, result), (hvp, moved) = jax.jvp(
+            lambda arrays: pull_back(run)(arrays, data, key), (arrays,), (tangents,)
+        )
+        return {**result, "vjp": vjp, "jvp": moved, "hvp": hvp}
+
+    return all_of_it
+
+
+def with_gradient(run: Callable[..., Tree]) -> Callable[..., Tree]:
+    """Output, level and `vjp`."""
+
+    def two(arrays: Tree, data: Tree, key: Any) -> Tree:
+        vjp, result = pull_back(run)(arrays, data, key)
+        return {**result, "vjp": vjp}
+
+    return two
+
+
+DEPTHS: Mapping[str, Callable] = {"forward": lambda run: run, "gradient": with_gradient, "all": everything}
+
+
+class Bench:
+    """Runs a subject's problems in any form, compiling each program once.
+
+    Attributes:
+        subject: the variant under test.
+        brief: whether to leave out what takes longer.
+        quick: whether to compile without optimization.
+        arrays: the subject's arrays, in float64.
+        data: run-time data of its own mask.
+        tables: mask classes by name.
+        own: which pairs its own mask allows, `[heads, queries, keys]`.
+    """
+
+    def __init__(self, subject: Subject, *, brief: bool = True, quick: bool = True):
+        self.subject, self.brief, self.quick = subject, brief, quick
+        self.programs: dict[tuple, Program] = {}
+        self.tabled = with_table(subject.scored)
+        self.arrays, self.data = draw_arrays(subject), own_data(subject)
+        self.tables = mask_classes(subject.sizes.heads, subject.sizes.queries, subject.sizes.keys)
+        self.own = own_table(subject)
+        self.known: dict[tuple, Tree] = {}
+
+    @property
+    def sizes(self) -> Sizes:
+        """Of the subject's arrays."""
+        return self.subject.sizes
+
+    def problem(self, table: np.ndarray | str, arrays: Tree = None, key: Any = None) -> Problem:
+        """A problem with the subject's arrays (or others) under a mask class or table."""
+        table = self.tables[table] if isinstance(table, str) else table
+        return Problem(self.arrays if arrays is None else arrays, {**self.data, "table": table}, key)
+
+    def allowed(self, table: np.ndarray | str) -> np.ndarray:
+        """Which pairs may attend under the variant's own mask and a table, `[heads, queries, keys]`."""
+        table = self.tables[table] if isinstance(table, str) else table
+        return self.own & table[:, self.sizes.offset : self.sizes.keys, : self.sizes.keys]
+
+    def base(self, form: str, block: Block = None) -> dict[str, Tree]:
+        """Results of the subject's own arrays under every mask class, by class; computed once."""
+        if (form, block) not in self.known:
+            results = self.run(form, [self.problem(name) for name in self.tables], block=block)
+            self.known[form, block] = dict(zip(self.tables, results, strict=True))
+        return self.known[form, block]
+
+    def program(
+        self, scored: Scored, form: str, block: Block, offset: int, depth: str, *more: Any
+    ) -> Program:
+        """The compiled program of a form; `dense` is mapped. `more` tells types and shapes apart."""
+        at = (scored, form, block, offset, depth, *more)
+        if at not in self.programs:
+            run = DEPTHS[depth](forward(scored, form, block, offset))
+            self.programs[at] = Program(jax.vmap(run) if form == "dense" else run, self.quick)
+        return self.programs[at]
+
+    def run(
+        self,
+        form: str,
+        problems: Sequence[Problem],
+        *,
+        depth: str = "all",
+        block: Block = None,
+        scored: Scored | None = None,
+        dtype: Any = np.float64,
+        offset: int | None = None,
+    ) -> list[Tree]:
+        """Results of the problems, as numpy arrays. `dense` computes all of them in one mapped call."""
+        block = (BLOCK if block is None else block) if form == "blockwise" else None
+        offset = self.sizes.offset if offset is None else offset
+        scored = self.tabled if scored is None else scored
+        shapes = tuple(problems[0].arrays[name].shape for name in ("q", "k"))
+        program = self.program(scored, form, block, offset, depth, np.dtype(dtype).name, *shapes)
+        with jax.enable_x64(dtype == np.float64):
+            ready = [cast(problem, dtype) for problem in problems]
+            if form != "dense":
+                return [as_numpy(program(*one)) for one in ready]
+            results: list[Tree] = []
+            for low in range(0, len(ready), STACK):
+                part = ready[low : low + STACK]
+                part += part[-1:] * (STACK - len(part))
+                stacked = as_numpy(program(*jax.tree.map(lambda *a: jnp.stack(a), *part)))
+                results += [jax.tree.map(lambda a, n=n: a[n], stacked) for n in range(STACK)]
+        return results[: len(problems)]
+
+
+def with_table(scored: Scored) -> Scored:
+    """The variant with its own mask and a table given at run time."""
+    return dataclasses.replace(scored, mask=scored.mask & Table())
+
+
+def cast(problem: Problem, dtype: Any) -> tuple[Tree, Tree, Any]:
+    """A problem's arrays as they enter the engine: parameters stay in at least float32."""
+    wide = jnp.promote_types(dtype, jnp.float32)
+    arrays = {
+        name: jax.tree.map(lambda a, name=name: jnp.asarray(a, wide if name == "params" else dtype), value)
+        for name, value in problem.arrays.items()
+    }
+    return arrays, {name: jnp.asarray(value) for name, value in problem.data.items()}, problem.key

@@ -1,0 +1,46 @@
+"""The kinds of failure a user can meet, each with the exit code the command line ends with.
+
+| class | exit code | meaning |
+|---|---|---|
+| `ConfigError` | 2 | a config, an override or a command-line argument is wrong |
+| `DataError` | 3 | a file or the data in it is wrong |
+| `NonFiniteError` | 4 | a loss, gradient or parameter became NaN or infinite |
+| `CheckpointError` | 5 | no checkpoint can be used |
+| `Preempted` | 75 | a signal asked the run to stop; everything done so far is saved |
+"""
+
+
+class AttnkitError(Exception):
+    """A failure whose message is written for the user: one line, no traceback."""
+
+    exit_code = 1
+
+
+class ConfigError(AttnkitError):
+    """The configuration or command line is wrong. Says file, key, value, what was expected."""
+
+    exit_code = 2
+
+
+class DataError(AttnkitError):
+    """The data is wrong. Says file and line."""
+
+    exit_code = 3
+
+
+class NonFiniteError(AttnkitError):
+    """A number that must be finite is not. Says which, and at which step."""
+
+    exit_code = 4
+
+
+class CheckpointError(AttnkitError):
+    """No usable checkpoint. Says which file and why."""
+
+    exit_code = 5
+
+
+class Preempted(AttnkitError):
+    """A signal asked the run to stop, and it did so after saving. Run again with `--resume`."""
+
+    exit_code = 75

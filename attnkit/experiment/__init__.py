@@ -1,0 +1,1 @@
+"""Configs, catalogues, run folders and the command line: the only room where strings become objects."""

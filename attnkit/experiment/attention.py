@@ -1,0 +1,184 @@
+"""Where a trained network looks: its maps on examples, scored against evidence and ready to be drawn."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from attnkit.experiment.decode import sources
+from attnkit.experiment.session import Session
+from attnkit.inspection.maps import Chosen, Head, Observation, choose_and_score
+from attnkit.inspection.report import AttentionMap, Look
+from attnkit.tasks.contract import Example, Vocabulary
+
+TOGETHER = 16
+CHOOSING = 128
+SCORING = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Read:
+    """The maps of one example, cut to its lengths.
+
+    Attributes:
+        example: the example.
+        inputs: token ids the decoder read.
+        labels: token ids it wrote or was to write; row `r` of a decoder's map writes `labels[r]`.
+        maps: name -> weights `[heads, queries, keys]`.
+    """
+
+    example: Example
+    inputs: tuple[int, ...]
+    labels: tuple[int, ...]
+    maps: dict[str, np.ndarray]
+
+
+def is_cross(name: str) -> bool:
+    """Whether the map's queries are of the decoder and its keys of the encoder."""
+    return name.endswith(".cross")
+
+
+def of_encoder(name: str) -> bool:
+    """Whether queries and keys are both of the encoder."""
+    return name.startswith("encoder.")
+
+
+def read(session: Session, examples: Sequence[Example], answers: Sequence[Sequence[int]]) -> list[Read]:
+    """The maps of the network while it reads each example and is made to write the given answer."""
+    graph, params = nnx.split(session.network)
+    fed = [(*e.inputs, *labels[:-1]) for e, labels in zip(examples, answers, strict=True)]
+    width = max(session.dataset.length, *map(len, fed))
+    found = []
+    for first in range(0, len(examples), TOGETHER):
+        some = list(range(first, min(first + TOGETHER, len(examples))))
+        padded = some + some[-1:] * (TOGETHER - len(some))
+        inputs = np.full((len(padded), width), Vocabulary.PAD, np.int32)
+        for row, index in zip(inputs, padded, strict=True):
+            row[: len(fed[index])] = fed[index]
+        batch = {"inputs": inputs, **sources([examples[n] for n in padded], session.dataset.source_length)}
+        maps = {name: np.asarray(weights) for name, weights in look(graph, params, batch).items()}
+        for place, index in enumerate(some):
+            example, labels = examples[index], tuple(answers[index])
+            cut = {name: trimmed(name, weights[place], example, labels) for name, weights in maps.items()}
+            found.append(Read(example, fed[index], labels, cut))
+    return found
+
+
+@functools.partial(jax.jit, static_argnames="graph")
+def look(graph: Any, params: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """All maps of the network with graph definition `graph`."""
+    maps: dict[str, jax.Array] = nnx.merge(graph, params)(batch, look=True)[1]
+    return maps
+
+
+def trimmed(name: str, weights: np.ndarray, example: Example, labels: Sequence[int]) -> np.ndarray:
+    """`weights` without padding; rows of a decoder's maps are the places where `labels` are written."""
+    source = len(example.source or ())
+    if of_encoder(name):
+        return weights[:, :source, :source]
+    begun = len(example.inputs) - 1
+    keys = source if is_cross(name) else begun + len(labels)
+    return weights[:, begun : begun + len(labels), :keys]
+
+
+def observations(reads: Sequence[Read]) -> list[Observation]:
+    """The maps evidence speaks of: cross-attention, or a decoder-only network's attention to its prompt."""
+    found = []
+    for one in reads:
+        evidence = one.example.evidence
+        if evidence is None or not evidence.any():
+            continue
+        if one.example.source is not None:
+            maps = {name: weights for name, weights in one.maps.items() if is_cross(name)}
+        else:
+            maps = {name: weights[:, :, : evidence.shape[1]] for name, weights in one.maps.items()}
+        found.append(Observation(maps, evidence))
+    return [one for one in found if one.maps]
+
+
+def alignment(session: Session) -> tuple[str, Chosen] | None:
+    """How well the best head finds the evidence, and on which split; `None` where there is no evidence.
+
+    The head is chosen on the first split and scored on the second, or on other examples of the only one.
+    """
+    splits = session.dataset.splits
+    if not splits:
+        return None
+    if len(splits) > 1:
+        choosing = session.dataset.examples(splits[0], CHOOSING)
+        scoring = session.dataset.examples(splits[1], SCORING)
+    else:
+        both = session.dataset.examples(splits[0], CHOOSING + SCORING)
+        choosing, scoring = both[: len(both) // 3], both[len(both) // 3 :]
+    if not all(any(e.evidence is not None for e in examples) for examples in (choosing, scoring)):
+        return None
+    both = [*choosing, *scoring]
+    reads = read(session, both, [example.labels for example in both])
+    first, second = observations(reads[: len(choosing)]), observations(reads[len(choosing) :])
+    if not first or not second:
+        return None
+    return splits[min(1, len(splits) - 1)], choose_and_score(first, second)
+
+
+def looks(
+    session: Session, examples: Sequence[Example], written: Sequence[Sequence[int]], head: Head | None
+) -> tuple[Look, ...]:
+    """The pictures of some examples, as the network wrote them, the chosen head open first."""
+    some = [(e, tokens) for e, tokens in zip(examples, written, strict=True) if tokens]
+    if not some:
+        return ()
+    return tuple(
+        look_at(session, one, head) for one in read(session, [e for e, _ in some], [t for _, t in some])
+    )
+
+
+def look_at(session: Session, one: Read, head: Head | None) -> Look:
+    """The pictures of one example."""
+    vocabulary = session.dataset.vocabulary
+    names = sorted(one.maps, key=lambda name: (not is_cross(name), of_encoder(name)))
+    maps = tuple(drawable(session, one, name) for name in names)
+    selected, note = (0, 0), ""
+    if head is not None and head.map in names:
+        selected = (names.index(head.map), head.head)
+        note = "Open: the head that agrees best with the evidence. Outlined: what truly decides each row."
+    got = vocabulary.text(one.labels)
+    return Look(
+        title=f"{one.example.prompt} \N{RIGHTWARDS ARROW} {got}", maps=maps, selected=selected, note=note
+    )
+
+
+def drawable(session: Session, one: Read, name: str) -> AttentionMap:
+    """One map with its tokens."""
+    dataset, example = session.dataset, one.example
+    writes = tuple(dataset.vocabulary.tokens[token] for token in one.labels)
+    reads = tuple(dataset.vocabulary.tokens[token] for token in one.inputs)
+    source = tuple(
+        (dataset.source_vocabulary or dataset.vocabulary).tokens[token] for token in example.source or ()
+    )
+    right = one.labels == example.labels and example.evidence is not None
+    weights = one.maps[name]
+    if of_encoder(name):
+        return AttentionMap(pretty(name), weights, source, source, "for", "looks at")
+    if is_cross(name):
+        evidence = example.evidence if right else None
+        return AttentionMap(pretty(name), weights, writes, source, "writes", "reads", evidence=evidence)
+    begun = len(example.inputs) - 1
+    allowed = np.arange(len(reads)) <= begun + np.arange(len(writes))[:, None]
+    evidence = None
+    if right and example.source is None and example.evidence is not None:
+        evidence = np.zeros(weights.shape[1:], bool)
+        evidence[:, : example.evidence.shape[1]] = example.evidence
+    return AttentionMap(
+        pretty(name), weights, writes, reads, "writes", "looks at", evidence=evidence, allowed=allowed
+    )
+
+
+def pretty(name: str) -> str:
+    """`decoder cross-attention, layer 2` of `decoder.1.cross`."""
+    side, _, rest = name.partition(".")
+    layer, _, kind = rest.partition(".")
+    return f"{side} {kind}-attention, layer {int(layer) + 1}" if layer.isdigit() and kind else name

@@ -1,0 +1,79 @@
+"""`variants`, `tasks`: what there is to choose from."""
+
+import argparse
+import json
+from typing import Any
+
+from attnkit.errors import ConfigError
+
+
+def add(groups: Any) -> None:
+    """Declare the commands."""
+    for name, run, what, example in (
+        ("variants", variants, "attention variants, their parts, masks and models", "alibi"),
+        ("tasks", tasks, "tasks", "number_words"),
+    ):
+        command = groups.add_parser(
+            name,
+            help=f"list {what}, or show one",
+            description=f"List {what}, or show the card of one, a file of your own included.",
+            epilog=f"example: attnkit {name} {example}",
+        )
+        command.add_argument("name", metavar="NAME", nargs="?", help="a kind, or path/to/file.py:Class")
+        command.add_argument("--json", action="store_true", help="print JSON")
+        command.set_defaults(run=run)
+
+
+def variants(arguments: argparse.Namespace) -> int:
+    """List everything but tasks, or show one."""
+    from attnkit.experiment import catalogue
+
+    return answer(arguments, [base for base in catalogue.FOLDERS if base != "Task"])
+
+
+def tasks(arguments: argparse.Namespace) -> int:
+    """List the tasks, or show one."""
+    return answer(arguments, ["Task"])
+
+
+def answer(arguments: argparse.Namespace, bases: list[str]) -> int:
+    """Print the list of the catalogues of `bases`, or the cards of one name."""
+    from attnkit.experiment import cards
+
+    if arguments.name:
+        found = named(arguments.name, bases)
+        print(
+            json.dumps([cards.facts(entry) for entry in found], indent=2)
+            if arguments.json
+            else cards.card(found)
+        )
+        return 0
+    from attnkit.experiment.catalogue import catalogue
+
+    entries = {base: catalogue(base) for base in bases}
+    if arguments.json:
+        print(json.dumps([cards.facts(entry) for found in entries.values() for entry in found], indent=2))
+    else:
+        print(cards.listing(entries))
+    return 0
+
+
+def named(name: str, bases: list[str]) -> list[Any]:
+    """Every entry of that name. Raises `ConfigError` with the nearest names if there is none."""
+    from pathlib import Path
+
+    from attnkit.experiment import catalogue
+
+    if ":" in name:
+        entry = catalogue.own("", name, [Path.cwd()])
+        if entry.base in bases:
+            return [entry]
+        raise ConfigError(f"{name} is a {entry.base}, not a {' or '.join(bases)}")
+    files = {base: catalogue.files(base) for base in bases}
+    found = [catalogue.shipped(base, name, known[name]) for base, known in files.items() if name in known]
+    if not found:
+        every = sorted({kind for known in files.values() for kind in known})
+        raise ConfigError(
+            f"no such name: {name!r}; {catalogue.nearest(name, every) or 'have: ' + ', '.join(every)}"
+        )
+    return found

@@ -1,0 +1,238 @@
+"""From a TOML file and overrides to a checked, resolved config: every problem at once, JAX not imported."""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from attnkit.errors import ConfigError, DataError
+from attnkit.experiment import catalogue, relations, toml
+from attnkit.experiment.problems import InvalidConfig, Problem, written
+from attnkit.experiment.relations import Key
+from attnkit.experiment.schema import Node, Reader
+
+PARTS = {"task": "Task", "model": "Model"}
+SECTIONS = ("about", *PARTS, *catalogue.FIXED)
+COMMAND_LINE = "command line"
+
+
+class Experiment(pydantic.BaseModel):
+    """What a config says, checked. `training`, `optimizer` and `decoding` have every default filled in."""
+
+    model_config = pydantic.ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    about: str
+    task: Node
+    model: Node
+    training: Node
+    optimizer: Node
+    decoding: Node
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A resolved config.
+
+    Attributes:
+        file: where it was read from.
+        experiment: its checked sections.
+    """
+
+    file: Path
+    experiment: Experiment
+
+    @property
+    def name(self) -> str:
+        """The file's name without ending; what its run folders are called."""
+        return self.file.stem
+
+    def table(self) -> dict[str, Any]:
+        """The config as TOML tables, every default filled in."""
+        sections = ((name, getattr(self.experiment, name)) for name in SECTIONS)
+        return {name: value.table() if isinstance(value, Node) else value for name, value in sections}
+
+    def toml(self) -> str:
+        """The config as TOML text. Reading it again gives the same config."""
+        import tomli_w
+
+        return tomli_w.dumps(self.table())
+
+    def hash(self) -> str:
+        """Twelve hex digits that are the same for configs that mean the same; `about` does not count."""
+        table = {name: value for name, value in self.table().items() if name != "about"}
+        text = json.dumps(table, sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def nodes(self) -> Iterator[Node]:
+        """Every part and section of the config, outermost first."""
+        for name in SECTIONS[1:]:
+            yield from inside(getattr(self.experiment, name))
+
+
+def line_of(problem: Problem) -> int:
+    """Where a problem is in the file; those of the command line come last."""
+    line = problem.place.rpartition(":")[2]
+    return int(line) if line.isdigit() else toml.LARGEST
+
+
+def inside(value: Any) -> Iterator[Node]:
+    """`value` and every node below it."""
+    if isinstance(value, Node):
+        yield value
+        for _, item in value.options():
+            yield from inside(item)
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from inside(item)
+
+
+def load(file: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read, check and resolve a config.
+
+    Args:
+        file: a TOML file.
+        overrides: `dotted.key=value`, as on the command line; values are TOML, or else plain strings.
+
+    Raises:
+        ConfigError: with everything that is wrong, a line each.
+        DataError: if the only thing wrong is that files of the task do not exist.
+    """
+    file = Path(file)
+    data, lines = toml.read(file)
+    problems: list[Problem] = []
+    absent: list[Problem] = []
+    changed = override(data, overrides, problems)
+
+    def is_override(key: Key) -> bool:
+        return any(key[: len(other)] == other for other in changed)
+
+    def place(key: Key) -> str:
+        if is_override(key) or (key not in lines and any(other[: len(key)] == key for other in changed)):
+            return COMMAND_LINE
+        known = [lines[key[:end]] for end in range(len(key), 0, -1) if key[:end] in lines]
+        return f"{file}:{known[0]}" if known else str(file)
+
+    def report(key: Key, value: Any, message: str) -> None:
+        problems.append(Problem(place(key), dotted(key), "" if value is None else written(value), message))
+
+    def folders(key: Key) -> list[Path]:
+        here = [file.parent.resolve(), Path.cwd()]
+        return here[::-1] if is_override(key) else here
+
+    def missing(key: Key, path: Path) -> None:
+        absent.append(
+            Problem(
+                place(key),
+                dotted(key),
+                json.dumps(str(path), ensure_ascii=False),
+                "no such file; give the path of your data",
+            )
+        )
+
+    sections = read_sections(data, Reader(report, folders, missing), report)
+    known = {name: node.table() for name, node in sections.items() if isinstance(node, Node)}
+    for key, value, message in relations.broken(known):
+        report(key, value, message)
+    if problems:
+        raise InvalidConfig(sorted(problems + absent, key=line_of))
+    if absent:
+        raise DataError("\n".join(map(str, absent)))
+    return Config(file, Experiment(**sections))
+
+
+def read_sections(data: dict[str, Any], reader: Reader, report: Any) -> dict[str, Any]:
+    """The nodes of all sections of a config, `None` for those that cannot be told."""
+    for name, value in data.items():
+        if name not in SECTIONS:
+            hint = catalogue.nearest(name, SECTIONS) or f"have: {', '.join(SECTIONS)}"
+            report((name,), value, f"no such section; {hint}")
+    about = data.get("about", "")
+    if not isinstance(about, str):
+        report(("about",), about, "should be a string: what this experiment shows")
+    sections: dict[str, Any] = {"about": about}
+    for name, base in PARTS.items():
+        if name in data:
+            sections[name] = reader.part(base, data[name], (name,))
+        else:
+            known = ", ".join(catalogue.files(base))
+            report((name,), None, f"required: add [{name}] with a kind, one of: {known}")
+    for name in catalogue.FIXED:
+        table = data.get(name, {})
+        if isinstance(table, dict):
+            sections[name] = reader.node(catalogue.fixed(name), table, (name,))
+        else:
+            report((name,), table, f"should be a table: [{name}]")
+    return sections
+
+
+def dotted(key: Key) -> str:
+    """`model.mixer.0.heads`."""
+    return ".".join(map(str, key))
+
+
+def override(data: dict[str, Any], overrides: Sequence[str], problems: list[Problem]) -> list[Key]:
+    """Apply overrides to `data`, choices of kinds first, and return the keys they set.
+
+    A new kind drops the options of the old one.
+    """
+    changes: dict[Key, Any] = {}
+    for text in overrides:
+        name, equals, value = text.partition("=")
+        name = name.strip()
+        key: Key = tuple(int(step) if step.isdigit() else step for step in name.split("."))
+        if (
+            not equals
+            or not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", name)
+            or len(key) > toml.DEEPEST
+        ):
+            message = "an override is written dotted.key=value, as in training.steps=100"
+            problems.append(Problem(COMMAND_LINE, written(text)[1:-1], "", message))
+        elif key in changes:
+            problems.append(Problem(COMMAND_LINE, name, written(value), "given twice; keep one"))
+        else:
+            changes[key] = toml.parse_value(value)
+    for key in sorted(changes, key=lambda key: (key[-1] != "kind" and len(key) > 1, len(key))):
+        reason = put(data, key, changes[key])
+        if reason:
+            problems.append(Problem(COMMAND_LINE, dotted(key), written(changes[key]), reason))
+    return list(changes)
+
+
+def put(data: dict[str, Any], key: Key, value: Any) -> str:
+    """Set one key; the reason why not, if it cannot be done."""
+    here: Any = data
+    for place, step in enumerate(key[:-1]):
+        if isinstance(here, list):
+            if not isinstance(step, int) or step >= len(here):
+                return f"{dotted(key[:place])} is a list of {len(here)}; number its items from 0"
+            below = here[step]
+        else:
+            below = here.get(str(step), {})
+        if isinstance(below, str) and key[0] in PARTS:
+            below = {"kind": below}
+        if not isinstance(below, dict | list):
+            return f"{dotted(key[: place + 1])} is {written(below)}, not a table"
+        here[step if isinstance(here, list) else str(step)] = below
+        here = below
+    last = key[-1]
+    if isinstance(here, list):
+        if not isinstance(last, int) or last >= len(here):
+            return f"{dotted(key[:-1])} is a list of {len(here)}; number its items from 0"
+        here[last] = value
+    else:
+        if last == "kind" and here.get("kind") != value:
+            here.clear()
+        here[str(last)] = value
+    return ""
+
+
+def problems_of(error: ConfigError | DataError) -> list[dict[str, str]]:
+    """The problems of an error as tables, for programs."""
+    if isinstance(error, InvalidConfig):
+        return [dataclasses.asdict(problem) for problem in error.problems]
+    return [{"place": "", "key": "", "value": "", "message": line} for line in str(error).splitlines()]

@@ -1,0 +1,65 @@
+"""From texts to texts: the examples of a data set through a network and back into words."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attnkit.experiment.session import Session
+from attnkit.generation.decode import decode
+from attnkit.generation.plan import Decoding
+from attnkit.generation.prompt import prompts
+from attnkit.tasks.contract import Example, Vocabulary
+
+TOGETHER = 128
+FEWEST = 16
+
+
+def sources(examples: Sequence[Example], width: int) -> dict[str, jax.Array]:
+    """`source` and `source_length` of some examples, at least `width` wide; empty for decoder-only tasks."""
+    read = [example.source for example in examples if example.source is not None]
+    if not read:
+        return {}
+    table = np.full((len(read), max(width, *map(len, read))), Vocabulary.PAD, np.int32)
+    for row, ids in zip(table, read, strict=True):
+        row[: len(ids)] = ids
+    lengths = np.asarray([len(ids) for ids in read], np.int32)
+    return {"source": jnp.asarray(table), "source_length": jnp.asarray(lengths)}
+
+
+def write(
+    session: Session, examples: Sequence[Example], decoding: Decoding, seed: int = 0
+) -> list[tuple[int, ...]]:
+    """What the network writes for each example: token ids up to `END`, which is included if it came.
+
+    Args:
+        session: network and vocabularies.
+        examples: what to translate or continue.
+        decoding: how.
+        seed: of the random numbers of sampling.
+    """
+    written: list[tuple[int, ...]] = []
+    for first in range(0, len(examples), TOGETHER):
+        some = list(examples[first : first + TOGETHER])
+        real = len(some)
+        some += some[-1:] * (rows(real) - real)
+        batch = sources(some, session.dataset.source_length)
+        key = jax.random.fold_in(jax.random.key(seed), first)
+        given = prompts([example.inputs for example in some])
+        tokens = np.asarray(decode(decoding, session.network, given, batch, key=key).tokens)[:real]
+        written += [ended(row) for row in tokens.tolist()]
+    return written
+
+
+def rows(count: int) -> int:
+    """The number of rows to compute `count` examples in: few different ones, so that little is compiled."""
+    return min(max(1 << (count - 1).bit_length(), FEWEST), TOGETHER)
+
+
+def ended(tokens: Sequence[int]) -> tuple[int, ...]:
+    """`tokens` up to and with the first `END`."""
+    for place, token in enumerate(tokens):
+        if token == Vocabulary.END:
+            return tuple(tokens[: place + 1])
+    return tuple(tokens)

@@ -1,0 +1,87 @@
+"""How a run shows its progress: a bar on a terminal, plain lines otherwise."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from attnkit.training.progress import Progress, Report
+
+EVERY = 10.0
+
+
+@contextlib.contextmanager
+def shown(quiet: bool = False) -> Iterator[Report]:
+    """The function to tell about progress; it writes to standard error."""
+    if quiet:
+        yield lambda progress: None
+    elif sys.stderr.isatty():
+        with bar() as report:
+            yield report
+    else:
+        yield Lines()
+
+
+@contextlib.contextmanager
+def bar() -> Iterator[Report]:
+    """A bar with the loss, the speed and the time that is left."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    text = TextColumn("{task.fields[status]}", markup=False)
+    columns = (
+        MofNCompleteColumn(),
+        BarColumn(),
+        text,
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console) as drawn:
+        task: Any = drawn.add_task("train", total=None, status="compiling")
+
+        def report(progress: Progress) -> None:
+            drawn.update(task, total=progress.steps, completed=progress.step, status=status(progress))
+            if progress.evaluation is not None:
+                console.print(evaluated(progress), markup=False, highlight=False)
+
+        yield report
+
+
+class Lines:
+    """Plain lines: one at the first step, one every ten seconds, and every evaluation."""
+
+    def __init__(self) -> None:
+        self.last = -EVERY
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.evaluation is not None:
+            print(evaluated(progress), file=sys.stderr, flush=True)
+        elif time.monotonic() - self.last >= EVERY:
+            self.last = time.monotonic()
+            print(f"step {progress.step}/{progress.steps}  {status(progress)}", file=sys.stderr, flush=True)
+
+
+def status(progress: Progress) -> str:
+    """Loss and speed."""
+    skipped = f"  {progress.skipped} skipped" if progress.skipped else ""
+    return f"loss {progress.loss:.4f}  {progress.tokens_per_second:,.0f} tokens/s{skipped}"
+
+
+def evaluated(progress: Progress) -> str:
+    """The result of an evaluation."""
+    found = progress.evaluation
+    assert found is not None
+    return (
+        f"step {progress.step}/{progress.steps}  {found.split}: loss {found.loss:.4f}  "
+        f"accuracy {found.accuracy:.2%}  ({progress.seconds:.0f} s)"
+    )

@@ -1,0 +1,218 @@
+"""Run folders: where they may be, what lies in them, and that only one process writes there."""
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from attnkit.errors import ConfigError
+from attnkit.experiment import config
+
+RUNS = "runs"
+CONFIG = "config.toml"
+ENVIRONMENT = "environment.json"
+METRICS = "metrics.jsonl"
+RESULT = "result.json"
+REPORT = "report.html"
+LOCK = "lock"
+LONGEST = 200
+RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+
+
+def checked(out: str) -> Path:
+    """The folder that `--out` names, which must lie below the working directory.
+
+    Raises:
+        ConfigError: for a path that is absolute, leads outside, or that some system cannot have.
+    """
+
+    def refuse(reason: str) -> ConfigError:
+        return ConfigError(f"--out {json.dumps(out)}: {reason}; give a folder below the working directory")
+
+    if not out or not out.isprintable():
+        raise refuse("empty, or with unprintable characters")
+    path = Path(out)
+    if path.is_absolute() or out.startswith("~") or path.drive or "\\" in out:
+        raise refuse("not a relative path")
+    if len(os.fsencode(out)) > LONGEST:
+        raise refuse(f"longer than {LONGEST} bytes")
+    for step in path.parts:
+        if step == "..":
+            raise refuse("leads upwards")
+        if step.split(".")[0].lower() in RESERVED or step.startswith("-") or step.endswith((".", " ")):
+            raise refuse(f"{step!r} is a reserved name")
+    if not path.parts:
+        raise refuse("the working directory itself")
+    here = Path.cwd().resolve()
+    if not path.resolve().is_relative_to(here) or path.resolve() == here:
+        raise refuse("a link leads out of the working directory")
+    return path
+
+
+def choose(name: str, out: str | None, resume: bool) -> Path:
+    """The folder of a run: `out`, or the next (with `resume` the newest) `runs/<name>-<n>`.
+
+    Raises:
+        ConfigError: if `out` is no good, or holds something that is not to be resumed.
+    """
+    if out is None:
+        plain = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)[:100]
+        taken = numbers(plain)
+        number = taken[-1] if resume and taken else (taken[-1] + 1 if taken else 1)
+        return checked(f"{RUNS}/{plain}-{number}")
+    path = checked(out)
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"--out {out}: is a file; give a folder that does not exist yet")
+    if not resume and path.is_dir() and any(entry.name != LOCK for entry in path.iterdir()):
+        what = "holds a run; add --resume to go on with it" if (path / CONFIG).is_file() else "is not empty"
+        raise ConfigError(f"--out {out}: {what}, or give a folder that does not exist yet")
+    return path
+
+
+def numbers(name: str) -> list[int]:
+    """The numbers `n` for which `runs/<name>-<n>` exists."""
+    found = Path(RUNS).glob(f"{glob_safe(name)}-*")
+    return sorted(int(path.name[len(name) + 1 :]) for path in found if path.name[len(name) + 1 :].isdecimal())
+
+
+def glob_safe(name: str) -> str:
+    """`name` as a pattern that matches only itself."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+
+
+@contextlib.contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Make sure that no other process writes in `folder`; the lock of an ended process counts for nothing.
+
+    Raises:
+        ConfigError: naming the process that has the lock, or why the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = opened(folder / LOCK)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be written: {error.strerror}; give another --out") from None
+    try:
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"process {os.getpid()} on host {socket.gethostname()}".encode(), 0)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            (folder / LOCK).unlink()
+        os.close(handle)
+
+
+def opened(path: Path) -> int:
+    """The lock file, open and locked. Raises `ConfigError` if another process has it."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.read(handle, 500).decode("utf-8", "replace").strip() or "another process"
+            os.close(handle)
+            raise ConfigError(
+                f"{path.parent}: in use by {holder}; wait for it, or give another --out"
+            ) from None
+        # The process before may have removed the file between our opening and locking it.
+        with contextlib.suppress(FileNotFoundError):
+            if os.fstat(handle).st_ino == path.stat().st_ino:
+                return handle
+        os.close(handle)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file so that it is never half there."""
+    temporary = path.with_name(f"{path.name}.part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON; numbers that are not finite become null."""
+    write(path, json.dumps(finite(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """`value` as JSON can hold it."""
+    if isinstance(value, Mapping):
+        return {str(name): finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        return None
+    return value if isinstance(value, str | int | float | bool) or value is None else str(value)
+
+
+def existing(run: Path) -> Path:
+    """`run`, after making sure that it is a run folder."""
+    if not (run / CONFIG).is_file():
+        runs = [str(path.parent) for path in sorted(Path(RUNS).glob(f"*/{CONFIG}"))]
+        hint = f"have: {', '.join(runs[-5:])}" if runs else "make one with attnkit train"
+        raise ConfigError(f"{run}: not a run folder (no {CONFIG} in it); {hint}")
+    return run
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file of a run; `ConfigError` if it is missing or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}; run attnkit evaluate {path.parent}") from None
+
+
+def environment(loaded: config.Config) -> dict[str, Any]:
+    """What the run was made with: versions, machine, and the digests of the user's own files."""
+    import hashlib
+
+    packages = ("attnkit", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    import jax
+
+    own = sorted({str(node.ENTRY.source.file) for node in loaded.nodes() if ":" in node.ENTRY.kind})
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in packages},
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "devices": [str(device.device_kind) for device in jax.devices()],
+        "config_hash": loaded.hash(),
+        "own_files": {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in own},
+    }
+
+
+HARMLESS = {"about", "decoding", "training.steps", "training.log_every", "training.keep"} | {
+    f"training.{name}"
+    for name in ("evaluate_every", "evaluation_batch_size", "evaluation_batches", "steps_per_dispatch")
+}
+
+
+def agree(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
+    """Make sure that a config may go on with the run in `folder`.
+
+    Raises:
+        ConfigError: naming every key that would change the run, with its old and new value.
+    """
+    changed = [
+        f"{name} = {new_value}: the run in {folder} has {old_value}; keep that, or start another run"
+        for name, old_value, new_value in differences(old, new, "")
+        if not any(name == key or name.startswith(f"{key}.") for key in HARMLESS)
+    ]
+    if changed:
+        raise ConfigError("\n".join(changed))
+
+
+def differences(old: Any, new: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
+    """Keys whose values differ, as (dotted key, old value, new value)."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in dict.fromkeys((*old, *new)):
+            below = f"{name}.{key}" if name else str(key)
+            yield from differences(old.get(key), new.get(key), below)
+    elif old != new:
+        yield name, old, new

@@ -1,0 +1,116 @@
+"""The numbers a run ends with: losses, decoded answers and alignment on every held-out split."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from attnkit.experiment import attention, decode
+from attnkit.experiment.session import Session
+from attnkit.tasks.contract import Example
+from attnkit.training.evaluation import Evaluation, make_count, run
+from attnkit.training.step import split as split_network
+
+SCORED = 500
+SHOWN = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """An example and what the network wrote for it, as token ids."""
+
+    split: str
+    example: Example
+    written: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """All results of a network.
+
+    Attributes:
+        splits: split -> metric -> value.
+        examples: split -> how many decoded examples were scored.
+        samples: a few examples with what was written.
+        alignment: the head that agrees best with the evidence, and its scores; empty without evidence.
+    """
+
+    splits: dict[str, dict[str, float]]
+    examples: dict[str, int]
+    samples: tuple[Sample, ...]
+    alignment: dict[str, Any]
+
+
+def measure(
+    session: Session, known: Evaluation | None = None, pause: Callable[[], None] = lambda: None
+) -> Measured:
+    """Measure a network on every held-out split.
+
+    Args:
+        session: the network and its data.
+        known: an evaluation of this network that need not be made again.
+        pause: called between pieces of work; an error it raises ends the work.
+    """
+    splits: dict[str, dict[str, float]] = {}
+    examples: dict[str, int] = {}
+    samples: list[Sample] = []
+    plan = session.training
+    graph, params, constants = split_network(session.network)
+    count = make_count(graph, plan.precision)
+    for split in session.dataset.splits:
+        pause()
+        found = known if known is not None and known.split == split else None
+        if found is None:
+            size = plan.evaluation_batch_size
+            found = run(count, params, constants, session.dataset, split, size)
+        splits[split] = {"loss": found.loss, "perplexity": found.perplexity, "token_accuracy": found.accuracy}
+        some = session.dataset.examples(split, SCORED)
+        answered = any(example.labels for example in some)
+        some = some if answered else some[: SHOWN // 2]
+        written = decode.write(session, some, session.decoding, plan.seed)
+        predictions = [session.dataset.vocabulary.text(tokens) for tokens in written]
+        splits[split] |= session.dataset.score(some, predictions)
+        examples[split] = len(some) if answered else 0
+        shown = max(SHOWN // len(session.dataset.splits), 2)
+        samples += [Sample(split, e, tokens) for e, tokens in zip(some[:shown], written, strict=False)]
+    pause()
+    return Measured(splits, examples, tuple(samples), aligned(session))
+
+
+def aligned(session: Session) -> dict[str, Any]:
+    """The alignment of the best head, as plain values."""
+    found = attention.alignment(session)
+    if found is None:
+        return {}
+    split, chosen = found
+    return {
+        "split": split,
+        "map": chosen.head.map,
+        "head": chosen.head.head,
+        **dataclasses.asdict(chosen.scored),
+    }
+
+
+def result(session: Session, measured: Measured) -> dict[str, Any]:
+    """What `result.json` holds of the measurements."""
+    text = session.dataset.vocabulary.text
+    return {
+        "name": session.config.name,
+        "config_hash": session.config.hash(),
+        "step": session.step,
+        "seed": session.training.seed,
+        "splits": measured.splits,
+        "scored_examples": measured.examples,
+        "alignment": measured.alignment,
+        "floors": dict(session.dataset.floors),
+        "fingerprint": session.dataset.fingerprint,
+        "data": dict(session.dataset.facts),
+        "samples": [
+            {
+                "split": sample.split,
+                "prompt": sample.example.prompt,
+                "expected": sample.example.answer,
+                "got": text(sample.written),
+            }
+            for sample in measured.samples
+        ],
+    }

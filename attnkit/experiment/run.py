@@ -1,0 +1,231 @@
+"""Training, evaluating, predicting and reporting: what the commands do once a config is right."""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import jax
+
+from attnkit.errors import ConfigError, DataError
+from attnkit.experiment import attention, config, decode, display, folder, measure, summary
+from attnkit.experiment.session import Session, best, reopen, start
+from attnkit.generation.plan import Decoding
+from attnkit.inspection.maps import Head
+from attnkit.models.contract import Network
+from attnkit.tasks.contract import Example
+from attnkit.training.evaluation import Evaluation
+from attnkit.training.loop import fit
+from attnkit.training.progress import Fitted
+from attnkit.training.signals import Interruption
+
+PICTURES = 3
+TIMES = ("command", "steps", "parameters", "seconds", "training_seconds", "best_step", "best_loss", "skipped")
+
+
+def train(
+    loaded: config.Config,
+    *,
+    out: str | None = None,
+    resume: bool = False,
+    imports: bool = False,
+    quiet: bool = False,
+    command: str = "",
+) -> tuple[Path, dict[str, Any]]:
+    """Train what a config says, measure it and write its run folder.
+
+    Args:
+        loaded: the config.
+        out: the run folder, below the working directory; by default `runs/<config name>-<n>`.
+        resume: go on with the run that is there.
+        imports: whether kinds may import installed packages by their dotted names.
+        quiet: show no progress.
+        command: the command line, for the record.
+
+    Returns:
+        The run folder and what its `result.json` holds.
+
+    Raises:
+        AttnkitError: as `fit` and `start` do.
+    """
+    begun = time.perf_counter()
+    place = folder.choose(loaded.name, out, resume)
+    if resume and (place / folder.CONFIG).is_file():
+        folder.agree(config.load(place / folder.CONFIG).table(), loaded.table(), place)
+    with Interruption() as asked:
+
+        def pause() -> None:
+            if asked.asked:
+                raise asked.error(f"stopped between two pieces of work; go on with --resume --out {place}")
+
+        session = start(loaded, imports)
+        pause()
+        with folder.lock(place):
+            folder.write(place / folder.CONFIG, loaded.toml())
+            folder.write_json(place / folder.ENVIRONMENT, folder.environment(loaded))
+            session, fitted = trained(session, place, resume, quiet)
+            facts = {
+                "command": command,
+                "steps": fitted.step,
+                "parameters": parameters(session),
+                "training_seconds": round(fitted.seconds, 2),
+                "best_step": fitted.best_step,
+                "best_loss": fitted.best_loss,
+                "skipped": fitted.skipped,
+            }
+            complete = session.step == fitted.step and not session.training.evaluation_batches
+            known = fitted.evaluation if complete else None
+            return place, finish(session, place, loaded.name, facts, begun, known, pause)
+
+
+def trained(session: Session, place: Path, resume: bool, quiet: bool) -> tuple[Session, Fitted]:
+    """The session with the parameters of the best step, after training in the folder `place`."""
+    if not quiet:
+        print(f"training {session.config.name} in {place}", file=sys.stderr)
+    with display.shown(quiet) as report:
+        fitted = fit(
+            session.network,
+            session.dataset,
+            session.training,
+            session.optimizer,
+            folder=place,
+            resume=resume,
+            report=report,
+        )
+    if fitted.step == fitted.resumed_from and not quiet:
+        print(f"nothing to train: step {fitted.step} is done; raise training.steps to go on", file=sys.stderr)
+    if fitted.best_step in (None, fitted.step):
+        network = cast(Network, fitted.network)
+        return dataclasses.replace(session, network=network, step=fitted.step), fitted
+    return best(session, place), fitted
+
+
+def finish(
+    session: Session,
+    place: Path,
+    name: str,
+    facts: Mapping[str, Any],
+    begun: float,
+    known: Evaluation | None = None,
+    pause: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Measure a network and write `result.json` and `report.html`.
+
+    Args:
+        session: the network.
+        place: its run folder.
+        name: of the experiment.
+        facts: what `result.json` says besides the measurements.
+        begun: when the work began, by `time.perf_counter`.
+        known: an evaluation of this network that need not be made again.
+        pause: called between pieces of work; an error it raises ends the work.
+    """
+    measured = measure.measure(session, known, pause)
+    result = {**measure.result(session, measured), "name": name, **facts}
+    result["seconds"] = facts.get("seconds", round(time.perf_counter() - begun, 2))
+    folder.write_json(place / folder.RESULT, result)
+    pictures = attention.looks(
+        session,
+        [sample.example for sample in measured.samples[:PICTURES]],
+        [sample.written for sample in measured.samples[:PICTURES]],
+        head_of(measured.alignment),
+    )
+    summary.write_report(place, name, session.config, pictures)
+    return folder.read_json(place / folder.RESULT)
+
+
+def head_of(alignment: Mapping[str, Any]) -> Head | None:
+    """The head that a result's alignment names."""
+    return Head(alignment["map"], alignment["head"]) if alignment else None
+
+
+def parameters(session: Session) -> int:
+    """How many numbers the network learns."""
+    from flax import nnx
+
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(session.network, nnx.Param)))
+
+
+def evaluate(run: Path, imports: bool = False) -> dict[str, Any]:
+    """Measure the best checkpoint of a run again, and rewrite its `result.json` and `report.html`."""
+    begun = time.perf_counter()
+    session = reopen(run, imports)
+    earlier = folder.read_json(run / folder.RESULT) if (run / folder.RESULT).is_file() else {}
+    facts = {name: earlier[name] for name in TIMES if name in earlier}
+    with folder.lock(run):
+        return finish(session, run, earlier.get("name", run.resolve().name), facts, begun)
+
+
+def report(run: Path, imports: bool = False) -> Path:
+    """Write `report.html` again from what a run's folder holds."""
+    folder.existing(run)
+    result = folder.read_json(run / folder.RESULT)
+    session = reopen(run, imports)
+    prompts = list(result.get("samples", []))[:PICTURES]
+    examples = again(session, prompts)
+    written = decode.write(session, examples, session.decoding, session.training.seed) if examples else []
+    with folder.lock(run):
+        pictures = attention.looks(session, examples, written, head_of(result.get("alignment", {})))
+        return summary.write_report(run, result.get("name", run.resolve().name), session.config, pictures)
+
+
+def again(session: Session, samples: Sequence[Mapping[str, Any]]) -> list[Example]:
+    """The examples that a result shows."""
+    found = []
+    for sample in samples:
+        if sample["split"] in session.dataset.splits:
+            some = session.dataset.examples(sample["split"], measure.SHOWN)
+            found += [example for example in some if example.prompt == sample["prompt"]][:1]
+    return found
+
+
+def predict(
+    run: Path, texts: Sequence[str], changes: Mapping[str, Any], seed: int, imports: bool = False
+) -> list[dict[str, str]]:
+    """What a run's network writes for some texts.
+
+    Args:
+        run: the run folder.
+        texts: what to translate or continue.
+        changes: options of decoding to change.
+        seed: of the random numbers of sampling.
+        imports: whether kinds may import installed packages by their dotted names.
+
+    Raises:
+        DataError: for a text that cannot be encoded, with its number.
+    """
+    session = reopen(run, imports)
+    examples = []
+    for number, text in enumerate(texts, 1):
+        try:
+            examples.append(session.dataset.encode(text))
+        except DataError as error:
+            raise DataError(f"text {number}: {error}") from None
+    written = decode.write(session, examples, changed(session.decoding, changes), seed) if examples else []
+    outputs = [session.dataset.vocabulary.text(tokens) for tokens in written]
+    continues = session.dataset.source_vocabulary is None
+    return [
+        {"text": text, "output": output, "whole": text + output if continues else output}
+        for text, output in zip(texts, outputs, strict=True)
+    ]
+
+
+def changed(decoding: Decoding, changes: Mapping[str, Any]) -> Decoding:
+    """`decoding` with some options changed, and the method that they are options of.
+
+    Raises:
+        ConfigError: if they are options of different methods, or out of range.
+    """
+    sampling = [name for name in ("temperature", "top_k", "top_p") if name in changes]
+    if sampling and "beams" in changes:
+        raise ConfigError(
+            f"--{sampling[0].replace('_', '-')} is for sampling and --beams for beam search; give one"
+        )
+    method = {"method": "sample"} if sampling else {"method": "beam"} if "beams" in changes else {}
+    options: dict[str, Any] = {**method, **changes}
+    try:
+        return dataclasses.replace(decoding, **options)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None

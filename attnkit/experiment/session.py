@@ -1,0 +1,100 @@
+"""A config's objects, ready to train or to use: task, data, network and plans."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, cast
+
+import jax
+from flax import nnx
+
+from attnkit.errors import AttnkitError, ConfigError
+from attnkit.experiment import build, config, folder
+from attnkit.generation.plan import Decoding
+from attnkit.models.contract import Network, Sizes
+from attnkit.tasks.contract import Dataset
+from attnkit.training.devices import use_cores
+from attnkit.training.load import load
+from attnkit.training.plan import Optimizer, Training
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """What a config means.
+
+    Attributes:
+        config: the config itself.
+        dataset: its task's data.
+        network: its model's network: fresh, or with a run's best parameters.
+        step: the step the parameters are from; 0 for fresh ones.
+    """
+
+    config: config.Config
+    dataset: Dataset
+    network: Network
+    training: Training
+    optimizer: Optimizer
+    decoding: Decoding
+    step: int = 0
+
+
+def start(loaded: config.Config, imports: bool = False) -> Session:
+    """The objects of a config, with a fresh network.
+
+    Args:
+        loaded: the config.
+        imports: whether kinds may import installed packages by their dotted names.
+
+    Raises:
+        ConfigError: if options do not fit together, or code of a kind cannot be imported.
+        DataError: if the data is bad.
+    """
+    chosen = loaded.experiment
+    use_cores()
+    build.allow(loaded.nodes(), imports)
+    model, training, optimizer, decoding = (
+        build.build(node) for node in (chosen.model, chosen.training, chosen.optimizer, chosen.decoding)
+    )
+    dataset: Dataset = build.build(chosen.task).load()
+    source = dataset.source_vocabulary
+    sizes = Sizes(
+        vocabulary=len(dataset.vocabulary),
+        length=dataset.length,
+        source_vocabulary=len(source) if source else 0,
+        source_length=dataset.source_length,
+    )
+    network = fresh(model, sizes, training.seed, dataset)
+    return Session(loaded, dataset, network, training, optimizer, decoding)
+
+
+def fresh(model: Any, sizes: Sizes, seed: int, dataset: Dataset) -> Network:
+    """A network with the initial parameters of `seed`, traced once to find parts that do not fit together.
+
+    Raises:
+        ConfigError: if the model, or a part of it, refuses.
+    """
+    try:
+        network: Network = model.build(sizes, nnx.Rngs(seed))
+        jax.eval_shape(lambda batch: network(batch)[0], dataset.batch(seed, 0, 1))
+        return network
+    except AttnkitError:
+        raise
+    except (ValueError, TypeError) as error:
+        message = " ".join(str(error).split("For simplicity, JAX")[0].strip(" -\n").split())
+        raise ConfigError(f"model {type(model).__name__}: {message}") from error
+
+
+def reopen(run: Path, imports: bool = False) -> Session:
+    """The objects of a run, its network with the parameters of the best checkpoint.
+
+    Raises:
+        ConfigError: if `run` is not a run folder.
+        CheckpointError: if no checkpoint can be used.
+    """
+    session = start(config.load(folder.existing(run) / folder.CONFIG), imports)
+    return best(session, run)
+
+
+def best(session: Session, run: Path) -> Session:
+    """`session` with the network of the best checkpoint of `run`; `CheckpointError` if none is whole."""
+    network, manifest = load(session.network, run, "best")
+    return dataclasses.replace(session, network=cast(Network, network), step=manifest.step)

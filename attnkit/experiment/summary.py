@@ -1,0 +1,157 @@
+"""A run's files as the report page and as plain lines."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from attnkit.experiment import folder
+from attnkit.experiment.config import Config
+from attnkit.inspection import page
+from attnkit.inspection.report import Curve, Line, Look, Report, Result, Sample
+
+SHARES = ("exact_match", "character_accuracy", "token_accuracy", "accuracy")
+HEADLINES = ("exact_match", "loss")
+NAMES = {"loss": "loss (nats per token)"}
+
+
+def write_report(run: Path, name: str, loaded: Config, looks: tuple[Look, ...]) -> Path:
+    """Make `report.html` from the files of a run and pictures of its attention."""
+    result = folder.read_json(run / folder.RESULT)
+    table = loaded.table()
+    report = Report(
+        title=name,
+        about=loaded.experiment.about,
+        command=str(result.get("command", "")),
+        facts={
+            "task": flat(table["task"]),
+            "data": flat(result.get("data", {})),
+            "model": {**flat(table["model"]), "parameters": result.get("parameters", "")},
+            "training": {**flat(table["training"]), **flat(table["optimizer"])},
+            "run": {
+                key: result.get(key, "") for key in ("step", "steps", "seconds", "config_hash", "fingerprint")
+            },
+        },
+        results=tuple(results(result)),
+        curves=tuple(curves(run / folder.METRICS, result)),
+        samples=tuple(
+            Sample(
+                sample["prompt"],
+                sample["got"],
+                sample["expected"] or None,
+                sample["got"] == sample["expected"] if sample["expected"] else None,
+            )
+            for sample in result.get("samples", [])
+        ),
+        attention=looks,
+        config=loaded.toml(),
+        environment=flat(folder.read_json(run / folder.ENVIRONMENT)),
+    )
+    folder.write(run / folder.REPORT, page.render(report))
+    return run / folder.REPORT
+
+
+def flat(table: Mapping[str, Any], name: str = "") -> dict[str, Any]:
+    """Nested tables as one, with dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        below = f"{name}.{key}" if name else str(key)
+        if isinstance(value, Mapping):
+            found |= flat(value, below)
+        elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+            found |= flat({str(number): item for number, item in enumerate(value)}, below)
+        else:
+            found[below] = value
+    return found
+
+
+def results(result: Mapping[str, Any]) -> Iterator[Result]:
+    """Every number of a result, headlines first."""
+    floors = result.get("floors", {})
+    first = next(iter(result["splits"]), "")
+    made = []
+    for split, metrics in result["splits"].items():
+        scored = result.get("scored_examples", {}).get(split, 0)
+        for name, value in metrics.items():
+            share = name in SHARES
+            made.append(
+                Result(
+                    name=NAMES.get(name, name.replace("_", " ")),
+                    value=math.nan if value is None else value,
+                    split=split,
+                    floor=floors.get(name) if split == first or name == "exact_match" else None,
+                    unit="share" if share else "number",
+                    headline=name == "exact_match" or (name == "loss" and split == first),
+                    note=f"{scored} examples decoded" if scored and name in ("exact_match",) else "",
+                )
+            )
+    found = result.get("alignment") or {}
+    if found:
+        head = f"{found['map']} head {found['head']}, {found['rows']} tokens with known evidence"
+        chance = found.get("chance")
+        values = (("alignment accuracy", "accuracy", True), ("attention mass on evidence", "mass", False))
+        made += [
+            Result(name, number(found[key]), found["split"], chance, unit="share", headline=top, note=head)
+            for name, key, top in values
+        ]
+    yield from sorted(made, key=lambda item: not item.headline)
+
+
+def number(value: Any) -> float:
+    """A number of a JSON file; null means not finite."""
+    return math.nan if value is None else float(value)
+
+
+def curves(path: Path, result: Mapping[str, Any]) -> Iterator[Curve]:
+    """Learning curves from `metrics.jsonl`."""
+    training: list[tuple[float, float]] = []
+    held_out: dict[str, list[tuple[float, float, float]]] = {}
+    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        line = json.loads(text)
+        if "split" in line:
+            values = (line["step"], number(line["loss"]), number(line.get("accuracy")))
+            held_out.setdefault(line["split"], []).append(values)
+        else:
+            training.append((line["step"], number(line["loss"])))
+    lines = [Line("training", *columns(training))] if training else []
+    lines += [Line(name, *columns(values)[:2]) for name, values in held_out.items()]
+    if lines:
+        floor = result.get("floors", {}).get("loss")
+        yield Curve("loss in nats per token", tuple(lines), floor=floor, floor_name="token frequencies only")
+    if held_out:
+        accuracy = tuple(
+            Line(name, *columns([(v[0], v[2]) for v in values])) for name, values in held_out.items()
+        )
+        yield Curve("share of tokens ranked first", accuracy)
+
+
+def columns(rows: list[Any]) -> list[list[float]]:
+    """Rows as columns."""
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def harmless(text: str) -> str:
+    """`text` without characters that a terminal would obey."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
+
+
+def lines(result: Mapping[str, Any]) -> Iterator[str]:
+    """A result for the terminal: samples, then numbers."""
+    for found in result.get("samples", []):
+        sample = {name: harmless(value) for name, value in found.items()}
+        if sample["expected"]:
+            mark = (
+                "right" if sample["got"] == sample["expected"] else f"wrong, expected: {sample['expected']}"
+            )
+            yield f"[{sample['split']}] {sample['prompt']} -> {sample['got']}   ({mark})"
+        else:
+            yield f"[{sample['split']}] {sample['prompt']}|{sample['got']}"
+            yield ""
+    yield ""
+    for item in results(result):
+        value = f"{item.value:.2%}" if item.unit == "share" else f"{item.value:.4f}"
+        floor = "" if item.floor is None else f"  (floor {item.floor:.2%})"
+        if item.unit == "number" and item.floor is not None:
+            floor = f"  (floor {item.floor:.4f})"
+        yield f"{item.name:28} {item.split:10} {value:>10}{floor}{'  ' + item.note if item.note else ''}"

@@ -1,0 +1,50 @@
+"""The definition as dense matrices: the specification that every other form is checked against."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from attnkit.forms.levels import find_level
+from attnkit.forms.plan import make_plan
+from attnkit.forms.problem import Problem, bind, block_bad, block_keep, block_logits, block_mix
+from attnkit.masks.everything import Everything
+from attnkit.scored.contract import Scored
+from attnkit.scored.normalize import Elementwise, Exponential, Leveled, Ordered, finite
+
+
+def weights(scored: Scored, problem: Problem) -> tuple[Float[Array, "queries keys"], Float[Array, "queries"]]:
+    """Attention weights (before dropout) and level of one head.
+
+    The level is -inf for rows without keys; for normalizers without a level it is 0 for the others.
+    """
+    s, keep = block_logits(scored, problem), block_keep(scored, problem)
+    s = jnp.where(keep, s, 0)
+    p, normalizer, empty = bind(problem)["normalizer"], scored.normalizer, jnp.zeros(s.shape[:1], s.dtype)
+    none = jnp.where(jnp.any(keep, axis=1), 0, -jnp.inf).astype(s.dtype)
+    if isinstance(normalizer, Leveled):
+        j = problem.fixed["column"]["j"]
+
+        def sweep(fold: Any, start: Any) -> Any:
+            return fold(start, s, keep, j)
+
+        if isinstance(normalizer, Exponential):
+            level, facts = normalizer.level(p, sweep, empty)
+        else:
+            # A level that is searched for has no derivative of its own, only the implicit one.
+            level, facts = find_level(scored, make_plan(Everything(), *s.shape, block=s.shape), *problem)
+        s = jnp.where(keep, s, finite(level)[:, None])
+        w = normalizer.weights(p, s, finite(level), facts, j) + block_bad(problem)
+        return jnp.where(keep, w, 0), level
+    if isinstance(normalizer, Elementwise):
+        count = jnp.maximum(jnp.sum(keep, axis=1), 1).astype(s.dtype)
+        return jnp.where(keep, normalizer.weights(p, s, count), 0), none
+    if isinstance(normalizer, Ordered):
+        return normalizer.walk(p, s, keep, empty)[0], none
+    raise TypeError(f"{type(normalizer).__name__} is none of the kinds in attnkit.scored.normalize")
+
+
+def reference(scored: Scored, problem: Problem) -> tuple[Array, Array]:
+    """Output `[queries, value_dim]` and level `[queries]` of one head."""
+    w, level = weights(scored, problem)
+    return block_mix(scored, problem, w), level

@@ -1,0 +1,70 @@
+"""Attention over pieces of the keys, merged: for split caches, and for keys that live on other devices."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from attnkit.forms.attend import Attended, check, split_inputs
+from attnkit.forms.blocks import padded
+from attnkit.forms.plan import make_plan
+from attnkit.forms.problem import make_heads, prepare_inputs, prepare_keys
+from attnkit.forms.stream import exponential, partial
+from attnkit.scored.contract import Params, Scored
+from attnkit.scored.normalize import Exponential, Partial, finish, merge
+
+
+def attend_piece(
+    scored: Scored,
+    params: Mapping[str, Params],
+    q: Float[Array, "heads queries dim"],
+    k: Float[Array, "kv_heads keys dim"],
+    v: Float[Array, "kv_heads keys value_dim"],
+    *,
+    first: int = 0,
+    offset: int = 0,
+    data: Mapping[str, Any] | None = None,
+    block: tuple[int, int] | None = None,
+) -> Partial:
+    """The unfinished result of all queries over the keys at positions `first, first + 1, ...`.
+
+    Args:
+        scored: the variant; its normalizer must be exponential, and it must need no token inputs.
+        params: its learned parameters.
+        q: queries.
+        k: the keys of this piece.
+        v: their values.
+        first: position of the first key of the piece.
+        offset: position of the first query.
+        data: run-time data of the mask, for these queries and these keys.
+        block: queries and keys of a block, instead of the default choice.
+
+    Returns:
+        One partial result per head and query; join them with `merge_pieces`, in any order.
+
+    Raises:
+        ValueError: if partial results of this variant cannot be merged.
+    """
+    if not isinstance(scored.normalizer, Exponential):
+        name = type(scored.normalizer).__name__
+        raise ValueError(f"normalizer = {name}: pieces can be merged only for exponential normalizers")
+    check(scored, q, k, v, data or {})
+    plan = make_plan(scored.mask, q.shape[1], k.shape[1], offset, block, first)
+    i, j = offset + jnp.arange(q.shape[1]), first + jnp.arange(k.shape[1])
+    sides = split_inputs(scored, prepare_inputs(scored, {}), i)
+    heads = make_heads(scored, params, q, prepare_keys(scored, k, j), v, i, j, *sides, dict(data or {}), None)
+    state = heads.run(lambda problem: partial(scored, plan, padded(plan, problem)))
+    return Partial(*(part[:, : q.shape[1]] for part in state))
+
+
+def merge_pieces(a: Partial, b: Partial) -> Partial:
+    """The partial result over the keys of both pieces, which must be disjoint."""
+    return jax.vmap(merge)(a, b)
+
+
+def finish_pieces(scored: Scored, params: Mapping[str, Params], state: Partial) -> Attended:
+    """Output (in the type computed in) and log-sum-exp of a partial result over all keys."""
+    own = dict(params.get("normalizer", {}))
+    return Attended(*jax.vmap(lambda p, part: finish(exponential(scored).rest(p), part))(own, state))

@@ -1,0 +1,147 @@
+"""Attention pictures as HTML: every head of every layer, chosen by radio buttons, without scripts.
+
+Each example shows all its heads as small pictures; the chosen one is drawn large with tokens on both axes.
+All pictures together keep to `ROOM` characters: where maps are too large for that, neighboring tokens share a
+cell that shows the heaviest of its weights, and the page says so.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from attnkit.inspection.heatmap import Grid, picture, pooled, small_print
+from attnkit.inspection.maps import align, head_statistics
+from attnkit.inspection.palette import data_image, scale
+from attnkit.inspection.report import AttentionMap, Look
+from attnkit.inspection.writing import number, percent, text
+
+ROOM = 3_800_000
+MOST_HEADS = 512
+MOST_HOVERS = 600
+HOVER_SIZE = 170
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one head may cost: cells along a side, and cells that say their value when pointed at."""
+
+    side: int
+    hovers: int
+
+
+def draw(looks: tuple[Look, ...]) -> str:
+    """The pictures of all examples, each in a box that can be folded; the first is open."""
+    kept = [_kept(look, MOST_HEADS // max(len(looks), 1)) for look in looks]
+    heads = sum(np.shape(m.weights)[0] for maps in kept for _, m in maps)
+    share = _share(heads)
+    boxes = [
+        _look(look, maps, place, share) for place, (look, maps) in enumerate(zip(looks, kept, strict=True))
+    ]
+    return scale() + "".join(boxes)
+
+
+def _share(heads: int) -> Share:
+    room = ROOM // max(heads, 1)
+    side = math.isqrt(int(0.55 * room * 3 / 4))
+    return Share(side=max(16, side), hovers=min(MOST_HOVERS, int(0.4 * room) // HOVER_SIZE))
+
+
+def _kept(look: Look, most: int) -> list[tuple[int, AttentionMap]]:
+    """The maps that fit into `most` heads, the selected one always among them, each with its index."""
+    order = sorted(range(len(look.maps)), key=lambda index: index != look.selected[0])
+    kept: list[int] = []
+    heads = 0
+    for index in order:
+        heads += np.shape(look.maps[index].weights)[0]
+        if heads <= most or not kept:
+            kept.append(index)
+    return [(index, look.maps[index]) for index in sorted(kept)]
+
+
+def _look(look: Look, maps: list[tuple[int, AttentionMap]], place: int, share: Share) -> str:
+    radios, rows, panels, images, rules = [], [], [], [], []
+    for index, drawn in maps:
+        grid = pooled(drawn, share.side)
+        labels = []
+        for head in range(len(grid.weights)):
+            key = f"{place}-{index}-{head}"
+            checked = " checked" if (index, head) == look.selected else ""
+            name = text(f"{drawn.name}, head {head + 1}")
+            radios.append(f'<input type="radio" class="pick" name="look{place}" id="r{key}"{checked}>')
+            labels.append(
+                f'<label for="r{key}" title="{name}"><svg class="thumb" viewBox="0 0 1 1" '
+                f'preserveAspectRatio="none" aria-hidden="true"><use class="tint" href="#i{key}"/></svg>'
+                f'<span class="hidden">{text(drawn.name)}, head </span>{head + 1}</label>'
+            )
+            images.append(
+                f'<image id="i{key}" width="1" height="1" preserveAspectRatio="none" '
+                f'href="{data_image(np.where(grid.wrong[head], 0, grid.weights[head]))}"/>'
+            )
+            rules.append(_rule(key, f"{place}-{index}"))
+        opened = " opened" if index == look.selected[0] else ""
+        rows.append(
+            f'<div class="map-row{opened}"><span>{text(drawn.name)}</span><div>{"".join(labels)}</div></div>'
+        )
+        panels.append(_panel(drawn, grid, f"{place}-{index}", share))
+    note = f"<p>{text(look.note)}</p>" if look.note else ""
+    left_out = len(look.maps) - len(maps)
+    note += (
+        f"<p>{left_out} of {len(look.maps)} maps are left out to keep the page small.</p>" if left_out else ""
+    )
+    most = max((np.shape(drawn.weights)[0] for _, drawn in maps), default=0)
+    thumb = 44 if most <= 4 else 34
+    sizes = f"--thumb:{thumb}px;--wide:{max(235, min(most, 8) * (thumb + 10))}px"
+    return (
+        f'<details class="look"{" open" if place == 0 else ""}>'
+        f"<summary><bdi>{text(look.title)}</bdi></summary>"
+        f"{note}<style>{''.join(rules)}</style>"
+        f'<svg class="defs" aria-hidden="true"><defs>{"".join(images)}</defs></svg>'
+        f'<div class="picker" role="radiogroup" aria-label="Layer and head">{"".join(radios)}'
+        f'<div class="maps" style="{sizes}">{"".join(rows)}</div>'
+        f'<div class="panels">{"".join(panels)}</div></div></details>'
+    )
+
+
+def _rule(key: str, panel: str) -> str:
+    return (
+        f"#r{key}:checked~.panels :is(#p{panel},#g{key},#f{key}){{display:block}}"
+        f"#r{key}:checked~.maps [for=r{key}]{{color:var(--ink)}}"
+        f"#r{key}:checked~.maps [for=r{key}] svg{{outline:2px solid var(--accent);outline-offset:2px}}"
+        f"#r{key}:focus-visible~.maps [for=r{key}]{{background:var(--focus)}}\n"
+    )
+
+
+def _panel(drawn: AttentionMap, grid: Grid, key: str, share: Share) -> str:
+    facts = "".join(_facts(drawn, grid, head, f"{key}-{head}") for head in range(len(grid.weights)))
+    return (
+        f'<section class="panel" id="p{key}"><h3>{text(drawn.name)}</h3>'
+        f"{facts}{picture(drawn, grid, key, share.hovers)}{small_print(drawn, grid, share.hovers)}</section>"
+    )
+
+
+def _facts(drawn: AttentionMap, grid: Grid, head: int, key: str) -> str:
+    weights = np.asarray(drawn.weights, dtype=np.float64)[head]
+    facts = [("head", f"{head + 1} of {len(grid.weights)}")]
+    if weights.size:
+        statistics = head_statistics(weights)
+        even = f" <span>(uniform {number(_uniform_entropy(drawn))})</span>"
+        facts.append(("entropy in nats", number(float(statistics.entropy)) + even))
+        if drawn.queries == drawn.keys:
+            facts.append(("mean distance", f"{number(float(statistics.distance))} tokens"))
+    if drawn.evidence is not None and np.any(drawn.evidence):
+        found = align(weights, drawn.evidence, drawn.allowed)
+        control = f" <span>(uniform {text(percent(found.chance))})</span>"
+        facts.append(
+            (f"heaviest key is evidence, {found.rows} rows", text(percent(found.accuracy)) + control)
+        )
+        facts.append(("weight on evidence", text(percent(found.mass)) + control))
+    items = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
+    return f'<dl class="head-facts" id="f{key}">{items}</dl>'
+
+
+def _uniform_entropy(drawn: AttentionMap) -> float:
+    """Mean entropy of rows that attend evenly to all keys they may attend to, in nats."""
+    allowed = np.ones(np.shape(drawn.weights)[1:]) if drawn.allowed is None else np.asarray(drawn.allowed)
+    counts = allowed.sum(axis=-1)
+    return float(np.log(counts[counts > 0]).mean()) if counts.any() else math.nan

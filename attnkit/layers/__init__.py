@@ -1,0 +1,1 @@
+"""flax.nnx modules: they own parameters and call the rooms below."""

@@ -1,0 +1,112 @@
+"""A Transformer block."""
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from attnkit.layers.dropout import dropout, keys
+from attnkit.layers.feed_forward import FeedForward
+from attnkit.layers.mixing import Data, Mixing
+from attnkit.layers.norm import NormKind, make_norm
+
+Aside = TypeVar("Aside")
+Tokens = Float[Array, "batch length model_dim"]
+Order = Literal["pre", "post"]
+State = dict[str, Any]
+
+
+class Residual(nnx.Module):
+    """`x + f(norm(x))`, or `norm(x + f(x))` with `order = "post"`, with dropout on what is added.
+
+    Source: Xiong et al. 2020, arXiv 2002.04745, figure 1.
+    """
+
+    def __init__(self, dim: int, *, norm: NormKind, order: Order, rate: float) -> None:
+        self.norm = make_norm(norm, dim)
+        self.order = order
+        self.rate = rate
+
+    def __call__(
+        self, x: Tokens, inner: Callable[[Tokens], tuple[Tokens, Aside]], key: jax.Array | None = None
+    ) -> tuple[Tokens, Aside]:
+        """The sum, and what else `inner` returned."""
+        before = self.order == "pre"
+        y, aside = inner(self.norm(x) if before else x)
+        x = x + dropout(y, self.rate, key)
+        return x if before else self.norm(x), aside
+
+
+class Block(nnx.Module):
+    """Self-attention (or another mixer), cross-attention to a memory if there is one, feed-forward.
+
+    Args:
+        mixing: mixes the positions of `x`.
+        cross: attends to the memory; `None` where there is none.
+        feed_forward: the token-wise part.
+        dim: width of a token's vector.
+        norm: kind of norm.
+        order: norm before or after each part.
+        rate: probability of residual dropout.
+    """
+
+    def __init__(
+        self,
+        mixing: Mixing,
+        cross: Mixing | None,
+        feed_forward: FeedForward,
+        *,
+        dim: int,
+        norm: NormKind,
+        order: Order,
+        rate: float,
+    ) -> None:
+        self.mixing = mixing
+        self.cross = cross
+        self.feed_forward = feed_forward
+        self.around_mixing = Residual(dim, norm=norm, order=order, rate=rate)
+        self.around_cross = Residual(dim, norm=norm, order=order, rate=rate) if cross is not None else None
+        self.around_feed_forward = Residual(dim, norm=norm, order=order, rate=rate)
+
+    def __call__(
+        self,
+        x: Tokens,
+        memory: Tokens | None = None,
+        *,
+        data: Data | None = None,
+        memory_data: Data | None = None,
+        key: jax.Array | None = None,
+        look: bool = False,
+    ) -> tuple[Tokens, dict[str, jax.Array]]:
+        """The block's output, and the weights of its mixers if `look`."""
+        k = keys(key, 5)
+        x, own = self.around_mixing(x, lambda h: self.mixing(h, data=data, key=k[0], look=look), k[1])
+        found = {"self": own}
+        if self.cross is not None and self.around_cross is not None:
+            cross = self.cross
+            x, found["cross"] = self.around_cross(
+                x, lambda h: cross(h, memory, data=memory_data, key=k[2], look=look), k[3]
+            )
+        x, _ = self.around_feed_forward(x, lambda h: (self.feed_forward(h), None), k[4])
+        return x, {name: weights for name, weights in found.items() if weights is not None}
+
+    def start(self, batch: int, room: int, dtype: Any, memory: Tokens | None = None) -> State:
+        """Decoding state of both mixers."""
+        state = {"self": self.mixing.start(batch, room, dtype)}
+        if self.cross is not None:
+            state["cross"] = self.cross.start(batch, room, dtype, memory)
+        return state
+
+    def step(self, x: Tokens, state: State, *, memory_data: Data | None = None) -> tuple[Tokens, State]:
+        """Output for the tokens that continue `state`, and the next state."""
+        state = dict(state)
+        x, state["self"] = self.around_mixing(x, lambda h: self.mixing.step(h, state["self"]))
+        if self.cross is not None and self.around_cross is not None:
+            cross = self.cross
+            x, state["cross"] = self.around_cross(
+                x, lambda h: cross.step(h, state["cross"], data=memory_data)
+            )
+        x, _ = self.around_feed_forward(x, lambda h: (self.feed_forward(h), None))
+        return x, state

@@ -1,0 +1,34 @@
+"""Proof that a mixer lets nothing from the future into the present."""
+
+import numpy as np
+
+from attnkit.masks.contract import Interval
+from attnkit.mixer import Mixer
+from attnkit.scored.contract import Preset
+
+HORIZON = 64
+
+
+def refuse_future(name: str, mixer: Mixer | tuple[Mixer, ...]) -> None:
+    """Raise `ValueError` if a mask certainly lets a query see a later key.
+
+    Masks are asked by `cover` about all pairs of neighbors among the first 64 positions and about those
+    that are a power of two apart. What depends on run-time data is not certain and passes.
+
+    Args:
+        name: the option to blame.
+        mixer: the mixers of a decoder.
+    """
+    now = np.arange(HORIZON)
+    for one in mixer if isinstance(mixer, tuple) else (mixer,):
+        if not isinstance(one, Preset):
+            continue
+        mask = one.scored().mask
+        for ahead in (1 << n for n in range(HORIZON.bit_length())):
+            later = now + ahead
+            sees = mask.cover(Interval(now, now), Interval(later, later)).certain
+            if np.any(sees):
+                raise ValueError(
+                    f"{name} = {type(one).__name__} with mask {mask}: a position sees the one {ahead} later, "
+                    "but a decoder must not look ahead; use a causal mask, such as mask & Causal()"
+                )

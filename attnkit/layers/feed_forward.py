@@ -1,0 +1,43 @@
+"""The token-wise part of a Transformer block."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from attnkit.layers.linear import Linear
+
+Activation = Literal["gelu", "relu", "swiglu"]
+
+
+class FeedForward(nnx.Module):
+    """`down(act(up(x)))`, or `down(silu(gate(x)) * up(x))` for `swiglu`.
+
+    Args:
+        dim: width of a token's vector.
+        ratio: hidden width divided by `dim`. For `swiglu` the hidden width is two thirds of that, so that
+            all kinds have about the same number of parameters.
+        activation: `gelu` is the tanh form.
+        scale: initial scale of the output.
+        rngs: source of the initial values.
+
+    Source: GELU Hendrycks, Gimpel 2016, arXiv 1606.08415; SwiGLU Shazeer 2020, arXiv 2002.05202, equation 6.
+    """
+
+    def __init__(
+        self, dim: int, *, ratio: float, activation: Activation, scale: float = 1.0, rngs: nnx.Rngs
+    ) -> None:
+        gated = activation == "swiglu"
+        hidden = max(1, round(ratio * dim * (2 / 3 if gated else 1)))
+        self.activation = activation
+        self.up = Linear(dim, hidden * (2 if gated else 1), rngs=rngs)
+        self.down = Linear(hidden, dim, scale=scale, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "*tokens dim"]) -> Float[Array, "*tokens dim"]:
+        x = self.up(x)
+        if self.activation == "swiglu":
+            gate, x = jnp.split(x, 2, axis=-1)
+            return self.down(jax.nn.silu(gate) * x)
+        return self.down(jax.nn.gelu(x) if self.activation == "gelu" else jax.nn.relu(x))

@@ -1,0 +1,77 @@
+"""Normalization of each token's vector, computed in at least float32."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+NormKind = Literal["layer", "rms"]
+EPSILON = 1e-6
+
+
+@jax.custom_jvp
+def unit(x: Float[Array, "*tokens dim"]) -> Float[Array, "*tokens dim"]:
+    """`x / sqrt(mean(x^2) + 1e-6)`."""
+    return x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + EPSILON)
+
+
+@unit.defjvp
+def unit_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    """The derivative in closed form: transposed, it reads large arrays half as often as automatic ones."""
+    (x,), (dx,) = primals, tangents
+    scale = jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + EPSILON)
+    y = x * scale
+    return y, (dx - y * (y * dx).mean(-1, keepdims=True)) * scale
+
+
+@jax.custom_jvp
+def standardize(x: Float[Array, "*tokens dim"]) -> Float[Array, "*tokens dim"]:
+    """`(x - mean) / sqrt(variance + 1e-6)`."""
+    centered = x - x.mean(-1, keepdims=True)
+    return centered * jax.lax.rsqrt(jnp.square(centered).mean(-1, keepdims=True) + EPSILON)
+
+
+@standardize.defjvp
+def standardize_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    """The derivative in closed form, as that of `unit`."""
+    (x,), (dx,) = primals, tangents
+    centered = x - x.mean(-1, keepdims=True)
+    scale = jax.lax.rsqrt(jnp.square(centered).mean(-1, keepdims=True) + EPSILON)
+    y = centered * scale
+    return y, (dx - dx.mean(-1, keepdims=True) - y * (y * dx).mean(-1, keepdims=True)) * scale
+
+
+class LayerNorm(nnx.Module):
+    """`(x - mean) / sqrt(variance + 1e-6) * scale + bias` over the last axis.
+
+    Source: Ba, Kiros, Hinton 2016, arXiv 1607.06450, equation 4.
+    """
+
+    def __init__(self, dim: int) -> None:
+        self.scale = nnx.Param(jnp.ones(dim))
+        self.bias = nnx.Param(jnp.zeros(dim))
+
+    def __call__(self, x: Float[Array, "*tokens dim"]) -> Float[Array, "*tokens dim"]:
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        return (standardize(wide) * self.scale[...] + self.bias[...]).astype(x.dtype)
+
+
+class RMSNorm(nnx.Module):
+    """`x / sqrt(mean(x^2) + 1e-6) * scale` over the last axis.
+
+    Source: Zhang, Sennrich 2019, arXiv 1910.07467, equation 4.
+    """
+
+    def __init__(self, dim: int) -> None:
+        self.scale = nnx.Param(jnp.ones(dim))
+
+    def __call__(self, x: Float[Array, "*tokens dim"]) -> Float[Array, "*tokens dim"]:
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        return (unit(wide) * self.scale[...]).astype(x.dtype)
+
+
+def make_norm(kind: NormKind, dim: int) -> LayerNorm | RMSNorm:
+    """A fresh norm of the given kind."""
+    return LayerNorm(dim) if kind == "layer" else RMSNorm(dim)

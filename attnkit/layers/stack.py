@@ -1,0 +1,127 @@
+"""Blocks one after the other."""
+
+import dataclasses
+from typing import Any
+
+import jax
+from flax import nnx
+
+from attnkit.layers.block import Block, Order, State, Tokens
+from attnkit.layers.feed_forward import Activation, FeedForward
+from attnkit.layers.mixer_layer import Width, mixer_layer
+from attnkit.layers.mixing import Data
+from attnkit.layers.norm import NormKind, make_norm
+from attnkit.mixer import Mixer
+
+
+@dataclasses.dataclass(frozen=True)
+class Style:
+    """What all blocks of a stack have in common.
+
+    Attributes:
+        width: sizes of the mixing layers.
+        mlp_ratio: hidden width of the feed-forward part divided by `model_dim`.
+        activation: its nonlinearity.
+        norm: kind of norm.
+        order: norm before or after each part.
+        dropout: probability of residual dropout.
+    """
+
+    width: Width
+    mlp_ratio: float = 4.0
+    activation: Activation = "gelu"
+    norm: NormKind = "layer"
+    order: Order = "pre"
+    dropout: float = 0.0
+
+
+class Stack(nnx.Module):
+    """Blocks one after the other, and the norm that ends a pre-norm stack.
+
+    Block `n` draws its dropout from the key folded with `n`, and its weights are named `n.self`, `n.cross`.
+    """
+
+    def __init__(self, blocks: list[Block], *, dim: int, norm: NormKind, order: Order) -> None:
+        self.blocks = nnx.List(blocks)
+        self.norm = make_norm(norm, dim) if order == "pre" else None
+
+    def __call__(
+        self,
+        x: Tokens,
+        memory: Tokens | None = None,
+        *,
+        data: Data | None = None,
+        memory_data: Data | None = None,
+        key: jax.Array | None = None,
+        look: bool = False,
+    ) -> tuple[Tokens, dict[str, jax.Array]]:
+        """The last block's output, and all weights if `look`."""
+        maps: dict[str, jax.Array] = {}
+        for n, block in enumerate(self.blocks):
+            own = None if key is None else jax.random.fold_in(key, n)
+            x, found = block(x, memory, data=data, memory_data=memory_data, key=own, look=look)
+            maps |= {f"{n}.{name}": weights for name, weights in found.items()}
+        return (x if self.norm is None else self.norm(x)), maps
+
+    def start(self, batch: int, room: int, dtype: Any, memory: Tokens | None = None) -> list[State]:
+        """Decoding states of all blocks."""
+        return [block.start(batch, room, dtype, memory) for block in self.blocks]
+
+    def step(
+        self, x: Tokens, states: list[State], *, memory_data: Data | None = None
+    ) -> tuple[Tokens, list[State]]:
+        """Output for the tokens that continue `states`, and the next states."""
+        after = []
+        for block, state in zip(self.blocks, states, strict=True):
+            x, state = block.step(x, state, memory_data=memory_data)
+            after.append(state)
+        return (x if self.norm is None else self.norm(x)), after
+
+
+def make_stack(
+    depth: int,
+    style: Style,
+    mixer: Mixer | tuple[Mixer, ...],
+    *,
+    cross: Mixer | tuple[Mixer, ...] | None = None,
+    padded: bool = False,
+    rngs: nnx.Rngs,
+) -> Stack:
+    """A fresh stack.
+
+    Args:
+        depth: number of blocks.
+        style: what they have in common.
+        mixer: the mixer of every block, or a pattern that is repeated over depth.
+        cross: the same for cross-attention, `None` where there is no memory.
+        padded: whether `data["length"]` says how many of the stack's own tokens exist.
+        rngs: source of the initial values.
+
+    Raises:
+        ValueError: if a pattern is empty, or a mixer cannot do what is asked.
+
+    What each part adds starts smaller by sqrt(2 depth), so that the sum over a pre-norm stack does not
+    grow with its depth (Radford et al. 2019, GPT-2, section 2.3).
+    """
+    scale = (2 * depth) ** -0.5 if style.order == "pre" else 1.0
+    dim = style.width.model_dim
+    blocks = []
+    for n in range(depth):
+        own = mixer_layer(nth(mixer, n), style.width, padded=padded, scale=scale, rngs=rngs)
+        other = None
+        if cross is not None:
+            other = mixer_layer(nth(cross, n), style.width, cross=True, padded=True, scale=scale, rngs=rngs)
+        forward = FeedForward(dim, ratio=style.mlp_ratio, activation=style.activation, scale=scale, rngs=rngs)
+        blocks.append(
+            Block(own, other, forward, dim=dim, norm=style.norm, order=style.order, rate=style.dropout)
+        )
+    return Stack(blocks, dim=dim, norm=style.norm, order=style.order)
+
+
+def nth(pattern: Mixer | tuple[Mixer, ...], n: int) -> Mixer:
+    """Mixer number `n` of a pattern repeated without end."""
+    if isinstance(pattern, Mixer):
+        return pattern
+    if not pattern:
+        raise ValueError("mixer = (): expected at least one mixer")
+    return pattern[n % len(pattern)]

@@ -1,0 +1,40 @@
+"""Text that looks at the last picture before it."""
+
+from typing import Annotated, Any
+
+from annotated_types import Ge
+
+from attnkit.masks.contract import Data, Mask
+from attnkit.options import options
+
+
+@options
+class ImageText(Mask):
+    """Cross-attention from text to pictures: a query sees the tokens of the last picture before it.
+
+    Three words, of which one comes before any picture, one after the first and one after the second:
+
+    >>> from attnkit.masks.picture import picture
+    >>> print(picture(ImageText(tokens=2), 3, 6, {"image_i": [0, 1, 2]}))
+    . . . . . .
+    # # . . . .
+    . . # # . .
+
+    Keys are the pictures of the sequence one after the other, `tokens` for each. `data["image_i"]` says for
+    every query how many pictures came before it, so the query sees picture number `image_i - 1`, and
+    nothing if there is none: `np.cumsum(is_picture)` of the text with its picture marks. The cover claims
+    nothing.
+
+    Source: Alayrac et al. 2022 (Flamingo), arXiv 2204.14198, section 2.3.
+
+    Attributes:
+        tokens: keys that a picture gives.
+    """
+
+    tokens: Annotated[int, Ge(1)] = 64
+
+    def allows(self, i: Any, j: Any, data: Data) -> Any:
+        return (j // self.tokens == data["image_i"] - 1) & (j >= 0)
+
+    def needs(self) -> frozenset[str]:
+        return frozenset({"image_i"})

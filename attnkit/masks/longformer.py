@@ -1,0 +1,47 @@
+"""A two-sided, dilated window, and a few global tokens."""
+
+from typing import Annotated
+
+from annotated_types import Ge
+
+from attnkit.masks.contract import Composed, Mask
+from attnkit.masks.dilated import Dilated
+from attnkit.masks.global_tokens import GlobalTokens
+from attnkit.masks.window import Window
+from attnkit.options import options
+
+
+@options
+class Longformer(Composed):
+    """`reach` keys on each side of the query, `dilation` apart, and `count` global tokens at the start.
+
+    >>> from attnkit.masks.picture import picture
+    >>> print(picture(Longformer(reach=1, dilation=2, count=1), 6))
+    # # # # # #
+    # # . # . .
+    # . # . # .
+    # # . # . #
+    # . # . # .
+    # . . # . #
+
+    `Window(back=reach * dilation, ahead=reach * dilation) & Dilated(step=dilation) |
+    GlobalTokens(count=count)`. The paper's (and transformers') window w counts both sides together:
+    `reach = w // 2`. Not causal; `& Causal()` makes it so. The cover is exact for empty blocks with
+    `dilation = 1`, conservative otherwise.
+
+    Source: Beltagy et al. 2020 (Longformer), arXiv 2004.05150, section 3.1, figure 2.
+
+    Attributes:
+        reach: keys on each side of the query, not counting itself.
+        dilation: distance of one of them to the next.
+        count: global tokens.
+    """
+
+    reach: Annotated[int, Ge(0)] = 256
+    dilation: Annotated[int, Ge(1)] = 1
+    count: Annotated[int, Ge(0)] = 1
+
+    def composition(self) -> Mask:
+        far = self.reach * self.dilation
+        near = Window(back=far, ahead=far) & Dilated(step=self.dilation)
+        return near | GlobalTokens(count=self.count)

@@ -1,0 +1,29 @@
+"""A mask drawn in text."""
+
+import numpy as np
+
+from attnkit.masks.contract import Data, Mask, along
+
+
+def picture(mask: Mask, queries: int = 12, keys: int | None = None, data: Data | None = None) -> str:
+    """The mask as text: a row for each query, `#` where it may attend, `.` where not.
+
+    Args:
+        mask: what to draw. Heads that it distinguishes are drawn beside each other.
+        queries: how many, from position 0.
+        keys: how many, from position 0; as many as queries if not given.
+        data: the run-time data that the mask reads, `name_i [queries]`, `name_j [keys]`.
+
+    >>> from attnkit.masks.window import Window
+    >>> print(picture(Window(back=1), 3, 4))
+    # . . .
+    # # . .
+    . # # .
+    """
+    i, j = np.arange(queries)[:, None], np.arange(queries if keys is None else keys)[None, :]
+    shaped = {name: along(name, value) for name, value in (data or {}).items()}
+    drawn = []
+    for head in range(mask.heads() or 1):
+        table = np.broadcast_to(mask.allows(i, j, {"head": head, **shaped}), (i.size, j.size))
+        drawn.append([" ".join("#" if allowed else "." for allowed in row) for row in table])
+    return "\n".join("   ".join(lines) for lines in zip(*drawn, strict=True))

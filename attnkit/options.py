@@ -1,0 +1,52 @@
+"""Frozen, keyword-only, checked option classes: the shape of everything a config can choose."""
+
+import dataclasses
+from typing import Any, TypeVar, dataclass_transform
+
+import pydantic
+
+Class = TypeVar("Class", bound=type)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,))
+def options(cls: Class) -> Class:
+    """Make `cls` a frozen keyword-only dataclass whose fields are checked when it is constructed.
+
+    Two instances with equal fields are equal and hash alike, so they can be static arguments of
+    `jax.jit`. A wrong value raises `ValueError` with one line for each wrong field.
+
+    >>> from typing import Annotated
+    >>> from annotated_types import Ge
+    >>> @options
+    ... class Window:
+    ...     reach: Annotated[int, Ge(0)] = 4
+    >>> Window(reach=-1)
+    Traceback (most recent call last):
+    ValueError: Window: reach = -1: input should be greater than or equal to 0
+    """
+    config = pydantic.ConfigDict(arbitrary_types_allowed=True, extra="forbid", strict=True)
+    made: Any = pydantic.dataclasses.dataclass(cls, frozen=True, kw_only=True, config=config)
+    checked = made.__init__
+
+    def __init__(self: Any, *args: Any, **values: Any) -> None:
+        try:
+            checked(self, *args, **values)
+        except pydantic.ValidationError as error:
+            raise ValueError(one_line(cls.__name__, error)) from None
+
+    __init__.__signature__ = checked.__signature__ if hasattr(checked, "__signature__") else None  # type: ignore[attr-defined]
+    made.__init__ = __init__
+    return made
+
+
+def one_line(name: str, error: pydantic.ValidationError) -> str:
+    """Every wrong field of a pydantic error on one line: key, value and what was expected."""
+    parts = []
+    for problem in error.errors(include_url=False):
+        if not problem["loc"]:
+            parts.append(problem["msg"].removeprefix("Value error, ").removeprefix(f"{name}: "))
+            continue
+        key = ".".join(str(step) for step in problem["loc"])
+        message = problem["msg"][:1].lower() + problem["msg"][1:]
+        parts.append(f"{key} = {problem['input']!r}: {message}")
+    return f"{name}: " + "; ".join(parts)

@@ -1,0 +1,256 @@
+"""Scored attention: the parts it is put together from, for one head of one sequence.
+
+    q' = query(q_i), k' = key(k_j)                       position parts, per token
+    s  = cap(score(q', k') + sum of biases)              [queries, keys]
+    w  = normalize(s) over the keys that the mask allows
+    o  = dropout(w) @ v + sum of value parts
+
+Every method of a part sees one head and one block: `q [queries, dim]`, `k [keys, dim]`, and the absolute
+integer positions `i [queries]`, `j [keys]`. `p` is the part's own dictionary: its constants, its learned
+parameters, `p["head"]` (the head's index, int32) and its per-token inputs (`name_i`, `name_j`).
+"""
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+from annotated_types import Ge, Gt, Lt
+from jaxtyping import Array, Float, Int
+
+from attnkit.masks.contract import Mask
+from attnkit.masks.everything import Everything
+from attnkit.mixer import Mixer
+from attnkit.options import options
+
+Params = Mapping[str, Any]
+Rows = Int[Array, "queries"]
+Columns = Int[Array, "keys"]
+Queries = Float[Array, "queries dim"]
+Keys = Float[Array, "keys dim"]
+Scores = Float[Array, "queries keys"]
+
+HEADS = "heads"
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadShape:
+    """How many heads there are and how wide they are.
+
+    Attributes:
+        heads: number of query heads.
+        kv_heads: number of key-value heads; each serves `heads / kv_heads` query heads.
+        dim: width of a query or key.
+        value_dim: width of a value.
+    """
+
+    heads: int
+    kv_heads: int
+    dim: int
+    value_dim: int
+
+    def __post_init__(self) -> None:
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads = {self.heads} must be a multiple of kv_heads = {self.kv_heads}")
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenInput:
+    """A per-token, per-head input beyond query, key and value, which a layer projects from the token.
+
+    Attributes:
+        width: numbers per token and head.
+        side: whether it belongs to queries, to keys, or both (`name_i`, `name_j`, or both in `p`).
+        cumulative: whether the part sees the running sum over positions instead of the value itself.
+        start: initial bias of the projection.
+    """
+
+    width: int = 1
+    side: Literal["query", "key", "both"] = "key"
+    cumulative: bool = False
+    start: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """What a catalogue says of a variant, written as literals so that it can be read without importing.
+
+    Attributes:
+        source: authors, year, arXiv number, place in the paper.
+        equation: what is computed, in one line.
+        pair_flops: extra floating-point operations per query-key pair and head, as a formula in `dim`.
+        assumes: what must hold for it to make sense; empty if nothing.
+    """
+
+    source: str
+    equation: str
+    pair_flops: str = "0"
+    assumes: str = ""
+
+
+class Part:
+    """Anything scored attention is put together from: pure functions and the parameters they need."""
+
+    #: whether a method needs the other heads, gathered over the mapped axis `HEADS`
+    mixes_heads = False
+    #: whether `p["seed"]` is wanted: two random words per head, absent when nothing is to be random
+    random = False
+
+    def constants(self, shape: HeadShape) -> Params:
+        """Fixed per-head numbers, each with a leading axis of `shape.heads`."""
+        return {}
+
+    def init(self, key: jax.Array, shape: HeadShape) -> Params:
+        """Fresh learned parameters, each with a leading axis of `shape.heads`."""
+        return {}
+
+    def inputs(self, shape: HeadShape) -> Mapping[str, TokenInput]:
+        """Per-token inputs that a layer must project for this part, by name."""
+        return {}
+
+    def activate(self, name: str, raw: Float[Array, "*tokens width"]) -> Float[Array, "*tokens width"]:
+        """What is made of a projected input before it is summed or used."""
+        return raw
+
+
+class Score(Part, abc.ABC):
+    """How similar a query and a key are."""
+
+    @abc.abstractmethod
+    def score(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:
+        """Scores of all pairs, at least float32. Any scale (such as 1/sqrt(dim)) is applied here."""
+
+
+class Position(Part):
+    """How positions, or other facts about tokens, enter: any of five ways, each optional."""
+
+    def query(self, p: Params, q: Queries, i: Rows) -> Queries:
+        """The query as the score sees it."""
+        return q
+
+    def key(self, k: Keys, j: Columns) -> Keys:
+        """The key as the score and the cache see it. Shared by a group of heads, so it has no `p`."""
+        return k
+
+    def bias(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores | None:
+        """What is added to the score, after its scale and before the cap."""
+        return None
+
+    def rescore(self, p: Params, s: Scores, i: Rows, j: Columns) -> Scores:
+        """What is made of the scores after all biases, before the cap."""
+        return s
+
+    def value(self, p: Params, w: Scores, i: Rows, j: Columns) -> Float[Array, "queries value_dim"] | None:
+        """What is added to the output. Linear in the weights `w`."""
+        return None
+
+
+class Normalizer(Part):
+    """How a row of scores becomes weights. Implement one of the kinds in `attnkit.scored.normalize`."""
+
+
+@options
+class Scored:
+    """One way of computing scored attention: the parts, in the order in which they act.
+
+    Attributes:
+        score: similarity of a query and a key.
+        position: position encodings and other additions, applied in order.
+        cap: soft cap `c` of the scores, `s -> c tanh(s / c)`, before the mask; `None` for none.
+        mask: who may look at whom.
+        normalizer: how scores become weights.
+        dropout: probability with which a weight is set to zero (the others grow by `1 / (1 - dropout)`).
+    """
+
+    score: Score
+    normalizer: Normalizer
+    position: tuple[Position, ...] = ()
+    cap: Annotated[float, Gt(0)] | None = None
+    mask: Mask = Everything()
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
+
+    def parts(self) -> dict[str, Part]:
+        """The parts that may own parameters, by the name under which they are kept."""
+        named: dict[str, Part] = {"score": self.score, "normalizer": self.normalizer}
+        return named | {f"position_{n}": part for n, part in enumerate(self.position)}
+
+    def constants(self, shape: HeadShape) -> dict[str, Params]:
+        """Constants of every part: `{part: {name: [heads, ...]}}`."""
+        return {name: dict(part.constants(shape)) for name, part in self.parts().items()}
+
+    def init(self, key: jax.Array, shape: HeadShape) -> dict[str, Params]:
+        """Fresh parameters of every part that has some: `{part: {name: [heads, ...]}}`."""
+        keys = jax.random.split(key, len(self.parts()))
+        made = {
+            name: dict(part.init(k, shape))
+            for k, (name, part) in zip(keys, self.parts().items(), strict=True)
+        }
+        return {name: params for name, params in made.items() if params}
+
+    def inputs(self, shape: HeadShape) -> dict[str, TokenInput]:
+        """Per-token inputs of every part, named `part.input`."""
+        return {
+            f"{name}.{key}": need
+            for name, part in self.parts().items()
+            for key, need in part.inputs(shape).items()
+        }
+
+    def activate(self, name: str, raw: Array) -> Array:
+        """The activation of the input named `part.input`."""
+        part, key = name.split(".")
+        return self.parts()[part].activate(key, raw)
+
+
+class Preset(Mixer, abc.ABC):
+    """A combination of parts that can be chosen by name."""
+
+    @abc.abstractmethod
+    def scored(self) -> Scored:
+        """The parts it stands for. Raises `ValueError` where they do not go together."""
+
+
+def dot(a: Float[Array, "rows dim"], b: Float[Array, "columns dim"]) -> Float[Array, "rows columns"]:
+    """`a b^T`, accumulated and returned in at least float32 whatever the type of the inputs."""
+    wide = jnp.promote_types(a.dtype, jnp.float32)
+    return jax.lax.dot_general(a, b, (((1,), (1,)), ((), ())), preferred_element_type=wide)
+
+
+def logits(scored: Scored, p: Mapping[str, Params], q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:
+    """Capped scores of prepared queries and keys, before the mask. The one place where the order is fixed."""
+    s = scored.score.score(p["score"], q, k, i, j)
+    for n, part in enumerate(scored.position):
+        bias = part.bias(p[f"position_{n}"], q, k, i, j)
+        s = s if bias is None else s + bias
+    for n, part in enumerate(scored.position):
+        s = part.rescore(p[f"position_{n}"], s, i, j)
+    if scored.cap is not None:
+        s = scored.cap * jnp.tanh(s / scored.cap)
+    return s
+
+
+def prepare_query(scored: Scored, p: Mapping[str, Params], q: Queries, i: Rows) -> Queries:
+    """Queries as the score sees them."""
+    for n, part in enumerate(scored.position):
+        q = part.query(p[f"position_{n}"], q, i)
+    return q
+
+
+def prepare_key(scored: Scored, k: Keys, j: Columns) -> Keys:
+    """Keys as the score and the cache see them."""
+    for part in scored.position:
+        k = part.key(k, j)
+    return k
+
+
+def mix_values(
+    scored: Scored, p: Mapping[str, Params], w: Scores, v: Float[Array, "keys value_dim"], i: Rows, j: Columns
+) -> Float[Array, "queries value_dim"]:
+    """The weighted sum of values, and what position parts add to it, accumulated in at least float32."""
+    wide = jnp.promote_types(v.dtype, jnp.float32)
+    o = jax.lax.dot_general(w.astype(v.dtype), v, (((1,), (0,)), ((), ())), preferred_element_type=wide)
+    for n, part in enumerate(scored.position):
+        more = part.value(p[f"position_{n}"], w, i, j)
+        o = o if more is None else o + more
+    return o

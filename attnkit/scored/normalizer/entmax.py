@@ -1,0 +1,81 @@
+"""Sparse weights with an adjustable degree of sparsity."""
+
+from typing import Annotated, Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from annotated_types import Gt, Le
+from jaxtyping import Array
+
+from attnkit.options import options
+from attnkit.scored.contract import Card, HeadShape, Params, Scores
+from attnkit.scored.normalize import Leveled, Row, Sweep
+
+MOST_STEPS = 64
+
+
+@options
+class Entmax(Leveled):
+    """Alpha-entmax: between softmax (alpha near 1) and sparsemax (alpha = 2), with exact zeros.
+
+    The threshold is found by Newton's method from below, where the total is a convex decreasing function
+    of it, so that the steps never overshoot; the last bits are reached in a few tens of passes at most.
+
+    Attributes:
+        alpha: degree of sparsity; its start if it is learned.
+        learned: whether each head learns its own alpha, as `1 + sigmoid(a)`.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Peters, Niculae & Martins 2019, arXiv 1905.05702, eq. 10; Correia et al. 2019, 1909.00015",
+        equation="w_j = max((alpha - 1) s_j - tau, 0)^(1 / (alpha - 1)), tau such that sum_j w_j = 1",
+        pair_flops="6 per pass",
+        assumes="1 < alpha <= 2",
+    )
+    alpha: Annotated[float, Gt(1), Le(2)] = 1.5
+    learned: bool = False
+
+    def __post_init__(self) -> None:
+        if self.learned and self.alpha == 2:
+            raise ValueError("Entmax: a learned alpha must start below 2; set alpha to 1.5, say")
+
+    def init(self, key: jax.Array, shape: HeadShape) -> Params:
+        start = jnp.log((self.alpha - 1) / (2 - self.alpha)) if self.learned else 0.0
+        return {"alpha": jnp.full(shape.heads, start)} if self.learned else {}
+
+    def slope(self, p: Params) -> Any:
+        """`alpha - 1`."""
+        return jax.nn.sigmoid(p["alpha"]) if self.learned else self.alpha - 1
+
+    def weights(self, p: Params, s: Scores, level: Row, facts: Any, j: Array) -> Scores:
+        above = self.slope(p) * s - level[:, None]
+        return jnp.where(above > 0, jnp.where(above > 0, above, 1) ** (1 / self.slope(p)), 0)
+
+    def level(self, p: Params, sweep: Sweep, empty: Row) -> tuple[Row, Any]:
+        slope = self.slope(p)
+
+        def highest(state: Row, s: Scores, keep: Array, j: Array) -> Row:
+            return jnp.maximum(state, jnp.max(jnp.where(keep, s, -jnp.inf), axis=1))
+
+        top = sweep(highest, empty - jnp.inf)
+        seen = top > -jnp.inf
+
+        def add(state: Any, s: Scores, keep: Array, j: Array) -> Any:
+            level, total, change = state
+            above = slope * s - level[:, None]
+            inside = keep & (above > 0)
+            above = jnp.where(inside, above, 1)
+            w = jnp.where(inside, above ** (1 / slope), 0)
+            return level, total + jnp.sum(w, axis=1), change + jnp.sum(w / above, axis=1) / slope
+
+        def improve(state: Any) -> Any:
+            level, _, steps = state
+            _, total, change = sweep(add, (level, empty, empty))
+            better = level + jnp.maximum(total - 1, 0) / jnp.where(change > 0, change, 1)
+            return better, better > level, steps + 1
+
+        first = jnp.where(seen, slope * top - 1, 0)
+        level, _, _ = jax.lax.while_loop(
+            lambda state: jnp.any(state[1]) & (state[2] < MOST_STEPS), improve, (first, seen, 0)
+        )
+        return jnp.where(seen, level, -jnp.inf), None

@@ -1,0 +1,43 @@
+"""All weight on the best key."""
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from attnkit.options import options
+from attnkit.scored.contract import Card, Params, Scores
+from attnkit.scored.normalize import Leveled, Row, Sweep
+from attnkit.scored.normalizer.softmax import Softmax
+
+
+@options
+class Hard(Leveled):
+    """Weight 1 on the key with the highest score (the earliest of equals), with the derivative of softmax.
+
+    The derivative is not that of the output, which is flat, but the straight-through estimate.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Xu et al. 2015, arXiv 1502.03044, section 4.1; Bengio et al. 2013, 1308.3432, section 4",
+        equation="w_j = [j = argmax_l s_l], dw = d softmax(s)",
+        pair_flops="3",
+    )
+    unclaimed: ClassVar[dict[str, str]] = {"differences": "its derivative is an estimate, not its slope"}
+
+    def weights(self, p: Params, s: Scores, level: Row, facts: Any, j: Array) -> Scores:
+        soft = jnp.exp(s - level[:, None])
+        return (j[None, :] == facts[:, None]) + soft - jax.lax.stop_gradient(soft)
+
+    def level(self, p: Params, sweep: Sweep, empty: Row) -> tuple[Row, Any]:
+        start = empty - jnp.inf, jnp.full(empty.shape, jnp.int32(-1))
+
+        def best(state: Any, s: Scores, keep: Array, j: Array) -> Any:
+            s = jnp.where(keep, s, -jnp.inf)
+            top = jnp.max(s, axis=1)
+            place = j[jnp.argmax(s, axis=1)].astype(jnp.int32)
+            return jnp.maximum(state[0], top), jnp.where(top > state[0], place, state[1])
+
+        _, place = sweep(best, start)
+        return Softmax().level(p, sweep, empty)[0], place

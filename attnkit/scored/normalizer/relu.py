@@ -1,0 +1,29 @@
+"""Rectified attention."""
+
+from typing import Annotated, ClassVar
+
+import jax
+from annotated_types import Ge
+
+from attnkit.options import options
+from attnkit.scored.contract import Card, Params, Scores
+from attnkit.scored.normalize import Elementwise, Row
+
+
+@options
+class Relu(Elementwise):
+    """Weights are rectified scores, divided by the number of keys that the query may attend to.
+
+    Attributes:
+        power: exponent of the rectified score; 2 gives squared ReLU.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Wortsman et al. 2023, arXiv 2309.08586, section 3",
+        equation="w_j = max(s_j, 0)^power / n",
+        pair_flops="2",
+    )
+    power: Annotated[int, Ge(1)] = 1
+
+    def weights(self, p: Params, s: Scores, count: Row) -> Scores:
+        return jax.nn.relu(s) ** self.power / count[:, None]

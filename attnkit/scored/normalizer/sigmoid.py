@@ -1,0 +1,32 @@
+"""Sigmoid attention."""
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from attnkit.options import options
+from attnkit.scored.contract import Card, Params, Scores
+from attnkit.scored.normalize import Elementwise, Row
+
+
+@options
+class Sigmoid(Elementwise):
+    """Each weight is a sigmoid of its own score; a row need not sum to 1.
+
+    Attributes:
+        bias: what is added to the scores; `None` for `-log(n)`, n being the number of keys that the query
+            may attend to, so that weights at score 0 sum to about 1. (The paper's n is the length of the
+            sequence; for full attention that is the same.)
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Ramapuram et al. 2024, arXiv 2409.04431, equations 3 and 4",
+        equation="w_j = 1 / (1 + exp(-(s_j + b))), b = -log n",
+        pair_flops="4",
+    )
+    bias: float | None = None
+
+    def weights(self, p: Params, s: Scores, count: Row) -> Scores:
+        bias = -jnp.log(count)[:, None] if self.bias is None else self.bias
+        return jax.nn.sigmoid(s + bias)

@@ -1,0 +1,33 @@
+"""Softmax with a learned sink."""
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from attnkit.options import options
+from attnkit.scored.contract import Card, HeadShape, Params
+from attnkit.scored.normalize import Exponential
+
+
+@options
+class Sink(Exponential):
+    """Softmax with an extra key of value 0 whose score each head learns.
+
+    Attributes:
+        start: initial score of the extra key; 0 makes the start equal to `softmax_one`.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="OpenAI 2025 (gpt-oss), arXiv 2508.10925, section 2.2",
+        equation="w_j = exp(s_j) / (exp(a_h) + sum_l exp(s_l))",
+        pair_flops="3",
+    )
+    start: float = 0.0
+
+    def init(self, key: jax.Array, shape: HeadShape) -> Params:
+        return {"sink": jnp.full(shape.heads, self.start)}
+
+    def rest(self, p: Params) -> Float[Array, ""]:
+        return p["sink"]

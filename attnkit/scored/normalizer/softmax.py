@@ -1,0 +1,18 @@
+"""Softmax."""
+
+from typing import ClassVar
+
+from attnkit.options import options
+from attnkit.scored.contract import Card
+from attnkit.scored.normalize import Exponential
+
+
+@options
+class Softmax(Exponential):
+    """Weights proportional to the exponential of the score."""
+
+    card: ClassVar[Card] = Card(
+        source="Vaswani et al. 2017, arXiv 1706.03762, equation 1",
+        equation="w_j = exp(s_j) / sum_l exp(s_l)",
+        pair_flops="3",
+    )

@@ -1,0 +1,24 @@
+"""Softmax with one more in the denominator."""
+
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from attnkit.options import options
+from attnkit.scored.contract import Card, Params
+from attnkit.scored.normalize import Exponential
+
+
+@options
+class SoftmaxOne(Exponential):
+    """Softmax that may attend to nothing: an extra key with score 0 and value 0."""
+
+    card: ClassVar[Card] = Card(
+        source="Miller 2023, 'Attention Is Off By One' (blog post)",
+        equation="w_j = exp(s_j) / (1 + sum_l exp(s_l))",
+        pair_flops="3",
+    )
+
+    def rest(self, p: Params) -> Float[Array, ""]:
+        return jnp.zeros(())

@@ -1,0 +1,19 @@
+"""The projection onto the simplex."""
+
+from typing import ClassVar
+
+from attnkit.options import options
+from attnkit.scored.contract import Card
+from attnkit.scored.normalizer.entmax import Entmax
+
+
+@options
+class Sparsemax(Entmax):
+    """The point of the simplex nearest to the scores: entmax with alpha = 2, often with exact zeros."""
+
+    card: ClassVar[Card] = Card(
+        source="Martins & Astudillo 2016, arXiv 1602.02068, equation 2",
+        equation="w_j = max(s_j - tau, 0), tau such that sum_j w_j = 1",
+        pair_flops="6 per pass",
+    )
+    alpha: float = 2.0

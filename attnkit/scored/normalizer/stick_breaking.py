@@ -1,0 +1,31 @@
+"""Stick-breaking attention."""
+
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from attnkit.options import options
+from attnkit.scored.contract import Card, Params, Scores
+from attnkit.scored.normalize import Keep, Ordered, Row
+
+
+@options
+class StickBreaking(Ordered):
+    """Going back from the latest key, each takes the share `sigmoid(score)` of what is left.
+
+    Recency is built in, so no position encoding is needed. The rows sum to at most 1. The paper leaves out
+    the query's own position; use a mask `causal` with `offset = -1` for that.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Tan et al. 2024, arXiv 2410.17980, equation 3",
+        equation="w_ij = sigmoid(s_ij) prod_{l > j} (1 - sigmoid(s_il))",
+        pair_flops="10",
+    )
+
+    def walk(self, p: Params, s: Scores, keep: Keep, after: Row) -> tuple[Scores, Row]:
+        left = jnp.where(keep, jax.nn.log_sigmoid(-s), 0)
+        until = jnp.cumsum(left[:, ::-1], axis=1)[:, ::-1]
+        w = jnp.exp(jax.nn.log_sigmoid(s) + until - left + after[:, None])
+        return jnp.where(keep, w, 0), after + until[:, 0]

@@ -1,0 +1,57 @@
+"""Softmax over the best keys only."""
+
+from typing import Annotated, Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from annotated_types import Ge
+from jaxtyping import Array
+
+from attnkit.options import options
+from attnkit.scored.contract import Card, Params, Scores
+from attnkit.scored.normalize import Leveled, Row, Sweep, finite
+
+
+@options
+class TopK(Leveled):
+    """Softmax over the `k` keys with the highest scores. Of equal scores the earlier key is taken.
+
+    The choice of keys carries no derivative. If fewer than `k` keys are allowed, all are taken.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Zhao et al. 2019 (Explicit Sparse Transformer), arXiv 1912.11637, equations 4 to 6",
+        equation="w_j = exp(s_j) / sum_{l in top k} exp(s_l) for j in top k, else 0",
+        pair_flops="log k per pass",
+    )
+    k: Annotated[int, Ge(1)] = 8
+
+    def weights(self, p: Params, s: Scores, level: Row, facts: Any, j: Array) -> Scores:
+        threshold, margin, last = facts
+        over = s - threshold[:, None]
+        tied = (jnp.abs(over) <= margin[:, None]) & (j[None, :] <= last[:, None])
+        chosen = (over > margin[:, None]) | tied
+        return jnp.where(chosen, jnp.exp(jnp.where(chosen, s - level[:, None], 0)), 0)
+
+    def level(self, p: Params, sweep: Sweep, empty: Row) -> tuple[Row, Any]:
+        rows, none = empty.shape[0], jnp.int32(-1)
+        start = jnp.full((rows, self.k + 1), -jnp.inf, empty.dtype), jnp.full((rows, self.k + 1), none)
+
+        def best(state: Any, s: Scores, keep: Array, j: Array) -> Any:
+            s = jnp.concatenate([state[0], jnp.where(keep, s, -jnp.inf)], axis=1)
+            where = jnp.concatenate([state[1], jnp.broadcast_to(j.astype(jnp.int32), keep.shape)], axis=1)
+            s, order = jax.lax.top_k(s, self.k + 1)
+            return s, jnp.take_along_axis(where, order, axis=1)
+
+        s, where = sweep(best, start)
+        kth, following = s[:, self.k - 1], s[:, self.k]
+        # Scores are computed anew in each pass and may differ in the last bits, so a threshold halfway to the
+        # next score is safer than comparing for equality; within the margin, positions decide.
+        close = 8 * jnp.finfo(empty.dtype).eps * (1 + jnp.abs(finite(kth)))
+        tie = (kth > -jnp.inf) & (kth - following <= close)
+        halfway = jnp.where(following > -jnp.inf, (finite(kth) + finite(following)) / 2, -jnp.inf)
+        threshold = jnp.where(tie, kth, halfway)
+        at_threshold = jnp.abs(s[:, : self.k] - finite(kth)[:, None]) <= close[:, None]
+        last = jnp.max(jnp.where(at_threshold, where[:, : self.k], none), axis=1)
+        level = jax.nn.logsumexp(s[:, : self.k], axis=1)
+        return level, (threshold, jnp.where(tie, close, 0), jnp.where(tie, last, none))

@@ -1,0 +1,55 @@
+"""Learned biases for buckets of distances."""
+
+from typing import Annotated, ClassVar
+
+import jax
+import numpy as np
+from annotated_types import Ge, MultipleOf
+
+from attnkit.options import options
+from attnkit.positions.buckets import buckets, signed_buckets
+from attnkit.positions.distance import clipped
+from attnkit.scored.contract import Card, Columns, HeadShape, Keys, Params, Position, Queries, Rows, Scores
+
+
+@options
+class T5Buckets(Position):
+    """Each head learns a bias for each bucket of distances: near ones have one each, far ones share.
+
+    T5 itself has no scale in its scores: `score = Dot(scale=1.0)`. One-sided, keys after the query share the
+    bucket of distance 0; two-sided, half of the buckets are for keys after the query. The bias is shared by
+    all layers in T5 and belongs to one layer here.
+
+    Attributes:
+        buckets: number of buckets, even.
+        reach: distances from here on share the last bucket.
+        two_sided: whether keys after the query have buckets of their own (an encoder).
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Raffel et al. 2020 (T5), arXiv 1910.10683, section 2.1, and the authors' code",
+        equation="s_ij <- s_ij + b_h[bucket(j - i)]",
+        pair_flops="4",
+    )
+    claims: ClassVar[tuple[str, ...]] = ("translation",)
+    buckets: Annotated[int, Ge(4), MultipleOf(2)] = 32
+    reach: Annotated[int, Ge(2)] = 128
+    two_sided: bool = False
+
+    def __post_init__(self) -> None:
+        self.of_distances()
+
+    def of_distances(self) -> np.ndarray:
+        """The bucket of each distance `j - i` from `-reach` to `reach`."""
+        distance = np.arange(-self.reach, self.reach + 1)
+        if self.two_sided:
+            return signed_buckets(distance, self.buckets, self.reach)
+        return buckets(np.maximum(-distance, 0), self.buckets, self.reach)
+
+    def init(self, key: jax.Array, shape: HeadShape) -> Params:
+        size = (shape.heads, self.buckets)
+        return {"bias": jax.random.normal(key, size) * (shape.heads * shape.dim) ** -0.5}
+
+    def bias(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:
+        of_distance = p["bias"][self.of_distances()]
+        return of_distance[clipped(i, j, self.reach, self.reach)]

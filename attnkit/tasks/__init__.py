@@ -1,0 +1,1 @@
+"""What to learn: one task a file, numpy only."""

@@ -1,0 +1,131 @@
+"""What a task is, and the data it gives: the contract that every file beside this one keeps."""
+
+import abc
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+Batch = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+    """Token ids and their spelling. Ids 0, 1, 2 are padding, begin and end.
+
+    Attributes:
+        tokens: every token's spelling, in id order, the three special ones first.
+        joiner: what stands between tokens when they are written as text.
+    """
+
+    tokens: tuple[str, ...]
+    joiner: str = ""
+
+    PAD = 0
+    BEGIN = 1
+    END = 2
+    SPECIAL = ("<pad>", "<begin>", "<end>")
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of `ids` up to the first end token; padding and begin are left out."""
+        words = []
+        for token in ids:
+            if token == self.END:
+                break
+            if token > self.END:
+                words.append(self.tokens[token])
+        return self.joiner.join(words)
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """One example to translate, continue or answer, with what is known about it.
+
+    Attributes:
+        prompt: what the model is given, as text.
+        answer: what it should say, as text; empty where there is no single right answer.
+        source: token ids of the encoder input, `None` for decoder-only tasks.
+        inputs: token ids the decoder starts from, at least one: `BEGIN`, and the prompt of a decoder-only
+            task; tasks whose texts have no beginning leave `BEGIN` out.
+        labels: token ids of the answer, ending in `END`; empty where the answer is not known.
+        evidence: `[len(labels), len(source or inputs)]` bool, the places that truly decide each label, or
+            `None` where that is not known. Rows without evidence are all False.
+    """
+
+    prompt: str
+    answer: str
+    source: tuple[int, ...] | None
+    inputs: tuple[int, ...]
+    labels: tuple[int, ...]
+    evidence: np.ndarray | None = None
+
+
+class Dataset(abc.ABC):
+    """The data of one task: a pure function of (split, seed, step), with nothing to download.
+
+    Attributes:
+        vocabulary: spelling of what the model writes.
+        source_vocabulary: spelling of the encoder input, `None` for decoder-only tasks.
+        length: longest decoder input of any split, in tokens.
+        source_length: longest encoder input of any split; 0 for decoder-only tasks.
+        splits: names of the held-out splits, the one used to choose the best checkpoint first.
+        fingerprint: hex digest that changes when the data changes.
+        facts: what a report should say about the data (sizes, files, hashes, skipped lines).
+        floors: metric name -> what a model that learned nothing reaches.
+    """
+
+    vocabulary: Vocabulary
+    source_vocabulary: Vocabulary | None = None
+    length: int
+    source_length: int = 0
+    splits: tuple[str, ...]
+    fingerprint: str
+    facts: Mapping[str, Any]
+    floors: Mapping[str, float]
+
+    @abc.abstractmethod
+    def batch(self, seed: int, step: int, size: int) -> Batch:
+        """Training batch number `step` of the run with `seed`: a pure function of its arguments.
+
+        Keys `inputs`, `labels` `[size, width]` int32, `weights` `[size, width]` float32 and, for
+        sequence-to-sequence tasks, `source` `[size, source_width]` int32 and `source_length` `[size]` int32.
+        The widths are the same in every training batch, at most `length` and `source_length`; they are less
+        where a held-out split has longer sequences than training.
+        """
+
+    @abc.abstractmethod
+    def evaluation(self, split: str, size: int) -> Iterator[Batch]:
+        """Every example of `split` once, in order, in batches of `size`; the last is padded with weight 0.
+
+        All batches of a split have the same shapes: those of training, or for splits of longer sequences
+        `length` and `source_length`.
+        """
+
+    @abc.abstractmethod
+    def examples(self, split: str, count: int) -> list[Example]:
+        """The first `count` examples of `split` (a fixed random order), for decoding and for pictures."""
+
+    @abc.abstractmethod
+    def encode(self, text: str) -> Example:
+        """A user's own text as an example without answer. Raises `DataError` for what cannot be encoded."""
+
+    def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
+        """Metrics of decoded predictions, each in [0, 1], higher better: `exact_match` unless overridden."""
+        right = [p == e.answer for p, e in zip(predictions, examples, strict=True)]
+        return {"exact_match": float(np.mean(right))} if right else {}
+
+
+class Task(abc.ABC):
+    """Options of one task. `load` reads or generates the data once.
+
+    Fields that name files are called `path` or end in `_path`. Whoever makes the task has resolved relative
+    ones; the task opens what they say.
+    """
+
+    @abc.abstractmethod
+    def load(self) -> Dataset:
+        """The data set. Raises `DataError` with file and line for bad files."""

@@ -1,0 +1,293 @@
+"""Parallel text: learn to translate from the user's own pairs of lines."""
+
+import collections
+import hashlib
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Lt
+
+from attnkit.errors import ConfigError, DataError
+from attnkit.options import options
+from attnkit.tasks.contract import Example, Task, Vocabulary
+from attnkit.tasks.pair_dataset import PairDataset, TokenPairs
+from attnkit.tasks.plain_files import read_text
+from attnkit.tasks.token_rows import RaggedTokens, vocabulary_of
+from attnkit.tasks.wording import shown
+
+UNKNOWN = "<unknown>"
+WORD = re.compile(r" ?\w+| ?[^\w\s]")
+
+Lines = list[tuple[str, str, str]]
+
+
+@options
+class ParallelText(Task):
+    """Translate as the user's own pairs of lines do.
+
+    The pairs are the lines `source TAB target` of one file (`path`), or the lines with equal numbers of two
+    files (`source_path` and `target_path`); all files are UTF-8 and may be in gzip format. The splits `valid`
+    and `test` are files of their own, or part of the training file: then the hash of the source line alone
+    decides where a pair goes, so that equal source lines stay together and adding lines moves no other.
+
+    Outer spaces are removed and runs of spaces become one. A word token carries the space before it, and
+    every punctuation mark is a token, so tokens written one after the other give the text back.
+
+    Attributes:
+        path: training pairs, one `source TAB target` a line.
+        source_path: training lines to read, instead of `path`.
+        target_path: training lines to write, instead of `path`.
+        valid_path: as `path`, for the split that chooses the best checkpoint.
+        valid_source_path: as `source_path`, for that split.
+        valid_target_path: as `target_path`, for that split.
+        test_path: as `path`, for the split that measures the result.
+        test_source_path: as `source_path`, for that split.
+        test_target_path: as `target_path`, for that split.
+        valid_fraction: share of the training file that is held out if there are no files for `valid`.
+        test_fraction: the same for `test`; 0 for no test split.
+        units: kind of tokens, for both languages.
+        max_vocabulary: at most so many tokens a language, special ones included, the most frequent of the
+            training part; all others become `<unknown>`.
+        max_length: longest pair, in tokens a side without the end token.
+        too_long: what to do with longer pairs. Skipped lines are counted.
+        blank_lines: what to do with pairs of which a side is empty.
+        extra_columns: what to do with what comes after a second tab in a line.
+    """
+
+    path: str | None = None
+    source_path: str | None = None
+    target_path: str | None = None
+    valid_path: str | None = None
+    valid_source_path: str | None = None
+    valid_target_path: str | None = None
+    test_path: str | None = None
+    test_source_path: str | None = None
+    test_target_path: str | None = None
+    valid_fraction: Annotated[float, Gt(0), Lt(1)] = 0.05
+    test_fraction: Annotated[float, Ge(0), Lt(1)] = 0.05
+    units: Literal["words", "characters"] = "words"
+    max_vocabulary: Annotated[int, Ge(5)] = 8000
+    max_length: Annotated[int, Ge(1)] = 64
+    too_long: Literal["skip", "error"] = "skip"
+    blank_lines: Literal["skip", "error"] = "skip"
+    extra_columns: Literal["error", "ignore"] = "error"
+
+    def load(self) -> "ParallelTextDataset":
+        """The pairs of all splits.
+
+        Raises:
+            ConfigError: if it is not clear which files to read.
+            DataError: with file and line for bad files, and if a split is left without pairs.
+        """
+        counts: collections.Counter[str] = collections.Counter()
+        files: list[dict[str, Any]] = []
+        train = self.read("", counts, files)
+        if train is None:
+            raise ConfigError(
+                "path: no training pairs; name a file in path, or two in source_path and target_path"
+            )
+        splits = {"train": train}
+        for split, fraction in (("valid", self.valid_fraction), ("test", self.test_fraction)):
+            pairs = self.read(f"{split}_", counts, files)
+            if pairs is None and fraction > 0:
+                pairs, splits["train"] = divided(splits["train"], split, fraction)
+            if pairs is not None:
+                splits[split] = pairs
+        for split, pairs in splits.items():
+            if not pairs:
+                raise DataError(
+                    f"{self.path or self.source_path}: no pairs for {split}; use more lines, a larger "
+                    f"{split}_fraction or max_length, or a file of its own"
+                )
+        return ParallelTextDataset(splits, self.units, self.max_vocabulary, dict(counts), files)
+
+    def read(
+        self, prefix: str, counts: collections.Counter[str], files: list[dict[str, Any]]
+    ) -> Lines | None:
+        """The pairs of one split, as (source, target, place), or `None` if no file is named.
+
+        What was skipped is added to `counts`, facts on the files to `files`.
+        """
+        names = [f"{prefix}path", f"{prefix}source_path", f"{prefix}target_path"]
+        both, source, target = (getattr(self, name) for name in names)
+        given = [name for name in names if getattr(self, name) is not None]
+        if not given:
+            return None
+        if both is not None and len(given) == 1:
+            found = self.columns(both, counts, files)
+        elif source is not None and target is not None and both is None:
+            found = aligned(source, target, files)
+        else:
+            raise ConfigError(
+                f"{' and '.join(given)}: expected either {names[0]}, or {names[1]} and {names[2]}"
+            )
+        return [pair for pair in found if self.usable(*pair, counts)]
+
+    def columns(self, path: str, counts: collections.Counter[str], files: list[dict[str, Any]]) -> Lines:
+        """The pairs of one file of `source TAB target` lines."""
+        file = read_text(path)
+        files.append(file.facts)
+        pairs = []
+        for number, line in enumerate(file.lines, start=1):
+            place = f"{path}:{number}"
+            cells = line.split("\t")
+            if not line.strip():
+                cells = ["", ""]
+            if len(cells) < 2:
+                raise DataError(f"{place}: no tab; expected 'source TAB target', found {shown(line)}")
+            if len(cells) > 2:
+                if self.extra_columns == "error":
+                    raise DataError(
+                        f"{place}: {len(cells)} columns; expected 2; extra_columns = 'ignore' uses the "
+                        "first two"
+                    )
+                counts["lines_with_extra_columns"] += 1
+            pairs.append((spaced(cells[0]), spaced(cells[1]), place))
+        return pairs
+
+    def usable(self, source: str, target: str, place: str, counts: collections.Counter[str]) -> bool:
+        """Whether a pair is kept; by policy the others are counted or raise."""
+        if not source or not target:
+            if self.blank_lines == "error":
+                side = (
+                    "both sides are"
+                    if source == target
+                    else "the source is"
+                    if not source
+                    else "the target is"
+                )
+                raise DataError(f"{place}: {side} empty; remove the line, or set blank_lines = 'skip'")
+            counts["blank_lines_skipped"] += 1
+            return False
+        longest = max(len(tokens(source, self.units)), len(tokens(target, self.units)))
+        if longest > self.max_length:
+            if self.too_long == "error":
+                raise DataError(
+                    f"{place}: {longest} tokens; expected at most max_length = {self.max_length}; "
+                    "shorten the line, raise max_length, or set too_long = 'skip'"
+                )
+            counts["too_long_lines_skipped"] += 1
+            return False
+        return True
+
+
+class ParallelTextDataset(PairDataset):
+    """The user's pairs as token ids."""
+
+    def __init__(
+        self,
+        splits: dict[str, Lines],
+        units: str,
+        max_vocabulary: int,
+        counts: dict[str, int],
+        files: list[dict[str, Any]],
+    ):
+        self.units = units
+        sides = [frequent((pair[side] for pair in splits["train"]), units, max_vocabulary) for side in (0, 1)]
+        self.source_ids, self.target_ids = ({t: i for i, t in enumerate(side.tokens)} for side in sides)
+        pairs = {split: self._tokenized(lines) for split, lines in splits.items()}
+        unknown = {
+            f"unknown_{name}_tokens": {
+                split: round(float((getattr(some, rows).flat == ids[UNKNOWN]).mean()), 4)
+                for split, some in pairs.items()
+            }
+            for name, rows, ids in (
+                ("source", "sources", self.source_ids),
+                ("target", "targets", self.target_ids),
+            )
+        }
+        known = {source for source, _, _ in splits["train"]}
+        repeated = {
+            split: sum(source in known for source, _, _ in lines)
+            for split, lines in splits.items()
+            if split != "train"
+        }
+        train = pairs.pop("train")
+        super().__init__(
+            train=train,
+            held_out=pairs,
+            vocabulary=sides[1],
+            source_vocabulary=sides[0],
+            facts={"files": files, **counts, **unknown, "sources_also_in_train": repeated},
+        )
+        answer = collections.Counter(train.answers).most_common(1)[0][0]
+        right = [other == answer for other in pairs[self.splits[0]].answers]
+        self.floors = {**self.floors, "exact_match": sum(right) / len(right)}
+
+    def encode(self, text: str) -> Example:
+        """A text to translate. Tokens that the vocabulary lacks become `<unknown>`.
+
+        Raises:
+            DataError: for an empty text, and one longer than `max_length` tokens.
+        """
+        text = spaced(text)
+        pieces = tokens(text, self.units)
+        if not pieces:
+            raise DataError("an empty text; expected something to translate")
+        if len(pieces) > self.source_length:
+            raise DataError(
+                f"{shown(text)}: {len(pieces)} tokens; expected at most {self.source_length}, the longest "
+                "source of the data; translate it in parts"
+            )
+        source = tuple(ids_of(pieces, self.source_ids))
+        return Example(prompt=text, answer="", source=source, inputs=(Vocabulary.BEGIN,), labels=())
+
+    def _tokenized(self, lines: Lines) -> TokenPairs:
+        sources = [ids_of(tokens(source, self.units), self.source_ids) for source, _, _ in lines]
+        targets = [
+            [*ids_of(tokens(target, self.units), self.target_ids), Vocabulary.END] for _, target, _ in lines
+        ]
+        return TokenPairs(
+            prompts=[source for source, _, _ in lines],
+            answers=[target for _, target, _ in lines],
+            sources=RaggedTokens.of(sources),
+            targets=RaggedTokens.of(targets),
+        )
+
+
+def aligned(source_path: str, target_path: str, files: list[dict[str, Any]]) -> Lines:
+    """The pairs of two files of equally many lines."""
+    sources, targets = read_text(source_path), read_text(target_path)
+    files += [sources.facts, targets.facts]
+    if len(sources.lines) != len(targets.lines):
+        raise DataError(
+            f"{source_path}:{len(sources.lines)}: the last line, but {target_path} has "
+            f"{len(targets.lines)} lines; expected as many in both files, line by line translations"
+        )
+    return [
+        (spaced(source), spaced(target), f"{source_path}:{number}")
+        for number, (source, target) in enumerate(zip(sources.lines, targets.lines, strict=True), start=1)
+    ]
+
+
+def divided(pairs: Lines, split: str, fraction: float) -> tuple[Lines, Lines]:
+    """The held-out and the remaining pairs. The source's own hash decides, whatever else is in the file."""
+    limit = int(fraction * 2**64)
+    parts: tuple[Lines, Lines] = ([], [])
+    for pair in pairs:
+        digest = hashlib.blake2b(pair[0].encode(), digest_size=8, person=split.encode()).digest()
+        parts[int.from_bytes(digest, "big") >= limit].append(pair)
+    return parts
+
+
+def frequent(texts: Iterable[str], units: str, max_vocabulary: int) -> Vocabulary:
+    """The most frequent tokens of `texts`; among equals the alphabet decides."""
+    counts = collections.Counter(token for text in texts for token in tokens(text, units))
+    order = sorted(counts, key=lambda token: (-counts[token], token))
+    return vocabulary_of([UNKNOWN, *order[: max_vocabulary - len(Vocabulary.SPECIAL) - 1]])
+
+
+def ids_of(pieces: Iterable[str], ids: dict[str, int]) -> list[int]:
+    """Token ids, the one of `<unknown>` for tokens that have none."""
+    return [ids.get(piece, ids[UNKNOWN]) for piece in pieces]
+
+
+def tokens(text: str, units: str) -> list[str]:
+    """The tokens of a spaced text; joined they are the text."""
+    return list(text) if units == "characters" else WORD.findall(text)
+
+
+def spaced(text: str) -> str:
+    """`text` without outer spaces, inner runs of white space as single spaces."""
+    return " ".join(text.split())

@@ -1,0 +1,181 @@
+"""Text: character-level language modeling on a text file."""
+
+import hashlib
+import platform
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import numpy as np
+from annotated_types import Ge, Gt, Lt
+
+from attnkit.errors import ConfigError, DataError
+from attnkit.options import options
+from attnkit.tasks import draws
+from attnkit.tasks.contract import Batch, Dataset, Example, Task, Vocabulary
+from attnkit.tasks.plain_files import read_text
+from attnkit.tasks.token_rows import unigram_loss
+
+EXAMPLE_ORDER = 1
+CODE_POINTS = 0x110000
+
+
+@options
+class Text(Task):
+    """Write a text on, a character at a time.
+
+    The end of the text is held out, as in nanoGPT (A. Karpathy, 2022). Training batches are random windows of
+    the rest: `inputs` is `length` characters and `labels` the same window one character later. Windows start
+    in the middle of the text, so `inputs` does not begin with `BEGIN` and nothing ends in `END`.
+
+    Attributes:
+        path: a UTF-8 text file, also in gzip format; without it the English help texts that come with Python
+            (`pydoc_data.topics`, about half a million characters that differ by version).
+        length: characters of one window.
+        valid_fraction: how much of the end of the text is held out.
+        replace_invalid: put U+FFFD in place of bytes that are not UTF-8, and count them, instead of stopping.
+    """
+
+    path: str | None = None
+    length: Annotated[int, Ge(1)] = 64
+    valid_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1
+    replace_invalid: bool = False
+
+    def load(self) -> "TextDataset":
+        """The text, divided.
+
+        Raises:
+            DataError: for a bad file, and a text too short for one window.
+            ConfigError: for an empty `path`.
+        """
+        if self.path is None:
+            text, facts = python_topics()
+        elif self.path:
+            file = read_text(self.path, self.replace_invalid)
+            text, facts = file.text, file.facts
+        else:
+            raise ConfigError(
+                "path = '': expected the name of a text file, or no path for Python's help texts"
+            )
+        cut = int(len(text) * (1 - self.valid_fraction))
+        if cut < self.length + 1 or cut == len(text):
+            raise DataError(
+                f"{self.path or 'the text'}: {len(text)} characters, {cut} of them to train on; length = "
+                f"{self.length} needs at least {self.length + 1} and one held out; use a longer text or a "
+                "smaller length"
+            )
+        return TextDataset(text, cut, self.length, facts)
+
+
+class TextDataset(Dataset):
+    """Windows of one text; split `valid` is its end."""
+
+    splits = ("valid",)
+
+    def __init__(self, text: str, cut: int, length: int, facts: dict[str, Any]):
+        self.length = length
+        self.cut = cut
+        self.vocabulary, self.ids = encoded(text)
+        self.token = {character: index for index, character in enumerate(self.vocabulary.tokens)}
+        untrained = np.setdiff1d(self.ids[cut:], self.ids[:cut])
+        self.facts = {
+            **facts,
+            "characters": {"train": cut, "valid": len(text) - cut},
+            "distinct_characters": len(self.vocabulary) - len(Vocabulary.SPECIAL),
+            "untrained_characters": [self.vocabulary.tokens[token] for token in untrained],
+        }
+        self.fingerprint = hashlib.sha256(f"{cut} {length} {text}".encode()).hexdigest()
+        self.floors = {"loss": unigram_loss(self.ids[:cut], self.ids[cut:], len(self.vocabulary))}
+
+    def batch(self, seed: int, step: int, size: int) -> Batch:
+        """`size` windows of the training part, drawn with replacement."""
+        starts = draws.below(self.cut - self.length, size, seed, step)
+        at = starts[:, None] + np.arange(self.length)
+        return {
+            "inputs": self.ids[at],
+            "labels": self.ids[at + 1],
+            "weights": np.ones((size, self.length), np.float32),
+        }
+
+    def evaluation(self, split: str, size: int) -> Iterator[Batch]:
+        """Windows side by side, so that every held-out character is a label exactly once.
+
+        The first held-out character is predicted from the last one of the training part.
+        """
+        self._check(split)
+        starts = np.arange(self.cut, len(self.ids), self.length)
+        for first in range(0, len(starts), size):
+            rows = np.full(size, len(self.ids))
+            rows[: len(starts[first : first + size])] = starts[first : first + size]
+            at = rows[:, None] + np.arange(self.length)
+            real = at < len(self.ids)
+            inside = np.minimum(at, len(self.ids) - 1)
+            yield {
+                "inputs": np.where(real, self.ids[inside - 1], Vocabulary.PAD).astype(np.int32),
+                "labels": np.where(real, self.ids[inside], Vocabulary.PAD).astype(np.int32),
+                "weights": real.astype(np.float32),
+            }
+
+    def examples(self, split: str, count: int) -> list[Example]:
+        """Pieces of the held-out text of half a window as prompts, at line starts where it has some.
+
+        The answer is empty: a text can be continued in many ways.
+        """
+        self._check(split)
+        width = max(1, min(self.length // 2, len(self.ids) - self.cut))
+        starts = np.arange(self.cut, len(self.ids) - width + 1)
+        newline = self.token.get("\n")
+        lines = starts[self.ids[starts - 1] == newline] if newline is not None else starts[:0]
+        if len(lines) >= count:
+            starts = lines
+        chosen = starts[draws.permutation(len(starts), EXAMPLE_ORDER)[:count]]
+        return [self._prompt(tuple(self.ids[start : start + width].tolist())) for start in chosen]
+
+    def encode(self, text: str) -> Example:
+        """A prompt to continue; an empty one stands for a line end, or the first character of the text.
+
+        Raises:
+            DataError: for a character that is not in the text.
+        """
+        for place, character in enumerate(text):
+            if character not in self.token:
+                raise DataError(
+                    f"character {place + 1} of the prompt, {character!r} (U+{ord(character):04X}), is not in "
+                    "the text that was learned; leave it out"
+                )
+        if not text:
+            return self._prompt((self.token.get("\n", int(self.ids[0])),))
+        return self._prompt(tuple(self.token[character] for character in text))
+
+    def score(self, examples: object, predictions: object) -> dict[str, float]:
+        """Nothing: there is no single right continuation. The loss is the measure."""
+        return {}
+
+    def _prompt(self, ids: tuple[int, ...]) -> Example:
+        return Example(prompt=self.vocabulary.text(ids), answer="", source=None, inputs=ids, labels=())
+
+    def _check(self, split: str) -> None:
+        if split not in self.splits:
+            raise ValueError(f"split = {split!r}: expected one of {', '.join(self.splits)}")
+
+
+def encoded(text: str) -> tuple[Vocabulary, np.ndarray]:
+    """The vocabulary of all characters of `text`, by code point, and `text` as `[characters]` int32 ids."""
+    points = np.frombuffer(text.encode("utf-32-le"), np.dtype("<u4"))
+    used = np.flatnonzero(np.bincount(points, minlength=CODE_POINTS))
+    table = np.zeros(CODE_POINTS, np.int32)
+    table[used] = np.arange(len(used)) + len(Vocabulary.SPECIAL)
+    return Vocabulary((*Vocabulary.SPECIAL, *map(chr, used))), table[points]
+
+
+def python_topics() -> tuple[str, dict[str, Any]]:
+    """Python's own help texts in alphabetical order, and what identifies them."""
+    # Half a megabyte of source that only this choice needs.
+    from pydoc_data.topics import topics
+
+    text = "\n\n".join(topics[name] for name in sorted(topics))
+    facts = {
+        "file": "pydoc_data.topics",
+        "python": platform.python_version(),
+        "sha256": hashlib.sha256(text.encode()).hexdigest(),
+    }
+    return text, facts

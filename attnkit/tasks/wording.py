@@ -1,0 +1,27 @@
+"""Pieces of error messages: what the user may have meant, and what the user wrote."""
+
+import difflib
+from collections.abc import Iterable
+
+SHOWN = 40
+
+
+def hint(wrong: str, known: Iterable[str]) -> str:
+    """`; did you mean 'forty'?` for the known names nearest to `wrong`, or nothing if none is near.
+
+    >>> hint("fourty", ["four", "forty", "seven"])
+    "; did you mean 'forty' or 'four'?"
+    >>> hint("xyz", ["four", "forty", "seven"])
+    ''
+    """
+    near = difflib.get_close_matches(wrong, list(known), n=2, cutoff=0.6)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def shown(text: str) -> str:
+    """The beginning of a text, quoted.
+
+    >>> shown("a tab\\tin it"), len(shown("x" * 1000))
+    ("'a tab\\\\tin it'", 45)
+    """
+    return repr(text if len(text) <= SHOWN else text[:SHOWN] + "...")

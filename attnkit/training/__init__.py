@@ -1,0 +1,1 @@
+"""Training: objective, optimizer, step, loop, checkpoints and evaluation, of any network on any data set."""

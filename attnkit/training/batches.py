@@ -1,0 +1,78 @@
+"""Training batches, stacked for a dispatch and made on a thread while the device computes."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from attnkit.errors import DataError
+from attnkit.tasks.contract import Batch, Dataset
+
+
+class Batches:
+    """The batches of a run, `capacity` of them stacked, made one request ahead.
+
+    An error in the data set's code is raised by `take`, with the traceback of where it happened.
+    """
+
+    def __init__(self, dataset: Dataset, seed: int, size: int, capacity: int) -> None:
+        self.dataset, self.seed, self.size, self.capacity = dataset, seed, size, capacity
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._ahead: dict[tuple[int, int], Future[Batch]] = {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def request(self, step: int, count: int) -> None:
+        """Begin to make the batches `step`, `step + 1`, ... of a later `take`."""
+        self._ahead[step, count] = self._thread.submit(self._stack, step, count)
+
+    def take(self, step: int, count: int) -> Batch:
+        """Arrays with a leading axis of `capacity`: `count` batches from number `step` on, then zeros."""
+        ready = self._ahead.pop((step, count), None)
+        self._ahead.clear()
+        return ready.result() if ready else self._stack(step, count)
+
+    def one(self, step: int) -> Batch:
+        """Batch number `step` alone."""
+        batch = self.dataset.batch(self.seed, step, self.size)
+        check_ids(batch, self.dataset, f"training batch {step}")
+        shapes = {name: np.shape(array) for name, array in batch.items()}
+        if self._shapes and shapes != self._shapes:
+            raise DataError(
+                f"training batch {step}: has shapes {shapes}, earlier batches {self._shapes}; "
+                "every batch must have the same"
+            )
+        self._shapes = shapes
+        return batch
+
+    def _stack(self, step: int, count: int) -> Batch:
+        stacked: Batch = {}
+        for i in range(count):
+            for name, array in self.one(step + i).items():
+                if name not in stacked:
+                    stacked[name] = np.zeros((self.capacity, *array.shape), array.dtype)
+                stacked[name][i] = array
+        return stacked
+
+
+def check_ids(batch: Batch, dataset: Dataset, where: str) -> None:
+    """Raise `DataError` if a token id is outside its vocabulary: the device would clamp it silently."""
+    for name in ("inputs", "labels", "source"):
+        if name not in batch:
+            continue
+        vocabulary = dataset.source_vocabulary if name == "source" else dataset.vocabulary
+        size, ids = len(vocabulary or ()), batch[name]
+        if ids.size and not (ids.min() >= 0 and ids.max() < size):
+            wrong = tuple(int(i) for i in np.argwhere((ids < 0) | (ids >= size))[0])
+            raise DataError(
+                f"{where}: {name}{list(wrong)} = {ids[wrong]}: token ids lie in 0..{size - 1}; "
+                "mend the data set"
+            )

@@ -1,0 +1,32 @@
+"""Trained parameters from a run's checkpoints into a freshly built network."""
+
+from pathlib import Path
+from typing import Literal
+
+from flax import nnx
+
+from attnkit.training.checkpoint import Checkpoints, Manifest
+from attnkit.training.step import split
+
+FOLDER = "checkpoints"
+
+
+def load(
+    network: nnx.Module, folder: Path, which: Literal["last", "best"] = "best", *, strict: bool = False
+) -> tuple[nnx.Module, Manifest]:
+    """A network like `network` with the parameters that the run in `folder` saved, and where they are from.
+
+    Args:
+        network: built as the run's was; it gives structure and shapes and is left alone.
+        folder: the run's folder.
+        which: the last checkpoint or the one with the least held-out loss.
+        strict: raise for a damaged checkpoint instead of falling back to another.
+
+    Raises:
+        CheckpointError: no checkpoint is whole, or the network has other parameters.
+    """
+    graph, params, constants = split(network)
+    template = {"params": params, "constants": constants}
+    restored = Checkpoints(folder / FOLDER).restore(template, which, strict=strict, partial=True)
+    tree = restored.tree
+    return nnx.merge(graph, tree["params"], tree["constants"]), restored.manifest

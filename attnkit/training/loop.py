@@ -1,0 +1,339 @@
+"""The training loop: dispatches, evaluations, checkpoints, and an orderly end whatever happens."""
+
+import contextlib
+import dataclasses
+import logging
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from attnkit.errors import AttnkitError, ConfigError, DataError, NonFiniteError, Preempted
+from attnkit.tasks.contract import Dataset
+from attnkit.training import evaluation, nonfinite
+from attnkit.training.batches import Batches
+from attnkit.training.checkpoint import Checkpoints
+from attnkit.training.devices import make_mesh, on_all, on_one
+from attnkit.training.evaluation import Evaluation
+from attnkit.training.load import FOLDER
+from attnkit.training.optimizer import hyperparameters
+from attnkit.training.plan import Optimizer, Training
+from attnkit.training.progress import Fitted, Progress, Report
+from attnkit.training.record import Record
+from attnkit.training.signals import Interruption
+from attnkit.training.step import Metrics, State, begin, make_dispatch, make_step, split, steps_per_dispatch
+
+log = logging.getLogger(__name__)
+
+
+def fit(
+    network: nnx.Module,
+    dataset: Dataset,
+    training: Training,
+    optimizer: Optimizer,
+    *,
+    folder: Path,
+    resume: bool = False,
+    strict: bool = False,
+    changed_data: bool = False,
+    report: Report = lambda progress: None,
+) -> Fitted:
+    """Train `network` on `dataset`; leave `metrics.jsonl` and `checkpoints/` in `folder`.
+
+    Equal arguments give equal parameters, checkpoints and metrics to the bit, in one run or in several with
+    interruptions in between. The first held-out split chooses the best checkpoint. `network` itself is left
+    as it is.
+
+    Args:
+        network: as in `attnkit.models.contract`.
+        dataset: as in `attnkit.tasks.contract`.
+        training: the plan.
+        optimizer: the optimizer's numbers.
+        folder: the run's folder.
+        resume: go on from the newest whole checkpoint, if there is one.
+        strict: raise for a damaged checkpoint instead of falling back to the one before.
+        changed_data: resume although the data set has another fingerprint.
+        report: called with the progress; an error it raises ends the run.
+
+    Raises:
+        ConfigError: `folder` holds another run, or `training` disagrees with the run to resume.
+        DataError: a batch is wrong, or the data set changed since the checkpoint.
+        NonFiniteError: a number was not finite; the last good parameters are saved if any step was made.
+        CheckpointError: a checkpoint could not be written, or none could be read.
+        Preempted: SIGTERM asked the run to stop; after Ctrl-C its subclass `Interrupted`. All is saved.
+    """
+    with contextlib.ExitStack() as stack:
+        asked = stack.enter_context(Interruption())
+        run = _Run(network, dataset, training, optimizer, folder, asked, report)
+        run.open(resume, strict, changed_data)
+        run.record = stack.enter_context(Record(folder / "metrics.jsonl", run.step, run.evaluated))
+        run.batches = stack.enter_context(Batches(dataset, training.seed, training.batch_size, run.capacity))
+        return run.go()
+
+
+class _Run:
+    """One call of `fit`. `step` counts the steps whose metrics have been seen, `sent` those dispatched."""
+
+    record: Record
+    batches: Batches
+
+    def __init__(
+        self,
+        network: nnx.Module,
+        dataset: Dataset,
+        training: Training,
+        optimizer: Optimizer,
+        folder: Path,
+        asked: Interruption,
+        report: Report,
+    ) -> None:
+        self.started = time.perf_counter()
+        self.dataset, self.training, self.folder = dataset, training, folder
+        self.asked, self.report = asked, report
+        self.graph, params, constants = split(network)
+        self.state: State = begin(params, constants, training, optimizer)
+        self.hyper = hyperparameters(optimizer)
+        self.mesh = make_mesh(training.batch_size)
+        shared = self.mesh.size > 1
+        step = make_step(self.graph, training, optimizer, shared)
+        self.dispatch = make_dispatch(step, self.mesh if shared else None)
+        self.count = evaluation.make_count(self.graph, training.precision)
+        self.capacity = steps_per_dispatch(training, params, training.batch_size * dataset.length)
+        self.checkpoints = Checkpoints(folder / FOLDER, training.keep)
+        self.step = self.sent = self.resumed_from = 0
+        self.evaluated = False
+        self.saved: int | None = None
+        self.evaluation: Evaluation | None = None
+        self.waiting: tuple[int, Metrics, jax.Array] | None = None
+        self.progress = Progress(0, training.steps, float("nan"), 0.0, 0.0, 0.0, 0)
+        self.mark = self.started
+
+    def open(self, resume: bool, strict: bool, changed_data: bool) -> None:
+        """Take the state from the newest checkpoint, or make sure that there is none."""
+        there = self.checkpoints.steps()
+        if there and not resume:
+            raise ConfigError(
+                f"folder = {str(self.folder)!r}: holds a run of {there[-1]} steps; resume it or take another"
+            )
+        self.checkpoints.clean()
+        if not there:
+            return
+        restored = self.checkpoints.restore(self.state, strict=strict)
+        manifest = restored.manifest
+        self._agree(dict(manifest.facts), changed_data)
+        self.checkpoints.drop_after(manifest.step)
+        self.state = restored.tree
+        self.step = self.sent = self.saved = self.resumed_from = manifest.step
+        self.evaluated = manifest.metric is not None
+        self.progress = dataclasses.replace(
+            self.progress, step=manifest.step, skipped=int(self.state.skipped)
+        )
+
+    def _agree(self, facts: dict[str, object], changed_data: bool) -> None:
+        for name in ("seed", "batch_size"):
+            old, new = facts.get(name), getattr(self.training, name)
+            if old != new:
+                raise ConfigError(
+                    f"{name} = {new}: the run to resume has {name} = {old}; keep that, or start another run"
+                )
+        if facts.get("fingerprint") != self.dataset.fingerprint and not changed_data:
+            raise DataError(
+                f"the data set has fingerprint {self.dataset.fingerprint}, the run to resume was trained on "
+                f"{facts.get('fingerprint')}; restore the data, or allow changed data"
+            )
+
+    def go(self) -> Fitted:
+        """Train to the last step."""
+        if self.step >= self.training.steps:
+            log.info("nothing to train: step %d of %d is done", self.step, self.training.steps)
+        if nonfinite.first_bad({"params": self.state.params}):
+            self._fail()
+        self.state = on_all(self.state, self.mesh)
+        try:
+            if self.step and self._at_boundary() and not self.evaluated:
+                self._boundary()
+            while self.step < self.training.steps:
+                self._send()
+                if self.asked.asked or self._at_boundary(self.sent):
+                    self._drain()
+                    self._stop_if_asked()
+                    self._boundary()
+            self._stop_if_asked()
+        except AttnkitError as error:
+            if isinstance(error, DataError):
+                self._rescue(error)
+            raise
+        except Exception as error:
+            self._rescue(error)
+            raise
+        return self._fitted()
+
+    def _at_boundary(self, step: int | None = None) -> bool:
+        """Whether an evaluation and a checkpoint follow the step."""
+        step, every = self.step if step is None else step, self.training.evaluate_every
+        return step >= self.training.steps or bool(every and step % every == 0)
+
+    def _ahead(self, step: int) -> int:
+        """How many steps the dispatch that begins at `step` takes: up to the next boundary at most."""
+        every = self.training.evaluate_every or self.training.steps
+        return max(min(self.capacity, every - step % every, self.training.steps - step), 0)
+
+    def _send(self) -> None:
+        """Dispatch the next steps, then look at the metrics of those dispatched before."""
+        count = self._ahead(self.sent)
+        batches = self.batches.take(self.sent, count)
+        self.state, metrics, attempted = self.dispatch(self.state, batches, jnp.int32(count), self.hyper)
+        sent, self.sent = self.sent, self.sent + count
+        if more := self._ahead(self.sent):
+            self.batches.request(self.sent, more)
+        earlier, self.waiting = self.waiting, (sent, metrics, attempted)
+        self._see(earlier)
+
+    def _drain(self) -> None:
+        """Look at the metrics of the dispatch that is under way."""
+        waiting, self.waiting = self.waiting, None
+        self._see(waiting)
+
+    def _see(self, dispatched: tuple[int, Metrics, jax.Array] | None) -> None:
+        """Wait for a dispatch and write down its metrics."""
+        if dispatched is None:
+            return
+        start, metrics, attempted = dispatched
+        metrics, count = jax.device_get(metrics), int(attempted)
+        made = count - int(metrics.halted[:count].any())
+        for i in range(made):
+            self._write(start + i + 1, Metrics(*(values[i] for values in metrics)))
+        self.step = start + made
+        self._tell(metrics, made)
+        if made < count:
+            self._fail()
+
+    def _write(self, step: int, metrics: Metrics) -> None:
+        if step % self.training.log_every:
+            return
+        self.record.write(
+            step=step,
+            loss=float(metrics.loss),
+            gradient_norm=float(metrics.gradient_norm),
+            learning_rate=float(metrics.learning_rate),
+            tokens=float(metrics.tokens),
+            **({} if metrics.finite else {"skipped": True}),
+        )
+
+    def _tell(self, metrics: Metrics, made: int) -> None:
+        now = time.perf_counter()
+        if made:
+            self.progress = Progress(
+                step=self.step,
+                steps=self.training.steps,
+                loss=float(metrics.loss[made - 1]),
+                learning_rate=float(metrics.learning_rate[made - 1]),
+                tokens_per_second=float(metrics.tokens[:made].sum()) / max(now - self.mark, 1e-9),
+                seconds=now - self.started,
+                skipped=self.progress.skipped + int((~metrics.finite[:made]).sum()),
+            )
+            self.report(self.progress)
+        self.mark = now
+
+    def _fail(self) -> None:
+        batch = jax.tree.map(jnp.asarray, self.batches.one(self.step))
+        error = nonfinite.failure(self.folder, self.graph, self.training, on_one(self.state), batch)
+        self._save()
+        raise error
+
+    def _save(self) -> None:
+        """Save the state, unless that is done, no step was made or a parameter is not finite."""
+        step = int(self.state.step)
+        if step in (0, self.saved):
+            return
+        if path := nonfinite.first_bad({"params": self.state.params}):
+            log.warning("step %d: %s is not finite; no checkpoint is saved", step, path)
+            return
+        self.record.sync()
+        facts = {
+            "seed": self.training.seed,
+            "batch_size": self.training.batch_size,
+            "fingerprint": self.dataset.fingerprint,
+        }
+        state = dataclasses.replace(on_one(self.state), halted=jnp.bool_(False))
+        self.checkpoints.save(step, state, facts=facts)
+        self.saved = step
+
+    def _boundary(self) -> None:
+        """Save, evaluate, write down the result and note it in the checkpoint, in this order.
+
+        Wherever it is interrupted, a resumed run finds that the metric is missing and evaluates again.
+        """
+        self._save()
+        if self.dataset.splits:
+            self._evaluate(self.dataset.splits[0])
+        self.mark = time.perf_counter()
+
+    def _evaluate(self, name: str) -> None:
+        plan, state = self.training, on_one(self.state)
+        try:
+            found = evaluation.run(
+                self.count,
+                state.params,
+                state.constants,
+                self.dataset,
+                name,
+                plan.evaluation_batch_size,
+                plan.evaluation_batches,
+                stop=lambda: self.asked.asked,
+            )
+        except evaluation.Stopped:
+            raise self._stopped() from None
+        self.evaluation = found
+        loss, accuracy = found.loss, found.accuracy
+        self.record.write(
+            step=self.step, split=name, loss=loss, accuracy=accuracy, tokens=float(found.tokens.sum())
+        )
+        self.record.sync()
+        self.checkpoints.annotate(self.step, loss)
+        seconds = time.perf_counter() - self.started
+        self.report(dataclasses.replace(self.progress, seconds=seconds, evaluation=found))
+        if not np.isfinite(loss) and found.tokens.sum():
+            self._doubt(name, loss)
+
+    def _doubt(self, name: str, loss: float) -> None:
+        message = f"step {self.step}: the loss on split {name!r} is {loss}"
+        if self.training.nonfinite == "stop":
+            raise NonFiniteError(f"{message}; the parameters are finite and saved. Look at the data")
+        log.warning("%s; it is left out when the best checkpoint is chosen", message)
+
+    def _stop_if_asked(self) -> None:
+        if self.asked.asked:
+            raise self._stopped()
+
+    def _stopped(self) -> Preempted:
+        self._save()
+        return self.asked.error(
+            f"stopped after step {self.step} of {self.training.steps}, saved in {self.folder / FOLDER}; "
+            "resume to go on"
+        )
+
+    def _rescue(self, error: Exception) -> None:
+        """Save what was done before `error`, and never hide it."""
+        for last in (self._drain, self._save):
+            try:
+                last()
+            except Exception as second:
+                error.add_note(f"then, while saving the steps before it: {second}")
+
+    def _fitted(self) -> Fitted:
+        metrics = self.checkpoints.metrics()
+        best = min(metrics, key=lambda step: (metrics[step], step), default=None)
+        return Fitted(
+            network=nnx.merge(self.graph, *on_one((self.state.params, self.state.constants))),
+            step=self.step,
+            resumed_from=self.resumed_from,
+            evaluation=self.evaluation,
+            best_step=best,
+            best_loss=None if best is None else metrics[best],
+            skipped=int(self.state.skipped),
+            seconds=time.perf_counter() - self.started,
+        )

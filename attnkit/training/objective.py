@@ -1,0 +1,59 @@
+"""The training objective: weighted token cross-entropy, as sums and counts that add up exactly."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+class Tokens(NamedTuple):
+    """What is known of each token: negative log-likelihood in nats, and objective to minimize."""
+
+    loss: Float[Array, "batch length"]
+    objective: Float[Array, "batch length"]
+
+
+def cross_entropy(
+    logits: Float[Array, "batch length vocabulary"],
+    labels: Int[Array, "batch length"],
+    smoothing: float = 0.0,
+) -> Tokens:
+    """Cross-entropy of each token, in float32 whatever the logits are.
+
+    `loss = logsumexp(z) - z_y`. The objective is the cross-entropy with the target that puts `1 - smoothing`
+    on the label and spreads `smoothing` evenly over the whole vocabulary, label included (Szegedy et al.
+    2016, arXiv:1512.00567, section 7): `(1 - smoothing) * loss + smoothing * (logsumexp(z) - mean(z))`.
+    Label smoothing never needs the smoothed target itself, so no `[batch, length, vocabulary]` target exists.
+
+    >>> import jax.numpy as jnp
+    >>> float(cross_entropy(jnp.zeros((1, 1, 8)), jnp.zeros((1, 1), int)).loss[0, 0]) == float(jnp.log(8.0))
+    True
+    """
+    logits = logits.astype(jnp.float32)
+    level = jax.nn.logsumexp(logits, axis=-1)
+    chosen = labels[..., None] == jnp.arange(logits.shape[-1])
+    # A masked sum fuses with its neighbors; a gather has a scatter for a gradient, which is slow on CPUs.
+    loss = level - jnp.sum(jnp.where(chosen, logits, 0.0), axis=-1)
+    if not smoothing:
+        return Tokens(loss, loss)
+    return Tokens(loss, (1 - smoothing) * loss + smoothing * (level - jnp.mean(logits, axis=-1)))
+
+
+class Sums(NamedTuple):
+    """Weighted sums over tokens. The sums of two batches added are the sums of the joined batch."""
+
+    objective: Float[Array, ""]
+    loss: Float[Array, ""]
+    weight: Float[Array, ""]
+
+
+def sums(tokens: Tokens, weights: Float[Array, "batch length"]) -> Sums:
+    """Sums over the tokens of a batch; a token with weight 0 adds 0."""
+    weights = weights.astype(jnp.float32)
+    return Sums(jnp.sum(weights * tokens.objective), jnp.sum(weights * tokens.loss), jnp.sum(weights))
+
+
+def per_weight(weight: Float[Array, ""]) -> Float[Array, ""]:
+    """What turns sums into means: `1 / weight`, and 0 for a batch in which nothing counts."""
+    return jnp.where(weight > 0, 1 / jnp.where(weight > 0, weight, 1.0), 0.0)

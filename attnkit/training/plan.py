@@ -1,0 +1,76 @@
+"""The options of a training run: how long, how often, how carefully, and the optimizer's numbers."""
+
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from attnkit.options import options
+
+
+@options
+class Training:
+    """How a network is trained. Every count of steps is a count of optimizer updates.
+
+    Attributes:
+        steps: updates to make.
+        batch_size: examples an update sees.
+        seed: seed of the data order and of dropout (not of the initial parameters).
+        evaluate_every: updates between two evaluations, each with a checkpoint; 0 means only after the last.
+        evaluation_batch_size: examples evaluated at once.
+        evaluation_batches: batches of the held-out split an evaluation reads; 0 means all of them.
+        label_smoothing: probability mass spread evenly over the vocabulary (Szegedy et al. 2016).
+        accumulate: slices a batch is cut into, one after the other, to save memory; 0 means whatever is
+            fast. Must divide `batch_size`. The gradient is that of the whole batch.
+        precision: what the network computes in. The parameters, the loss and the optimizer are float32.
+        steps_per_dispatch: updates handed to the device at once; 0 means many for a small network.
+        keep: newest checkpoints to keep; the best one is kept besides.
+        nonfinite: what to do about a step whose loss or gradient is NaN or infinite. Neither policy
+            applies its update; `stop` ends the run there, `skip` goes on with the next batch.
+        skip_limit: consecutive steps `skip` may leave out before it stops after all.
+        log_every: steps between two lines of `metrics.jsonl`.
+    """
+
+    steps: Annotated[int, Ge(1)] = 1000
+    batch_size: Annotated[int, Ge(1)] = 32
+    seed: Annotated[int, Ge(0), Lt(2**31)] = 0
+    evaluate_every: Annotated[int, Ge(0)] = 0
+    evaluation_batch_size: Annotated[int, Ge(1)] = 64
+    evaluation_batches: Annotated[int, Ge(0)] = 0
+    label_smoothing: Annotated[float, Ge(0.0), Lt(1.0)] = 0.0
+    accumulate: Annotated[int, Ge(0)] = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    steps_per_dispatch: Annotated[int, Ge(0), Le(1024)] = 0
+    keep: Annotated[int, Ge(1)] = 1
+    nonfinite: Literal["stop", "skip"] = "stop"
+    skip_limit: Annotated[int, Ge(0)] = 5
+    log_every: Annotated[int, Ge(1)] = 1
+
+    def __post_init__(self) -> None:
+        if self.accumulate and self.batch_size % self.accumulate:
+            raise ValueError(f"accumulate = {self.accumulate}: must divide batch_size = {self.batch_size}")
+
+
+@options
+class Optimizer:
+    """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), warmed up linearly, then decayed by a cosine.
+
+    Attributes:
+        learning_rate: rate at the end of the warmup.
+        warmup: steps over which the rate rises linearly from 0; the first step takes 1 / warmup of it.
+        end_fraction: part of `learning_rate` left at the last step.
+        b1: decay of the first moment.
+        b2: decay of the second moment.
+        eps: added to the root of the second moment.
+        weight_decay: decoupled decay, of every parameter with two or more axes (nanoGPT's rule):
+            matrices and embeddings, not biases and not the scales of norms.
+        clip: largest global norm of a gradient; 0 switches clipping off.
+    """
+
+    learning_rate: Annotated[float, Gt(0.0)] = 1e-3
+    warmup: Annotated[int, Ge(0)] = 100
+    end_fraction: Annotated[float, Ge(0.0), Le(1.0)] = 0.1
+    b1: Annotated[float, Ge(0.0), Lt(1.0)] = 0.9
+    b2: Annotated[float, Ge(0.0), Lt(1.0)] = 0.99
+    eps: Annotated[float, Gt(0.0)] = 1e-8
+    weight_decay: Annotated[float, Ge(0.0)] = 0.1
+    clip: Annotated[float, Ge(0.0)] = 1.0

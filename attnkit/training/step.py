@@ -1,0 +1,256 @@
+"""One update as a pure function of (state, batch, hyperparameters), and many updates in one dispatch."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from attnkit.models.contract import Batch
+from attnkit.training.devices import AXIS, spread
+from attnkit.training.objective import Sums, cross_entropy, per_weight, sums
+from attnkit.training.optimizer import Hyperparameters, schedule, transform
+from attnkit.training.plan import Optimizer, Training
+
+Params = Any
+SLICE = 256
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class State:
+    """Everything a run needs to go on: a pytree.
+
+    Attributes:
+        params: the network's parameters, float32.
+        constants: the network's other variables, which no step changes.
+        optimizer: optax's state.
+        step: batches used so far; also the number of the next batch.
+        key: dropout key of the run; a step uses `fold_in(key, step)`.
+        skipped: steps left out so far because something was not finite.
+        streak: how many of them directly before this state.
+        halted: whether the last step attempted must not be passed over. A halted state steps no further.
+    """
+
+    params: Params
+    constants: Any
+    optimizer: Any
+    step: Int[Array, ""]
+    key: Key[Array, ""]
+    skipped: Int[Array, ""]
+    streak: Int[Array, ""]
+    halted: Bool[Array, ""]
+
+
+class Metrics(NamedTuple):
+    """What a step tells.
+
+    Attributes:
+        loss: mean negative log-likelihood of a token in nats, without smoothing.
+        gradient_norm: global norm of the gradient before clipping.
+        learning_rate: the rate of this update.
+        tokens: how many tokens counted; their summed weight.
+        finite: whether the update was made.
+        halted: whether the state stays where it was, for good.
+    """
+
+    loss: Float[Array, ""]
+    gradient_norm: Float[Array, ""]
+    learning_rate: Float[Array, ""]
+    tokens: Float[Array, ""]
+    finite: Bool[Array, ""]
+    halted: Bool[Array, ""]
+
+
+Step = Callable[[State, Batch, Hyperparameters], tuple[State, Metrics]]
+
+
+def split(network: nnx.Module) -> tuple[nnx.GraphDef, Params, Any]:
+    """The network as (graph, parameters, constants): its structure, and two pytrees of plain arrays."""
+    graph, *states = nnx.split(network, nnx.Param, ...)
+    params, constants = states
+    return graph, _plain(params), _plain(constants)
+
+
+def _plain(variables: Any) -> Any:
+    return jax.tree.map(
+        lambda variable: variable.get_value(), variables, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable)
+    )
+
+
+def begin(params: Params, constants: Any, training: Training, optimizer: Optimizer) -> State:
+    """The state before the first step. Copies the arrays, since steps reuse the memory of their input."""
+    # With their types given, no array is weakly typed, which would compile the second dispatch anew.
+    params = jax.tree.map(lambda a: jnp.array(a, a.dtype), params)
+    return State(
+        params=params,
+        constants=jax.tree.map(jnp.array, constants),
+        optimizer=jax.jit(transform(optimizer).init)(params),
+        step=jnp.int32(0),
+        key=jax.random.key(training.seed),
+        skipped=jnp.int32(0),
+        streak=jnp.int32(0),
+        halted=jnp.bool_(False),
+    )
+
+
+def cast(params: Params, precision: str) -> Params:
+    """Parameters as the network computes with them: floating leaves in `precision`."""
+    dtype = jnp.dtype(precision)
+    return jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, params)
+
+
+def count_slices(training: Training, batch_size: int, tokens: int) -> int:
+    """How many slices one device cuts its `batch_size` sequences of `tokens` tokens in all into.
+
+    Unless the plan says how many, as many as leave `SLICE` tokens in each: what a slice computes then stays
+    in a core's cache, which on CPUs is worth more than the larger products of a whole batch.
+    """
+    if training.accumulate:
+        return max(1, training.accumulate * batch_size // training.batch_size)
+    if jax.default_backend() != "cpu":
+        return 1
+    return max(n for n in range(1, batch_size + 1) if batch_size % n == 0 and n * SLICE <= max(tokens, SLICE))
+
+
+def make_gradient(
+    graph: nnx.GraphDef, training: Training, shared: bool = False
+) -> Callable[..., tuple[Sums, Params]]:
+    """`(params, constants, batch, key) -> (sums, gradient of sums.objective)` for a whole batch.
+
+    The batch is cut into slices whose sums and gradients are added, so the result is that of the whole batch
+    however its weights are spread. If it is `shared`, each device along `AXIS` has its part of the batch.
+    """
+
+    def objective(params: Params, constants: Any, batch: Batch, key: Array) -> tuple[Array, Sums]:
+        network = nnx.merge(graph, cast(params, training.precision), constants)
+        logits, _ = network(batch, key=key)
+        found = sums(cross_entropy(logits, batch["labels"], training.label_smoothing), batch["weights"])
+        return found.objective, found
+
+    gradient = jax.grad(objective, has_aux=True)
+
+    def whole(params: Params, constants: Any, batch: Batch, key: Array) -> tuple[Sums, Params]:
+        size, length = batch["inputs"].shape
+        slices = count_slices(training, size, size * length)
+        first = jax.lax.axis_index(AXIS) * slices if shared else 0
+        keys = jax.vmap(lambda n: jax.random.fold_in(key, n))(first + jnp.arange(slices))
+        if shared:
+            # Marked as differing between devices, so that gradients are summed once, at the end.
+            params, constants = jax.lax.pcast((params, constants), AXIS, to="varying")
+
+        def add(total: tuple[Sums, Params], piece: tuple[Batch, Array]) -> tuple[tuple[Sums, Params], None]:
+            slope, found = gradient(params, constants, *piece)
+            return jax.tree.map(jnp.add, total, (found, slope)), None
+
+        if slices == 1:
+            slope, found = gradient(params, constants, batch, keys[0])
+            total = (found, slope)
+        else:
+            pieces = jax.tree.map(lambda x: x.reshape(slices, x.shape[0] // slices, *x.shape[1:]), batch)
+            zero = (Sums(*jnp.zeros((3,), jnp.float32)), jax.tree.map(jnp.zeros_like, params))
+            if shared:
+                zero = (jax.lax.pcast(zero[0], AXIS, to="varying"), zero[1])
+            total, _ = jax.lax.scan(add, zero, (pieces, keys))
+        return jax.lax.psum(total, AXIS) if shared else total
+
+    return whole
+
+
+def make_step(graph: nnx.GraphDef, training: Training, optimizer: Optimizer, shared: bool = False) -> Step:
+    """The update: pure, not jitted, fit for `jax.vmap` over states and hyperparameters.
+
+    An update is made only if the loss, the gradient's norm and the learning rate are finite; otherwise
+    parameters and optimizer state stay as they are to the bit. Finite parameters then stay finite, since
+    Adam's direction is bounded, so a run looks at the parameters once, at its start.
+    """
+    gradient, update = make_gradient(graph, training, shared), transform(optimizer).update
+    limit = training.skip_limit if training.nonfinite == "skip" else 0
+
+    def step(state: State, batch: Batch, hyper: Hyperparameters) -> tuple[State, Metrics]:
+        key = jax.random.fold_in(state.key, state.step)
+        total, slope = gradient(state.params, state.constants, batch, key)
+        scale = per_weight(total.weight)
+        slope = jax.tree.map(lambda leaf: leaf * scale, slope)
+        norm = jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(slope)))
+        rate = hyper.learning_rate * schedule(optimizer, training.steps, state.step)
+        finite = jnp.isfinite(jnp.stack([total.objective, norm, rate])).all()
+        direction, moments = update(slope, state.optimizer, state.params)
+        params = jax.tree.map(lambda leaf, d: leaf - rate * d, state.params, direction)
+        streak = jnp.where(finite, 0, state.streak + 1)
+        halted = streak > limit
+        new = State(
+            params=_choose(finite, params, state.params),
+            constants=state.constants,
+            optimizer=_choose(finite, moments, state.optimizer),
+            step=state.step + ~halted,
+            key=state.key,
+            skipped=state.skipped + (~finite & ~halted),
+            streak=jnp.minimum(streak, limit),
+            halted=halted,
+        )
+        return new, Metrics(total.loss * scale, norm, rate, total.weight, finite, halted)
+
+    return step
+
+
+def _choose(first: Bool[Array, ""], one: Any, other: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(first, a, b), one, other)
+
+
+def make_dispatch(
+    step: Step, mesh: Mesh | None = None
+) -> Callable[..., tuple[State, Metrics, Int[Array, ""]]]:
+    """`(state, batches, count, hyperparameters) -> (state, metrics, attempted)`, jitted, the state donated.
+
+    `batches` are stacked batches, leading axis `capacity`; the first `count` of them are used, one step each,
+    until a step halts. `metrics` has the same leading axis, of which `attempted` entries mean something.
+    The count is data, not a shape: any number of steps runs in the same program, so nothing compiles again
+    at the end of an epoch, and where a dispatch begins or ends cannot change a bit of the result.
+
+    With a `mesh`, every device takes its part of each batch and makes the same update; the step must have
+    been made with `shared`.
+    """
+
+    def dispatch(
+        state: State, batches: Batch, count: Int[Array, ""], hyper: Hyperparameters
+    ) -> tuple[State, Metrics, Int[Array, ""]]:
+        capacity = jax.tree.leaves(batches)[0].shape[0]
+        blank = jnp.zeros(capacity, jnp.float32)
+        never = jnp.zeros(capacity, bool)
+        told = Metrics(blank, blank, blank, blank, never, never)
+
+        def more(carry: tuple[Array, State, Metrics]) -> Array:
+            return (carry[0] < count) & ~carry[1].halted
+
+        def once(carry: tuple[Array, State, Metrics]) -> tuple[Array, State, Metrics]:
+            i, state, told = carry
+            batch = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), batches)
+            state, metrics = step(state, batch, hyper)
+            return i + 1, state, jax.tree.map(lambda all_, x: all_.at[i].set(x), told, metrics)
+
+        attempted, state, told = jax.lax.while_loop(more, once, (jnp.int32(0), state, told))
+        return state, told, attempted
+
+    return jax.jit(dispatch if mesh is None else spread(dispatch, mesh), donate_argnums=0)
+
+
+def steps_per_dispatch(training: Training, params: Params, tokens: int) -> int:
+    """How many steps to hand over at once, from the plan and the network's size alone.
+
+    A dispatch of about 2e10 floating-point operations takes a fraction of a second on two CPU cores: long
+    beside the cost of a dispatch, short beside the patience of someone who wants to stop the run.
+
+    Args:
+        training: the plan.
+        params: the parameters.
+        tokens: tokens a batch holds.
+    """
+    if training.steps_per_dispatch:
+        return training.steps_per_dispatch
+    work = 6 * tokens * sum(leaf.size for leaf in jax.tree.leaves(params))
+    return int(min(max(2e10 // max(work, 1), 1), 32, training.steps))

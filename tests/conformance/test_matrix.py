@@ -1,0 +1,87 @@
+import math
+from typing import ClassVar
+
+import pytest
+
+from attnkit.conformance import Finding, Unclaimed, check
+from attnkit.conformance.matrix import make_matrix
+from attnkit.masks.causal import Causal
+from attnkit.options import options
+from attnkit.scored.contract import Position
+from attnkit.scored.preset.attention import Attention
+
+FOUND = [
+    Finding("output", "dense", 3e-16, 1e-12, "causal mask"),
+    Finding("output", "dense", 5e-13, 1e-12, "window mask"),
+    Finding("vjp", "dense", 2e-3, 1e-10, "causal mask, vjp.q"),
+    Unclaimed("vjp", "step", "decoding is not differentiated"),
+]
+
+
+def test_a_cell_shows_the_worst_number():
+    cells = make_matrix("x", ("dense", "step"), FOUND).cells
+    assert str(cells["output", "dense"]) == "pass 5e-13"
+    assert str(cells["vjp", "dense"]) == "FAIL 2e-03"
+    assert cells["output", "dense"].count == 2
+
+
+def test_text_and_markdown_have_every_row_every_failure_and_every_reason():
+    matrix = make_matrix("x", ("dense", "step"), FOUND, "nobody looked")
+    assert matrix.text().splitlines() == [
+        "x       dense       step",
+        "output  pass 5e-13  not claimed",
+        "vjp     FAIL 2e-03  not claimed",
+        "",
+        "FAIL  vjp, dense: 2.00e-03 > 1e-10 (causal mask, vjp.q)",
+        "not claimed  output, step: nobody looked",
+        "not claimed  vjp, step: decoding is not differentiated",
+    ]
+    assert "| vjp | FAIL 2e-03 | not claimed |" in matrix.markdown().splitlines()
+    assert not matrix.ok
+    assert matrix.failed() == {"vjp"}
+
+
+def test_nan_is_a_failure_and_worse_than_any_number():
+    found = [Finding("output", "dense", error, 1e-12) for error in (1.0, math.nan, math.inf)]
+    cell = make_matrix("x", ("dense",), found[:2]).cells["output", "dense"]
+    assert not cell.ok and math.isnan(cell.worst.error)
+    assert not make_matrix("x", ("dense",), found[1:2]).ok
+
+
+@options
+class Refusing(Position):
+    def key(self, k, j):
+        raise ValueError("dim = 12 is not to my taste")
+
+
+def test_an_exception_is_a_failure_with_its_message():
+    matrix = check(Refusing, only=frozenset({"causality"}))
+    assert matrix.failures() == [
+        "causality, reference: inf > 0e+00 (ValueError: dim = 12 is not to my taste)"
+    ]
+
+
+@options
+class Slipping(Position):
+    claims: ClassVar = ("translation",)
+    unclaimed: ClassVar = {"translation": "slips on purpose"}
+
+    def bias(self, p, q, k, i, j):
+        return -0.1 * (i[:, None] + j[None, :]) * (j[None, :] % 3)
+
+
+def test_a_property_that_is_known_not_to_hold_is_not_claimed_for_its_reason():
+    matrix = check(Slipping, only=frozenset({"translation"}))
+    assert matrix.ok
+    assert "translation, reference: slips on purpose" in matrix.reasons()
+
+
+def test_what_is_not_a_variant_is_refused():
+    with pytest.raises(TypeError, match="expected a Scored"):
+        check(3)
+    with pytest.raises(ValueError, match="'speed'"):
+        check(Attention, only=frozenset({"speed"}))
+
+
+def test_the_own_mask_of_a_variant_is_kept():
+    assert check(Causal, only=frozenset({"causality", "empty rows", "permutation"})).ok

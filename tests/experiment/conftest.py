@@ -1,0 +1,154 @@
+import contextlib
+import socket
+import textwrap
+
+import pytest
+
+MINE = '''
+"""A user's file."""
+
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Ge, Gt, Le
+
+from attnkit.mixer import Mixer
+from attnkit.models.contract import Model
+from attnkit.options import options
+from attnkit.scored.contract import Card, Position
+from attnkit.scored.preset.attention import Attention
+from attnkit.tasks.contract import Task
+
+Width = Annotated[int, Ge(1)]
+FLOPS = "41"
+
+
+@options
+class Sized:
+    """Things with a size."""
+
+    model_dim: Width = 30
+    heads: int = 5
+
+
+@options
+class Net(Sized, Model):
+    """A net of layers.
+
+    More about it.
+
+    Attributes:
+        rate: how much is dropped, a share
+            of one.
+        mixer: what mixes.
+    """
+
+    card: ClassVar[Card] = Card(source="Nobody 2026", equation="y = x", pair_flops=FLOPS)
+    kv_heads: int | None = None
+    rate: Annotated[float, Ge(0.0), Le(1.0)] = 0.1
+    mixer: Mixer = Attention(cap=3.0)
+    layers: tuple[Mixer, ...] = ()
+    extra: Position | None = None
+    pair: tuple[int, float] = (2, -0.5)
+
+    def build(self, sizes, rngs):
+        return sizes
+
+
+@options
+class Job(Task):
+    """A job."""
+
+    path: str | None = None
+    mode: Literal["short", "long"] = "short"
+    count: int
+
+    def load(self):
+        return self
+'''
+
+CONFIG = """\
+about = "a test"
+
+[task]
+kind = "mine.py:Job"
+count = 7
+
+[model]
+kind = "mine.py:Net"  # a comment = with "marks"
+model_dim = 35
+heads = 7
+
+[model.mixer]
+kind = "attention"
+position = ["alibi", { kind = "rotary", base = 50.0 }]
+"""
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """A folder with a user's file and a config, as working directory."""
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "config.toml").write_text(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def write(workplace):
+    def write(name, text):
+        (workplace / name).write_text(textwrap.dedent(text))
+        return workplace / name
+
+    return write
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """No command may use the network."""
+
+    def refuse(*arguments, **options):
+        raise AssertionError("a command tried to use the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+SMALL = """\
+about = "a </script><img src=x onerror=alert(1)> test"
+
+[task]
+kind = "number_words"
+digits = 3
+longer_digits = [4]
+valid_size = 11
+test_size = 13
+longer_size = 7
+
+[model]
+kind = "encoder_decoder"
+encoder_depth = 1
+decoder_depth = 1
+model_dim = 12
+heads = 2
+
+[training]
+steps = 4
+batch_size = 5
+evaluate_every = 2
+steps_per_dispatch = 2
+
+[decoding]
+max_length = 9
+"""
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory):
+    """A folder with a config `small.toml` and its finished run, made with the command line."""
+    from attnkit.experiment.cli import main
+
+    place = tmp_path_factory.mktemp("small")
+    (place / "small.toml").write_text(SMALL)
+    with contextlib.chdir(place):
+        assert main(["train", "small.toml", "--quiet"]) == 0
+    return place

@@ -1,0 +1,185 @@
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from attnkit import errors
+from attnkit.experiment import catalogue, cli, config
+from attnkit.experiment.cli import main
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted([*ROOT.glob("configs/*/*.toml"), *ROOT.glob("experiments/*/*.toml")])
+COMMANDS = ("train", "evaluate", "predict", "validate", "show", "schema", "variants", "tasks", "report")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(capsys, command):
+    assert main([command, "--help"]) == 0
+    help_text = capsys.readouterr().out
+    assert f"example: attnkit {command}" in " ".join(help_text.split()) and "--json" in help_text
+
+
+def test_help_version_and_nothing(capsys):
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(command in shown for command in COMMANDS)
+    assert main(["--version"]) == 0 and capsys.readouterr().out.startswith("attnkit ")
+    assert main([]) == 2 and main(["tarin"]) == 2 and main(["validate"]) == 2
+    assert main(["validate", "x.toml", "--unknown"]) == 2
+
+
+def test_commands_that_only_read_configs_never_import_jax(workplace):
+    code = """
+import sys
+from attnkit.experiment.cli import main
+for words in (["--help"], ["validate", "config.toml"], ["show", "config.toml"], ["schema"], ["variants"],
+              ["tasks"], ["variants", "attention"], ["variants", "mine.py:Net"]):
+    assert main(words) == 0, words
+    print(words, {"jax", "flax", "numpy", "rich", "optax"} & set(sys.modules), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=workplace)
+    assert done.returncode == 0, done.stderr
+    assert all(line.endswith("set()") for line in done.stderr.splitlines()), done.stderr
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_shipped_configs_are_valid_and_say_what_they_are(file, capsys, tmp_path):
+    assert main(["validate", str(file)]) == 0
+    assert main(["show", str(file)]) == 0
+    out = capsys.readouterr().out.split("\n", 1)
+    (tmp_path / "saved.toml").write_text(out[1])
+    assert (
+        config.load(tmp_path / "saved.toml").hash() == config.load(file).hash()
+        and config.load(file).hash() in out[0]
+    )
+    header = file.read_text().split("\nabout")[0]
+    for word in ("command", "expect", "time", "source"):
+        assert re.search(rf"^# {word} ", header, re.MULTILINE) or (
+            word == "source" and "text.toml" in file.name
+        )
+
+
+def test_a_wrong_config_exits_2_with_a_line_for_each_problem(workplace, capsys):
+    assert main(["validate", "config.toml", "task.count=x", "model.headss=3"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and "Traceback" not in captured.err
+    assert [line.split(" = ")[0] for line in captured.err.splitlines()] == [
+        "error: command line: task.count",
+        "error: command line: model.headss",
+    ]
+    for command in ("train", "show"):
+        assert main([command, "config.toml", "task.count=x"]) == 2
+
+
+def test_debug_shows_the_traceback(workplace, capsys):
+    assert main(["validate", "absent.toml", "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_validate_tells_programs_what_is_wrong(workplace, capsys):
+    assert main(["validate", "config.toml", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["valid"] is True
+    assert main(["validate", "config.toml", "task.count=x", "--json"]) == 2
+    told = json.loads(capsys.readouterr().out)
+    assert told["valid"] is False and told["problems"][0]["key"] == "task.count"
+    assert main(["validate", "config.toml", "task.path=absent", "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["valid"] is False
+
+
+def test_overrides_may_follow_options(workplace, capsys):
+    assert main(["show", "config.toml", "task.count=11", "--json", "training.steps=13"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["task"]["count"], told["training"]["steps"]) == (11, 13)
+
+
+def test_lists_and_cards(capsys, workplace):
+    assert main(["variants"]) == 0
+    listing = capsys.readouterr().out
+    for base in ("Score", "Position", "Mask", "Mixer", "Model"):
+        assert re.search(rf"^{base}$", listing, re.MULTILINE)
+    assert re.search(r"^  alibi  +A penalty", listing, re.MULTILINE) and "number_words" not in listing
+    assert main(["tasks", "--json"]) == 0
+    assert {"number_words", "text"} <= {entry["kind"] for entry in json.loads(capsys.readouterr().out)}
+    assert main(["variants", "alibi"]) == 0 and "arXiv 2108.12409" in capsys.readouterr().out
+    assert main(["variants", "window", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["options"][0]["type"] == "int >= 0"
+    assert main(["variants", "alibbi"]) == 2 and "did you mean 'alibi'" in capsys.readouterr().err
+    assert main(["tasks", "mine.py:Job"]) == 0 and "count: int, required" in capsys.readouterr().out
+    assert main(["tasks", "mine.py:Net"]) == 2
+
+
+def test_the_schema_is_json(capsys):
+    assert main(["schema"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["properties"]) == set(config.SECTIONS)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.ConfigError("a"), 2),
+        (errors.DataError("a"), 3),
+        (errors.NonFiniteError("a"), 4),
+        (errors.CheckpointError("a"), 5),
+        (errors.Preempted("a"), 75),
+        (KeyboardInterrupt(), 130),
+        (RuntimeError("a"), 1),
+    ],
+)
+def test_exit_codes(monkeypatch, capsys, error, code):
+    from attnkit.experiment.commands import config as commands
+
+    def fail(arguments):
+        raise error
+
+    monkeypatch.setattr(commands, "schema", fail)
+    assert main(["schema"]) == code
+    assert ("Traceback" in capsys.readouterr().err) == (code == 1)
+
+
+def test_a_closed_pipe_is_no_error_message():
+    code = "import sys; from attnkit.experiment.cli import main; sys.exit(main(['schema']))"
+    running = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    running.stdout.close()
+    assert running.stderr.read() == b"" and running.wait() == cli.CLOSED_PIPE
+
+
+def test_runs_that_are_none(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for command in ("evaluate", "predict", "report"):
+        assert main([command, "runs/absent-1"]) == 2
+        assert "not a run folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("out", ["../x", "/tmp/x", "~/x", "a\nb", "x" * 300])
+def test_run_folders_outside_are_refused_before_anything_starts(workplace, capsys, out):
+    before = sorted(workplace.iterdir())
+    assert main(["train", "config.toml", "--out", out]) == 2
+    assert capsys.readouterr().err.startswith("error: --out ") and sorted(workplace.iterdir()) == before
+
+
+def test_standard_input_must_be_text(small_run, monkeypatch, capsys):
+    monkeypatch.chdir(small_run)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"one\ntw\xff")))
+    assert main(["predict", "runs/small-1"]) == 3
+    assert "standard input:2: not UTF-8" in capsys.readouterr().err
+
+
+def test_nothing_in_the_package_runs_text_as_code():
+    dangers = re.compile(
+        r"\b(pickle|dill|cloudpickle|joblib|marshal|shelve)\b|allow_pickle\s*=\s*True|yaml\.load|shell\s*=\s*True"
+        r"|(?<![\w.])(eval|exec|compile|__import__)\(|os\.system|torch\.load"
+    )
+    for file in sorted((ROOT / "attnkit").rglob("*.py")):
+        for number, line in enumerate(file.read_text().splitlines(), 1):
+            assert not dangers.search(line), f"{file}:{number}: {line}"
+
+
+def test_every_catalogue_folder_exists():
+    from attnkit.experiment.source import PACKAGE
+
+    for base in ("Score", "Position", "Normalizer", "Mask", "Model", "Task"):
+        assert all((PACKAGE / place).is_dir() for place in catalogue.FOLDERS[base])

@@ -1,0 +1,180 @@
+import json
+import math
+
+import numpy as np
+import pytest
+
+from attnkit.errors import ConfigError
+from attnkit.experiment import attention, decode, display, run, summary
+from attnkit.generation.plan import Decoding
+from attnkit.tasks.contract import Example
+from attnkit.training.evaluation import Evaluation
+from attnkit.training.progress import Progress
+
+
+def example(source=(5, 6, 7), inputs=(1,), labels=(8, 2), evidence=None):
+    return Example("prompt", "answer", source, inputs, labels, evidence)
+
+
+def test_writing_ends_with_the_first_end_token():
+    assert decode.ended([5, 7, 2, 0, 0]) == (5, 7, 2)
+    assert decode.ended([5, 7]) == (5, 7) and decode.ended([2, 5]) == (2,)
+
+
+def test_few_different_numbers_of_rows():
+    assert [decode.rows(n) for n in (1, 16, 17, 100, 128)] == [16, 16, 32, 128, 128]
+
+
+def test_sources_are_padded_to_the_longest():
+    batch = decode.sources([example((5, 6)), example((7, 8, 9))], 2)
+    assert np.asarray(batch["source"]).tolist() == [[5, 6, 0], [7, 8, 9]]
+    assert np.asarray(batch["source_length"]).tolist() == [2, 3]
+    assert np.asarray(decode.sources([example((5,))], 4)["source"]).shape == (1, 4)
+    assert decode.sources([example(None)], 4) == {}
+
+
+def test_maps_are_cut_to_the_places_where_labels_are_written():
+    weights = np.arange(2 * 7 * 11.0).reshape(2, 7, 11)
+    translated = example((5, 6, 7), (1,), (8, 9, 2))
+    assert (
+        attention.trimmed("encoder.0.self", weights, translated, (8, 9, 2)).tolist()
+        == weights[:, :3, :3].tolist()
+    )
+    assert (
+        attention.trimmed("decoder.0.cross", weights, translated, (8, 2)).tolist()
+        == weights[:, :2, :3].tolist()
+    )
+    continued = example(None, (3, 4, 5), (8, 2))
+    cut = attention.trimmed("decoder.0.self", weights, continued, (8, 2))
+    assert cut.tolist() == weights[:, 2:4, :4].tolist()
+
+
+def test_evidence_is_compared_with_cross_attention_or_with_the_prompt():
+    evidence = np.zeros((2, 3), bool)
+    evidence[0, 1] = True
+    maps = {"encoder.0.self": np.ones((1, 3, 3)), "decoder.0.self": np.ones((1, 2, 2))}
+    read = attention.Read(
+        example(evidence=evidence), (1, 8), (8, 2), {**maps, "decoder.0.cross": np.ones((1, 2, 3))}
+    )
+    (found,) = attention.observations([read])
+    assert list(found.maps) == ["decoder.0.cross"]
+    alone = attention.Read(
+        example(None, (3, 4, 5), (8, 2), evidence),
+        (3, 4, 5, 8),
+        (8, 2),
+        {"decoder.0.self": np.ones((1, 2, 4))},
+    )
+    (found,) = attention.observations([alone])
+    assert found.maps["decoder.0.self"].shape == (1, 2, 3)
+    assert attention.observations([attention.Read(example(), (1, 8), (8, 2), maps)]) == []
+
+
+def test_names_of_maps():
+    assert attention.pretty("decoder.1.cross") == "decoder cross-attention, layer 2"
+    assert attention.pretty("strange") == "strange"
+
+
+def test_options_of_decoding_choose_their_method():
+    plain = Decoding(method="greedy", beams=3)
+    assert run.changed(plain, {}) == plain
+    assert run.changed(plain, {"top_k": 5}) == Decoding(method="sample", top_k=5, beams=3)
+    assert run.changed(plain, {"beams": 7, "max_length": 11}) == Decoding(
+        method="beam", beams=7, max_length=11
+    )
+    with pytest.raises(ConfigError, match="--temperature is for sampling"):
+        run.changed(plain, {"temperature": 0.5, "beams": 2})
+    with pytest.raises(ConfigError, match="beams = 0"):
+        run.changed(plain, {"beams": 0})
+
+
+RESULT = {
+    "splits": {"valid": {"loss": 0.5, "exact_match": 0.75}, "test": {"loss": None, "exact_match": 1.0}},
+    "scored_examples": {"valid": 4, "test": 2},
+    "floors": {"loss": 3.0, "exact_match": 0.125},
+    "alignment": {
+        "split": "test",
+        "map": "decoder.0.cross",
+        "head": 1,
+        "accuracy": 0.875,
+        "mass": 0.5,
+        "chance": 0.25,
+        "rows": 17,
+    },
+    "samples": [
+        {"split": "valid", "prompt": "one", "expected": "eins", "got": "eins"},
+        {"split": "test", "prompt": "two", "expected": "zwei", "got": "\x1b[31mdrei"},
+        {"split": "test", "prompt": "To be", "expected": "", "got": " or not"},
+    ],
+}
+
+
+def test_results_have_headlines_first_and_their_floors():
+    found = list(summary.results(RESULT))
+    assert [(r.name, r.split) for r in found if r.headline] == [
+        ("loss (nats per token)", "valid"),
+        ("exact match", "valid"),
+        ("exact match", "test"),
+        ("alignment accuracy", "test"),
+    ]
+    assert [r.headline for r in found] == sorted((r.headline for r in found), reverse=True)
+    by_name = {(r.name, r.split): r for r in found}
+    assert (
+        by_name["exact match", "test"].floor == 0.125 and by_name["alignment accuracy", "test"].floor == 0.25
+    )
+    assert by_name["exact match", "valid"].note == "4 examples decoded"
+    assert math.isnan(by_name["loss (nats per token)", "test"].value)
+
+
+def test_the_lines_for_the_terminal():
+    lines = list(summary.lines(RESULT))
+    assert lines[0] == "[valid] one -> eins   (right)"
+    assert lines[1] == "[test] two -> \ufffd[31mdrei   (wrong, expected: zwei)"
+    assert lines[2] == "[test] To be| or not"
+    assert "exact match valid 75.00% (floor 12.50%) 4 examples decoded" in [
+        " ".join(x.split()) for x in lines
+    ]
+
+
+def test_curves_from_metrics(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    rows = [
+        {"step": 1, "loss": 3.0},
+        {"step": 2, "loss": None},
+        {"step": 2, "split": "valid", "loss": 2.0, "accuracy": 0.5},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    loss, accuracy = summary.curves(path, RESULT)
+    assert [line.name for line in loss.lines] == ["training", "valid"] and loss.floor == 3.0
+    assert list(loss.lines[0].steps) == [1, 2] and math.isnan(loss.lines[0].values[1])
+    assert list(accuracy.lines[0].values) == [0.5]
+    assert list(summary.curves(tmp_path / "absent", RESULT)) == []
+
+
+def progress(step, evaluated=False):
+    sums = Evaluation("valid", np.asarray([4.0]), np.asarray([2.0]), np.asarray([3.0]))
+    return Progress(step, 7, 1.25, 0.1, 5000.0, 3.0, 0, sums if evaluated else None)
+
+
+def test_progress_as_plain_lines(capsys):
+    with display.shown() as report:
+        report(progress(1))
+        report(progress(2))
+        report(progress(2, evaluated=True))
+    assert capsys.readouterr().err.splitlines() == [
+        "step 1/7  loss 1.2500  5,000 tokens/s",
+        "step 2/7  valid: loss 0.5000  accuracy 75.00%  (3 s)",
+    ]
+    with display.shown(quiet=True) as report:
+        report(progress(3))
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_as_a_bar_on_a_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with display.shown() as report:
+        report(progress(3))
+        report(progress(3, evaluated=True))
+    shown = capsys.readouterr().err
+    assert "3/7" in shown and "loss 1.2500" in shown and "accuracy 75.00%" in shown and "left" in shown

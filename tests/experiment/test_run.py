@@ -1,0 +1,197 @@
+import io
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from attnkit.experiment import config, folder
+from attnkit.experiment.cli import main
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted([*ROOT.glob("configs/*/*.toml"), *ROOT.glob("experiments/*/*.toml")])
+TWO_STEPS = [
+    "training.steps=2",
+    "training.evaluate_every=0",
+    "training.evaluation_batches=1",
+    "decoding.max_length=3",
+]
+FEW = ["task.valid_size=11", "task.test_size=13", "task.longer_size=7", "training.batch_size=5"]
+
+
+@pytest.fixture
+def run(small_run, monkeypatch):
+    monkeypatch.chdir(small_run)
+    return Path("runs/small-1")
+
+
+def test_a_run_folder_has_everything(run):
+    assert {path.name for path in run.iterdir()} == {
+        folder.CONFIG,
+        folder.ENVIRONMENT,
+        folder.METRICS,
+        folder.RESULT,
+        folder.REPORT,
+        "checkpoints",
+    }
+    result = json.loads((run / folder.RESULT).read_text())
+    assert set(result["splits"]) == {"valid", "test", "longer4"}
+    assert result["scored_examples"] == {"valid": 11, "test": 13, "longer4": 7}
+    for metrics in result["splits"].values():
+        assert metrics["loss"] > 0 and 0 <= metrics["exact_match"] <= 1
+    assert result["steps"] == 4 and result["parameters"] > 1000 and result["seconds"] > 0
+    assert 0 <= result["alignment"]["accuracy"] <= 1 and result["alignment"]["split"] == "test"
+    environment = json.loads((run / folder.ENVIRONMENT).read_text())
+    assert {"python", "jax", "flax", "platform", "cpus"} <= set(environment)
+    steps = [json.loads(line) for line in (run / folder.METRICS).read_text().splitlines()]
+    assert [line["step"] for line in steps if "split" not in line] == [1, 2, 3, 4]
+
+
+def test_the_saved_config_means_the_same(run):
+    assert config.load(run / folder.CONFIG).hash() == config.load(Path("small.toml")).hash()
+
+
+def test_the_report_shows_the_run_and_runs_nothing(run):
+    from html.parser import HTMLParser
+
+    class Reader(HTMLParser):
+        tags, text, attributes = [], [], []
+
+        def handle_starttag(self, tag, attributes):
+            self.tags.append(tag)
+            self.attributes += [name for name, _ in attributes]
+
+        def handle_data(self, data):
+            self.text.append(data)
+
+    page = (run / folder.REPORT).read_text()
+    reader = Reader()
+    reader.feed(page)
+    assert "script" not in reader.tags and not any(name.startswith("on") for name in reader.attributes)
+    assert "a </script><img src=x onerror=alert(1)> test" in "".join(reader.text)
+    assert "cross-attention, layer 1" in page and "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_evaluate_measures_the_same_again(run, capsys):
+    before = json.loads((run / folder.RESULT).read_text())
+    assert main(["evaluate", str(run), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    for split, metrics in before["splits"].items():
+        assert told["splits"][split] == pytest.approx(metrics, rel=1e-5)
+    assert told["samples"] == before["samples"] and told["alignment"] == pytest.approx(before["alignment"])
+    assert told["steps"] == 4 and told["run"] == str(run) and told["name"] == "small"
+
+
+def test_report_is_written_again(run, capsys):
+    before = (run / folder.REPORT).read_text()
+    (run / folder.REPORT).unlink()
+    assert main(["report", str(run)]) == 0
+    assert capsys.readouterr().out.strip() == str(run / folder.REPORT)
+    assert (run / folder.REPORT).read_text() == before
+
+
+def test_predict_from_arguments_and_from_standard_input(run, capsys, monkeypatch):
+    assert main(["predict", str(run), "forty-two", "seven", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [one["text"] for one in told] == ["forty-two", "seven"] and all("output" in one for one in told)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"forty-two\nseven\n")))
+    assert main(["predict", str(run)]) == 0
+    assert capsys.readouterr().out.splitlines() == [one["output"] for one in told]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    assert main(["predict", str(run)]) == 0 and capsys.readouterr().out == ""
+
+
+def test_predict_with_sampling_and_beams(run, capsys):
+    outputs = []
+    for seed in ("3", "3", "5"):
+        words = ["--temperature", "2.0", "--top-k", "7", "--seed", seed]
+        assert main(["predict", str(run), "eleven hundred", *words]) in (0, 3)
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1]
+    assert main(["predict", str(run), "--beams", "3", "eleven"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["xylophone"], 3, "text 1: "),
+        (["one", "b\u00e4r"], 3, "text 2: "),
+        (["one", "--temperature", "0"], 2, "temperature = 0.0"),
+        (["one", "--top-p", "1.5"], 2, "top_p = 1.5"),
+        (["one", "--beams", "2", "--top-k", "3"], 2, "--top-k is for sampling"),
+        (["one", "--seed", "-1"], 2, "--seed -1"),
+    ],
+)
+def test_what_predict_refuses(run, capsys, words, code, message):
+    assert main(["predict", str(run), *words]) == code
+    captured = capsys.readouterr()
+    assert message in captured.err and captured.out == "" and "Traceback" not in captured.err
+
+
+def test_resume_goes_on_and_a_changed_model_is_refused(run, capsys):
+    assert main(["train", "small.toml", "--out", str(run)]) == 2
+    assert "add --resume" in capsys.readouterr().err
+    assert main(["train", "small.toml", "--resume", "model.heads=6"]) == 2
+    assert "model.heads = 6: the run in runs/small-1 has 2" in capsys.readouterr().err
+    assert main(["train", "small.toml", "--resume"]) == 0
+    assert "nothing to train: step 4 is done" in capsys.readouterr().err
+
+
+def test_a_damaged_run_is_exit_5(run, tmp_path, monkeypatch, capsys):
+    import shutil
+
+    shutil.copytree(run, tmp_path / "copy")
+    for file in (tmp_path / "copy/checkpoints").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    assert main(["evaluate", str(tmp_path / "copy")]) == 5
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [("model.decoder.mask=everything", "causal"), ("model.heads=4", "must be even; change the head dim")],
+)
+def test_parts_that_do_not_fit_are_refused_before_there_is_a_folder(run, capsys, word, message):
+    before = sorted(Path("runs").iterdir())
+    assert main(["train", "small.toml", word]) == 2
+    told = capsys.readouterr().err
+    assert message in told and told.count("\n") == 1 and sorted(Path("runs").iterdir()) == before
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_a_signal_before_training_ends_the_run_in_order(run, monkeypatch, capsys, number, code):
+    from attnkit.experiment import run as runs
+
+    def interrupted(loaded, imports):
+        os.kill(os.getpid(), number)
+        time.sleep(0.3)
+        return None
+
+    before, handler = sorted(Path("runs").iterdir()), signal.getsignal(number)
+    monkeypatch.setattr(runs, "start", interrupted)
+    assert main(["train", "small.toml"]) == code
+    assert "go on with --resume --out runs/small-2" in capsys.readouterr().err
+    assert sorted(Path("runs").iterdir()) == before and signal.getsignal(number) == handler
+
+
+def test_bad_data_is_exit_3(run, tmp_path, capsys):
+    (tmp_path / "bad.txt").write_bytes(b"abc\xff")
+    words = ["task.kind=text", f"task.path={tmp_path / 'bad.txt'}", "model.kind=decoder"]
+    assert main(["train", "small.toml", *words]) == 3
+    assert "bad.txt:1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_shipped_configs_train_for_two_steps(file, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    few = FEW if "number_words" in file.name else ["training.batch_size=2"]
+    assert main(["train", str(file), *TWO_STEPS, *few, "--quiet", "--out", "two"]) == 0
+    out = capsys.readouterr().out
+    assert "run folder: two" in out and "loss" in out
+    again = config.load(Path("two") / folder.CONFIG)
+    assert again.hash() == config.load(file, [*TWO_STEPS, *few]).hash()
+    assert again.hash() == json.loads(Path("two/result.json").read_text())["config_hash"]

@@ -1,0 +1,66 @@
+"""Dropout by counters: the rate, and independence of rows, columns, heads and keys."""
+
+import jax
+import numpy as np
+import pytest
+
+from attnkit.forms.dropout import kept, seeds
+
+HEADS, SIDE = 7, 211
+
+
+@pytest.fixture(scope="module")
+def signs():
+    """Survivors at rate 0.3, shifted and scaled to mean 0 and variance 1: `[heads, rows, columns]`."""
+    table = np.stack(
+        [kept(seed, 0.3, np.arange(SIDE), np.arange(SIDE)) for seed in seeds(jax.random.key(5), HEADS)]
+    )
+    return (table - 0.7) / 0.21**0.5
+
+
+def test_the_rate_is_kept_overall_and_in_every_row_and_column(signs):
+    assert abs(signs.mean()) < 6 / signs.size**0.5
+    for axis in (1, 2):
+        assert np.abs(signs.mean(axis=axis)).max() < 6 / SIDE**0.5
+
+
+def test_rows_columns_heads_and_diagonals_are_independent(signs):
+    upper = np.triu_indices(SIDE, 1)
+    pairs = {
+        "next row": (signs[:, 1:], signs[:, :-1]),
+        "next column": (signs[:, :, 1:], signs[:, :, :-1]),
+        "next head": (signs[1:], signs[:-1]),
+        "diagonal": (signs[:, 1:, 1:], signs[:, :-1, :-1]),
+        "transposed": (signs[:, upper[0], upper[1]], signs[:, upper[1], upper[0]]),
+        "row of half the number": (signs[:, 2::2], signs[:, 1 : (SIDE + 1) // 2]),
+    }
+    for name, (a, b) in pairs.items():
+        assert abs((a * b).mean()) < 6 / a.size**0.5, name
+
+
+def test_rectangles_are_independent(signs):
+    """A hash that joined rows and columns by exclusive or alone would show here."""
+    corners = signs[:, :-1, :-1] * signs[:, 1:, 1:] * signs[:, :-1, 1:] * signs[:, 1:, :-1]
+    assert abs(corners.mean()) < 6 / corners.size**0.5
+
+
+def test_keys_and_heads_drop_different_entries():
+    a, b = seeds(jax.random.key(0), 2), seeds(jax.random.key(1), 2)
+    tables = [np.asarray(kept(s, 0.5, np.arange(53), np.arange(53))) for s in (*a, *b)]
+    for n, one in enumerate(tables):
+        for other in tables[:n]:
+            assert 0.4 < (one == other).mean() < 0.6
+
+
+def test_an_entry_does_not_depend_on_the_block_that_computes_it():
+    seed = seeds(jax.random.key(2), 1)[0]
+    whole = np.asarray(kept(seed, 0.4, np.arange(31), np.arange(37)))
+    part = np.asarray(kept(seed, 0.4, np.arange(11, 31), np.arange(5, 17)))
+    np.testing.assert_array_equal(part, whole[11:, 5:17])
+
+
+@pytest.mark.parametrize("rate", [0.0, 1e-4, 0.999])
+def test_extreme_rates(rate):
+    seed = seeds(jax.random.key(3), 1)[0]
+    share = np.asarray(kept(seed, rate, np.arange(500), np.arange(500))).mean()
+    assert abs(share - (1 - rate)) < 6 * (rate * (1 - rate)) ** 0.5 / 500 + 1e-7

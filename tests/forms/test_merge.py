@@ -1,0 +1,68 @@
+"""Partial results: merging two sets of keys is absorbing their union, and `finish` reads the mean."""
+
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+
+from attnkit.scored.normalize import Partial, absorb, finish, merge, nothing
+
+ROWS, WIDTH = 3, 2
+values = st.floats(-10, 10)
+sets = st.lists(st.tuples(st.floats(-50, 50), st.booleans(), values, values), max_size=4)
+LIMITS = hypothesis.settings(max_examples=60, deadline=None)
+
+
+def partial(keys):
+    """The partial result of keys `(score, allowed, two values)`, with higher scores in later rows."""
+    empty = np.zeros(ROWS, np.float32)
+    if not keys:
+        return as_numpy(nothing(empty, WIDTH))
+    s = np.array([[key[0] + row for key in keys] for row in range(ROWS)], np.float32)
+    keep = np.array([[key[1] for key in keys]] * ROWS)
+    v = np.array([key[2:] for key in keys], np.float32)
+    return as_numpy(absorb(nothing(empty, WIDTH), s, keep, lambda e: e @ v))
+
+
+def as_numpy(state):
+    return Partial(*(np.asarray(part) for part in state))
+
+
+def assert_same(a, b):
+    np.testing.assert_array_equal(a.maximum, b.maximum)
+    scale = np.maximum(b.total, 1e-30)
+    np.testing.assert_allclose(a.total / scale, b.total / scale, rtol=1e-5)
+    np.testing.assert_allclose(a.values / scale[:, None], b.values / scale[:, None], atol=1e-4)
+
+
+@hypothesis.given(sets, sets, sets)
+@LIMITS
+def test_merging_sets_in_any_order_is_absorbing_their_union(a, b, c):
+    whole = partial(a + b + c)
+    a, b, c = map(partial, (a, b, c))
+    assert_same(merge(a, merge(b, c)), whole)
+    assert_same(merge(merge(c, a), b), whole)
+
+
+@hypothesis.given(sets)
+@LIMITS
+def test_nothing_is_the_identity(a):
+    a, none = partial(a), nothing(np.zeros(ROWS, np.float32), WIDTH)
+    assert_same(merge(a, none), a)
+    assert_same(merge(none, a), a)
+
+
+@hypothesis.given(sets, st.floats(-50, 50))
+@LIMITS
+def test_finishing_gives_the_weighted_mean_and_the_log_of_the_sum(keys, rest):
+    seen = [key for key in keys if key[1]]
+    for extra in (None, np.float32(rest)):
+        output, level = finish(extra, partial(keys))
+        for row in range(ROWS):
+            s = np.array([key[0] + row for key in seen] + ([] if extra is None else [float(extra)]))
+            if not s.size:
+                assert level[row] == -np.inf and not np.any(output[row])
+                continue
+            w = np.exp(s - s.max())
+            v = np.array([key[2:] for key in seen] + ([] if extra is None else [(0.0, 0.0)]))
+            np.testing.assert_allclose(level[row], s.max() + np.log(w.sum()), rtol=1e-5, atol=1e-4)
+            np.testing.assert_allclose(output[row], w @ v / w.sum(), rtol=1e-4, atol=1e-4)

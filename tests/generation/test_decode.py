@@ -1,0 +1,84 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from attnkit.generation.decode import decode, run, shared
+from attnkit.generation.plan import Decoding
+from attnkit.generation.prompt import BEGIN, END, prompts
+from attnkit.models.contract import Sizes
+from attnkit.models.decoder import Decoder
+from attnkit.models.encoder_decoder import EncoderDecoder
+
+SIZES = Sizes(vocabulary=11, length=23, source_vocabulary=13, source_length=7)
+PROMPTS = [[BEGIN, 3, 4, 5], [BEGIN, 6, 6, 7, 8, 9, 3], [BEGIN, 10, 4]]
+SOURCE = {
+    "source": jax.random.randint(jax.random.key(7), (3, 7), 0, 13),
+    "source_length": jnp.array([7, 2, 5]),
+}
+
+
+def sharpened(model):
+    """A network with fresh parameters whose predictions are far from uniform and depend on the past."""
+    network = model.build(SIZES, nnx.Rngs(1))
+    network.readout.kernel[...] = 30 * network.readout.kernel[...]
+    stack = network.stack if hasattr(network, "stack") else network.decoder
+    for block in stack.blocks:
+        block.mixing.output.kernel[...] = 10 * block.mixing.output.kernel[...]
+    return network
+
+
+@pytest.mark.parametrize(
+    ("model", "batch"), [(Decoder(depth=1, model_dim=24), {}), (EncoderDecoder(model_dim=24), SOURCE)]
+)
+def test_greedy_search_with_a_cache_writes_what_the_whole_network_predicts(model, batch):
+    network, given = sharpened(model), prompts(PROMPTS)
+    found = np.asarray(decode(Decoding(max_length=5), network, given, batch).tokens)
+    texts = [prompt + row.tolist() for prompt, row in zip(PROMPTS, found, strict=True)]
+    whole = prompts(texts).tokens
+    logits = jax.jit(lambda: network(dict(batch, inputs=whole))[0])()
+    predicted = np.argmax(np.asarray(logits)[:, :, END:], axis=-1) + END
+    for prompt, row, chosen in zip(PROMPTS, found, predicted, strict=True):
+        written = row[: np.argmax(row == END) + 1] if END in row else row
+        assert written.tolist() == chosen[len(prompt) - 1 :][: len(written)].tolist()
+        assert not row[len(written) :].any()
+    assert len(np.unique(found)) > 2
+
+
+def test_one_beam_is_greedy_and_more_beams_are_no_worse():
+    network, given = sharpened(EncoderDecoder(model_dim=24)), prompts([[BEGIN]] * 3)
+    greedy, one, five = (
+        decode(Decoding(max_length=5, method=method, beams=beams, length_penalty=0.0), network, given, SOURCE)
+        for method, beams in (("greedy", 1), ("beam", 1), ("beam", 5))
+    )
+    assert one.tokens.tolist() == greedy.tokens.tolist()
+    ended = np.any(np.asarray(greedy.tokens) == END, axis=1) & np.any(np.asarray(five.tokens) == END, axis=1)
+    assert np.all(np.asarray(five.score - greedy.score)[ended] >= -1e-5)
+
+
+def test_sampling_is_a_function_of_the_key_and_needs_one():
+    network, given = sharpened(Decoder(depth=1, model_dim=24)), prompts(PROMPTS)
+    plan = Decoding(method="sample", max_length=5)
+    one, again, other = (decode(plan, network, given, key=jax.random.key(seed)) for seed in (1, 1, 2))
+    assert one.tokens.tolist() == again.tokens.tolist() != other.tokens.tolist()
+    with pytest.raises(ValueError, match="needs a random key"):
+        decode(plan, network, given)
+
+
+def test_new_parameters_and_texts_of_the_same_shape_do_not_compile_again():
+    given = prompts([[BEGIN, 3, 4, 5], [BEGIN, 6, 6]])
+    plan = Decoding(max_length=7)
+    decode(plan, Decoder(depth=1, model_dim=24).build(SIZES, nnx.Rngs(0)), given)
+    before = run._cache_size()
+    decode(
+        plan,
+        Decoder(depth=1, model_dim=24).build(SIZES, nnx.Rngs(1)),
+        prompts([[BEGIN, 3, 7], [BEGIN, 6, 6, 6]]),
+    )
+    assert run._cache_size() == before
+
+
+@pytest.mark.parametrize(("lengths", "ready"), [([1, 5], 0), ([2, 9], 1), ([3], 2), ([4], 2), ([9, 12], 8)])
+def test_the_tokens_read_in_one_go_are_before_every_last_one(lengths, ready):
+    assert shared(prompts([[BEGIN] * length for length in lengths])) == ready

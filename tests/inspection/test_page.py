@@ -1,0 +1,310 @@
+import dataclasses
+import html.parser
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, strategies
+
+from attnkit.errors import DataError
+from attnkit.inspection.heatmap import pooled
+from attnkit.inspection.page import render
+from attnkit.inspection.report import AttentionMap, Curve, Line, Look, Report, Result, Sample
+from attnkit.inspection.writing import holdable, number, percent, shortened, text, visible
+
+HOSTILE = (
+    "</script><img src=x onerror=alert(1)>",
+    "<!-- <script>alert(1)</script>",
+    "</title></style></svg></details><b>",
+    "]]></text><a href=javascript:alert(1)>",
+    "a\u2028b\u2029c",
+    "\"double\" 'single' &amp; &lt;",
+    "\u202e\u05e9\u05dc العربية\u202c",
+    "👩‍👩‍👧 é e\u0301",
+    "{{7*7}} ${x} `y`",
+    "https://example.com/x.png",
+    "\x00\x1b[31m\r\udc80",
+)
+VOID = {"meta", "img", "br", "link", "input"}
+
+
+class Reader(html.parser.HTMLParser):
+    """Elements, attributes and texts of a page, as a browser's parser sees them."""
+
+    def __init__(self):
+        super().__init__(convert_charrefs=True)
+        self.tags, self.attributes, self.texts, self.open, self.unbalanced = [], [], {}, [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append((tag, []))
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open[-1][0] != tag:
+            self.unbalanced.append(tag)
+            return
+        _, parts = self.open.pop()
+        self.texts.setdefault(tag, []).append("".join(parts))
+        if self.open:
+            self.open[-1][1].extend(parts)
+
+    def handle_data(self, data):
+        if self.open:
+            self.open[-1][1].append(data)
+
+    def handle_comment(self, data):
+        raise AssertionError(f"comment {data!r}")
+
+
+def read(page):
+    reader = Reader()
+    reader.feed(page)
+    reader.close()
+    assert reader.unbalanced == []
+    assert reader.open == []
+    return reader
+
+
+def attention_map(tokens, keys=None, heads=2, name="cross", **more):
+    keys = tokens if keys is None else keys
+    weights = np.random.default_rng(0).dirichlet(np.ones(len(keys)), size=(heads, len(tokens)))
+    return AttentionMap(name, weights, tuple(tokens), tuple(keys), **more)
+
+
+def full_report(words):
+    """A report in which every string comes from `words(kind)`."""
+    tokens = tuple(words(f"token{i}") for i in range(5))
+    drawn = AttentionMap(
+        words("map"),
+        np.full((2, 5, 5), 0.2),
+        tokens,
+        tokens,
+        words("rows"),
+        words("columns"),
+        np.eye(5, dtype=bool),
+    )
+    return Report(
+        title=words("title"),
+        about=words("about"),
+        command=words("command"),
+        facts={
+            words("group"): {words("fact"): words("value"), words("list"): [words("item"), 3, None, True]}
+        },
+        results=(
+            Result(words("metric"), 0.5, words("split"), 0.1, 1.0, "share", True, words("note")),
+            Result(words("metric"), float("nan"), words("split"), note=words("note")),
+        ),
+        curves=(
+            Curve(
+                words("curve"),
+                (Line(words("line"), [1, 2], [2.0, 1.0]),),
+                0.5,
+                words("floor"),
+                horizontal=words("step"),
+            ),
+        ),
+        samples=(
+            Sample(words("prompt"), words("got"), words("expected"), False),
+            Sample(words("prompt"), words("got"), words("got"), True),
+            Sample(words("prompt"), words("got")),
+        ),
+        attention=(Look(words("look"), (drawn,), (0, 1), words("note")),),
+        config=words("config"),
+        environment={words("package"): words("version")},
+    )
+
+
+def tags_of(page):
+    reader = read(page)
+    return reader.tags, [name for name, _ in reader.attributes]
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_no_element_comes_from_data(hostile):
+    tags, names = tags_of(render(full_report(lambda kind: hostile)))
+    plain = "x" * len(hostile)
+    expected_tags, expected_names = tags_of(render(full_report(lambda kind: plain)))
+    without = [t for t in tags if t not in ("mark", "title")]
+    assert without == [t for t in expected_tags if t not in ("mark", "title")]
+    assert names == expected_names
+    assert "script" not in tags
+
+
+@given(strategies.text(strategies.characters(exclude_categories=())))
+def test_any_text_survives_escaping_in_content_and_in_attributes(value):
+    page = f'<p title="{text(value)}">{text(value)}</p>'
+    reader = read(page)
+    assert reader.texts["p"] == [holdable(value)]
+    assert reader.attributes == [("title", holdable(value))]
+    page.encode("utf-8")
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_text_in_the_page_equals_the_text_given(hostile):
+    page = render(full_report(lambda kind: hostile))
+    page.encode("utf-8")
+    texts = read(page).texts
+    whole = holdable(hostile)
+    assert texts["h1"] == [whole]
+    assert texts["title"][0] == whole
+    assert texts["code"] == [whole, whole]
+    assert texts["dd"].count(whole) >= 4
+    token = holdable(visible(hostile))
+    assert token + shortened(token, 16) in texts["text"] or token in texts["text"]
+
+
+def test_the_page_loads_nothing_and_runs_nothing():
+    page = render(full_report(lambda kind: "https://example.com/a.js"))
+    reader = read(page)
+    assert not {"script", "link", "iframe", "object", "embed", "base", "form", "audio", "video"} & set(
+        reader.tags
+    )
+    for name, value in reader.attributes:
+        assert not name.startswith("on")
+        if name in ("src", "href"):
+            assert value.startswith(("data:image/png;base64,", "#"))
+    assert "default-src 'none'" in page
+    styles = "".join(reader.texts["style"])
+    assert "@import" not in styles
+    assert set(re.findall(r"url\(([^)]*)\)", styles)) <= {"#tint-light", "#tint-dark", "#hatch"}
+    assert "example.com" not in styles
+
+
+def test_ids_are_unique_and_every_reference_has_one():
+    reader = read(render(full_report(lambda kind: kind)))
+    ids = [value for name, value in reader.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    for name, value in reader.attributes:
+        if name in ("for", "aria-labelledby") or (name == "href" and value.startswith("#")):
+            assert value.removeprefix("#") in ids
+
+
+def test_the_same_report_gives_the_same_page():
+    assert render(full_report(lambda kind: kind)) == render(full_report(lambda kind: kind))
+
+
+def test_a_bare_report_renders_without_empty_sections():
+    reader = read(render(Report(title="bare")))
+    assert "h2" not in reader.tags
+
+
+def test_numbers_stand_beside_their_floors():
+    reader = read(render(full_report(lambda kind: kind)))
+    assert "floor 10.0\u202f%" in " ".join(reader.texts["p"])
+    assert reader.texts["td"].count("50.0\u202f%") == 1
+    assert "NaN" in reader.texts["td"]
+
+
+def test_verdicts_are_words():
+    verdicts = [p for p in read(render(full_report(lambda kind: kind))).texts["p"] if p[:1] in "✓✗"]
+    assert verdicts == ["✗ wrong", "✓ right"]
+
+
+def test_empty_tokens_and_white_space_are_visible():
+    drawn = attention_map(("", " ", "\n", "\t", "a b"))
+    texts = read(render(Report("t", attention=(Look("l", (drawn,)),)))).texts["text"]
+    assert texts == ["∅", "␣", "↵", "⇥", "a␣b"] * 2
+
+
+def test_language_model_reports_need_no_source():
+    drawn = attention_map(tuple("To be"), allowed=np.tril(np.ones((5, 5), bool)))
+    report = Report("text", samples=(Sample("To be", " or\n not"),), attention=(Look("To be", (drawn,)),))
+    reader = read(render(report))
+    assert "To be or\n not" in reader.texts["p"]
+    assert not any("right" in p for p in reader.texts["p"])
+    assert any("mean distance" in dt for dt in reader.texts["dt"])
+    uniform = np.log([1, 2, 3, 4, 5]).mean()
+    assert all(f"(uniform {uniform:.4f})" in dd for dd in reader.texts["dd"] if "uniform" in dd)
+
+
+def test_the_alignment_of_a_head_stands_beside_uniform_attention():
+    weights = np.stack([np.eye(3, 5), np.eye(3, 5)[:, ::-1]])
+    drawn = AttentionMap("cross", weights, ("a", "b", "c"), tuple("vwxyz"), evidence=np.eye(3, 5, dtype=bool))
+    facts = read(render(Report("t", attention=(Look("l", (drawn,)),)))).texts["dd"]
+    assert facts.count("100.0\u202f% (uniform 20.0\u202f%)") == 2
+    assert facts.count("33.3\u202f% (uniform 20.0\u202f%)") == 2
+
+
+def test_cells_say_their_weight_and_evidence():
+    weights = np.array([[[0.75, 0.25], [0.5, 0.5]]])
+    drawn = AttentionMap("cross", weights, ("ja", "nein"), ("yes", "no"), evidence=np.eye(2, dtype=bool))
+    titles = read(render(Report("t", attention=(Look("l", (drawn,)),)))).texts["title"]
+    assert "ja → yes: 0.7500 (evidence)" in titles
+    assert "ja → no: 0.2500" in titles
+
+
+def test_weights_that_are_not_finite_are_shown_as_such():
+    weights = np.full((1, 2, 3), 1 / 3)
+    weights[0, 1] = [np.nan, np.inf, 0.5]
+    drawn = AttentionMap("cross", weights, ("a", "b"), ("x", "y", "z"))
+    reader = read(render(Report("t", attention=(Look("l", (drawn,)),))))
+    assert "NaN or infinite" in reader.texts["title"]
+    assert ("class", "bad-cell") in reader.attributes
+    assert any("Hatched" in p for p in reader.texts["p"])
+
+
+def test_pooled_cells_show_the_heaviest_weight():
+    weights = np.zeros((1, 5, 3))
+    weights[0, 3, 1] = 0.9
+    weights[0, 4, 0] = 0.3
+    weights[0, 4, 2] = np.nan
+    grid = pooled(AttentionMap("m", weights, tuple("abcde"), tuple("x y"), evidence=weights[0] > 0.5), 2)
+    assert grid.weights.shape == (1, 2, 2)
+    assert grid.weights[0, 1, 0] == 0.9
+    assert grid.wrong[0].tolist() == [[False, False], [False, True]]
+    assert grid.evidence.tolist() == [[False, False], [True, False]]
+    assert (grid.queries, grid.keys) == (("abc", "de"), ("x␣", "y"))
+
+
+def test_a_large_model_keeps_the_page_small_and_says_what_was_pooled():
+    tokens = tuple(f"token{i % 89}" for i in range(512))
+    weights = np.random.default_rng(0).dirichlet(np.full(512, 0.05), size=(8, 512)).astype(np.float32)
+    maps = tuple(AttentionMap(f"self, layer {layer + 1}", weights, tokens, tokens) for layer in range(6))
+    page = render(Report("large", attention=(Look("l", maps, (5, 7)),)))
+    assert len(page.encode()) <= 5_000_000
+    assert "512 by 512 weights are drawn as" in page
+
+
+def test_more_heads_than_fit_are_left_out_and_said_so():
+    maps = tuple(attention_map(tuple("ab"), heads=8, name=f"layer {i}") for i in range(67))
+    reader = read(render(Report("deep", attention=(Look("l", maps, (66, 7)),))))
+    assert any("3 of 67 maps are left out" in p for p in reader.texts["p"])
+    assert "layer 66" in reader.texts["h3"]
+
+
+@pytest.mark.parametrize("heads", [(0, 2), (1, 0), (-1, 0)])
+def test_a_selection_that_does_not_exist_is_refused(heads):
+    with pytest.raises(DataError, match="expected the index of one of 1 maps"):
+        Look("l", (attention_map(tuple("ab")),), heads)
+
+
+def test_maps_that_do_not_fit_their_tokens_are_refused():
+    drawn = attention_map(tuple("abc"))
+    with pytest.raises(DataError, match=r"expected \[heads, 3, 2\]"):
+        dataclasses.replace(drawn, keys=("x", "y"))
+    with pytest.raises(DataError, match=r"evidence has shape \(2, 2\); expected \(3, 3\)"):
+        dataclasses.replace(drawn, evidence=np.eye(2, dtype=bool))
+
+
+@pytest.mark.parametrize("rows, columns", [(0, 0), (0, 3), (1, 1)])
+def test_maps_of_no_or_one_token_render(rows, columns):
+    drawn = AttentionMap("m", np.ones((1, rows, columns)), tuple("a" * rows), tuple("b" * columns))
+    read(render(Report("t", attention=(Look("l", (drawn,)),))))
+
+
+def test_numbers_as_people_read_them():
+    assert [number(v) for v in (0.0, 1.0, 12345.6, 1e-7, -2.5, 1234567)] == [
+        "0",
+        "1.000",
+        "12\u202f346",
+        "1e\N{MINUS SIGN}07",
+        "\N{MINUS SIGN}2.500",
+        "1\u202f234\u202f567",
+    ]
+    assert [percent(v) for v in (1.0, 0.99996, float("nan"))] == ["100.0\u202f%", ">99.9\u202f%", "NaN"]

@@ -1,0 +1,73 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from attnkit.layers.embedding import Embedding, Readout
+
+
+def rms(x):
+    return float(jnp.sqrt(jnp.mean(jnp.square(x))))
+
+
+def test_token_vectors_start_with_rms_one():
+    table = Embedding(211, 96, length=5, rngs=nnx.Rngs(0))
+    assert rms(table(jnp.arange(211)[None])) == pytest.approx(1.0, rel=0.02)
+
+
+@pytest.mark.parametrize("absolute", ["sinusoidal", "learned"])
+def test_position_vectors_start_with_the_rms_of_sinusoids(absolute):
+    table = Embedding(3, 96, absolute=absolute, length=101, rngs=nnx.Rngs(0))
+    token = jnp.zeros((1, 101), jnp.int32)
+    plain = Embedding(3, 96, length=101, rngs=nnx.Rngs(0))(token)
+    assert rms(table(token) - plain) == pytest.approx(0.5**0.5, rel=0.03)
+
+
+def test_sinusoids_by_hand():
+    table = Embedding(1, 2, absolute="sinusoidal", length=1, rngs=nnx.Rngs(0))
+    table.table[...] = jnp.zeros((1, 2))
+    found = table(jnp.zeros((2, 2), jnp.int32), jnp.array([0, 5]))
+    angles = np.array([[0.0, 1.0], [5.0, 6.0]])
+    np.testing.assert_allclose(found, np.stack([np.sin(angles), np.cos(angles)], -1), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("absolute", ["sinusoidal", "learned"])
+def test_offset_says_where_each_row_goes_on(absolute):
+    table = Embedding(7, 4, absolute=absolute, length=11, rngs=nnx.Rngs(0))
+    tokens = jax.random.randint(jax.random.key(0), (2, 11), 0, 7)
+    whole = table(tokens)
+    piece = table(jnp.stack([tokens[0, 3:6], tokens[1, 8:11]]), jnp.array([3, 8]))
+    np.testing.assert_allclose(piece, jnp.stack([whole[0, 3:6], whole[1, 8:11]]), rtol=1e-6)
+
+
+def test_an_odd_width_has_no_sinusoids():
+    with pytest.raises(ValueError, match="model_dim = 5"):
+        Embedding(7, 5, absolute="sinusoidal", length=3, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_logits_are_float32_and_start_near_zero(tied):
+    embedding = Embedding(61, 96, length=3, rngs=nnx.Rngs(0))
+    readout = Readout(96, 61, tied=tied, rngs=nnx.Rngs(1))
+    x = embedding(jnp.arange(61)[None]).astype(jnp.bfloat16)
+    logits = readout(x, embedding)
+    assert logits.dtype == jnp.float32
+    assert float(jnp.std(logits)) < 0.2
+
+
+def test_tied_logits_are_products_with_the_table_times_the_gain():
+    embedding = Embedding(3, 2, length=1, rngs=nnx.Rngs(0))
+    embedding.table[...] = jnp.array([[1.0, 0.0], [0.0, 2.0], [3.0, 4.0]])
+    readout = Readout(2, 3, tied=True, rngs=nnx.Rngs(1))
+    readout.gain[...] = jnp.asarray(0.5)
+    np.testing.assert_allclose(
+        readout(jnp.array([[[2.0, 10.0]]]), embedding), [[[1.0, 10.0, 23.0]]], rtol=1e-6
+    )
+
+
+def test_logits_of_bfloat16_are_not_rounded_to_bfloat16():
+    embedding = Embedding(2, 2, length=1, rngs=nnx.Rngs(0))
+    readout = Readout(2, 1, tied=False, rngs=nnx.Rngs(1))
+    readout.kernel[...] = jnp.array([[256.0], [1.0]])
+    assert float(readout(jnp.ones((1, 1, 2), jnp.bfloat16), embedding)[0, 0, 0]) == 257.0

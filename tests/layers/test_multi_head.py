@@ -1,0 +1,167 @@
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from attnkit.layers.causality import refuse_future
+from attnkit.layers.mixer_layer import Width, mixer_layer
+from attnkit.masks.causal import Causal
+from attnkit.masks.padding import Padding
+from attnkit.mixer import Mixer
+from attnkit.options import options
+from attnkit.scored.contract import Position, TokenInput
+from attnkit.scored.position.alibi import Alibi
+from attnkit.scored.position.rotary import Rotary
+from attnkit.scored.preset.attention import Attention
+
+DIM, HEADS, BATCH = 24, 6, 2
+
+
+def layer(mixer, kv_heads=3, **more):
+    return mixer_layer(mixer, Width.of(DIM, HEADS, kv_heads), rngs=nnx.Rngs(0), **more)
+
+
+def by_loops(attention, x, memory, kv_heads, allowed):
+    """Softmax attention in float64 with nothing but loops."""
+    x, memory = np.asarray(x, np.float64), np.asarray(memory, np.float64)
+    q_all = x @ np.asarray(attention.query.kernel[...], np.float64)
+    k_all, v_all = np.split(memory @ np.asarray(attention.key_value.kernel[...], np.float64), 2, axis=-1)
+    dim = DIM // HEADS
+    output, weights = np.zeros(x.shape), np.zeros((len(x), HEADS, x.shape[1], memory.shape[1]))
+    for b in range(len(x)):
+        for h in range(HEADS):
+            g = h * kv_heads // HEADS
+            for i in range(x.shape[1]):
+                keys = [j for j in range(memory.shape[1]) if allowed(b, i, j)]
+                q = q_all[b, i, h * dim : (h + 1) * dim]
+                e = np.exp([q @ k_all[b, j, g * dim : (g + 1) * dim] / dim**0.5 for j in keys])
+                for j, w in zip(keys, e / e.sum(), strict=True):
+                    weights[b, h, i, j] = w
+                    output[b, i, h * dim : (h + 1) * dim] += w * v_all[b, j, g * dim : (g + 1) * dim]
+    return output @ np.asarray(attention.output.kernel[...], np.float64), weights
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2, 6])
+def test_self_attention_agrees_with_loops(kv_heads):
+    attention = layer(Attention(mask=Causal()), kv_heads)
+    x = jax.random.normal(jax.random.key(1), (BATCH, 5, DIM))
+    output, weights = attention(x, look=True)
+    expected, expected_weights = by_loops(attention, x, x, kv_heads, lambda b, i, j: j <= i)
+    np.testing.assert_allclose(output, expected, atol=2e-6)
+    np.testing.assert_allclose(weights, expected_weights, atol=2e-6)
+
+
+def test_cross_attention_sees_the_keys_that_exist_and_no_others():
+    attention = layer(Attention(), 2, cross=True, padded=True)
+    x = jax.random.normal(jax.random.key(1), (BATCH, 5, DIM))
+    memory = jax.random.normal(jax.random.key(2), (BATCH, 7, DIM))
+    length = jnp.array([7, 3])
+    output, weights = attention(x, memory, data={"length": length}, look=True)
+    expected, expected_weights = by_loops(attention, x, memory, 2, lambda b, i, j: j < length[b])
+    np.testing.assert_allclose(output, expected, atol=2e-6)
+    np.testing.assert_allclose(weights, expected_weights, atol=2e-6)
+
+
+@pytest.mark.parametrize("position", [(), (Rotary(),), (Alibi(),)])
+def test_cross_attention_decodes_as_it_reads(position):
+    attention = layer(Attention(position=position), 2, cross=True, padded=True)
+    x = jax.random.normal(jax.random.key(1), (BATCH, 5, DIM))
+    memory = jax.random.normal(jax.random.key(2), (BATCH, 7, DIM))
+    data = {"length": jnp.array([7, 3])}
+    whole, _ = attention(x, memory, data=data)
+    state, pieces = attention.start(BATCH, 5, x.dtype, memory), []
+    for piece in (x[:, :2], x[:, 2:3], x[:, 3:]):
+        output, state = attention.step(piece, state, data=data)
+        pieces.append(output)
+    np.testing.assert_allclose(jnp.concatenate(pieces, 1), whole, atol=2e-6)
+
+
+@options
+class Forget(Position):
+    """Scores fall by what every key's token says should be forgotten, summed over the way to the query."""
+
+    def inputs(self, shape: Any) -> dict[str, TokenInput]:
+        return {"gate": TokenInput(side="both", cumulative=True, start=2.0)}
+
+    def activate(self, name: str, raw: Any) -> Any:
+        return jax.nn.log_sigmoid(raw)
+
+    def bias(self, p: Any, q: Any, k: Any, i: Any, j: Any) -> Any:
+        return p["gate_i"] - p["gate_j"][:, 0]
+
+
+def test_token_inputs_are_projected_and_cached():
+    attention = layer(Attention(position=(Forget(),), mask=Causal()), 2)
+    projection = attention.inputs["position_0_gate"]
+    np.testing.assert_array_equal(projection.bias[...], np.full(HEADS, 2.0))
+    x = jax.random.normal(jax.random.key(1), (BATCH, 5, DIM))
+    whole, _ = attention(x)
+    projection.kernel[...] = 5 * projection.kernel[...]
+    moved, _ = attention(x)
+    assert float(jnp.abs(whole - moved).max()) > 1e-3
+    state, pieces = attention.start(BATCH, 5, x.dtype), []
+    for piece in (x[:, :2], x[:, 2:3], x[:, 3:]):
+        output, state = attention.step(piece, state)
+        pieces.append(output)
+    np.testing.assert_allclose(jnp.concatenate(pieces, 1), moved, atol=2e-6)
+
+
+def test_cross_attention_refuses_inputs_of_queries():
+    with pytest.raises(ValueError, match=r"position_0\.gate belongs to queries"):
+        layer(Attention(position=(Forget(),)), cross=True)
+
+
+def test_attention_dropout_needs_a_key_and_differs_between_sequences():
+    attention = layer(Attention(dropout=0.5))
+    x = jnp.broadcast_to(jax.random.normal(jax.random.key(1), (1, 5, DIM)), (2, 5, DIM))
+    still, _ = attention(x)
+    np.testing.assert_array_equal(still[0], still[1])
+    dropped, _ = attention(x, key=jax.random.key(3))
+    assert not np.allclose(dropped[0], dropped[1])
+    again, _ = attention(x, key=jax.random.key(3))
+    np.testing.assert_array_equal(dropped, again)
+
+
+def test_looking_changes_nothing():
+    attention = layer(Attention(dropout=0.5, mask=Causal()))
+    x = jax.random.normal(jax.random.key(1), (BATCH, 5, DIM))
+    blind, none = attention(x, key=jax.random.key(3))
+    seen, weights = attention(x, key=jax.random.key(3), look=True)
+    np.testing.assert_array_equal(blind, seen)
+    assert none is None
+    np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "message"),
+    [
+        (5, None, "model_dim = 24 must be a multiple of heads = 5"),
+        (6, 4, "heads = 6 must be a multiple of kv_heads = 4"),
+    ],
+)
+def test_heads_must_divide(heads, kv_heads, message):
+    with pytest.raises(ValueError, match=message):
+        Width.of(DIM, heads, kv_heads)
+
+
+def test_a_mixer_without_a_known_contract_is_refused():
+    class Strange(Mixer):
+        pass
+
+    with pytest.raises(ValueError, match="mixer = Strange"):
+        layer(Strange())
+
+
+@pytest.mark.parametrize("mask", [None, ~Causal(), Causal(offset=1), Causal() | ~Causal()])
+def test_masks_that_look_ahead_are_refused_for_decoders(mask):
+    mixer = Attention() if mask is None else Attention(mask=mask)
+    with pytest.raises(ValueError, match="must not look ahead"):
+        refuse_future("mixer", (Attention(mask=Causal()), mixer))
+
+
+@pytest.mark.parametrize("mask", [Causal(), Causal() & Padding(), Padding()])
+def test_masks_that_may_be_causal_pass(mask):
+    refuse_future("mixer", Attention(mask=mask))

@@ -1,0 +1,360 @@
+"""What every mask of the folder must keep, found by walking the folder, against tables of all pairs."""
+
+import dataclasses
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+import typing
+
+import annotated_types
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import attnkit.masks
+from attnkit.masks.causal import Causal
+from attnkit.masks.contract import And, Composed, Interval, Mask, Not, Or, along
+from attnkit.masks.function import FromFunction
+from attnkit.masks.neighborhood import Neighborhood
+from attnkit.masks.per_head import PerHead
+from attnkit.masks.streaming import Streaming
+from attnkit.masks.window import Window
+
+HEADS = 3
+MODULES = [
+    importlib.import_module(f"attnkit.masks.{found.name}")
+    for found in pkgutil.iter_modules(attnkit.masks.__path__)
+]
+MASKS = [
+    thing
+    for module in MODULES
+    for thing in vars(module).values()
+    if inspect.isclass(thing) and issubclass(thing, Mask) and thing.__module__ == module.__name__
+]
+CLASSES = [cls for cls in MASKS if cls not in (Mask, Composed, And, Or, Not)]
+EXACT = [cls for cls in CLASSES if re.search(r"The cover\s+is\s+exact[.,;]", cls.__doc__)]
+EXACT_EMPTY = [
+    cls
+    for cls in CLASSES
+    if re.search(r"The\s+cover\s+is\s+exact\s+where\s+it\s+says\s+that\s+a\s+block\s+is\s+empty", cls.__doc__)
+]
+UNSOURCED = {"AllOf", "AnyOf", "Complement", "FromFunction", "Padding"}
+each = pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+few = hypothesis.settings(
+    max_examples=12, deadline=None, suppress_health_check=list(hypothesis.HealthCheck), derandomize=True
+)
+more = hypothesis.settings(few, max_examples=60)
+
+
+def hints(cls):
+    return {
+        field.name: typing.get_type_hints(cls, include_extras=True)[field.name]
+        for field in dataclasses.fields(cls)
+    }
+
+
+def holds_masks(cls):
+    return any(hint is Mask or Mask in typing.get_args(hint) for hint in hints(cls).values())
+
+
+def values(hint):
+    """Small legal values of a field."""
+    arguments = typing.get_args(hint)
+    if hint is Mask:
+        return leaves
+    if hint is int:
+        return st.integers(-4, 4)
+    if typing.get_origin(hint) is typing.Annotated:
+        if arguments[0] is float:
+            return st.sampled_from([0.0, 0.5, 1.0])
+        (least,) = (limit.ge for limit in arguments[1:] if isinstance(limit, annotated_types.Ge))
+        return st.integers(least, least + 5)
+    if arguments[-1] is Ellipsis:
+        return st.lists(values(arguments[0]), min_size=HEADS, max_size=HEADS).map(tuple)
+    return st.tuples(*map(values, arguments))
+
+
+@st.composite
+def made(draw, cls):
+    """A mask of class `cls`; what its own checks refuse is drawn again."""
+    if cls is FromFunction:
+        covered = draw(st.sampled_from([None, lambda r, c: Causal().cover(r, c)]))
+        return FromFunction(allowed=lambda i, j: j <= i, covered=covered)
+    if cls is Neighborhood:
+        shape = draw(st.lists(st.integers(1, 6), min_size=1, max_size=3))
+        kernel = tuple(draw(st.integers(0, (size - 1) // 2)) * 2 + 1 for size in shape)
+        return Neighborhood(shape=tuple(shape), kernel=kernel)
+    fields = {name: draw(values(hint)) for name, hint in hints(cls).items()}
+    try:
+        return cls(**fields)
+    except ValueError:
+        hypothesis.reject()
+
+
+leaves = st.sampled_from([cls for cls in CLASSES if not holds_masks(cls)]).flatmap(made)
+anything = st.sampled_from(CLASSES).flatmap(made)
+compositions = st.recursive(
+    anything,
+    lambda inner: st.one_of(
+        st.tuples(inner, inner).map(lambda pair: pair[0] & pair[1]),
+        st.tuples(inner, inner).map(lambda pair: pair[0] | pair[1]),
+        inner.map(lambda mask: ~mask),
+    ),
+    max_leaves=5,
+)
+
+
+@dataclasses.dataclass
+class Grid:
+    """Blocks of positions, with run-time data for all of them."""
+
+    row: int
+    column: int
+    block: tuple[int, int]
+    seed: int
+    blocks: tuple[int, int] = (3, 5)
+
+    def table(self, mask):
+        """Every pair, `[row blocks, rows, column blocks, columns]`."""
+        (rows, columns), (high, wide) = self.blocks, self.block
+        i = np.arange(self.row, self.row + rows * high)[:, None]
+        j = np.arange(self.column, self.column + columns * wide)[None, :]
+        random = np.random.default_rng(self.seed)
+        data = {"head": random.integers(HEADS)}
+        for name in sorted(mask.needs()):
+            size = {"_i": i.size, "_j": j.size}.get(name[-2:])
+            value = random.integers(0, 3 if size else 12, size)
+            data[name] = along(name, value)
+        table = np.broadcast_to(mask.allows(i, j, data), (i.size, j.size))
+        assert table.dtype == bool
+        return table.reshape(rows, high, columns, wide)
+
+    def cover(self, mask):
+        """What the mask says of every block, `[row blocks, column blocks]`."""
+        (rows, columns), (high, wide) = self.blocks, self.block
+        row = self.row + np.arange(rows)[:, None] * high
+        column = self.column + np.arange(columns)[None, :] * wide
+        answer = mask.cover(Interval(row, row + high - 1), Interval(column, column + wide - 1))
+        return tuple(np.broadcast_to(part, self.blocks) for part in answer)
+
+
+starts = st.integers(-12, 24)
+grids = st.builds(
+    Grid,
+    row=starts,
+    column=starts,
+    block=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    seed=st.integers(0, 99),
+)
+
+
+def check_sound(mask, grid):
+    table, (possible, certain) = grid.table(mask), grid.cover(mask)
+    assert not np.any(table.any((1, 3)) & ~possible), "a block said to be empty has an allowed pair"
+    assert not np.any(certain & ~table.all((1, 3))), "a block said to be full has a hidden pair"
+    assert not np.any(certain & ~possible)
+
+
+@each
+@few
+@hypothesis.given(data=st.data())
+def test_cover_is_sound(cls, data):
+    check_sound(data.draw(made(cls)), data.draw(grids))
+
+
+@more
+@hypothesis.given(mask=compositions, grid=grids)
+def test_cover_of_compositions_is_sound(mask, grid):
+    check_sound(mask, grid)
+
+
+def test_claims_of_exactness_are_found():
+    assert len(EXACT) >= 12 and len(EXACT_EMPTY) >= 3
+
+
+@pytest.mark.parametrize("cls", EXACT, ids=lambda cls: cls.__name__)
+@hypothesis.settings(few, max_examples=40)
+@hypothesis.given(data=st.data())
+def test_exact_cover_is_exact(cls, data):
+    mask, grid = data.draw(made(cls)), data.draw(grids)
+    table, (possible, certain) = grid.table(mask), grid.cover(mask)
+    np.testing.assert_array_equal(possible, table.any((1, 3)), err_msg="possible")
+    np.testing.assert_array_equal(certain, table.all((1, 3)), err_msg="certain")
+
+
+@pytest.mark.parametrize("cls", EXACT_EMPTY, ids=lambda cls: cls.__name__)
+@hypothesis.settings(few, max_examples=40)
+@hypothesis.given(data=st.data())
+def test_empty_blocks_are_all_found(cls, data):
+    mask, grid = data.draw(made(cls)), data.draw(grids)
+    np.testing.assert_array_equal(grid.cover(mask)[0], grid.table(mask).any((1, 3)))
+
+
+@few
+@hypothesis.given(mask=compositions, grid=grids)
+def test_cover_of_many_intervals_is_that_of_each(mask, grid):
+    together = grid.cover(mask)
+    for a in range(grid.blocks[0]):
+        for b in range(grid.blocks[1]):
+            rows, columns = (
+                Interval(start + n * size, start + n * size + size - 1)
+                for start, n, size in zip((grid.row, grid.column), (a, b), grid.block, strict=True)
+            )
+            alone = mask.cover(rows, columns)
+            assert (bool(alone.possible), bool(alone.certain)) == (together[0][a, b], together[1][a, b])
+
+
+LAWS = {
+    "De Morgan, and": lambda a, b, c: (~(a & b), ~a | ~b),
+    "De Morgan, or": lambda a, b, c: (~(a | b), ~a & ~b),
+    "double negation": lambda a, b, c: (Not(mask=Not(mask=a)), a),
+    "and distributes": lambda a, b, c: (a & (b | c), a & b | a & c),
+    "or distributes": lambda a, b, c: (a | (b & c), (a | b) & (a | c)),
+    "and absorbs": lambda a, b, c: (a & (a | b), a),
+    "or absorbs": lambda a, b, c: (a | (a & b), a),
+    "and commutes": lambda a, b, c: (a & b, b & a),
+    "or associates": lambda a, b, c: (a | (b | c), (a | b) | c),
+}
+
+
+@few
+@hypothesis.given(masks=st.tuples(anything, anything, anything), grid=grids)
+def test_boolean_laws(masks, grid):
+    a, b, _ = masks
+    hypothesis.assume({"forget"} != a.needs() & b.needs())
+    data = grid, masks
+    for name, law in LAWS.items():
+        left, right = law(*masks)
+        np.testing.assert_array_equal(table_with(left, *data), table_with(right, *data), err_msg=name)
+    table_a, table_b = (table_with(mask, *data) for mask in (a, b))
+    np.testing.assert_array_equal(table_with(a & b, *data), table_a & table_b)
+    np.testing.assert_array_equal(table_with(a | b, *data), table_a | table_b)
+    np.testing.assert_array_equal(table_with(~a, *data), ~table_a)
+
+
+def table_with(mask, grid, masks):
+    """The table of `mask` on run-time data that is the same for all `masks`."""
+    needs = frozenset().union(*(one.needs() for one in masks))
+
+    class Same(Mask):
+        def allows(self, i, j, data):
+            return mask.allows(i, j, data)
+
+        def needs(self):
+            return needs
+
+    return grid.table(Same())
+
+
+@each
+@few
+@hypothesis.given(data=st.data())
+def test_equal_by_value(cls, data):
+    mask = data.draw(made(cls))
+    fields = {field.name: getattr(mask, field.name) for field in dataclasses.fields(cls)}
+    again = cls(**fields)
+    assert again == mask and hash(again) == hash(mask) and again is not mask
+    assert ~(again & mask) == ~(mask & again) and mask != ~mask
+
+
+@each
+@few
+@hypothesis.given(data=st.data())
+def test_unequal_fields_make_unequal_masks(cls, data):
+    one, other = data.draw(made(cls)), data.draw(made(cls))
+    same = all(getattr(one, field.name) == getattr(other, field.name) for field in dataclasses.fields(cls))
+    assert (one == other) == same
+
+
+@each
+def test_docstring_draws_the_mask_and_names_its_source(cls):
+    module = importlib.import_module(cls.__module__)
+    assert ">>> print(picture(" in cls.__doc__
+    assert "\n    # " in cls.__doc__ or "\n    . " in cls.__doc__
+    assert cls.__name__ in UNSOURCED or "\n    Source: " in cls.__doc__
+    result = doctest.testmod(module)
+    assert result.attempted >= 2 and result.failed == 0
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """One mask of every class, and their tables from one compiled function on JAX arrays and data."""
+    data = {"segment": 2, "parent": 2, "image": 2}
+    i, j = np.arange(3, 14)[:, None], np.arange(17)[None, :]
+    run_time = {name + "_i": np.arange(11)[:, None] % mod for name, mod in data.items()}
+    run_time |= {"segment_j": np.arange(17)[None, :] % 2}
+    run_time |= {
+        "length": np.int32(5),
+        "prefix_length": np.int32(7),
+        "forget": np.int32(-3),
+        "head": np.int32(1),
+    }
+    masks = {cls.__name__: example(cls) for cls in CLASSES}
+
+    def tables(i, j, run_time):
+        return {name: mask.allows(i, j, run_time) for name, mask in masks.items()}
+
+    return masks, jax.jit(tables)(*jax.tree.map(jnp.asarray, (i, j, run_time))), (i, j, run_time)
+
+
+def example(cls):
+    """A mask of the class with small sizes."""
+    if cls is FromFunction:
+        return cls(allowed=lambda i, j: j <= i)
+    if cls is Neighborhood:
+        return cls(shape=(3, 5), kernel=(3, 1))
+    small = {int: 3, Mask: ~Window(back=1)}
+    fields = {}
+    for name, hint in hints(cls).items():
+        first = typing.get_args(hint)[0] if typing.get_args(hint) else hint
+        if hint in small or first is int:
+            fields[name] = small.get(hint, 3)
+        elif first is Mask:
+            fields[name] = (small[Mask], Causal(), small[Mask])
+    return cls(**fields)
+
+
+@each
+def test_numpy_and_compiled_jax_agree(cls, compiled):
+    masks, tables, (i, j, run_time) = compiled
+    table = np.asarray(tables[cls.__name__])
+    expected = np.broadcast_to(masks[cls.__name__].allows(i, j, run_time), (11, 17))
+    np.testing.assert_array_equal(np.broadcast_to(table, (11, 17)), expected)
+
+
+def test_a_mask_is_a_static_argument():
+    traced = []
+
+    def table(mask, i):
+        traced.append(mask)
+        return mask.allows(i[:, None], i[None, :], {})
+
+    static = jax.jit(table, static_argnums=0)
+    for back in (2, 2, 3):
+        static(Streaming(sinks=1, back=back) & ~Streaming(sinks=2), jnp.arange(5))
+    assert len(traced) == 2
+
+
+def test_heads_must_agree():
+    two, three = (PerHead(masks=(Bare(),) * n) for n in (2, 3))
+    assert (two & Bare()).heads() == 2 and (~three).heads() == 3
+    with pytest.raises(ValueError, match="masks for 2 heads and for 3 heads"):
+        (two | three).heads()
+
+
+class Bare(Mask):
+    """A mask that says nothing of blocks."""
+
+    def allows(self, i, j, data):
+        return i >= j
+
+    def __eq__(self, other):
+        return isinstance(other, Bare)
+
+    def __hash__(self):
+        return 7

@@ -1,0 +1,224 @@
+import dataclasses
+import functools
+import math
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from attnkit.masks.causal import Causal
+from attnkit.masks.padding import Padding
+from attnkit.models.contract import Sizes
+from attnkit.models.decoder import Decoder
+from attnkit.models.encoder_decoder import EncoderDecoder
+from attnkit.scored.position.alibi import Alibi
+from attnkit.scored.position.rotary import Rotary
+from attnkit.scored.preset.attention import Attention
+
+SIZES = Sizes(vocabulary=17, length=11, source_vocabulary=13, source_length=7)
+DECODER = Decoder(depth=1, model_dim=24, heads=6)
+TRANSLATOR = EncoderDecoder(encoder_depth=1, decoder_depth=1, model_dim=24, heads=6)
+POSITIONS = {"none": (), "rotary": (Rotary(),), "alibi": (Alibi(),)}
+FAMILIES = {"multi-head": None, "grouped-query": 3, "multi-query": 1}
+
+
+@pytest.fixture
+def batch():
+    a, b = jax.random.split(jax.random.key(7))
+    return {
+        "inputs": jax.random.randint(a, (3, 11), 0, 17),
+        "source": jax.random.randint(b, (3, 7), 0, 13),
+        "source_length": jnp.array([7, 2, 5]),
+    }
+
+
+@functools.cache
+def build(model, seed=0):
+    return model.build(SIZES, nnx.Rngs(seed))
+
+
+def call(network, batch, **more):
+    graph, params = nnx.split(network)
+    return jax.jit(lambda params, batch: nnx.merge(graph, params)(batch, **more))(params, batch)
+
+
+def decoded(network, batch, pieces):
+    """Logits from decoding `inputs` in pieces of the given lengths."""
+    graph, params = nnx.split(network)
+    room = batch["inputs"].shape[1]
+    state = jax.jit(lambda params, batch: nnx.merge(graph, params).start(batch, room))(params, batch)
+    step = jax.jit(lambda params, state, tokens: nnx.merge(graph, params).step(state, tokens))
+    logits = []
+    for tokens in jnp.split(batch["inputs"], np.cumsum(pieces)[:-1], axis=1):
+        found, state = step(params, state, tokens)
+        logits.append(found)
+    return jnp.concatenate(logits, axis=1)
+
+
+@pytest.mark.parametrize("kv_heads", FAMILIES.values(), ids=FAMILIES)
+@pytest.mark.parametrize("position", POSITIONS)
+def test_decoding_gives_the_logits_of_the_whole(kv_heads, position, batch):
+    # Where no mixer knows positions, the embedding must; each kind of it is met once.
+    absolute = {None: "none", 3: "sinusoidal", 1: "learned"}[kv_heads] if position == "none" else "none"
+    mixer = Attention(position=POSITIONS[position], mask=Causal())
+    network = build(dataclasses.replace(DECODER, mixer=mixer, kv_heads=kv_heads, absolute=absolute))
+    whole, _ = call(network, batch)
+    np.testing.assert_allclose(decoded(network, batch, [3] + [1] * 8), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize(("position", "kv_heads"), [("none", 3), ("rotary", None), ("alibi", 1)])
+def test_decoding_a_translation_gives_the_logits_of_the_whole(position, kv_heads, batch):
+    mixers = {
+        "encoder": Attention(position=POSITIONS[position]),
+        "decoder": Attention(position=POSITIONS[position], mask=Causal()),
+        "cross": Attention(position=POSITIONS[position]),
+    }
+    absolute = "learned" if position == "none" else "none"
+    network = build(dataclasses.replace(TRANSLATOR, kv_heads=kv_heads, absolute=absolute, **mixers))
+    whole, _ = call(network, batch)
+    np.testing.assert_allclose(decoded(network, batch, [3] + [1] * 8), whole, atol=1e-5)
+
+
+def test_every_leaf_of_a_decoding_state_has_a_leading_batch_axis(batch):
+    for model in (DECODER, TRANSLATOR):
+        network = build(model)
+        state = jax.eval_shape(lambda network=network: network.start(batch, 5))
+        assert {leaf.shape[0] for leaf in jax.tree.leaves(state)} == {3}
+
+
+@pytest.mark.parametrize("model", [DECODER, TRANSLATOR], ids=["decoder", "encoder-decoder"])
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"tied": True}, {"order": "post", "norm": "rms"}, {"absolute": "learned", "activation": "swiglu"}],
+)
+def test_the_first_loss_is_that_of_knowing_nothing(model, change, batch):
+    network = build(dataclasses.replace(model, model_dim=96, **change))
+    logits, _ = call(network, batch)
+    loss = -jax.nn.log_softmax(logits).mean()
+    assert abs(float(loss) - math.log(17)) < 0.15
+    labels = jnp.roll(batch["inputs"], -1, axis=1)
+    label_loss = -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[..., None], -1).mean()
+    assert abs(float(label_loss) - math.log(17)) < 0.15
+
+
+@pytest.mark.parametrize("model", [DECODER, TRANSLATOR], ids=["decoder", "encoder-decoder"])
+def test_a_token_changes_nothing_before_it_and_something_at_it(model, batch):
+    network = build(model)
+    before, _ = call(network, batch)
+    changed = dict(batch, inputs=batch["inputs"].at[:, 5].add(1) % 17)
+    after, _ = call(network, changed)
+    np.testing.assert_array_equal(before[:, :5], after[:, :5])
+    assert bool(jnp.all(jnp.any(before[:, 5:] != after[:, 5:], axis=-1)))
+
+
+@pytest.mark.parametrize("mask", [None, Padding()])
+def test_source_tokens_that_do_not_exist_change_nothing(mask, batch):
+    chosen = {} if mask is not None else {"encoder": Attention(), "cross": Attention()}
+    network = build(dataclasses.replace(TRANSLATOR, **chosen))
+    real = jnp.arange(7) < batch["source_length"][:, None]
+    before, _ = call(network, batch)
+    after, _ = call(network, dict(batch, source=jnp.where(real, batch["source"], 12 - batch["source"])))
+    np.testing.assert_array_equal(before, after)
+    other, _ = call(network, dict(batch, source=12 - batch["source"]))
+    assert bool(jnp.all(jnp.any(before != other, axis=(1, 2))))
+
+
+def test_maps_are_named_and_looking_changes_nothing(batch):
+    network = build(dataclasses.replace(TRANSLATOR, decoder_depth=2, dropout=0.3))
+    blind, none = call(network, batch, key=jax.random.key(0))
+    logits, maps = call(network, batch, key=jax.random.key(0), look=True)
+    np.testing.assert_allclose(blind, logits, atol=1e-6)
+    assert none == {}
+    shapes = {name: weights.shape for name, weights in maps.items()}
+    own, cross = (3, 6, 11, 11), (3, 6, 11, 7)
+    assert shapes == {
+        "encoder.0.self": (3, 6, 7, 7),
+        "decoder.0.self": own,
+        "decoder.0.cross": cross,
+        "decoder.1.self": own,
+        "decoder.1.cross": cross,
+    }
+    for weights in maps.values():
+        np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-5)
+    assert not maps["decoder.0.cross"][1, :, :, 2:].any()
+
+
+def test_dropout_is_a_function_of_the_key(batch):
+    network = build(dataclasses.replace(DECODER, dropout=0.3))
+    still, one, again, other = (
+        call(network, batch, key=key)[0]
+        for key in (None, jax.random.key(1), jax.random.key(1), jax.random.key(2))
+    )
+    np.testing.assert_array_equal(one, again)
+    assert not np.allclose(one, other)
+    assert not np.allclose(one, still)
+
+
+@pytest.mark.parametrize("model", [DECODER, TRANSLATOR], ids=["decoder", "encoder-decoder"])
+def test_every_parameter_matters(model, batch):
+    graph, params = nnx.split(build(dataclasses.replace(model, absolute="learned", tied=True)))
+
+    @jax.jit
+    def gradient(params):
+        weight = jax.random.normal(jax.random.key(0), (3, 11, 17))
+        return jax.grad(lambda params: jnp.sum(weight * nnx.merge(graph, params)(batch)[0]))(params)
+
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient(params)):
+        assert bool(jnp.all(jnp.isfinite(leaf))) and bool(jnp.any(leaf)), jax.tree_util.keystr(path)
+
+
+def test_networks_of_equal_options_have_equal_graphs_and_do_not_retrace(batch):
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def logits(params):
+        return nnx.merge(graph, params)(batch)[0]
+
+    graph, one = nnx.split(build(DECODER, 0))
+    same, two = nnx.split(build(DECODER, 1))
+    assert graph == same and hash(graph) == hash(same)
+    assert not np.allclose(logits(one), logits(two))
+
+
+def test_bfloat16_parameters_make_a_bfloat16_network_with_float32_logits(batch):
+    graph, params = nnx.split(build(dataclasses.replace(TRANSLATOR, absolute="sinusoidal")))
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
+    exact, _ = call(nnx.merge(graph, params), batch)
+    network = nnx.merge(graph, half)
+    logits, maps = call(network, batch, look=True)
+    assert logits.dtype == jnp.float32
+    assert {weights.dtype for weights in maps.values()} == {jnp.dtype("float32")}
+    np.testing.assert_allclose(logits, exact, atol=0.03)
+    np.testing.assert_allclose(decoded(network, batch, [3] + [1] * 8), logits, atol=0.03)
+
+
+def test_a_pattern_of_mixers_is_repeated_over_depth():
+    rotary, alibi = (Attention(position=(part,), mask=Causal()) for part in (Rotary(), Alibi()))
+    network = build(dataclasses.replace(DECODER, depth=5, mixer=(rotary, rotary, alibi)))
+    found = [type(block.mixing.scored.position[0]) for block in network.stack.blocks]
+    assert found == [Rotary, Rotary, Alibi, Rotary, Rotary]
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (dataclasses.replace(DECODER, mixer=Attention()), "mixer = Attention .* must not look ahead"),
+        (
+            dataclasses.replace(TRANSLATOR, decoder=(Attention(),)),
+            "decoder = Attention .* must not look ahead",
+        ),
+        (dataclasses.replace(DECODER, heads=5), "model_dim = 24 must be a multiple of heads = 5"),
+        (dataclasses.replace(DECODER, kv_heads=4), "heads = 6 must be a multiple of kv_heads = 4"),
+        (dataclasses.replace(DECODER, mixer=()), "expected at least one mixer"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(model, message):
+    with pytest.raises(ValueError, match=message):
+        build(model)
+
+
+def test_an_encoder_decoder_needs_a_source():
+    with pytest.raises(ValueError, match="needs a task with a source"):
+        TRANSLATOR.build(Sizes(vocabulary=17, length=11), nnx.Rngs(0))

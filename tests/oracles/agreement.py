@@ -1,0 +1,99 @@
+"""Comparing a scored variant with an oracle: values in two forms, and the slope along a random direction."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from oracles.pairwise import attend
+
+from attnkit import forms
+from attnkit.masks.causal import Causal
+from attnkit.scored.contract import HeadShape
+
+HEADS, KV_HEADS, QUERIES, KEYS, VALUE_DIM, OFFSET = 3, 1, 7, 11, 5, 4
+
+
+def assert_agrees(scored, oracle, dim=6, extra=None):
+    """`oracle(q, k, params, inputs, head)` gives `score(a, b)` of a head, `extra(params)` adds to values.
+
+    Queries are the last 7 of 11 tokens; blocks of 3 x 5 divide neither number.
+    """
+    with jax.enable_x64(True):
+        floats = draw(scored, dim, 0)
+        moved, weight = draw(scored, dim, 1), draw(scored, dim, 2)["v"][0, :QUERIES]
+        value, reference, slope, gradient = program(scored, floats, moved, weight)
+        expected = by_loops(scored, oracle, extra, floats)
+        size = np.abs(expected).max()
+        np.testing.assert_allclose(reference, expected, rtol=0, atol=1e-12 * size)
+        np.testing.assert_allclose(value, expected, rtol=0, atol=1e-12 * size)
+        step = 1e-5
+        ahead, behind = (
+            by_loops(scored, oracle, extra, jax.tree.map(lambda x, d, s=s: x + s * d, floats, moved))
+            for s in (step, -step)
+        )
+        numeric = np.sum((ahead - behind) / (2 * step) * np.asarray(weight))
+        np.testing.assert_allclose(slope, numeric, rtol=1e-7)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+            assert np.all(np.isfinite(leaf)), path
+            assert np.any(np.abs(leaf) > 1e-9), f"the gradient of {jax.tree_util.keystr(path)} is zero"
+
+
+def draw(scored, dim, seed):
+    """Arrays of every kind that the variant takes: standard normal, parameters around their start."""
+    shape = HeadShape(HEADS, KV_HEADS, dim, VALUE_DIM)
+    keys = jax.random.split(jax.random.key(seed), 6)
+    params = scored.init(keys[0], shape)
+    leaves, tree = jax.tree.flatten(params)
+    noise = [
+        0.3 * jax.random.normal(k, x.shape)
+        for k, x in zip(jax.random.split(keys[1], len(leaves)), leaves, strict=True)
+    ]
+    params = jax.tree.unflatten(tree, [x + n for x, n in zip(leaves, noise, strict=True)])
+    inputs = {
+        name: jax.random.normal(keys[2], (HEADS, KEYS, need.width)) + n
+        for n, (name, need) in enumerate(scored.inputs(shape).items())
+    }
+    return {
+        "params": params,
+        "inputs": inputs,
+        "q": jax.random.normal(keys[3], (HEADS, QUERIES, dim)),
+        "k": jax.random.normal(keys[4], (KV_HEADS, KEYS, dim)),
+        "v": jax.random.normal(keys[5], (KV_HEADS, KEYS, VALUE_DIM)),
+    }
+
+
+def program(scored, floats, moved, weight):
+    """Blockwise and reference values, and the slope along `moved` of the blockwise one and its gradient."""
+
+    @jax.jit
+    def run(floats, moved, weight):
+        def call(floats, **form):
+            f = floats
+            return forms.attend(
+                scored, f["params"], f["q"], f["k"], f["v"], inputs=f["inputs"], offset=OFFSET, **form
+            ).output
+
+        def total(floats):
+            value = call(floats, block=(3, 5))
+            return jnp.sum(value * weight), value
+
+        gradient, value = jax.grad(total, has_aux=True)(floats)
+        slope = sum(jax.tree.leaves(jax.tree.map(lambda g, d: jnp.sum(g * d), gradient, moved)))
+        return value, call(floats, form="reference"), slope, gradient
+
+    return run(floats, moved, weight)
+
+
+def by_loops(scored, oracle, extra, floats):
+    """The oracle's output of every head."""
+    f = jax.tree.map(np.asarray, floats)
+    causal = isinstance(scored.mask, Causal)
+    heads = []
+    for h in range(HEADS):
+        g = h * KV_HEADS // HEADS
+        params = {part: {name: x[h] for name, x in own.items()} for part, own in f["params"].items()}
+        inputs = {name: x[h] for name, x in f["inputs"].items()}
+        score = oracle(f["q"][h], f["k"][g], params, inputs, h)
+        more = None if extra is None else extra(params)
+        allowed = (lambda i, j: j <= i) if causal else (lambda i, j: True)
+        heads.append(attend(score, f["v"][g], QUERIES, KEYS, allowed, OFFSET, more))
+    return np.stack(heads)

@@ -1,0 +1,57 @@
+"""Scores straight from their papers, one head, NumPy float64: `score(a, b)` of two rows."""
+
+import math
+
+import numpy as np
+
+
+def dot(q, k, p):
+    return lambda a, b: sum(q[a] * k[b]) / math.sqrt(len(q[a]))
+
+
+def additive(q, k, p):
+    def score(a, b):
+        total = 0.0
+        for h in range(len(p["out"])):
+            inside = sum(q[a][c] * p["query"][c][h] + k[b][c] * p["key"][c][h] for c in range(len(q[a])))
+            total += p["out"][h] * math.tanh(inside)
+        return total
+
+    return score
+
+
+def bilinear(q, k, p):
+    def score(a, b):
+        dim = len(q[a])
+        return sum(q[a][c] * p["matrix"][c][e] * k[b][e] for c in range(dim) for e in range(dim))
+
+    return score
+
+
+def cosine(q, k, p):
+    def score(a, b):
+        return p["factor"] * np.dot(q[a], k[b]) / (np.linalg.norm(q[a]) * np.linalg.norm(k[b]))
+
+    return score
+
+
+def euclidean(q, k, p):
+    return lambda a, b: -sum((q[a] - k[b]) ** 2) / math.sqrt(len(q[a]))
+
+
+def disentangled(q, k, p, offset, reach):
+    def place(i, j):
+        if i - j <= -reach:
+            return 0
+        if i - j >= reach:
+            return 2 * reach - 1
+        return i - j + reach
+
+    def score(a, b):
+        i, j = offset + a, b
+        total = (
+            np.dot(q[a], k[b]) + np.dot(q[a], p["key"][place(i, j)]) + np.dot(k[b], p["query"][place(j, i)])
+        )
+        return total / math.sqrt(3 * len(q[a]))
+
+    return score

@@ -1,0 +1,40 @@
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from attnkit.positions.buckets import buckets, signed_buckets
+
+
+@pytest.fixture(scope="module")
+def relative():
+    path = Path(__file__).parents[1] / "oracles" / "relative.py"
+    spec = importlib.util.spec_from_file_location("relative_oracle", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("count", "reach"), [(32, 128), (16, 128), (8, 17), (2, 5), (7, 1000), (64, 97)])
+def test_one_sided_buckets_agree_with_the_authors_function(relative, count, reach):
+    distance = np.arange(2 * reach)
+    expected = [relative.t5_bucket(-n, count, reach, False) for n in distance]
+    np.testing.assert_array_equal(buckets(distance, count, reach), expected)
+
+
+@pytest.mark.parametrize(("count", "reach"), [(32, 128), (4, 9)])
+def test_two_sided_buckets_agree_with_the_authors_function(relative, count, reach):
+    distance = np.arange(-2 * reach, 2 * reach)
+    expected = [relative.t5_bucket(n, count, reach, True) for n in distance]
+    np.testing.assert_array_equal(signed_buckets(distance, count, reach), expected)
+
+
+def test_edges_are_exact_where_a_rounded_logarithm_is_not():
+    # log(n / 8) / log(16) * 8 is a whole number at n = 16, 32, 64.
+    assert buckets(np.array([15, 16, 31, 32, 63, 64]), 16, 128).tolist() == [9, 10, 11, 12, 13, 14]
+
+
+def test_a_reach_within_the_exact_buckets_is_refused():
+    with pytest.raises(ValueError, match="reach = 8 must be greater than 8"):
+        buckets(np.array([0]), 16, 8)

@@ -1,0 +1,100 @@
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attnkit.scored.contract import HeadShape
+from attnkit.scored.score.additive import Additive
+from attnkit.scored.score.bilinear import Bilinear
+from attnkit.scored.score.cosine import Cosine
+from attnkit.scored.score.disentangled import Disentangled
+from attnkit.scored.score.dot import Dot
+from attnkit.scored.score.euclidean import Euclidean
+
+HERE = jnp.array([5])
+
+
+def score(part, q, k, p=None, i=5, j=4):
+    """The score of one query and one key."""
+    p = {name: jnp.array(value) for name, value in (p or {}).items()}
+    return part.score(p, jnp.array([q]), jnp.array([k]), jnp.array([i]), jnp.array([j])).item()
+
+
+def test_dot_divides_by_the_root_of_dim_or_takes_the_scale_it_is_given():
+    q, k = [3.0, 4.0, 0.0, 0.0], [1.0, 1.0, 5.0, 5.0]
+    assert score(Dot(), q, k) == 3.5
+    assert score(Dot(scale=2.0), q, k) == 14.0
+
+
+def test_additive():
+    log2 = math.log(2)  # tanh(log 2) = 0.6
+    p = {"query": [[0.5 * log2], [9.0]], "key": [[9.0], [0.25 * log2]], "out": [5.0]}
+    assert score(Additive(hidden=1), [1.0, 0.0], [0.0, 2.0], p) == pytest.approx(3.0)
+
+
+def test_bilinear_multiplies_the_query_from_the_left():
+    assert score(Bilinear(), [1.0, 2.0], [5.0, 6.0], {"matrix": [[1.0, 2.0], [3.0, 4.0]]}) == 95.0
+
+
+def test_bilinear_with_a_scaled_identity_is_dot():
+    q, k = [1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]
+    assert score(Bilinear(), q, k, {"matrix": np.eye(4) / 2}) == score(Dot(), q, k) == 35.0
+
+
+def test_cosine_does_not_know_lengths():
+    p = {"factor": 5.0}
+    assert score(Cosine(), [3.0, 4.0], [4.0, 3.0], p) == pytest.approx(4.8)
+    assert score(Cosine(), [30.0, 40.0], [0.4, 0.3], p) == pytest.approx(4.8)
+
+
+def test_cosine_of_a_zero_vector_is_zero_with_finite_derivatives():
+    def of(q):
+        return Cosine().score({"factor": 5.0}, q, jnp.array([[4.0, 3.0]]), HERE, HERE)[0, 0]
+
+    zero = jnp.zeros((1, 2))
+    assert of(zero) == 0
+    assert jnp.isfinite(jax.grad(of)(zero)).all()
+    assert jnp.isfinite(jax.hessian(of)(zero)).all()
+
+
+def test_euclidean_is_minus_the_squared_distance_by_the_root_of_dim():
+    q, k = np.array([1.0, 1.0, 1.0, 1.0]), np.array([0.0, 2.0, 1.0, 3.0])
+    assert score(Euclidean(), q, k) == -3.0
+    assert score(Euclidean(), q + 7, k + 7) == -3.0
+    assert score(Euclidean(scale=2.0), q, k) == -12.0
+
+
+def test_disentangled_adds_three_terms_under_one_scale():
+    p = {"key": [[9.0, 9, 9]] * 3 + [[0, 1, 0]], "query": [[9.0, 9, 9], [1, 0, 0], [9, 9, 9], [9, 9, 9]]}
+    # q.k = 5, q.kr[d(5,4) = 3] = 2, k.qr[d(4,5) = 1] = 3, and the root of 3 * 3 is 3.
+    assert score(Disentangled(reach=2), [1.0, 2.0, 0.0], [3.0, 1.0, 1.0], p) == pytest.approx(10 / 3)
+
+
+def test_disentangled_clips_far_distances():
+    rows = {"key": [[1.0], [10], [100], [1000]], "query": [[0.0]] * 4}
+    places = [score(Disentangled(reach=2), [1.0], [0.0], rows, i=5, j=j) * 3**0.5 for j in range(9)]
+    assert places == pytest.approx([1000, 1000, 1000, 1000, 1000, 100, 10, 1, 1])
+
+
+def test_disentangled_with_zero_tables_is_dot_at_another_scale():
+    zero = {"key": np.zeros((4, 2)), "query": np.zeros((4, 2))}
+    assert score(Disentangled(reach=2), [1.0, 2.0], [3.0, 4.0], zero) == pytest.approx(11 / 6**0.5)
+
+
+PARTS = [Dot(), Additive(hidden=3), Bilinear(), Cosine(), Euclidean(), Disentangled(reach=2)]
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: type(part).__name__)
+def test_scores_of_bfloat16_rows_are_float32(part):
+    p = {name: x[0] for name, x in part.init(jax.random.key(0), HeadShape(1, 1, 6, 5)).items()}
+    q, k = jnp.ones((2, 6), jnp.bfloat16), jnp.ones((3, 6), jnp.bfloat16)
+    made = part.score(p, q, k, jnp.arange(2), jnp.arange(3))
+    assert (made.dtype, made.shape) == (jnp.float32, (2, 3))
+
+
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: type(part).__name__)
+def test_parameters_have_a_leading_axis_of_heads(part):
+    for x in jax.tree.leaves(part.init(jax.random.key(0), HeadShape(3, 1, 6, 5))):
+        assert x.shape[0] == 3
