@@ -6,6 +6,7 @@
 | `DataError` | 3 | a file or the data in it is wrong |
 | `NonFiniteError` | 4 | a loss, gradient or parameter became NaN or infinite |
 | `CheckpointError` | 5 | no checkpoint can be used |
+| `CheckFailed` | 6 | a variant does not do what every variant must do |
 | `Preempted` | 75 | a signal asked the run to stop; everything done so far is saved |
 """
 
@@ -38,6 +39,12 @@ class CheckpointError(AttnkitError):
     """No usable checkpoint. Says which file and why."""
 
     exit_code = 5
+
+
+class CheckFailed(AttnkitError):
+    """A variant fails a check. Says which properties, in which forms."""
+
+    exit_code = 6
 
 
 class Preempted(AttnkitError):

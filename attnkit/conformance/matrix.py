@@ -4,6 +4,7 @@ import builtins
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +115,20 @@ class Matrix:
             if cell.worst is None:
                 grouped.setdefault((property, cell.reason), []).append(form)
         return [f"{property}, {', '.join(forms)}: {why}" for (property, why), forms in grouped.items()]
+
+    def facts(self) -> dict[str, Any]:
+        """The matrix for programs: every cell with its worst number, JSON-ready (infinities as text)."""
+        cells = []
+        for (rule, form), cell in self.cells.items():
+            facts: dict[str, Any] = {"property": rule, "form": form, "ok": cell.ok, "comparisons": cell.count}
+            if cell.worst is None:
+                facts["reason"] = cell.reason
+            else:
+                worst = cell.worst
+                error = worst.error if math.isfinite(worst.error) else str(worst.error)
+                facts |= {"error": error, "limit": worst.limit, "where": worst.where}
+            cells.append(facts)
+        return {"name": self.name, "ok": self.ok, "cells": cells}
 
     def __str__(self) -> str:
         return self.text()

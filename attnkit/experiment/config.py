@@ -213,7 +213,7 @@ def put(data: dict[str, Any], key: Key, value: Any) -> str:
             below = here[step]
         else:
             below = here.get(str(step), {})
-        if isinstance(below, str) and key[0] in PARTS:
+        if isinstance(below, str) and key[0] not in ("about", *catalogue.FIXED):
             below = {"kind": below}
         if not isinstance(below, dict | list):
             return f"{dotted(key[: place + 1])} is {written(below)}, not a table"

@@ -4,8 +4,6 @@ import argparse
 import json
 from typing import Any
 
-from attnkit.errors import ConfigError
-
 
 def add(groups: Any) -> None:
     """Declare the commands."""
@@ -38,10 +36,10 @@ def tasks(arguments: argparse.Namespace) -> int:
 
 def answer(arguments: argparse.Namespace, bases: list[str]) -> int:
     """Print the list of the catalogues of `bases`, or the cards of one name."""
-    from attnkit.experiment import cards
+    from attnkit.experiment import cards, chosen
 
     if arguments.name:
-        found = named(arguments.name, bases)
+        found = chosen.entries(arguments.name, bases)
         print(
             json.dumps([cards.facts(entry) for entry in found], indent=2)
             if arguments.json
@@ -56,24 +54,3 @@ def answer(arguments: argparse.Namespace, bases: list[str]) -> int:
     else:
         print(cards.listing(entries))
     return 0
-
-
-def named(name: str, bases: list[str]) -> list[Any]:
-    """Every entry of that name. Raises `ConfigError` with the nearest names if there is none."""
-    from pathlib import Path
-
-    from attnkit.experiment import catalogue
-
-    if ":" in name:
-        entry = catalogue.own("", name, [Path.cwd()])
-        if entry.base in bases:
-            return [entry]
-        raise ConfigError(f"{name} is a {entry.base}, not a {' or '.join(bases)}")
-    files = {base: catalogue.files(base) for base in bases}
-    found = [catalogue.shipped(base, name, known[name]) for base, known in files.items() if name in known]
-    if not found:
-        every = sorted({kind for known in files.values() for kind in known})
-        raise ConfigError(
-            f"no such name: {name!r}; {catalogue.nearest(name, every) or 'have: ' + ', '.join(every)}"
-        )
-    return found

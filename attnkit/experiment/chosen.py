@@ -1,0 +1,71 @@
+"""One part of a catalogue, or of a user's file, made into an object from the words of a command line."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from attnkit.errors import ConfigError
+from attnkit.experiment import build, catalogue, config
+from attnkit.experiment.problems import InvalidConfig, Problem, written
+from attnkit.experiment.relations import Key
+from attnkit.experiment.schema import Node, Reader
+
+
+def node(name: str, words: Sequence[str], bases: Sequence[str]) -> Node:
+    """The checked options of a kind, without importing its code.
+
+    Args:
+        name: a kind of one of `bases`, `path/to/file.py:Class` or `package.module:Class`.
+        words: options that differ from the defaults, as `dotted.key=value`.
+        bases: base classes of the catalogues to look in.
+
+    Raises:
+        ConfigError: if no such kind is there, two are, or the options are wrong: every problem at once.
+    """
+    found = entries(name, bases)
+    if len(found) > 1:
+        names = " or ".join(f"{entry.module}:{entry.source.name}" for entry in found)
+        raise ConfigError(f"{name!r} is a {' and a '.join(e.base for e in found)}; say {names}")
+    problems: list[Problem] = []
+    data: dict[str, Any] = {}
+    config.override(data, words, problems)
+
+    def report(key: Key, value: Any, message: str) -> None:
+        said = "" if value is None else written(value)
+        problems.append(Problem(config.COMMAND_LINE, config.dotted(key), said, message))
+
+    def missing(key: Key, path: Path) -> None:
+        report(key, None, f"no such file: {json.dumps(str(path))}")
+
+    made = Reader(report, lambda key: [Path.cwd()], missing).node(found[0], data, ())
+    if problems:
+        raise InvalidConfig(problems)
+    return made
+
+
+def entries(name: str, bases: Sequence[str]) -> list[catalogue.Entry]:
+    """Every entry of that name in the catalogues of `bases`. Raises `ConfigError` with the nearest names."""
+    if ":" in name:
+        entry = catalogue.own("", name, [Path.cwd()])
+        if entry.base in bases:
+            return [entry]
+        raise ConfigError(f"{name} is a {entry.base}, not a {' or '.join(bases)}")
+    files = {base: catalogue.files(base) for base in bases}
+    found = [catalogue.shipped(base, name, known[name]) for base, known in files.items() if name in known]
+    if not found:
+        every = sorted({kind for known in files.values() for kind in known})
+        hint = catalogue.nearest(name, every) or "have: " + ", ".join(every)
+        raise ConfigError(f"no such name: {name!r}; {hint}")
+    return found
+
+
+def made(name: str, words: Sequence[str], bases: Sequence[str], imports: bool) -> Any:
+    """The object of a kind with its options; `imports` allows code of installed packages.
+
+    Raises:
+        ConfigError: as `node`, and if the class refuses its options.
+    """
+    chosen = node(name, words, bases)
+    build.allow(config.inside(chosen), imports)
+    return build.build(chosen)

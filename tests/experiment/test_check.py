@@ -1,0 +1,82 @@
+"""`attnkit check`: what it accepts, what it prints, how it ends."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from attnkit.conformance import checks
+from attnkit.errors import ConfigError
+from attnkit.experiment import chosen
+from attnkit.experiment.cli import main
+from attnkit.experiment.commands.check import BASES
+
+BROKEN = '''
+import jax.numpy as jnp
+from attnkit.options import options
+from attnkit.scored.contract import Position
+
+@options
+class LooksAhead(Position):
+    """A bias that knows every key, future ones included."""
+
+    strength: float = 1.0
+
+    def bias(self, p, q, k, i, j):
+        return self.strength * jnp.sum(k[:, 0]) * (j[None, :] % 2) * jnp.ones((i.shape[0], 1))
+'''
+
+
+@pytest.fixture
+def only_causality(monkeypatch):
+    """The check reduced to one property, so that a test takes a second."""
+    for name in ("QUICK", "LAST"):
+        monkeypatch.setattr(checks, name, {"causality": checks.FULL["causality"]})
+
+
+def test_a_file_that_fails_ends_with_its_code_and_names_what_failed(
+    tmp_path, monkeypatch, capsys, only_causality
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(BROKEN)
+    assert main(["check", "mine.py:LooksAhead"]) == 6
+    printed = capsys.readouterr()
+    assert "FAIL  causality, reference" in printed.out
+    assert printed.err.startswith("error: mine.py:LooksAhead fails: causality in reference")
+    assert main(["check", "mine.py:LooksAhead", "strength=0.0", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["ok"] and found["name"] == "LooksAhead" and found["level"] == "quick"
+    assert {cell["property"] for cell in found["cells"] if "error" in cell} == {"causality"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["alibbi"], "did you mean 'alibi'?"),
+        (["window", "bak=3"], "command line: bak = 3: no such option of window; did you mean 'back'?"),
+        (
+            ["attention", "mask=window", "mask.back=-1"],
+            "command line: mask.back = -1: should be greater than",
+        ),
+        (["number_words"], "no such name"),
+    ],
+)
+def test_what_is_wrong_is_said_without_importing_jax(capsys, words, said):
+    assert main(["check", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_options_reach_the_object():
+    thing = chosen.made("attention", ["mask=window", "mask.back=5", 'position=["alibi"]'], BASES, False)
+    assert thing.mask.back == 5 and type(thing.position[0]).__name__ == "Alibi"
+    with pytest.raises(ConfigError, match="not a Score"):
+        chosen.node("attnkit.tasks.number_words:NumberWords", [], BASES)
+
+
+def test_help_does_not_import_jax():
+    code = (
+        "import sys\nfrom attnkit.experiment.cli import main\nmain(['check', '--help'])\nmain(['--help'])\n"
+        "sys.exit('jax' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
