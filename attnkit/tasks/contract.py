@@ -3,9 +3,12 @@
 import abc
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+
+from attnkit.errors import DataError
 
 Batch = dict[str, np.ndarray]
 
@@ -51,9 +54,12 @@ class Example:
         source: token ids of the encoder input, `None` for decoder-only tasks.
         inputs: token ids the decoder starts from, at least one: `BEGIN`, and the prompt of a decoder-only
             task; tasks whose texts have no beginning leave `BEGIN` out.
-        labels: token ids of the answer, ending in `END`; empty where the answer is not known.
+        labels: token ids of the answer, ending in `END` (a class alone in a classification); empty where the
+            answer is not known.
         evidence: `[len(labels), len(source or inputs)]` bool, the places that truly decide each label, or
             `None` where that is not known. Rows without evidence are all False.
+        source_features: `[source, width]` float32, what the encoder reads where that is vectors.
+        segment: sentence or turn of each source token, where the source has any.
     """
 
     prompt: str
@@ -62,6 +68,15 @@ class Example:
     inputs: tuple[int, ...]
     labels: tuple[int, ...]
     evidence: np.ndarray | None = None
+    source_features: np.ndarray | None = None
+    segment: tuple[int, ...] | None = None
+
+    @property
+    def source_size(self) -> int:
+        """How many source tokens or vectors there are."""
+        if self.source_features is not None:
+            return len(self.source_features)
+        return len(self.source or ())
 
 
 class Dataset(abc.ABC):
@@ -72,29 +87,42 @@ class Dataset(abc.ABC):
         source_vocabulary: spelling of the encoder input, `None` for decoder-only tasks.
         length: longest decoder input of any split, in tokens.
         source_length: longest encoder input of any split; 0 for decoder-only tasks.
+        features: width of the vectors that the decoder reads instead of tokens; 0 for tokens.
+        source_features: the same for the encoder, which then has no `source_vocabulary`.
+        segments: most sentences or turns of an encoder input; 0 where it has none.
+        numbers: whether numbers are predicted (`targets`) and not tokens; there is nothing to decode then.
+        grid: rows and columns of patches of a picture, if the source is one.
         splits: names of the held-out splits, the one used to choose the best checkpoint first.
         fingerprint: hex digest that changes when the data changes.
         facts: what a report should say about the data (sizes, files, hashes, skipped lines).
         floors: metric name -> what a model that learned nothing reaches.
+        ceilings: metric name -> the best that can be reached, where that is known.
     """
 
     vocabulary: Vocabulary
     source_vocabulary: Vocabulary | None = None
     length: int
     source_length: int = 0
+    features: int = 0
+    source_features: int = 0
+    segments: int = 0
+    numbers: bool = False
+    grid: tuple[int, int] | None = None
     splits: tuple[str, ...]
     fingerprint: str
     facts: Mapping[str, Any]
     floors: Mapping[str, float]
+    ceilings: Mapping[str, float] = MappingProxyType({})
 
     @abc.abstractmethod
     def batch(self, seed: int, step: int, size: int) -> Batch:
         """Training batch number `step` of the run with `seed`: a pure function of its arguments.
 
-        Keys `inputs`, `labels` `[size, width]` int32, `weights` `[size, width]` float32 and, for
-        sequence-to-sequence tasks, `source` `[size, source_width]` int32 and `source_length` `[size]` int32.
-        The widths are the same in every training batch, at most `length` and `source_length`; they are less
-        where a held-out split has longer sequences than training.
+        Keys as in docs/architecture.md: `labels` (or `targets`) and `weights` `[size, width]`, `inputs` (or
+        `features`) for a decoder, `source` (or `source_features`) `[size, source_width]`, `source_length`
+        `[size]` and perhaps `source_segment` for an encoder. The widths are the same in every training batch,
+        at most `length` and `source_length`; they are less where a held-out split has longer sequences than
+        training.
         """
 
     @abc.abstractmethod
@@ -107,11 +135,18 @@ class Dataset(abc.ABC):
 
     @abc.abstractmethod
     def examples(self, split: str, count: int) -> list[Example]:
-        """The first `count` examples of `split` (a fixed random order), for decoding and for pictures."""
+        """The first `count` examples of `split` (a fixed random order), for decoding and for pictures.
 
-    @abc.abstractmethod
+        None where numbers or pairs are predicted.
+        """
+
     def encode(self, text: str) -> Example:
-        """A user's own text as an example without answer. Raises `DataError` for what cannot be encoded."""
+        """A user's own text as an example without answer.
+
+        Raises:
+            DataError: for what cannot be encoded; always, for tasks that do not read text.
+        """
+        raise DataError(f"{type(self).__name__} does not read text; nothing can be predicted from {text!r}")
 
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
         """Metrics of decoded predictions, each in [0, 1], higher better: `exact_match` unless overridden."""

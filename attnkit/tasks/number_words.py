@@ -106,7 +106,6 @@ class NumberWordsDataset(PairDataset):
     """Names of numbers in two languages, with the gold alignment of English and German."""
 
     def __init__(self, numbers: Mapping[str, np.ndarray], source: NumberNames, target: NumberNames):
-        self.numbers = numbers
         self.source = source
         self.target = target
         pairs = {
