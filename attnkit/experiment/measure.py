@@ -62,7 +62,9 @@ def measure(
         if found is None:
             size = plan.evaluation_batch_size
             found = run(count, params, constants, session.dataset, split, size)
-        splits[split] = {"loss": found.loss, "perplexity": found.perplexity, "token_accuracy": found.accuracy}
+        splits[split] = {"loss": found.loss}
+        if not session.dataset.numbers:
+            splits[split] |= {"perplexity": found.perplexity, "token_accuracy": found.accuracy}
         some = session.dataset.examples(split, SCORED)
         answered = any(example.labels for example in some)
         some = some if answered else some[: SHOWN // 2]
@@ -102,6 +104,8 @@ def result(session: Session, measured: Measured) -> dict[str, Any]:
         "scored_examples": measured.examples,
         "alignment": measured.alignment,
         "floors": dict(session.dataset.floors),
+        "ceilings": dict(session.dataset.ceilings),
+        "numbers": session.dataset.numbers,
         "fingerprint": session.dataset.fingerprint,
         "data": dict(session.dataset.facts),
         "samples": [

@@ -13,7 +13,7 @@ from attnkit.inspection.report import Curve, Line, Look, Report, Result, Sample
 
 SHARES = ("exact_match", "character_accuracy", "token_accuracy", "accuracy")
 HEADLINES = ("exact_match", "loss")
-NAMES = {"loss": "loss (nats per token)"}
+LOSS, SQUARED = "loss (nats per token)", "mean squared error"
 
 
 def write_report(run: Path, name: str, loaded: Config, looks: tuple[Look, ...]) -> Path:
@@ -68,7 +68,8 @@ def flat(table: Mapping[str, Any], name: str = "") -> dict[str, Any]:
 
 def results(result: Mapping[str, Any]) -> Iterator[Result]:
     """Every number of a result, headlines first."""
-    floors = result.get("floors", {})
+    floors, ceilings = result.get("floors", {}), result.get("ceilings", {})
+    names = {"loss": SQUARED if result.get("numbers") else LOSS}
     first = next(iter(result["splits"]), "")
     made = []
     for split, metrics in result["splits"].items():
@@ -77,10 +78,11 @@ def results(result: Mapping[str, Any]) -> Iterator[Result]:
             share = name in SHARES
             made.append(
                 Result(
-                    name=NAMES.get(name, name.replace("_", " ")),
+                    name=names.get(name, name.replace("_", " ")),
                     value=math.nan if value is None else value,
                     split=split,
                     floor=floors.get(name) if split == first or name == "exact_match" else None,
+                    ceiling=ceilings.get(name),
                     unit="share" if share else "number",
                     headline=name == "exact_match" or (name == "loss" and split == first),
                     note=f"{scored} examples decoded" if scored and name in ("exact_match",) else "",
@@ -117,9 +119,15 @@ def curves(path: Path, result: Mapping[str, Any]) -> Iterator[Curve]:
     lines = [Line("training", *columns(training))] if training else []
     lines += [Line(name, *columns(values)[:2]) for name, values in held_out.items()]
     if lines:
-        floor = result.get("floors", {}).get("loss")
-        yield Curve("loss in nats per token", tuple(lines), floor=floor, floor_name="token frequencies only")
-    if held_out:
+        numbers = result.get("numbers", False)
+        yield Curve(
+            SQUARED if numbers else "loss in nats per token",
+            tuple(lines),
+            floor=result.get("floors", {}).get("loss"),
+            floor_name="the mean alone" if numbers else "token frequencies only",
+            ceiling=result.get("ceilings", {}).get("loss"),
+        )
+    if held_out and not result.get("numbers"):
         accuracy = tuple(
             Line(name, *columns([(v[0], v[2]) for v in values])) for name, values in held_out.items()
         )
@@ -154,4 +162,6 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
         floor = "" if item.floor is None else f"  (floor {item.floor:.2%})"
         if item.unit == "number" and item.floor is not None:
             floor = f"  (floor {item.floor:.4f})"
+        if item.ceiling not in (None, 0.0, 1.0):
+            floor += f"  (best possible {item.ceiling:.4f})"
         yield f"{item.name:28} {item.split:10} {value:>10}{floor}{'  ' + item.note if item.note else ''}"

@@ -65,7 +65,7 @@ def draw(curve: Curve) -> str:
     finite = [line for line in lines if np.isfinite(line.mean).any()]
     if not finite:
         return _figure(curve, '<p class="empty">No finite values.</p>', lines)
-    levels = [] if curve.floor is None or not math.isfinite(curve.floor) else [curve.floor]
+    levels = [v for v in (curve.floor, curve.ceiling) if v is not None and math.isfinite(v)]
     horizontal = _axis(np.concatenate([line.steps for line in lines]), False)
     vertical = _axis(
         np.concatenate(
@@ -215,6 +215,8 @@ def _legend(curve: Curve, lines: list[Summary]) -> str:
         items.append(said + "</li>")
     if curve.floor is not None:
         items.append(f"<li>{_swatch('level')}{text(curve.floor_name)} <b>{number(curve.floor)}</b></li>")
+    if curve.ceiling is not None:
+        items.append(f"<li>{_swatch('level')}best possible <b>{number(curve.ceiling)}</b></li>")
     return f'<ul class="legend">{"".join(items)}</ul>'
 
 

@@ -60,8 +60,9 @@ class Curve:
     Attributes:
         title: what is drawn, with its unit, for example `loss in nats per token`.
         lines: at least one line.
-        floor: level to draw as a dashed line: chance, or what is known to be best; `None` for no level.
+        floor: level to draw as a dashed line: chance, or knowing frequencies only; `None` for no level.
         floor_name: what that level is.
+        ceiling: the same for the best that can be reached.
         log: whether the vertical axis is logarithmic; values that are not positive are then left out.
         horizontal: name of the horizontal axis.
     """
@@ -70,6 +71,7 @@ class Curve:
     lines: tuple[Line, ...]
     floor: float | None = None
     floor_name: str = "floor"
+    ceiling: float | None = None
     log: bool = False
     horizontal: str = "step"
 

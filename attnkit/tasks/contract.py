@@ -96,7 +96,7 @@ class Dataset(abc.ABC):
         fingerprint: hex digest that changes when the data changes.
         facts: what a report should say about the data (sizes, files, hashes, skipped lines).
         floors: metric name -> what a model that learned nothing reaches.
-        ceilings: metric name -> the best that can be reached, where that is known.
+        ceilings: metric name -> the best that can be reached on any split, where that is known.
     """
 
     vocabulary: Vocabulary
