@@ -38,8 +38,8 @@ class Read:
 
 
 def is_cross(name: str) -> bool:
-    """Whether the map's queries are of the decoder and its keys of the encoder."""
-    return name.endswith(".cross")
+    """Whether the map's queries are of the output and its keys of the source."""
+    return name.endswith((".cross", ".pool"))
 
 
 def of_encoder(name: str) -> bool:
@@ -71,13 +71,13 @@ def read(session: Session, examples: Sequence[Example], answers: Sequence[Sequen
 @functools.partial(jax.jit, static_argnames="graph")
 def look(graph: Any, params: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """All maps of the network with graph definition `graph`."""
-    maps: dict[str, jax.Array] = nnx.merge(graph, params)(batch, look=True)[1]
+    maps: dict[str, jax.Array] = nnx.merge(graph, params)(batch, look=True).maps
     return maps
 
 
 def trimmed(name: str, weights: np.ndarray, example: Example, labels: Sequence[int]) -> np.ndarray:
     """`weights` without padding; rows of a decoder's maps are the places where `labels` are written."""
-    source = len(example.source or ())
+    source = example.source_size
     if of_encoder(name):
         return weights[:, :source, :source]
     begun = len(example.inputs) - 1
@@ -92,7 +92,7 @@ def observations(reads: Sequence[Read]) -> list[Observation]:
         evidence = one.example.evidence
         if evidence is None or not evidence.any():
             continue
-        if one.example.source is not None:
+        if one.example.source_size:
             maps = {name: weights for name, weights in one.maps.items() if is_cross(name)}
         else:
             maps = {name: weights[:, :, : evidence.shape[1]] for name, weights in one.maps.items()}

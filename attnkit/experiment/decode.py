@@ -1,5 +1,6 @@
 """From texts to texts: the examples of a data set through a network and back into words."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -17,15 +18,25 @@ FEWEST = 16
 
 
 def sources(examples: Sequence[Example], width: int) -> dict[str, jax.Array]:
-    """`source` and `source_length` of some examples, at least `width` wide; empty for decoder-only tasks."""
-    read = [example.source for example in examples if example.source is not None]
-    if not read:
-        return {}
-    table = np.full((len(read), max(width, *map(len, read))), Vocabulary.PAD, np.int32)
-    for row, ids in zip(table, read, strict=True):
-        row[: len(ids)] = ids
-    lengths = np.asarray([len(ids) for ids in read], np.int32)
-    return {"source": jnp.asarray(table), "source_length": jnp.asarray(lengths)}
+    """What an encoder reads of some examples, at least `width` wide; empty for decoder-only tasks."""
+    sizes = [example.source_size for example in examples]
+    wide = (len(examples), max(width, *sizes))
+    found: dict[str, np.ndarray] = {}
+    for name, values in (
+        ("source", [e.source for e in examples]),
+        ("source_features", [e.source_features for e in examples]),
+        ("source_segment", [e.segment for e in examples]),
+    ):
+        if any(value is None for value in values):
+            continue
+        arrays = [np.asarray(value) for value in values]
+        kind = np.float32 if name == "source_features" else np.int32
+        found[name] = np.full((*wide, *arrays[0].shape[1:]), Vocabulary.PAD, kind)
+        for row, array in zip(found[name], arrays, strict=True):
+            row[: len(array)] = array
+    if found:
+        found["source_length"] = np.asarray(sizes, np.int32)
+    return {name: jnp.asarray(table) for name, table in found.items()}
 
 
 def write(
@@ -39,6 +50,8 @@ def write(
         decoding: how.
         seed: of the random numbers of sampling.
     """
+    if session.dataset.length == 1:
+        decoding = dataclasses.replace(decoding, max_length=1)
     written: list[tuple[int, ...]] = []
     for first in range(0, len(examples), TOGETHER):
         some = list(examples[first : first + TOGETHER])

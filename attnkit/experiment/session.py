@@ -57,10 +57,13 @@ def start(loaded: config.Config, imports: bool = False) -> Session:
     dataset: Dataset = build.build(chosen.task).load()
     source = dataset.source_vocabulary
     sizes = Sizes(
-        vocabulary=len(dataset.vocabulary),
+        vocabulary=0 if dataset.numbers else len(dataset.vocabulary),
         length=dataset.length,
         source_vocabulary=len(source) if source else 0,
         source_length=dataset.source_length,
+        features=dataset.features,
+        source_features=dataset.source_features,
+        segments=dataset.segments,
     )
     network = fresh(model, sizes, training.seed, dataset)
     return Session(loaded, dataset, network, training, optimizer, decoding)
@@ -74,7 +77,7 @@ def fresh(model: Any, sizes: Sizes, seed: int, dataset: Dataset) -> Network:
     """
     try:
         network: Network = model.build(sizes, nnx.Rngs(seed))
-        jax.eval_shape(lambda batch: network(batch)[0], dataset.batch(seed, 0, 1))
+        jax.eval_shape(lambda batch: network(batch).logits, dataset.batch(seed, 0, 1))
         return network
     except AttnkitError:
         raise

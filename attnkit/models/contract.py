@@ -2,10 +2,11 @@
 
 import abc
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from flax import nnx
+from jaxtyping import Array, Float
 
 Batch = dict[str, jax.Array]
 Maps = dict[str, jax.Array]
@@ -13,28 +14,54 @@ Maps = dict[str, jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """What a model must know of its task: vocabulary sizes and longest lengths, in tokens."""
+    """What a model must know of its task.
+
+    Attributes:
+        vocabulary: how many tokens, or classes, there are to predict; 0 where numbers are predicted.
+        length: most places to predict at, in tokens.
+        source_vocabulary: tokens that an encoder reads; 0 without an encoder, or if it reads vectors.
+        source_length: most source tokens; 0 without an encoder.
+        features: width of the vectors that a decoder reads instead of tokens; 0 for tokens.
+        source_features: the same for an encoder.
+        segments: most sentences or turns of a source; 0 where it has none.
+    """
 
     vocabulary: int
     length: int
     source_vocabulary: int = 0
     source_length: int = 0
+    features: int = 0
+    source_features: int = 0
+    segments: int = 0
+
+
+class Output(NamedTuple):
+    """What a network gives.
+
+    Attributes:
+        logits: `[batch, length, vocabulary]`, or `[batch, length, 1]` predictions of numbers.
+        maps: attention weights by name, each `[batch, heads, queries, keys]`; empty unless asked for. Names
+            that begin with `encoder.` have queries and keys of the source; those that end in `.cross` or
+            `.pool` have queries of the output and keys of the source; all others are of the decoder alone.
+        penalty: what the network adds to the objective of each example, `[batch]`, or 0.
+    """
+
+    logits: Float[Array, "batch length vocabulary"]
+    maps: Maps
+    penalty: Float[Array, "*batch"] | float = 0.0
 
 
 class Network(nnx.Module):
     """A whole network. Pure in its inputs: the only state is its parameters."""
 
     @abc.abstractmethod
-    def __call__(
-        self, batch: Batch, *, key: jax.Array | None = None, look: bool = False
-    ) -> tuple[jax.Array, Maps]:
-        """Logits `[batch, length, vocabulary]` for `batch["inputs"]`, and attention maps.
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
+        """Logits for every place to predict at, and attention maps.
 
         Args:
             batch: arrays named as in docs/architecture.md.
             key: random key for dropout; `None` switches dropout off.
-            look: whether to return attention weights, by name, each `[batch, heads, queries, keys]`.
-                Looking does not change the logits.
+            look: whether to return attention weights. Looking does not change the logits.
         """
 
     @abc.abstractmethod
@@ -44,6 +71,8 @@ class Network(nnx.Module):
     @abc.abstractmethod
     def step(self, state: Any, tokens: jax.Array) -> tuple[jax.Array, Any]:
         """Logits `[batch, new, vocabulary]` for `tokens [batch, new]` that continue `state`; the next state.
+
+        A classifier's answer does not depend on `tokens`.
 
         Every leaf of `state` has a leading batch axis, so that beam search can reorder it.
         """

@@ -17,7 +17,7 @@ from attnkit.layers.norm import NormKind
 from attnkit.layers.stack import Style, make_stack
 from attnkit.masks.causal import Causal
 from attnkit.mixer import Mixer
-from attnkit.models.contract import Batch, Maps, Model, Network, Sizes
+from attnkit.models.contract import Batch, Model, Network, Output, Sizes
 from attnkit.options import options
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
@@ -82,13 +82,12 @@ class DecoderNetwork(Network):
         self.readout = Readout(chosen.model_dim, sizes.vocabulary, tied=chosen.tied, rngs=rngs)
         self.dropout = chosen.dropout
 
-    def __call__(
-        self, batch: Batch, *, key: jax.Array | None = None, look: bool = False
-    ) -> tuple[jax.Array, Maps]:
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
         k = keys(key, 2)
         x = dropout(self.embedding(batch["inputs"]), self.dropout, k[0])
         x, maps = self.stack(x, key=k[1], look=look)
-        return self.readout(x, self.embedding), {f"decoder.{name}": own for name, own in maps.items()}
+        named = {f"decoder.{name}": own for name, own in maps.items()}
+        return Output(self.readout(x, self.embedding), named)
 
     def start(self, batch: Batch, length: int) -> Any:
         rows = batch["inputs"].shape[0]

@@ -18,7 +18,7 @@ from attnkit.layers.stack import Style, make_stack
 from attnkit.masks.causal import Causal
 from attnkit.masks.padding import Padding
 from attnkit.mixer import Mixer
-from attnkit.models.contract import Batch, Maps, Model, Network, Sizes
+from attnkit.models.contract import Batch, Maps, Model, Network, Output, Sizes
 from attnkit.options import options
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
@@ -110,16 +110,14 @@ class EncoderDecoderNetwork(Network):
         x, maps = self.encoder(x, data={"length": batch["source_length"]}, key=k[1], look=look)
         return x, {f"encoder.{name}": own for name, own in maps.items()}
 
-    def __call__(
-        self, batch: Batch, *, key: jax.Array | None = None, look: bool = False
-    ) -> tuple[jax.Array, Maps]:
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
         k = keys(key, 3)
         memory, maps = self.encode(batch, key=k[0], look=look)
         x = dropout(self.embedding(batch["inputs"]), self.dropout, k[1])
         real = {"length": batch["source_length"]}
         x, found = self.decoder(x, memory, memory_data=real, key=k[2], look=look)
         maps |= {f"decoder.{name}": own for name, own in found.items()}
-        return self.readout(x, self.embedding), maps
+        return Output(self.readout(x, self.embedding), maps)
 
     def start(self, batch: Batch, length: int) -> Any:
         memory, _ = self.encode(batch)

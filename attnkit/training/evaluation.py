@@ -1,4 +1,4 @@
-"""Token loss, perplexity and accuracy on a held-out split, whole and by position."""
+"""Loss, perplexity and accuracy on a held-out split, whole and by position."""
 
 import dataclasses
 import itertools
@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from attnkit.models.contract import Batch
 from attnkit.tasks.contract import Dataset
 from attnkit.training.batches import check_ids
-from attnkit.training.objective import cross_entropy
+from attnkit.training.objective import errors
 from attnkit.training.step import Params, cast, split
 
 
@@ -25,8 +25,8 @@ class Evaluation:
     Attributes:
         split: the split's name.
         tokens: tokens that count (their summed weights) by position in the sequence, `[length]`.
-        losses: summed negative log-likelihood of these tokens in nats, `[length]`.
-        hits: how many of them the network ranks first, `[length]`.
+        losses: their summed negative log-likelihood in nats, or squared error of numbers, `[length]`.
+        hits: how many of them the network ranks first, `[length]`; 0 for numbers.
     """
 
     split: str
@@ -36,7 +36,7 @@ class Evaluation:
 
     @property
     def loss(self) -> float:
-        """Mean negative log-likelihood of a token in nats; NaN if no token counts."""
+        """Mean loss of a token; NaN if no token counts."""
         return _mean(self.losses.sum(), self.tokens.sum()).item()
 
     @property
@@ -84,10 +84,10 @@ def make_count(graph: nnx.GraphDef, precision: str) -> Count:
     """The jitted `(params, constants, batch) -> Counts`; one trace for each shape of batch."""
 
     def count(params: Params, constants: Any, batch: Batch) -> Counts:
-        logits, _ = nnx.merge(graph, cast(params, precision), constants)(batch)
+        output = nnx.merge(graph, cast(params, precision), constants)(batch)
         weights = batch["weights"].astype(jnp.float32)
-        loss = cross_entropy(logits, batch["labels"]).loss
-        hit = jnp.argmax(logits, axis=-1) == batch["labels"]
+        loss = errors(output, batch).loss
+        hit = jnp.argmax(output.logits, axis=-1) == batch["labels"] if "labels" in batch else 0 * loss
         return Counts(*(jnp.sum(weights * x, axis=0) for x in (jnp.ones_like(loss), loss, hit)))
 
     return jax.jit(count)

@@ -101,7 +101,9 @@ class _Run:
         step = make_step(self.graph, training, optimizer, shared)
         self.dispatch = make_dispatch(step, self.mesh if shared else None)
         self.count = evaluation.make_count(self.graph, training.precision)
-        self.capacity = steps_per_dispatch(training, params, training.batch_size * dataset.length)
+        self.capacity = steps_per_dispatch(
+            training, params, training.batch_size * (dataset.length + dataset.source_length)
+        )
         self.checkpoints = Checkpoints(folder / FOLDER, training.keep)
         self.step = self.sent = self.resumed_from = 0
         self.evaluated = False

@@ -1,4 +1,4 @@
-"""The training objective: weighted token cross-entropy, as sums and counts that add up exactly."""
+"""The training objective: weighted errors of labels or numbers, as sums and counts that add up exactly."""
 
 from typing import NamedTuple
 
@@ -6,9 +6,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from attnkit.models.contract import Batch, Output
+
 
 class Tokens(NamedTuple):
-    """What is known of each token: negative log-likelihood in nats, and objective to minimize."""
+    """What is known of each token: loss, and objective to minimize.
+
+    The loss is the negative log-likelihood of a label in nats, or the squared error of a number.
+    """
 
     loss: Float[Array, "batch length"]
     objective: Float[Array, "batch length"]
@@ -38,6 +43,21 @@ def cross_entropy(
     if not smoothing:
         return Tokens(loss, loss)
     return Tokens(loss, (1 - smoothing) * loss + smoothing * (level - jnp.mean(logits, axis=-1)))
+
+
+def errors(output: Output, batch: Batch, smoothing: float = 0.0) -> Tokens:
+    """Loss and objective of each place to predict at, for labels or for numbers.
+
+    A network's own penalty for an example is part of the objective of each of its places, so that it enters
+    the mean once, however long the example is.
+    """
+    if "targets" in batch:
+        loss = jnp.square(output.logits[..., 0].astype(jnp.float32) - batch["targets"].astype(jnp.float32))
+        found = Tokens(loss, loss)
+    else:
+        found = cross_entropy(output.logits, batch["labels"], smoothing)
+    penalty = jnp.asarray(output.penalty, jnp.float32)
+    return found._replace(objective=found.objective + penalty.reshape(-1, 1))
 
 
 class Sums(NamedTuple):

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from attnkit.models.contract import Batch
 from attnkit.training.devices import AXIS, spread
-from attnkit.training.objective import Sums, cross_entropy, per_weight, sums
+from attnkit.training.objective import Sums, errors, per_weight, sums
 from attnkit.training.optimizer import Hyperparameters, schedule, transform
 from attnkit.training.plan import Optimizer, Training
 
@@ -50,7 +50,7 @@ class Metrics(NamedTuple):
     """What a step tells.
 
     Attributes:
-        loss: mean negative log-likelihood of a token in nats, without smoothing.
+        loss: mean loss of a place to predict at, without smoothing and penalties.
         gradient_norm: global norm of the gradient before clipping.
         learning_rate: the rate of this update.
         tokens: how many tokens counted; their summed weight.
@@ -117,6 +117,11 @@ def count_slices(training: Training, batch_size: int, tokens: int) -> int:
     return max(n for n in range(1, batch_size + 1) if batch_size % n == 0 and n * SLICE <= max(tokens, SLICE))
 
 
+def longest(batch: Batch) -> int:
+    """Tokens of the longer side of an example: what it reads or what it writes."""
+    return max(batch[name].shape[1] for name in ("weights", "source", "source_features") if name in batch)
+
+
 def make_gradient(
     graph: nnx.GraphDef, training: Training, shared: bool = False
 ) -> Callable[..., tuple[Sums, Params]]:
@@ -128,15 +133,14 @@ def make_gradient(
 
     def objective(params: Params, constants: Any, batch: Batch, key: Array) -> tuple[Array, Sums]:
         network = nnx.merge(graph, cast(params, training.precision), constants)
-        logits, _ = network(batch, key=key)
-        found = sums(cross_entropy(logits, batch["labels"], training.label_smoothing), batch["weights"])
+        found = sums(errors(network(batch, key=key), batch, training.label_smoothing), batch["weights"])
         return found.objective, found
 
     gradient = jax.grad(objective, has_aux=True)
 
     def whole(params: Params, constants: Any, batch: Batch, key: Array) -> tuple[Sums, Params]:
-        size, length = batch["inputs"].shape
-        slices = count_slices(training, size, size * length)
+        size = batch["weights"].shape[0]
+        slices = count_slices(training, size, size * longest(batch))
         first = jax.lax.axis_index(AXIS) * slices if shared else 0
         keys = jax.vmap(lambda n: jax.random.fold_in(key, n))(first + jnp.arange(slices))
         if shared:

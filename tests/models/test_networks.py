@@ -65,7 +65,7 @@ def test_decoding_gives_the_logits_of_the_whole(kv_heads, position, batch):
     absolute = {None: "none", 3: "sinusoidal", 1: "learned"}[kv_heads] if position == "none" else "none"
     mixer = Attention(position=POSITIONS[position], mask=Causal())
     network = build(dataclasses.replace(DECODER, mixer=mixer, kv_heads=kv_heads, absolute=absolute))
-    whole, _ = call(network, batch)
+    whole = call(network, batch).logits
     np.testing.assert_allclose(decoded(network, batch, [3] + [1] * 8), whole, atol=1e-5)
 
 
@@ -78,7 +78,7 @@ def test_decoding_a_translation_gives_the_logits_of_the_whole(position, kv_heads
     }
     absolute = "learned" if position == "none" else "none"
     network = build(dataclasses.replace(TRANSLATOR, kv_heads=kv_heads, absolute=absolute, **mixers))
-    whole, _ = call(network, batch)
+    whole = call(network, batch).logits
     np.testing.assert_allclose(decoded(network, batch, [3] + [1] * 8), whole, atol=1e-5)
 
 
@@ -96,7 +96,7 @@ def test_every_leaf_of_a_decoding_state_has_a_leading_batch_axis(batch):
 )
 def test_the_first_loss_is_that_of_knowing_nothing(model, change, batch):
     network = build(dataclasses.replace(model, model_dim=96, **change))
-    logits, _ = call(network, batch)
+    logits = call(network, batch).logits
     loss = -jax.nn.log_softmax(logits).mean()
     assert abs(float(loss) - math.log(17)) < 0.15
     labels = jnp.roll(batch["inputs"], -1, axis=1)
@@ -107,9 +107,9 @@ def test_the_first_loss_is_that_of_knowing_nothing(model, change, batch):
 @pytest.mark.parametrize("model", [DECODER, TRANSLATOR], ids=["decoder", "encoder-decoder"])
 def test_a_token_changes_nothing_before_it_and_something_at_it(model, batch):
     network = build(model)
-    before, _ = call(network, batch)
+    before = call(network, batch).logits
     changed = dict(batch, inputs=batch["inputs"].at[:, 5].add(1) % 17)
-    after, _ = call(network, changed)
+    after = call(network, changed).logits
     np.testing.assert_array_equal(before[:, :5], after[:, :5])
     assert bool(jnp.all(jnp.any(before[:, 5:] != after[:, 5:], axis=-1)))
 
@@ -119,17 +119,17 @@ def test_source_tokens_that_do_not_exist_change_nothing(mask, batch):
     chosen = {} if mask is not None else {"encoder": Attention(), "cross": Attention()}
     network = build(dataclasses.replace(TRANSLATOR, **chosen))
     real = jnp.arange(7) < batch["source_length"][:, None]
-    before, _ = call(network, batch)
-    after, _ = call(network, dict(batch, source=jnp.where(real, batch["source"], 12 - batch["source"])))
+    before = call(network, batch).logits
+    after = call(network, dict(batch, source=jnp.where(real, batch["source"], 12 - batch["source"]))).logits
     np.testing.assert_array_equal(before, after)
-    other, _ = call(network, dict(batch, source=12 - batch["source"]))
+    other = call(network, dict(batch, source=12 - batch["source"])).logits
     assert bool(jnp.all(jnp.any(before != other, axis=(1, 2))))
 
 
 def test_maps_are_named_and_looking_changes_nothing(batch):
     network = build(dataclasses.replace(TRANSLATOR, decoder_depth=2, dropout=0.3))
-    blind, none = call(network, batch, key=jax.random.key(0))
-    logits, maps = call(network, batch, key=jax.random.key(0), look=True)
+    blind, none, _ = call(network, batch, key=jax.random.key(0))
+    logits, maps, _ = call(network, batch, key=jax.random.key(0), look=True)
     np.testing.assert_allclose(blind, logits, atol=1e-6)
     assert none == {}
     shapes = {name: weights.shape for name, weights in maps.items()}
@@ -149,7 +149,7 @@ def test_maps_are_named_and_looking_changes_nothing(batch):
 def test_dropout_is_a_function_of_the_key(batch):
     network = build(dataclasses.replace(DECODER, dropout=0.3))
     still, one, again, other = (
-        call(network, batch, key=key)[0]
+        call(network, batch, key=key).logits
         for key in (None, jax.random.key(1), jax.random.key(1), jax.random.key(2))
     )
     np.testing.assert_array_equal(one, again)
@@ -185,9 +185,9 @@ def test_networks_of_equal_options_have_equal_graphs_and_do_not_retrace(batch):
 def test_bfloat16_parameters_make_a_bfloat16_network_with_float32_logits(batch):
     graph, params = nnx.split(build(dataclasses.replace(TRANSLATOR, absolute="sinusoidal")))
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
-    exact, _ = call(nnx.merge(graph, params), batch)
+    exact = call(nnx.merge(graph, params), batch).logits
     network = nnx.merge(graph, half)
-    logits, maps = call(network, batch, look=True)
+    logits, maps, _ = call(network, batch, look=True)
     assert logits.dtype == jnp.float32
     assert {weights.dtype for weights in maps.values()} == {jnp.dtype("float32")}
     np.testing.assert_allclose(logits, exact, atol=0.03)

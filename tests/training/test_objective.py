@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attnkit.training.objective import Sums, cross_entropy, per_weight, sums
+from attnkit.models.contract import Output
+from attnkit.training.objective import Sums, cross_entropy, errors, per_weight, sums
 
 
 def test_hand_worked_numbers():
@@ -60,3 +61,12 @@ def test_mean_of_nothing_is_zero(weight, expected):
 def test_a_batch_without_weight_contributes_zero():
     found = sums(cross_entropy(jnp.ones((2, 3, 7)), jnp.zeros((2, 3), int), 0.1), jnp.zeros((2, 3)))
     assert found == Sums(0.0, 0.0, 0.0)
+
+
+def test_numbers_have_squared_errors_and_penalties_count_once_an_example():
+    batch = {"targets": np.array([[1.0, 2.0], [0.5, 9.0]]), "weights": np.array([[1.0, 1.0], [1.0, 0.0]])}
+    output = Output(np.array([[[3.0], [2.0]], [[0.0], [0.0]]]), {}, np.array([10.0, 20.0]))
+    found = sums(errors(output, batch), batch["weights"])
+    assert float(found.loss) == 4 + 0 + 0.25
+    # Two places of the first example, one of the second.
+    assert float(found.objective) == 4.25 + 2 * 10 + 20

@@ -34,7 +34,7 @@ def test_one_step_is_adamw_on_the_mean_gradient(made, toy):
     batch = toy.ToyDataset().batch(0, 0, 6)
 
     def loss(params):
-        logits, _ = nnx.merge(graph, params, state.constants)(batch)
+        logits = nnx.merge(graph, params, state.constants)(batch).logits
         likelihood = jax.nn.log_softmax(logits) * jax.nn.one_hot(batch["labels"], 11)
         return -(likelihood.sum(-1) * batch["weights"]).sum() / batch["weights"].sum()
 
@@ -177,9 +177,9 @@ def test_bfloat16_computes_low_and_keeps_high(made, toy):
     class Watched(toy.ToyNetwork):
         def __call__(self, batch, *, key=None, look=False):
             seen.append(self.table[...].dtype)
-            logits, maps = super().__call__(batch, key=key)
-            seen.append(logits.dtype)
-            return logits, maps
+            output = super().__call__(batch, key=key)
+            seen.append(output.logits.dtype)
+            return output
 
     plan = Training(steps=30, batch_size=6, precision="bfloat16")
     graph, params, constants = split(Watched(nnx.Rngs(0)))

@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 
 from attnkit.errors import AttnkitError
-from attnkit.models.contract import Network
+from attnkit.models.contract import Network, Output
 from attnkit.tasks.contract import Dataset, Vocabulary
 from attnkit.training.loop import fit
 from attnkit.training.plan import Optimizer, Training
@@ -39,7 +39,7 @@ class ToyNetwork(Network):
         if key is not None and self.dropout:
             kept = jax.random.bernoulli(key, 1 - self.dropout, x.shape)
             x = jnp.where(kept, x / (1 - self.dropout), 0)
-        return x @ self.out[...], {}
+        return Output(x @ self.out[...], {})
 
     def start(self, batch, length):
         raise NotImplementedError
