@@ -9,13 +9,19 @@ from jaxtyping import Array, Float
 
 from attnkit.layers.dropout import dropout, keys
 from attnkit.layers.feed_forward import FeedForward
-from attnkit.layers.mixing import Data, Mixing
+from attnkit.layers.mixing import Data, Mixing, Relay
 from attnkit.layers.norm import NormKind, make_norm
 
 Aside = TypeVar("Aside")
 Tokens = Float[Array, "batch length model_dim"]
 Order = Literal["pre", "post"]
 State = dict[str, Any]
+Relays = dict[str, Relay]
+
+
+def start_relay() -> Relays:
+    """What the lowest block is handed: nothing, for its mixer and for its view of the memory."""
+    return {"self": {}, "cross": {}}
 
 
 class Residual(nnx.Module):
@@ -75,22 +81,41 @@ class Block(nnx.Module):
         x: Tokens,
         memory: Tokens | None = None,
         *,
+        relay: Relays | None = None,
         data: Data | None = None,
         memory_data: Data | None = None,
         key: jax.Array | None = None,
         look: bool = False,
-    ) -> tuple[Tokens, dict[str, jax.Array]]:
-        """The block's output, and the weights of its mixers if `look`."""
-        k = keys(key, 5)
-        x, own = self.around_mixing(x, lambda h: self.mixing(h, data=data, key=k[0], look=look), k[1])
-        found = {"self": own}
+    ) -> tuple[Tokens, dict[str, jax.Array], Relays]:
+        """The block's output, the weights of its mixers if `look`, and what it hands to the block above.
+
+        Args:
+            x: the tokens.
+            memory: what cross-attention asks.
+            relay: what the blocks below hand up, to its mixer and to its view of the memory.
+            data: what masks need to know of `x` at run time.
+            memory_data: the same of the memory.
+            key: random key for dropout.
+            look: whether to return weights.
+        """
+        k, relay = keys(key, 5), dict(relay or start_relay())
+        found = {}
+
+        def mix(h: Tokens) -> tuple[Tokens, Any]:
+            y, *more = self.mixing.relay(h, below=relay["self"], data=data, key=k[0], look=look)
+            return y, more
+
+        x, (found["self"], relay["self"]) = self.around_mixing(x, mix, k[1])
         if self.cross is not None and self.around_cross is not None:
             cross = self.cross
-            x, found["cross"] = self.around_cross(
-                x, lambda h: cross(h, memory, data=memory_data, key=k[2], look=look), k[3]
-            )
+
+            def ask(h: Tokens) -> tuple[Tokens, Any]:
+                y, *more = cross.relay(h, memory, below=relay["cross"], data=memory_data, key=k[2], look=look)
+                return y, more
+
+            x, (found["cross"], relay["cross"]) = self.around_cross(x, ask, k[3])
         x, _ = self.around_feed_forward(x, lambda h: (self.feed_forward(h), None), k[4])
-        return x, {name: weights for name, weights in found.items() if weights is not None}
+        return x, {name: weights for name, weights in found.items() if weights is not None}, relay
 
     def start(self, batch: int, room: int, dtype: Any, memory: Tokens | None = None) -> State:
         """Decoding state of both mixers."""
@@ -99,14 +124,24 @@ class Block(nnx.Module):
             state["cross"] = self.cross.start(batch, room, dtype, memory)
         return state
 
-    def step(self, x: Tokens, state: State, *, memory_data: Data | None = None) -> tuple[Tokens, State]:
-        """Output for the tokens that continue `state`, and the next state."""
-        state = dict(state)
-        x, state["self"] = self.around_mixing(x, lambda h: self.mixing.step(h, state["self"]))
+    def step(
+        self, x: Tokens, state: State, *, relay: Relays | None = None, memory_data: Data | None = None
+    ) -> tuple[Tokens, State, Relays]:
+        """Output for the tokens that continue `state`, the next state, and what goes to the block above."""
+        state, relay = dict(state), dict(relay or start_relay())
+
+        def mix(h: Tokens) -> tuple[Tokens, Any]:
+            y, *more = self.mixing.relay_step(h, state["self"], below=relay["self"])
+            return y, more
+
+        x, (state["self"], relay["self"]) = self.around_mixing(x, mix)
         if self.cross is not None and self.around_cross is not None:
             cross = self.cross
-            x, state["cross"] = self.around_cross(
-                x, lambda h: cross.step(h, state["cross"], data=memory_data)
-            )
+
+            def ask(h: Tokens) -> tuple[Tokens, Any]:
+                y, *more = cross.relay_step(h, state["cross"], below=relay["cross"], data=memory_data)
+                return y, more
+
+            x, (state["cross"], relay["cross"]) = self.around_cross(x, ask)
         x, _ = self.around_feed_forward(x, lambda h: (self.feed_forward(h), None))
-        return x, state
+        return x, state, relay

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from attnkit.masks.contract import Interval
+from attnkit.layers.mixing import LayerMixer
+from attnkit.masks.contract import Interval, Mask
 from attnkit.mixer import Mixer
 from attnkit.scored.contract import Preset
 
@@ -21,9 +22,9 @@ def refuse_future(name: str, mixer: Mixer | tuple[Mixer, ...]) -> None:
     """
     now = np.arange(HORIZON)
     for one in mixer if isinstance(mixer, tuple) else (mixer,):
-        if not isinstance(one, Preset):
+        mask = sight(one)
+        if mask is None:
             continue
-        mask = one.scored().mask
         for ahead in (1 << n for n in range(HORIZON.bit_length())):
             later = now + ahead
             sees = mask.cover(Interval(now, now), Interval(later, later)).certain
@@ -32,3 +33,10 @@ def refuse_future(name: str, mixer: Mixer | tuple[Mixer, ...]) -> None:
                     f"{name} = {type(one).__name__} with mask {mask}: a position sees the one {ahead} later, "
                     "but a decoder must not look ahead; use a causal mask, such as mask & Causal()"
                 )
+
+
+def sight(mixer: Mixer) -> Mask | None:
+    """Who may look at whom, if the mixer says."""
+    if isinstance(mixer, LayerMixer):
+        return mixer.sight()
+    return mixer.scored().mask if isinstance(mixer, Preset) else None

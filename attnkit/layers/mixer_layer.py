@@ -4,42 +4,13 @@ import dataclasses
 
 from flax import nnx
 
-from attnkit.layers.mixing import Mixing
+from attnkit.layers.mixing import LayerMixer, Mixing, Width
 from attnkit.layers.multi_head import MultiHead
 from attnkit.masks.padding import Padding
 from attnkit.mixer import Mixer
 from attnkit.scored.contract import HeadShape, Preset, Scored
 
-
-@dataclasses.dataclass(frozen=True)
-class Width:
-    """The sizes of a mixing layer.
-
-    Attributes:
-        model_dim: width of a token's vector.
-        heads: number of query heads.
-        kv_heads: number of key-value heads.
-        head_dim: width of a query, key or value.
-
-    Raises:
-        ValueError: if the heads do not divide the width, or the key-value heads the heads.
-    """
-
-    model_dim: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-
-    @staticmethod
-    def of(model_dim: int, heads: int, kv_heads: int | None) -> "Width":
-        """Heads that share `model_dim` equally; as many key-value heads as heads if not given."""
-        if model_dim % heads:
-            raise ValueError(f"model_dim = {model_dim} must be a multiple of heads = {heads}")
-        return Width(model_dim, heads, heads if kv_heads is None else kv_heads, model_dim // heads)
-
-    def __post_init__(self) -> None:
-        if self.heads % self.kv_heads:
-            raise ValueError(f"heads = {self.heads} must be a multiple of kv_heads = {self.kv_heads}")
+__all__ = ["Width", "mixer_layer"]
 
 
 def mixer_layer(
@@ -64,6 +35,8 @@ def mixer_layer(
     Raises:
         ValueError: if the mixer cannot do what is asked.
     """
+    if isinstance(mixer, LayerMixer):
+        return mixer.layer(width, cross=cross, padded=padded, scale=scale, rngs=rngs)
     if isinstance(mixer, Preset):
         scored = mixer.scored()
         if padded:
@@ -80,7 +53,8 @@ def mixer_layer(
             rngs=rngs,
         )
     raise ValueError(
-        f"mixer = {type(mixer).__name__}: expected a mixer that keeps a known contract; derive it from Preset"
+        f"mixer = {type(mixer).__name__}: expected a mixer that keeps a known contract; "
+        "derive it from Preset or LayerMixer"
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from attnkit.layers.block import Block, Order, State, Tokens
+from attnkit.layers.block import Block, Order, State, Tokens, start_relay
 from attnkit.layers.feed_forward import Activation, FeedForward
 from attnkit.layers.mixer_layer import Width, mixer_layer
 from attnkit.layers.mixing import Data
@@ -57,9 +57,12 @@ class Stack(nnx.Module):
     ) -> tuple[Tokens, dict[str, jax.Array]]:
         """The last block's output, and all weights if `look`."""
         maps: dict[str, jax.Array] = {}
+        relay = start_relay()
         for n, block in enumerate(self.blocks):
             own = None if key is None else jax.random.fold_in(key, n)
-            x, found = block(x, memory, data=data, memory_data=memory_data, key=own, look=look)
+            x, found, relay = block(
+                x, memory, relay=relay, data=data, memory_data=memory_data, key=own, look=look
+            )
             maps |= {f"{n}.{name}": weights for name, weights in found.items()}
         return (x if self.norm is None else self.norm(x)), maps
 
@@ -71,9 +74,9 @@ class Stack(nnx.Module):
         self, x: Tokens, states: list[State], *, memory_data: Data | None = None
     ) -> tuple[Tokens, list[State]]:
         """Output for the tokens that continue `states`, and the next states."""
-        after = []
+        after, relay = [], start_relay()
         for block, state in zip(self.blocks, states, strict=True):
-            x, state = block.step(x, state, memory_data=memory_data)
+            x, state, relay = block.step(x, state, relay=relay, memory_data=memory_data)
             after.append(state)
         return (x if self.norm is None else self.norm(x)), after
 
@@ -107,10 +110,11 @@ def make_stack(
     dim = style.width.model_dim
     blocks = []
     for n in range(depth):
-        own = mixer_layer(nth(mixer, n), style.width, padded=padded, scale=scale, rngs=rngs)
+        width = dataclasses.replace(style.width, depth=n)
+        own = mixer_layer(nth(mixer, n), width, padded=padded, scale=scale, rngs=rngs)
         other = None
         if cross is not None:
-            other = mixer_layer(nth(cross, n), style.width, cross=True, padded=True, scale=scale, rngs=rngs)
+            other = mixer_layer(nth(cross, n), width, cross=True, padded=True, scale=scale, rngs=rngs)
         forward = FeedForward(dim, ratio=style.mlp_ratio, activation=style.activation, scale=scale, rngs=rngs)
         blocks.append(
             Block(own, other, forward, dim=dim, norm=style.norm, order=style.order, rate=style.dropout)
