@@ -17,6 +17,7 @@ FOLDERS: Mapping[str, tuple[str, ...]] = {
     "Normalizer": ("scored/normalizer",),
     "Mask": ("masks",),
     "Mixer": ("scored/preset", "recurrent/variant", "approximate/variant", "layers/mixer"),
+    "Pool": ("pooling",),
     "Model": ("models",),
     "Task": ("tasks",),
 }

@@ -1,0 +1,1 @@
+"""Many vectors to one, or to a few: one pool a file."""

@@ -1,0 +1,25 @@
+"""The last vector stands for all."""
+
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from attnkit.options import options
+from attnkit.pooling.contract import Params, Pool, Pooled, weighted
+from attnkit.scored.contract import Card
+
+
+@options
+class Last(Pool):
+    """The last vector."""
+
+    card: ClassVar[Card] = Card(
+        source="Sutskever, Vinyals & Le 2014, arXiv 1409.3215, section 2, its last state",
+        equation="o = x_n",
+    )
+
+    def look(self, p: Params, x: Float[Array, "tokens dim"], keep: Bool[Array, "tokens"]) -> Pooled:
+        chosen = keep & (jnp.cumsum(keep[::-1])[::-1] == 1)
+        w = chosen.astype(jnp.promote_types(x.dtype, jnp.float32))[None]
+        return Pooled(weighted(w, x), w)

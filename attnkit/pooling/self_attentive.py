@@ -1,0 +1,55 @@
+"""The structured self-attentive sentence embedding."""
+
+from typing import Annotated, ClassVar
+
+import jax
+import jax.numpy as jnp
+from annotated_types import Ge
+from jaxtyping import Array, Bool, Float
+
+from attnkit.options import options
+from attnkit.pooling.contract import Params, Pool, Pooled
+from attnkit.pooling.weighing import start, weigh
+from attnkit.scored.contract import Card, Normalizer
+from attnkit.scored.normalizer.softmax import Softmax
+
+
+@options
+class SelfAttentive(Pool):
+    """Several hops, each a weighted mean of the vectors; a penalty asks them to look at different ones.
+
+    A sequence without vectors has no penalty.
+
+    Attributes:
+        hops: number of weightings, and of vectors that come out.
+        hidden: width of the hidden layer; `None` for that of the vectors.
+        penalty: coefficient of the penalty.
+        normalizer: how scores become weights.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Lin et al. 2017, arXiv 1703.03130, equations 6 to 8",
+        equation="A = softmax(W2 tanh(W1 X^T)), O = A X, penalty |A A^T - I|_F^2",
+    )
+    hops: Annotated[int, Ge(1)] = 4
+    hidden: Annotated[int, Ge(1)] | None = None
+    penalty: Annotated[float, Ge(0)] = 1.0
+    normalizer: Normalizer = Softmax()
+
+    def outputs(self) -> int:
+        return self.hops
+
+    def init(self, key: jax.Array, dim: int) -> Params:
+        hidden = self.hidden or dim
+        a, b, c = jax.random.split(key, 3)
+        return {
+            "first": jax.random.normal(a, (hidden, dim)) * dim**-0.5,
+            "second": jax.random.normal(b, (self.hops, hidden)) * hidden**-0.5,
+            "parts": start(c, self.normalizer, self.hops, dim),
+        }
+
+    def look(self, p: Params, x: Float[Array, "tokens dim"], keep: Bool[Array, "tokens"]) -> Pooled:
+        scores = p["second"].astype(x.dtype) @ jnp.tanh(p["first"].astype(x.dtype) @ x.T)
+        output, a = weigh(self.normalizer, p["parts"], scores, x, keep)
+        apart = jnp.sum(jnp.square(a @ a.T - jnp.eye(self.hops, dtype=a.dtype)))
+        return Pooled(output, a, jnp.where(jnp.any(keep), self.penalty * apart, 0))

@@ -1,0 +1,23 @@
+"""Sum pooling."""
+
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from attnkit.options import options
+from attnkit.pooling.contract import Params, Pool, Pooled, weighted
+from attnkit.scored.contract import Card
+
+
+@options
+class Sum(Pool):
+    """The sum of all vectors: it can count, and it grows with their number."""
+
+    card: ClassVar[Card] = Card(
+        source="Zaheer et al. 2017 (Deep Sets), arXiv 1703.06114, theorem 2", equation="o = sum_j x_j"
+    )
+
+    def look(self, p: Params, x: Float[Array, "tokens dim"], keep: Bool[Array, "tokens"]) -> Pooled:
+        w = keep.astype(jnp.promote_types(x.dtype, jnp.float32))[None]
+        return Pooled(weighted(w, x), w)
