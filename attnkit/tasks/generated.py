@@ -28,10 +28,13 @@ class Generated(Dataset):
     training data as well. A rule with few examples is a `PairDataset`, whose splits are disjoint.
 
     Attributes:
+        read_back: whether a decoder reads the answer it has written so far. If not, the places to predict at
+            are asked about one by one, and an example is about the last of them.
         separator: token that ends a prompt; `encode` adds it where the user left it out.
         known_rows: examples of training that the floors are computed from.
     """
 
+    read_back: bool = True
     separator: int | None = None
     known_rows: int = 1024
 
@@ -106,7 +109,8 @@ class Generated(Dataset):
     def examples(self, split: str, count: int) -> list[Example]:
         """The first `count` examples of `split`, which are in random order; none where numbers are predicted.
 
-        The last places in a row that count are the answer, and everything before them is the prompt.
+        The last places in a row that count (the very last alone, if nothing is read back) are the answer, and
+        everything before them is the prompt.
         """
         batch = self._split(split)
         if self.numbers:
@@ -156,7 +160,7 @@ class Generated(Dataset):
         return self.held_out[split]
 
     def _example(self, batch: Batch, row: int) -> Example:
-        first, last = answer_span(batch["weights"][row])
+        first, last = answer_span(batch["weights"][row], self.read_back)
         labels = tuple(batch["labels"][row, first:last].tolist())
         inputs = tuple(batch["inputs"][row, : first + 1].tolist()) if "inputs" in batch else ()
         source: dict[str, Any] = {"source": None}
@@ -182,8 +186,8 @@ class Generated(Dataset):
             mean = training["targets"][count].mean(dtype=np.float64)
             return {"loss": float(np.mean((held_out["targets"][real] - mean) ** 2, dtype=np.float64))}
         seen, asked = training["labels"][count], held_out["labels"][real]
-        (common, _), *_ = Counter(answers(training)).most_common(1)
-        held = answers(held_out)
+        (common, _), *_ = Counter(answers(training, self.read_back)).most_common(1)
+        held = answers(held_out, self.read_back)
         return {
             "loss": unigram_loss(seen, asked, len(self.vocabulary)),
             "token_accuracy": float(np.mean(asked == np.bincount(seen).argmax())),
@@ -191,20 +195,22 @@ class Generated(Dataset):
         }
 
 
-def answer_span(weights: np.ndarray) -> tuple[int, int]:
-    """First place of the last run of places that count, and the place behind it.
+def answer_span(weights: np.ndarray, whole: bool = True) -> tuple[int, int]:
+    """First place of the last run of places that count, or of the last such place, and the place behind it.
 
-    >>> answer_span(np.array([0, 1, 0, 1, 1, 0]))
-    (3, 5)
+    >>> answer_span(np.array([0, 1, 0, 1, 1, 0])), answer_span(np.array([0, 1, 0, 1, 1, 0]), whole=False)
+    ((3, 5), (4, 5))
     """
     last = int(np.flatnonzero(weights)[-1]) + 1
     gaps = np.flatnonzero(weights[:last] == 0)
+    if not whole:
+        return last - 1, last
     return (int(gaps[-1]) + 1 if len(gaps) else 0), last
 
 
-def answers(batch: Batch) -> list[tuple[int, ...]]:
+def answers(batch: Batch, whole: bool) -> list[tuple[int, ...]]:
     """The answer of every row."""
-    spans = [answer_span(weights) for weights in batch["weights"]]
+    spans = [answer_span(weights, whole) for weights in batch["weights"]]
     return [tuple(row[slice(*span)].tolist()) for row, span in zip(batch["labels"], spans, strict=True)]
 
 
