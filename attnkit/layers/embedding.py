@@ -1,4 +1,4 @@
-"""Tokens in, logits out."""
+"""Tokens or numbers in, logits out."""
 
 from typing import Literal
 
@@ -7,94 +7,151 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from attnkit.layers.linear import Linear
 from attnkit.positions.sinusoids import sinusoids
 
 Absolute = Literal["none", "sinusoidal", "learned"]
+SourceAbsolute = Literal["none", "sinusoidal", "learned", "grid"]
 
 
 class Embedding(nnx.Module):
-    """A vector for each token, plus one for its absolute position if asked for.
+    """A vector for each token or vector of numbers, plus one for its position and its segment if asked for.
 
     The table starts with standard deviation 1/sqrt(dim) and what is read from it is multiplied by
     sqrt(dim), so that a token's vector has RMS 1 and is heard beside what pre-norm layers add to it.
-    Position vectors start with the RMS of sinusoids, sqrt(1/2). The type of the table is the type in
-    which the network computes.
+    Numbers go through an affine map that keeps their RMS. Position and segment vectors start with the RMS
+    of sinusoids, sqrt(1/2). The type of the table, or of the map, is the type in which the network computes.
 
     Args:
-        vocabulary: number of tokens.
+        vocabulary: number of tokens; of no importance if numbers are read.
         dim: width of a vector.
-        absolute: kind of position vectors.
+        absolute: kind of position vectors. `grid` adds one for the row and one for the column of a patch.
         length: number of positions that `learned` vectors are kept for.
+        features: width of the vectors of numbers that are read instead of tokens; 0 for tokens.
+        segments: number of sentences or turns that have a vector; 0 for none.
+        grid: rows and columns of patches, for `grid`.
         rngs: source of the initial values.
 
     Raises:
-        ValueError: if `absolute` is sinusoidal and `dim` is odd.
+        ValueError: if `absolute` is sinusoidal and `dim` is odd, or `grid` and there is no grid.
 
-    Source: Vaswani et al. 2017, arXiv 1706.03762, sections 3.4 and 3.5.
+    Source: Vaswani et al. 2017, arXiv 1706.03762, sections 3.4 and 3.5; segments Devlin et al. 2018 (BERT),
+    arXiv 1810.04805, figure 2.
     """
 
     def __init__(
-        self, vocabulary: int, dim: int, *, absolute: Absolute = "none", length: int, rngs: nnx.Rngs
+        self,
+        vocabulary: int,
+        dim: int,
+        *,
+        absolute: SourceAbsolute = "none",
+        length: int,
+        features: int = 0,
+        segments: int = 0,
+        grid: tuple[int, int] | None = None,
+        rngs: nnx.Rngs,
     ) -> None:
         if absolute == "sinusoidal" and dim % 2:
             raise ValueError(f'model_dim = {dim}: absolute = "sinusoidal" needs an even number')
-        self.table = nnx.Param(jax.random.normal(rngs.params(), (vocabulary, dim)) * dim**-0.5)
+        if absolute == "grid" and grid is None:
+            raise ValueError('absolute = "grid": the task has no picture; choose another kind of positions')
+        table = jax.random.normal(rngs.params(), (vocabulary, dim)) * dim**-0.5
+        self.table = None if features else nnx.Param(table)
+        self.numbers = Linear(features, dim, rngs=rngs) if features else None
+        self.dim = dim
         self.absolute = absolute
         self.positions = learned(length, dim, rngs) if absolute == "learned" else None
+        self.rows, self.columns = None, None
+        if absolute == "grid" and grid is not None:
+            self.rows, self.columns = (learned(count, dim, rngs, 0.5) for count in grid)
+        self.segments = learned(segments, dim, rngs) if segments else None
 
     @property
     def dtype(self) -> jnp.dtype:
         """The type in which the network computes."""
-        return self.table[...].dtype
+        return (self.table if self.numbers is None else self.numbers.kernel)[...].dtype
 
     def __call__(
-        self, tokens: Int[Array, "batch length"], offset: Int[Array, "batch"] | None = None
+        self,
+        tokens: Int[Array, "batch length"] | Float[Array, "batch length features"],
+        offset: Int[Array, "batch"] | None = None,
+        segment: Int[Array, "batch length"] | None = None,
     ) -> Float[Array, "batch length dim"]:
-        """Vectors of `tokens`, the first of which stands at position `offset`, 0 if not given."""
+        """Vectors of `tokens`, the first of which stands at position `offset`, 0 if not given.
+
+        Segments past the last that has a vector, and positions past the last learned one, use the last one.
+        """
+        x = self.content(tokens)
+        if self.absolute != "none":
+            start = jnp.zeros(1, jnp.int32) if offset is None else offset
+            x = x + self.at(start[:, None] + jnp.arange(tokens.shape[1])).astype(x.dtype)
+        if self.segments is not None:
+            if segment is None:
+                raise ValueError("source_segment: missing, but segment vectors were asked for")
+            x = x + jnp.take(self.segments[...], segment, axis=0, mode="clip").astype(x.dtype)
+        return x
+
+    def content(self, tokens: Array) -> Float[Array, "batch length dim"]:
+        """What the tokens or numbers themselves give."""
+        if self.numbers is not None:
+            return self.numbers(tokens.astype(self.dtype))
         table = self.table[...]
-        x = jnp.take(table, tokens, axis=0) * jnp.asarray(table.shape[1] ** 0.5, table.dtype)
-        if self.absolute == "none":
-            return x
-        start = jnp.zeros(1, jnp.int32) if offset is None else offset
-        return x + self.at(start[:, None] + jnp.arange(tokens.shape[1])).astype(x.dtype)
+        return jnp.take(table, tokens, axis=0) * jnp.asarray(self.dim**0.5, table.dtype)
 
     def at(self, places: Int[Array, "rows length"]) -> Float[Array, "rows length dim"]:
-        """Position vectors. Past the last learned one, the last one is used."""
+        """Position vectors."""
         if self.positions is not None:
             return jnp.take(self.positions[...], places, axis=0, mode="clip")
-        dim = self.table[...].shape[1]
-        return sinusoids(places.reshape(-1), dim).reshape(*places.shape, dim)
+        if self.rows is not None and self.columns is not None:
+            row, column = jnp.divmod(places, self.columns[...].shape[0])
+            return jnp.take(self.rows[...], row, axis=0, mode="clip") + self.columns[...][column]
+        return sinusoids(places.reshape(-1), self.dim).reshape(*places.shape, self.dim)
 
 
-def learned(length: int, dim: int, rngs: nnx.Rngs) -> nnx.Param:
-    """Position vectors to be learned."""
-    return nnx.Param(jax.random.normal(rngs.params(), (length, dim)) * 0.5**0.5)
+def learned(count: int, dim: int, rngs: nnx.Rngs, rms: float = 0.5**0.5) -> nnx.Param:
+    """Vectors to be learned."""
+    return nnx.Param(jax.random.normal(rngs.params(), (count, dim)) * rms)
 
 
 class Readout(nnx.Module):
-    """Logits of the next token, in float32, close to zero at the start: the loss starts at log(vocabulary).
+    """Logits, in float32, close to zero at the start: the loss starts at log(vocabulary).
 
-    Tied, they are scalar products with the embedding table times a learned gain that starts at
+    Without a vocabulary, one number. Tied, they are scalar products with the embedding table times a learned gain that starts at
     1/sqrt(dim): without it, the network would start by predicting the token it has just read.
 
     Args:
         dim: width of a token's vector.
-        vocabulary: number of tokens.
+        vocabulary: number of tokens; 0 to predict a number.
         tied: whether the embedding table is used instead of a matrix of its own.
         rngs: source of the initial values.
+
+    Raises:
+        ValueError: if `tied` and there is no vocabulary to share.
     """
 
     def __init__(self, dim: int, vocabulary: int, *, tied: bool, rngs: nnx.Rngs) -> None:
+        if tied and not vocabulary:
+            raise ValueError(
+                "tied = True: numbers are predicted, there is no table to share; say tied = False"
+            )
         self.gain = nnx.Param(jnp.asarray(dim**-0.5)) if tied else None
-        self.kernel = None if tied else nnx.Param(jax.random.normal(rngs.params(), (dim, vocabulary)) / dim)
+        start = jax.random.normal(rngs.params(), (dim, max(1, vocabulary))) / dim
+        self.kernel = None if tied else nnx.Param(start)
 
     def __call__(
-        self, x: Float[Array, "batch length dim"], embedding: Embedding
+        self, x: Float[Array, "batch length dim"], embedding: Embedding | None = None
     ) -> Float[Array, "batch length vocabulary"]:
-        kernel = embedding.table[...].T if self.kernel is None else self.kernel[...]
+        kernel = self.kernel[...] if self.kernel is not None else self.shared(embedding)
         rows = x.reshape(-1, x.shape[-1])
         wide = jnp.promote_types(x.dtype, jnp.float32)
         logits = jnp.matmul(rows, kernel.astype(x.dtype), preferred_element_type=wide)
         if self.gain is not None:
             logits = logits * self.gain[...].astype(wide)
         return logits.reshape(*x.shape[:-1], logits.shape[-1])
+
+    @staticmethod
+    def shared(embedding: Embedding | None) -> Float[Array, "dim vocabulary"]:
+        """The transposed table of an embedding of tokens."""
+        if embedding is None or embedding.table is None:
+            raise ValueError("tied = True: numbers are read, there is no table to share; say tied = False")
+        return embedding.table[...].T

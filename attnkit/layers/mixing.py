@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -90,6 +90,9 @@ class Mixing(nnx.Module):
         self, x: Float[Array, "batch new model_dim"], state: Any, *, data: Data | None = None
     ) -> tuple[Float[Array, "batch new model_dim"], Any]:
         """Output for the tokens that continue `state`, and the next state."""
+
+    def check_below(self, below: Sequence["Mixing"]) -> None:
+        """Raise `ValueError` if the mixing layers below do not hand up what this one needs."""
 
     def relay(
         self,

@@ -1,5 +1,6 @@
 """Scored attention with several heads, as a layer."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -8,8 +9,20 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from attnkit import forms
+from attnkit.layers.heads import (
+    Asked,
+    Concatenate,
+    Heads,
+    Join,
+    Maps,
+    PlainProjection,
+    Projection,
+    Tokens,
+    plain_shape,
+    split_heads,
+)
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import Data, Mixing
+from attnkit.layers.mixing import Data, Mixing, Relay, Width
 from attnkit.scored.contract import HeadShape, Scored
 
 
@@ -20,16 +33,92 @@ class Memory(NamedTuple):
     position: Int[Array, "batch"]
 
 
-class MultiHead(Mixing):
-    """Queries from `x`, keys and values from `x` or from a memory, and one scored attention for each head.
+class Engine(nnx.Module):
+    """Scored attention of every head of every sequence of a batch, with what its parts learn and are told.
 
     Args:
         scored: what each head computes.
+        shape: heads and widths as attention sees them.
         model_dim: width of a token's vector.
-        heads: number of query heads.
-        kv_heads: number of key-value heads: `heads` for multi-head, 1 for multi-query attention.
-        head_dim: width of a query, key or value.
-        scale: initial scale of the output.
+        rngs: source of the initial values.
+    """
+
+    def __init__(self, scored: Scored, shape: HeadShape, model_dim: int, *, rngs: nnx.Rngs) -> None:
+        self.scored, self.shape = scored, shape
+        self.inputs = nnx.Dict(
+            {
+                plain(name): Linear(model_dim, shape.heads * need.width, bias=need.start, rngs=rngs)
+                for name, need in scored.inputs(shape).items()
+            }
+        )
+        learned = scored.init(rngs.params(), shape)
+        self.parts = nnx.Dict(
+            {part: nnx.Dict({name: nnx.Param(a) for name, a in own.items()}) for part, own in learned.items()}
+        )
+
+    def attend(
+        self, q: Heads, k: Heads, v: Heads, inputs: Any, data: Data | None, key: jax.Array | None
+    ) -> forms.Attended:
+        """Output and level of all queries over keys at positions 0, 1, ..."""
+        parts, keys = self.learned(), None if key is None else jax.random.split(key, q.shape[0])
+
+        def one(q: Array, k: Array, v: Array, inputs: Any, data: Any, key: Any) -> forms.Attended:
+            return forms.attend(self.scored, parts, q, k, v, inputs=inputs, data=data, key=key)
+
+        return jax.vmap(one)(q, k, v, inputs, dict(data or {}), keys)
+
+    def look(self, q: Heads, k: Heads, inputs: Any, data: Data | None) -> Maps:
+        """The weights of `attend` before dropout."""
+        parts = self.learned()
+
+        def one(q: Array, k: Array, inputs: Any, data: Any) -> Array:
+            return forms.look(self.scored, parts, q, k, inputs=inputs, data=data)
+
+        return jax.vmap(one)(q, k, inputs, dict(data or {}))
+
+    def step(self, q: Heads, cache: forms.Cache, data: Data | None, offset: Any = None) -> forms.Attended:
+        """Output and level of the newest queries over a cache of prepared keys."""
+        parts = self.learned()
+
+        def one(q: Array, cache: forms.Cache, data: Any, offset: Any) -> forms.Attended:
+            return forms.step(self.scored, parts, q, cache, data=data, offset=offset)
+
+        return jax.vmap(one)(q, cache, dict(data or {}), offset)
+
+    def empty(self, kept: HeadShape, batch: int, room: int, dtype: Any) -> forms.Cache:
+        """Caches without tokens."""
+        one = forms.empty_cache(self.scored, kept, room, dtype)
+        return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (batch, *leaf.shape)), one)
+
+    def extend(self, cache: forms.Cache, k: Heads, v: Heads, inputs: Any) -> forms.Cache:
+        """Caches with more tokens."""
+        return jax.vmap(lambda *one: forms.extend(self.scored, *one))(cache, k, v, inputs)
+
+    def token_inputs(self, asking: Tokens, asked: Tokens) -> dict[str, Array]:
+        """Projected per-token inputs `[batch, heads, tokens, width]` of queries, keys or both."""
+        return {
+            name: split_heads(
+                self.inputs[plain(name)](asking if need.side == "query" else asked), self.shape.heads
+            )
+            for name, need in self.scored.inputs(self.shape).items()
+        }
+
+    def learned(self) -> dict[str, dict[str, Array]]:
+        """The parts' own parameters, as the engine takes them."""
+        return {part: {name: a[...] for name, a in own.items()} for part, own in self.parts.items()}
+
+
+class MultiHead(Mixing):
+    """Queries from `x`, keys and values from `x` or from a memory, and one scored attention for each head.
+
+    It hands up to the layers above: `keys_values` (in decoding `cache`), what it keeps of its tokens, and
+    `values`, the values of the lowest such layer.
+
+    Args:
+        scored: what each head computes.
+        project: makes queries, keys and values.
+        join: makes the output of the heads' outputs.
+        model_dim: width of a token's vector.
         rngs: source of the initial values.
 
     Source: Vaswani et al. 2017, arXiv 1706.03762, section 3.2.2; grouped queries Ainslie et al. 2023,
@@ -37,31 +126,15 @@ class MultiHead(Mixing):
     """
 
     def __init__(
-        self,
-        scored: Scored,
-        model_dim: int,
-        *,
-        heads: int,
-        kv_heads: int,
-        head_dim: int,
-        scale: float = 1.0,
-        rngs: nnx.Rngs,
+        self, scored: Scored, project: Projection, join: Join, model_dim: int, *, rngs: nnx.Rngs
     ) -> None:
-        self.scored = scored
-        self.shape = HeadShape(heads, kv_heads, head_dim, head_dim)
-        self.query = Linear(model_dim, heads * head_dim, bias=None, rngs=rngs)
-        self.key_value = Linear(model_dim, 2 * kv_heads * head_dim, bias=None, rngs=rngs)
-        self.output = Linear(heads * head_dim, model_dim, bias=None, scale=scale, rngs=rngs)
-        self.inputs = nnx.Dict(
-            {
-                plain(name): Linear(model_dim, heads * need.width, bias=need.start, rngs=rngs)
-                for name, need in scored.inputs(self.shape).items()
-            }
-        )
-        learned = scored.init(rngs.params(), self.shape)
-        self.parts = nnx.Dict(
-            {part: nnx.Dict({name: nnx.Param(a) for name, a in own.items()}) for part, own in learned.items()}
-        )
+        self.project, self.join = project, join
+        self.engine = Engine(scored, project.shape, model_dim, rngs=rngs)
+
+    @property
+    def scored(self) -> Scored:
+        """What each head computes."""
+        return self.engine.scored
 
     def __call__(
         self,
@@ -71,21 +144,29 @@ class MultiHead(Mixing):
         data: Data | None = None,
         key: jax.Array | None = None,
         look: bool = False,
-    ) -> tuple[Float[Array, "batch queries model_dim"], Float[Array, "batch heads queries keys"] | None]:
-        q = self.queries(x)
-        k, v = self.keys_values(x if memory is None else memory)
-        inputs = self.token_inputs(x, "query") | self.token_inputs(x if memory is None else memory, "key")
-        keys = None if key is None else jax.random.split(key, x.shape[0])
-        parts = self.learned()
+    ) -> tuple[Float[Array, "batch queries model_dim"], Maps | None]:
+        return self.relay(x, memory, below={}, data=data, key=key, look=look)[:2]
 
-        def attend(q: Array, k: Array, v: Array, inputs: Any, data: Any, key: Any) -> Array:
-            return forms.attend(self.scored, parts, q, k, v, inputs=inputs, data=data, key=key).output
-
-        def weights(q: Array, k: Array, inputs: Any, data: Any) -> Array:
-            return forms.look(self.scored, parts, q, k, inputs=inputs, data=data)
-
-        output = self.merge(jax.vmap(attend)(q, k, v, inputs, dict(data or {}), keys))
-        return output, jax.vmap(weights)(q, k, inputs, dict(data or {})) if look else None
+    def relay(
+        self,
+        x: Float[Array, "batch queries model_dim"],
+        memory: Float[Array, "batch keys model_dim"] | None = None,
+        *,
+        below: Relay,
+        data: Data | None = None,
+        key: jax.Array | None = None,
+        look: bool = False,
+    ) -> tuple[Float[Array, "batch queries model_dim"], Maps | None, Relay]:
+        source = x if memory is None else memory
+        q, (k, v) = self.project.queries(x), self.project.keys_values(source, below)
+        inputs = self.engine.token_inputs(x, source)
+        wide_k, wide_v = self.project.widen(k, v)
+        output = self.engine.attend(q, wide_k, wide_v, inputs, data, key).output
+        weights = self.join.shown(self.engine.look(q, wide_k, inputs, data)) if look else None
+        y = self.join(self.project.finish(output), Asked(x, q, v if memory is None else None))
+        if memory is None:
+            below = {"values": v, **below, "keys_values": (k, v)}
+        return y, weights, below
 
     def start(
         self,
@@ -94,67 +175,50 @@ class MultiHead(Mixing):
         dtype: Any,
         memory: Float[Array, "batch keys model_dim"] | None = None,
     ) -> Any:
-        one = forms.empty_cache(self.scored, self.shape, room if memory is None else memory.shape[1], dtype)
-        cache = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (batch, *leaf.shape)), one)
+        room = room if memory is None else memory.shape[1]
+        cache = self.engine.empty(self.project.kept, batch, room, dtype)
         if memory is None:
             return cache
-        return Memory(self.remember(cache, memory), jnp.zeros(batch, jnp.int32))
-
-    def remember(self, cache: forms.Cache, x: Float[Array, "batch new model_dim"]) -> forms.Cache:
-        """The cache with the keys, values and token inputs of `x`."""
-        inputs = self.token_inputs(x, "query") | self.token_inputs(x, "key")
-        return jax.vmap(lambda *one: forms.extend(self.scored, *one))(cache, *self.keys_values(x), inputs)
+        inputs = self.engine.token_inputs(memory, memory)
+        cache = self.engine.extend(cache, *self.project.keys_values(memory, {}), inputs)
+        return Memory(cache, jnp.zeros(batch, jnp.int32))
 
     def step(
         self, x: Float[Array, "batch new model_dim"], state: Any, *, data: Data | None = None
     ) -> tuple[Float[Array, "batch new model_dim"], Any]:
-        parts = self.learned()
+        return self.relay_step(x, state, below={}, data=data)[:2]
 
-        def newest(q: Array, cache: forms.Cache, data: Any, offset: Any) -> Array:
-            return forms.step(self.scored, parts, q, cache, data=data, offset=offset).output
-
+    def relay_step(
+        self, x: Float[Array, "batch new model_dim"], state: Any, *, below: Relay, data: Data | None = None
+    ) -> tuple[Float[Array, "batch new model_dim"], Any, Relay]:
         if isinstance(state, Memory):
-            cache, offset = state
+            (cache, offset), v = state, None
             state = state._replace(position=offset + x.shape[1])
         else:
-            cache, offset = state, None
-            state = cache = self.remember(cache, x)
-        return self.merge(jax.vmap(newest)(self.queries(x), cache, dict(data or {}), offset)), state
+            k, v = self.project.keys_values(x, below)
+            offset = None
+            state = cache = self.engine.extend(state, k, v, self.engine.token_inputs(x, x))
+            below = {"values": v, **below, "cache": cache}
+        view = self.project.decoding()
+        wide_k, wide_v = view.widen(cache.k, cache.v)
+        output = self.engine.step(view.queries(x), cache._replace(k=wide_k, v=wide_v), data, offset).output
+        y = self.join(view.finish(output.astype(x.dtype)), Asked(x, self.project.queries(x), v))
+        return y, state, below
 
-    def learned(self) -> dict[str, dict[str, Array]]:
-        """The parts' own parameters, as the engine takes them."""
-        return {part: {name: a[...] for name, a in own.items()} for part, own in self.parts.items()}
 
-    def queries(self, x: Float[Array, "batch queries model_dim"]) -> Float[Array, "batch heads queries dim"]:
-        """Queries of every head."""
-        return split_heads(self.query(x), self.shape.heads)
+def multi_head(scored: Scored, width: Width, *, scale: float, rngs: nnx.Rngs) -> MultiHead:
+    """Plain multi-head attention, or multi-query attention with one key-value head."""
+    shape = plain_shape(width)
+    project = PlainProjection(width.model_dim, shape, rngs=rngs)
+    join = Concatenate(width.model_dim, shape.heads * shape.value_dim, scale=scale, rngs=rngs)
+    return MultiHead(scored, project, join, width.model_dim, rngs=rngs)
 
-    def keys_values(self, x: Float[Array, "batch keys model_dim"]) -> tuple[Array, Array]:
-        """Keys `[batch, kv_heads, keys, dim]` and values `[batch, kv_heads, keys, value_dim]`."""
-        k, v = jnp.split(self.key_value(x), 2, axis=-1)
-        return split_heads(k, self.shape.kv_heads), split_heads(v, self.shape.kv_heads)
 
-    def token_inputs(self, x: Float[Array, "batch tokens model_dim"], side: str) -> dict[str, Array]:
-        """Projected per-token inputs `[batch, heads, tokens, width]` that belong to one side or to both."""
-        needs = self.scored.inputs(self.shape)
-        return {
-            name: split_heads(self.inputs[plain(name)](x), self.shape.heads)
-            for name, need in needs.items()
-            if need.side in (side, "both")
-        }
-
-    def merge(self, output: Float[Array, "batch heads queries value_dim"]) -> Array:
-        """The output of all heads, projected back to the width of the model."""
-        batch, _, queries, _ = output.shape
-        return self.output(output.transpose(0, 2, 1, 3).reshape(batch, queries, -1))
+def lender(below: Sequence[Mixing]) -> MultiHead | None:
+    """The nearest layer below that hands up its keys and values."""
+    return next((layer for layer in reversed(below) if isinstance(layer, MultiHead)), None)
 
 
 def plain(name: str) -> str:
     """The input `part.input` as a name that a parameter path can hold."""
     return name.replace(".", "_")
-
-
-def split_heads(x: Float[Array, "batch tokens width"], heads: int) -> Float[Array, "batch heads tokens dim"]:
-    """Consecutive pieces of each token's vector, one for each head."""
-    batch, tokens, width = x.shape
-    return x.reshape(batch, tokens, heads, width // heads).transpose(0, 2, 1, 3)

@@ -108,10 +108,11 @@ def make_stack(
     """
     scale = (2 * depth) ** -0.5 if style.order == "pre" else 1.0
     dim = style.width.model_dim
-    blocks = []
+    blocks: list[Block] = []
     for n in range(depth):
         width = dataclasses.replace(style.width, depth=n)
         own = mixer_layer(nth(mixer, n), width, padded=padded, scale=scale, rngs=rngs)
+        own.check_below([block.mixing for block in blocks])
         other = None
         if cross is not None:
             other = mixer_layer(nth(cross, n), width, cross=True, padded=True, scale=scale, rngs=rngs)

@@ -27,8 +27,10 @@ def layer(mixer, kv_heads=3, **more):
 def by_loops(attention, x, memory, kv_heads, allowed):
     """Softmax attention in float64 with nothing but loops."""
     x, memory = np.asarray(x, np.float64), np.asarray(memory, np.float64)
-    q_all = x @ np.asarray(attention.query.kernel[...], np.float64)
-    k_all, v_all = np.split(memory @ np.asarray(attention.key_value.kernel[...], np.float64), 2, axis=-1)
+    q_all = x @ np.asarray(attention.project.query.kernel[...], np.float64)
+    k_all, v_all = np.split(
+        memory @ np.asarray(attention.project.key_value.kernel[...], np.float64), 2, axis=-1
+    )
     dim = DIM // HEADS
     output, weights = np.zeros(x.shape), np.zeros((len(x), HEADS, x.shape[1], memory.shape[1]))
     for b in range(len(x)):
@@ -41,7 +43,7 @@ def by_loops(attention, x, memory, kv_heads, allowed):
                 for j, w in zip(keys, e / e.sum(), strict=True):
                     weights[b, h, i, j] = w
                     output[b, i, h * dim : (h + 1) * dim] += w * v_all[b, j, g * dim : (g + 1) * dim]
-    return output @ np.asarray(attention.output.kernel[...], np.float64), weights
+    return output @ np.asarray(attention.join.output.kernel[...], np.float64), weights
 
 
 @pytest.mark.parametrize("kv_heads", [1, 2, 6])
@@ -95,7 +97,7 @@ class Forget(Position):
 
 def test_token_inputs_are_projected_and_cached():
     attention = layer(Attention(position=(Forget(),), mask=Causal()), 2)
-    projection = attention.inputs["position_0_gate"]
+    projection = attention.engine.inputs["position_0_gate"]
     np.testing.assert_array_equal(projection.bias[...], np.full(HEADS, 2.0))
     x = jax.random.normal(jax.random.key(1), (BATCH, 5, DIM))
     whole, _ = attention(x)

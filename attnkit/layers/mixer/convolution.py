@@ -1,0 +1,89 @@
+"""Gated convolution."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+from annotated_types import Ge
+from flax import nnx
+from jaxtyping import Array, Float
+
+from attnkit.layers.linear import Linear
+from attnkit.layers.mixing import Data, LayerMixer, Mixing, Width
+from attnkit.layers.taps import Window
+from attnkit.masks.causal import Causal
+from attnkit.masks.contract import Mask
+from attnkit.masks.everything import Everything
+from attnkit.options import options
+from attnkit.scored.contract import Card
+
+Tokens = Float[Array, "batch length model_dim"]
+
+
+@options
+class Convolution(LayerMixer):
+    """Each position sees a window of tokens, by a convolution with a gate on its output.
+
+    Blocks of this mixer with growing dilation are WaveNet's; without, those of a convolutional
+    sequence-to-sequence model.
+
+    Attributes:
+        width: tokens of a window.
+        dilation: distance from one to the next.
+        causal: whether a window ends at its position, or has it in its middle (for reading only).
+        gate: `linear` for ConvS2S's gated linear unit, `tanh` for WaveNet's.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Gehring et al. 2017 (ConvS2S), arXiv 1705.03122, section 3.2; van den Oord et al. 2016 "
+        "(WaveNet), arXiv 1609.03499, equation 2",
+        equation="y_t = O (f(sum_n W_n x_{t-nd} + b) * sigmoid(sum_n V_n x_{t-nd} + c))",
+    )
+    width: Annotated[int, Ge(1)] = 4
+    dilation: Annotated[int, Ge(1)] = 1
+    causal: bool = True
+    gate: Literal["linear", "tanh"] = "linear"
+
+    def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
+        if cross:
+            raise ValueError("mixer = Convolution: it mixes neighbors and cannot attend to a memory")
+        return GatedConvolution(self, width.model_dim, scale=scale, rngs=rngs)
+
+    def sight(self) -> Mask:
+        return Causal() if self.causal else Everything()
+
+
+class GatedConvolution(Mixing):
+    """The layer of `Convolution`."""
+
+    def __init__(self, chosen: Convolution, dim: int, *, scale: float, rngs: nnx.Rngs) -> None:
+        self.window = Window(chosen.width, chosen.dilation, chosen.causal)
+        self.gate = chosen.gate
+        self.dim = dim
+        self.inward = Linear(chosen.width * dim, 2 * dim, rngs=rngs)
+        self.outward = Linear(dim, dim, bias=None, scale=scale, rngs=rngs)
+
+    def convolve(self, taps: Float[Array, "batch length width dim"]) -> Tokens:
+        """The gated sum of each window."""
+        value, gate = jnp.split(self.inward(taps.reshape(*taps.shape[:2], -1)), 2, axis=-1)
+        value = jnp.tanh(value) if self.gate == "tanh" else value
+        return self.outward(value * jax.nn.sigmoid(gate))
+
+    def __call__(
+        self,
+        x: Tokens,
+        memory: Tokens | None = None,
+        *,
+        data: Data | None = None,
+        key: jax.Array | None = None,
+        look: bool = False,
+    ) -> tuple[Tokens, jax.Array | None]:
+        return self.convolve(self.window.taps(x, data)), None
+
+    def start(self, batch: int, room: int, dtype: Any, memory: Tokens | None = None) -> Any:
+        self.window.check_causal()
+        return jnp.zeros((batch, self.window.span, self.dim), dtype)
+
+    def step(self, x: Tokens, state: Any, *, data: Data | None = None) -> tuple[Tokens, Any]:
+        taps, tail = self.window.continued(state, x)
+        return self.convolve(taps), tail

@@ -1,0 +1,32 @@
+"""The minimal gated recurrent unit."""
+
+from typing import ClassVar
+
+import jax
+from jaxtyping import Array, Float
+
+from attnkit.layers.recurrence import Hidden, Recurrent
+from attnkit.options import options
+from attnkit.scored.contract import Card
+
+
+@options
+class MinGru(Recurrent):
+    """A gated recurrent unit whose gate and candidate do not see the state."""
+
+    card: ClassVar[Card] = Card(
+        source="Feng et al. 2024, arXiv 2410.01201, section 3.1",
+        equation="h = (1 - z) h' + z W x, z = sigmoid(V x)",
+    )
+
+    def gates(self) -> int:
+        return 2
+
+    def matrices(self) -> int:
+        return 0
+
+    def advance(
+        self, u: Float[Array, "matrices hidden hidden"], state: Hidden, x: Float[Array, "gates hidden"]
+    ) -> Hidden:
+        gate = jax.nn.sigmoid(x[0])
+        return ((1 - gate) * state[0] + gate * x[1],)

@@ -1,0 +1,79 @@
+"""What a convolution sees at each position: the tokens around it."""
+
+import dataclasses
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from attnkit.layers.mixing import Data
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """The positions that one output of a convolution depends on.
+
+    Attributes:
+        width: how many there are.
+        dilation: distance from one to the next.
+        causal: whether they end at the position itself, or have it in their middle (for an even width, one
+            more is behind it than before it).
+    """
+
+    width: int
+    dilation: int = 1
+    causal: bool = True
+
+    @property
+    def behind(self) -> int:
+        """How far the window reaches back."""
+        steps = self.width - 1 if self.causal else self.width // 2
+        return steps * self.dilation
+
+    @property
+    def span(self) -> int:
+        """Distance from the first to the last position of the window."""
+        return (self.width - 1) * self.dilation
+
+    def taps(
+        self, x: Float[Array, "batch length dim"], data: Data | None = None
+    ) -> Float[Array, "batch length width dim"]:
+        """For each position its window, first position first.
+
+        Zeros stand for what is outside the sequence, at `data["length"]` and beyond, or in another segment
+        (`data["segment_j"]`) than the position itself.
+        """
+        data, length = data or {}, x.shape[1]
+        if "length" in data:
+            x = jnp.where(exists(data, length)[..., None], x, 0)
+        seen = self.shifts(x)
+        if "segment_j" in data:
+            segment = data["segment_j"][..., None]
+            same = self.shifts(segment + 1) == (segment + 1)[:, :, None]
+            seen = jnp.where(same, seen, 0)
+        return seen
+
+    def shifts(self, x: Array) -> Array:
+        """Windows of `x` with zeros around it."""
+        length = x.shape[1]
+        padded = jnp.pad(x, ((0, 0), (self.behind, self.span - self.behind), (0, 0)))
+        starts = range(0, self.span + 1, self.dilation)
+        return jnp.stack([padded[:, start : start + length] for start in starts], axis=2)
+
+    def continued(
+        self, tail: Float[Array, "batch span dim"], x: Float[Array, "batch new dim"]
+    ) -> tuple[Float[Array, "batch new width dim"], Float[Array, "batch span dim"]]:
+        """Windows of the tokens that follow `tail`, and the next tail. Causal windows only."""
+        joined = jnp.concatenate([tail, x.astype(tail.dtype)], axis=1)
+        starts = range(0, self.span + 1, self.dilation)
+        taps = jnp.stack([joined[:, start : start + x.shape[1]] for start in starts], axis=2)
+        return taps, joined[:, x.shape[1] :]
+
+    def check_causal(self) -> None:
+        """Raise `ValueError` if there is no decoding, because a window sees what follows."""
+        if not self.causal:
+            raise ValueError("causal = False: what sees the tokens that follow cannot write; use it to read")
+
+
+def exists(data: Data, length: int) -> Bool[Array, "batch length"]:
+    """Which tokens are below `data["length"]`."""
+    return jnp.arange(length) < data["length"][:, None]
