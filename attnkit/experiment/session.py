@@ -64,6 +64,7 @@ def start(loaded: config.Config, imports: bool = False) -> Session:
         features=dataset.features,
         source_features=dataset.source_features,
         segments=dataset.segments,
+        grid=dataset.grid,
     )
     network = fresh(model, sizes, training.seed, dataset)
     return Session(loaded, dataset, network, training, optimizer, decoding)

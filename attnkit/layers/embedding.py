@@ -69,7 +69,16 @@ class Embedding(nnx.Module):
     @property
     def dtype(self) -> jnp.dtype:
         """The type in which the network computes."""
-        return (self.table if self.numbers is None else self.numbers.kernel)[...].dtype
+        if self.numbers is not None:
+            return self.numbers.kernel[...].dtype
+        return self.words.dtype
+
+    @property
+    def words(self) -> Float[Array, "vocabulary dim"]:
+        """The table. Raises `ValueError` where numbers are read."""
+        if self.table is None:
+            raise ValueError("tied = True: numbers are read, there is no table to share; say tied = False")
+        return self.table[...]
 
     def __call__(
         self,
@@ -95,8 +104,7 @@ class Embedding(nnx.Module):
         """What the tokens or numbers themselves give."""
         if self.numbers is not None:
             return self.numbers(tokens.astype(self.dtype))
-        table = self.table[...]
-        return jnp.take(table, tokens, axis=0) * jnp.asarray(self.dim**0.5, table.dtype)
+        return jnp.take(self.words, tokens, axis=0) * jnp.asarray(self.dim**0.5, self.words.dtype)
 
     def at(self, places: Int[Array, "rows length"]) -> Float[Array, "rows length dim"]:
         """Position vectors."""
@@ -116,8 +124,9 @@ def learned(count: int, dim: int, rngs: nnx.Rngs, rms: float = 0.5**0.5) -> nnx.
 class Readout(nnx.Module):
     """Logits, in float32, close to zero at the start: the loss starts at log(vocabulary).
 
-    Without a vocabulary, one number. Tied, they are scalar products with the embedding table times a learned gain that starts at
-    1/sqrt(dim): without it, the network would start by predicting the token it has just read.
+    Without a vocabulary, one number. Tied, they are scalar products with the embedding table times a learned
+    gain that starts at 1/sqrt(dim): without it, the network would start by predicting the token it has just
+    read.
 
     Args:
         dim: width of a token's vector.
@@ -139,19 +148,12 @@ class Readout(nnx.Module):
         self.kernel = None if tied else nnx.Param(start)
 
     def __call__(
-        self, x: Float[Array, "batch length dim"], embedding: Embedding | None = None
+        self, x: Float[Array, "batch length dim"], embedding: Embedding
     ) -> Float[Array, "batch length vocabulary"]:
-        kernel = self.kernel[...] if self.kernel is not None else self.shared(embedding)
+        kernel = embedding.words.T if self.kernel is None else self.kernel[...]
         rows = x.reshape(-1, x.shape[-1])
         wide = jnp.promote_types(x.dtype, jnp.float32)
         logits = jnp.matmul(rows, kernel.astype(x.dtype), preferred_element_type=wide)
         if self.gain is not None:
             logits = logits * self.gain[...].astype(wide)
         return logits.reshape(*x.shape[:-1], logits.shape[-1])
-
-    @staticmethod
-    def shared(embedding: Embedding | None) -> Float[Array, "dim vocabulary"]:
-        """The transposed table of an embedding of tokens."""
-        if embedding is None or embedding.table is None:
-            raise ValueError("tied = True: numbers are read, there is no table to share; say tied = False")
-        return embedding.table[...].T

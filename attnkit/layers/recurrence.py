@@ -78,8 +78,10 @@ class Recurrence(nnx.Module):
         self.hidden = hidden
         self.inward = Linear(inputs, cell.gates() * hidden, bias=None, rngs=rngs)
         self.bias = nnx.Param(cell.bias(hidden))
-        square = jax.nn.initializers.orthogonal()
-        self.recurrent = nnx.Param(square(rngs.params(), (cell.matrices(), hidden, hidden)))
+        self.recurrent = None
+        if cell.matrices():
+            square = jax.nn.initializers.orthogonal()
+            self.recurrent = nnx.Param(square(rngs.params(), (cell.matrices(), hidden, hidden)))
 
     def start(self, batch: int, dtype: Any = jnp.float32) -> tuple[Array, ...]:
         """The state of `batch` sequences before their first token: zeros."""
@@ -88,7 +90,8 @@ class Recurrence(nnx.Module):
 
     def advance(self, state: tuple[Array, ...], projected: Float[Array, "batch gates hidden"]) -> Any:
         """The next state of every sequence."""
-        u = self.recurrent[...].astype(state[0].dtype)
+        none = jnp.zeros((0, self.hidden, self.hidden), state[0].dtype)
+        u = none if self.recurrent is None else self.recurrent[...].astype(state[0].dtype)
         return jax.vmap(self.cell.advance, in_axes=(None, 0, 0))(u, state, projected)
 
     def project(self, x: Tokens) -> Float[Array, "batch length gates hidden"]:

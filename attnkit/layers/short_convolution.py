@@ -25,8 +25,8 @@ class ShortConvolution(Mixing):
         dim: width of a token's vector.
         rngs: source of the initial values.
 
-    Source: Fu et al. 2022 (H3), arXiv 2212.14052, section 3.1 (shift); Yang et al. 2024 (DeltaNet), arXiv
-    2406.06484, section 3.3.
+    Source: the shift of H3, Fu et al. 2022, arXiv 2212.14052, section 3; Arora et al. 2023 (Zoology), arXiv
+    2312.04927.
     """
 
     def __init__(self, inner: Mixing, window: Window, dim: int, *, rngs: nnx.Rngs) -> None:

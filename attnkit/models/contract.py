@@ -24,6 +24,7 @@ class Sizes:
         features: width of the vectors that a decoder reads instead of tokens; 0 for tokens.
         source_features: the same for an encoder.
         segments: most sentences or turns of a source; 0 where it has none.
+        grid: rows and columns of patches of a picture, if the source is one.
     """
 
     vocabulary: int
@@ -33,6 +34,7 @@ class Sizes:
     features: int = 0
     source_features: int = 0
     segments: int = 0
+    grid: tuple[int, int] | None = None
 
 
 class Output(NamedTuple):

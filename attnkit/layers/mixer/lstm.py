@@ -16,7 +16,7 @@ class Lstm(Recurrent):
     """A recurrent network with a memory cell. No peepholes; the forget gate starts with bias 1."""
 
     card: ClassVar[Card] = Card(
-        source="Gers, Schmidhuber & Cummins 2000, Neural Computation 12(10); forget bias Jozefowicz et al. 2015",
+        source="Hochreiter & Schmidhuber 1997, Neural Computation 9(8); forget gate Gers et al. 2000, 12(10)",
         equation="c = f c' + i tanh(W x + U h'), h = o tanh(c), f, i, o = sigmoid(W x + U h' + b)",
     )
 
