@@ -2,8 +2,6 @@
 
 import collections
 import hashlib
-import re
-from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Lt
@@ -13,11 +11,9 @@ from attnkit.options import options
 from attnkit.tasks.contract import Example, Task, Vocabulary
 from attnkit.tasks.pair_dataset import PairDataset, TokenPairs
 from attnkit.tasks.plain_files import read_text
-from attnkit.tasks.token_rows import RaggedTokens, vocabulary_of
+from attnkit.tasks.token_rows import RaggedTokens
+from attnkit.tasks.units import UNKNOWN, Speller, learn, size, spaced
 from attnkit.tasks.wording import shown
-
-UNKNOWN = "<unknown>"
-WORD = re.compile(r" ?\w+| ?[^\w\s]")
 
 Lines = list[tuple[str, str, str]]
 
@@ -32,7 +28,8 @@ class ParallelText(Task):
     decides where a pair goes, so that equal source lines stay together and adding lines moves no other.
 
     Outer spaces are removed and runs of spaces become one. A word token carries the space before it, and
-    every punctuation mark is a token, so tokens written one after the other give the text back.
+    every punctuation mark is a token, so tokens written one after the other give the text back. Subwords are
+    learned from the training part (needs the `tokenizers` package).
 
     Attributes:
         path: training pairs, one `source TAB target` a line.
@@ -66,7 +63,7 @@ class ParallelText(Task):
     test_target_path: str | None = None
     valid_fraction: Annotated[float, Gt(0), Lt(1)] = 0.05
     test_fraction: Annotated[float, Ge(0), Lt(1)] = 0.05
-    units: Literal["words", "characters"] = "words"
+    units: Literal["words", "characters", "subwords"] = "words"
     max_vocabulary: Annotated[int, Ge(5)] = 8000
     max_length: Annotated[int, Ge(1)] = 64
     too_long: Literal["skip", "error"] = "skip"
@@ -94,13 +91,42 @@ class ParallelText(Task):
                 pairs, splits["train"] = divided(splits["train"], split, fraction)
             if pairs is not None:
                 splits[split] = pairs
+        self.complete(splits)
+        source, target = (
+            learn((pair[side] for pair in splits["train"]), self.units, self.max_vocabulary)
+            for side in (0, 1)
+        )
+        if self.units == "subwords":
+            for split, pairs in splits.items():
+                splits[split] = [pair for pair in pairs if self.short(pair, [source, target], counts)]
+            self.complete(splits)
+        return ParallelTextDataset(splits, source, target, dict(counts), files)
+
+    def complete(self, splits: dict[str, Lines]) -> None:
+        """Raise `DataError` if a split is left without pairs."""
         for split, pairs in splits.items():
             if not pairs:
                 raise DataError(
                     f"{self.path or self.source_path}: no pairs for {split}; use more lines, a larger "
                     f"{split}_fraction or max_length, or a file of its own"
                 )
-        return ParallelTextDataset(splits, self.units, self.max_vocabulary, dict(counts), files)
+
+    def short(
+        self, pair: tuple[str, str, str], spellers: list[Speller], counts: collections.Counter[str]
+    ) -> bool:
+        """Whether a pair is short enough as subwords, which are known only once they are learned."""
+        found = max(len(speller.encode(text)) for speller, text in zip(spellers, pair[:2], strict=True))
+        return found <= self.max_length or self.excessive(pair[2], found, counts)
+
+    def excessive(self, place: str, found: int, counts: collections.Counter[str]) -> bool:
+        """Count a pair of `found` tokens as skipped, or by policy raise `DataError`. Returns False."""
+        if self.too_long == "error":
+            raise DataError(
+                f"{place}: {found} tokens; expected at most max_length = {self.max_length}; "
+                "shorten the line, raise max_length, or set too_long = 'skip'"
+            )
+        counts["too_long_lines_skipped"] += 1
+        return False
 
     def read(
         self, prefix: str, counts: collections.Counter[str], files: list[dict[str, Any]]
@@ -160,16 +186,8 @@ class ParallelText(Task):
                 raise DataError(f"{place}: {side} empty; remove the line, or set blank_lines = 'skip'")
             counts["blank_lines_skipped"] += 1
             return False
-        longest = max(len(tokens(source, self.units)), len(tokens(target, self.units)))
-        if longest > self.max_length:
-            if self.too_long == "error":
-                raise DataError(
-                    f"{place}: {longest} tokens; expected at most max_length = {self.max_length}; "
-                    "shorten the line, raise max_length, or set too_long = 'skip'"
-                )
-            counts["too_long_lines_skipped"] += 1
-            return False
-        return True
+        longest = max(size(source, self.units), size(target, self.units))
+        return longest <= self.max_length or self.excessive(place, longest, counts)
 
 
 class ParallelTextDataset(PairDataset):
@@ -178,28 +196,23 @@ class ParallelTextDataset(PairDataset):
     def __init__(
         self,
         splits: dict[str, Lines],
-        units: str,
-        max_vocabulary: int,
+        source: Speller,
+        target: Speller,
         counts: dict[str, int],
         files: list[dict[str, Any]],
     ):
-        self.units = units
-        sides = [frequent((pair[side] for pair in splits["train"]), units, max_vocabulary) for side in (0, 1)]
-        self.source_ids, self.target_ids = ({t: i for i, t in enumerate(side.tokens)} for side in sides)
+        self.source, self.target = source, target
         pairs = {split: self._tokenized(lines) for split, lines in splits.items()}
         unknown = {
             f"unknown_{name}_tokens": {
                 split: round(float((getattr(some, rows).flat == ids[UNKNOWN]).mean()), 4)
                 for split, some in pairs.items()
             }
-            for name, rows, ids in (
-                ("source", "sources", self.source_ids),
-                ("target", "targets", self.target_ids),
-            )
+            for name, rows, ids in (("source", "sources", source.ids), ("target", "targets", target.ids))
         }
-        known = {source for source, _, _ in splits["train"]}
+        known = {text for text, _, _ in splits["train"]}
         repeated = {
-            split: sum(source in known for source, _, _ in lines)
+            split: sum(text in known for text, _, _ in lines)
             for split, lines in splits.items()
             if split != "train"
         }
@@ -207,8 +220,8 @@ class ParallelTextDataset(PairDataset):
         super().__init__(
             train=train,
             held_out=pairs,
-            vocabulary=sides[1],
-            source_vocabulary=sides[0],
+            vocabulary=target.vocabulary,
+            source_vocabulary=source.vocabulary,
             facts={"files": files, **counts, **unknown, "sources_also_in_train": repeated},
         )
         answer = collections.Counter(train.answers).most_common(1)[0][0]
@@ -222,7 +235,7 @@ class ParallelTextDataset(PairDataset):
             DataError: for an empty text, and one longer than `max_length` tokens.
         """
         text = spaced(text)
-        pieces = tokens(text, self.units)
+        pieces = self.source.encode(text)
         if not pieces:
             raise DataError("an empty text; expected something to translate")
         if len(pieces) > self.source_length:
@@ -230,14 +243,11 @@ class ParallelTextDataset(PairDataset):
                 f"{shown(text)}: {len(pieces)} tokens; expected at most {self.source_length}, the longest "
                 "source of the data; translate it in parts"
             )
-        source = tuple(ids_of(pieces, self.source_ids))
-        return Example(prompt=text, answer="", source=source, inputs=(Vocabulary.BEGIN,), labels=())
+        return Example(prompt=text, answer="", source=tuple(pieces), inputs=(Vocabulary.BEGIN,), labels=())
 
     def _tokenized(self, lines: Lines) -> TokenPairs:
-        sources = [ids_of(tokens(source, self.units), self.source_ids) for source, _, _ in lines]
-        targets = [
-            [*ids_of(tokens(target, self.units), self.target_ids), Vocabulary.END] for _, target, _ in lines
-        ]
+        sources = [self.source.encode(source) for source, _, _ in lines]
+        targets = [[*self.target.encode(target), Vocabulary.END] for _, target, _ in lines]
         return TokenPairs(
             prompts=[source for source, _, _ in lines],
             answers=[target for _, target, _ in lines],
@@ -269,25 +279,3 @@ def divided(pairs: Lines, split: str, fraction: float) -> tuple[Lines, Lines]:
         digest = hashlib.blake2b(pair[0].encode(), digest_size=8, person=split.encode()).digest()
         parts[int.from_bytes(digest, "big") >= limit].append(pair)
     return parts
-
-
-def frequent(texts: Iterable[str], units: str, max_vocabulary: int) -> Vocabulary:
-    """The most frequent tokens of `texts`; among equals the alphabet decides."""
-    counts = collections.Counter(token for text in texts for token in tokens(text, units))
-    order = sorted(counts, key=lambda token: (-counts[token], token))
-    return vocabulary_of([UNKNOWN, *order[: max_vocabulary - len(Vocabulary.SPECIAL) - 1]])
-
-
-def ids_of(pieces: Iterable[str], ids: dict[str, int]) -> list[int]:
-    """Token ids, the one of `<unknown>` for tokens that have none."""
-    return [ids.get(piece, ids[UNKNOWN]) for piece in pieces]
-
-
-def tokens(text: str, units: str) -> list[str]:
-    """The tokens of a spaced text; joined they are the text."""
-    return list(text) if units == "characters" else WORD.findall(text)
-
-
-def spaced(text: str) -> str:
-    """`text` without outer spaces, inner runs of white space as single spaces."""
-    return " ".join(text.split())

@@ -2,8 +2,8 @@
 
 import hashlib
 import platform
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Ge, Gt, Lt
@@ -14,6 +14,7 @@ from attnkit.tasks import draws
 from attnkit.tasks.contract import Batch, Dataset, Example, Task, Vocabulary
 from attnkit.tasks.plain_files import read_text
 from attnkit.tasks.token_rows import unigram_loss
+from attnkit.tasks.units import UNKNOWN, Speller, learn
 
 EXAMPLE_ORDER = 1
 CODE_POINTS = 0x110000
@@ -21,23 +22,28 @@ CODE_POINTS = 0x110000
 
 @options
 class Text(Task):
-    """Write a text on, a character at a time.
+    """Write a text on, a character or a subword at a time.
 
     The end of the text is held out, as in nanoGPT (A. Karpathy, 2022). Training batches are random windows of
-    the rest: `inputs` is `length` characters and `labels` the same window one character later. Windows start
-    in the middle of the text, so `inputs` does not begin with `BEGIN` and nothing ends in `END`.
+    the rest: `inputs` is `length` tokens and `labels` the same window one token later. Windows start in the
+    middle of the text, so `inputs` does not begin with `BEGIN` and nothing ends in `END`. Subwords are
+    learned from the part that is trained on (needs the `tokenizers` package).
 
     Attributes:
         path: a UTF-8 text file, also in gzip format; without it the English help texts that come with Python
             (`pydoc_data.topics`, about half a million characters that differ by version).
-        length: characters of one window.
+        length: tokens of one window.
         valid_fraction: how much of the end of the text is held out.
+        units: kind of tokens.
+        max_vocabulary: at most so many subwords, special ones included; the rest is `<unknown>`.
         replace_invalid: put U+FFFD in place of bytes that are not UTF-8, and count them, instead of stopping.
     """
 
     path: str | None = None
     length: Annotated[int, Ge(1)] = 64
     valid_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1
+    units: Literal["characters", "subwords"] = "characters"
+    max_vocabulary: Annotated[int, Ge(5)] = 1000
     replace_invalid: bool = False
 
     def load(self) -> "TextDataset":
@@ -57,13 +63,24 @@ class Text(Task):
                 "path = '': expected the name of a text file, or no path for Python's help texts"
             )
         cut = int(len(text) * (1 - self.valid_fraction))
-        if cut < self.length + 1 or cut == len(text):
+        if self.units == "characters":
+            speller = None
+            vocabulary, ids = encoded(text)
+            parts = [ids[:cut], ids[cut:]]
+        else:
+            speller = learn([text[:cut]], self.units, self.max_vocabulary)
+            vocabulary = speller.vocabulary
+            parts = [np.asarray(speller.encode(part), np.int32) for part in (text[:cut], text[cut:])]
+        if len(parts[0]) < self.length + 1 or not len(parts[1]):
             raise DataError(
-                f"{self.path or 'the text'}: {len(text)} characters, {cut} of them to train on; length = "
-                f"{self.length} needs at least {self.length + 1} and one held out; use a longer text or a "
-                "smaller length"
+                f"{self.path or 'the text'}: {len(parts[0]) + len(parts[1])} {self.units}, {len(parts[0])} "
+                f"of them to train on; length = {self.length} needs at least {self.length + 1} and one held "
+                "out; use a longer text or a smaller length"
             )
-        return TextDataset(text, cut, self.length, facts)
+        facts |= {"characters": {"train": cut, "valid": len(text) - cut}}
+        identity = f"{cut} {self.length} {text}" + (f" {vocabulary}" if self.units == "subwords" else "")
+        fingerprint = hashlib.sha256(identity.encode()).hexdigest()
+        return TextDataset(vocabulary, parts, self.length, facts, fingerprint, speller)
 
 
 class TextDataset(Dataset):
@@ -71,20 +88,39 @@ class TextDataset(Dataset):
 
     splits = ("valid",)
 
-    def __init__(self, text: str, cut: int, length: int, facts: dict[str, Any]):
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        parts: Sequence[np.ndarray],
+        length: int,
+        facts: dict[str, Any],
+        fingerprint: str,
+        speller: Speller | None = None,
+    ):
         self.length = length
-        self.cut = cut
-        self.vocabulary, self.ids = encoded(text)
-        self.token = {character: index for index, character in enumerate(self.vocabulary.tokens)}
+        self.speller = speller
+        self.vocabulary = vocabulary
+        self.ids = np.concatenate(parts)
+        self.cut = cut = len(parts[0])
+        self.token = {token: index for index, token in enumerate(vocabulary.tokens)}
+        distinct = len(vocabulary) - len(Vocabulary.SPECIAL)
+        self.fingerprint = fingerprint
+        self.floors = {"loss": unigram_loss(self.ids[:cut], self.ids[cut:], len(vocabulary))}
+        if speller is not None:
+            self.facts = {
+                **facts,
+                "subwords": {"train": cut, "valid": len(self.ids) - cut},
+                "distinct_subwords": distinct,
+                "unknown_tokens": int((self.ids == self.token[UNKNOWN]).sum()),
+                "characters_per_subword": round(facts["characters"]["valid"] / (len(self.ids) - cut), 3),
+            }
+            return
         untrained = np.setdiff1d(self.ids[cut:], self.ids[:cut])
         self.facts = {
             **facts,
-            "characters": {"train": cut, "valid": len(text) - cut},
-            "distinct_characters": len(self.vocabulary) - len(Vocabulary.SPECIAL),
-            "untrained_characters": [self.vocabulary.tokens[token] for token in untrained],
+            "distinct_characters": distinct,
+            "untrained_characters": [vocabulary.tokens[token] for token in untrained],
         }
-        self.fingerprint = hashlib.sha256(f"{cut} {length} {text}".encode()).hexdigest()
-        self.floors = {"loss": unigram_loss(self.ids[:cut], self.ids[cut:], len(self.vocabulary))}
 
     def batch(self, seed: int, step: int, size: int) -> Batch:
         """`size` windows of the training part, drawn with replacement."""
@@ -97,9 +133,9 @@ class TextDataset(Dataset):
         }
 
     def evaluation(self, split: str, size: int) -> Iterator[Batch]:
-        """Windows side by side, so that every held-out character is a label exactly once.
+        """Windows side by side, so that every held-out token is a label exactly once.
 
-        The first held-out character is predicted from the last one of the training part.
+        The first held-out token is predicted from the last one of the training part.
         """
         self._check(split)
         starts = np.arange(self.cut, len(self.ids), self.length)
@@ -136,6 +172,8 @@ class TextDataset(Dataset):
         Raises:
             DataError: for a character that is not in the text.
         """
+        if self.speller is not None and text:
+            return self._prompt(tuple(self.speller.encode(text)))
         for place, character in enumerate(text):
             if character not in self.token:
                 raise DataError(

@@ -1,4 +1,5 @@
 import gzip
+import sys
 
 import numpy as np
 import pytest
@@ -7,7 +8,8 @@ from hypothesis import strategies as st
 
 from attnkit.errors import ConfigError, DataError
 from attnkit.tasks.contract import Vocabulary
-from attnkit.tasks.parallel_text import UNKNOWN, ParallelText, spaced, tokens
+from attnkit.tasks.parallel_text import ParallelText
+from attnkit.tasks.units import UNKNOWN, WORD, spaced
 
 PAIRS = [(f"the {n}. house, red!", f"das {n}. Haus … rot!") for n in range(211)]
 
@@ -127,10 +129,30 @@ def test_a_special_tokens_spelling_in_the_text_is_text(write):
     assert dataset.vocabulary.text(labels) == "<begin> <unknown>"
 
 
-@pytest.mark.parametrize("units", ["words", "characters"])
 @given(text=st.text(st.characters(exclude_categories=["Cs"])))
-def test_tokens_joined_are_the_text(units, text):
-    assert "".join(tokens(spaced(text), units)) == spaced(text)
+def test_words_joined_are_the_text(text):
+    assert "".join(WORD.findall(spaced(text))) == spaced(text) and "".join(WORD.findall(text)) == text
+
+
+def test_subwords_of_the_training_part_spell_everything(write):
+    pytest.importorskip("tokenizers", reason="the package that learns subwords is an extra")
+    dataset = ParallelText(path=write(lines(PAIRS)), units="subwords", max_vocabulary=41).load()
+    known = dataset.vocabulary.tokens
+    assert len(known) == 41 and " Haus" in known and known[3] == UNKNOWN
+    for example in dataset.examples("valid", 5):
+        assert dataset.vocabulary.text(example.labels) == example.answer
+    again = ParallelText(path=write(lines(PAIRS)), units="subwords", max_vocabulary=41).load()
+    assert again.fingerprint == dataset.fingerprint
+    with pytest.raises(DataError, match=r"pairs\.tsv:1: \d+ tokens; expected at most max_length = 7"):
+        ParallelText(
+            path=write(lines(PAIRS)), units="subwords", max_length=7, max_vocabulary=26, too_long="error"
+        ).load()
+
+
+def test_subwords_without_their_package_say_what_to_install(write, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(ConfigError, match=r"units = 'subwords': needs .* install attnkit\[text\]"):
+        ParallelText(path=write(lines(PAIRS)), units="subwords").load()
 
 
 def test_blank_lines_are_skipped_and_counted_or_an_error(write):

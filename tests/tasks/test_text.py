@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnkit.errors import ConfigError, DataError
-from attnkit.tasks.text import Text
+from attnkit.tasks.text import Text, python_topics
 
 POEM = "Eins, zwei, drei: im Sauseschritt\nLäuft die Zeit; wir laufen mit.\n" * 3
 
@@ -168,3 +168,17 @@ def test_a_fraction_that_leaves_nothing_is_refused():
 
 def test_the_options_hold_no_machine_path():
     assert Text().path is None and not Path(str(Text())).is_absolute()
+
+
+def test_subwords_are_learned_from_the_part_that_is_trained_on():
+    pytest.importorskip("tokenizers", reason="the package that learns subwords is an extra")
+    dataset = Text(units="subwords", max_vocabulary=307, length=13).load()
+    assert len(dataset.vocabulary) == 307 and dataset.facts["characters_per_subword"] > 1.5
+    whole = "".join(
+        dataset.vocabulary.text(row[real > 0])
+        for batch in dataset.evaluation("valid", 11)
+        for row, real in zip(batch["labels"], batch["weights"], strict=True)
+    )
+    text, _ = python_topics()
+    assert whole == text[-dataset.facts["characters"]["valid"] :] or dataset.facts["unknown_tokens"]
+    assert dataset.encode("print the statement").prompt == "print the statement"
