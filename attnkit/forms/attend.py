@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from attnkit.forms.blockwise import blockwise
-from attnkit.forms.plan import make_plan
+from attnkit.forms.plan import BLOCK, Plan, make_plan
 from attnkit.forms.problem import Problem, make_heads, prepare_inputs, prepare_keys
 from attnkit.forms.reference import reference, weights
 from attnkit.scored.contract import HeadShape, Params, Scored
@@ -65,7 +65,7 @@ def explain(
     block: tuple[int, int] | None = None,
 ) -> Explanation:
     """What `attend` would run for these sizes."""
-    plan = make_plan(scored.mask, queries, keys, offset, block)
+    plan = plan_for(scored, queries, keys, offset, block)
     if form == "reference":
         return Explanation("reference", "asked for", (queries, keys), 1, 1)
     reason = "asked for" if block else "short enough for one block" if plan.whole else "longer than one block"
@@ -97,7 +97,7 @@ def attend(
         v: values.
         inputs: projected token inputs, as declared by `scored.inputs`; for those of both sides
             queries and keys must be the same tokens.
-        data: run-time data of the mask, by name (see the mask).
+        data: run-time data of the mask and the parts, by name (see their `needs`).
         offset: position of the first query.
         key: random key for dropout; `None` for no dropout.
         form: `auto` or `blockwise` compute by blocks (one block if the problem is short, see `explain`);
@@ -113,12 +113,12 @@ def attend(
     raw, data = dict(inputs or {}), dict(data or {})
     check(scored, q, k, v, data)
     if form == "auto" or form == "blockwise":
-        plan = make_plan(scored.mask, q.shape[1], k.shape[1], offset, block)
+        plan = plan_for(scored, q.shape[1], k.shape[1], offset, block)
     elif form != "reference":
         raise ValueError(f"form = {form!r}: expected 'auto', 'reference' or 'blockwise'")
     i, j = offset + jnp.arange(q.shape[1]), jnp.arange(k.shape[1])
     sides = split_inputs(scored, prepare_inputs(scored, raw), i)
-    heads = make_heads(scored, params, q, prepare_keys(scored, k, j), v, i, j, *sides, data, key)
+    heads = make_heads(scored, params, q, prepare_keys(scored, k, j, data), v, i, j, *sides, data, key)
 
     def one(problem: Problem) -> tuple[Array, Array]:
         if form == "reference":
@@ -140,10 +140,17 @@ def look(
     offset: int = 0,
 ) -> Float[Array, "heads queries keys"]:
     """The attention weights that `attend` uses, before dropout, computed beside it for looking inside."""
-    i, j = offset + jnp.arange(q.shape[1]), jnp.arange(k.shape[1])
+    i, j, data = offset + jnp.arange(q.shape[1]), jnp.arange(k.shape[1]), dict(data or {})
     sides = split_inputs(scored, prepare_inputs(scored, dict(inputs or {})), i)
-    heads = make_heads(scored, params, q, prepare_keys(scored, k, j), k, i, j, *sides, dict(data or {}), None)
+    heads = make_heads(scored, params, q, prepare_keys(scored, k, j, data), k, i, j, *sides, data, None)
     return heads.run(lambda problem: weights(scored, problem)[0])
+
+
+def plan_for(scored: Scored, queries: int, keys: int, offset: int, block: tuple[int, int] | None) -> Plan:
+    """The plan for the block asked for; if none is, all keys are in one block where a part must see them."""
+    if block is None and any(part.whole for part in scored.position):
+        block = (min(queries, BLOCK[0]) or 1, keys or 1)
+    return make_plan(scored.mask, queries, keys, offset, block)
 
 
 def split_inputs(
@@ -175,9 +182,9 @@ def check(scored: Scored, q: Array, k: Array, v: Array, data: Mapping[str, Any])
         raise ValueError(f"heads = {q.shape[0]} must be a multiple of kv_heads = {k.shape[0]}")
     if not q.dtype == k.dtype == v.dtype:
         raise ValueError(f"q is {q.dtype}, k is {k.dtype}, v is {v.dtype}; cast them to one type")
-    missing = sorted(scored.mask.needs() - set(data))
+    missing = sorted(scored.needs() - set(data))
     if missing:
-        raise ValueError(f"data lacks {', '.join(missing)}, which the mask reads")
+        raise ValueError(f"data lacks {', '.join(missing)}, which the mask or a part reads")
     heads = scored.mask.heads()
     if heads is not None and heads != q.shape[0]:
         raise ValueError(f"the mask distinguishes {heads} heads but q has {q.shape[0]}")

@@ -51,15 +51,24 @@ def extend(
     k: Float[Array, "kv_heads new dim"],
     v: Float[Array, "kv_heads new value_dim"],
     inputs: Mapping[str, Float[Array, "heads new width"]] | None = None,
+    data: Mapping[str, Any] | None = None,
 ) -> Cache:
-    """The cache with `new` more tokens. There must be room: `length + new <= room` is not checked here."""
+    """The cache with `new` more tokens. There must be room: `length + new <= room` is not checked here.
+
+    `data` is the run-time data of these tokens that position parts read (`name_j`).
+    """
+    missing = {name for part in scored.position for name in part.needs() if name.endswith("_j")} - set(
+        data or {}
+    )
+    if missing:
+        raise ValueError(f"data lacks {', '.join(sorted(missing))}, which a position part reads")
     at = cache.length
     last = {
         name: jnp.where(at > 0, jax.lax.dynamic_index_in_dim(kept, at - 1, 1, keepdims=False), 0)
         for name, kept in cache.inputs.items()
     }
     ready = prepare_inputs(scored, dict(inputs or {}), last)
-    keys = prepare_keys(scored, k, at + jnp.arange(k.shape[1]))
+    keys = prepare_keys(scored, k, at + jnp.arange(k.shape[1]), data or {})
 
     def write(kept: Array, new: Array) -> Array:
         return jax.lax.dynamic_update_slice_in_dim(kept, new.astype(kept.dtype), at, 1)

@@ -14,10 +14,10 @@ from attnkit.scored.contract import (
     HeadShape,
     Params,
     Scored,
-    logits,
     mix_values,
     prepare_key,
     prepare_query,
+    walk_logits,
 )
 
 Tree = Any
@@ -30,7 +30,8 @@ class Problem(NamedTuple):
         floats: what may be differentiated: `p` (parameters by part), `row` (`q` and query-side token inputs
             `x`), `column` (`k`, `v` and key-side token inputs `x`).
         fixed: what may not: `p` (constants by part), `row` (`i`, `bad`, mask data), `column` (`j`, `bad`,
-            mask data, `real`), `data` (scalar mask data) and, with dropout, `seed`.
+            mask data, `real`), `data` (scalar mask data), with dropout `seed`, and in `row`, once surveyed,
+            the facts that selections found (`facts`).
     """
 
     floats: Tree
@@ -97,7 +98,7 @@ def make_heads(
     learned = jax.tree.map(lambda a: cast(a, wide), {part: dict(own) for part, own in params.items()})
     merged = {part: {**own, **learned.get(part, {})} for part, own in constants.items()}
     q, bad_i = clean(q)
-    q, bad_turned = clean(jax.vmap(lambda p, rows: prepare_query(scored, p, rows, i))(merged, q))
+    q, bad_turned = clean(jax.vmap(lambda p, rows: prepare_query(scored, p, rows, i, data))(merged, q))
     (k, bad_k), (v, bad_v) = clean(k), clean(v)
     rows, columns, scalars = sort_data(data)
     query_floats = {
@@ -146,7 +147,9 @@ def sort_data(data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], 
 
 def bind(problem: Problem) -> dict[str, dict[str, Any]]:
     """Each part's dictionary `p` for one block: constants, parameters, and token inputs of this block."""
-    p = {part: {**own, **problem.floats["p"].get(part, {})} for part, own in problem.fixed["p"].items()}
+    fixed = problem.fixed
+    data = {**fixed["row"]["data"], **fixed["column"]["data"], **fixed["data"]}
+    p = {part: {**own, **problem.floats["p"].get(part, {}), "data": data} for part, own in fixed["p"].items()}
     for side, suffix in (("row", "_i"), ("column", "_j")):
         for name, value in problem.floats[side]["x"].items():
             part, key = name.split(".")
@@ -156,10 +159,18 @@ def bind(problem: Problem) -> dict[str, dict[str, Any]]:
 
 def block_logits(scored: Scored, problem: Problem) -> Float[Array, "queries keys"]:
     """Capped scores of a block; NaN where a query, key or value was not finite."""
+    return block_walk(scored, problem, None, {})[0]
+
+
+def block_walk(
+    scored: Scored, problem: Problem, keep: Any, ahead: Mapping[str, Any]
+) -> tuple[Float[Array, "queries keys"], dict[str, Any]]:
+    """Capped scores of a block that depend on what is known of later keys (`ahead`); and that, updated."""
     floats, fixed = problem
     row, column = fixed["row"], fixed["column"]
-    s = logits(scored, bind(problem), floats["row"]["q"], floats["column"]["k"], row["i"], column["j"])
-    return s.astype(row["bad"].dtype) + block_bad(problem)
+    q, k = floats["row"]["q"], floats["column"]["k"]
+    s, ahead = walk_logits(scored, bind(problem), q, k, row["i"], column["j"], keep, ahead)
+    return s.astype(row["bad"].dtype) + block_bad(problem), ahead
 
 
 def block_bad(problem: Problem) -> Float[Array, "queries keys"]:
@@ -175,7 +186,14 @@ def block_keep(scored: Scored, problem: Problem) -> Array:
     data["head"] = problem.fixed["p"]["score"]["head"]
     i, j = row["i"][:, None], column["j"][None, :]
     keep = jnp.broadcast_to(scored.mask.allows(i, j, data), (i.shape[0], j.shape[1]))
-    return keep & column["real"][None, :] if "real" in column else keep
+    keep = keep & column["real"][None, :] if "real" in column else keep
+    for name, facts in row.get("facts", {}).items():
+        part, p = scored.selection[int(name.split("_")[1])], bind(problem)[name]
+        q, k = problem.floats["row"]["q"], problem.floats["column"]["k"]
+        chosen = part.chosen(p, *jax.lax.stop_gradient((q, k)), row["i"], column["j"], facts)
+        # What is not finite cannot be compared, and must not get lost.
+        keep = keep & (chosen | jnp.isnan(block_bad(problem)))
+    return keep
 
 
 def block_mix(
@@ -186,7 +204,8 @@ def block_mix(
     if "seed" in problem.fixed:
         survives = kept(problem.fixed["seed"], scored.dropout, row["i"], column["j"])
         w = jnp.where(survives, w / (1 - scored.dropout), 0)
-    return mix_values(scored, bind(problem), w, problem.floats["column"]["v"], row["i"], column["j"])
+    floats, i, j = problem.floats, row["i"], column["j"]
+    return mix_values(scored, bind(problem), w, floats["column"]["v"], floats["row"]["q"], i, j)
 
 
 def prepare_inputs(
@@ -214,12 +233,14 @@ def prepare_inputs(
     return ready
 
 
-def prepare_keys(scored: Scored, k: Float[Array, "kv_heads keys dim"], j: Int[Array, "keys"]) -> Array:
+def prepare_keys(
+    scored: Scored, k: Float[Array, "kv_heads keys dim"], j: Int[Array, "keys"], data: Mapping[str, Any]
+) -> Array:
     """Keys of all heads as the score and the cache see them.
 
     A key that is not finite is prepared as zeros and comes out as NaN, so that no derivative of the
     preparation sees it.
     """
     finite, bad = clean(k)
-    ready = jax.vmap(lambda rows: prepare_key(scored, rows, j))(finite)
+    ready = jax.vmap(lambda rows: prepare_key(scored, rows, j, data))(finite)
     return jnp.where(jnp.isnan(bad)[..., None], jnp.nan, ready)

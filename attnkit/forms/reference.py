@@ -6,11 +6,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attnkit.forms.levels import find_level
-from attnkit.forms.plan import make_plan
-from attnkit.forms.problem import Problem, bind, block_bad, block_keep, block_logits, block_mix
+from attnkit.forms.plan import Plan, make_plan
+from attnkit.forms.problem import Problem, bind, block_bad, block_keep, block_mix, block_walk
+from attnkit.forms.select import surveyed
 from attnkit.masks.everything import Everything
-from attnkit.scored.contract import Scored
+from attnkit.scored.contract import Scored, ahead_of_all
 from attnkit.scored.normalize import Elementwise, Exponential, Leveled, Ordered, finite
+
+
+def everything(problem: Problem) -> Plan:
+    """The plan that computes all pairs as one block."""
+    queries, keys = (problem.fixed[side][at].shape[0] for side, at in (("row", "i"), ("column", "j")))
+    return make_plan(Everything(), queries, keys, block=(max(queries, 1), max(keys, 1)))
 
 
 def weights(scored: Scored, problem: Problem) -> tuple[Float[Array, "queries keys"], Float[Array, "queries"]]:
@@ -18,9 +25,11 @@ def weights(scored: Scored, problem: Problem) -> tuple[Float[Array, "queries key
 
     The level is -inf for rows without keys; for normalizers without a level it is 0 for the others.
     """
-    s, keep = block_logits(scored, problem), block_keep(scored, problem)
-    s = jnp.where(keep, s, 0)
-    p, normalizer, empty = bind(problem)["normalizer"], scored.normalizer, jnp.zeros(s.shape[:1], s.dtype)
+    problem = surveyed(scored, everything(problem), problem)
+    keep, parts = block_keep(scored, problem), bind(problem)
+    ahead = ahead_of_all(scored, parts, problem.floats["row"]["q"])
+    s = jnp.where(keep, block_walk(scored, problem, keep, ahead)[0], 0)
+    p, normalizer, empty = parts["normalizer"], scored.normalizer, jnp.zeros(s.shape[:1], s.dtype)
     none = jnp.where(jnp.any(keep, axis=1), 0, -jnp.inf).astype(s.dtype)
     if isinstance(normalizer, Leveled):
         j = problem.fixed["column"]["j"]
@@ -32,7 +41,7 @@ def weights(scored: Scored, problem: Problem) -> tuple[Float[Array, "queries key
             level, facts = normalizer.level(p, sweep, empty)
         else:
             # A level that is searched for has no derivative of its own, only the implicit one.
-            level, facts = find_level(scored, make_plan(Everything(), *s.shape, block=s.shape), *problem)
+            level, facts = find_level(scored, everything(problem), *problem)
         s = jnp.where(keep, s, finite(level)[:, None])
         w = normalizer.weights(p, s, finite(level), facts, j) + block_bad(problem)
         return jnp.where(keep, w, 0), level

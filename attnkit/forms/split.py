@@ -47,16 +47,27 @@ def attend_piece(
     Raises:
         ValueError: if partial results of this variant cannot be merged.
     """
-    if not isinstance(scored.normalizer, Exponential):
-        name = type(scored.normalizer).__name__
-        raise ValueError(f"normalizer = {name}: pieces can be merged only for exponential normalizers")
-    check(scored, q, k, v, data or {})
+    reason = inseparable(scored)
+    if reason:
+        raise ValueError(reason)
+    data = dict(data or {})
+    check(scored, q, k, v, data)
     plan = make_plan(scored.mask, q.shape[1], k.shape[1], offset, block, first)
     i, j = offset + jnp.arange(q.shape[1]), first + jnp.arange(k.shape[1])
     sides = split_inputs(scored, prepare_inputs(scored, {}), i)
-    heads = make_heads(scored, params, q, prepare_keys(scored, k, j), v, i, j, *sides, dict(data or {}), None)
+    heads = make_heads(scored, params, q, prepare_keys(scored, k, j, data), v, i, j, *sides, data, None)
     state = heads.run(lambda problem: partial(scored, plan, padded(plan, problem)))
     return Partial(*(part[:, : q.shape[1]] for part in state))
+
+
+def inseparable(scored: Scored) -> str:
+    """Why partial results over pieces of the keys cannot be merged; empty if they can."""
+    if not isinstance(scored.normalizer, Exponential):
+        name = type(scored.normalizer).__name__
+        return f"normalizer = {name}: pieces can be merged only for exponential normalizers"
+    for part in (*scored.selection, *(part for part in scored.position if part.walks or part.whole)):
+        return f"{type(part).__name__}: a weight depends on other keys, so pieces cannot be merged"
+    return ""
 
 
 def merge_pieces(a: Partial, b: Partial) -> Partial:

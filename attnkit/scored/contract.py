@@ -1,24 +1,25 @@
 """Scored attention: the parts it is put together from, for one head of one sequence.
 
     q' = query(q_i), k' = key(k_j)                       position parts, per token
-    s  = cap(score(q', k') + sum of biases)              [queries, keys]
-    w  = normalize(s) over the keys that the mask allows
-    o  = dropout(w) @ v + sum of value parts
+    s  = cap(walk(rescore(score(q', k') + biases)))      [queries, keys]
+    w  = normalize(s) over the keys that the mask allows and the selection chooses
+    o  = dropout(reweigh(w)) @ v + sum of value parts
 
 Every method of a part sees one head and one block: `q [queries, dim]`, `k [keys, dim]`, and the absolute
 integer positions `i [queries]`, `j [keys]`. `p` is the part's own dictionary: its constants, its learned
-parameters, `p["head"]` (the head's index, int32) and its per-token inputs (`name_i`, `name_j`).
+parameters, `p["head"]` (the head's index, int32), its per-token inputs (`name_i`, `name_j`) and, outside
+of `query`, `p["data"]`: run-time data by name, of this block.
 """
 
 import abc
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 from annotated_types import Ge, Gt, Lt
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from attnkit.masks.contract import Mask
 from attnkit.masks.everything import Everything
@@ -31,6 +32,9 @@ Columns = Int[Array, "keys"]
 Queries = Float[Array, "queries dim"]
 Keys = Float[Array, "keys dim"]
 Scores = Float[Array, "queries keys"]
+Row = Float[Array, "queries"]
+Keep = Bool[Array, "queries keys"]
+Sweep = Callable[[Callable[..., Any], Any], Any]
 
 HEADS = "heads"
 
@@ -114,6 +118,10 @@ class Part:
         """What is made of a projected input before it is summed or used."""
         return raw
 
+    def needs(self) -> frozenset[str]:
+        """Names of the run-time data that the part reads: `name_i`, `name_j`, or of the whole sequence."""
+        return frozenset()
+
 
 class Score(Part, abc.ABC):
     """How similar a query and a key are."""
@@ -124,7 +132,19 @@ class Score(Part, abc.ABC):
 
 
 class Position(Part):
-    """How positions, or other facts about tokens, enter: any of five ways, each optional."""
+    """How positions, or other facts about tokens, enter: any of several ways, each optional."""
+
+    #: whether `walk` is defined: scores that depend on later keys, visited from the last to the first
+    walks = False
+    #: whether a block must hold all keys, so that nothing can be computed by blocks
+    whole = False
+
+    def places(self, positions: Int[Array, "tokens"], data: Mapping[str, Any]) -> Int[Array, "tokens ..."]:
+        """What `query` and `key` get as positions, from absolute ones and the run-time data of these tokens.
+
+        `data` has the names in `needs()` that belong to this side, without their ending.
+        """
+        return positions
 
     def query(self, p: Params, q: Queries, i: Rows) -> Queries:
         """The query as the score sees it."""
@@ -142,13 +162,53 @@ class Position(Part):
         """What is made of the scores after all biases, before the cap."""
         return s
 
+    def ahead(self, p: Params, q: Queries) -> Any:
+        """The state of `walk` before the last key: arrays with a leading axis of queries."""
+        return jnp.zeros(q.shape[0], jnp.promote_types(q.dtype, jnp.float32))
+
+    def walk(
+        self, p: Params, q: Queries, k: Keys, s: Scores, keep: Keep, i: Rows, j: Columns, ahead: Any
+    ) -> tuple[Scores, Any]:
+        """New scores after `rescore`, from these keys and what is known of all later ones; and that, updated.
+
+        Pairs outside of `keep` must leave the state as it is: blocks without any are not visited.
+        """
+        return s, ahead
+
+    def reweigh(self, p: Params, w: Scores, q: Queries, i: Rows, j: Columns) -> Scores:
+        """What is made of the weights after they are normalized. Linear in `w`."""
+        return w
+
     def value(self, p: Params, w: Scores, i: Rows, j: Columns) -> Float[Array, "queries value_dim"] | None:
         """What is added to the output. Linear in the weights `w`."""
         return None
 
 
+class Selection(Part, abc.ABC):
+    """Which of the keys that the mask allows are chosen by what stands in them. Carries no derivative."""
+
+    def survey(self, sweep: Sweep, empty: Row, keys: int) -> Any:
+        """Facts about each row that `chosen` needs: arrays with a leading axis of queries.
+
+        Args:
+            sweep: `sweep(fold, start)` folds `fold(state, p, q, k, keep, i, j)` over the row's blocks of
+                keys, in any order; `keep` is what the mask allows.
+            empty: zeros, one for each row, of the type to compute in.
+            keys: all key positions are below this.
+        """
+        return ()
+
+    @abc.abstractmethod
+    def chosen(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns, facts: Any) -> Keep:
+        """Which pairs are kept; those that the mask hides stay hidden."""
+
+
 class Normalizer(Part):
     """How a row of scores becomes weights. Implement one of the kinds in `attnkit.scored.normalize`."""
+
+    def perturb(self, p: Params, s: Scores, i: Rows, j: Columns) -> Scores:
+        """What is made of the capped scores before they are normalized: noise, say, or a temperature."""
+        return s
 
 
 @options
@@ -160,6 +220,7 @@ class Scored:
         position: position encodings and other additions, applied in order.
         cap: soft cap `c` of the scores, `s -> c tanh(s / c)`, before the mask; `None` for none.
         mask: who may look at whom.
+        selection: which of the keys that the mask allows are chosen by content; all must choose a key.
         normalizer: how scores become weights.
         dropout: probability with which a weight is set to zero (the others grow by `1 / (1 - dropout)`).
     """
@@ -169,12 +230,22 @@ class Scored:
     position: tuple[Position, ...] = ()
     cap: Annotated[float, Gt(0)] | None = None
     mask: Mask = Everything()
+    selection: tuple[Selection, ...] = ()
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
 
     def parts(self) -> dict[str, Part]:
         """The parts that may own parameters, by the name under which they are kept."""
         named: dict[str, Part] = {"score": self.score, "normalizer": self.normalizer}
-        return named | {f"position_{n}": part for n, part in enumerate(self.position)}
+        named |= {f"position_{n}": part for n, part in enumerate(self.position)}
+        return named | {f"selection_{n}": part for n, part in enumerate(self.selection)}
+
+    def needs(self) -> frozenset[str]:
+        """Names of the run-time data that the mask or a part reads."""
+        return self.mask.needs().union(*(part.needs() for part in self.parts().values()))
+
+    def walks(self) -> bool:
+        """Whether scores depend on later keys."""
+        return any(part.walks for part in self.position)
 
     def constants(self, shape: HeadShape) -> dict[str, Params]:
         """Constants of every part: `{part: {name: [heads, ...]}}`."""
@@ -218,36 +289,79 @@ def dot(a: Float[Array, "rows dim"], b: Float[Array, "columns dim"]) -> Float[Ar
 
 
 def logits(scored: Scored, p: Mapping[str, Params], q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:
-    """Capped scores of prepared queries and keys, before the mask. The one place where the order is fixed."""
+    """Capped scores of prepared queries and keys, before the mask, where they do not depend on later keys."""
+    return walk_logits(scored, p, q, k, i, j, None, {})[0]
+
+
+def ahead_of_all(scored: Scored, p: Mapping[str, Params], q: Queries) -> dict[str, Any]:
+    """What is known before the last key is visited, by part."""
+    named = ((f"position_{n}", part) for n, part in enumerate(scored.position))
+    return {name: part.ahead(p[name], q) for name, part in named if part.walks}
+
+
+def walk_logits(
+    scored: Scored,
+    p: Mapping[str, Params],
+    q: Queries,
+    k: Keys,
+    i: Rows,
+    j: Columns,
+    keep: Any,
+    ahead: Mapping[str, Any],
+) -> tuple[Scores, dict[str, Any]]:
+    """Scores of a block before the mask, and what is known of all keys down to the first of this block.
+
+    The one place where the order is fixed.
+    """
     s = scored.score.score(p["score"], q, k, i, j)
     for n, part in enumerate(scored.position):
         bias = part.bias(p[f"position_{n}"], q, k, i, j)
         s = s if bias is None else s + bias
     for n, part in enumerate(scored.position):
         s = part.rescore(p[f"position_{n}"], s, i, j)
+    reached = {}
+    for name, state in ahead.items():
+        part = scored.position[int(name.split("_")[1])]
+        s, reached[name] = part.walk(p[name], q, k, s, keep, i, j, state)
     if scored.cap is not None:
         s = scored.cap * jnp.tanh(s / scored.cap)
-    return s
+    return scored.normalizer.perturb(p["normalizer"], s, i, j), reached
 
 
-def prepare_query(scored: Scored, p: Mapping[str, Params], q: Queries, i: Rows) -> Queries:
+def prepare_query(
+    scored: Scored, p: Mapping[str, Params], q: Queries, i: Rows, data: Mapping[str, Any]
+) -> Queries:
     """Queries as the score sees them."""
     for n, part in enumerate(scored.position):
-        q = part.query(p[f"position_{n}"], q, i)
+        q = part.query(p[f"position_{n}"], q, places_of(part, i, data, "_i"))
     return q
 
 
-def prepare_key(scored: Scored, k: Keys, j: Columns) -> Keys:
+def prepare_key(scored: Scored, k: Keys, j: Columns, data: Mapping[str, Any]) -> Keys:
     """Keys as the score and the cache see them."""
     for part in scored.position:
-        k = part.key(k, j)
+        k = part.key(k, places_of(part, j, data, "_j"))
     return k
 
 
+def places_of(part: Position, positions: Array, data: Mapping[str, Any], side: str) -> Array:
+    """The positions as a part sees them, from those and the run-time data of one side, `_i` or `_j`."""
+    told = {name.removesuffix(side): data[name] for name in part.needs() if name.endswith(side)}
+    return part.places(positions, told)
+
+
 def mix_values(
-    scored: Scored, p: Mapping[str, Params], w: Scores, v: Float[Array, "keys value_dim"], i: Rows, j: Columns
+    scored: Scored,
+    p: Mapping[str, Params],
+    w: Scores,
+    v: Float[Array, "keys value_dim"],
+    q: Queries,
+    i: Rows,
+    j: Columns,
 ) -> Float[Array, "queries value_dim"]:
     """The weighted sum of values, and what position parts add to it, accumulated in at least float32."""
+    for n, part in enumerate(scored.position):
+        w = part.reweigh(p[f"position_{n}"], w, q, i, j)
     wide = jnp.promote_types(v.dtype, jnp.float32)
     o = jax.lax.dot_general(w.astype(v.dtype), v, (((1,), (0,)), ((), ())), preferred_element_type=wide)
     for n, part in enumerate(scored.position):

@@ -15,14 +15,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from attnkit.scored.contract import Normalizer, Params, Scores
+from attnkit.scored.contract import Keep, Normalizer, Params, Row, Scores, Sweep
 
-Row = Float[Array, "queries"]
-Keep = Bool[Array, "queries keys"]
-Fold = Callable[[Any, Scores, Keep, Int[Array, "keys"]], Any]
-Sweep = Callable[[Fold, Any], Any]
+__all__ = ["Keep", "Row", "Sweep"]
 
 
 class Partial(NamedTuple):

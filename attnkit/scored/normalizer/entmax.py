@@ -55,7 +55,7 @@ class Entmax(Leveled):
         slope = self.slope(p)
 
         def highest(state: Row, s: Scores, keep: Array, j: Array) -> Row:
-            return jnp.maximum(state, jnp.max(jnp.where(keep, s, -jnp.inf), axis=1))
+            return jnp.maximum(state, jnp.max(jnp.where(keep, s, -jnp.inf), axis=1, initial=-jnp.inf))
 
         top = sweep(highest, empty - jnp.inf)
         seen = top > -jnp.inf

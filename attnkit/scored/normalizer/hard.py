@@ -11,6 +11,8 @@ from attnkit.scored.contract import Card, Params, Scores
 from attnkit.scored.normalize import Leveled, Row, Sweep
 from attnkit.scored.normalizer.softmax import Softmax
 
+FAR = jnp.iinfo(jnp.int32).max
+
 
 @options
 class Hard(Leveled):
@@ -31,13 +33,13 @@ class Hard(Leveled):
         return (j[None, :] == facts[:, None]) + soft - jax.lax.stop_gradient(soft)
 
     def level(self, p: Params, sweep: Sweep, empty: Row) -> tuple[Row, Any]:
-        start = empty - jnp.inf, jnp.full(empty.shape, jnp.int32(-1))
+        start = empty - jnp.inf, jnp.full(empty.shape, FAR)
 
         def best(state: Any, s: Scores, keep: Array, j: Array) -> Any:
             s = jnp.where(keep, s, -jnp.inf)
-            top = jnp.max(s, axis=1)
-            place = j[jnp.argmax(s, axis=1)].astype(jnp.int32)
-            return jnp.maximum(state[0], top), jnp.where(top > state[0], place, state[1])
+            top = jnp.maximum(state[0], jnp.max(s, axis=1, initial=-jnp.inf))
+            place = jnp.min(jnp.where(s == top[:, None], j.astype(jnp.int32), FAR), axis=1, initial=FAR)
+            return top, jnp.minimum(place, jnp.where(state[0] == top, state[1], FAR))
 
         _, place = sweep(best, start)
         return Softmax().level(p, sweep, empty)[0], place

@@ -28,4 +28,4 @@ class StickBreaking(Ordered):
         left = jnp.where(keep, jax.nn.log_sigmoid(-s), 0)
         until = jnp.cumsum(left[:, ::-1], axis=1)[:, ::-1]
         w = jnp.exp(jax.nn.log_sigmoid(s) + until - left + after[:, None])
-        return jnp.where(keep, w, 0), after + until[:, 0]
+        return jnp.where(keep, w, 0), after + jnp.sum(left, axis=1)

@@ -38,10 +38,14 @@ class TopK(Leveled):
         start = jnp.full((rows, self.k + 1), -jnp.inf, empty.dtype), jnp.full((rows, self.k + 1), none)
 
         def best(state: Any, s: Scores, keep: Array, j: Array) -> Any:
-            s = jnp.concatenate([state[0], jnp.where(keep, s, -jnp.inf)], axis=1)
-            where = jnp.concatenate([state[1], jnp.broadcast_to(j.astype(jnp.int32), keep.shape)], axis=1)
-            s, order = jax.lax.top_k(s, self.k + 1)
-            return s, jnp.take_along_axis(where, order, axis=1)
+            where = jnp.broadcast_to(j.astype(jnp.int32), keep.shape)
+            s, order = jax.lax.top_k(jnp.where(keep, s, -jnp.inf), min(self.k + 1, keep.shape[1]))
+            both = (
+                jnp.concatenate([-state[0], -s], axis=1),
+                jnp.concatenate([state[1], jnp.take_along_axis(where, order, axis=1)], axis=1),
+            )
+            s, where = jax.lax.sort(both, num_keys=2)  # of equal scores the earlier, in whatever order
+            return -s[:, : self.k + 1], where[:, : self.k + 1]
 
         s, where = sweep(best, start)
         kth, following = s[:, self.k - 1], s[:, self.k]
