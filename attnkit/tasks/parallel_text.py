@@ -1,7 +1,6 @@
 """Parallel text: learn to translate from the user's own pairs of lines."""
 
 import collections
-import hashlib
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Lt
@@ -9,6 +8,7 @@ from annotated_types import Ge, Gt, Lt
 from attnkit.errors import ConfigError, DataError
 from attnkit.options import options
 from attnkit.tasks.contract import Example, Task, Vocabulary
+from attnkit.tasks.divide import held_out
 from attnkit.tasks.pair_dataset import PairDataset, TokenPairs
 from attnkit.tasks.plain_files import read_text
 from attnkit.tasks.token_rows import RaggedTokens
@@ -88,7 +88,7 @@ class ParallelText(Task):
         for split, fraction in (("valid", self.valid_fraction), ("test", self.test_fraction)):
             pairs = self.read(f"{split}_", counts, files)
             if pairs is None and fraction > 0:
-                pairs, splits["train"] = divided(splits["train"], split, fraction)
+                pairs, splits["train"] = held_out(splits["train"], split, fraction, lambda pair: pair[0])
             if pairs is not None:
                 splits[split] = pairs
         self.complete(splits)
@@ -269,13 +269,3 @@ def aligned(source_path: str, target_path: str, files: list[dict[str, Any]]) -> 
         (spaced(source), spaced(target), f"{source_path}:{number}")
         for number, (source, target) in enumerate(zip(sources.lines, targets.lines, strict=True), start=1)
     ]
-
-
-def divided(pairs: Lines, split: str, fraction: float) -> tuple[Lines, Lines]:
-    """The held-out and the remaining pairs. The source's own hash decides, whatever else is in the file."""
-    limit = int(fraction * 2**64)
-    parts: tuple[Lines, Lines] = ([], [])
-    for pair in pairs:
-        digest = hashlib.blake2b(pair[0].encode(), digest_size=8, person=split.encode()).digest()
-        parts[int.from_bytes(digest, "big") >= limit].append(pair)
-    return parts
