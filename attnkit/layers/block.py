@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -15,6 +16,7 @@ from attnkit.layers.norm import NormKind, make_norm
 Aside = TypeVar("Aside")
 Tokens = Float[Array, "batch length model_dim"]
 Order = Literal["pre", "post"]
+Gate = Literal["none", "tanh"]
 State = dict[str, Any]
 Relays = dict[str, Relay]
 
@@ -27,11 +29,18 @@ def start_relay() -> Relays:
 class Residual(nnx.Module):
     """`x + f(norm(x))`, or `norm(x + f(x))` with `order = "post"`, with dropout on what is added.
 
-    Source: Xiong et al. 2020, arXiv 2002.04745, figure 1.
+    With `gate = "tanh"`, what is added is multiplied by `tanh(a)` with a learned `a` that starts at 0: the
+    layer starts as the identity.
+
+    Source: Xiong et al. 2020, arXiv 2002.04745, figure 1; gate Alayrac et al. 2022 (Flamingo), arXiv
+    2204.14198, section 2.2.
     """
 
-    def __init__(self, dim: int, *, norm: NormKind, order: Order, rate: float) -> None:
+    def __init__(self, dim: int, *, norm: NormKind, order: Order, rate: float, gate: Gate = "none") -> None:
+        if gate == "tanh" and order == "post":
+            raise ValueError('gate = "tanh": a norm after the sum is no identity; use order = "pre"')
         self.norm = make_norm(norm, dim)
+        self.gate = nnx.Param(jnp.zeros(())) if gate == "tanh" else None
         self.order = order
         self.rate = rate
 
@@ -41,6 +50,8 @@ class Residual(nnx.Module):
         """The sum, and what else `inner` returned."""
         before = self.order == "pre"
         y, aside = inner(self.norm(x) if before else x)
+        if self.gate is not None:
+            y = jnp.tanh(self.gate[...]).astype(y.dtype) * y
         x = x + dropout(y, self.rate, key)
         return x if before else self.norm(x), aside
 
@@ -51,30 +62,35 @@ class Block(nnx.Module):
     Args:
         mixing: mixes the positions of `x`.
         cross: attends to the memory; `None` where there is none.
-        feed_forward: the token-wise part.
+        feed_forward: the token-wise part; `None` for a block without.
         dim: width of a token's vector.
         norm: kind of norm.
         order: norm before or after each part.
         rate: probability of residual dropout.
+        gate: of what cross-attention adds.
     """
 
     def __init__(
         self,
         mixing: Mixing,
         cross: Mixing | None,
-        feed_forward: FeedForward,
+        feed_forward: FeedForward | None,
         *,
         dim: int,
         norm: NormKind,
         order: Order,
         rate: float,
+        gate: Gate = "none",
     ) -> None:
         self.mixing = mixing
         self.cross = cross
         self.feed_forward = feed_forward
         self.around_mixing = Residual(dim, norm=norm, order=order, rate=rate)
-        self.around_cross = Residual(dim, norm=norm, order=order, rate=rate) if cross is not None else None
-        self.around_feed_forward = Residual(dim, norm=norm, order=order, rate=rate)
+        self.around_cross = self.around_feed_forward = None
+        if cross is not None:
+            self.around_cross = Residual(dim, norm=norm, order=order, rate=rate, gate=gate)
+        if feed_forward is not None:
+            self.around_feed_forward = Residual(dim, norm=norm, order=order, rate=rate)
 
     def __call__(
         self,
@@ -114,8 +130,11 @@ class Block(nnx.Module):
                 return y, more
 
             x, (found["cross"], relay["cross"]) = self.around_cross(x, ask, k[3])
-        x, _ = self.around_feed_forward(x, lambda h: (self.feed_forward(h), None), k[4])
-        return x, {name: weights for name, weights in found.items() if weights is not None}, relay
+        return (
+            self.think(x, k[4]),
+            {name: weights for name, weights in found.items() if weights is not None},
+            relay,
+        )
 
     def start(self, batch: int, room: int, dtype: Any, memory: Tokens | None = None) -> State:
         """Decoding state of both mixers."""
@@ -143,5 +162,11 @@ class Block(nnx.Module):
                 return y, more
 
             x, (state["cross"], relay["cross"]) = self.around_cross(x, ask)
-        x, _ = self.around_feed_forward(x, lambda h: (self.feed_forward(h), None))
-        return x, state, relay
+        return self.think(x), state, relay
+
+    def think(self, x: Tokens, key: jax.Array | None = None) -> Tokens:
+        """The token-wise part, if there is one."""
+        forward = self.feed_forward
+        if forward is None or self.around_feed_forward is None:
+            return x
+        return self.around_feed_forward(x, lambda h: (forward(h), None), key)[0]

@@ -6,11 +6,13 @@ from typing import Any
 import jax
 from flax import nnx
 
-from attnkit.layers.block import Block, Order, State, Tokens, start_relay
+from attnkit.layers.block import Block, Gate, Order, State, Tokens, start_relay
 from attnkit.layers.feed_forward import Activation, FeedForward
 from attnkit.layers.mixer_layer import Width, mixer_layer
-from attnkit.layers.mixing import Data
+from attnkit.layers.mixing import Data, Mixing
 from attnkit.layers.norm import NormKind, make_norm
+from attnkit.layers.short_convolution import ShortConvolution
+from attnkit.layers.taps import Window
 from attnkit.mixer import Mixer
 
 
@@ -20,11 +22,13 @@ class Style:
 
     Attributes:
         width: sizes of the mixing layers.
-        mlp_ratio: hidden width of the feed-forward part divided by `model_dim`.
+        mlp_ratio: hidden width of the feed-forward part divided by `model_dim`; 0 for blocks without.
         activation: its nonlinearity.
         norm: kind of norm.
         order: norm before or after each part.
         dropout: probability of residual dropout.
+        short_convolution: tokens of a convolution before every mixer; 0 for none.
+        gate: of what cross-attention adds.
     """
 
     width: Width
@@ -33,6 +37,8 @@ class Style:
     norm: NormKind = "layer"
     order: Order = "pre"
     dropout: float = 0.0
+    short_convolution: int = 0
+    gate: Gate = "none"
 
 
 class Stack(nnx.Module):
@@ -88,6 +94,7 @@ def make_stack(
     *,
     cross: Mixer | tuple[Mixer, ...] | None = None,
     padded: bool = False,
+    reads: bool = False,
     rngs: nnx.Rngs,
 ) -> Stack:
     """A fresh stack.
@@ -98,6 +105,7 @@ def make_stack(
         mixer: the mixer of every block, or a pattern that is repeated over depth.
         cross: the same for cross-attention, `None` where there is no memory.
         padded: whether `data["length"]` says how many of the stack's own tokens exist.
+        reads: whether a token may see those that follow; short convolutions are centered then.
         rngs: source of the initial values.
 
     Raises:
@@ -106,20 +114,28 @@ def make_stack(
     What each part adds starts smaller by sqrt(2 depth), so that the sum over a pre-norm stack does not
     grow with its depth (Radford et al. 2019, GPT-2, section 2.3).
     """
-    scale = (2 * depth) ** -0.5 if style.order == "pre" else 1.0
+    scale = (2 * max(1, depth)) ** -0.5 if style.order == "pre" else 1.0
     dim = style.width.model_dim
     blocks: list[Block] = []
+    mixers: list[Mixing] = []
     for n in range(depth):
         width = dataclasses.replace(style.width, depth=n)
         own = mixer_layer(nth(mixer, n), width, padded=padded, scale=scale, rngs=rngs)
-        own.check_below([block.mixing for block in blocks])
+        own.check_below(mixers)
+        mixers.append(own)
+        if style.short_convolution:
+            window = Window(style.short_convolution, causal=not reads)
+            own = ShortConvolution(own, window, dim, rngs=rngs)
         other = None
         if cross is not None:
             other = mixer_layer(nth(cross, n), width, cross=True, padded=True, scale=scale, rngs=rngs)
-        forward = FeedForward(dim, ratio=style.mlp_ratio, activation=style.activation, scale=scale, rngs=rngs)
-        blocks.append(
-            Block(own, other, forward, dim=dim, norm=style.norm, order=style.order, rate=style.dropout)
-        )
+        forward = None
+        if style.mlp_ratio:
+            forward = FeedForward(
+                dim, ratio=style.mlp_ratio, activation=style.activation, scale=scale, rngs=rngs
+            )
+        kind: dict[str, Any] = {"norm": style.norm, "order": style.order, "rate": style.dropout}
+        blocks.append(Block(own, other, forward, dim=dim, gate=style.gate, **kind))
     return Stack(blocks, dim=dim, norm=style.norm, order=style.order)
 
 
