@@ -86,12 +86,28 @@ class Card:
         equation: what is computed, in one line.
         pair_flops: extra floating-point operations per query-key pair and head, as a formula in `dim`.
         assumes: what must hold for it to make sense; empty if nothing.
+        token_flops: extra operations per token and layer, beside plain attention or, for what is not
+            attention, in all.
+        step_pair_flops: the same as `pair_flops` while decoding; empty if equal.
+        step_flops: the same as `token_flops` while decoding; empty if equal.
+        cache: numbers kept per token and layer while decoding; empty for those of plain attention.
+        state: numbers kept per sequence and layer while decoding, whatever its length.
+        forms: the forms that exist; empty for all of the family's.
+
+    Formulas are sums and products of numbers and of `model_dim`, `heads`, `kv_heads`, `head_dim` (also
+    called `dim`), `length`, and the variant's own options.
     """
 
     source: str
     equation: str
     pair_flops: str = "0"
     assumes: str = ""
+    token_flops: str = "0"
+    step_pair_flops: str = ""
+    step_flops: str = ""
+    cache: str = ""
+    state: str = "0"
+    forms: tuple[str, ...] = ()
 
 
 class Part:
