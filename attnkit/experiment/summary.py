@@ -82,7 +82,7 @@ def results(result: Mapping[str, Any]) -> Iterator[Result]:
                     value=math.nan if value is None else value,
                     split=split,
                     floor=floors.get(name) if split == first or name == "exact_match" else None,
-                    ceiling=ceilings.get(name),
+                    ceiling=ceilings.get(f"{split}.{name}", ceilings.get(name)),
                     unit="share" if share else "number",
                     headline=name == "exact_match" or (name == "loss" and split == first),
                     note=f"{scored} examples decoded" if scored and name in ("exact_match",) else "",
@@ -162,6 +162,6 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
         floor = "" if item.floor is None else f"  (floor {item.floor:.2%})"
         if item.unit == "number" and item.floor is not None:
             floor = f"  (floor {item.floor:.4f})"
-        if item.ceiling not in (None, 0.0, 1.0):
+        if item.ceiling is not None and not (item.unit == "share" and item.ceiling == 1):
             floor += f"  (best possible {item.ceiling:.4f})"
         yield f"{item.name:28} {item.split:10} {value:>10}{floor}{'  ' + item.note if item.note else ''}"

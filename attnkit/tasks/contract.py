@@ -96,7 +96,8 @@ class Dataset(abc.ABC):
         fingerprint: hex digest that changes when the data changes.
         facts: what a report should say about the data (sizes, files, hashes, skipped lines).
         floors: metric name -> what a model that learned nothing reaches.
-        ceilings: metric name -> the best that can be reached on any split, where that is known.
+        ceilings: metric name -> the best that can be reached, where that is known; on every split, or on the
+            one in `split.metric`.
     """
 
     vocabulary: Vocabulary
@@ -129,8 +130,8 @@ class Dataset(abc.ABC):
     def evaluation(self, split: str, size: int) -> Iterator[Batch]:
         """Every example of `split` once, in order, in batches of `size`; the last is padded with weight 0.
 
-        All batches of a split have the same shapes: those of training, or for splits of longer sequences
-        `length` and `source_length`.
+        All batches of a split have the same shapes: those of training, or wider ones for splits of longer
+        sequences, up to `length` and `source_length`.
         """
 
     @abc.abstractmethod

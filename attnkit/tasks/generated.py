@@ -43,7 +43,7 @@ class Generated(Dataset):
         task: Task,
         *,
         splits: Sequence[str],
-        size: int,
+        size: int | Mapping[str, int],
         longer: Sequence[str] = (),
         facts: Mapping[str, Any] | None = None,
         ceilings: Mapping[str, float] = CERTAIN,
@@ -53,17 +53,18 @@ class Generated(Dataset):
         Args:
             task: the options; their values are part of the fingerprint.
             splits: names of the held-out splits, the one that chooses the best checkpoint first.
-            size: examples of each.
+            size: examples of each, or of every one by name.
             longer: those of `splits` that are wider than training batches.
             facts: what a report should say besides.
             ceilings: metric name -> the best that can be reached.
         """
         self.splits = tuple(splits)
         self.longer = frozenset(longer)
-        self.size = size
+        self.sizes = dict.fromkeys(self.splits, size) if isinstance(size, int) else dict(size)
         training = self.draw(Stream(TRAINING, 0, 0), self.known_rows, TRAIN)
         self.held_out = {
-            split: self.draw(Stream(HELD_OUT, number), size, split) for number, split in enumerate(splits)
+            split: self.draw(Stream(HELD_OUT, number), self.sizes[split], split)
+            for number, split in enumerate(splits)
         }
         usual = [training, *(batch for split, batch in self.held_out.items() if split not in self.longer)]
         everything = [training, *self.held_out.values()]
@@ -76,7 +77,7 @@ class Generated(Dataset):
         if "source_segment" in training:
             self.segments = 1 + max(int(batch["source_segment"].max()) for batch in everything)
         self.fingerprint = digest(repr(task), [training, *self.held_out.values()])
-        self.facts = {"examples": {TRAIN: "fresh", **dict.fromkeys(splits, size)}, **(facts or {})}
+        self.facts = {"examples": {TRAIN: "fresh", **self.sizes}, **(facts or {})}
         self.floors = self._floors(training, self.held_out[self.splits[0]])
         self.ceilings = dict(ceilings)
 
@@ -98,13 +99,12 @@ class Generated(Dataset):
 
     def evaluation(self, split: str, size: int) -> Iterator[Batch]:
         """Every example of `split` once; rows that fill up the last batch have weight 0."""
-        whole = self._split(split)
-        width = (self.length, self.source_length) if split in self.longer else self.usual_width
-        for first in range(0, self.size, size):
+        whole, count = self._split(split), self.sizes[split]
+        for first in range(0, count, size):
             rows = np.arange(first, first + size)
-            batch = {name: array[np.minimum(rows, self.size - 1)] for name, array in whole.items()}
-            batch["weights"][rows >= self.size] = 0
-            yield padded(batch, width)
+            batch = {name: array[np.minimum(rows, count - 1)] for name, array in whole.items()}
+            batch["weights"][rows >= count] = 0
+            yield padded(batch, self._width(whole))
 
     def examples(self, split: str, count: int) -> list[Example]:
         """The first `count` examples of `split`, which are in random order; none where numbers are predicted.
@@ -115,7 +115,7 @@ class Generated(Dataset):
         batch = self._split(split)
         if self.numbers:
             return []
-        return [self.known(self._example(batch, row)) for row in range(min(count, self.size))]
+        return [self.known(self._example(batch, row)) for row in range(min(count, self.sizes[split]))]
 
     def encode(self, text: str) -> Example:
         """A user's own text, tokens written as in the examples.
@@ -158,6 +158,13 @@ class Generated(Dataset):
         if split not in self.held_out:
             raise ValueError(f"split = {split!r}: expected one of {', '.join(self.splits)}")
         return self.held_out[split]
+
+    def _width(self, batch: Batch) -> tuple[int, int]:
+        """The training width doubled until `batch` fits: few different shapes, and little padding."""
+        doubled, wide = self.usual_width, widest([batch])
+        while any(has < needs for has, needs in zip(doubled, wide, strict=True)):
+            doubled = (2 * doubled[0], 2 * doubled[1])
+        return min(doubled[0], self.length), min(doubled[1], self.source_length)
 
     def _example(self, batch: Batch, row: int) -> Example:
         first, last = answer_span(batch["weights"][row], self.read_back)
