@@ -10,7 +10,6 @@ from attnkit.tasks.contract import Example
 from attnkit.training.evaluation import Evaluation, make_count, run
 from attnkit.training.step import split as split_network
 
-SCORED = 500
 SHOWN = 8
 
 
@@ -65,7 +64,7 @@ def measure(
         splits[split] = {"loss": found.loss}
         if not session.dataset.numbers:
             splits[split] |= {"perplexity": found.perplexity, "token_accuracy": found.accuracy}
-        some = session.dataset.examples(split, SCORED)
+        some = session.dataset.examples(split, session.decoding.scored)
         answered = any(example.labels for example in some)
         some = some if answered else some[: SHOWN // 2]
         written = decode.write(session, some, session.decoding, plan.seed)

@@ -22,6 +22,7 @@ class Decoding:
         beams: beginnings kept (`beam`); 1 is greedy search.
         length_penalty: complete texts are compared by log-probability / length ** `length_penalty`, the
             end token counted (`beam`); 0 compares probabilities.
+        scored: examples of each held-out split that are decoded and scored after training.
     """
 
     method: Literal["greedy", "sample", "beam"] = "greedy"
@@ -31,3 +32,4 @@ class Decoding:
     top_p: Annotated[float, Gt(0.0), Le(1.0)] = 1.0
     beams: Annotated[int, Ge(1)] = 4
     length_penalty: Annotated[float, Ge(0.0)] = 1.0
+    scored: Annotated[int, Ge(1)] = 500

@@ -1,6 +1,8 @@
 """Parallel text: learn to translate from the user's own pairs of lines."""
 
 import collections
+import importlib.util
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Lt
@@ -47,7 +49,9 @@ class ParallelText(Task):
         max_vocabulary: at most so many tokens a language, special ones included, the most frequent of the
             training part; all others become `<unknown>`.
         max_length: longest pair, in tokens a side without the end token.
-        too_long: what to do with longer pairs. Skipped lines are counted.
+        train_max_length: the same for training pairs alone, `None` for `max_length`: batches are as wide as
+            their longest pair, so a few long ones make all others slow.
+        too_long: what to do with pairs longer than `max_length`. Skipped lines are counted.
         blank_lines: what to do with pairs of which a side is empty.
         extra_columns: what to do with what comes after a second tab in a line.
     """
@@ -66,6 +70,7 @@ class ParallelText(Task):
     units: Literal["words", "characters", "subwords"] = "words"
     max_vocabulary: Annotated[int, Ge(5)] = 8000
     max_length: Annotated[int, Ge(1)] = 64
+    train_max_length: Annotated[int, Ge(1)] | None = None
     too_long: Literal["skip", "error"] = "skip"
     blank_lines: Literal["skip", "error"] = "skip"
     extra_columns: Literal["error", "ignore"] = "error"
@@ -99,7 +104,13 @@ class ParallelText(Task):
         if self.units == "subwords":
             for split, pairs in splits.items():
                 splits[split] = [pair for pair in pairs if self.short(pair, [source, target], counts)]
-            self.complete(splits)
+        if self.train_max_length is not None:
+            pairs = splits["train"]
+            splits["train"] = [
+                pair for pair in pairs if tokens(pair, [source, target]) <= self.train_max_length
+            ]
+            counts["too_long_to_train_on"] = len(pairs) - len(splits["train"])
+        self.complete(splits)
         return ParallelTextDataset(splits, source, target, dict(counts), files)
 
     def complete(self, splits: dict[str, Lines]) -> None:
@@ -115,7 +126,7 @@ class ParallelText(Task):
         self, pair: tuple[str, str, str], spellers: list[Speller], counts: collections.Counter[str]
     ) -> bool:
         """Whether a pair is short enough as subwords, which are known only once they are learned."""
-        found = max(len(speller.encode(text)) for speller, text in zip(spellers, pair[:2], strict=True))
+        found = tokens(pair, spellers)
         return found <= self.max_length or self.excessive(pair[2], found, counts)
 
     def excessive(self, place: str, found: int, counts: collections.Counter[str]) -> bool:
@@ -223,6 +234,7 @@ class ParallelTextDataset(PairDataset):
             vocabulary=target.vocabulary,
             source_vocabulary=source.vocabulary,
             facts={"files": files, **counts, **unknown, "sources_also_in_train": repeated},
+            longer=list(pairs) if "too_long_to_train_on" in counts else (),
         )
         answer = collections.Counter(train.answers).most_common(1)[0][0]
         right = [other == answer for other in pairs[self.splits[0]].answers]
@@ -245,6 +257,19 @@ class ParallelTextDataset(PairDataset):
             )
         return Example(prompt=text, answer="", source=tuple(pieces), inputs=(Vocabulary.BEGIN,), labels=())
 
+    def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
+        """As all pairs, and `bleu` in points where the package `sacrebleu` is installed.
+
+        Source: Post 2018, arXiv 1804.08771: corpus BLEU, case kept, its own tokens ("13a").
+        """
+        found = super().score(examples, predictions)
+        if found and importlib.util.find_spec("sacrebleu"):
+            import sacrebleu
+
+            answers = [example.answer for example in examples]
+            found["bleu"] = sacrebleu.corpus_bleu(list(predictions), [answers]).score
+        return found
+
     def _tokenized(self, lines: Lines) -> TokenPairs:
         sources = [self.source.encode(source) for source, _, _ in lines]
         targets = [[*self.target.encode(target), Vocabulary.END] for _, target, _ in lines]
@@ -254,6 +279,11 @@ class ParallelTextDataset(PairDataset):
             sources=RaggedTokens.of(sources),
             targets=RaggedTokens.of(targets),
         )
+
+
+def tokens(pair: tuple[str, str, str], spellers: Sequence[Speller]) -> int:
+    """Tokens of the longer side of a pair."""
+    return max(len(speller.encode(text)) for speller, text in zip(spellers, pair[:2], strict=True))
 
 
 def aligned(source_path: str, target_path: str, files: list[dict[str, Any]]) -> Lines:
