@@ -1,0 +1,45 @@
+"""cosFormer: ReLU features, reweighted by the cosine of the distance."""
+
+import math
+from typing import Annotated, ClassVar
+
+import jax
+import jax.numpy as jnp
+from annotated_types import Ge
+
+from attnkit.approximate.contract import Card, Params, Queries, Rows, Shape
+from attnkit.approximate.kernel import Features, Kernel
+from attnkit.options import options
+
+
+@options
+class Cosformer(Kernel):
+    """Linear attention of ReLU features in which near tokens count more; it does not estimate softmax.
+
+    Attributes:
+        length: the distance M at which nothing counts any more, at least the number of tokens.
+        causal: whether a position sees the past and itself alone.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Qin et al. 2022, arXiv 2202.08791, section 3.2",
+        equation="w_ij ~ relu(q_i) . relu(k_j) cos(pi (i - j) / (2 M))",
+        cost="8 T dim^2",
+        assumes="M = length is fixed, so that decoding agrees with reading; no small number is added to sums",
+    )
+    budget: ClassVar[str] = ""
+    length: Annotated[int, Ge(1)] = 512
+    causal: bool = False
+
+    def width(self, shape: Shape) -> int:
+        return 2 * shape.dim
+
+    def query_features(self, p: Params, q: Queries, i: Rows) -> Features:
+        self.check_length(len(q))
+        angle = (math.pi / 2 / self.length * i.astype(q.dtype))[:, None]
+        x = jax.nn.relu(q)
+        values = jnp.concatenate([x * jnp.cos(angle), x * jnp.sin(angle)], axis=1)
+        return Features(values, jnp.zeros(len(q), q.dtype))
+
+    def key_features(self, p: Params, k: Queries, j: Rows) -> Features:
+        return self.query_features(p, k, j)
