@@ -91,7 +91,8 @@ class Dataset(abc.ABC):
         source_features: the same for the encoder, which then has no `source_vocabulary`.
         segments: most sentences or turns of an encoder input; 0 where it has none.
         numbers: whether numbers are predicted (`targets`) and not tokens; there is nothing to decode then.
-        grid: rows and columns of patches of a picture, if the source is one.
+        grid: rows and columns of patches of a picture, if the source begins with one.
+        dialogue: whether `encode` reads a dialogue: a turn a line, the last one to be answered.
         splits: names of the held-out splits, the one used to choose the best checkpoint first.
         fingerprint: hex digest that changes when the data changes.
         facts: what a report should say about the data (sizes, files, hashes, skipped lines).
@@ -109,6 +110,7 @@ class Dataset(abc.ABC):
     segments: int = 0
     numbers: bool = False
     grid: tuple[int, int] | None = None
+    dialogue: bool = False
     splits: tuple[str, ...]
     fingerprint: str
     facts: Mapping[str, Any]

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from attnkit.tasks.contract import Example, Vocabulary
+
 
 def by_distance(distances: Sequence[int], right: Sequence[bool]) -> dict[str, float]:
     """Share that is right for the distances 1, 2, 3 to 4, 5 to 8, and so on, in turns back.
@@ -24,3 +26,24 @@ def name(level: int) -> str:
     if first >= last:
         return f"right_{last}_turn{'s' * (last > 1)}_back"
     return f"right_{first}_to_{last}_turns_back"
+
+
+def words_by_distance(
+    vocabulary: Vocabulary, examples: Sequence[Example], predictions: Sequence[str]
+) -> dict[str, float]:
+    """`by_distance` of every word of the answers that has evidence; the earliest turn it follows from counts.
+
+    A prediction is compared word by word with the answer; the examples have turns (`segment`) and evidence.
+    """
+    distances: list[int] = []
+    right: list[bool] = []
+    for example, prediction in zip(examples, predictions, strict=True):
+        if example.evidence is None or example.segment is None:
+            continue
+        said = prediction.split(vocabulary.joiner or None)
+        for row in np.flatnonzero(example.evidence.any(axis=1)):
+            first = int(np.flatnonzero(example.evidence[row])[0])
+            distances.append(example.segment[-1] - example.segment[first])
+            wanted = vocabulary.tokens[example.labels[row]]
+            right.append(row < len(said) and said[row] == wanted)
+    return by_distance(distances, right)
