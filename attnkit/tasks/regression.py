@@ -59,7 +59,7 @@ class RegressionDataset(Generated):
     def __init__(self, task: Regression) -> None:
         self.task = task
         self.after = {f"after{count}": count for count in task.after}
-        best = [max(0.0, task.dim - count) for count in range(task.points)]
+        best = [float(max(0, task.dim - count)) for count in range(task.points)]
         super().__init__(
             task,
             splits=("valid", *self.after),
