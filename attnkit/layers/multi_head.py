@@ -120,16 +120,24 @@ class MultiHead(Mixing):
         join: makes the output of the heads' outputs.
         model_dim: width of a token's vector.
         rngs: source of the initial values.
+        engine: computes attention, if not in the usual way.
 
     Source: Vaswani et al. 2017, arXiv 1706.03762, section 3.2.2; grouped queries Ainslie et al. 2023,
     arXiv 2305.13245.
     """
 
     def __init__(
-        self, scored: Scored, project: Projection, join: Join, model_dim: int, *, rngs: nnx.Rngs
+        self,
+        scored: Scored,
+        project: Projection,
+        join: Join,
+        model_dim: int,
+        *,
+        rngs: nnx.Rngs,
+        engine: Engine | None = None,
     ) -> None:
         self.project, self.join = project, join
-        self.engine = Engine(scored, project.shape, model_dim, rngs=rngs)
+        self.engine = engine or Engine(scored, project.shape, model_dim, rngs=rngs)
 
     @property
     def scored(self) -> Scored:

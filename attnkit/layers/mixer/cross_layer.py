@@ -1,0 +1,110 @@
+"""Cross-layer attention: a layer asks with its own queries among the keys and values of a layer below."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from flax import nnx
+
+from attnkit.layers.heads import (
+    Asked,
+    Concatenate,
+    HeadMixer,
+    Maps,
+    Tokens,
+    fitted,
+    plain_shape,
+    refuse_cross,
+    split_heads,
+)
+from attnkit.layers.linear import Linear
+from attnkit.layers.mixing import Data, Mixing, Relay, Width
+from attnkit.layers.multi_head import Engine, lender
+from attnkit.options import options
+from attnkit.scored.contract import Card, HeadShape, Scored
+
+
+@options
+class CrossLayer(HeadMixer):
+    """Attention without keys and values of its own: it uses those of the nearest attention layer below.
+
+    CLA2 is the pattern `[attention, cross_layer]`. YOCO (Sun et al. 2024, arXiv 2405.05254) is a pattern as
+    long as the network: window attention or a recurrent mixer in the lower half, then one attention, then
+    only layers of this kind. Position parts must be those of the layer below.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Brandon et al. 2024 (CLA), arXiv 2405.12981, section 2.3",
+        equation="o_i = sum_j softmax_j(q_i . k_j / sqrt(dim)) v_j, k, v of the layer below",
+        token_flops="-4 * model_dim * kv_heads * head_dim",
+        cache="0",
+        forms=("dense", "blockwise", "step"),
+        assumes="an attention layer below with the same heads and position parts",
+    )
+
+    def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
+        if cross:
+            refuse_cross(self, "it has no keys of its own to make from a memory")
+        if width.depth == 0:
+            raise ValueError("mixer = CrossLayer: the lowest layer has nobody to borrow keys and values from")
+        return Borrower(
+            fitted(self, self.scored(), width, cross=cross, padded=padded), width, scale, rngs=rngs
+        )
+
+
+class Borrower(Mixing):
+    """The layer of `CrossLayer`. Its cache holds token inputs of its own, if its position parts have some."""
+
+    def __init__(self, scored: Scored, width: Width, scale: float, *, rngs: nnx.Rngs) -> None:
+        self.shape = plain_shape(width)
+        self.query = Linear(width.model_dim, width.heads * width.head_dim, bias=None, rngs=rngs)
+        self.join = Concatenate(width.model_dim, width.heads * width.head_dim, scale=scale, rngs=rngs)
+        self.engine = Engine(scored, self.shape, width.model_dim, rngs=rngs)
+
+    def check_below(self, below: Sequence[Mixing]) -> None:
+        found = lender(below)
+        if found is None or found.project.kept != self.shape or found.project.shape != self.shape:
+            raise ValueError(
+                "mixer = CrossLayer: no attention layer with the same heads and widths is below; "
+                "put one there, such as in the pattern [attention, cross_layer]"
+            )
+        if found.scored.position != self.engine.scored.position:
+            raise ValueError(
+                f"mixer = CrossLayer: position = {self.engine.scored.position} differs from that of the "
+                f"layer it borrows from, {found.scored.position}; make them equal"
+            )
+
+    def __call__(self, *given: Any, **more: Any) -> Any:
+        raise ValueError("mixer = CrossLayer: it must be called with what the layers below hand up, by relay")
+
+    def relay(
+        self,
+        x: Tokens,
+        memory: Tokens | None = None,
+        *,
+        below: Relay,
+        data: Data | None = None,
+        key: Any = None,
+        look: bool = False,
+    ) -> tuple[Tokens, Maps | None, Relay]:
+        q, (k, v), inputs = self.queries(x), below["keys_values"], self.engine.token_inputs(x, x)
+        y = self.join(self.engine.attend(q, k, v, inputs, data, key).output, Asked(x, q, None))
+        return y, self.engine.look(q, k, inputs, data) if look else None, below
+
+    def start(self, batch: int, room: int, dtype: Any, memory: Tokens | None = None) -> Any:
+        return self.engine.empty(HeadShape(self.shape.heads, 1, 0, 0), batch, room, dtype)
+
+    def step(self, x: Tokens, state: Any, *, data: Data | None = None) -> tuple[Tokens, Any]:
+        raise ValueError("mixer = CrossLayer: it must be called with what the layers below hand up, by relay")
+
+    def relay_step(
+        self, x: Tokens, state: Any, *, below: Relay, data: Data | None = None
+    ) -> tuple[Tokens, Any, Relay]:
+        q, lent = self.queries(x), below["cache"]
+        nothing = x[:, None, :, :0]
+        state = self.engine.extend(state, nothing, nothing, self.engine.token_inputs(x, x))
+        output = self.engine.step(q, state._replace(k=lent.k, v=lent.v), data).output
+        return self.join(output.astype(x.dtype), Asked(x, q, None)), state, below
+
+    def queries(self, x: Tokens) -> Any:
+        """Queries of every head."""
+        return split_heads(self.query(x), self.shape.heads)

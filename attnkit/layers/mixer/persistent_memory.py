@@ -1,0 +1,81 @@
+"""Persistent memory: keys and values that are learned and seen by every query, beside those of tokens."""
+
+import dataclasses
+from typing import Annotated, Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from annotated_types import Ge
+from flax import nnx
+from jaxtyping import Array
+
+from attnkit import forms
+from attnkit.layers.heads import Concatenate, HeadMixer, Heads, Maps, PlainProjection, fitted, plain_shape
+from attnkit.layers.mixing import Data, Mixing, Width
+from attnkit.layers.multi_head import Engine, MultiHead
+from attnkit.masks.everything import Everything
+from attnkit.options import options
+from attnkit.scored.contract import Card, HeadShape, Scored
+
+
+@options
+class PersistentMemory(HeadMixer):
+    """One softmax over tokens and over learned vectors, which have no position and no mask hides.
+
+    The paper drops the feed-forward part, which the learned vectors replace; a stack here keeps it.
+
+    Attributes:
+        count: learned vectors of each key-value head.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Sukhbaatar et al. 2019, arXiv 1907.01470, equations 5 to 8",
+        equation="o_i = sum_{j in tokens + memory} softmax_j(q_i . k_j / sqrt(dim)) v_j",
+        token_flops="4 * count * heads * head_dim",
+        forms=("dense", "blockwise", "step"),
+        assumes="the maps returned for looking hold the weights of tokens; rows sum to less than one",
+    )
+    count: Annotated[int, Ge(1)] = 16
+
+    def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
+        scored = fitted(self, self.scored(), width, cross=cross, padded=padded)
+        shape, dim = plain_shape(width), width.model_dim
+        project = PlainProjection(dim, shape, rngs=rngs)
+        join = Concatenate(dim, shape.heads * shape.value_dim, scale=scale, rngs=rngs)
+        engine = Remembering(scored, shape, dim, self.count, rngs=rngs)
+        return MultiHead(scored, project, join, dim, rngs=rngs, engine=engine)
+
+
+class Remembering(Engine):
+    """Attention to tokens, and to learned keys and values, joined by their levels: one softmax over both."""
+
+    def __init__(
+        self, scored: Scored, shape: HeadShape, model_dim: int, count: int, *, rngs: nnx.Rngs
+    ) -> None:
+        super().__init__(scored, shape, model_dim, rngs=rngs)
+        groups = shape.kv_heads
+        self.keys = nnx.Param(jax.random.normal(rngs.params(), (groups, count, shape.dim)))
+        self.values = nnx.Param(jax.random.normal(rngs.params(), (groups, count, shape.value_dim)))
+
+    def attend(
+        self, q: Heads, k: Heads, v: Heads, inputs: Any, data: Data | None, key: jax.Array | None
+    ) -> forms.Attended:
+        return self.joined(q, super().attend(q, k, v, inputs, data, key))[0]
+
+    def step(self, q: Heads, cache: forms.Cache, data: Data | None, offset: Any = None) -> forms.Attended:
+        return self.joined(q, super().step(q, cache, data, offset))[0]
+
+    def look(self, q: Heads, k: Heads, inputs: Any, data: Data | None) -> Maps:
+        tokens = super().attend(q, k, k, inputs, data, None)
+        share = self.joined(q, tokens)[1]
+        return share[..., None] * super().look(q, k, inputs, data)
+
+    def joined(self, q: Heads, tokens: forms.Attended) -> tuple[forms.Attended, Array]:
+        """Attention to tokens and memory, and the share of it that tokens have."""
+        bare = dataclasses.replace(self.scored, position=(), mask=Everything(), dropout=0.0)
+        k, v = (a[...].astype(q.dtype) for a in (self.keys, self.values))
+        memory = jax.vmap(lambda one: forms.attend(bare, {}, one, k, v))(q)
+        level = jnp.logaddexp(tokens.level, memory.level)
+        share = jnp.exp(tokens.level - level)
+        rest = share[..., None] * tokens.output + (1 - share)[..., None] * memory.output
+        return forms.Attended(rest.astype(tokens.output.dtype), level), share
