@@ -29,7 +29,13 @@ class Decoder:
         scored = self.bench.tabled
 
         def run(arrays: Tree, cache: Any, data: Tree) -> tuple[Any, Tree]:
-            cache = extend(scored, cache, arrays["k"], arrays["v"], arrays["inputs"])
+            new = arrays["k"].shape[1]
+            fresh = {
+                name: jax.lax.dynamic_slice_in_dim(a, cache.length, new)
+                for name, a in data.items()
+                if name.endswith("_j")
+            }
+            cache = extend(scored, cache, arrays["k"], arrays["v"], arrays["inputs"], fresh)
             result = step(scored, arrays["params"], arrays["q"], cache, data=data)
             return cache, {"output": result.output, "level": result.level}
 

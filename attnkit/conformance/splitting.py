@@ -13,7 +13,7 @@ from attnkit.conformance.matrix import Finding, Unclaimed
 from attnkit.conformance.measure import distances
 from attnkit.conformance.programs import BLOCK, Bench, Program, Tree, as_numpy, cast, with_gradient
 from attnkit.forms import attend_piece, finish_pieces, merge_pieces
-from attnkit.scored.normalize import Exponential
+from attnkit.forms.split import inseparable
 
 ORDER = (2, 0, 1)
 
@@ -49,11 +49,10 @@ def split_run(bench: Bench, bounds: tuple[int, ...]) -> Callable[..., Tree]:
 
 def splitting(bench: Bench) -> Iterator[Finding | Unclaimed]:
     """Three pieces of the keys, merged out of order, against the definition, with gradients."""
-    normalizer, needs = bench.subject.scored.normalizer, bench.subject.scored.inputs(bench.sizes.shape)
+    needs, why = bench.subject.scored.inputs(bench.sizes.shape), inseparable(bench.subject.scored)
     parts = ("output", "level", "vjp")
-    if not isinstance(normalizer, Exponential) or needs:
-        name = type(normalizer).__name__
-        why = "the split form takes no token inputs" if needs else f"partial results of {name} do not merge"
+    if why or needs:
+        why = why or "the split form takes no token inputs"
         yield from (Unclaimed(part, "split", why) for part in parts)
         return
     keys = bench.sizes.keys

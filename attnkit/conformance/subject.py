@@ -11,7 +11,7 @@ from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Mask, along
 from attnkit.masks.everything import Everything
 from attnkit.masks.window import Window
-from attnkit.scored.contract import HeadShape, Normalizer, Part, Position, Preset, Score, Scored
+from attnkit.scored.contract import HeadShape, Normalizer, Part, Position, Preset, Score, Scored, Selection
 from attnkit.scored.normalize import Ordered
 from attnkit.scored.preset.attention import Attention
 
@@ -101,7 +101,10 @@ def as_scored(thing: Any) -> Scored:
         return Attention(normalizer=thing).scored()
     if isinstance(thing, Mask):
         return Attention(mask=thing).scored()
-    raise TypeError(f"{thing!r}: expected a Scored, a Preset, a Score, a Position, a Normalizer or a Mask")
+    if isinstance(thing, Selection):
+        return Attention(selection=(thing,)).scored()
+    kinds = "a Scored, a Preset, a Score, a Position, a Normalizer, a Selection or a Mask"
+    raise TypeError(f"{thing!r}: expected {kinds}")
 
 
 def claims_of(part: Part | Mask) -> tuple[str, ...]:
@@ -148,10 +151,10 @@ def draw_like(tree: Tree, seed: int) -> Tree:
 
 
 def own_data(subject: Subject) -> dict[str, np.ndarray]:
-    """Run-time data for the variant's own mask: lengths below `keys`, and three segments."""
+    """Run-time data for the variant's own mask and parts: lengths below `keys`, and three segments."""
     sizes, data = subject.sizes, {}
     segments = np.minimum(np.arange(sizes.keys) // 6, 2).astype(np.int32)
-    for name in sorted(subject.scored.mask.needs()):
+    for name in sorted(subject.scored.needs()):
         if name.endswith("_j"):
             data[name] = segments
         elif name.endswith("_i"):

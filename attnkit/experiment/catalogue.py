@@ -15,6 +15,7 @@ FOLDERS: Mapping[str, tuple[str, ...]] = {
     "Score": ("scored/score",),
     "Position": ("scored/position",),
     "Normalizer": ("scored/normalizer",),
+    "Selection": ("scored/selection",),
     "Mask": ("masks",),
     "Mixer": ("scored/preset", "recurrent/variant", "approximate/variant", "layers/mixer"),
     "Pool": ("pooling",),

@@ -21,7 +21,7 @@ def blockwise(scored: Scored, plan: Plan, problem: Problem) -> tuple[Array, Arra
     """
     refuse_blocks(scored, plan)
     problem = padded(plan, problem)
-    if scored.selection:
+    if scored.selection or any(part.hides for part in scored.position):
         plan = dataclasses.replace(plan, masked=True)
         problem = surveyed(scored, plan, problem)
     if isinstance(scored.normalizer, Exponential) and not scored.walks():

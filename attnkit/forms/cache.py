@@ -57,9 +57,7 @@ def extend(
 
     `data` is the run-time data of these tokens that position parts read (`name_j`).
     """
-    missing = {name for part in scored.position for name in part.needs() if name.endswith("_j")} - set(
-        data or {}
-    )
+    missing = key_needs(scored) - set(data or {})
     if missing:
         raise ValueError(f"data lacks {', '.join(sorted(missing))}, which a position part reads")
     at = cache.length
@@ -75,6 +73,11 @@ def extend(
 
     grown = {name: write(kept, ready[name]) for name, kept in cache.inputs.items()}
     return Cache(write(cache.k, keys), write(cache.v, v), grown, at + k.shape[1])
+
+
+def key_needs(scored: Scored) -> frozenset[str]:
+    """Names of the run-time data that prepares keys."""
+    return frozenset(name for part in scored.position for name in part.needs() if name.endswith("_j"))
 
 
 def step(
@@ -100,7 +103,8 @@ def step(
         Output and level, equal to those of `attend` over the whole sequence.
     """
     data, room = dict(data or {}), cache.k.shape[1]
-    check(scored, q, cache.k, cache.v, data)
+    prepared = dict.fromkeys(key_needs(scored))  # was given when the keys came
+    check(scored, q, cache.k, cache.v, prepared | data)
     at = cache.length - q.shape[1] if offset is None else offset
     i, j = at + jnp.arange(q.shape[1]), jnp.arange(room)
     needs = scored.inputs(HeadShape(1, 1, 1, 1))

@@ -1,5 +1,7 @@
 """One attention problem as block loops see it: prepared, cleaned, sorted by what may be differentiated."""
 
+import functools
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -187,13 +189,21 @@ def block_keep(scored: Scored, problem: Problem) -> Array:
     i, j = row["i"][:, None], column["j"][None, :]
     keep = jnp.broadcast_to(scored.mask.allows(i, j, data), (i.shape[0], j.shape[1]))
     keep = keep & column["real"][None, :] if "real" in column else keep
-    for name, facts in row.get("facts", {}).items():
-        part, p = scored.selection[int(name.split("_")[1])], bind(problem)[name]
-        q, k = problem.floats["row"]["q"], problem.floats["column"]["k"]
-        chosen = part.chosen(p, *jax.lax.stop_gradient((q, k)), row["i"], column["j"], facts)
-        # What is not finite cannot be compared, and must not get lost.
-        keep = keep & (chosen | jnp.isnan(block_bad(problem)))
-    return keep
+    facts, hiding = row.get("facts", {}), [part.hides for part in scored.position]
+    if not facts and not any(hiding):
+        return keep
+    p, q, k = jax.lax.stop_gradient(
+        (bind(problem), problem.floats["row"]["q"], problem.floats["column"]["k"])
+    )
+    given = (q, k, row["i"], column["j"])
+    shown = [part.shows(p[f"position_{n}"], *given) for n, part in enumerate(scored.position) if hiding[n]]
+    shown += [
+        part.chosen(p[name], *given, facts[name])
+        for n, part in enumerate(scored.selection)
+        if (name := f"selection_{n}") in facts
+    ]
+    # What is not finite cannot be compared, and must not get lost.
+    return keep & (functools.reduce(operator.and_, shown) | jnp.isnan(block_bad(problem)))
 
 
 def block_mix(

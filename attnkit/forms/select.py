@@ -41,4 +41,4 @@ def survey(scored: Scored, plan: Plan, problem: Problem, number: int) -> Tree:
         return fold_blocks(plan, given, columns, lambda row: row["state"], cell, lambda state, row: state)
 
     empty = jax.numpy.zeros_like(rows["fixed"]["bad"])
-    return scored.selection[number].survey(sweep, empty, columns["fixed"]["j"].shape[0])
+    return scored.selection[number].survey(sweep, rows["fixed"]["i"], empty, columns["fixed"]["j"].shape[0])

@@ -18,12 +18,13 @@ def frequencies(dim: int, base: float = 10000.0) -> Float[Array, "pairs"]:
 
 
 def rotate(
-    x: Float[Array, "tokens dim"], positions: Int[Array, "tokens"], frequency: Float[Array, "pairs"]
+    x: Float[Array, "tokens dim"], positions: Int[Array, "tokens *pairs"], frequency: Float[Array, "pairs"]
 ) -> Float[Array, "tokens dim"]:
     """Turn the feature pairs `(c, c + pairs)` of each row by `position * frequency[c]`.
 
-    Features beyond the first `2 * pairs` pass unchanged (partial rotation). Angles are computed in at
-    least float32, whatever the type of `x`. Pairs are halves of the vector, as in GPT-NeoX, not neighbors.
+    A token has one position, or one for each pair. Features beyond the first `2 * pairs` pass unchanged
+    (partial rotation). Angles are computed in at least float32, whatever the type of `x`. Pairs are halves of
+    the vector, as in GPT-NeoX, not neighbors.
 
     Source: Su et al. 2021 (RoFormer), arXiv 2104.09864, equation 34.
 
@@ -32,7 +33,7 @@ def rotate(
     """
     pairs = frequency.shape[0]
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    angle = positions[:, None].astype(wide) * frequency.astype(wide)
+    angle = positions.reshape(x.shape[0], -1).astype(wide) * frequency.astype(wide)
     sin, cos = jnp.sin(angle), jnp.cos(angle)
     a, b, rest = x[:, :pairs], x[:, pairs : 2 * pairs], x[:, 2 * pairs :]
     turned = jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1).astype(x.dtype)

@@ -14,7 +14,7 @@ of `query`, `p["data"]`: run-time data by name, of this block.
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -114,9 +114,9 @@ class Part:
     """Anything scored attention is put together from: pure functions and the parameters they need."""
 
     #: whether a method needs the other heads, gathered over the mapped axis `HEADS`
-    mixes_heads = False
+    mixes_heads: ClassVar[bool] = False
     #: whether `p["seed"]` is wanted: two random words per head, absent when nothing is to be random
-    random = False
+    random: ClassVar[bool] = False
 
     def constants(self, shape: HeadShape) -> Params:
         """Fixed per-head numbers, each with a leading axis of `shape.heads`."""
@@ -151,9 +151,11 @@ class Position(Part):
     """How positions, or other facts about tokens, enter: any of several ways, each optional."""
 
     #: whether `walk` is defined: scores that depend on later keys, visited from the last to the first
-    walks = False
+    walks: ClassVar[bool] = False
     #: whether a block must hold all keys, so that nothing can be computed by blocks
-    whole = False
+    whole: ClassVar[bool] = False
+    #: whether `shows` is defined: some keys that the mask allows are hidden
+    hides: ClassVar[bool] = False
 
     def places(self, positions: Int[Array, "tokens"], data: Mapping[str, Any]) -> Int[Array, "tokens ..."]:
         """What `query` and `key` get as positions, from absolute ones and the run-time data of these tokens.
@@ -191,6 +193,10 @@ class Position(Part):
         """
         return s, ahead
 
+    def shows(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Keep:
+        """Which pairs are kept of those that the mask allows. Carries no derivative."""
+        return jnp.ones((q.shape[0], k.shape[0]), bool)
+
     def reweigh(self, p: Params, w: Scores, q: Queries, i: Rows, j: Columns) -> Scores:
         """What is made of the weights after they are normalized. Linear in `w`."""
         return w
@@ -203,12 +209,13 @@ class Position(Part):
 class Selection(Part, abc.ABC):
     """Which of the keys that the mask allows are chosen by what stands in them. Carries no derivative."""
 
-    def survey(self, sweep: Sweep, empty: Row, keys: int) -> Any:
+    def survey(self, sweep: Sweep, i: Rows, empty: Row, keys: int) -> Any:
         """Facts about each row that `chosen` needs: arrays with a leading axis of queries.
 
         Args:
             sweep: `sweep(fold, start)` folds `fold(state, p, q, k, keep, i, j)` over the row's blocks of
                 keys, in any order; `keep` is what the mask allows.
+            i: the rows' positions.
             empty: zeros, one for each row, of the type to compute in.
             keys: all key positions are below this.
         """

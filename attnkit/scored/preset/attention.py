@@ -7,7 +7,7 @@ from annotated_types import Ge, Gt, Lt
 from attnkit.masks.contract import Mask
 from attnkit.masks.everything import Everything
 from attnkit.options import options
-from attnkit.scored.contract import Card, Normalizer, Position, Preset, Score, Scored
+from attnkit.scored.contract import Card, Normalizer, Position, Preset, Score, Scored, Selection
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.score.dot import Dot
 
@@ -21,6 +21,7 @@ class Attention(Preset):
         position: position encodings and other additions, applied in order.
         normalizer: how scores become weights.
         mask: who may look at whom.
+        selection: which of the keys that the mask allows are chosen by content.
         cap: soft cap of the scores, `None` for none.
         dropout: probability with which a weight is dropped during training.
     """
@@ -33,6 +34,7 @@ class Attention(Preset):
     position: tuple[Position, ...] = ()
     normalizer: Normalizer = Softmax()
     mask: Mask = Everything()
+    selection: tuple[Selection, ...] = ()
     cap: Annotated[float, Gt(0)] | None = None
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
 
@@ -42,6 +44,7 @@ class Attention(Preset):
             position=self.position,
             normalizer=self.normalizer,
             mask=self.mask,
+            selection=self.selection,
             cap=self.cap,
             dropout=self.dropout,
         )

@@ -1,0 +1,66 @@
+"""Attention inside a window around a place that the query predicts."""
+
+from typing import Annotated, ClassVar
+
+import jax
+import jax.numpy as jnp
+from annotated_types import Ge
+
+from attnkit.options import options
+from attnkit.scored.contract import (
+    Card,
+    Columns,
+    HeadShape,
+    Keep,
+    Keys,
+    Params,
+    Position,
+    Queries,
+    Row,
+    Rows,
+    Scores,
+)
+from attnkit.scored.position.localness import predicted
+
+
+@options
+class LocalPredictive(Position):
+    """Each query predicts a place among the keys, sees `reach` on each side of it, and the nearest best.
+
+    The weights are those of the normalizer inside the window, times a Gaussian with deviation `reach / 2`;
+    they are not normalized again. The place is a share of the number of keys, `data["length"]`; keys are
+    numbered from 0. The window's borders carry no derivative, the Gaussian does.
+
+    Attributes:
+        reach: `D` of the paper.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Luong, Pham & Manning 2015, arXiv 1508.04025, section 3.2, local-p, equations 9 and 10",
+        equation="w_ij <- w_ij exp(-(j - p_i)^2 / (2 s^2)), |j - p_i| <= D, s = D / 2, "
+        "p_i = n sigmoid(u . tanh(W q_i))",
+        pair_flops="5",
+        assumes="cross-attention, where keys ahead may be seen",
+    )
+    hides: ClassVar[bool] = True
+    reach: Annotated[int, Ge(1)] = 10
+
+    def needs(self) -> frozenset[str]:
+        return frozenset({"length"})
+
+    def init(self, key: jax.Array, shape: HeadShape) -> Params:
+        into, place = jax.random.split(key)
+        return {
+            "into": jax.random.normal(into, (shape.heads, shape.dim, shape.dim)) * shape.dim**-0.5,
+            "place": jax.random.normal(place, (shape.heads, shape.dim)) * shape.dim**-0.5,
+        }
+
+    def place(self, p: Params, q: Queries) -> Row:
+        """Where each query looks."""
+        return p["data"]["length"] * predicted(p["into"], p["place"], q)
+
+    def shows(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Keep:
+        return jnp.abs(j[None, :] - self.place(p, q)[:, None]) <= self.reach
+
+    def reweigh(self, p: Params, w: Scores, q: Queries, i: Rows, j: Columns) -> Scores:
+        return w * jnp.exp(-2 * jnp.square((j[None, :] - self.place(p, q)[:, None]) / self.reach))

@@ -1,0 +1,54 @@
+"""Rotary position embedding of text, pictures and videos in one sequence."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from annotated_types import Ge, Gt
+from jaxtyping import Array, Int
+
+from attnkit.options import options
+from attnkit.positions.rotation import frequencies, rotate
+from attnkit.scored.contract import Card, Columns, Keys, Params, Position, Queries, Rows
+
+
+@options
+class Mrope(Position):
+    """A token has three positions: time, row and column. Each turns its section of the pairs of features.
+
+    The positions are run-time data: `time`, `row` and `column`, each as `_i` for queries and `_j` for keys.
+    A word has three equal ones, so on text alone this is `Rotary`; a picture's patches share their time.
+
+    Attributes:
+        sections: pairs of features for time, row and column, as parts of a whole; Qwen2-VL has
+            (16, 24, 24) of 64, which is this.
+        base: ratio that sets the slowest rotation.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Wang et al. 2024 (Qwen2-VL), arXiv 2409.12191, section 2.1, M-RoPE, and the authors' code",
+        equation="pair c of q_i turns by f_c x_i, x = time, row or column by the section of c; k the same",
+        assumes="dim is even",
+    )
+    sections: tuple[Annotated[int, Ge(0)], Annotated[int, Ge(0)], Annotated[int, Ge(0)]] = (2, 3, 3)
+    base: Annotated[float, Gt(1)] = 10000.0
+
+    def __post_init__(self) -> None:
+        if not sum(self.sections):
+            raise ValueError(f"Mrope: sections = {self.sections}: at least one must be positive")
+
+    def needs(self) -> frozenset[str]:
+        return frozenset(f"{axis}_{side}" for axis in ("time", "row", "column") for side in "ij")
+
+    def places(self, positions: Int[Array, "tokens"], data: Mapping[str, Any]) -> Int[Array, "tokens 3"]:
+        return jnp.stack([data[axis] for axis in ("time", "row", "column")], axis=-1)
+
+    def query(self, p: Params, q: Queries, i: Rows) -> Queries:
+        return self.key(q, i)
+
+    def key(self, k: Keys, j: Columns) -> Keys:
+        frequency = frequencies(k.shape[1], self.base)
+        pairs = frequency.shape[0]
+        ends = np.round(pairs * np.cumsum(self.sections) / sum(self.sections))
+        return rotate(k, j[:, np.searchsorted(ends, np.arange(pairs), side="right")], frequency)

@@ -1,0 +1,78 @@
+"""Position encoding by accumulated Householder transformations."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from attnkit.options import options
+from attnkit.scored.contract import (
+    Card,
+    Columns,
+    HeadShape,
+    Keep,
+    Keys,
+    Params,
+    Position,
+    Queries,
+    Rows,
+    Scores,
+    TokenInput,
+)
+
+
+@options
+class Path(Position):
+    """On the way from the query back to a key, every token between them reflects (or shrinks) a direction.
+
+    Adds what the transformations change in `q . k / sqrt(dim)`, the score of `Dot`. The query's own token
+    transforms, the key's does not. Tokens that the mask hides from the query do not transform. The paper
+    makes directions with a low-rank projection and a short convolution, which are the layer's business.
+
+    Keys are visited one by one, so a block takes as many steps as it has keys, and its backward pass keeps a
+    vector for each of its pairs.
+
+    Attributes:
+        start: initial bias of the projection to `strength`.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Yang et al. 2025 (PaTH), arXiv 2505.16381, section 3",
+        equation="s_ij = k_j^T (prod_{l=j+1..i} (I - b_l w_l w_l^T)) q_i / sqrt(dim), b = 2 sigmoid, |w| = 1",
+        pair_flops="8 * dim",
+        assumes="causal self-attention, score = dot",
+    )
+    claims: ClassVar[tuple[str, ...]] = ("translation",)
+    walks: ClassVar[bool] = True
+    start: float = 0.0
+
+    def inputs(self, shape: HeadShape) -> Mapping[str, TokenInput]:
+        return {"direction": TokenInput(width=shape.dim), "strength": TokenInput(start=self.start)}
+
+    def activate(self, name: str, raw: Float[Array, "*tokens width"]) -> Float[Array, "*tokens width"]:
+        wide = raw.astype(jnp.promote_types(raw.dtype, jnp.float32))
+        if name == "strength":
+            return 2 * jax.nn.sigmoid(wide)
+        return wide * jax.lax.rsqrt(jnp.sum(jnp.square(wide), axis=-1, keepdims=True) + 1e-12)
+
+    def ahead(self, p: Params, q: Queries) -> Queries:
+        return jnp.zeros_like(q, jnp.promote_types(q.dtype, jnp.float32))
+
+    def walk(
+        self, p: Params, q: Queries, k: Keys, s: Scores, keep: Keep, i: Rows, j: Columns, ahead: Queries
+    ) -> tuple[Scores, Queries]:
+        wide = ahead.dtype
+        q, k = q.astype(wide), k.astype(wide)
+        w, b = p["direction_j"].astype(wide), p["strength_j"][:, 0].astype(wide)
+
+        def one(change: Queries, token: tuple[Array, Array, Array, Array]) -> tuple[Queries, Array]:
+            k, w, b, seen = token
+            along = jnp.where(seen, b * ((q + change) @ w), 0)
+            return change - along[:, None] * w, change @ k
+
+        change, extra = jax.lax.scan(
+            one, ahead, (k, jnp.where(jnp.isfinite(w), w, 0), b, keep.T), reverse=True
+        )
+        return s + extra.T * q.shape[1] ** -0.5, change

@@ -1,0 +1,30 @@
+"""Trilinear similarity of a query, a key and their product."""
+
+from typing import ClassVar
+
+import jax
+
+from attnkit.options import options
+from attnkit.scored.contract import Card, Columns, HeadShape, Keys, Params, Queries, Rows, Score, Scores, dot
+
+
+@options
+class Trilinear(Score):
+    """A learned weighing of the features of the query, of the key and of their product. No scale.
+
+    The query's own term moves all scores of a row alike, so softmax does not see it; others do.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Seo et al. 2016 (BiDAF), arXiv 1611.01603, section 2 (attention flow); named in QANet",
+        equation="s_ij = a . q_i + b . k_j + c . (q_i * k_j)",
+        pair_flops="2 * dim + 2",
+    )
+
+    def init(self, key: jax.Array, shape: HeadShape) -> Params:
+        weights = jax.random.normal(key, (3, shape.heads, shape.dim)) * shape.dim**-0.5
+        return {"query": weights[0], "key": weights[1], "product": weights[2]}
+
+    def score(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:
+        q, k = q.astype(p["query"].dtype), k.astype(p["key"].dtype)
+        return (q @ p["query"])[:, None] + (k @ p["key"])[None, :] + dot(q * p["product"], k)
