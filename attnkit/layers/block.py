@@ -85,12 +85,13 @@ class Block(nnx.Module):
         self.mixing = mixing
         self.cross = cross
         self.feed_forward = feed_forward
-        self.around_mixing = Residual(dim, norm=norm, order=order, rate=rate)
-        self.around_cross = self.around_feed_forward = None
-        if cross is not None:
-            self.around_cross = Residual(dim, norm=norm, order=order, rate=rate, gate=gate)
-        if feed_forward is not None:
-            self.around_feed_forward = Residual(dim, norm=norm, order=order, rate=rate)
+
+        def around(gate: Gate = "none") -> Residual:
+            return Residual(dim, norm=norm, order=order, rate=rate, gate=gate)
+
+        self.around_mixing = around()
+        self.around_cross = around(gate) if cross is not None else None
+        self.around_feed_forward = around() if feed_forward is not None else None
 
     def __call__(
         self,

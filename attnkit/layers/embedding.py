@@ -61,9 +61,9 @@ class Embedding(nnx.Module):
         self.dim = dim
         self.absolute = absolute
         self.positions = learned(length, dim, rngs) if absolute == "learned" else None
-        self.rows, self.columns = None, None
-        if absolute == "grid" and grid is not None:
-            self.rows, self.columns = (learned(count, dim, rngs, 0.5) for count in grid)
+        rows, columns = grid if absolute == "grid" and grid is not None else (0, 0)
+        self.rows = learned(rows, dim, rngs, 0.5) if rows else None
+        self.columns = learned(columns, dim, rngs, 0.5) if columns else None
         self.segments = learned(segments, dim, rngs) if segments else None
 
     @property

@@ -78,10 +78,9 @@ class Recurrence(nnx.Module):
         self.hidden = hidden
         self.inward = Linear(inputs, cell.gates() * hidden, bias=None, rngs=rngs)
         self.bias = nnx.Param(cell.bias(hidden))
-        self.recurrent = None
-        if cell.matrices():
-            square = jax.nn.initializers.orthogonal()
-            self.recurrent = nnx.Param(square(rngs.params(), (cell.matrices(), hidden, hidden)))
+        square = jax.nn.initializers.orthogonal()
+        shape = (cell.matrices(), hidden, hidden)
+        self.recurrent = nnx.Param(square(rngs.params(), shape)) if cell.matrices() else None
 
     def start(self, batch: int, dtype: Any = jnp.float32) -> tuple[Array, ...]:
         """The state of `batch` sequences before their first token: zeros."""

@@ -42,14 +42,14 @@ class Style:
 
 
 class Stack(nnx.Module):
-    """Blocks one after the other, and the norm that ends a pre-norm stack.
+    """Blocks one after the other, and the norm that ends a pre-norm stack. Without blocks, the identity.
 
     Block `n` draws its dropout from the key folded with `n`, and its weights are named `n.self`, `n.cross`.
     """
 
     def __init__(self, blocks: list[Block], *, dim: int, norm: NormKind, order: Order) -> None:
         self.blocks = nnx.List(blocks)
-        self.norm = make_norm(norm, dim) if order == "pre" else None
+        self.norm = make_norm(norm, dim) if order == "pre" and blocks else None
 
     def __call__(
         self,

@@ -1,0 +1,56 @@
+"""A pool with its parameters."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from attnkit.pooling.contract import Pool, Pooled, pool
+
+
+class PoolLayer(nnx.Module):
+    """A pool over the vectors of each sequence of a batch.
+
+    Args:
+        chosen: the pool.
+        dim: width of the vectors.
+        rngs: source of the initial values.
+    """
+
+    def __init__(self, chosen: Pool, dim: int, *, rngs: nnx.Rngs) -> None:
+        self.chosen = chosen
+        self.outputs = chosen.outputs()
+        self.parameters = owned(chosen.init(rngs.params(), dim))
+
+    def one(self, x: Array, keep: Array) -> Pooled:
+        """One sequence, pooled."""
+        found = pool(self.chosen, plain(self.parameters), x, keep)
+        return found._replace(penalty=jnp.asarray(found.penalty, found.weights.dtype))
+
+    def __call__(self, x: Float[Array, "batch tokens dim"], keep: Bool[Array, "batch tokens"]) -> Pooled:
+        """The vectors of each sequence where `keep`, pooled; every array with a leading batch axis."""
+        return jax.vmap(self.one)(x, keep)
+
+    def parts(self, x: Float[Array, "batch tokens dim"], keep: Bool[Array, "batch parts tokens"]) -> Pooled:
+        """The parts of each sequence that `keep` tells, pooled; every array `[batch, parts, ...]`."""
+        return jax.vmap(jax.vmap(self.one, in_axes=(None, 0)))(x, keep)
+
+
+def owned(tree: Mapping[str, Any]) -> nnx.Dict:
+    """Nested dictionaries of arrays as parameters."""
+    return nnx.Dict(
+        {
+            name: owned(value) if isinstance(value, Mapping) else nnx.Param(value)
+            for name, value in tree.items()
+        }
+    )
+
+
+def plain(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The arrays of `owned`."""
+    return {
+        name: value[...] if isinstance(value, nnx.Variable) else plain(value) for name, value in tree.items()
+    }

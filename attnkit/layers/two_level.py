@@ -1,0 +1,99 @@
+"""Cross-attention to the words and to the sentences of a document."""
+
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+from annotated_types import Ge
+from flax import nnx
+from jaxtyping import Array, Float
+
+from attnkit.layers.hierarchy import through
+from attnkit.layers.mixer_layer import mixer_layer
+from attnkit.layers.mixing import Data, LayerMixer, Mixing, Width
+from attnkit.masks.contract import Mask
+from attnkit.masks.everything import Everything
+from attnkit.mixer import Mixer
+from attnkit.options import options
+
+Tokens = Float[Array, "batch length model_dim"]
+
+
+@options
+class TwoLevel(LayerMixer):
+    """One view of the words, one of the sentences; their outputs are added.
+
+    Attributes:
+        words: mixer that attends to words.
+        sentences: mixer that attends to sentences.
+        most: most sentences of a document.
+    """
+
+    words: Mixer
+    sentences: Mixer
+    most: Annotated[int, Ge(1)]
+
+    def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
+        return TwoViews(self, width, scale=scale, rngs=rngs)
+
+    def sight(self) -> Mask:
+        return Everything()
+
+
+class TwoViews(Mixing):
+    """The layer of `TwoLevel`.
+
+    The memory is words, then `most` sentences. `data` has the number of words `length`, of `sentences`, and
+    the weights `words` `[batch, hops, sentences, length]` by which weights of sentences become weights of
+    words. Maps are those of the words' heads, then those of the sentences' heads (and hops).
+    """
+
+    def __init__(self, chosen: TwoLevel, width: Width, *, scale: float, rngs: nnx.Rngs) -> None:
+        self.most = chosen.most
+        self.words, self.sentences = (
+            mixer_layer(own, width, cross=True, padded=True, scale=scale, rngs=rngs)
+            for own in (chosen.words, chosen.sentences)
+        )
+
+    def __call__(
+        self,
+        x: Tokens,
+        memory: Tokens | None = None,
+        *,
+        data: Data | None = None,
+        key: jax.Array | None = None,
+        look: bool = False,
+    ) -> tuple[Tokens, jax.Array | None]:
+        k = (None, None) if key is None else jax.random.split(key)
+        (words, sentences), (real, counted) = self.levels(memory), views(data)
+        one, near = self.words(x, words, data=real, key=k[0], look=look)
+        two, far = self.sentences(x, sentences, data=counted, key=k[1], look=look)
+        if near is None or far is None or data is None:
+            return one + two, None
+        return one + two, jnp.concatenate([near, through(far, data["words"])], axis=1)
+
+    def start(self, batch: int, room: int, dtype: Any, memory: Tokens | None = None) -> Any:
+        words, sentences = self.levels(memory)
+        return {
+            "words": self.words.start(batch, room, dtype, words),
+            "sentences": self.sentences.start(batch, room, dtype, sentences),
+        }
+
+    def step(self, x: Tokens, state: Any, *, data: Data | None = None) -> tuple[Tokens, Any]:
+        real, counted = views(data)
+        one, words = self.words.step(x, state["words"], data=real)
+        two, sentences = self.sentences.step(x, state["sentences"], data=counted)
+        return one + two, {"words": words, "sentences": sentences}
+
+    def levels(self, memory: Tokens | None) -> tuple[Tokens, Tokens]:
+        """The memory as words and sentences."""
+        if memory is None:
+            raise ValueError("memory = None: words and sentences to attend to are needed")
+        return memory[:, : -self.most], memory[:, -self.most :]
+
+
+def views(data: Data | None) -> tuple[Data, Data]:
+    """How many words and how many sentences there are, as each view's own mask data."""
+    if data is None:
+        raise ValueError("data = None: the numbers of words and sentences are needed")
+    return {"length": data["length"]}, {"length": data["sentences"]}

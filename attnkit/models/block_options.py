@@ -1,0 +1,127 @@
+"""What networks made of blocks have in common: their options, and how they read a source."""
+
+from typing import Annotated
+
+import jax
+from annotated_types import Ge, Lt
+from flax import nnx
+
+from attnkit.layers.block import Gate, Order
+from attnkit.layers.embedding import Absolute, Embedding, SourceAbsolute
+from attnkit.layers.feed_forward import Activation
+from attnkit.layers.mixer_layer import Width
+from attnkit.layers.norm import NormKind
+from attnkit.layers.reader import Reader
+from attnkit.layers.stack import Style, make_stack
+from attnkit.mixer import Mixer
+from attnkit.models.contract import Batch, Maps, Model, Sizes
+from attnkit.options import options
+
+Mixers = Mixer | tuple[Mixer, ...]
+
+
+@options
+class Blocks(Model):
+    """Options of all networks made of blocks.
+
+    Attributes:
+        model_dim: width of a token's vector.
+        heads: number of query heads, a divisor of `model_dim`.
+        kv_heads: number of key-value heads, a divisor of `heads`; `None` for as many as heads.
+        mlp_ratio: hidden width of the feed-forward part divided by `model_dim`; 0 for blocks without.
+        activation: nonlinearity of the feed-forward part; `swiglu` and `geglu` have a gate.
+        norm: kind of norm.
+        order: norm before (`pre`) or after (`post`) each part.
+        short_convolution: tokens of a depthwise convolution before every mixer; 0 for none.
+        dropout: probability of residual and embedding dropout.
+    """
+
+    model_dim: Annotated[int, Ge(1)] = 128
+    heads: Annotated[int, Ge(1)] = 4
+    kv_heads: Annotated[int, Ge(1)] | None = None
+    mlp_ratio: Annotated[float, Ge(0.0)] = 4.0
+    activation: Activation = "gelu"
+    norm: NormKind = "layer"
+    order: Order = "pre"
+    short_convolution: Annotated[int, Ge(0)] = 0
+    dropout: Annotated[float, Ge(0.0), Lt(1.0)] = 0.0
+
+    def style(self, gate: Gate = "none") -> Style:
+        """What all blocks have in common."""
+        return Style(
+            width=Width.of(self.model_dim, self.heads, self.kv_heads),
+            mlp_ratio=self.mlp_ratio,
+            activation=self.activation,
+            norm=self.norm,
+            order=self.order,
+            dropout=self.dropout,
+            short_convolution=self.short_convolution,
+            gate=gate,
+        )
+
+    def writer_embedding(self, sizes: Sizes, absolute: Absolute, rngs: nnx.Rngs) -> Embedding:
+        """The embedding of what a decoder reads."""
+        return Embedding(
+            sizes.vocabulary,
+            self.model_dim,
+            absolute=absolute,
+            length=sizes.length,
+            features=sizes.features,
+            rngs=rngs,
+        )
+
+    def source_reader(
+        self,
+        sizes: Sizes,
+        depth: int,
+        mixer: Mixers,
+        *,
+        absolute: SourceAbsolute,
+        segment_vectors: bool = False,
+        rngs: nnx.Rngs,
+    ) -> Reader:
+        """Embedding and blocks for the source. Raises `ValueError` if the task has none."""
+        need_source(type(self).__name__, sizes)
+        if segment_vectors:
+            need_segments("segment_vectors = True", sizes)
+        embedding = Embedding(
+            sizes.source_vocabulary,
+            self.model_dim,
+            absolute=absolute,
+            length=sizes.source_length,
+            features=sizes.source_features,
+            segments=sizes.segments if segment_vectors else 0,
+            grid=sizes.grid,
+            rngs=rngs,
+        )
+        stack = make_stack(depth, self.style(), mixer, padded=True, reads=True, rngs=rngs)
+        return Reader(embedding, stack, rate=self.dropout)
+
+
+def need_source(name: str, sizes: Sizes) -> None:
+    """Raise `ValueError` if a task has nothing for an encoder to read."""
+    if not (sizes.source_length and (sizes.source_vocabulary or sizes.source_features)):
+        raise ValueError(
+            f"{name} needs a task with a source, but sizes = {sizes}; use a decoder for this task"
+        )
+
+
+def need_segments(what: str, sizes: Sizes) -> None:
+    """Raise `ValueError` if the source of a task has no sentences or turns."""
+    if not sizes.segments:
+        raise ValueError(f"{what} needs a task whose source has sentences or turns, but sizes.segments = 0")
+
+
+def target(batch: Batch) -> jax.Array:
+    """What a decoder reads: tokens or vectors of numbers."""
+    return batch["features"] if "features" in batch else batch["inputs"]
+
+
+def source(batch: Batch) -> jax.Array:
+    """What an encoder reads: tokens or vectors of numbers."""
+    return batch["source_features"] if "source_features" in batch else batch["source"]
+
+
+def prefixed(name: str, maps: Maps) -> Maps:
+    """Maps under longer names."""
+    return {f"{name}.{own}": weights for own, weights in maps.items()}

@@ -1,0 +1,74 @@
+"""One answer for a whole source: an encoder, a pool, a readout."""
+
+from typing import Annotated
+
+import jax
+from annotated_types import Ge
+from flax import nnx
+
+from attnkit.layers.dropout import keys
+from attnkit.layers.embedding import SourceAbsolute
+from attnkit.layers.pooling import PoolLayer
+from attnkit.layers.taps import exists
+from attnkit.masks.padding import Padding
+from attnkit.mixer import Mixer
+from attnkit.models.block_options import Blocks, prefixed, source
+from attnkit.models.classification import Answer, Classifying
+from attnkit.models.contract import Batch, Output, Sizes
+from attnkit.options import options
+from attnkit.pooling.contract import Pool
+from attnkit.pooling.mean import Mean
+from attnkit.scored.position.rotary import Rotary
+from attnkit.scored.preset.attention import Attention
+
+
+@options
+class Classifier(Blocks):
+    """A class, or a number, for the whole source.
+
+    Attributes:
+        depth: number of blocks; with 0, what is pooled are the embeddings themselves.
+        mixer: what mixes positions, or a pattern of mixers that is repeated over depth.
+        pool: what makes one vector, or a few, of all.
+        absolute: absolute position vectors added to the embedding.
+        segment_vectors: whether a vector for its sentence or turn is added to each token.
+
+    Source: Vaswani et al. 2017, arXiv 1706.03762 (encoder); the pool's own.
+    """
+
+    depth: Annotated[int, Ge(0)] = 2
+    mixer: Mixer | tuple[Mixer, ...] = Attention(position=(Rotary(),), mask=Padding())
+    pool: Pool = Mean()
+    absolute: SourceAbsolute = "none"
+    segment_vectors: bool = False
+
+    def build(self, sizes: Sizes, rngs: nnx.Rngs) -> "ClassifierNetwork":
+        """The network with fresh parameters. Raises `ValueError` for parts that do not fit together."""
+        return ClassifierNetwork(self, sizes, rngs)
+
+
+class ClassifierNetwork(Classifying):
+    """The network of `Classifier`. Weights are named `encoder.<block>.self` and `document.pool`."""
+
+    def __init__(self, chosen: Classifier, sizes: Sizes, rngs: nnx.Rngs) -> None:
+        self.encoder = chosen.source_reader(
+            sizes,
+            chosen.depth,
+            chosen.mixer,
+            absolute=chosen.absolute,
+            segment_vectors=chosen.segment_vectors,
+            rngs=rngs,
+        )
+        self.pool = PoolLayer(chosen.pool, chosen.model_dim, rngs=rngs)
+        self.answer = Answer(
+            self.pool.outputs, chosen.model_dim, sizes.vocabulary, rate=chosen.dropout, rngs=rngs
+        )
+
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
+        k = keys(key, 2)
+        real = {"length": batch["source_length"]}
+        segment = batch.get("source_segment")
+        x, maps = self.encoder(source(batch), data=real, segment=segment, key=k[0], look=look)
+        pooled = self.pool(x, exists(real, x.shape[1]))
+        named = prefixed("encoder", maps) | {"document.pool": pooled.weights[:, :, None]} if look else {}
+        return Output(self.answer(pooled.output, k[1]), named, pooled.penalty)

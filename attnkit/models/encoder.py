@@ -1,0 +1,81 @@
+"""An encoder that predicts at every place of its source: masked-token training."""
+
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+from annotated_types import Ge
+from flax import nnx
+
+from attnkit.layers.embedding import Readout, SourceAbsolute
+from attnkit.masks.padding import Padding
+from attnkit.mixer import Mixer
+from attnkit.models.block_options import Blocks, prefixed, source
+from attnkit.models.contract import Batch, Network, Output, Sizes
+from attnkit.options import options
+from attnkit.scored.position.rotary import Rotary
+from attnkit.scored.preset.attention import Attention
+
+
+@options
+class Encoder(Blocks):
+    """Blocks that see the whole source, and a label or a number for each of its places.
+
+    Attributes:
+        depth: number of blocks.
+        mixer: what mixes positions, or a pattern of mixers that is repeated over depth.
+        absolute: absolute position vectors added to the embedding.
+        segment_vectors: whether a vector for its sentence or turn is added to each token.
+        tied: whether the readout uses the embedding table; needs equal vocabularies.
+
+    Source: Devlin et al. 2018 (BERT), arXiv 1810.04805, section 3.
+    """
+
+    depth: Annotated[int, Ge(0)] = 4
+    mixer: Mixer | tuple[Mixer, ...] = Attention(position=(Rotary(),), mask=Padding())
+    absolute: SourceAbsolute = "none"
+    segment_vectors: bool = False
+    tied: bool = False
+
+    def build(self, sizes: Sizes, rngs: nnx.Rngs) -> "EncoderNetwork":
+        """The network with fresh parameters. Raises `ValueError` for parts that do not fit together."""
+        return EncoderNetwork(self, sizes, rngs)
+
+
+class EncoderNetwork(Network):
+    """The network of `Encoder`. Weights are named `encoder.<block>.self`.
+
+    There is nothing to write: a step gives the logits of the next places, whatever the tokens.
+    """
+
+    def __init__(self, chosen: Encoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
+        if chosen.tied and sizes.vocabulary != sizes.source_vocabulary:
+            raise ValueError(
+                f"tied = True: the source has {sizes.source_vocabulary} tokens and the labels "
+                f"{sizes.vocabulary}; say tied = False"
+            )
+        self.encoder = chosen.source_reader(
+            sizes,
+            chosen.depth,
+            chosen.mixer,
+            absolute=chosen.absolute,
+            segment_vectors=chosen.segment_vectors,
+            rngs=rngs,
+        )
+        self.readout = Readout(chosen.model_dim, sizes.vocabulary, tied=chosen.tied, rngs=rngs)
+
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
+        real = {"length": batch["source_length"]}
+        segment = batch.get("source_segment")
+        x, maps = self.encoder(source(batch), data=real, segment=segment, key=key, look=look)
+        return Output(self.readout(x, self.encoder.embedding), prefixed("encoder", maps))
+
+    def start(self, batch: Batch, length: int) -> Any:
+        logits = self(batch).logits
+        return {"logits": logits, "position": jnp.zeros(logits.shape[0], jnp.int32)}
+
+    def step(self, state: Any, tokens: jax.Array) -> tuple[jax.Array, Any]:
+        new = tokens.shape[1]
+        places = state["position"][:, None] + jnp.arange(new)
+        logits = jnp.take_along_axis(state["logits"], places[..., None], axis=1, mode="clip")
+        return logits, dict(state, position=state["position"] + new)

@@ -1,0 +1,134 @@
+"""One answer for a document: words make sentences, sentences make the document."""
+
+from typing import Annotated
+
+import jax
+from annotated_types import Ge
+from flax import nnx
+
+from attnkit.layers.dropout import keys
+from attnkit.layers.embedding import SourceAbsolute
+from attnkit.layers.hierarchy import Hierarchy, through
+from attnkit.layers.pooling import PoolLayer
+from attnkit.layers.stack import make_stack
+from attnkit.layers.taps import exists
+from attnkit.masks.documents import Documents
+from attnkit.masks.padding import Padding
+from attnkit.mixer import Mixer
+from attnkit.models.block_options import Blocks, Mixers, need_segments, prefixed, source
+from attnkit.models.classification import Answer, Classifying
+from attnkit.models.contract import Batch, Output, Sizes
+from attnkit.options import options
+from attnkit.pooling.additive import Additive
+from attnkit.pooling.contract import Pool
+from attnkit.scored.contract import Preset
+from attnkit.scored.position.rotary import Rotary
+from attnkit.scored.preset.attention import Attention
+
+
+@options
+class HierarchicalClassifier(Blocks):
+    """A class, or a number, for a source of sentences (or turns), which the network reads one by one.
+
+    Attributes:
+        word_depth: number of blocks over the words of each sentence.
+        sentence_depth: number of blocks over the sentences.
+        words: what mixes the words of a sentence; attention must have the mask `Documents`.
+        sentences: what mixes sentences.
+        word_pool: what makes a sentence of its words.
+        sentence_pool: what makes the document of its sentences.
+        absolute: absolute position vectors added to the words.
+
+    Source: Yang et al. 2016 (HAN), NAACL N16-1174 (with `gru` as both mixers and additive pools); Zhang, Wei,
+    Zhou 2019 (HIBERT), arXiv 1905.06566.
+    """
+
+    word_depth: Annotated[int, Ge(0)] = 1
+    sentence_depth: Annotated[int, Ge(0)] = 1
+    words: Mixer | tuple[Mixer, ...] = Attention(position=(Rotary(),), mask=Documents())
+    sentences: Mixer | tuple[Mixer, ...] = Attention(position=(Rotary(),), mask=Padding())
+    word_pool: Pool = Additive()
+    sentence_pool: Pool = Additive()
+    absolute: SourceAbsolute = "none"
+
+    def build(self, sizes: Sizes, rngs: nnx.Rngs) -> "HierarchicalClassifierNetwork":
+        """The network with fresh parameters. Raises `ValueError` for parts that do not fit together."""
+        return HierarchicalClassifierNetwork(self, sizes, rngs)
+
+
+def make_hierarchy(
+    chosen: Blocks,
+    sizes: Sizes,
+    depths: tuple[int, int],
+    mixers: tuple[Mixers, Mixers],
+    pool: Pool,
+    *,
+    absolute: SourceAbsolute,
+    rngs: nnx.Rngs,
+) -> Hierarchy:
+    """Words to sentences to vectors of sentences that know each other.
+
+    Args:
+        chosen: options of the blocks.
+        sizes: of the task.
+        depths: number of blocks over words and over sentences.
+        mixers: of words and of sentences.
+        pool: makes a sentence of its words.
+        absolute: absolute position vectors added to the words.
+        rngs: source of the initial values.
+
+    Raises:
+        ValueError: if the task has no sentences, or words would see other sentences.
+    """
+    need_segments(type(chosen).__name__, sizes)
+    refuse_strangers(mixers[0])
+    reader = chosen.source_reader(sizes, depths[0], mixers[0], absolute=absolute, rngs=rngs)
+    layer = PoolLayer(pool, chosen.model_dim, rngs=rngs)
+    above = make_stack(depths[1], chosen.style(), mixers[1], padded=True, reads=True, rngs=rngs)
+    return Hierarchy(reader, layer, above, most=sizes.segments, dim=chosen.model_dim, rngs=rngs)
+
+
+def refuse_strangers(mixers: Mixers) -> None:
+    """Raise `ValueError` if a word could see the words of another sentence."""
+    for mixer in mixers if isinstance(mixers, tuple) else (mixers,):
+        if isinstance(mixer, Preset) and "segment_i" not in mixer.scored().mask.needs():
+            raise ValueError(
+                f"words = {type(mixer).__name__} with mask {mixer.scored().mask}: a word would see other "
+                "sentences; use mask & Documents()"
+            )
+
+
+class HierarchicalClassifierNetwork(Classifying):
+    """The network of `HierarchicalClassifier`.
+
+    Weights are named `encoder.words.<block>.self`, `encoder.sentences.<block>.self` (of sentences, spread
+    over their words) and `document.pool`: the weight of a sentence times that of a word in it.
+    """
+
+    def __init__(self, chosen: HierarchicalClassifier, sizes: Sizes, rngs: nnx.Rngs) -> None:
+        self.hierarchy = make_hierarchy(
+            chosen,
+            sizes,
+            (chosen.word_depth, chosen.sentence_depth),
+            (chosen.words, chosen.sentences),
+            chosen.word_pool,
+            absolute=chosen.absolute,
+            rngs=rngs,
+        )
+        self.pool = PoolLayer(chosen.sentence_pool, chosen.model_dim, rngs=rngs)
+        self.answer = Answer(
+            self.pool.outputs, chosen.model_dim, sizes.vocabulary, rate=chosen.dropout, rngs=rngs
+        )
+
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
+        k = keys(key, 2)
+        found = self.hierarchy(
+            source(batch), batch["source_segment"], batch["source_length"], key=k[0], look=look
+        )
+        real = exists({"length": found.number}, found.sentences.shape[1])
+        pooled = self.pool(found.sentences, real)
+        maps = {}
+        if look:
+            named = {"document.pool": through(pooled.weights[:, :, None], found.words)}
+            maps = prefixed("encoder", found.maps) | named
+        return Output(self.answer(pooled.output, k[1]), maps, pooled.penalty + found.penalty)

@@ -1,0 +1,126 @@
+"""Sequence to sequence from a source of sentences or turns, attended to at both levels."""
+
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+from annotated_types import Ge
+from flax import nnx
+
+from attnkit.layers.causality import refuse_future
+from attnkit.layers.dropout import dropout, keys
+from attnkit.layers.embedding import Absolute, Readout, SourceAbsolute
+from attnkit.layers.hierarchy import Document
+from attnkit.layers.stack import make_stack
+from attnkit.layers.two_level import TwoLevel
+from attnkit.masks.causal import Causal
+from attnkit.masks.documents import Documents
+from attnkit.masks.padding import Padding
+from attnkit.mixer import Mixer
+from attnkit.models.block_options import Blocks, prefixed, source, target
+from attnkit.models.contract import Batch, Network, Output, Sizes
+from attnkit.models.hierarchical_classifier import make_hierarchy
+from attnkit.options import options
+from attnkit.pooling.additive import Additive
+from attnkit.pooling.contract import Pool
+from attnkit.scored.position.rotary import Rotary
+from attnkit.scored.preset.attention import Attention
+
+
+@options
+class HierarchicalEncoderDecoder(Blocks):
+    """Words see their own sentence, sentences see each other, and the decoder sees words and sentences.
+
+    Attributes:
+        word_depth: number of blocks over the words of each sentence.
+        sentence_depth: number of blocks over the sentences.
+        decoder_depth: number of decoder blocks.
+        words: what mixes the words of a sentence; attention must have the mask `Documents`.
+        sentences: what mixes sentences.
+        word_pool: what makes a sentence of its words.
+        decoder: what mixes target positions; must be causal.
+        cross: the decoder's view of the words.
+        cross_sentences: its view of the sentences.
+        absolute: absolute position vectors added to what the decoder reads.
+        source_absolute: the same for the words of the source.
+        tied: whether the readout uses the decoder's embedding table.
+
+    Source: Serban et al. 2015 (HRED), arXiv 1507.04808, for the two levels; Xing et al. 2017 (HRAN), arXiv
+    1701.07149, for attention to both.
+    """
+
+    word_depth: Annotated[int, Ge(0)] = 1
+    sentence_depth: Annotated[int, Ge(0)] = 1
+    decoder_depth: Annotated[int, Ge(1)] = 2
+    words: Mixer | tuple[Mixer, ...] = Attention(position=(Rotary(),), mask=Documents())
+    sentences: Mixer | tuple[Mixer, ...] = Attention(position=(Rotary(),), mask=Padding())
+    word_pool: Pool = Additive()
+    decoder: Mixer | tuple[Mixer, ...] = Attention(position=(Rotary(),), mask=Causal())
+    cross: Mixer = Attention(mask=Padding())
+    cross_sentences: Mixer = Attention(mask=Padding())
+    absolute: Absolute = "none"
+    source_absolute: SourceAbsolute = "none"
+    tied: bool = False
+
+    def build(self, sizes: Sizes, rngs: nnx.Rngs) -> "HierarchicalEncoderDecoderNetwork":
+        """The network with fresh parameters. Raises `ValueError` for parts that do not fit together."""
+        return HierarchicalEncoderDecoderNetwork(self, sizes, rngs)
+
+
+class HierarchicalEncoderDecoderNetwork(Network):
+    """The network of `HierarchicalEncoderDecoder`.
+
+    Weights are named `encoder.words.<block>.self`, `encoder.sentences.<block>.self`, `decoder.<block>.self`
+    and `decoder.<block>.cross`: heads over words, then heads over sentences spread over their words.
+    """
+
+    def __init__(self, chosen: HierarchicalEncoderDecoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
+        refuse_future("decoder", chosen.decoder)
+        self.hierarchy = make_hierarchy(
+            chosen,
+            sizes,
+            (chosen.word_depth, chosen.sentence_depth),
+            (chosen.words, chosen.sentences),
+            chosen.word_pool,
+            absolute=chosen.source_absolute,
+            rngs=rngs,
+        )
+        self.embedding = chosen.writer_embedding(sizes, chosen.absolute, rngs)
+        both = TwoLevel(words=chosen.cross, sentences=chosen.cross_sentences, most=sizes.segments)
+        self.decoder = make_stack(chosen.decoder_depth, chosen.style(), chosen.decoder, cross=both, rngs=rngs)
+        self.readout = Readout(chosen.model_dim, sizes.vocabulary, tied=chosen.tied, rngs=rngs)
+        self.dropout = chosen.dropout
+
+    def encode(
+        self, batch: Batch, *, key: jax.Array | None = None, look: bool = False
+    ) -> tuple[Document, jax.Array, dict[str, jax.Array]]:
+        """What has been read, as a memory of words, then sentences, and how many of each there are."""
+        found = self.hierarchy(
+            source(batch), batch["source_segment"], batch["source_length"], key=key, look=look
+        )
+        memory = jnp.concatenate([found.tokens, found.sentences], axis=1)
+        return found, memory, {"length": jnp.asarray(batch["source_length"]), "sentences": found.number}
+
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
+        k = keys(key, 3)
+        found, memory, real = self.encode(batch, key=k[0], look=look)
+        x = dropout(self.embedding(target(batch)), self.dropout, k[1])
+        data = dict(real, words=found.words)
+        x, maps = self.decoder(x, memory, memory_data=data, key=k[2], look=look)
+        named = prefixed("encoder", found.maps) | prefixed("decoder", maps)
+        return Output(self.readout(x, self.embedding), named, found.penalty)
+
+    def start(self, batch: Batch, length: int) -> Any:
+        _, memory, real = self.encode(batch)
+        rows = memory.shape[0]
+        return {
+            "blocks": self.decoder.start(rows, length, self.embedding.dtype, memory),
+            "position": jnp.zeros(rows, jnp.int32),
+            "real": real,
+        }
+
+    def step(self, state: Any, tokens: jax.Array) -> tuple[jax.Array, Any]:
+        x = self.embedding(tokens, state["position"])
+        x, blocks = self.decoder.step(x, state["blocks"], memory_data=state["real"])
+        after = dict(state, blocks=blocks, position=state["position"] + tokens.shape[1])
+        return self.readout(x, self.embedding), after
