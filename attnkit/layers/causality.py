@@ -2,8 +2,11 @@
 
 import numpy as np
 
+from attnkit.approximate.contract import Approximate
 from attnkit.layers.mixing import LayerMixer
+from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Interval, Mask
+from attnkit.masks.everything import Everything
 from attnkit.mixer import Mixer
 from attnkit.scored.contract import Preset
 
@@ -31,7 +34,7 @@ def refuse_future(name: str, mixer: Mixer | tuple[Mixer, ...]) -> None:
             if np.any(sees):
                 raise ValueError(
                     f"{name} = {type(one).__name__} with mask {mask}: a position sees the one {ahead} later, "
-                    "but a decoder must not look ahead; use a causal mask, such as mask & Causal()"
+                    f"but a decoder must not look ahead; {advice(one)}"
                 )
 
 
@@ -39,4 +42,13 @@ def sight(mixer: Mixer) -> Mask | None:
     """Who may look at whom, if the mixer says."""
     if isinstance(mixer, LayerMixer):
         return mixer.sight()
+    if isinstance(mixer, Approximate):
+        return Causal() if mixer.is_causal() else Everything()
     return mixer.scored().mask if isinstance(mixer, Preset) else None
+
+
+def advice(mixer: Mixer) -> str:
+    """What to do about a mixer that sees the future."""
+    if not isinstance(mixer, Approximate):
+        return "use a causal mask, such as mask & Causal()"
+    return "set causal = true" if hasattr(mixer, "causal") else "it has no causal form, so use it to read"

@@ -2,6 +2,8 @@
 
 from flax import nnx
 
+from attnkit.approximate.contract import Approximate
+from attnkit.layers.approximate import Approximation
 from attnkit.layers.heads import fitted
 from attnkit.layers.mixing import LayerMixer, Mixing, Width
 from attnkit.layers.multi_head import multi_head
@@ -35,10 +37,12 @@ def mixer_layer(
     """
     if isinstance(mixer, LayerMixer):
         return mixer.layer(width, cross=cross, padded=padded, scale=scale, rngs=rngs)
+    if isinstance(mixer, Approximate):
+        return Approximation(mixer, width, cross=cross, padded=padded, scale=scale, rngs=rngs)
     if isinstance(mixer, Preset):
         scored = fitted(mixer, mixer.scored(), width, cross=cross, padded=padded)
         return multi_head(scored, width, scale=scale, rngs=rngs)
     raise ValueError(
         f"mixer = {type(mixer).__name__}: expected a mixer that keeps a known contract; "
-        "derive it from Preset or LayerMixer"
+        "derive it from Preset, Approximate or LayerMixer"
     )
