@@ -62,9 +62,24 @@ def beside_source(sources: np.ndarray, answers: np.ndarray) -> Batch:
     >>> batch["inputs"].tolist(), batch["labels"].tolist(), batch["source_length"].tolist()
     ([[1, 7, 8, 0]], [[7, 8, 2, 0]], [2])
     """
+    return answered(answers) | sourced(sources)
+
+
+def beside_vectors(features: np.ndarray, answers: np.ndarray) -> Batch:
+    """The same beside `features [rows, places, width]`, all of which exist; an answer may be a class alone.
+
+    >>> beside_vectors(np.zeros((1, 5, 3)), np.array([[7]]))["source_length"].tolist()
+    [5]
+    """
+    length = np.full(len(features), features.shape[1], np.int32)
+    return answered(answers) | {"source_features": features.astype(np.float32), "source_length": length}
+
+
+def answered(answers: np.ndarray) -> Batch:
+    """Decoder inputs and labels of answers that nothing stands before but `BEGIN`."""
     inputs = np.pad(answers[:, :-1], ((0, 0), (1, 0)), constant_values=BEGIN)
     inputs[:, 1:][answers[:, 1:] == PAD] = PAD
-    return counted(inputs, answers) | sourced(sources)
+    return counted(inputs, answers)
 
 
 def classified(sources: np.ndarray, classes: np.ndarray) -> Batch:

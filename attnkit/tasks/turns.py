@@ -45,5 +45,5 @@ def words_by_distance(
             first = int(np.flatnonzero(example.evidence[row])[0])
             distances.append(example.segment[-1] - example.segment[first])
             wanted = vocabulary.tokens[example.labels[row]]
-            right.append(row < len(said) and said[row] == wanted)
+            right.append(bool(row < len(said) and said[row] == wanted))
     return by_distance(distances, right)
