@@ -34,7 +34,7 @@ class DigitStrips(Task):
         image: the right picture; a control without any (`blank`), or with that of another example.
         held_out: strips of each split.
 
-    Source: E. Alpaydin and C. Kaynak 1998, Optical Recognition of Handwritten Digits (UCI), as in scikit-learn.
+    Source: E. Alpaydin and C. Kaynak 1998, Optical Recognition of Handwritten Digits (UCI Repository).
     """
 
     longest: Annotated[int, Ge(1), Le(16)] = 6
@@ -87,7 +87,7 @@ class DigitStripsDataset(Generated):
         """The patches of the digit that each word names."""
         if self.task.image != "right":
             return example
-        _row, column = np.divmod(np.arange(self.grid[0] * self.grid[1]), self.grid[1])
+        column = np.arange(example.source_size) % (self.task.longest * PIXELS // PATCH)
         evidence = (column * PATCH // PIXELS) == np.arange(len(example.labels))[:, None]
         evidence[-1] = False
         return dataclasses.replace(example, evidence=evidence)
