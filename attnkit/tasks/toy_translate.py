@@ -16,7 +16,7 @@ from attnkit.tasks.stream import Stream
 FIRST = len(Vocabulary.SPECIAL)
 DICTIONARY = 4
 CONSONANTS, VOWELS = "bdfgklmnprstvz", "aeiou"
-MOST_WORDS = len(CONSONANTS) * len(VOWELS)
+MOST_WORDS = 70
 
 
 @options
