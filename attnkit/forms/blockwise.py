@@ -5,13 +5,14 @@ import dataclasses
 from jaxtyping import Array
 
 from attnkit.forms.blocks import padded
+from attnkit.forms.contest import contested
 from attnkit.forms.levels import by_elements, by_levels, in_order
 from attnkit.forms.plan import Plan
 from attnkit.forms.problem import Problem
 from attnkit.forms.select import surveyed
 from attnkit.forms.stream import stream
 from attnkit.scored.contract import Scored
-from attnkit.scored.normalize import Elementwise, Exponential, Leveled, Ordered
+from attnkit.scored.normalize import Competing, Elementwise, Exponential, Leveled, Ordered
 
 
 def blockwise(scored: Scored, plan: Plan, problem: Problem) -> tuple[Array, Array]:
@@ -24,6 +25,8 @@ def blockwise(scored: Scored, plan: Plan, problem: Problem) -> tuple[Array, Arra
     if scored.selection or any(part.hides for part in scored.position):
         plan = dataclasses.replace(plan, masked=True)
         problem = surveyed(scored, plan, problem)
+    if isinstance(scored.normalizer, Competing):
+        problem = contested(scored, plan, problem)
     if isinstance(scored.normalizer, Exponential) and not scored.walks():
         output, level = stream(scored, plan, *problem)
     elif isinstance(scored.normalizer, Leveled):

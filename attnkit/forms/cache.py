@@ -12,6 +12,7 @@ from attnkit.forms.blockwise import blockwise
 from attnkit.forms.plan import make_plan
 from attnkit.forms.problem import make_heads, prepare_inputs, prepare_keys
 from attnkit.scored.contract import HeadShape, Params, Scored
+from attnkit.scored.normalize import Competing
 
 
 class Cache(NamedTuple):
@@ -102,6 +103,9 @@ def step(
     Returns:
         Output and level, equal to those of `attend` over the whole sequence.
     """
+    if isinstance(scored.normalizer, Competing):
+        name = type(scored.normalizer).__name__
+        raise ValueError(f"normalizer = {name}: queries compete, so all must be there; it cannot decode")
     data, room = dict(data or {}), cache.k.shape[1]
     prepared = dict.fromkeys(key_needs(scored))  # was given when the keys came
     check(scored, q, cache.k, cache.v, prepared | data)

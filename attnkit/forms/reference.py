@@ -5,13 +5,14 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from attnkit.forms.contest import contested
 from attnkit.forms.levels import find_level
 from attnkit.forms.plan import Plan, make_plan
 from attnkit.forms.problem import Problem, bind, block_bad, block_keep, block_mix, block_walk
 from attnkit.forms.select import surveyed
 from attnkit.masks.everything import Everything
 from attnkit.scored.contract import Scored, ahead_of_all
-from attnkit.scored.normalize import Elementwise, Exponential, Leveled, Ordered, finite
+from attnkit.scored.normalize import Competing, Elementwise, Exponential, Leveled, Ordered, finite
 
 
 def everything(problem: Problem) -> Plan:
@@ -26,6 +27,8 @@ def weights(scored: Scored, problem: Problem) -> tuple[Float[Array, "queries key
     The level is -inf for rows without keys; for normalizers without a level it is 0 for the others.
     """
     problem = surveyed(scored, everything(problem), problem)
+    if isinstance(scored.normalizer, Competing):
+        problem = contested(scored, everything(problem), problem)
     keep, parts = block_keep(scored, problem), bind(problem)
     ahead = ahead_of_all(scored, parts, problem.floats["row"]["q"])
     s = jnp.where(keep, block_walk(scored, problem, keep, ahead)[0], 0)

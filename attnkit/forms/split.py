@@ -13,7 +13,7 @@ from attnkit.forms.plan import make_plan
 from attnkit.forms.problem import make_heads, prepare_inputs, prepare_keys
 from attnkit.forms.stream import exponential, partial
 from attnkit.scored.contract import Params, Scored
-from attnkit.scored.normalize import Exponential, Partial, finish, merge
+from attnkit.scored.normalize import Competing, Exponential, Partial, finish, merge
 
 
 def attend_piece(
@@ -62,7 +62,7 @@ def attend_piece(
 
 def inseparable(scored: Scored) -> str:
     """Why partial results over pieces of the keys cannot be merged; empty if they can."""
-    if not isinstance(scored.normalizer, Exponential):
+    if not isinstance(scored.normalizer, Exponential) or isinstance(scored.normalizer, Competing):
         name = type(scored.normalizer).__name__
         return f"normalizer = {name}: pieces can be merged only for exponential normalizers"
     for part in (*scored.selection, *(part for part in scored.position if part.walks or part.whole)):

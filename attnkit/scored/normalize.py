@@ -3,6 +3,7 @@
 | kind | a weight depends on | partial results merge | examples |
 |---|---|---|---|
 | `Exponential` | its score and the row's log-sum-exp | yes | softmax, softmax-1, learned sink |
+| `Competing` | the scores of all queries and keys | no | inverted (slot) attention |
 | `Leveled` | its score and a level that whole rows must be read to find | no | sparsemax, entmax, top-k |
 | `Elementwise` | its score and the number of allowed keys | yes | sigmoid, ReLU |
 | `Ordered` | its score and the scores after it | yes, in order | stick-breaking |
@@ -85,6 +86,17 @@ class Exponential(Leveled):
     def outside(self, p: Params, level: Row) -> Row:
         rest = self.rest(p)
         return jnp.zeros_like(level) if rest is None else jnp.exp(rest - finite(level)) * (level > -jnp.inf)
+
+
+class Competing(Exponential):
+    """Queries compete for each key: softmax over queries that may see it, then rows divided by sums.
+
+    That is softmax over the keys of `s_ij - c_j`, with `c_j = log sum_i exp(s_ij)` over the queries, which
+    the engine finds in a pass of its own. All queries must be there, so there is no decoding.
+    """
+
+    def perturb(self, p: Params, s: Scores, i: Int[Array, "queries"], j: Int[Array, "keys"]) -> Scores:
+        return s - p["contest_j"].astype(s.dtype).T
 
 
 class Elementwise(Normalizer, abc.ABC):

@@ -22,6 +22,7 @@ from attnkit.masks.contract import And, Composed, Interval, Mask, Not, Or, along
 from attnkit.masks.function import FromFunction
 from attnkit.masks.neighborhood import Neighborhood
 from attnkit.masks.per_head import PerHead
+from attnkit.masks.sliding_tile import SlidingTile
 from attnkit.masks.streaming import Streaming
 from attnkit.masks.window import Window
 
@@ -85,10 +86,11 @@ def made(draw, cls):
     if cls is FromFunction:
         covered = draw(st.sampled_from([None, lambda r, c: Causal().cover(r, c)]))
         return FromFunction(allowed=lambda i, j: j <= i, covered=covered)
-    if cls is Neighborhood:
+    if cls in (Neighborhood, SlidingTile):
         shape = draw(st.lists(st.integers(1, 6), min_size=1, max_size=3))
         kernel = tuple(draw(st.integers(0, (size - 1) // 2)) * 2 + 1 for size in shape)
-        return Neighborhood(shape=tuple(shape), kernel=kernel)
+        tile = {"size": draw(st.integers(1, 4))} if cls is SlidingTile else {}
+        return cls(shape=tuple(shape), kernel=kernel, **tile)
     fields = {name: draw(values(hint)) for name, hint in hints(cls).items()}
     try:
         return cls(**fields)
@@ -226,7 +228,7 @@ LAWS = {
 @hypothesis.given(masks=st.tuples(anything, anything, anything), grid=grids)
 def test_boolean_laws(masks, grid):
     a, b, _ = masks
-    hypothesis.assume({"forget"} != a.needs() & b.needs())
+    hypothesis.assume(not {"forget", "drop"} & a.needs() & b.needs())
     data = grid, masks
     for name, law in LAWS.items():
         left, right = law(*masks)
@@ -292,6 +294,7 @@ def compiled():
         "length": np.int32(5),
         "prefix_length": np.int32(7),
         "forget": np.int32(-3),
+        "drop": np.int32(-5),
         "head": np.int32(1),
     }
     masks = {cls.__name__: example(cls) for cls in CLASSES}
@@ -306,7 +309,7 @@ def example(cls):
     """A mask of the class with small sizes."""
     if cls is FromFunction:
         return cls(allowed=lambda i, j: j <= i)
-    if cls is Neighborhood:
+    if cls in (Neighborhood, SlidingTile):
         return cls(shape=(3, 5), kernel=(3, 1))
     small = {int: 3, Mask: ~Window(back=1)}
     fields = {}

@@ -55,7 +55,10 @@ class Path(Position):
         wide = raw.astype(jnp.promote_types(raw.dtype, jnp.float32))
         if name == "strength":
             return 2 * jax.nn.sigmoid(wide)
-        return wide * jax.lax.rsqrt(jnp.sum(jnp.square(wide), axis=-1, keepdims=True) + 1e-12)
+        good = jnp.all(jnp.isfinite(wide), axis=-1, keepdims=True)
+        wide = jnp.where(good, wide, 0)
+        length = jnp.sqrt(jnp.sum(jnp.square(wide), axis=-1, keepdims=True) + 1e-12)
+        return jnp.where(good, wide / length, jnp.nan)
 
     def ahead(self, p: Params, q: Queries) -> Queries:
         return jnp.zeros_like(q, jnp.promote_types(q.dtype, jnp.float32))
@@ -66,13 +69,13 @@ class Path(Position):
         wide = ahead.dtype
         q, k = q.astype(wide), k.astype(wide)
         w, b = p["direction_j"].astype(wide), p["strength_j"][:, 0].astype(wide)
+        good = jnp.isfinite(b) & jnp.all(jnp.isfinite(w), axis=1)
+        w, b = jnp.where(good[:, None], w, 0), jnp.where(good, b, 0)
 
-        def one(change: Queries, token: tuple[Array, Array, Array, Array]) -> tuple[Queries, Array]:
-            k, w, b, seen = token
-            along = jnp.where(seen, b * ((q + change) @ w), 0)
+        def one(change: Queries, token: tuple[Array, ...]) -> tuple[Queries, Array]:
+            k, w, b, good, seen = token
+            along = jnp.where(seen, b * ((q + change) @ w), 0) + jnp.where(seen & ~good, jnp.nan, 0)
             return change - along[:, None] * w, change @ k
 
-        change, extra = jax.lax.scan(
-            one, ahead, (k, jnp.where(jnp.isfinite(w), w, 0), b, keep.T), reverse=True
-        )
+        change, extra = jax.lax.scan(one, ahead, (k, w, b, good, keep.T), reverse=True)
         return s + extra.T * q.shape[1] ** -0.5, change

@@ -55,8 +55,10 @@ class Selective(Position):
         self, p: Params, q: Queries, k: Keys, s: Scores, keep: Keep, i: Rows, j: Columns, ahead: Row
     ) -> tuple[Scores, Row]:
         judge, k = (jax.lax.all_gather(rows, HEADS)[0].astype(s.dtype) for rows in (p["judge_j"], k))
-        judge = jnp.where(jnp.isfinite(judge), judge, 0)
+        bad = ~jnp.all(jnp.isfinite(judge), axis=1)
+        judge = jnp.where(bad[:, None], 0, judge)
         counts = (j[:, None] > j[None, :]) & (j > 0)[None, :]
         burden = jnp.where(counts, jax.nn.relu(dot(judge, k)) * k.shape[1] ** -0.5, 0)
-        speaks = (keep & (j[None, :] < i[:, None])).astype(s.dtype)
-        return s - speaks @ burden, ahead
+        speaks = keep & (j[None, :] < i[:, None])
+        lost = jnp.where(jnp.any(speaks & bad[None, :], axis=1), jnp.nan, 0)
+        return s - speaks.astype(s.dtype) @ burden + lost[:, None], ahead

@@ -1,0 +1,27 @@
+"""Softmax over the queries."""
+
+from typing import ClassVar
+
+from attnkit.options import options
+from attnkit.scored.contract import Card
+from attnkit.scored.normalize import Competing
+
+ALL = "every query looks at what all queries want"
+
+
+@options
+class Inverted(Competing):
+    """Queries compete for keys: each key shares itself out, and each query takes the mean of what it gets.
+
+    The paper adds a small number to each share before the mean; computed with logarithms, none is needed.
+    The level is the logarithm of what a query gets in all. Not for decoding: a query's weights depend on
+    queries after it.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Locatello et al. 2020 (Slot Attention), arXiv 2006.15055, section 2.1, equations 1 and 2",
+        equation="a_ij = exp(s_ij) / sum_l exp(s_lj), w_ij = a_ij / sum_m a_im",
+        pair_flops="7",
+        assumes="all queries at once",
+    )
+    unclaimed: ClassVar[dict[str, str]] = {"causality": ALL, "decoding": ALL, "visible nan": ALL}

@@ -1,0 +1,24 @@
+"""Attention with linear biases."""
+
+from typing import ClassVar
+
+from attnkit.masks.causal import Causal
+from attnkit.options import options
+from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.position.alibi import Alibi
+from attnkit.scored.score.dot import Dot
+
+
+@options
+class AlibiAttention(Preset):
+    """Causal attention in which distance costs a head's own slope per token."""
+
+    card: ClassVar[Card] = Card(
+        source="Press, Smith & Lewis 2021, arXiv 2108.12409, section 3",
+        equation="o_i = sum_{j <= i} softmax_j(q_i . k_j / sqrt(dim) - m_h (i - j)) v_j",
+        assumes="causal self-attention",
+    )
+
+    def scored(self) -> Scored:
+        return Scored(score=Dot(), position=(Alibi(),), normalizer=Softmax(), mask=Causal())

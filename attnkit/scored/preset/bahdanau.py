@@ -1,0 +1,28 @@
+"""Attention of Bahdanau, Cho and Bengio."""
+
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge
+
+from attnkit.options import options
+from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.score.additive import Additive
+
+
+@options
+class Bahdanau(Preset):
+    """Additive attention over all keys: the first of them, for translation.
+
+    Attributes:
+        hidden: width of the scoring network's hidden layer.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Bahdanau, Cho & Bengio 2014, arXiv 1409.0473, section 3.1 and appendix A.1.2",
+        equation="o_i = sum_j softmax_j(w . tanh(W q_i + U k_j)) v_j",
+    )
+    hidden: Annotated[int, Ge(1)] = 32
+
+    def scored(self) -> Scored:
+        return Scored(score=Additive(hidden=self.hidden), normalizer=Softmax())

@@ -1,0 +1,47 @@
+"""Attention of BigBird."""
+
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge
+
+from attnkit.masks.big_bird import BigBird
+from attnkit.options import options
+from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.score.dot import Dot
+
+
+@options
+class BigBirdAttention(Preset):
+    """Attention to neighboring, global and random blocks, for an encoder.
+
+    Attributes:
+        size: tokens in a block.
+        near: neighboring blocks on each side.
+        first: global blocks, at the start.
+        random: random blocks for each block of queries.
+        length: the longest sequence.
+        seed: which random blocks.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Zaheer et al. 2020 (BigBird), arXiv 2007.14062, section 2",
+        equation="o_i = sum_{j in near, global or random blocks} softmax_j(q_i . k_j / sqrt(dim)) v_j",
+    )
+    size: Annotated[int, Ge(1)] = 64
+    near: Annotated[int, Ge(0)] = 1
+    first: Annotated[int, Ge(0)] = 2
+    random: Annotated[int, Ge(0)] = 3
+    length: Annotated[int, Ge(1)] = 4096
+    seed: Annotated[int, Ge(0)] = 0
+
+    def scored(self) -> Scored:
+        mask = BigBird(
+            size=self.size,
+            near=self.near,
+            first=self.first,
+            random=self.random,
+            length=self.length,
+            seed=self.seed,
+        )
+        return Scored(score=Dot(), normalizer=Softmax(), mask=mask)

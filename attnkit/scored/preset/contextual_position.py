@@ -1,0 +1,33 @@
+"""Attention with contextual positions, CoPE."""
+
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge
+
+from attnkit.masks.causal import Causal
+from attnkit.options import options
+from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.position.cope import Cope
+from attnkit.scored.score.dot import Dot
+
+
+@options
+class ContextualPosition(Preset):
+    """Causal attention in which the query decides what counts as a position.
+
+    Attributes:
+        reach: largest position.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Golovneva et al. 2024 (CoPE), arXiv 2405.18719, equations 3 to 6",
+        equation="o_i = sum_{j <= i} softmax_j(s_ij + q_i . e[sum_{l=j..i} sigmoid(s_il)]) v_j, "
+        "s_ij = q_i . k_j / sqrt(dim)",
+        assumes="causal self-attention",
+    )
+    reach: Annotated[int, Ge(1)] = 63
+
+    def scored(self) -> Scored:
+        position = (Cope(reach=self.reach),)
+        return Scored(score=Dot(), position=position, normalizer=Softmax(), mask=Causal())

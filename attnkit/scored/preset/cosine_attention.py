@@ -1,0 +1,28 @@
+"""Cosine attention, QKNorm."""
+
+from typing import Annotated, ClassVar
+
+from annotated_types import Gt
+
+from attnkit.options import options
+from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.score.cosine import Cosine
+
+
+@options
+class CosineAttention(Preset):
+    """Cosines of queries and keys times a factor that is learned, over all keys.
+
+    Attributes:
+        start: initial factor.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Henry et al. 2020 (QKNorm), arXiv 2010.04245, section 3",
+        equation="o_i = sum_j softmax_j(g_h q_i . k_j / (|q_i| |k_j|)) v_j",
+    )
+    start: Annotated[float, Gt(0)] = 10.0
+
+    def scored(self) -> Scored:
+        return Scored(score=Cosine(start=self.start), normalizer=Softmax())

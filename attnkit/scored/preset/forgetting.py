@@ -1,0 +1,32 @@
+"""Forgetting attention."""
+
+from typing import ClassVar
+
+from attnkit.masks.causal import Causal
+from attnkit.options import options
+from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.position.fox import Fox
+from attnkit.scored.score.dot import Dot
+
+
+@options
+class Forgetting(Preset):
+    """Causal attention in which every token weakens what came before it.
+
+    Without position encodings, as the paper recommends.
+
+    Attributes:
+        start: initial bias of the gates' projection.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Lin et al. 2025 (Forgetting Transformer), arXiv 2503.02130, equations 4 to 6",
+        equation="o_i = sum_{j <= i} softmax_j(q_i . k_j / sqrt(dim) + sum_{l=j+1..i} log sigmoid(f_l)) v_j",
+        assumes="causal self-attention",
+    )
+    start: float = 0.0
+
+    def scored(self) -> Scored:
+        position = (Fox(start=self.start),)
+        return Scored(score=Dot(), position=position, normalizer=Softmax(), mask=Causal())

@@ -1,0 +1,36 @@
+"""Attention of Longformer."""
+
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge
+
+from attnkit.masks.longformer import Longformer
+from attnkit.options import options
+from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.score.dot import Dot
+
+
+@options
+class LongformerAttention(Preset):
+    """Attention to a two-sided window and to a few global tokens, for an encoder.
+
+    The paper gives global tokens projections of their own; here all tokens share theirs.
+
+    Attributes:
+        reach: keys on each side of the query; half of the paper's window.
+        dilation: distance of one of them to the next.
+        count: global tokens, at the start.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Beltagy et al. 2020 (Longformer), arXiv 2004.05150, section 3.1",
+        equation="o_i = sum_{j near i or global} softmax_j(q_i . k_j / sqrt(dim)) v_j",
+    )
+    reach: Annotated[int, Ge(0)] = 256
+    dilation: Annotated[int, Ge(1)] = 1
+    count: Annotated[int, Ge(0)] = 1
+
+    def scored(self) -> Scored:
+        mask = Longformer(reach=self.reach, dilation=self.dilation, count=self.count)
+        return Scored(score=Dot(), normalizer=Softmax(), mask=mask)

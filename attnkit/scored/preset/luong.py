@@ -1,0 +1,21 @@
+"""Global attention of Luong, Pham and Manning."""
+
+from typing import ClassVar
+
+from attnkit.options import options
+from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.score.bilinear import Bilinear
+
+
+@options
+class Luong(Preset):
+    """Their "general" score over all keys."""
+
+    card: ClassVar[Card] = Card(
+        source="Luong, Pham & Manning 2015, arXiv 1508.04025, section 3.1, 'general'",
+        equation="o_i = sum_j softmax_j(q_i^T W k_j) v_j",
+    )
+
+    def scored(self) -> Scored:
+        return Scored(score=Bilinear(), normalizer=Softmax())

@@ -1,0 +1,22 @@
+"""Attention with normalized queries and keys, as in ViT-22B."""
+
+from typing import ClassVar
+
+from attnkit.options import options
+from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.position.qk_norm import QkNorm
+from attnkit.scored.score.dot import Dot
+
+
+@options
+class QkNormAttention(Preset):
+    """Scaled dot products of queries and keys whose root mean square is 1, over all keys."""
+
+    card: ClassVar[Card] = Card(
+        source="Dehghani et al. 2023 (ViT-22B), arXiv 2302.05442, section 2.1",
+        equation="o_i = sum_j softmax_j(g_h q_i / rms(q_i) . k_j / rms(k_j) / sqrt(dim)) v_j",
+    )
+
+    def scored(self) -> Scored:
+        return Scored(score=Dot(), position=(QkNorm(),), normalizer=Softmax())

@@ -1,0 +1,25 @@
+"""Selective attention."""
+
+from typing import ClassVar
+
+from attnkit.masks.causal import Causal
+from attnkit.options import options
+from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.position.selective import Selective
+from attnkit.scored.score.dot import Dot
+
+
+@options
+class SelectiveAttention(Preset):
+    """Causal attention in which tokens say which earlier ones are no longer needed."""
+
+    card: ClassVar[Card] = Card(
+        source="Leviathan, Kalman & Matias 2024, arXiv 2410.02703, section 3",
+        equation="o_i = sum_{j <= i} softmax_j(q_i . k_j / sqrt(dim) - F_ij) v_j, "
+        "F_ij = sum_{j<l<i} max(u_l . k_j / sqrt(dim), 0)",
+        assumes="causal self-attention; all keys in one block",
+    )
+
+    def scored(self) -> Scored:
+        return Scored(score=Dot(), position=(Selective(),), normalizer=Softmax(), mask=Causal())

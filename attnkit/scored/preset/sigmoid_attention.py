@@ -1,0 +1,29 @@
+"""Sigmoid attention."""
+
+from typing import ClassVar
+
+from attnkit.masks.causal import Causal
+from attnkit.masks.everything import Everything
+from attnkit.options import options
+from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.normalizer.sigmoid import Sigmoid
+from attnkit.scored.score.dot import Dot
+
+
+@options
+class SigmoidAttention(Preset):
+    """Weights are sigmoids of the scores less the logarithm of the number of keys.
+
+    Attributes:
+        causal: whether keys after the query are hidden.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Ramapuram et al. 2024, arXiv 2409.04431, equations 3 and 4",
+        equation="o_i = sum_j sigmoid(q_i . k_j / sqrt(dim) - log n) v_j",
+    )
+    causal: bool = False
+
+    def scored(self) -> Scored:
+        mask = Causal() if self.causal else Everything()
+        return Scored(score=Dot(), normalizer=Sigmoid(), mask=mask)

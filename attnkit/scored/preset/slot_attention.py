@@ -1,0 +1,25 @@
+"""Attention of Slot Attention."""
+
+from typing import ClassVar
+
+from attnkit.options import options
+from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.normalizer.inverted import Inverted
+from attnkit.scored.score.dot import Dot
+
+
+@options
+class SlotAttention(Preset):
+    """Queries (slots) compete for keys, and each takes the mean of what it gets.
+
+    One step of the paper's iteration; the recurrent update of the slots is the network's.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Locatello et al. 2020 (Slot Attention), arXiv 2006.15055, section 2.1",
+        equation="o_i = sum_j w_ij v_j, w_ij = a_ij / sum_m a_im, a_ij = softmax_i(q_i . k_j / sqrt(dim))",
+        assumes="all queries at once; not for decoding",
+    )
+
+    def scored(self) -> Scored:
+        return Scored(score=Dot(), normalizer=Inverted())

@@ -1,0 +1,24 @@
+"""Stick-breaking attention."""
+
+from typing import ClassVar
+
+from attnkit.masks.causal import Causal
+from attnkit.options import options
+from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.normalizer.stick_breaking import StickBreaking
+from attnkit.scored.score.dot import Dot
+
+
+@options
+class StickBreakingAttention(Preset):
+    """Going back from the token before the query, each takes a share of what is left."""
+
+    card: ClassVar[Card] = Card(
+        source="Tan et al. 2024, arXiv 2410.17980, equation 3",
+        equation="o_i = sum_{j < i} b_ij prod_{j < l < i} (1 - b_il) v_j, "
+        "b_ij = sigmoid(q_i . k_j / sqrt(dim))",
+        assumes="causal self-attention",
+    )
+
+    def scored(self) -> Scored:
+        return Scored(score=Dot(), normalizer=StickBreaking(), mask=Causal(offset=-1))

@@ -1,0 +1,36 @@
+"""Attention of StreamingLLM."""
+
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge
+
+from attnkit.masks.streaming import Streaming
+from attnkit.options import options
+from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.position.rotary import Rotary
+from attnkit.scored.score.dot import Dot
+
+
+@options
+class StreamingLlm(Preset):
+    """Rotary causal attention to the first `sinks` tokens and the last `window`, the own included.
+
+    The paper also numbers keys by their place in its cache instead of in the text; here they keep the text's.
+
+    Attributes:
+        sinks: tokens at the start that stay visible.
+        window: recent tokens, the own included.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Xiao et al. 2023 (StreamingLLM), arXiv 2309.17453, section 3.2",
+        equation="o_i = sum_{j <= i, j < n or i - j < W} softmax_j(R_i q_i . R_j k_j / sqrt(dim)) v_j",
+        assumes="dim is even",
+    )
+    sinks: Annotated[int, Ge(0)] = 4
+    window: Annotated[int, Ge(1)] = 1020
+
+    def scored(self) -> Scored:
+        mask = Streaming(sinks=self.sinks, back=self.window - 1)
+        return Scored(score=Dot(), position=(Rotary(),), normalizer=Softmax(), mask=mask)

@@ -1,0 +1,37 @@
+"""Attention of T5."""
+
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge, MultipleOf
+
+from attnkit.masks.causal import Causal
+from attnkit.masks.everything import Everything
+from attnkit.options import options
+from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.position.t5_buckets import T5Buckets
+from attnkit.scored.score.dot import Dot
+
+
+@options
+class T5(Preset):
+    """No scale, and a learned bias for each bucket of distances. Each layer here has biases of its own.
+
+    Attributes:
+        causal: the decoder's: keys after the query are hidden and buckets are one-sided.
+        buckets: number of buckets, even.
+        reach: distances from here on share the last bucket.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Raffel et al. 2020 (T5), arXiv 1910.10683, section 2.1",
+        equation="o_i = sum_j softmax_j(q_i . k_j + b_h[bucket(j - i)]) v_j",
+    )
+    causal: bool = False
+    buckets: Annotated[int, Ge(4), MultipleOf(2)] = 32
+    reach: Annotated[int, Ge(2)] = 128
+
+    def scored(self) -> Scored:
+        bias = T5Buckets(buckets=self.buckets, reach=self.reach, two_sided=not self.causal)
+        mask = Causal() if self.causal else Everything()
+        return Scored(score=Dot(scale=1.0), position=(bias,), normalizer=Softmax(), mask=mask)

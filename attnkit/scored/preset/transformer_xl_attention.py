@@ -1,0 +1,34 @@
+"""Attention of Transformer-XL."""
+
+from typing import Annotated, ClassVar
+
+from annotated_types import Ge, MultipleOf
+
+from attnkit.masks.causal import Causal
+from attnkit.options import options
+from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.position.transformer_xl import TransformerXl
+from attnkit.scored.score.dot import Dot
+
+
+@options
+class TransformerXlAttention(Preset):
+    """Causal attention that compares the query with a key and with its distance.
+
+    The paper's memory of earlier segments is a matter of the network. `width` sinusoids stand for a distance.
+
+    Attributes:
+        width: number of sinusoids, even.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Dai et al. 2019, arXiv 1901.02860, section 3.3",
+        equation="o_i = sum_{j <= i} softmax_j(((q_i + u) . k_j + (q_i + v) . W r_{i-j}) / sqrt(dim)) v_j",
+        assumes="causal self-attention",
+    )
+    width: Annotated[int, Ge(2), MultipleOf(2)] = 64
+
+    def scored(self) -> Scored:
+        position = (TransformerXl(width=self.width),)
+        return Scored(score=Dot(), position=position, normalizer=Softmax(), mask=Causal())
