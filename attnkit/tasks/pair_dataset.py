@@ -23,13 +23,15 @@ class TokenPairs:
         prompts: the texts to read.
         answers: the texts to write.
         sources: token ids of the prompts, at least one each.
-        targets: token ids of the answers, each ending in `END`.
+        targets: token ids of the answers, each ending in `END`, or classes alone.
+        segments: sentence or turn of each source token, where sources have any.
     """
 
     prompts: Sequence[str]
     answers: Sequence[str]
     sources: RaggedTokens
     targets: RaggedTokens
+    segments: RaggedTokens | None = None
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -61,6 +63,10 @@ class PairDataset(Dataset):
         everything = [train, *held_out.values()]
         self.usual_width = (longest(usual, "sources"), longest(usual, "targets"))
         self.source_length, self.length = longest(everything, "sources"), longest(everything, "targets")
+        self.segments = max(
+            (1 + int(pairs.segments.flat.max()) for pairs in everything if pairs.segments is not None),
+            default=0,
+        )
         self.longer = frozenset(longer)
         sizes = {"train": len(train), **{split: len(pairs) for split, pairs in held_out.items()}}
         self.facts = {"examples": sizes, **facts}
@@ -113,13 +119,17 @@ class PairDataset(Dataset):
         real = np.arange(width) < pairs.targets.lengths[rows][:, None]
         inputs = np.full_like(labels, Vocabulary.BEGIN)
         inputs[:, 1:] = np.where(real[:, 1:], labels[:, :-1], Vocabulary.PAD)
-        return {
+        batch = {
             "inputs": inputs,
             "labels": labels,
             "weights": real.astype(np.float32),
             "source": pairs.sources.padded(rows, source_width),
             "source_length": pairs.sources.lengths[rows].astype(np.int32),
         }
+        if pairs.segments is not None:
+            # Padding is of the last segment, so that segments do not decrease.
+            batch["source_segment"] = np.maximum.accumulate(pairs.segments.padded(rows, source_width), axis=1)
+        return batch
 
     def _example(self, pairs: TokenPairs, row: int) -> Example:
         prompt, answer = pairs.prompts[row], pairs.answers[row]
@@ -130,6 +140,7 @@ class PairDataset(Dataset):
             inputs=(Vocabulary.BEGIN,),
             labels=pairs.targets.row(row),
             evidence=self.evidence(prompt, answer),
+            segment=None if pairs.segments is None else pairs.segments.row(row),
         )
 
 
@@ -143,7 +154,7 @@ def digest(vocabulary: Vocabulary, source_vocabulary: Vocabulary, splits: Mappin
     running = hashlib.sha256(repr((vocabulary, source_vocabulary)).encode())
     for split, pairs in splits.items():
         running.update(split.encode())
-        for rows in (pairs.sources, pairs.targets):
+        for rows in (pairs.sources, pairs.targets, *((pairs.segments,) if pairs.segments else ())):
             running.update(rows.start.astype("<i8").tobytes())
             running.update(rows.flat.astype("<i4").tobytes())
     return running.hexdigest()

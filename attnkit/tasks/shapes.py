@@ -42,8 +42,8 @@ class Shapes(Task):
 
     A picture is 24 by 24 RGB, black but for two shapes in two of nine cells, with normal noise. Its caption
     is *a red disc at r0c2 and a blue square at r2c1*, cells in reading order. An encoder reads 6 by 6 patches
-    of 4 by 4 pixels. No picture of `valid` and `test` shows a scene of training; in `unseen` at least one object
-    is a pair of color and shape that training never shows.
+    of 4 by 4 pixels. No picture of `valid` and `test` shows a scene of training; in `unseen` at least one
+    object is a pair of color and shape that training never shows.
 
     With `form = "caption"` a decoder writes the caption; with `"retrieval"` a model of two towers tells which
     members of a group belong together (`large` is one group of all test scenes).

@@ -1,0 +1,236 @@
+"""Dialogue file: learn to answer as the user's own dialogues do."""
+
+import collections
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Lt
+
+from attnkit.errors import ConfigError, DataError
+from attnkit.options import options
+from attnkit.tasks.contract import Example, Task, Vocabulary
+from attnkit.tasks.divide import held_out
+from attnkit.tasks.draws import permutation
+from attnkit.tasks.pair_dataset import PairDataset, TokenPairs
+from attnkit.tasks.plain_files import read_text
+from attnkit.tasks.token_rows import RaggedTokens
+from attnkit.tasks.units import Speller, learn, spaced
+from attnkit.tasks.wording import shown
+
+Turn = tuple[str, str]
+SPEAKERS = ("user", "bot")
+SHUFFLED = 2
+
+
+@options
+class DialogueFile(Task):
+    """Answer as the dialogues of a file do.
+
+    The file holds a JSON value a line, in UTF-8, and may be in gzip format: an object with a list `turns`, or
+    the list itself. A turn is a text, then *user* and *bot* speak in turn, or an object with `speaker` and
+    `text`. Every turn of `answers` after the first turn of a dialogue is an example: the source is the turns
+    before it, each behind its speaker's name, and `source_segment` the turn of each token. Whole dialogues
+    are held out, so that no split has a turn of another's dialogue.
+
+    Attributes:
+        path: the dialogues to learn from.
+        valid_path: those that choose the best checkpoint.
+        test_path: those that measure the result.
+        valid_fraction: share of the file's dialogues that is held out if there is no file for `valid`.
+        test_fraction: the same for `test`; 0 for no test split.
+        answers: speaker whose turns are learned; without one, the second speaker of each dialogue.
+        history: which of the turns before it an answer may depend on: all, the last, all but with those
+            before the last in random order, or none.
+        units: kind of tokens; subwords need the `tokenizers` package.
+        max_vocabulary: at most so many tokens, special ones included.
+        max_turns: most turns of the source, the oldest are left out.
+        max_source: most tokens of the source, the oldest are left out.
+        max_length: longest answer, in tokens; longer ones are skipped and counted.
+        blank_lines: what to do with lines without dialogue.
+    """
+
+    path: str | None = None
+    valid_path: str | None = None
+    test_path: str | None = None
+    valid_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1
+    test_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1
+    answers: str | None = None
+    history: Literal["full", "last", "shuffled", "none"] = "full"
+    units: Literal["words", "characters", "subwords"] = "words"
+    max_vocabulary: Annotated[int, Ge(5)] = 8000
+    max_turns: Annotated[int, Ge(1)] = 8
+    max_source: Annotated[int, Ge(4)] = 128
+    max_length: Annotated[int, Ge(1)] = 48
+    blank_lines: Literal["skip", "error"] = "skip"
+
+    def load(self) -> "DialogueFileDataset":
+        """The examples of all splits.
+
+        Raises:
+            ConfigError: if no file is named.
+            DataError: with file and line for bad files, and if a split is left without examples.
+        """
+        if self.path is None:
+            raise ConfigError("path: no dialogues; name a file with a JSON dialogue a line")
+        counts: collections.Counter[str] = collections.Counter()
+        files: list[dict[str, Any]] = []
+        splits = {"train": self.read(self.path, counts, files)}
+        for split, own, fraction in (
+            ("valid", self.valid_path, self.valid_fraction),
+            ("test", self.test_path, self.test_fraction),
+        ):
+            if own is not None:
+                splits[split] = self.read(own, counts, files)
+            elif fraction > 0:
+                splits[split], splits["train"] = held_out(splits["train"], split, fraction, json.dumps)
+        speller = learn(
+            (text for turns in splits["train"] for text in map(line_of, turns)),
+            self.units,
+            self.max_vocabulary,
+        )
+        return DialogueFileDataset(self, splits, speller, counts, files)
+
+    def read(
+        self, path: str, counts: collections.Counter[str], files: list[dict[str, Any]]
+    ) -> list[list[Turn]]:
+        """The dialogues of a file."""
+        file = read_text(path)
+        files.append(file.facts)
+        found = []
+        for number, line in enumerate(file.lines, start=1):
+            if not line.strip():
+                if self.blank_lines == "error":
+                    raise DataError(f"{path}:{number}: an empty line; remove it, or set blank_lines = 'skip'")
+                counts["blank_lines_skipped"] += 1
+                continue
+            found.append(turns_of(line, f"{path}:{number}"))
+        return found
+
+
+class DialogueFileDataset(PairDataset):
+    """The user's dialogues, an example for each answer."""
+
+    dialogue = True
+
+    def __init__(
+        self,
+        task: DialogueFile,
+        splits: Mapping[str, list[list[Turn]]],
+        speller: Speller,
+        counts: collections.Counter[str],
+        files: list[dict[str, Any]],
+    ):
+        self.task, self.speller = task, speller
+        pairs = {split: self._pairs(split, dialogues, counts) for split, dialogues in splits.items()}
+        for split, some in pairs.items():
+            if not len(some):
+                raise DataError(
+                    f"{task.path}: no answers for {split}; use more dialogues, a larger fraction or max_length "
+                    "or another speaker in answers"
+                )
+        train = pairs.pop("train")
+        super().__init__(
+            train=train,
+            held_out=pairs,
+            vocabulary=speller.vocabulary,
+            source_vocabulary=speller.vocabulary,
+            facts={
+                "dialogues": {split: len(dialogues) for split, dialogues in splits.items()},
+                "files": files,
+                **counts,
+                "unknown_tokens": {
+                    split: round(float((some.targets.flat == speller.unknown).mean()), 4)
+                    for split, some in {"train": train, **pairs}.items()
+                },
+            },
+        )
+        answer = collections.Counter(train.answers).most_common(1)[0][0]
+        right = [other == answer for other in pairs[self.splits[0]].answers]
+        self.floors = {**self.floors, "exact_match": sum(right) / len(right)}
+
+    def encode(self, text: str) -> Example:
+        """A dialogue to answer, a turn a line; *user* said the last turn, *bot* the one before, and so on.
+
+        Raises:
+            DataError: for an empty last turn.
+        """
+        lines = [spaced(line) for line in text.strip("\n").split("\n")]
+        if not lines[-1]:
+            raise DataError("an empty turn; expected something to answer")
+        names = [SPEAKERS[(len(lines) - 1 - number) % 2] for number in range(len(lines))]
+        source, segment = self._source(list(zip(names, lines, strict=True)), 0)
+        prompt = self.speller.vocabulary.text(source)
+        return Example(prompt, "", tuple(source), (Vocabulary.BEGIN,), (), segment=tuple(segment))
+
+    def _pairs(
+        self, split: str, dialogues: Sequence[list[Turn]], counts: collections.Counter[str]
+    ) -> TokenPairs:
+        prompts, answers, sources, targets, segments = [], [], [], [], []
+        for number, turns in enumerate(dialogues):
+            named = self.task.answers or next((who for who, _ in turns if who != turns[0][0]), "")
+            for place, (speaker, text) in enumerate(turns):
+                if place == 0 or speaker != named:
+                    continue
+                # With the space before its first word, the answer's words are those of the source.
+                text = f" {text}"
+                target = self.speller.encode(text)
+                if len(target) > self.task.max_length:
+                    counts["too_long_answers_skipped"] += 1
+                    continue
+                source, segment = self._source(turns[:place], number)
+                prompts.append(self.speller.vocabulary.text(source))
+                answers.append(text)
+                sources.append(source)
+                segments.append(segment)
+                targets.append([*target, Vocabulary.END])
+        return TokenPairs(
+            prompts, answers, RaggedTokens.of(sources), RaggedTokens.of(targets), RaggedTokens.of(segments)
+        )
+
+    def _source(self, turns: list[Turn], number: int) -> tuple[list[int], list[int]]:
+        """Token ids of the turns that the answer may depend on, and the turn of each."""
+        task = self.task
+        turns = turns[-task.max_turns :]
+        if task.history == "last":
+            turns = turns[-1:]
+        elif task.history == "shuffled":
+            order = permutation(len(turns) - 1, SHUFFLED, number, len(turns))
+            turns = [*(turns[place] for place in order), turns[-1]]
+        elif task.history == "none":
+            turns = [(turns[-1][0], "")]
+        said = [self.speller.encode(line_of(turn)) for turn in turns]
+        while len(said) > 1 and sum(map(len, said)) > task.max_source:
+            said = said[1:]
+        source = [token for turn in said for token in turn][-task.max_source :]
+        segment = [place for place, turn in enumerate(said) for _ in turn][-task.max_source :]
+        return source, segment
+
+
+def line_of(turn: Turn) -> str:
+    """A turn as it is read: behind its speaker's name."""
+    return f" {turn[0]} : {turn[1]}".rstrip()
+
+
+def turns_of(line: str, place: str) -> list[Turn]:
+    """The turns of one line of a file. Raises `DataError` for what is no dialogue."""
+    try:
+        value = json.loads(line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        column = getattr(error, "colno", 1)
+        raise DataError(f"{place}:{column}: not JSON; expected a dialogue, found {shown(line)}") from None
+    turns = value.get("turns") if isinstance(value, dict) else value
+    if not isinstance(turns, list) or len(turns) < 2:
+        raise DataError(f"{place}: no dialogue; expected a list of at least 2 turns, or it in 'turns'")
+    found = []
+    for number, turn in enumerate(turns):
+        default = {"speaker": SPEAKERS[number % 2], "text": turn}
+        given: dict[str, Any] = turn if isinstance(turn, dict) else default
+        speaker, text = given.get("speaker"), given.get("text")
+        if not isinstance(speaker, str) or not isinstance(text, str) or not spaced(text):
+            raise DataError(
+                f"{place}: turn {number + 1} is {shown(json.dumps(turn))}; expected a text, or an object "
+                "with texts in 'speaker' and 'text'"
+            )
+        found.append((spaced(speaker), spaced(text)))
+    return found
