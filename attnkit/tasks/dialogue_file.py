@@ -126,8 +126,8 @@ class DialogueFileDataset(PairDataset):
         for split, some in pairs.items():
             if not len(some):
                 raise DataError(
-                    f"{task.path}: no answers for {split}; use more dialogues, a larger fraction or max_length "
-                    "or another speaker in answers"
+                    f"{task.path}: no answers for {split}; use more dialogues, a larger fraction, "
+                    "a larger max_length or another speaker in answers"
                 )
         train = pairs.pop("train")
         super().__init__(
