@@ -1,5 +1,6 @@
 """What networks made of blocks have in common: their options, and how they read a source."""
 
+import dataclasses
 from typing import Annotated
 
 import jax
@@ -125,3 +126,15 @@ def source(batch: Batch) -> jax.Array:
 def prefixed(name: str, maps: Maps) -> Maps:
     """Maps under longer names."""
     return {f"{name}.{own}": weights for own, weights in maps.items()}
+
+
+def target_as_source(sizes: Sizes) -> Sizes:
+    """Sizes for an encoder of what a decoder would read."""
+    return dataclasses.replace(
+        sizes,
+        source_vocabulary=sizes.vocabulary,
+        source_length=sizes.length,
+        source_features=sizes.features,
+        segments=0,
+        grid=None,
+    )

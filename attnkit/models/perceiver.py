@@ -1,0 +1,161 @@
+"""A few learned vectors read a long source, at a cost that grows linearly with its length."""
+
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+from annotated_types import Ge
+from flax import nnx
+
+from attnkit.layers.causality import refuse_future
+from attnkit.layers.dropout import dropout, keys
+from attnkit.layers.embedding import Absolute, Readout, SourceAbsolute
+from attnkit.layers.hierarchy import through
+from attnkit.layers.pooling import PoolLayer
+from attnkit.layers.stack import make_stack
+from attnkit.masks.causal import Causal
+from attnkit.masks.padding import Padding
+from attnkit.mixer import Mixer
+from attnkit.models.block_options import Blocks, source, target
+from attnkit.models.classification import Answer, Classifying
+from attnkit.models.contract import Batch, Network, Output, Sizes
+from attnkit.options import options
+from attnkit.pooling.contract import Pool
+from attnkit.pooling.mean import Mean
+from attnkit.scored.position.rotary import Rotary
+from attnkit.scored.preset.attention import Attention
+
+
+@options
+class Perceiver(Blocks):
+    """Latents attend to each other and to the source; then they are pooled, or a decoder attends to them.
+
+    Attributes:
+        latents: number of latents.
+        depth: number of blocks: latents to latents, latents to the source, feed-forward.
+        mixer: what mixes latents.
+        cross: the latents' view of the source.
+        output: `answer` for one class or number, `text` for a decoder.
+        pool: what makes one vector, or a few, of the latents for an answer.
+        decoder_depth: number of decoder blocks for a text.
+        decoder: what mixes the positions of a text; must be causal.
+        decoder_cross: the decoder's view of the latents.
+        source_absolute: position vectors added to the source.
+        absolute: position vectors added to what the decoder reads.
+
+    Source: Jaegle et al. 2021, arXiv 2103.03206, section 3.1, without shared weights.
+    """
+
+    latents: Annotated[int, Ge(1)] = 16
+    depth: Annotated[int, Ge(1)] = 2
+    mixer: Mixer | tuple[Mixer, ...] = Attention()
+    cross: Mixer | tuple[Mixer, ...] = Attention(mask=Padding())
+    output: Literal["answer", "text"] = "answer"
+    pool: Pool = Mean()
+    decoder_depth: Annotated[int, Ge(1)] = 1
+    decoder: Mixer | tuple[Mixer, ...] = Attention(position=(Rotary(),), mask=Causal())
+    decoder_cross: Mixer | tuple[Mixer, ...] = Attention()
+    source_absolute: SourceAbsolute = "sinusoidal"
+    absolute: Absolute = "none"
+
+    def build(self, sizes: Sizes, rngs: nnx.Rngs) -> Network:
+        """The network with fresh parameters. Raises `ValueError` for parts that do not fit together."""
+        if self.output == "answer":
+            return PerceiverAnswer(self, sizes, rngs)
+        return PerceiverText(self, sizes, rngs)
+
+
+class Latents(nnx.Module):
+    """What the latents make of a source."""
+
+    def __init__(self, chosen: Perceiver, sizes: Sizes, rngs: nnx.Rngs) -> None:
+        self.reader = chosen.source_reader(sizes, 0, (), absolute=chosen.source_absolute, rngs=rngs)
+        self.table = nnx.Param(jax.random.normal(rngs.params(), (chosen.latents, chosen.model_dim)))
+        self.stack = make_stack(
+            chosen.depth, chosen.style(), chosen.mixer, cross=chosen.cross, reads=True, rngs=rngs
+        )
+        self.top = f"{chosen.depth - 1}.cross"
+
+    def __call__(
+        self, batch: Batch, *, key: jax.Array | None = None, look: bool = False
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """Latents `[batch, latents, dim]`; weights of the last view of the source if it has any."""
+        k = keys(key, 2)
+        real = {"length": batch["source_length"]}
+        memory, _ = self.reader(source(batch), data=real, key=k[0])
+        table = self.table[...].astype(memory.dtype)
+        x = jnp.broadcast_to(table, (memory.shape[0], *table.shape))
+        x, maps = self.stack(x, memory, memory_data=real, key=k[1], look=look)
+        return x, maps.get(self.top)
+
+
+class PerceiverAnswer(Classifying):
+    """The network of `Perceiver` for an answer.
+
+    Weights are named `document.pool`: those of the pool over latents times those of the last view of the
+    source, for each of the pool's hops and then each head.
+    """
+
+    def __init__(self, chosen: Perceiver, sizes: Sizes, rngs: nnx.Rngs) -> None:
+        self.latents = Latents(chosen, sizes, rngs)
+        self.pool = PoolLayer(chosen.pool, chosen.model_dim, rngs=rngs)
+        self.answer = Answer(
+            self.pool.outputs, chosen.model_dim, sizes.vocabulary, rate=chosen.dropout, rngs=rngs
+        )
+
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
+        k = keys(key, 2)
+        x, weights = self.latents(batch, key=k[0], look=look)
+        pooled = self.pool(x, jnp.ones(x.shape[:2], bool))
+        maps = {}
+        if weights is not None:
+            maps["document.pool"] = through(pooled.weights[:, :, None], weights)
+        return Output(self.answer(pooled.output, k[1]), maps, pooled.penalty)
+
+
+class PerceiverText(Network):
+    """The network of `Perceiver` for a text.
+
+    Weights are named `decoder.<block>.self` and `decoder.<block>.cross`, the latter those of the latents
+    times those of the last view of the source, mean over its heads.
+    """
+
+    def __init__(self, chosen: Perceiver, sizes: Sizes, rngs: nnx.Rngs) -> None:
+        refuse_future("decoder", chosen.decoder)
+        self.latents = Latents(chosen, sizes, rngs)
+        self.embedding = chosen.writer_embedding(sizes, chosen.absolute, rngs)
+        self.decoder = make_stack(
+            chosen.decoder_depth, chosen.style(), chosen.decoder, cross=chosen.decoder_cross, rngs=rngs
+        )
+        self.readout = Readout(chosen.model_dim, sizes.vocabulary, tied=False, rngs=rngs)
+        self.dropout = chosen.dropout
+
+    def real(self, batch: int) -> dict[str, jax.Array]:
+        """All latents exist."""
+        return {"length": jnp.full(batch, self.latents.table[...].shape[0], jnp.int32)}
+
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
+        k = keys(key, 3)
+        memory, weights = self.latents(batch, key=k[0], look=look)
+        x = dropout(self.embedding(target(batch)), self.dropout, k[1])
+        real = self.real(x.shape[0])
+        x, found = self.decoder(x, memory, memory_data=real, key=k[2], look=look)
+        maps = {}
+        for name, own in found.items():
+            if name.endswith(".self"):
+                maps[f"decoder.{name}"] = own
+            elif weights is not None:
+                maps[f"decoder.{name}"] = through(own, weights.mean(1, keepdims=True))
+        return Output(self.readout(x, self.embedding), maps)
+
+    def start(self, batch: Batch, length: int) -> Any:
+        memory, _ = self.latents(batch)
+        rows = memory.shape[0]
+        blocks = self.decoder.start(rows, length, self.embedding.dtype, memory)
+        return {"blocks": blocks, "position": jnp.zeros(rows, jnp.int32)}
+
+    def step(self, state: Any, tokens: jax.Array) -> tuple[jax.Array, Any]:
+        x = self.embedding(tokens, state["position"])
+        x, blocks = self.decoder.step(x, state["blocks"], memory_data=self.real(x.shape[0]))
+        after = {"blocks": blocks, "position": state["position"] + tokens.shape[1]}
+        return self.readout(x, self.embedding), after

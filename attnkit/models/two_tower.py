@@ -1,0 +1,132 @@
+"""Two towers: sources and texts in one space, learned from pairs."""
+
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+from annotated_types import Ge
+from flax import nnx
+from jaxtyping import Array, Float
+
+from attnkit.layers.dropout import keys
+from attnkit.layers.embedding import Absolute, SourceAbsolute
+from attnkit.layers.linear import Linear
+from attnkit.layers.pooling import PoolLayer
+from attnkit.layers.reader import Reader
+from attnkit.layers.taps import exists
+from attnkit.masks.padding import Padding
+from attnkit.mixer import Mixer
+from attnkit.models.block_options import Blocks, source, target_as_source
+from attnkit.models.classification import Classifying
+from attnkit.models.contract import Batch, Output, Sizes
+from attnkit.options import options
+from attnkit.pooling.contract import Pool
+from attnkit.pooling.mean import Mean
+from attnkit.scored.position.rotary import Rotary
+from attnkit.scored.preset.attention import Attention
+
+TEMPERATURE = {"softmax": 1 / 0.07, "sigmoid": 10.0}
+
+
+@options
+class TwoTower(Blocks):
+    """An encoder of sources (pictures) and one of texts; scalar products of unit vectors say what fits.
+
+    A batch is `[batch, group, ...]`: groups of pairs, within which the members are told apart. See "Pairs" in
+    docs/architecture.md for the keys and the labels that each loss needs.
+
+    Attributes:
+        source_depth: number of blocks over a source.
+        text_depth: number of blocks over a text.
+        source: what mixes the places of a source.
+        text: what mixes the words of a text.
+        source_pool: what makes one vector of a source; several are joined by a linear map.
+        text_pool: the same of a text.
+        embedding_dim: width of the common space; `None` for `model_dim`.
+        loss: `softmax` asks which member of the group fits, in both directions; `sigmoid` asks of each pair
+            whether it fits, with a learned bias.
+        source_absolute: position vectors added to the source; `grid` for patches.
+        absolute: position vectors added to the text.
+
+    Source: Radford et al. 2021 (CLIP), arXiv 2103.00020, figure 3, temperature 0.07 at the start; Zhai et al.
+    2023 (SigLIP), arXiv 2303.15343, algorithm 1, temperature 1/10 and bias -10.
+    """
+
+    source_depth: Annotated[int, Ge(0)] = 2
+    text_depth: Annotated[int, Ge(0)] = 2
+    source: Mixer | tuple[Mixer, ...] = Attention(mask=Padding())
+    text: Mixer | tuple[Mixer, ...] = Attention(position=(Rotary(),), mask=Padding())
+    source_pool: Pool = Mean()
+    text_pool: Pool = Mean()
+    embedding_dim: Annotated[int, Ge(1)] | None = None
+    loss: Literal["softmax", "sigmoid"] = "softmax"
+    source_absolute: SourceAbsolute = "grid"
+    absolute: Absolute = "none"
+
+    def build(self, sizes: Sizes, rngs: nnx.Rngs) -> "TwoTowerNetwork":
+        """The network with fresh parameters. Raises `ValueError` for parts that do not fit together."""
+        return TwoTowerNetwork(self, sizes, rngs)
+
+
+class Tower(nnx.Module):
+    """A reader, a pool, and a map to the common space."""
+
+    def __init__(self, reader: Reader, pool: Pool, dim: int, outputs: int, *, rngs: nnx.Rngs) -> None:
+        self.reader = reader
+        self.pool = PoolLayer(pool, dim, rngs=rngs)
+        self.outward = Linear(self.pool.outputs * dim, outputs, bias=None, rngs=rngs)
+
+    def __call__(
+        self, tokens: Array, length: Array, key: jax.Array | None
+    ) -> tuple[Float[Array, "batch group outputs"], Float[Array, "batch"]]:
+        """Unit vectors of a batch of groups, in at least float32, and the penalty of each group."""
+        batch, group = tokens.shape[:2]
+        data = {"length": length.reshape(-1)}
+        x, _ = self.reader(tokens.reshape(-1, *tokens.shape[2:]), data=data, key=key)
+        pooled = self.pool(x, exists(data, x.shape[1]))
+        y = self.outward(pooled.output.reshape(batch * group, -1))
+        wide = y.astype(jnp.promote_types(y.dtype, jnp.float32))
+        norm = jax.lax.rsqrt(jnp.sum(jnp.square(wide), axis=-1, keepdims=True) + 1e-12)
+        penalty = jnp.asarray(pooled.penalty).reshape(batch, group)
+        return (wide * norm).reshape(batch, group, -1), penalty.mean(1)
+
+
+class TwoTowerNetwork(Classifying):
+    """The network of `TwoTower`. Its maps are empty: groups of maps have no place in the contract."""
+
+    def __init__(self, chosen: TwoTower, sizes: Sizes, rngs: nnx.Rngs) -> None:
+        def tower(sizes: Sizes, depth: int, mixer: Any, pool: Pool, absolute: SourceAbsolute) -> Tower:
+            reader = chosen.source_reader(sizes, depth, mixer, absolute=absolute, rngs=rngs)
+            dim = chosen.model_dim
+            return Tower(reader, pool, dim, chosen.embedding_dim or dim, rngs=rngs)
+
+        text = target_as_source(sizes)
+        self.source = tower(
+            sizes, chosen.source_depth, chosen.source, chosen.source_pool, chosen.source_absolute
+        )
+        self.text = tower(text, chosen.text_depth, chosen.text, chosen.text_pool, chosen.absolute)
+        self.loss = chosen.loss
+        self.temperature = nnx.Param(jnp.log(TEMPERATURE[chosen.loss]))
+        self.bias = nnx.Param(jnp.asarray(-10.0)) if chosen.loss == "sigmoid" else None
+
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
+        k = keys(key, 2)
+        sources, one = self.source(source(batch), batch["source_length"], k[0])
+        texts, two = self.text(batch["inputs"], batch["input_length"], k[1])
+        scale = jnp.exp(self.temperature[...]).astype(sources.dtype)
+        fit = scale * jnp.einsum("bmd,bnd->bmn", sources, texts)
+        if self.bias is None:
+            logits = jnp.concatenate([fit, jnp.swapaxes(fit, 1, 2)], axis=1)
+        else:
+            flat = fit.reshape(fit.shape[0], -1) + self.bias[...].astype(fit.dtype)
+            logits = jnp.stack([jnp.zeros_like(flat), flat], axis=-1)
+        self.check_labels(batch, logits)
+        return Output(logits, {}, one + two)
+
+    def check_labels(self, batch: Batch, logits: Array) -> None:
+        """Raise `ValueError` if the task's labels are for the other loss."""
+        if "labels" in batch and batch["labels"].shape != logits.shape[:2]:
+            raise ValueError(
+                f'loss = "{self.loss}" gives logits {logits.shape}, but the labels are '
+                f"{batch['labels'].shape}; choose the same loss in the task and in the model"
+            )
