@@ -1,6 +1,7 @@
 """Selective copy: the few symbols that matter, in order, out of many that do not."""
 
 import dataclasses
+import math
 from typing import Annotated
 
 import numpy as np
@@ -57,7 +58,10 @@ class SelectiveCopy(Task):
 
 
 class SelectiveCopyDataset(Generated):
-    """Letters among blanks. The evidence of an answer is the place of its letter."""
+    """Letters among blanks. The evidence of an answer is the place of its letter.
+
+    The floor is looking at the one place where the letter is most probable, and guessing if it is blank.
+    """
 
     read_back = False
 
@@ -70,6 +74,13 @@ class SelectiveCopyDataset(Generated):
         super().__init__(
             task, splits=("valid", *self.lengths), size=task.held_out, longer=tuple(self.lengths)
         )
+        sure = best_places(task.length - task.copied, task.copied)
+        hits = sure + (1 - sure) / task.letters
+        self.floors = {
+            **self.floors,
+            "token_accuracy": float(hits.mean()),
+            "exact_match": float(hits[-1]),
+        }
 
     def draw(self, stream: Stream, count: int, split: str) -> Batch:
         """Rows of the length that `split` has."""
@@ -86,3 +97,16 @@ class SelectiveCopyDataset(Generated):
         read = np.array(example.inputs)
         letters = np.flatnonzero((read >= FIRST) & (read < self.blank))
         return dataclasses.replace(example, evidence=(np.arange(len(read)) == letters[-1])[None])
+
+
+def best_places(places: int, copied: int) -> np.ndarray:
+    """`[copied]`: how probable each letter is at its most probable place, letters being at random places.
+
+    >>> best_places(4, 2).tolist()
+    [0.5, 0.5]
+    """
+    ways = [
+        [math.comb(place, n) * math.comb(places - place - 1, copied - n - 1) for place in range(places)]
+        for n in range(copied)
+    ]
+    return np.array([max(row) / math.comb(places, copied) for row in ways])
