@@ -4,6 +4,7 @@ import abc
 import dataclasses
 from typing import Annotated, NamedTuple
 
+import jax.numpy as jnp
 from annotated_types import Ge, Gt, Lt
 from flax import nnx
 from jaxtyping import Array, Float
@@ -52,6 +53,11 @@ class Projection(nnx.Module):
         """Keys and values as attention sees them, from what is kept of tokens."""
         return k, v
 
+    def values(self, k: Heads, v: Heads) -> Heads:
+        """The values that the weights of each head multiply, from what is kept of tokens."""
+        wide = self.widen(k, v)[1]
+        return jnp.repeat(wide, self.shape.heads // wide.shape[1], axis=1)
+
     def decoding(self) -> "Projection":
         """The projection to decode with: another that gives the same results, if that costs less."""
         return self
@@ -85,6 +91,10 @@ class Join(nnx.Module):
     def shown(self, weights: Maps) -> Maps:
         """What multiplies values, from the weights of attention."""
         return weights
+
+    def found(self, output: Heads) -> Heads:
+        """What each head found: the sum of its values times what is shown."""
+        return output
 
 
 class PlainProjection(Projection):

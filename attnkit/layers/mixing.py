@@ -150,3 +150,7 @@ class LayerMixer(Mixer, abc.ABC):
 
         A decoder refuses a mixer that sees the future, and the conformance checks hold it to its word.
         """
+
+    def beneath(self) -> tuple[Mixer, ...]:
+        """The mixers that must be below it in a stack, the lowest first, for it to make a difference."""
+        return ()

@@ -176,6 +176,15 @@ class MultiHead(Mixing):
             below = {"values": v, **below, "keys_values": (k, v)}
         return y, weights, below
 
+    def explain(self, x: Tokens, *, below: Relay, data: Data | None = None) -> tuple[Maps, Heads, Heads]:
+        """What is shown of self-attention, the values it multiplies, and their weighted sums as computed."""
+        q, (k, v) = self.project.queries(x), self.project.keys_values(x, below)
+        inputs = self.engine.token_inputs(x, x)
+        wide_k, wide_v = self.project.widen(k, v)
+        output = self.engine.attend(q, wide_k, wide_v, inputs, data, None).output
+        weights = self.join.shown(self.engine.look(q, wide_k, inputs, data))
+        return weights, self.project.values(k, v), self.join.found(output)
+
     def start(
         self,
         batch: int,

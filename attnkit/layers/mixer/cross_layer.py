@@ -19,8 +19,10 @@ from attnkit.layers.heads import (
 from attnkit.layers.linear import Linear
 from attnkit.layers.mixing import Data, Mixing, Relay, Width
 from attnkit.layers.multi_head import Engine, lender
+from attnkit.mixer import Mixer
 from attnkit.options import options
 from attnkit.scored.contract import Card, HeadShape, Scored
+from attnkit.scored.preset.attention import Attention
 
 
 @options
@@ -40,6 +42,9 @@ class CrossLayer(HeadMixer):
         forms=("dense", "blockwise", "step"),
         assumes="an attention layer below with the same heads and position parts",
     )
+
+    def beneath(self) -> tuple[Mixer, ...]:
+        return (Attention(position=self.position, mask=self.mask),)
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
         if cross:

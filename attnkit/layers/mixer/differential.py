@@ -78,6 +78,10 @@ class Halves(PlainProjection):
         whole = jnp.concatenate(jnp.split(v, 2, axis=1), axis=-1)
         return k, jnp.concatenate([whole, whole], axis=1)
 
+    def values(self, k: Heads, v: Heads) -> Heads:
+        whole = jnp.concatenate(jnp.split(v, 2, axis=1), axis=-1)
+        return jnp.repeat(whole, self.kept.heads // self.kept.kv_heads, axis=1)
+
 
 class Difference(Concatenate):
     """The first heads' outputs minus a learned multiple of the others', normalized for each head."""
@@ -95,8 +99,10 @@ class Difference(Concatenate):
         return first - second + self.start
 
     def __call__(self, output: Heads, asked: Asked) -> Tokens:
-        difference = self.shown(output)
-        return super().__call__((1 - self.start) * self.norm(difference), asked)
+        return super().__call__((1 - self.start) * self.norm(self.found(output)), asked)
+
+    def found(self, output: Heads) -> Heads:
+        return self.shown(output)
 
     def shown(self, weights: Maps) -> Maps:
         first, second = jnp.split(weights, 2, axis=1)

@@ -35,6 +35,7 @@ class PersistentMemory(HeadMixer):
         forms=("dense", "blockwise", "step"),
         assumes="the maps returned for looking hold the weights of tokens; rows sum to less than one",
     )
+    shows_all: ClassVar[bool] = False
     count: Annotated[int, Ge(1)] = 16
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:

@@ -22,6 +22,7 @@ from attnkit.layers.heads import (
 )
 from attnkit.layers.mixing import Data, Mixing, Relay, Width
 from attnkit.layers.multi_head import Engine
+from attnkit.mixer import Mixer
 from attnkit.options import options
 from attnkit.scored.contract import Card, HeadShape, Part, Position, Scored
 
@@ -41,6 +42,9 @@ class ResidualAttention(HeadMixer):
         forms=("dense", "blockwise", "step"),
         assumes="blocks of this kind in a row; position parts without bias, parameters or inputs",
     )
+
+    def beneath(self) -> tuple[Mixer, ...]:
+        return (self,)
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
         if cross:

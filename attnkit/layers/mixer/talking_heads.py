@@ -92,6 +92,9 @@ class AllValues(PlainProjection):
         every = v.transpose(0, 2, 1, 3).reshape(batch, 1, tokens, groups * dim)
         return k, jnp.broadcast_to(every, (batch, groups, tokens, groups * dim))
 
+    def values(self, k: Heads, v: Heads) -> Heads:
+        return jnp.repeat(v, self.shape.heads // v.shape[1], axis=1)
+
 
 class MixSums(Concatenate):
     """Each head's output as a sum over all heads' weightings of its own values."""
@@ -102,7 +105,10 @@ class MixSums(Concatenate):
         self.groups = shape.kv_heads
 
     def __call__(self, output: Heads, asked: Asked) -> Tokens:
-        return super().__call__(mix_sums(self.mix[...].astype(output.dtype), output, self.groups), asked)
+        return super().__call__(self.found(output), asked)
+
+    def found(self, output: Heads) -> Heads:
+        return mix_sums(self.mix[...].astype(output.dtype), output, self.groups)
 
     def shown(self, weights: Maps) -> Maps:
         return jnp.einsum("gh,bgij->bhij", self.mix[...].astype(weights.dtype), weights)

@@ -18,6 +18,7 @@ from attnkit.layers.heads import (
 )
 from attnkit.layers.mixing import Mixing, Relay, Width
 from attnkit.layers.multi_head import MultiHead, multi_head
+from attnkit.mixer import Mixer
 from attnkit.options import options
 from attnkit.scored.contract import Card, HeadShape
 
@@ -36,6 +37,9 @@ class ValueResidual(HeadMixer):
         forms=("dense", "blockwise", "step"),
         assumes="an attention layer below, with values of the same heads and width",
     )
+
+    def beneath(self) -> tuple[Mixer, ...]:
+        return (self,)
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
         if cross:

@@ -1,0 +1,199 @@
+"""A mixer's layer, with the layers that must be below it, as a pure function of tokens and parameters."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from attnkit.conformance.programs import QUICK_COMPILE
+from attnkit.layers.causality import sight
+from attnkit.layers.mixer_layer import mixer_layer
+from attnkit.layers.mixing import LayerMixer, Mixing, Relay, Width
+from attnkit.masks.causal import Causal
+from attnkit.masks.contract import Interval
+from attnkit.mixer import Mixer
+
+NOISE = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerSizes:
+    """Distinct sizes, so that swapped axes cannot pass."""
+
+    model_dim: int = 24
+    heads: int = 6
+    kv_heads: int = 3
+    batch: int = 2
+    length: int = 11
+
+
+def causal_form(mixer: Mixer) -> Mixer | None:
+    """The mixer itself if it sees no future, else with a causal mask or option; `None` if there is none."""
+    if not sees_future(mixer):
+        return mixer
+    fields = {field.name for field in dataclasses.fields(mixer)}  # type: ignore[arg-type]
+    tries: list[dict[str, Any]] = []
+    if "mask" in fields:
+        tries.append({"mask": mixer.mask & Causal()})  # type: ignore[attr-defined]
+    if "causal" in fields:
+        tries.append({"causal": True})
+    for change in tries:
+        made: Mixer = dataclasses.replace(mixer, **change)  # type: ignore[type-var]
+        if not sees_future(made):
+            return made
+    return None
+
+
+def sees_future(mixer: Mixer) -> bool:
+    """Whether it certainly lets a position see a later one."""
+    mask, now = sight(mixer), np.arange(8)
+    if mask is None:
+        return False
+    return bool(np.any(mask.cover(Interval(now, now), Interval(now + 1, now + 1)).certain))
+
+
+class Chain:
+    """Layers one after the other, each added to what goes in, without norms: `x + f(x)`.
+
+    Attributes:
+        mixer: the last of them.
+        layers: all of them.
+        params: their parameters, in float64, moved away from where they start.
+        steps: how often the function that decodes was traced.
+    """
+
+    def __init__(self, mixer: Mixer, layers: list[Mixing], params: list[Any]) -> None:
+        self.mixer, self.layers, self.params, self.steps = mixer, layers, params, 0
+        self.graphs = [nnx.split(layer)[0] for layer in layers]
+        self.compiled = jitted(functools.partial(self.forward), ("look",))
+
+    def merged(self, params: list[Any]) -> list[Mixing]:
+        """The layers with these parameters."""
+        return [nnx.merge(graph, p) for graph, p in zip(self.graphs, params, strict=True)]
+
+    def forward(self, params: Any, x: Any, data: Any, key: Any, look: bool = False) -> tuple[Any, list[Any]]:
+        """Output and maps of each layer."""
+        below: Relay = {}
+        shown = []
+        for layer in self.merged(params):
+            y, weights, below = layer.relay(x, below=below, data=data, key=key, look=look)
+            x = x + y
+            shown.append(weights)
+        return x, shown
+
+    def run(self, x: Any, data: Any = None, key: Any = None, look: bool = False) -> tuple[np.ndarray, list]:
+        """`forward`, compiled, as numpy arrays."""
+        y, shown = self.compiled(self.params, jnp.asarray(x), data, key, look=look)
+        return np.asarray(y), [None if w is None else np.asarray(w) for w in shown]
+
+    def outputs(self, x: Any, data: Any = None, *, jit: bool = True) -> np.ndarray:
+        """The output alone."""
+        if jit:
+            return self.run(x, data)[0]
+        return np.asarray(self.forward(self.params, jnp.asarray(x), data, None)[0])
+
+    def decode(self, x: np.ndarray, pieces: list[int]) -> tuple[np.ndarray, int]:
+        """The output by steps of so many tokens, and how often the step was traced."""
+        self.steps, at, found = 0, 0, []
+        states = [
+            layer.start(x.shape[0], x.shape[1], jnp.asarray(x).dtype) for layer in self.merged(self.params)
+        ]
+        step = jitted(functools.partial(self.step))
+        for size in pieces:
+            y, states = step(self.params, jnp.asarray(x[:, at : at + size]), states)
+            found.append(np.asarray(y))
+            at += size
+        return np.concatenate(found, axis=1), self.steps
+
+    def step(self, params: Any, x: Any, states: list[Any]) -> tuple[Any, list[Any]]:
+        """One step of all layers."""
+        self.steps += 1
+        below: Relay = {}
+        after = []
+        for layer, state in zip(self.merged(params), states, strict=True):
+            y, state, below = layer.relay_step(x, state, below=below)
+            x = x + y
+            after.append(state)
+        return x, after
+
+    def explain(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Maps, values and weighted sums of the last layer."""
+
+        def last(params: Any, x: Any) -> Any:
+            below: Relay = {}
+            *lower, layer = self.merged(params)
+            for one in lower:
+                y, _, below = one.relay(x, below=below)
+                x = x + y
+            return layer.explain(x, below=below)  # type: ignore[attr-defined]
+
+        a, b, c = jitted(last)(self.params, jnp.asarray(x))
+        return np.asarray(a), np.asarray(b), np.asarray(c)
+
+    def slopes(self, x: np.ndarray, step: float = 1e-5) -> tuple[float, dict[str, tuple]]:
+        """A fixed random sum of the outputs, and its slopes by each parameter and by the tokens.
+
+        Each is `(gradient, sum ahead, sum behind, direction, step)`.
+        """
+        random = np.random.default_rng(4)
+        weight = random.normal(size=x.shape)
+
+        def total(params: Any, x: Any) -> Any:
+            return jnp.sum(self.forward(params, x, None, None)[0] * weight)
+
+        both = jitted(lambda params, x: jax.value_and_grad(total, argnums=(0, 1))(params, x))
+        value = jitted(total)
+        loss, grads = both(self.params, jnp.asarray(x))
+        given = (self.params, jnp.asarray(x))
+        leaves, shape = jax.tree.flatten(given)
+        names = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_flatten_with_path(given)[0]]
+        found = {}
+        for n, (name, leaf, grad) in enumerate(zip(names, leaves, jax.tree.leaves(grads), strict=True)):
+            direction = random.normal(size=leaf.shape)
+            moved = [
+                float(
+                    value(
+                        *jax.tree.unflatten(
+                            shape, [*leaves[:n], leaf + sign * step * direction, *leaves[n + 1 :]]
+                        )
+                    )
+                )
+                for sign in (1, -1)
+            ]
+            found[name] = (np.asarray(grad), *moved, direction, step)
+        return float(loss), found
+
+    def rounded(self) -> "Chain":
+        """The same with parameters that float32 can hold."""
+        short = jax.tree.map(lambda a: a.astype(jnp.float32).astype(a.dtype), self.params)
+        return Chain(self.mixer, self.layers, short)
+
+
+def make_chain(mixer: Mixer, sizes: LayerSizes, *, padded: bool = False) -> Chain:
+    """A chain that ends with `mixer`, in float64, with noise on every parameter."""
+    below = mixer.beneath() if isinstance(mixer, LayerMixer) else ()
+    layers: list[Mixing] = []
+    for depth, one in enumerate((*below, mixer)):
+        width = Width.of(sizes.model_dim, sizes.heads, sizes.kv_heads)
+        layer = mixer_layer(one, dataclasses.replace(width, depth=depth), padded=padded, rngs=nnx.Rngs(depth))
+        layer.check_below(layers)
+        layers.append(layer)
+    return Chain(mixer, layers, [moved(nnx.split(layer)[1], n) for n, layer in enumerate(layers)])
+
+
+def moved(params: Any, seed: int) -> Any:
+    """Parameters in float64 with noise, so that none is where it starts: zeros and ones hide mistakes."""
+    random = np.random.default_rng(seed)
+    return jax.tree.map(
+        lambda a: jnp.asarray(np.asarray(a, np.float64) + NOISE * random.normal(size=a.shape)), params
+    )
+
+
+def jitted(function: Any, static: tuple[str, ...] = ()) -> Any:
+    """Compiled without optimization on a CPU: compiling is what a check waits for."""
+    fast = jax.default_backend() == "cpu"
+    return jax.jit(function, static_argnames=static, compiler_options=QUICK_COMPILE if fast else None)

@@ -1,0 +1,268 @@
+"""The checks that every mixer must pass as a layer, whatever it computes."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attnkit.conformance.chain import Chain, LayerSizes, causal_form, make_chain
+from attnkit.conformance.matrix import Finding, Matrix, Unclaimed, make_matrix
+from attnkit.conformance.measure import different_bits, distance
+from attnkit.layers.causality import sight
+from attnkit.layers.multi_head import MultiHead
+from attnkit.masks.contract import dense
+from attnkit.mixer import Mixer
+from attnkit.scored.contract import Position
+
+Level = Literal["quick", "full"]
+Item = Finding | Unclaimed
+COLUMNS = ("full", "step")
+EXACT = 1e-12
+#: Central differences of step 1e-5 in float64, relative to the size of the derivative and of the loss.
+SLOPE = 1e-6
+#: Largest error in bfloat16 by the largest entry: two spacings of bfloat16 there.
+BFLOAT16 = 2.0**-6
+FOLLOWS = "follows from decoding, which gives the same numbers"
+RULER = {(name, "full"): "the ruler that decoding is measured with" for name in ("decoding", "one trace")}
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A mixer under test: as it is, and in the form that sees no future, if it has one.
+
+    Attributes:
+        whole: the chain of layers that ends with the mixer.
+        causal: the same where no position sees the future; `None` if the mixer cannot be that.
+        padded: a chain that knows that tokens at `data["length"]` and beyond do not exist.
+        x: tokens, float64.
+    """
+
+    whole: Chain
+    causal: Chain | None
+    padded: Chain
+    x: np.ndarray
+
+
+def check_layer(
+    mixer: Mixer | type[Mixer],
+    *,
+    level: Level = "quick",
+    sizes: LayerSizes | None = None,
+    only: frozenset[str] = frozenset(),
+) -> Matrix:
+    """Whether the layer of a mixer keeps the contract of layers.
+
+    Args:
+        mixer: its options, or their class.
+        level: `full` adds bfloat16, single sequences, and more lengths of step.
+        sizes: other sizes than the usual ones.
+        only: names of the checks to run; all of the level's if empty.
+
+    Returns:
+        Properties by `full` (a whole sequence at once) and `step` (decoding).
+
+    Raises:
+        ValueError: if a name in `only` is unknown, or the mixer's options do not go together.
+    """
+    unknown = sorted(only - set(FULL))
+    if unknown:
+        raise ValueError(f"only = {unknown}: expected some of {', '.join(FULL)}")
+    mixer = mixer() if isinstance(mixer, type) else mixer
+    chosen = {
+        name: FULL[name] for name in FULL if (name in only if only else level == "full" or name in QUICK)
+    }
+    unclaimed = getattr(mixer, "unclaimed", {})
+    found: list[Item] = []
+    with jax.enable_x64(True):
+        subject = make_subject(mixer, sizes or LayerSizes())
+        for name, run in chosen.items():
+            for item in guarded(name, run, subject):
+                waived = item.rule in unclaimed
+                found.append(Unclaimed(item.rule, item.form, unclaimed[item.rule]) if waived else item)
+    return make_matrix(type(mixer).__name__, COLUMNS, found, FOLLOWS, RULER)
+
+
+def make_subject(mixer: Mixer, sizes: LayerSizes) -> Subject:
+    """Chains of a mixer, with parameters moved away from where they start."""
+    causal = causal_form(mixer)
+    x = np.random.default_rng(3).normal(size=(sizes.batch, sizes.length, sizes.model_dim))
+    whole = make_chain(mixer, sizes)
+    same = causal is mixer
+    return Subject(
+        whole,
+        whole if same else None if causal is None else make_chain(causal, sizes),
+        make_chain(mixer, sizes, padded=True),
+        x,
+    )
+
+
+def guarded(name: str, run: Callable[[Subject], Iterator[Item]], subject: Subject) -> list[Item]:
+    """A check's findings; an exception in it is a finding of its own."""
+    found: list[Item] = []
+    try:
+        found.extend(run(subject))
+    except Exception as error:
+        message = str(error).strip().split("\n")[0][:200]
+        found.append(Finding(name, "full", float("inf"), 0, f"{type(error).__name__}: {message}"))
+    return found
+
+
+def decoding(subject: Subject) -> Iterator[Item]:
+    """Token by token, and in pieces, decoding gives the numbers of the whole sequence."""
+    chain = subject.causal
+    if chain is None:
+        yield Unclaimed("decoding", "step", "it sees the future, so nothing can be decoded")
+        return
+    x = subject.x
+    true, length = chain.outputs(x), x.shape[1]
+    for pieces in ([1] * length, [4, 1, length - 5]):
+        got, traces = chain.decode(x, pieces)
+        yield Finding("decoding", "step", distance(got, true), EXACT, f"pieces of {pieces}")
+        if len(set(pieces)) == 1:
+            yield Finding("one trace", "step", float(traces - 1), 0, "traces beyond the first")
+
+
+def causality(subject: Subject) -> Iterator[Item]:
+    """A changed token leaves the outputs of earlier positions the same to the bit, and changes its own."""
+    chain = subject.causal
+    if chain is None:
+        yield Unclaimed("causality", "full", "it sees the future")
+        return
+    before = chain.outputs(subject.x)
+    for token in (1, 6, subject.x.shape[1] - 1):
+        after = chain.outputs(changed(subject.x, token))
+        error = different_bits(after[:, :token], before[:, :token])
+        yield Finding("causality", "full", error, 0, f"token {token} changed")
+        still = float(different_bits(after[:, token:], before[:, token:]) == 0)
+        yield Finding("causality", "full", still, 0, f"token {token} has no effect at all")
+
+
+def sees(subject: Subject) -> Iterator[Item]:
+    """What the mixer says it cannot see has no influence."""
+    chain = subject.whole
+    mask = sight(chain.mixer)
+    if mask is None or mask.needs() or mask.heads() is not None:
+        yield Unclaimed("sight", "full", "says nothing that does not depend on run-time data or heads")
+        return
+    length = subject.x.shape[1]
+    seen = np.asarray(dense(mask, np.arange(length), np.arange(length)))
+    seen = np.linalg.matrix_power(seen.astype(int) + np.eye(length, dtype=int), len(chain.layers)) > 0
+    before = chain.outputs(subject.x)
+    for token in (0, 5, length - 1):
+        after = chain.outputs(changed(subject.x, token))
+        blind = ~seen[:, token]
+        yield Finding(
+            "sight", "full", different_bits(after[:, blind], before[:, blind]), 0, f"token {token} changed"
+        )
+
+
+def padding(subject: Subject) -> Iterator[Item]:
+    """What stands in tokens that do not exist has no influence, whatever it is; nor has their number."""
+    chain, x = subject.padded, subject.x
+    real = x.shape[1] - 4
+    data = {"length": jnp.full(x.shape[0], real)}
+    true = chain.outputs(x, data)[:, :real]
+    for name, rubbish in (("large", 1e3), ("nan", np.nan)):
+        other = x.copy()
+        other[:, real:] = rubbish
+        got = chain.outputs(other, data)[:, :real]
+        yield Finding("padding", "full", distance(got, true), EXACT, f"{name} tokens beyond the length")
+    short = chain.outputs(x[:, :real], data)
+    yield Finding("padding", "full", distance(true, short), EXACT, "without them")
+
+
+def looking(subject: Subject) -> Iterator[Item]:
+    """Looking changes no bit of the output, with dropout neither."""
+    for key in (None, jax.random.key(5)):
+        blind, none = subject.whole.run(subject.x, key=key)
+        seen, _ = subject.whole.run(subject.x, key=key, look=True)
+        name = "without dropout" if key is None else "with a dropout key"
+        yield Finding("looking", "full", different_bits(seen, blind), 0, name)
+        yield Finding("looking", "full", float(any(w is not None for w in none)), 0, "maps nobody asked for")
+
+
+def maps(subject: Subject) -> Iterator[Item]:
+    """What is shown, times values, is what the heads found."""
+    layer, scored = subject.whole.layers[-1], None
+    if isinstance(layer, MultiHead):
+        scored = layer.engine.scored
+    if scored is None or any(type(part).value is not Position.value for part in scored.position):
+        yield Unclaimed("maps", "full", "does not say what its maps multiply")
+        return
+    weights, values, found = subject.whole.explain(subject.x)
+    if getattr(subject.whole.mixer, "shows_all", True):
+        made = np.einsum("bhij,bhjd->bhid", weights, values)
+        yield Finding("maps", "full", distance(made, found), EXACT, "maps times values")
+    else:
+        yield Unclaimed("maps", "full", "its maps do not show all that it attends to")
+    shown = subject.whole.run(subject.x, look=True)[1][-1]
+    yield Finding("maps", "full", different_bits(shown, weights), 1e-15, "maps of a call")
+
+
+def gradients(subject: Subject) -> Iterator[Item]:
+    """Every parameter matters, and its derivative is that of differences along a random direction."""
+    chain, x = subject.whole, subject.x
+    loss, slopes = chain.slopes(x)
+    for name, (grad, ahead, behind, direction, step) in slopes.items():
+        bad = float((~np.isfinite(grad)).sum())
+        yield Finding("gradients", "full", bad, 0, f"entries of {name} that are not finite")
+        exact, rough = float((grad * direction).sum()), (ahead - behind) / (2 * step)
+        size = max(abs(exact), np.linalg.norm(grad) * np.linalg.norm(direction) * 1e-2, 1e-8 * abs(loss))
+        yield Finding("gradients", "full", abs(exact - rough) / size, SLOPE, name)
+        yield Finding("gradients", "full", float(not np.any(grad)), 0, f"{name} never matters")
+
+
+def without_jit(subject: Subject) -> Iterator[Item]:
+    """Compiled or not, the numbers are the same; twice the same call, the same bits."""
+    chain, x = subject.whole, subject.x
+    once = chain.outputs(x)
+    yield Finding("same bits twice", "full", different_bits(chain.outputs(x), once), 0)
+    yield Finding("without jit", "full", distance(chain.outputs(x, jit=False), once), EXACT)
+
+
+def alone(subject: Subject) -> Iterator[Item]:
+    """Sequences of a batch know nothing of each other."""
+    chain, x = subject.whole, subject.x
+    together = chain.outputs(x)
+    other = x.copy()
+    other[1:] = np.random.default_rng(8).normal(size=other[1:].shape)
+    yield Finding("batch", "full", different_bits(chain.outputs(other)[0], together[0]), 0, "others changed")
+    turned = chain.outputs(x[::-1].copy())[::-1]
+    yield Finding("batch", "full", distance(turned, together), EXACT, "in another order")
+
+
+def low_precision(subject: Subject) -> Iterator[Item]:
+    """In bfloat16 the output is of that type, and near that of float64 at the same tokens and parameters."""
+    chain = subject.whole.rounded()
+    x = np.asarray(jnp.asarray(subject.x, jnp.bfloat16)).astype(np.float64)
+    true, got = chain.outputs(x), chain.outputs(jnp.asarray(x, jnp.bfloat16))
+    error = np.abs(got.astype(np.float64) - true).max() / np.abs(true).max()
+    yield Finding("bfloat16", "full", float(error), BFLOAT16, "largest error by largest entry")
+    yield Finding("bfloat16", "full", float(got.dtype != jnp.bfloat16), 0, f"output is {got.dtype}")
+
+
+def changed(x: np.ndarray, token: int) -> np.ndarray:
+    """The tokens with one of them another."""
+    other = x.copy()
+    other[:, token] = np.random.default_rng(token).normal(size=other[:, token].shape)
+    return other
+
+
+QUICK: Mapping[str, Callable[[Subject], Iterator[Item]]] = {
+    "decoding": decoding,
+    "causality": causality,
+    "sight": sees,
+    "padding": padding,
+    "looking": looking,
+    "maps": maps,
+    "gradients": gradients,
+}
+FULL: Mapping[str, Callable[[Subject], Iterator[Item]]] = {
+    **QUICK,
+    "without jit": without_jit,
+    "batch": alone,
+    "bfloat16": low_precision,
+}

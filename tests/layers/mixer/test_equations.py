@@ -1,0 +1,211 @@
+"""Each layer against loops written from its paper's equations, with parameters away from their start."""
+
+import jax
+import numpy as np
+import pytest
+from layers.mixer.setting import CAUSAL, HEADS, TOKENS, apart, made, number, tokens, whole
+from oracles import layers as oracle
+
+from attnkit.layers.mixer.attention_on_attention import AttentionOnAttention
+from attnkit.layers.mixer.cross_layer import CrossLayer
+from attnkit.layers.mixer.differential import Differential
+from attnkit.layers.mixer.exclusive import Exclusive
+from attnkit.layers.mixer.gated import Gated
+from attnkit.layers.mixer.head_size import HeadSize
+from attnkit.layers.mixer.latent import Latent
+from attnkit.layers.mixer.persistent_memory import PersistentMemory
+from attnkit.layers.mixer.residual_attention import ResidualAttention
+from attnkit.layers.mixer.talking_heads import TalkingHeads
+from attnkit.layers.mixer.tensor_product import TensorProduct
+from attnkit.layers.mixer.value_residual import ValueResidual
+from attnkit.scored.position.rotary import Rotary
+from attnkit.scored.preset.attention import Attention
+
+EXACT = 1e-12
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def qkv(layer, x, groups=HEADS, key_dim=4, value_dim=4):
+    """Queries, keys and values of one sequence, `[heads, tokens, dim]`, shared keys repeated."""
+    project = layer.project
+    q = oracle.split(x @ number(project.query.kernel), HEADS)
+    both = x @ number(project.key_value.kernel)
+    k = oracle.split(both[:, : groups * key_dim], groups)
+    v = oracle.split(both[:, groups * key_dim :], groups)
+    return q, np.repeat(k, HEADS // groups, 0), np.repeat(v, HEADS // groups, 0)
+
+
+def joined(heads):
+    return np.concatenate(list(heads), axis=1)
+
+
+def attended(q, k, v):
+    return np.stack([oracle.attention(*one)[0] for one in zip(q, k, v, strict=True)])
+
+
+@pytest.mark.parametrize("groups", [2, 6])
+def test_talking_heads(groups):
+    layer, x = made(TalkingHeads(**CAUSAL), groups), tokens()
+    y, shown = layer(x, look=True)
+    before, after = number(layer.engine.parts["position_0"]["mix"]), number(layer.join.mix)
+    for b in range(2):
+        heads, spoken = oracle.talking(*qkv(layer, x[b], groups), before, after)
+        assert apart(y[b], joined(heads) @ number(layer.join.output.kernel)) < EXACT
+        assert apart(shown[b], spoken) < EXACT
+
+
+@pytest.mark.parametrize("groups", [2, 6])
+def test_differential(groups):
+    layer, x = made(Differential(**CAUSAL), groups, depth=2), tokens()
+    y, shown = layer(x, look=True)
+    a, b = number(layer.join.a), number(layer.join.b)
+    start = 0.8 - 0.6 * np.exp(-0.6)
+    factor = np.exp(a[0] @ b[0]) - np.exp(a[1] @ b[1]) + start
+    q = oracle.split(x[1] @ number(layer.project.query.kernel), 2 * HEADS).reshape(2, HEADS, TOKENS, 2)
+    both = x[1] @ number(layer.project.key_value.kernel)
+    k = oracle.split(both[:, : groups * 4], 2 * groups).reshape(2, groups, TOKENS, 2)
+    halves = oracle.split(both[:, groups * 4 :], 2 * groups)
+    v = np.concatenate([halves[:groups], halves[groups:]], axis=2)
+    k, v = np.repeat(k, HEADS // groups, 1), np.repeat(v, HEADS // groups, 0)
+    heads = oracle.differential(q, k, v, factor, start, number(layer.join.norm.scale))
+    assert apart(y[1], joined(heads) @ number(layer.join.output.kernel)) < EXACT
+    assert apart(shown[1].sum(-1), 1 - factor) < EXACT
+
+
+@pytest.mark.parametrize("each", ["number", "head"])
+def test_gates(each):
+    x = tokens()
+    layer = made(Gated(each=each, **CAUSAL), 3)
+    gate = oracle.split(oracle.sigmoid(x[0] @ number(layer.join.gate.kernel)), HEADS)
+    heads = gate * attended(*qkv(layer, x[0], 3))
+    assert apart(layer(x)[0][0], joined(heads) @ number(layer.join.output.kernel)) < EXACT
+    layer = made(Gated(each=each, gates="value", **CAUSAL), 3)
+    gate = oracle.split(oracle.sigmoid(x[0] @ number(layer.project.gate.kernel)), 3)
+    q, k, v = qkv(layer, x[0], 3)
+    heads = attended(q, k, np.repeat(gate, 2, 0) * v)
+    assert apart(layer(x)[0][0], joined(heads) @ number(layer.join.output.kernel)) < EXACT
+
+
+def test_exclusive():
+    layer, x = made(Exclusive(**CAUSAL), 3), tokens()
+    q, k, v = qkv(layer, x[0], 3)
+    y = attended(q, k, v)
+    for h in range(HEADS):
+        for i in range(TOKENS):
+            y[h, i] -= (y[h, i] @ v[h, i]) / (v[h, i] @ v[h, i]) * v[h, i]
+    assert np.abs(np.einsum("hid,hid->hi", y, v)).max() < EXACT
+    assert apart(layer(x)[0][0], joined(y) @ number(layer.join.output.kernel)) < EXACT
+
+
+def test_attention_on_attention():
+    layer, x = made(AttentionOnAttention(**CAUSAL), 3), tokens()
+    q, k, v = qkv(layer, x[0], 3)
+    both = np.concatenate([joined(q), joined(attended(q, k, v))], axis=1)
+    information, gate = (
+        both @ number(linear.kernel) + number(linear.bias)
+        for linear in (layer.join.information, layer.join.gate)
+    )
+    assert apart(layer(x)[0][0], oracle.sigmoid(gate) * information) < EXACT
+
+
+def test_head_size():
+    layer, x = made(HeadSize(key_dim=2, value_dim=7, **CAUSAL), 3), tokens()
+    heads = attended(*qkv(layer, x[0], 3, 2, 7))
+    assert apart(layer(x)[0][0], joined(heads) @ number(layer.join.output.kernel)) < EXACT
+
+
+def test_persistent_memory():
+    layer, x = made(PersistentMemory(count=3, **CAUSAL), 3), tokens()
+    y, shown = layer(x, look=True)
+    q, k, v = qkv(layer, x[0], 3)
+    keys, values = (np.repeat(number(a), 2, 0) for a in (layer.engine.keys, layer.engine.values))
+    heads = np.zeros((HEADS, TOKENS, 4))
+    for h in range(HEADS):
+        for i in range(TOKENS):
+            every = np.concatenate([keys[h], k[h, : i + 1]])
+            w = oracle.softmax(every @ q[h, i] / 2)
+            heads[h, i] = w @ np.concatenate([values[h], v[h, : i + 1]])
+            assert apart(shown[0, h, i, : i + 1], w[3:]) < EXACT
+    assert apart(y[0], joined(heads) @ number(layer.join.output.kernel)) < EXACT
+
+
+def test_latent():
+    layer, x = made(Latent(latent=7, query_latent=5, rotary=2, **CAUSAL)), tokens()
+    project, tokens_ = layer.project, x[0]
+    asked = tokens_ @ number(project.narrow.kernel)
+    asked = np.stack([oracle.rms(row, number(project.query_norm.scale)) for row in asked])
+    q = oracle.split(asked @ number(project.query.kernel), HEADS)
+    kept = tokens_ @ number(project.down.kernel)
+    c = np.stack([oracle.rms(row, number(project.norm.scale)) for row in kept[:, :7]])
+    k = oracle.split(c @ number(project.up_key.kernel), HEADS)
+    v = oracle.split(c @ number(project.up_value.kernel), HEADS)
+    turning = np.stack([oracle.rotated(row, t) for t, row in enumerate(kept[:, 7:])])
+    heads = []
+    for h in range(HEADS):
+        turned = np.stack([oracle.rotated(row, t) for t, row in enumerate(q[h, :, 4:])])
+        both = np.concatenate([q[h, :, :4], turned], 1), np.concatenate([k[h], turning], 1)
+        heads.append(oracle.attention(*both, v[h])[0])
+    assert apart(layer(x)[0][0], joined(heads) @ number(layer.join.output.kernel)) < EXACT
+
+
+def test_tensor_product():
+    layer, x = made(TensorProduct(rank=2, query_rank=3, position=(Rotary(),), **CAUSAL)), tokens()
+    project, turned = layer.project, oracle.rotated
+    q, k, v = (np.zeros((HEADS, TOKENS, 4)) for _ in range(3))
+    for t in range(TOKENS):
+        asked = (x[0, t] @ number(project.query.kernel)).reshape(3, HEADS + 4)
+        kept = (x[0, t] @ number(project.key_value.kernel)).reshape(2, 2 * (HEADS + 4))
+        for r in range(3):
+            q[:, t] += np.outer(asked[r, :HEADS], turned(asked[r, HEADS:], t)) / 3
+        for r in range(2):
+            b_key, b_value, a_value, a_key = np.split(kept[r], [4, 8, 8 + HEADS])
+            k[:, t] += np.outer(a_key, turned(b_key, t)) / 2
+            v[:, t] += np.outer(a_value, b_value) / 2
+    assert apart(layer(x)[0][0], joined(attended(q, k, v)) @ number(layer.join.output.kernel)) < EXACT
+
+
+def test_value_residual():
+    layers, x = [made(ValueResidual(**CAUSAL), 3, depth=n) for n in range(3)], tokens()
+    h, lowest = x[0], None
+    for n, layer in enumerate(layers):
+        q, k, v = qkv(layer, h, 3)
+        lowest = v if lowest is None else lowest
+        if n:
+            factors = number(layer.project.factors)
+            v = factors[0] * lowest + factors[1] * v
+        h = h + joined(attended(q, k, v)) @ number(layer.join.output.kernel)
+    assert apart(whole(layers, x)[0][0], h) < EXACT
+
+
+def test_cross_layer():
+    patterns = [Attention(**CAUSAL), CrossLayer(**CAUSAL), CrossLayer(**CAUSAL)]
+    layers, x = [made(mixer, 3, depth=n) for n, mixer in enumerate(patterns)], tokens()
+    h, kept = x[0], None
+    for n, layer in enumerate(layers):
+        if n:
+            q = oracle.split(h @ number(layer.query.kernel), HEADS)
+        else:
+            q, *kept = qkv(layer, h, 3)
+        h = h + joined(attended(q, *kept)) @ number(layer.join.output.kernel)
+    assert apart(whole(layers, x)[0][0], h) < EXACT
+
+
+def test_residual_attention():
+    mixer = ResidualAttention(position=(Rotary(),), **CAUSAL)
+    layers, x = [made(mixer, 3, depth=n) for n in range(3)], tokens()
+    h, sums = x[0], np.zeros((HEADS, TOKENS, TOKENS))
+    for layer in layers:
+        q, k, v = qkv(layer, h, 3)
+        heads = []
+        for n in range(HEADS):
+            turned = [np.stack([oracle.rotated(row, t) for t, row in enumerate(a[n])]) for a in (q, k)]
+            none = np.zeros((TOKENS, 4))
+            heads.append(oracle.attention(none, none, v[n], sums[n] + turned[0] @ turned[1].T / 2)[0])
+            sums[n] += turned[0] @ turned[1].T / 2
+        h = h + joined(heads) @ number(layer.join.output.kernel)
+    assert apart(whole(layers, x)[0][0], h) < EXACT

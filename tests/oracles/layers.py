@@ -1,0 +1,75 @@
+"""Attention layers from their papers' equations, one token and one head at a time, in float64."""
+
+import numpy as np
+
+
+def softmax(s):
+    e = np.exp(s - s.max())
+    return e / e.sum()
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def rms(x, gain):
+    return x / np.sqrt(np.mean(x * x) + 1e-6) * gain
+
+
+def split(x, heads):
+    """`[tokens, heads * dim]` as `[heads, tokens, dim]`."""
+    return np.stack(np.split(x, heads, axis=1))
+
+
+def attention(q, k, v, bias=None):
+    """Causal attention of one head and its weights, in loops."""
+    tokens = len(q)
+    weights = np.zeros((tokens, tokens))
+    for i in range(tokens):
+        s = np.array([q[i] @ k[j] / np.sqrt(len(q[i])) for j in range(i + 1)])
+        s = s if bias is None else s + bias[i, : i + 1]
+        weights[i, : i + 1] = softmax(s)
+    return weights @ v, weights
+
+
+def rotated(x, position, base=10000.0):
+    """One vector with the pairs (c, c + half) turned by position * base^(-2c/dim)."""
+    half = len(x) // 2
+    y = np.zeros_like(x)
+    for c in range(half):
+        angle = position * base ** (-2 * c / len(x))
+        y[c] = x[c] * np.cos(angle) - x[c + half] * np.sin(angle)
+        y[c + half] = x[c] * np.sin(angle) + x[c + half] * np.cos(angle)
+    return y
+
+
+def talking(q, k, v, before, after):
+    """Shazeer et al. 2020, section 4: logits J, mixed J', weights W', mixed W."""
+    heads, tokens, dim = q.shape
+    logits = np.zeros((heads, tokens, tokens))
+    for h in range(heads):
+        for i in range(tokens):
+            for j in range(tokens):
+                logits[h, i, j] = q[h, i] @ k[h, j] / np.sqrt(dim)
+    mixed = np.zeros_like(logits)
+    for h in range(heads):
+        for f in range(heads):
+            mixed[h] += before[h, f] * logits[f]
+    weights = np.zeros_like(logits)
+    for h in range(heads):
+        for i in range(tokens):
+            weights[h, i, : i + 1] = softmax(mixed[h, i, : i + 1])
+    spoken = np.zeros_like(weights)
+    for h in range(heads):
+        for g in range(heads):
+            spoken[h] += after[g, h] * weights[g]
+    return np.stack([spoken[h] @ v[h] for h in range(heads)]), spoken
+
+
+def differential(q, k, v, factor, start, gain):
+    """Ye et al. 2024, equations 1 and 3: `q [2, heads, tokens, dim]`, `v [heads, tokens, 2 dim]`."""
+    outputs = []
+    for h in range(v.shape[0]):
+        first, second = attention(q[0, h], k[0, h], v[h])[0], attention(q[1, h], k[1, h], v[h])[0]
+        outputs.append(np.stack([rms(row, gain) for row in first - factor * second]) * (1 - start))
+    return np.stack(outputs)
