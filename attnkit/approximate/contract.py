@@ -76,8 +76,8 @@ class Approximate(Mixer, abc.ABC):
     - `channels`: whether every channel of a value has weights of its own; its matrix is `[queries, keys,
       value_dim]`.
     - `mapless`: why there is no matrix; empty if there is one.
+    - `estimates`: whether it aims at the matrix `target` before anything is learned.
     - `budget`: the option that buys accuracy; empty if none does.
-    - `redraws`: whether fresh constants may be drawn at every training step.
 
     A variant with a causal form has an option `causal`.
     """
@@ -86,6 +86,7 @@ class Approximate(Mixer, abc.ABC):
     crosses: ClassVar[bool] = False
     channels: ClassVar[bool] = False
     mapless: ClassVar[str] = ""
+    estimates: ClassVar[bool] = False
     budget: ClassVar[str] = ""
 
     def is_causal(self) -> bool:

@@ -132,7 +132,7 @@ class Approximation(Mixing):
         return self.merge(y, x), state
 
     def each(self, function: Any, axis: int | None = None) -> Any:
-        """`function(p, q, k, v, told)` of one head, made one of all heads of a batch; `axis` is that of `told`."""
+        """`function(p, q, k, v, told)` mapped from a head to a batch of heads; `axis` is that of `told`."""
 
         def one(p: Any, inputs: Any, q: Array, k: Array, v: Array, told: Any) -> Any:
             return function({**p, **inputs}, q, k, v, told)
@@ -153,7 +153,7 @@ class Approximation(Mixing):
         return {name: split_heads(self.inputs[name](x), self.shape.heads) for name in self.inputs}
 
     def params(self, key: jax.Array | None) -> dict[str, Array]:
-        """Parameters and constants of all heads, these drawn anew if there is a key and the variant redraws."""
+        """Parameters and constants of all heads, fresh ones if there is a key and the variant redraws."""
         fixed = {name: a[...] for name, a in self.fixed.items()}
         if key is not None and self.variant.redraws():
             fixed = dict(self.variant.constants(key, self.shape))

@@ -42,6 +42,7 @@ class HTransformer1d(Approximate):
         cost="10 T block dim",
         assumes="means are over tokens that exist; a mean counts as often as it has tokens",
     )
+    estimates: ClassVar[bool] = True
     budget: ClassVar[str] = "block"
     block: Annotated[int, Ge(2)] = 16
 

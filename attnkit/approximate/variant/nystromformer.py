@@ -45,6 +45,7 @@ class Nystromformer(Approximate):
         cost="4 T landmarks dim, 3 landmarks^3 iterations",
         assumes="each head's pseudo-inverse starts from its own norms, not from the largest of a batch",
     )
+    estimates: ClassVar[bool] = True
     budget: ClassVar[str] = "landmarks"
     landmarks: Annotated[int, Ge(1)] = 64
     iterations: Annotated[int, Ge(1)] = 6

@@ -32,6 +32,7 @@ class Performer(Kernel):
         cost="4 T features dim",
         assumes="no small number is added to features or sums, unlike in the authors' code",
     )
+    estimates: ClassVar[bool] = True
     features: Annotated[int, Ge(1)] = 256
     kind: Literal["positive", "hyperbolic", "trigonometric"] = "positive"
     orthogonal: bool = True

@@ -44,6 +44,7 @@ class RandomFeature(Kernel):
         cost="8 T features dim",
         assumes="one set of directions, where the paper chooses among 200 drawn beforehand",
     )
+    estimates: ClassVar[bool] = True
     features: Annotated[int, Ge(1)] = 64
     gate: bool = False
     redrawn: bool = False

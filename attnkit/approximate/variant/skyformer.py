@@ -45,6 +45,7 @@ class Skyformer(Approximate):
         cost="4 T landmarks dim, 3 landmarks^3 iterations",
         assumes="the inverse is taken of the matrix scaled to D^-1/2 (C + ridge I) D^-1/2, D its row sums",
     )
+    estimates: ClassVar[bool] = True
     budget: ClassVar[str] = "landmarks"
     landmarks: Annotated[int, Ge(2)] = 128
     ridge: Annotated[float, Ge(0)] = 0.1
