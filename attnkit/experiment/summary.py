@@ -13,6 +13,7 @@ from attnkit.inspection.report import Curve, Line, Look, Report, Result, Sample
 
 SHARES = ("exact_match", "character_accuracy", "token_accuracy", "accuracy")
 HEADLINES = ("exact_match", "loss")
+LONGEST = 240
 LOSS, SQUARED = "loss (nats per token)", "mean squared error"
 
 
@@ -140,7 +141,9 @@ def columns(rows: list[Any]) -> list[list[float]]:
 
 
 def harmless(text: str) -> str:
-    """`text` without characters that a terminal would obey."""
+    """`text` without characters that a terminal would obey, and without the middle of a long one."""
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
     return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
 
 
