@@ -161,11 +161,24 @@ def drawable(session: Session, one: Read, name: str) -> AttentionMap:
     )
     right = one.labels == example.labels and example.evidence is not None
     weights = one.maps[name]
+    if example.source_features is not None:
+        source = places(session, example.source_size)
     if of_encoder(name):
         return AttentionMap(pretty(name), weights, source, source, "for", "looks at")
     if is_cross(name):
         evidence = example.evidence if right else None
-        return AttentionMap(pretty(name), weights, writes, source, "writes", "reads", evidence=evidence)
+        image = dataset.picture(example)
+        return AttentionMap(
+            pretty(name),
+            weights,
+            writes,
+            source,
+            "writes",
+            "reads",
+            evidence=evidence,
+            image=None if image is None else np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8),
+            grid=dataset.grid or (0, 0),
+        )
     begun = len(example.inputs) - 1
     allowed = np.arange(len(reads)) <= begun + np.arange(len(writes))[:, None]
     evidence = None
@@ -175,6 +188,13 @@ def drawable(session: Session, one: Read, name: str) -> AttentionMap:
     return AttentionMap(
         pretty(name), weights, writes, reads, "writes", "looks at", evidence=evidence, allowed=allowed
     )
+
+
+def places(session: Session, count: int) -> tuple[str, ...]:
+    """Names of source vectors: row and column of a patch, or a number."""
+    rows, columns = session.dataset.grid or (0, 0)
+    patches = [f"{place // columns + 1},{place % columns + 1}" for place in range(rows * columns)]
+    return tuple(patches[:count] + [f"#{place + 1}" for place in range(len(patches), count)])
 
 
 def pretty(name: str) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attnkit.inspection import overlay
 from attnkit.inspection.heatmap import Grid, picture, pooled, small_print
 from attnkit.inspection.maps import align, head_statistics
 from attnkit.inspection.palette import data_image, scale
@@ -105,7 +106,7 @@ def _look(look: Look, maps: list[tuple[int, AttentionMap]], place: int, share: S
 
 def _rule(key: str, panel: str) -> str:
     return (
-        f"#r{key}:checked~.panels :is(#p{panel},#g{key},#f{key}){{display:block}}"
+        f"#r{key}:checked~.panels :is(#p{panel},#g{key},#f{key},#m{key}){{display:block}}"
         f"#r{key}:checked~.maps [for=r{key}]{{color:var(--ink)}}"
         f"#r{key}:checked~.maps [for=r{key}] svg{{outline:2px solid var(--accent);outline-offset:2px}}"
         f"#r{key}:focus-visible~.maps [for=r{key}]{{background:var(--focus)}}\n"
@@ -116,7 +117,8 @@ def _panel(drawn: AttentionMap, grid: Grid, key: str, share: Share) -> str:
     facts = "".join(_facts(drawn, grid, head, f"{key}-{head}") for head in range(len(grid.weights)))
     return (
         f'<section class="panel" id="p{key}"><h3>{text(drawn.name)}</h3>'
-        f"{facts}{picture(drawn, grid, key, share.hovers)}{small_print(drawn, grid, share.hovers)}</section>"
+        f"{facts}{overlay.draw(drawn, key)}"
+        f"{picture(drawn, grid, key, share.hovers)}{small_print(drawn, grid, share.hovers)}</section>"
     )
 
 

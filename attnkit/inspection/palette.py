@@ -28,10 +28,16 @@ def gray(weights: np.ndarray) -> np.ndarray:
 
 
 def png(levels: np.ndarray) -> bytes:
-    """The 8-bit gray PNG file of `levels [rows, columns]` uint8 (PNG specification, W3C 2003)."""
-    rows, columns = levels.shape
-    lines = np.concatenate([np.zeros((rows, 1), np.uint8), levels], axis=1).tobytes()
-    header = struct.pack(">IIBBBBB", columns, rows, 8, 0, 0, 0, 0)
+    """The 8-bit PNG file of `levels [rows, columns]` or `[rows, columns, channels]` uint8 (W3C 2003).
+
+    One channel is gray, two are gray and opacity, three are red, green and blue.
+    """
+    rows, columns = levels.shape[:2]
+    channels = levels.shape[2] if levels.ndim == 3 else 1
+    kind = {1: 0, 2: 4, 3: 2}[channels]
+    flat = levels.reshape(rows, columns * channels)
+    lines = np.concatenate([np.zeros((rows, 1), np.uint8), flat], axis=1).tobytes()
+    header = struct.pack(">IIBBBBB", columns, rows, 8, kind, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
@@ -41,7 +47,12 @@ def png(levels: np.ndarray) -> bytes:
 
 def data_image(weights: np.ndarray) -> str:
     """`weights [rows, columns]` as the address of a picture inside the page."""
-    return "data:image/png;base64," + base64.b64encode(png(gray(weights))).decode()
+    return color_image(gray(weights))
+
+
+def color_image(levels: np.ndarray) -> str:
+    """`levels`, as `png` takes them, as the address of a picture inside the page."""
+    return "data:image/png;base64," + base64.b64encode(png(levels)).decode()
 
 
 def filters() -> str:

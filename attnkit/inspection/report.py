@@ -106,6 +106,8 @@ class AttentionMap:
         key_axis: what a column is, for example `reads`.
         evidence: `[queries, keys]` bool, places known to decide a row, drawn as outlines; `None` if unknown.
         allowed: `[queries, keys]` bool, the keys a row may attend to, for the chance level; `None` means all.
+        image: `[height, width, 3]` uint8, the picture whose patches the first keys are; `None` for none.
+        grid: rows and columns of patches of `image`.
     """
 
     name: str
@@ -116,6 +118,8 @@ class AttentionMap:
     key_axis: str = "key"
     evidence: np.ndarray | None = field(default=None, repr=False)
     allowed: np.ndarray | None = field(default=None, repr=False)
+    image: np.ndarray | None = field(default=None, repr=False)
+    grid: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
         shape = np.shape(self.weights)
@@ -129,6 +133,18 @@ class AttentionMap:
             value = getattr(self, name)
             if value is not None and np.shape(value) != table:
                 raise DataError(f"map {self.name!r}: {name} has shape {np.shape(value)}; expected {table}")
+        if self.image is not None:
+            kind = getattr(self.image, "dtype", None)
+            if np.ndim(self.image) != 3 or np.shape(self.image)[2] != 3 or kind != np.uint8:
+                raise DataError(
+                    f"map {self.name!r}: image is {kind} of shape {np.shape(self.image)}; expected uint8 "
+                    "[height, width, 3]"
+                )
+            if not 0 < self.grid[0] * self.grid[1] <= len(self.keys):
+                raise DataError(
+                    f"map {self.name!r}: grid = {self.grid}; expected rows and columns of at most "
+                    f"{len(self.keys)} patches, the keys"
+                )
 
 
 @dataclass(frozen=True)

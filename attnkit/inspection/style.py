@@ -137,6 +137,13 @@ dl.head-facts{flex-wrap:wrap;gap:.35rem 1.75rem;font-size:.88rem;margin:.5rem 0 
 .frame{fill:none;stroke:var(--line)}
 .evidence{fill:none;stroke:var(--known);stroke-width:1.75;vector-effect:non-scaling-stroke;pointer-events:none}
 .key-evidence{display:inline-block;width:11px;height:11px;border:2px solid var(--known);vertical-align:-1px}
+.on-image{display:flex;flex-wrap:wrap;gap:.75rem;margin-top:.9rem}
+.on-image figure{margin:0;text-align:center}.on-image svg{display:block;height:6.5rem;border-radius:3px}
+.on-image figcaption{display:block;margin:.2rem 0 0;font:.75rem var(--mono);color:var(--soft)}
+.marked{margin-top:.9rem;line-height:2;max-width:46rem;white-space:pre-wrap}
+.heat{background:color-mix(in srgb,var(--accent) calc(var(--w)*70%),transparent);
+border-radius:3px;padding:.1em 0}
+.heat.known{box-shadow:0 2px 0 var(--known)}
 .hatch{fill:var(--wrong)}.bad-cell{fill:url(#hatch)}
 @media (max-width:40rem){body{padding-top:1.5rem}.maps{max-height:27rem;overflow-y:auto}.opened{order:-1}
 

@@ -17,7 +17,7 @@ from attnkit.tasks.contract import Batch, Dataset, Example, Task, Vocabulary
 from attnkit.tasks.divide import held_out
 from attnkit.tasks.draws import epoch_rows, permutation
 from attnkit.tasks.edit_distance import character_accuracy
-from attnkit.tasks.patches import patched
+from attnkit.tasks.patches import joined, patched
 from attnkit.tasks.plain_files import content, read_text
 from attnkit.tasks.token_rows import RaggedTokens, unigram_loss
 from attnkit.tasks.units import learn, spaced
@@ -172,6 +172,13 @@ class CaptionedImagesDataset(Dataset):
                 )
             )
         return found
+
+    def picture(self, example: Example) -> np.ndarray | None:
+        """The picture as it is read."""
+        if example.source_features is None:
+            return None
+        side = self.task.size // self.task.patch
+        return (joined(example.source_features, (side, side), 3) + 1) / 2
 
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
         """`exact_match` and `character_accuracy`."""

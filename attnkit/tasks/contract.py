@@ -151,6 +151,10 @@ class Dataset(abc.ABC):
         """
         raise DataError(f"{type(self).__name__} does not read text; nothing can be predicted from {text!r}")
 
+    def picture(self, example: Example) -> np.ndarray | None:
+        """`[height, width, 3]` floats from 0 to 1: what the patches of `grid` are of, if it is a picture."""
+        return None
+
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
         """Metrics of decoded predictions, each in [0, 1], higher better: `exact_match` unless overridden."""
         right = [p == e.answer for p, e in zip(predictions, examples, strict=True)]

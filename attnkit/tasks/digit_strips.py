@@ -11,7 +11,7 @@ from attnkit.options import options
 from attnkit.tasks import draws, layout
 from attnkit.tasks.contract import Batch, Example, Task, Vocabulary
 from attnkit.tasks.generated import TRAIN, Generated
-from attnkit.tasks.patches import patched
+from attnkit.tasks.patches import joined, patched
 from attnkit.tasks.stream import Stream
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -82,6 +82,12 @@ class DigitStripsDataset(Generated):
         words = np.where(there, FIRST + self.digits[chosen], Vocabulary.PAD)
         answers = layout.behind(words, np.full((count, 1), Vocabulary.END))
         return layout.beside_vectors(features, answers)
+
+    def picture(self, example: Example) -> np.ndarray | None:
+        """What the encoder sees, white on black."""
+        if self.grid is None or example.source_features is None:
+            return None
+        return np.repeat(joined(example.source_features, self.grid, 1), 3, axis=2)
 
     def known(self, example: Example) -> Example:
         """The patches of the digit that each word names."""

@@ -11,7 +11,7 @@ from attnkit.options import options
 from attnkit.tasks import layout
 from attnkit.tasks.contract import Batch, Example, Task, Vocabulary
 from attnkit.tasks.generated import HELD_OUT, Generated
-from attnkit.tasks.patches import figures, patched
+from attnkit.tasks.patches import figures, joined, patched
 from attnkit.tasks.stream import Stream
 
 COLORS = {
@@ -135,6 +135,12 @@ class RelationsDataset(Generated):
             question = QUESTIONS[scene.question[row]].format(colors[scene.color[row]])
             found[row] = dataclasses.replace(example, prompt=f"{row + 1}: {question}", evidence=evidence)
         return found
+
+    def picture(self, example: Example) -> np.ndarray | None:
+        """What the encoder sees of the scene."""
+        if self.grid is None or example.source_features is None:
+            return None
+        return joined(example.source_features[:-1, :-ASKED], self.grid, 3)
 
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
         """`exact_match`, and the same for each question."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
-from annotated_types import Ge, MultipleOf
+from annotated_types import Ge, Le, MultipleOf
 
 from attnkit.errors import ConfigError
 from attnkit.options import options
@@ -37,24 +37,27 @@ class Sentiment(Task):
     """Tell whether a text says good or bad things of one aspect.
 
     Among filler words stand triples: an aspect, *was* or *not*, and an opinion, one triple for every 16
-    tokens. Exactly one of them is of the target; the label is its opinion, turned over by *not*. Aspect, verb
-    and opinion of all triples are drawn evenly and independently, so no single word tells the label.
+    tokens. Exactly one is of the target; the label is its opinion, turned over by *not*. Aspects and
+    opinions of all triples are drawn evenly and independently, and `negated` of the verbs are *not*. The
+    words of a text without their places say little: the floor is the better of two ways to count them.
 
     With `target = "fixed"` the question is always about food; with `"asked"` the first token names the
     aspect. Each entry `n` of `lengths` adds a split `length<n>` of texts of `n` tokens.
 
     >>> example, = Sentiment(length=16, lengths=()).load().examples("valid", 1)
     >>> [example.prompt.split()[place] for place in np.flatnonzero(example.evidence)], example.answer
-    (['food', 'not', 'fine'], 'negative')
+    (['food', 'was', 'fine'], 'positive')
 
     Attributes:
         target: which aspect is asked for.
+        negated: share of the triples with *not*; with 0.5, opinions and *not* each say nothing alone.
         length: tokens of a training text.
         lengths: lengths of the extrapolation splits.
         held_out: texts of each split.
     """
 
     target: Literal["fixed", "asked"] = "fixed"
+    negated: Annotated[float, Ge(0.0), Le(0.5)] = 0.3
     length: Annotated[int, Ge(16), MultipleOf(16)] = 64
     lengths: tuple[int, ...] = (128, 256)
     held_out: Annotated[int, Ge(1)] = 512
@@ -79,8 +82,7 @@ class SentimentDataset(Generated):
         longer = [split for split, n in self.exact.items() if n > task.length]
         super().__init__(task, splits=("valid", "test", *self.exact), size=task.held_out, longer=longer)
         valid = self.held_out["valid"]
-        right = float(np.mean(by_counts(valid["source"]) == valid["labels"][:, 0]))
-        right = max(right, 1 - right)
+        right = max(float(np.mean(said == valid["labels"][:, 0])) for said in by_counts(valid["source"]))
         better = {name: max(self.floors[name], right) for name in ("token_accuracy", "exact_match")}
         self.floors = {**self.floors, **better}
 
@@ -95,7 +97,7 @@ class SentimentDataset(Generated):
         distance = 1 + stream.below(len(ASPECTS) - 1, count, triples)
         distance[:, 0] = 0
         aspect = FIRST + (target[:, None] + distance) % len(ASPECTS)
-        verb = NOT - 1 + stream.below(2, count, triples)
+        verb = NOT - 1 + (stream.uniform(count, triples) < self.task.negated)
         opinion = OPINION + stream.below(len(GOOD) + len(BAD), count, triples)
         words = REST + stream.below(len(FILLER), count, fillers)
         items = np.concatenate(
@@ -124,13 +126,10 @@ class SentimentDataset(Generated):
         return by_class([example.answer for example in examples], predictions)
 
 
-def by_counts(texts: np.ndarray) -> np.ndarray:
-    """`[texts]` class of each text for someone who only counts words, whatever they belong to.
-
-    More good than bad opinions and less *not* than *was*, or the opposite of both, means positive.
-    """
-    good = ((texts >= OPINION) & (texts < WORSE)).sum(axis=1) - ((texts >= WORSE) & (texts < REST)).sum(
-        axis=1
-    )
+def by_counts(texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`[texts]` classes for who counts words: more good than bad; the same turned over if most are *not*."""
+    good = ((texts >= OPINION) & (texts < WORSE)).sum(axis=1)
+    bad = ((texts >= WORSE) & (texts < REST)).sum(axis=1)
     plain = (texts == NOT - 1).sum(axis=1) - (texts == NOT).sum(axis=1)
-    return np.where(good * plain > 0, POSITIVE, NEGATIVE)
+    sides = good - bad, (good - bad) * plain
+    return tuple(np.where(side > 0, POSITIVE, NEGATIVE) for side in sides)  # type: ignore[return-value]

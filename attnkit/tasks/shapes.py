@@ -12,7 +12,7 @@ from attnkit.options import options
 from attnkit.tasks import draws, layout
 from attnkit.tasks.contract import Batch, Dataset, Example, Task, Vocabulary
 from attnkit.tasks.generated import TRAIN, Generated
-from attnkit.tasks.patches import figures, patched
+from attnkit.tasks.patches import figures, joined, patched
 from attnkit.tasks.picture_groups import PictureGroups
 from attnkit.tasks.stream import Stream
 
@@ -145,6 +145,10 @@ class ShapesDataset(Generated):
             evidence[list(rows)] = inside(cell)
         known = self.task.image == "right"
         return dataclasses.replace(example, evidence=evidence if known else None)
+
+    def picture(self, example: Example) -> np.ndarray | None:
+        """What the encoder sees."""
+        return None if example.source_features is None else joined(example.source_features, GRID, 3)
 
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
         """`exact_match`, and the share of colors, shapes and cells that are right at their places."""

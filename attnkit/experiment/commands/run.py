@@ -39,6 +39,7 @@ def add(groups: Any) -> None:
     command.add_argument("--beams", type=int, help="search with this many beams")
     command.add_argument("--max-length", type=int, help="write at most this many tokens")
     command.add_argument("--seed", type=int, default=0, help="random seed of sampling (default: 0)")
+    command.add_argument("--highlight", action="store_true", help="show what the network looked at")
     command = declare(
         groups, "report", report, "write a run's report page again", "report runs/number_words-1"
     )
@@ -102,9 +103,27 @@ def predict(arguments: argparse.Namespace) -> int:
 
     if not 0 <= arguments.seed < 2**31:
         raise ConfigError(f"--seed {arguments.seed}: expected a number from 0 to 2147483647")
-    found = run.predict(arguments.folder, texts, changes, arguments.seed, arguments.allow_import)
+    found = run.predict(
+        arguments.folder, texts, changes, arguments.seed, arguments.allow_import, arguments.highlight
+    )
     if arguments.json:
-        print(json.dumps([{name: one[name] for name in ("text", "output")} for one in found], indent=2))
+        from attnkit.experiment.highlight import facts
+
+        said = [
+            {name: one[name] for name in ("text", "output")}
+            | ({"seen": facts(one["seen"])} if "seen" in one else {})
+            for one in found
+        ]
+        print(json.dumps(said, indent=2))
+    elif arguments.highlight:
+        from rich.console import Console
+
+        from attnkit.experiment.highlight import terminal
+
+        console = Console(highlight=False, soft_wrap=True)
+        for one in found:
+            console.print(terminal(one["seen"]))
+            console.print(f"-> {one['output']}", markup=False)
     else:
         for one in found:
             print(one["whole"])

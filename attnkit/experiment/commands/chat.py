@@ -1,0 +1,99 @@
+"""`chat`: a dialogue with a trained network."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+HELP = "/why: which turns the last answer came from; /history; /reset; /quit"
+BAR = 30
+
+
+def add(groups: Any) -> None:
+    """Declare the command."""
+    command = groups.add_parser(
+        "chat",
+        help="talk with a run's network",
+        description="Talk with the network of a dialogue task. The history is kept, and /why says which "
+        "turns the last answer came from. Without a terminal, every line of standard input is a turn.",
+        epilog="example: printf 'i want thai food\\nbook it\\n/why\\n' | attnkit chat runs/dialogue-1",
+    )
+    command.add_argument("folder", metavar="RUN", type=Path, help="a run folder")
+    command.add_argument("--temperature", type=float, help="sample, with logits divided by this")
+    command.add_argument("--beams", type=int, help="search with this many beams")
+    command.add_argument("--seed", type=int, default=0, help="random seed of sampling (default: 0)")
+    command.add_argument("--json", action="store_true", help="print a JSON object for every turn")
+    command.add_argument(
+        "--allow-import", action="store_true", help="let kinds run code of installed packages"
+    )
+    command.set_defaults(run=chat)
+
+
+def chat(arguments: argparse.Namespace) -> int:
+    """Talk until the input ends."""
+    from attnkit.errors import ConfigError, DataError
+    from attnkit.experiment import folder
+
+    folder.existing(arguments.folder)
+    if not 0 <= arguments.seed < 2**31:
+        raise ConfigError(f"--seed {arguments.seed}: expected a number from 0 to 2147483647")
+    from attnkit.experiment.chat import begin
+
+    names = ("temperature", "beams")
+    changes = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    talk = begin(arguments.folder, changes, arguments.seed, arguments.allow_import)
+    live = sys.stdin.isatty()
+    for number, line in enumerate(said(live), start=1):
+        if line in ("/quit", "/exit"):
+            break
+        if line.startswith("/"):
+            order(talk, line, arguments.json)
+        elif line:
+            try:
+                answer = talk.say(line)
+            except DataError as error:
+                if not live:
+                    raise DataError(f"standard input:{number}: {error}") from None
+                print(f"error: {error}", file=sys.stderr)
+                continue
+            print(json.dumps({"said": line, "answer": answer}) if arguments.json else answer, flush=True)
+    return 0
+
+
+def said(live: bool) -> Iterator[str]:
+    """The turns of the user, one a line."""
+    from attnkit.experiment.commands.run import standard_input
+
+    if not live:
+        yield from (line.strip() for line in standard_input())
+        return
+    print(HELP, file=sys.stderr)
+    while True:
+        try:
+            yield input("> ").strip()
+        except EOFError:
+            print(file=sys.stderr)
+            return
+
+
+def order(talk: Any, line: str, as_json: bool) -> None:
+    """Do what a line that begins with a slash says."""
+    if line == "/why":
+        found = talk.why()
+        if as_json:
+            print(json.dumps({"why": [{"turn": turn, "weight": round(share, 6)} for turn, share in found]}))
+            return
+        for place, (turn, share) in enumerate(found):
+            who = "you" if (len(found) - place) % 2 else "it "
+            print(f"  {share:6.1%}  {'#' * round(BAR * share):{BAR}}  {who}: {turn}")
+        if not found:
+            print("  nothing was answered yet")
+    elif line == "/history":
+        for place, turn in enumerate(talk.turns):
+            print(f"  {'it ' if place % 2 else 'you'}: {turn}")
+    elif line == "/reset":
+        talk.forget()
+    else:
+        print(HELP, file=sys.stderr)

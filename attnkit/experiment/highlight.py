@@ -1,0 +1,119 @@
+"""What a network looked at when it answered: for the terminal, and for a dialogue's turns."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from attnkit.errors import ConfigError
+from attnkit.experiment import attention
+from attnkit.experiment.session import Session
+from attnkit.inspection.maps import Head
+from attnkit.tasks.contract import Example, Vocabulary
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+STRONG = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What one head, or the mean of some, saw of an example.
+
+    Attributes:
+        tokens: spelling of what could be seen: the source, or a decoder's prompt.
+        weights: `[tokens]`, the mean over the tokens that were written.
+        joiner: what stands between tokens.
+        head: which head it was.
+    """
+
+    tokens: tuple[str, ...]
+    weights: np.ndarray
+    joiner: str
+    head: str
+
+
+def seen(
+    session: Session, examples: Sequence[Example], written: Sequence[Sequence[int]], head: Head | None
+) -> list[Seen]:
+    """What the network saw of each example when it wrote `written`.
+
+    Args:
+        session: the network.
+        examples: what it read.
+        written: the token ids it wrote.
+        head: the head to ask; without one, the mean of all heads of the last map of the source (or of the
+            decoder's last layer where there is no source).
+
+    Raises:
+        ConfigError: if the network gives no map that says what it read.
+    """
+    return [one_seen(session, one, head) for one in attention.read(session, examples, written)]
+
+
+def one_seen(session: Session, one: attention.Read, head: Head | None) -> Seen:
+    """`seen` of one example whose maps are read."""
+    example = one.example
+    cross = [name for name in one.maps if attention.is_cross(name)]
+    names = cross if example.source_size else [n for n in one.maps if not attention.of_encoder(n)]
+    if head is None or head.map not in names:
+        head = None
+    if not names:
+        raise ConfigError("the network has no attention to what it reads, so nothing can be highlighted")
+    weights = np.asarray(one.maps[head.map if head else names[-1]], np.float64)
+    rows = weights[head.head] if head else weights.mean(axis=0)
+    ends = np.array([token == Vocabulary.END for token in one.labels], bool)
+    kept = rows[~ends] if len(ends) == len(rows) and not ends.all() else rows
+    tokens, joiner = spelled(session, example)
+    name = f"{head.map} head {head.head}" if head else f"{names[-1]}, mean of heads"
+    return Seen(tokens, kept.mean(axis=0)[: len(tokens)], joiner, name)
+
+
+def spelled(session: Session, example: Example) -> tuple[tuple[str, ...], str]:
+    """The tokens that a network reads of an example, and what stands between them."""
+    dataset = session.dataset
+    if example.source is not None and dataset.source_vocabulary is not None:
+        vocabulary, ids = dataset.source_vocabulary, example.source
+    else:
+        vocabulary, ids = dataset.vocabulary, example.inputs
+    return tuple(vocabulary.tokens[token] for token in ids), vocabulary.joiner
+
+
+def by_turn(example: Example, found: Seen) -> list[float]:
+    """The weight on each turn of a dialogue, oldest first; they sum to at most 1."""
+    segment = np.asarray(example.segment if example.segment is not None else np.zeros(len(found.tokens)))
+    return [float(found.weights[segment == turn].sum()) for turn in range(int(segment[-1]) + 1)]
+
+
+def terminal(found: Seen) -> "Text":
+    """The tokens on a background as strong as their weights, beside the heaviest; those in brackets too."""
+    from rich.text import Text
+
+    most = float(np.max(found.weights, initial=0.0)) or 1.0
+    said = Text()
+    for place, (token, weight) in enumerate(zip(found.tokens, found.weights, strict=True)):
+        share = min(max(float(weight) / most, 0.0), 1.0)
+        shade = [round(255 + share * (stop - 255)) for stop in (255, 170, 60)]
+        style = f"black on rgb({shade[0]},{shade[1]},{shade[2]})" if share > 0.1 else ""
+        word = printable(token)
+        gap = found.joiner if place else ""
+        if share >= STRONG:
+            word = f"{word[: len(word) - len(word.lstrip())]}[{word.lstrip()}]"
+        said.append(gap).append(word, style)
+    return said
+
+
+def printable(token: str) -> str:
+    """`token` without characters that a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in token)
+
+
+def facts(found: Seen) -> Mapping[str, Any]:
+    """What was seen, for a JSON file."""
+    return {
+        "tokens": list(found.tokens),
+        "weights": [round(float(weight), 6) for weight in found.weights],
+        "head": found.head,
+    }
