@@ -8,13 +8,14 @@ from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Interval, Mask
 from attnkit.masks.everything import Everything
 from attnkit.mixer import Mixer
+from attnkit.recurrent.contract import Recurrent
 from attnkit.scored.contract import Preset
 
 HORIZON = 64
 
 
 def refuse_future(name: str, mixer: Mixer | tuple[Mixer, ...]) -> None:
-    """Raise `ValueError` if a mask certainly lets a query see a later key.
+    """Raise `ValueError` if a mixer certainly lets a position see a later one.
 
     Masks are asked by `cover` about all pairs of neighbors among the first 64 positions and about those
     that are a power of two apart. What depends on run-time data is not certain and passes.
@@ -44,11 +45,15 @@ def sight(mixer: Mixer) -> Mask | None:
         return mixer.sight()
     if isinstance(mixer, Approximate):
         return Causal() if mixer.is_causal() else Everything()
+    if isinstance(mixer, Recurrent):
+        return Everything() if mixer.direction == "both" else Causal()
     return mixer.scored().mask if isinstance(mixer, Preset) else None
 
 
 def advice(mixer: Mixer) -> str:
     """What to do about a mixer that sees the future."""
+    if isinstance(mixer, Recurrent):
+        return 'set direction = "forward"'
     if not isinstance(mixer, Approximate):
         return "use a causal mask, such as mask & Causal()"
     return "set causal = true" if hasattr(mixer, "causal") else "it has no causal form, so use it to read"

@@ -7,7 +7,9 @@ from attnkit.layers.approximate import Approximation
 from attnkit.layers.heads import fitted
 from attnkit.layers.mixing import LayerMixer, Mixing, Width
 from attnkit.layers.multi_head import multi_head
+from attnkit.layers.recurrent import RecurrentLayer
 from attnkit.mixer import Mixer
+from attnkit.recurrent.contract import Recurrent
 from attnkit.scored.contract import Preset
 
 __all__ = ["Width", "mixer_layer"]
@@ -42,7 +44,9 @@ def mixer_layer(
     if isinstance(mixer, Preset):
         scored = fitted(mixer, mixer.scored(), width, cross=cross, padded=padded)
         return multi_head(scored, width, scale=scale, rngs=rngs)
+    if isinstance(mixer, Recurrent):
+        return RecurrentLayer(mixer, width, cross=cross, padded=padded, scale=scale, rngs=rngs)
     raise ValueError(
         f"mixer = {type(mixer).__name__}: expected a mixer that keeps a known contract; "
-        "derive it from Preset, Approximate or LayerMixer"
+        "derive it from Preset, Approximate, LinearRecurrent or LayerMixer"
     )

@@ -1,0 +1,128 @@
+"""Recurrent attention chunk by chunk: parallel inside a chunk, the state passes between chunks.
+
+Inside a chunk with first state `S`, everything written is a sum of `w_s x_s^T`, where `w` are the keys (and
+the `b` of a correction). What was written, `x = x0 + R S`, follows from one triangular system: the token at
+`t` finds at `a_t` what the tokens before it have written.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from attnkit.forms.recurrent_decay import LEAST, exact_einsum, faded_products, since, until
+from attnkit.forms.recurrent_solve import inverse
+from attnkit.recurrent.contract import Read, Transition
+
+Matrix = Float[Array, "dim value_dim"]
+CHUNK = 64
+
+
+class Chunk(NamedTuple):
+    """What must be known of a chunk before the state at its beginning is: all of it linear in that state.
+
+    Attributes:
+        written: `x0`, what is written at each place if the first state is empty.
+        answer: `R`, what the first state adds to that; `None` if nothing is corrected.
+        places: where it is written, faded to the end of the chunk.
+        kept: what is left of each row of the first state at the end.
+        read: `[tokens, dim]` map from the first state to the output, without what follows from `answer`.
+        weights: map from what is written to the output.
+    """
+
+    written: Float[Array, "... places value_dim"]
+    answer: Float[Array, "... places dim"] | None
+    places: Float[Array, "... places dim"]
+    kept: Float[Array, "... fading"]
+    read: Float[Array, "... tokens dim"]
+    weights: Float[Array, "... tokens places"]
+
+
+def chunked(
+    q: Float[Array, "tokens dim"],
+    write: Transition,
+    state: Matrix,
+    reset: Bool[Array, "tokens"],
+    read: Read,
+    size: int = CHUNK,
+) -> tuple[Float[Array, "tokens value_dim"], Matrix]:
+    """What every token reads, and the last state. Arguments as for `scan`; `size` is a power of two."""
+    tokens = q.shape[0]
+    if tokens == 0:
+        return jnp.zeros((0, write.v.shape[-1]), write.v.dtype), state
+    size = min(size, 1 << (tokens - 1).bit_length())
+    count = -(-tokens // size)
+
+    def split(a: Array) -> Array:
+        padded = jnp.pad(a, ((0, count * size - tokens), *((0, 0),) * (a.ndim - 1)))
+        return padded.reshape(count, size, *a.shape[1:])
+
+    q, write, reset = jax.tree.map(split, (q, write, reset))
+    chunk = make_chunk(q, write, reset, read)
+
+    def move(s: Matrix, one: Any) -> tuple[Matrix, Matrix]:
+        written, answer, places, kept = one
+        if answer is not None:
+            written = written + exact_einsum("sd,dv->sv", answer, s)
+        return kept[:, None] * s + exact_einsum("sd,sv->dv", places, written), s
+
+    last, first = jax.lax.scan(move, state, chunk[:4])
+    response = chunk.read
+    if chunk.answer is not None:
+        response = response + exact_einsum("nts,nsd->ntd", chunk.weights, chunk.answer)
+    o = exact_einsum("ntd,ndv->ntv", response, first)
+    o = o + exact_einsum("nts,nsv->ntv", chunk.weights, chunk.written)
+    return o.reshape(count * size, -1)[:tokens], last
+
+
+def make_chunk(
+    q: Float[Array, "... tokens dim"], write: Transition, reset: Bool[Array, "... tokens"], read: Read
+) -> Chunk:
+    """Everything about chunks that does not depend on the state they begin with.
+
+    A reset is a mask: pairs of tokens with a reset between them are left out, whatever their gates.
+    """
+    k, v, a, b = write.k, write.v, write.a, write.b
+    g = None if write.g is None else jnp.maximum(write.g, LEAST)
+    document = jnp.cumsum(reset, axis=-1)
+    together = document[..., :, None] == document[..., None, :]
+    begun, ended = document == 0, document == document[..., -1:]
+    before = read == "before"
+
+    def products(rows: Array, columns: Array, strict: bool, before: bool = False) -> Array:
+        allowed = jnp.tril(together, -1 if strict else 0)
+        return jnp.where(allowed, faded_products(rows, columns, g, before), 0)
+
+    def of_first(rows: Array, before: bool = False) -> Array:
+        faded = rows if g is None else rows * jnp.exp(since(g, before))
+        return jnp.where(begun[..., None], faded, 0)
+
+    def at_end(columns: Array) -> Array:
+        faded = columns if g is None else columns * jnp.exp(until(g))
+        return jnp.where(ended[..., None], faded, 0)
+
+    total = jnp.zeros_like(k[..., 0, :]) if g is None else jnp.sum(g, axis=-2)
+    kept = jnp.where(begun[..., -1:], jnp.exp(total), 0)
+    weights, response = products(q, k, read != "after", before), of_first(q, before)
+    if a is None:
+        return Chunk(v, None, at_end(k), kept, response, weights)
+    found, inner = of_first(a), products(a, k, True)
+    if b is None:
+        solve = inverse(inner)
+        written, answer = (
+            exact_einsum("...ts,...sv->...tv", solve, v),
+            -exact_einsum("...ts,...sd->...td", solve, found),
+        )
+        return Chunk(written, answer, at_end(k), kept, response, weights)
+    solve = inverse(-products(a, b, True))
+    more = exact_einsum("...tr,...rs,...sv->...tv", solve, inner, v)
+    answer = exact_einsum("...ts,...sd->...td", solve, found)
+    return Chunk(
+        jnp.concatenate([v, more], axis=-2),
+        jnp.concatenate([jnp.zeros_like(answer), answer], axis=-2),
+        jnp.concatenate([at_end(k), at_end(b)], axis=-2),
+        kept,
+        response,
+        jnp.concatenate([weights, products(q, b, read != "after", before)], axis=-1),
+    )

@@ -1,0 +1,273 @@
+"""Recurrent attention with several heads, as a layer."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from attnkit import forms
+from attnkit.layers.channel_convolution import ChannelConvolution
+from attnkit.layers.linear import Linear
+from attnkit.layers.mixing import Data, Mixing, Width
+from attnkit.layers.norm import LayerNorm, RMSNorm
+from attnkit.layers.token_shift import TokenShift, begins_document
+from attnkit.recurrent.contract import HeadShape, LinearRecurrent, Recurrent, TokenInput
+
+Heads = dict[str, Float[Array, "batch ..."]]
+
+
+class RecurrentLayer(Mixing):
+    """Token inputs projected from `x`, one recurrence for each head, and what its paper puts around it.
+
+    In order: token shift, projections, short convolution, recurrence, norm, gate, output projection. The
+    convolution runs over the projected inputs that declare it, as in the papers. A decoding state does not
+    grow with the tokens. That of a memory does: only a step says how many of the memory's tokens exist.
+
+    Args:
+        variant: what each head computes.
+        sizes: number of heads, and widths of tokens and heads.
+        cross: whether the state is written by a memory and only read by `x`.
+        padded: whether tokens at `data["length"]` and beyond do not exist.
+        scale: initial scale of the output.
+        rngs: source of the initial values.
+
+    Raises:
+        ValueError: if the variant cannot do what is asked.
+    """
+
+    def __init__(
+        self,
+        variant: Recurrent,
+        sizes: Width,
+        *,
+        cross: bool = False,
+        padded: bool = False,
+        scale: float = 1.0,
+        rngs: nnx.Rngs,
+    ) -> None:
+        if cross:
+            forms.refuse_cross(variant)
+        model_dim, heads, head_dim = sizes.model_dim, sizes.heads, sizes.head_dim
+        if sizes.kv_heads != heads:
+            raise ValueError(
+                f"kv_heads = {sizes.kv_heads}: each head of {type(variant).__name__} has its own state; "
+                "leave kv_heads out"
+            )
+        self.variant, self.cross, self.padded = variant, cross, padded
+        self.shape = HeadShape(heads, head_dim, head_dim)
+        needs, width = variant.inputs(self.shape), heads * head_dim
+        self.inputs = nnx.Dict(
+            {name: Projection(model_dim, need, heads, rngs=rngs) for name, need in needs.items()}
+        )
+        convolved = [name for name, need in needs.items() if need.conv and variant.conv]
+        self.conv = nnx.Dict(
+            {
+                name: ChannelConvolution(total_width(needs[name], heads), variant.conv, rngs=rngs)
+                for name in convolved
+            }
+        )
+        learned = variant.init(rngs.params(), self.shape)
+        self.learned = nnx.Dict({name: nnx.Param(a) for name, a in learned.items()})
+        self.gate = None if variant.gate == "none" else Linear(model_dim, width, bias=None, rngs=rngs)
+        self.norm = make_head_norm(variant.norm, head_dim, width)
+        uses = [*needs] + ["gate"] * (self.gate is not None)
+        dynamic = variant.shift == "dynamic"
+        self.shift = (
+            None if variant.shift == "none" else TokenShift(model_dim, uses, dynamic=dynamic, rngs=rngs)
+        )
+        self.output = Linear(width, model_dim, bias=None, scale=scale, rngs=rngs)
+
+    def __call__(
+        self,
+        x: Float[Array, "batch queries model_dim"],
+        memory: Float[Array, "batch keys model_dim"] | None = None,
+        *,
+        data: Data | None = None,
+        key: jax.Array | None = None,
+        look: bool = False,
+    ) -> tuple[Float[Array, "batch queries model_dim"], Float[Array, "batch heads queries keys"] | None]:
+        known = self.known(data)
+        if self.cross:
+            return self.across(x, x if memory is None else memory, known, look)
+        inputs, gate, _ = self.read(x, {}, known.get("segments"))
+        learned = self.values()
+
+        def one(inputs: Any, known: Any) -> Array:
+            return forms.recur(self.variant, self.shape, learned, inputs, **known).output
+
+        def weights(inputs: Any, known: Any) -> Array:
+            return forms.effective(self.variant, self.shape, learned, inputs, **known)
+
+        y = self.finish(jax.vmap(one)(inputs, known), gate)
+        seen = look and "matrix" in self.variant.card.forms
+        return y, jax.vmap(weights)(inputs, known) if seen else None
+
+    def across(
+        self, x: Array, memory: Array, known: dict[str, Array], look: bool
+    ) -> tuple[Array, Array | None]:
+        """What `x` reads in a state that `memory` has written."""
+        written, _, _ = self.read(memory, {}, side="key")
+        asked, gate, _ = self.read(x, {}, side="query")
+        y = self.finish(self.recall(written, asked, known), gate)
+        if not look:
+            return y, None
+        variant, learned = self.linear(), self.values()
+        weights = functools.partial(forms.effective_memory, variant, self.shape, learned)
+        return y, jax.vmap(lambda w, a, known: weights(w, a, **known))(written, asked, known)
+
+    def recall(self, written: Heads, asked: Heads, known: dict[str, Array]) -> Array:
+        """Outputs `[batch, heads, queries, value_dim]` of a memory's and of the queries' inputs."""
+        variant, learned = self.linear(), self.values()
+
+        def one(written: Any, asked: Any, known: Any) -> Array:
+            state = forms.remember(variant, self.shape, learned, written, **known)
+            return forms.recall(variant, self.shape, learned, asked, state)
+
+        return jax.vmap(one)(written, asked, known)
+
+    def start(
+        self,
+        batch: int,
+        room: int,
+        dtype: Any,
+        memory: Float[Array, "batch keys model_dim"] | None = None,
+    ) -> Any:
+        state = {}
+        if self.cross:
+            if memory is None:
+                raise ValueError("memory = None: a layer made with cross = True reads a memory; give it")
+            state["memory"] = self.read(memory, {}, side="key")[0]
+        elif self.variant.direction == "both":
+            raise ValueError("direction = 'both': a token waits for the last one; decode with 'forward'")
+        else:
+            one = forms.empty_state(self.variant, self.shape, dtype)
+            state["recurrent"] = jax.tree.map(lambda a: jnp.broadcast_to(a, (batch, *a.shape)), one)
+        needs = self.variant.inputs(self.shape)
+        for name, conv in self.conv.items():
+            if not self.cross or needs[name].side == "query":
+                width = conv.kernel[...].shape[1]
+                state[f"conv_{name}"] = jnp.zeros((batch, conv.history, width), dtype)
+        if self.shift is not None:
+            dim = self.output.kernel[...].shape[1]
+            state["shift"] = jnp.zeros((batch, 1, dim), dtype)
+        return state
+
+    def step(
+        self, x: Float[Array, "batch new model_dim"], state: Any, *, data: Data | None = None
+    ) -> tuple[Float[Array, "batch new model_dim"], Any]:
+        if self.cross:
+            asked, gate, after = self.read(x, state, side="query")
+            return self.finish(self.recall(state["memory"], asked, self.known(data)), gate), after
+        inputs, gate, after = self.read(x, state)
+        learned = self.values()
+
+        def one(inputs: Any, state: Any) -> forms.Recurred:
+            return forms.recur(self.variant, self.shape, learned, inputs, state=state)
+
+        o, after["recurrent"] = jax.vmap(one)(inputs, state["recurrent"])
+        return self.finish(o, gate), after
+
+    def linear(self) -> LinearRecurrent:
+        """The variant of a layer that reads a memory, which only a linear recurrence can."""
+        assert isinstance(self.variant, LinearRecurrent)
+        return self.variant
+
+    def known(self, data: Data | None) -> dict[str, Array]:
+        """The run-time data that the variant is told of."""
+        names = {"length": "length"} if self.padded else {}
+        if self.variant.documents and not self.cross:
+            names["segments"] = "segment_j"
+        missing = sorted(set(names.values()) - set(data or {}))
+        if missing:
+            raise ValueError(f"data lacks {', '.join(missing)}, which the mixer reads")
+        return {name: (data or {})[source] for name, source in names.items()}
+
+    def values(self) -> dict[str, Array]:
+        """The heads' learned parameters, as the engine takes them."""
+        return {name: a[...] for name, a in self.learned.items()}
+
+    def read(
+        self,
+        x: Float[Array, "batch tokens model_dim"],
+        state: Mapping[str, Array],
+        segments: Array | None = None,
+        side: str | None = None,
+    ) -> tuple[Heads, Array | None, dict[str, Any]]:
+        """Token inputs by head, the gate before its nonlinearity, and what must be known to go on.
+
+        Args:
+            x: tokens.
+            state: what was known before them; empty at the beginning.
+            segments: document of each token.
+            side: `key` or `query` for the inputs of one side; the gate belongs to the queries.
+        """
+        needs, after = self.variant.inputs(self.shape), dict(state)
+        uses = dict.fromkeys([*needs, "gate"], x)
+        if self.shift is not None:
+            begins = None if segments is None else begins_document(segments)
+            mixed, after["shift"] = self.shift(x, state.get("shift"), begins)
+            uses |= mixed
+        found = {}
+        for name, need in needs.items():
+            if side not in (None, need.side):
+                continue
+            raw = self.inputs[name](uses[name])
+            if name in self.conv:
+                raw, after[f"conv_{name}"] = self.conv[name](raw, state.get(f"conv_{name}"), segments)
+            found[name] = raw if need.shared else by_head(raw, self.shape.heads)
+        gate = None if self.gate is None or side == "key" else self.gate(uses["gate"])
+        return found, gate, after
+
+    def finish(
+        self,
+        o: Float[Array, "batch heads tokens value_dim"],
+        raw: Float[Array, "batch tokens width"] | None,
+    ) -> Float[Array, "batch tokens model_dim"]:
+        """Norm, gate and output projection."""
+        batch, _, tokens, _ = o.shape
+        o = o.transpose(0, 2, 1, 3)
+        last = self.variant.norm == "gated_rms"
+        if self.norm is not None and not last:
+            o = self.norm(o)
+        o = o.reshape(batch, tokens, -1)
+        if raw is not None:
+            o = o * (jax.nn.silu(raw) if self.variant.gate == "swish" else jax.nn.sigmoid(raw))
+        if self.norm is not None and last:
+            o = self.norm(o)
+        return self.output(o)
+
+
+class Projection(nnx.Module):
+    """One token input for all heads, through a bottleneck if it declares a rank."""
+
+    def __init__(self, dim: int, need: TokenInput, heads: int, *, rngs: nnx.Rngs) -> None:
+        width = total_width(need, heads)
+        self.down = None if need.rank is None else Linear(dim, need.rank, bias=None, rngs=rngs)
+        self.full = Linear(need.rank or dim, width, bias=need.start, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "batch tokens dim"]) -> Float[Array, "batch tokens width"]:
+        return self.full(x if self.down is None else self.down(x))
+
+
+def total_width(need: TokenInput, heads: int) -> int:
+    """Numbers per token of an input, over all heads."""
+    return need.width * (1 if need.shared else heads)
+
+
+def make_head_norm(kind: str, head_dim: int, width: int) -> LayerNorm | RMSNorm | None:
+    """The norm of the output: of each head, or of all heads together."""
+    if kind == "none":
+        return None
+    if kind == "gated_rms":
+        return RMSNorm(width)
+    return LayerNorm(head_dim) if kind == "layer" else RMSNorm(head_dim)
+
+
+def by_head(x: Float[Array, "batch tokens width"], heads: int) -> Float[Array, "batch heads tokens dim"]:
+    """Consecutive pieces of each token's vector, one for each head."""
+    batch, tokens, width = x.shape
+    return x.reshape(batch, tokens, heads, width // heads).transpose(0, 2, 1, 3)

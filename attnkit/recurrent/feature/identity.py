@@ -1,0 +1,27 @@
+"""No feature map."""
+
+from typing import ClassVar
+
+from jaxtyping import Array, Float
+
+from attnkit.options import options
+from attnkit.recurrent.contract import Card, Params
+from attnkit.recurrent.feature_map import FeatureMap
+
+
+@options
+class Identity(FeatureMap):
+    """The vector itself. Scalar products may be negative: switch the normalizer off."""
+
+    card: ClassVar[Card] = Card(
+        source="Schlag, Irie & Schmidhuber 2021, arXiv 2102.11174, section 3.1",
+        equation="phi(x) = x",
+        state="0",
+        assumes="normalizer = false",
+    )
+
+    def width(self, dim: int) -> int:
+        return dim
+
+    def features(self, p: Params, x: Float[Array, "tokens dim"]) -> Float[Array, "tokens dim"]:
+        return x

@@ -1,0 +1,27 @@
+"""Rectified features."""
+
+from typing import ClassVar
+
+import jax
+from jaxtyping import Array, Float
+
+from attnkit.options import options
+from attnkit.recurrent.contract import Card, Params
+from attnkit.recurrent.feature_map import FeatureMap
+
+
+@options
+class Relu(FeatureMap):
+    """`max(x, 0)`. A query whose features are all zero reads zeros."""
+
+    card: ClassVar[Card] = Card(
+        source="Cai et al. 2023 (EfficientViT), arXiv 2205.14756, equation 2",
+        equation="phi(x) = max(x, 0)",
+        state="0",
+    )
+
+    def width(self, dim: int) -> int:
+        return dim
+
+    def features(self, p: Params, x: Float[Array, "tokens dim"]) -> Float[Array, "tokens dim"]:
+        return jax.nn.relu(x)
