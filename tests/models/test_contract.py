@@ -1,0 +1,152 @@
+"""What every network promises, whichever it is."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from models.networks import BATCH, CASES, LENGTHS, SOURCE, built, example
+
+WRITERS = [name for name, case in CASES.items() if case.writes]
+READERS = [name for name, case in CASES.items() if case.reads]
+
+
+@functools.cache
+def program(name):
+    """The jitted `(params, batch) -> Output`, and how often it was traced."""
+    graph, traces = built(name)[0], []
+
+    def run(params, batch):
+        traces.append(1)
+        return nnx.merge(graph, params)(batch)
+
+    return jax.jit(run), traces
+
+
+def logits(name, batch, seed=0):
+    return program(name)[0](built(name, seed)[1], batch).logits
+
+
+@functools.cache
+def looked(name):
+    """Output of a look, and the gradient of every parameter in the same program."""
+    graph, params = built(name)
+
+    def loss(params, batch):
+        output = nnx.merge(graph, params)(batch, look=True)
+        random = jax.random.normal(jax.random.key(0), output.logits.shape)
+        return jnp.sum(random * output.logits) + jnp.sum(jnp.asarray(output.penalty)), output
+
+    found, gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(params, example(CASES[name].sizes))
+    return found[1], gradient
+
+
+def every(names):
+    return pytest.mark.parametrize("name", names)
+
+
+@every(CASES)
+def test_shape_type_and_one_trace_for_all_parameters(name):
+    sizes = CASES[name].sizes
+    one, two = (logits(name, example(sizes), seed) for seed in (0, 1))
+    assert one.shape == (BATCH, sizes.length, max(1, sizes.vocabulary)) and one.dtype == jnp.float32
+    assert not np.allclose(one, two)
+    assert built(name, 0)[0] == built(name, 1)[0] and len(program(name)[1]) == 1
+
+
+@every(CASES)
+def test_looking_changes_nothing_and_maps_are_weights(name):
+    output = looked(name)[0]
+    np.testing.assert_allclose(output.logits, logits(name, example(CASES[name].sizes)), atol=2e-6)
+    length = CASES[name].sizes.length
+    for key, weights in output.maps.items():
+        source = key.startswith("encoder.") or key.endswith((".cross", ".pool"))
+        queries = SOURCE if key.startswith("encoder.") else length
+        assert weights.shape[::2] == (BATCH, queries) and weights.shape[3] == (
+            SOURCE if source else length
+        ), key
+        for row, real in enumerate(LENGTHS):
+            rows = slice(real) if key.startswith("encoder.") else slice(None)
+            np.testing.assert_allclose(weights[row, :, rows].sum(-1), 1, rtol=1e-5, err_msg=key)
+            if source:
+                assert not weights[row, :, rows, real:].any(), key
+
+
+@every(CASES)
+def test_every_parameter_matters(name):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(looked(name)[1]):
+        assert bool(jnp.all(jnp.isfinite(leaf))) and bool(jnp.any(leaf)), jax.tree_util.keystr(path)
+
+
+@every(READERS)
+def test_what_does_not_exist_changes_nothing(name):
+    batch = example(CASES[name].sizes)
+    key = "source_features" if "source_features" in batch else "source"
+    spare = jnp.arange(SOURCE) >= batch["source_length"][:, None]
+    other = example(CASES[name].sizes, seed=5)
+    seen = spare if batch[key].ndim == 2 else spare[..., None]
+    junk = dict(batch, **{key: jnp.where(seen, other[key], batch[key])})
+    junk["source_segment"] = jnp.where(spare, 3, batch["source_segment"])
+    rows = np.arange(BATCH)[:, None]
+    before, after, changed = (logits(name, b) for b in (batch, junk, dict(batch, **{key: other[key]})))
+    if name == "encoder":
+        before, after, changed = (jnp.where(spare[..., None], 0, a) for a in (before, after, changed))
+    np.testing.assert_array_equal(before, after)
+    assert bool(jnp.all(jnp.any(before != changed, axis=(1, 2)))), rows
+
+
+@every(WRITERS)
+def test_nothing_sees_the_future(name):
+    batch, at = example(CASES[name].sizes), 3
+    key = "features" if "features" in batch else "inputs"
+    other = example(CASES[name].sizes, seed=5)[key]
+    other = other if key == "features" else (batch[key] + 1) % CASES[name].sizes.vocabulary
+    before, after = (
+        logits(name, dict(batch, **{key: x})) for x in (batch[key], batch[key].at[:, at].set(other[:, at]))
+    )
+    np.testing.assert_array_equal(before[:, :at], after[:, :at])
+    assert bool(jnp.all(jnp.any(before[:, at] != after[:, at], axis=-1)))
+
+
+@every(CASES)
+def test_decoding_gives_the_logits_of_the_whole(name):
+    graph, params = built(name)
+    batch = example(CASES[name].sizes)
+    tokens = batch["features"] if "features" in batch else batch["inputs"]
+    first = min(3, tokens.shape[1])
+
+    @jax.jit
+    def decode(params, batch):
+        network = nnx.merge(graph, params)
+        state = network.start(batch, tokens.shape[1])
+        assert all(leaf.shape[0] == BATCH for leaf in jax.tree.leaves(state))
+        head, state = network.step(state, tokens[:, :first])
+
+        def one(state, token):
+            out, state = network.step(state, token[:, None])
+            return state, out[:, 0]
+
+        _, tail = jax.lax.scan(one, state, jnp.swapaxes(tokens[:, first:], 0, 1))
+        return jnp.concatenate([head, jnp.swapaxes(tail, 0, 1)], axis=1)
+
+    np.testing.assert_allclose(decode(params, batch), logits(name, batch), atol=1e-5)
+
+
+@every(CASES)
+def test_half_precision_parameters_make_a_half_precision_network(name):
+    graph, params = built(name)
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
+    network = nnx.merge(graph, half)
+    batch = example(CASES[name].sizes)
+    output = jax.eval_shape(lambda batch: network(batch, look=True), batch)
+    assert output.logits.dtype == jnp.float32
+    assert {weights.dtype for weights in output.maps.values()} <= {jnp.dtype("float32")}
+    state = jax.eval_shape(lambda batch: network.start(batch, 5), batch)
+    tokens = batch["features"] if "features" in batch else batch["inputs"]
+    found, after = jax.eval_shape(network.step, state, tokens[:, :1])
+    assert found.dtype == jnp.float32
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), state) == jax.tree.map(
+        lambda a: (a.shape, a.dtype), after
+    )
