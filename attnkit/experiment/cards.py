@@ -4,21 +4,59 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from attnkit.experiment import catalogue, source
+from attnkit.experiment import catalogue, costs, source
 from attnkit.experiment.editor_schema import plain
+from attnkit.experiment.formula import rounded
 from attnkit.experiment.problems import written
 
 WIDTH = 100
 
 
 def listing(entries: Mapping[str, list[catalogue.Entry]]) -> str:
-    """Every entry on a line, under the name of its catalogue."""
+    """Every entry on a line, under the name of its family, with what it costs and which forms it has.
+
+    Costs are those of `attnkit.experiment.costs`: FLOPs per query-key pair and head, and what is kept of a
+    token, or of a sequence, while decoding.
+    """
     blocks = []
-    for base, found in entries.items():
-        if found:
-            width = max(len(entry.kind) for entry in found)
-            blocks.append("\n".join([base, *(f"  {entry.kind:{width}}  {entry.summary}" for entry in found)]))
-    return "\n\n".join(blocks)
+    for name, found in families(entries).items():
+        table: list[tuple[str, ...]] = [(entry.kind, *columns(entry), entry.summary) for entry in found]
+        if any(row[1] or row[2] for row in table):
+            work = "multiply-adds/head" if name.endswith("approximations") else "FLOPs/pair"
+            table.insert(0, (name, work, "kept", "forms", ""))
+        else:
+            table = [(name, ""), *((row[0], row[-1]) for row in table)]
+        widths = [max(len(row[n]) for row in table) for n in range(len(table[0]))]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in table]
+        blocks.append("\n".join(line.rstrip() for line in [lines[0], *(f"  {line}" for line in lines[1:])]))
+    return "\n\n".join([*blocks, f"for {costs.SETTING}"])
+
+
+def families(entries: Mapping[str, list[catalogue.Entry]]) -> dict[str, list[catalogue.Entry]]:
+    """The entries of some catalogues by family, in the order of the catalogues."""
+    found: dict[str, list[catalogue.Entry]] = {}
+    order = {f"Mixer: {label}": n for n, label in enumerate(costs.FAMILIES.values())}
+    for some in entries.values():
+        for entry in sorted(some, key=lambda entry: order.get(costs.family(entry), -1)):
+            found.setdefault(costs.family(entry), []).append(entry)
+    return found
+
+
+def columns(entry: catalogue.Entry) -> tuple[str, str, str]:
+    """FLOPs per pair, what is kept while decoding, and forms, for a list."""
+    lines = {cost.what: cost for cost in costs.costs(entry)}
+    pair = next((cost for what, cost in lines.items() if what.startswith(("per pair", "reading"))), None)
+    kept = next(
+        (lines[what] for what in ("cache per token", "state", "state, per head") if what in lines), None
+    )
+    return short(pair), short(kept), " ".join(costs.forms(entry))
+
+
+def short(cost: costs.Cost | None) -> str:
+    """A cost as a number if it is one."""
+    if cost is None:
+        return ""
+    return cost.formula if cost.value is None else rounded(cost.value)
 
 
 def card(entries: list[catalogue.Entry]) -> str:
@@ -33,8 +71,11 @@ def one(entry: catalogue.Entry) -> str:
     attributes = entry.source.attributes.get("card")
     if isinstance(attributes, dict):
         lines.append("")
-        width = max((len(name) for name in attributes), default=0)
-        lines.extend(f"{name:{width}}  {value}" for name, value in attributes.items())
+        told = {name: attributes[name] for name in ("source", "equation", "assumes") if attributes.get(name)}
+        told |= {"forms": ", ".join(costs.forms(entry))} if costs.forms(entry) else {}
+        width = max((len(name) for name in told), default=0)
+        lines.extend(f"{name:{width}}  {value}" for name, value in told.items())
+        lines.extend(costly(entry))
     fields = entry.fields
     lines += ["", "options" if fields else "no options"]
     for field in fields:
@@ -47,6 +88,15 @@ def one(entry: catalogue.Entry) -> str:
         if field.doc:
             lines.append(textwrap.fill(field.doc, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6))
     return "\n".join(lines)
+
+
+def costly(entry: catalogue.Entry) -> list[str]:
+    """What an entry costs, as lines of text."""
+    found = costs.costs(entry)
+    if not found:
+        return []
+    width = max(len(cost.what) for cost in found)
+    return ["", f"costs of a layer ({costs.SETTING})", *(f"  {cost.what:{width}}  {cost}" for cost in found)]
 
 
 def prose(doc: str) -> str:
@@ -72,6 +122,12 @@ def facts(entry: catalogue.Entry) -> dict[str, Any]:
         "file": str(entry.source.file),
         "line": entry.source.line,
         "summary": entry.summary,
+        "family": costs.family(entry),
+        "forms": list(costs.forms(entry)),
+        "costs": [
+            {"what": cost.what, "formula": cost.formula, "unit": cost.unit, "value": cost.value}
+            for cost in costs.costs(entry)
+        ],
         **{name: value for name, value in entry.source.attributes.items() if name == "card"},
         "options": [
             {

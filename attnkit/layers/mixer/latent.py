@@ -56,8 +56,6 @@ class Latent(LayerMixer):
         step_pair_flops="2 * (2 * latent + rotary) - 4 * head_dim",
         token_flops="2 * model_dim * (latent + rotary + heads * rotary) "
         "+ 4 * latent * heads * head_dim - 4 * model_dim * kv_heads * head_dim",
-        step_flops="2 * model_dim * (latent + rotary + heads * rotary) "
-        "+ 4 * latent * heads * head_dim - 4 * model_dim * kv_heads * head_dim",
         cache="latent + rotary",
         forms=("dense", "blockwise", "step"),
         assumes="kv_heads is not used; positions enter by the rotary part only",

@@ -1,0 +1,63 @@
+"""The catalogue as a page: every variant by family, from the cards, without importing any of them."""
+
+import re
+
+from attnkit.experiment import cards, catalogue, costs
+
+INTRODUCTION = f"""# The catalogue
+
+Everything a config can choose, by family, written by `python docs/make_catalogue.py` from the cards in the
+source files. `attnkit variants NAME` shows one with its options; `attnkit check NAME` proves it.
+
+FLOPs are those of one query-key pair and head when reading (training takes three times as many); for
+approximations, multiply-adds of a head. *Kept* is what decoding keeps: numbers of each token and layer; for
+recurrent attention, bytes of each head and sequence. Both are for {costs.SETTING},
+and for default options; the formulas are on the cards. Forms are explained in
+[architecture.md](architecture.md).
+"""
+BASES = tuple(base for base in catalogue.FOLDERS if base not in ("Task", "Model"))
+
+
+def page() -> str:
+    """The page as Markdown."""
+    entries = {base: catalogue.catalogue(base) for base in BASES}
+    sections = [section(name, found) for name, found in cards.families(entries).items()]
+    return "\n".join([INTRODUCTION, *sections])
+
+
+def section(name: str, found: list[catalogue.Entry]) -> str:
+    """One family."""
+    lines = [f"## {name}", ""]
+    if name == "Mask":
+        return "\n".join([*lines, *(mask(entry) for entry in found)])
+    lines += ["| kind | what | equation | source | FLOPs | kept | forms |", "|" + " --- |" * 7]
+    return "\n".join([*lines, *(row(entry) for entry in found), ""])
+
+
+def row(entry: catalogue.Entry) -> str:
+    """One variant."""
+    card = costs.card_of(entry)
+    pair, kept, forms = cards.columns(entry)
+    equation = f"`{card['equation']}`" if card.get("equation") else ""
+    cells = (f"`{entry.kind}`", entry.summary, equation, card.get("source", ""), pair, kept, forms)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def mask(entry: catalogue.Entry) -> str:
+    """One mask, with the picture that its documentation draws."""
+    drawn = picture(entry.source.doc)
+    paper = re.search(r"^Source: (.*?)(?:\n\n|\Z)", entry.source.doc, re.MULTILINE | re.DOTALL)
+    about = [f"### `{entry.kind}`", "", entry.summary]
+    about += ["", " ".join(paper[1].split())] if paper else []
+    return "\n".join([*about, "", *(["```", *drawn, "```", ""] if drawn else [])])
+
+
+def picture(doc: str) -> list[str]:
+    """The first drawn mask in a docstring."""
+    lines: list[str] = []
+    for line in doc.splitlines():
+        if re.fullmatch(r"\s*[#.](?:\s+[#.])*\s*", line):
+            lines.append(line.strip())
+        elif lines:
+            break
+    return lines
