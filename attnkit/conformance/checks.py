@@ -13,9 +13,11 @@ from attnkit.conformance import (
     stability,
     symmetry,
 )
+from attnkit.conformance.layers import check_layer
 from attnkit.conformance.matrix import Finding, Matrix, Unclaimed, make_matrix
 from attnkit.conformance.programs import FORMS, Bench
 from attnkit.conformance.subject import Sizes, make_subject
+from attnkit.layers.mixing import LayerMixer
 
 Level = Literal["quick", "full"]
 Check = Callable[[Bench], Iterator[Finding | Unclaimed]]
@@ -86,7 +88,8 @@ def check(
     """Whether a variant computes the same thing in every form, and behaves as attention must.
 
     Args:
-        thing: a `Scored`, a `Preset`, one part (put into plain attention), or a class of these.
+        thing: a `Scored`, a `Preset`, one part (put into plain attention), or a class of these; or a mixer
+            that is a layer of its own, which is checked as `check_layer` does, whatever `sizes`.
         level: `quick` takes seconds; `full` adds block shapes, precisions, short sequences and more.
         sizes: other sizes than the usual ones, if the variant needs them.
         only: names of the checks to run; all of the level's if empty.
@@ -97,6 +100,8 @@ def check(
     Raises:
         TypeError, ValueError: if `thing` is not a variant or its parts do not go together.
     """
+    if is_layer(thing):
+        return check_layer(thing, level=level, only=only)
     subject = make_subject(thing, sizes)
     bench = Bench(subject, brief=level == "quick")
     chosen = {**(QUICK if level == "quick" else FULL), **LAST}
@@ -110,6 +115,11 @@ def check(
     return make_matrix(
         subject.name, COLUMNS, [waived(item, subject.unclaimed) for item in found], BY_AGREEMENT, REASONS
     )
+
+
+def is_layer(thing: Any) -> bool:
+    """Whether something is a mixer that is a layer of its own, or the class of one."""
+    return issubclass(thing if isinstance(thing, type) else type(thing), LayerMixer)
 
 
 def guarded(name: str, run: Check, bench: Bench) -> list[Finding | Unclaimed]:

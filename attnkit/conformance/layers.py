@@ -23,7 +23,7 @@ COLUMNS = ("full", "step")
 EXACT = 1e-12
 #: Central differences of step 1e-5 in float64, relative to the size of the derivative and of the loss.
 SLOPE = 1e-6
-#: Largest error in bfloat16 by the largest entry: two spacings of bfloat16 there.
+#: Largest error in bfloat16 by the largest entry: two spacings of bfloat16 there, for each layer.
 BFLOAT16 = 2.0**-6
 FOLLOWS = "follows from decoding, which gives the same numbers"
 RULER = {(name, "full"): "the ruler that decoding is measured with" for name in ("decoding", "one trace")}
@@ -240,7 +240,9 @@ def low_precision(subject: Subject) -> Iterator[Item]:
     x = np.asarray(jnp.asarray(subject.x, jnp.bfloat16)).astype(np.float64)
     true, got = chain.outputs(x), chain.outputs(jnp.asarray(x, jnp.bfloat16))
     error = np.abs(got.astype(np.float64) - true).max() / np.abs(true).max()
-    yield Finding("bfloat16", "full", float(error), BFLOAT16, "largest error by largest entry")
+    yield Finding(
+        "bfloat16", "full", float(error), len(chain.layers) * BFLOAT16, "largest error by largest entry"
+    )
     yield Finding("bfloat16", "full", float(got.dtype != jnp.bfloat16), 0, f"output is {got.dtype}")
 
 
