@@ -18,6 +18,7 @@ FOLDERS: Mapping[str, tuple[str, ...]] = {
     "Selection": ("scored/selection",),
     "Mask": ("masks",),
     "Mixer": ("scored/preset", "recurrent/variant", "approximate/variant", "layers/mixer"),
+    "FeatureMap": ("recurrent/feature",),
     "Pool": ("pooling",),
     "Model": ("models",),
     "Task": ("tasks",),
