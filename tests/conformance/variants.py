@@ -5,7 +5,7 @@ import pkgutil
 
 import attnkit.scored
 
-FOLDERS = ("score", "position", "normalizer", "preset")
+FOLDERS = ("score", "position", "normalizer", "selection", "preset")
 
 
 def variants():

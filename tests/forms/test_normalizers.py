@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import rows
+from oracles.agreement import QUICK_COMPILE
 
 from attnkit.forms import attend
 from attnkit.masks.causal import Causal
@@ -74,12 +75,11 @@ def derivatives(scored, form, block):
         output, level = values(*point)
         return jnp.sum(jnp.sin(output)) + jnp.sum(jnp.cos(level))
 
-    @jax.jit
     def run(point, moved):
         gradient, curved = jax.jvp(jax.grad(total), (point,), (moved,))
         return values(*point), jax.jvp(total, (point,), (moved,))[1], gradient, curved
 
-    return run
+    return jax.jit(run, compiler_options=QUICK_COMPILE if jax.default_backend() == "cpu" else None)
 
 
 @pytest.mark.parametrize("name", CASES)

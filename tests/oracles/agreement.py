@@ -12,29 +12,35 @@ from attnkit.scored.contract import HeadShape
 HEADS, KV_HEADS, QUERIES, KEYS, VALUE_DIM, OFFSET = 3, 1, 7, 11, 5, 4
 
 
-def assert_agrees(scored, oracle, dim=6, extra=None):
+QUICK_COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+
+def assert_agrees(scored, oracle, dim=6, extra=None, output=None, data=None, block=(3, 5), flat=()):
     """`oracle(q, k, params, inputs, head)` gives `score(a, b)` of a head, `extra(params)` adds to values.
 
-    Queries are the last 7 of 11 tokens; blocks of 3 x 5 divide neither number.
+    Or `output(q, k, v, params, inputs, head)`, with the inputs of all heads, gives the output of a head.
+    Queries are the last 7 of 11 tokens; blocks of 3 x 5 divide neither number. `flat` names arrays whose
+    gradient is zero.
     """
     with jax.enable_x64(True):
         floats = draw(scored, dim, 0)
         moved, weight = draw(scored, dim, 1), draw(scored, dim, 2)["v"][0, :QUERIES]
-        value, reference, slope, gradient = program(scored, floats, moved, weight)
-        expected = by_loops(scored, oracle, extra, floats)
+        value, reference, slope, gradient = program(scored, data or {}, block)(floats, moved, weight)
+        expected = by_loops(scored, oracle, extra, output, floats)
         size = np.abs(expected).max()
         np.testing.assert_allclose(reference, expected, rtol=0, atol=1e-12 * size)
         np.testing.assert_allclose(value, expected, rtol=0, atol=1e-12 * size)
         step = 1e-5
         ahead, behind = (
-            by_loops(scored, oracle, extra, jax.tree.map(lambda x, d, s=s: x + s * d, floats, moved))
+            by_loops(scored, oracle, extra, output, jax.tree.map(lambda x, d, s=s: x + s * d, floats, moved))
             for s in (step, -step)
         )
         numeric = np.sum((ahead - behind) / (2 * step) * np.asarray(weight))
         np.testing.assert_allclose(slope, numeric, rtol=1e-7)
         for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
-            assert np.all(np.isfinite(leaf)), path
-            assert np.any(np.abs(leaf) > 1e-9), f"the gradient of {jax.tree_util.keystr(path)} is zero"
+            name = jax.tree_util.keystr(path)
+            assert np.all(np.isfinite(leaf)), name
+            assert np.any(np.abs(leaf) > 1e-9) != (name in flat), f"the gradient of {name} is (not) zero"
 
 
 def draw(scored, dim, seed):
@@ -61,29 +67,36 @@ def draw(scored, dim, seed):
     }
 
 
-def program(scored, floats, moved, weight):
+def program(scored, data, block):
     """Blockwise and reference values, and the slope along `moved` of the blockwise one and its gradient."""
 
-    @jax.jit
     def run(floats, moved, weight):
         def call(floats, **form):
             f = floats
             return forms.attend(
-                scored, f["params"], f["q"], f["k"], f["v"], inputs=f["inputs"], offset=OFFSET, **form
+                scored,
+                f["params"],
+                f["q"],
+                f["k"],
+                f["v"],
+                inputs=f["inputs"],
+                data=data,
+                offset=OFFSET,
+                **form,
             ).output
 
         def total(floats):
-            value = call(floats, block=(3, 5))
+            value = call(floats, block=block)
             return jnp.sum(value * weight), value
 
         gradient, value = jax.grad(total, has_aux=True)(floats)
         slope = sum(jax.tree.leaves(jax.tree.map(lambda g, d: jnp.sum(g * d), gradient, moved)))
         return value, call(floats, form="reference"), slope, gradient
 
-    return run(floats, moved, weight)
+    return jax.jit(run, compiler_options=QUICK_COMPILE if jax.default_backend() == "cpu" else None)
 
 
-def by_loops(scored, oracle, extra, floats):
+def by_loops(scored, oracle, extra, output, floats):
     """The oracle's output of every head."""
     f = jax.tree.map(np.asarray, floats)
     causal = isinstance(scored.mask, Causal)
@@ -91,6 +104,9 @@ def by_loops(scored, oracle, extra, floats):
     for h in range(HEADS):
         g = h * KV_HEADS // HEADS
         params = {part: {name: x[h] for name, x in own.items()} for part, own in f["params"].items()}
+        if output is not None:
+            heads.append(output(f["q"][h], f["k"][g], f["v"][g], params, f["inputs"], h))
+            continue
         inputs = {name: x[h] for name, x in f["inputs"].items()}
         score = oracle(f["q"][h], f["k"][g], params, inputs, h)
         more = None if extra is None else extra(params)

@@ -75,3 +75,35 @@ def qk_norm(q, k, p, epsilon):
         return x / math.sqrt(np.mean(x * x) + epsilon)
 
     return lambda a, b: np.dot(scaled(q[a]) * p["gain"], scaled(k[b])) / math.sqrt(len(q[a]))
+
+
+def sinusoidal(q, k, offset, base):
+    dim = q.shape[1]
+
+    def moved(x, position):
+        out = x.copy()
+        for c in range(dim // 2):
+            out[2 * c] += math.sin(position / base ** (2 * c / dim))
+            out[2 * c + 1] += math.cos(position / base ** (2 * c / dim))
+        return out
+
+    return lambda a, b: np.dot(moved(q[a], offset + a), moved(k[b], b)) / math.sqrt(dim)
+
+
+def learned(q, k, p, offset):
+    def score(a, b):
+        return np.dot(q[a] + p["query"][offset + a], k[b] + p["key"][b]) / math.sqrt(len(q[a]))
+
+    return score
+
+
+def mrope(q, k, places, offset, sections, base):
+    """`places[n]` are time, row and column of token `n`; `sections` pairs turn by each."""
+    dim = q.shape[1]
+    axis = [n for n, pairs in enumerate(sections) for _ in range(pairs)]
+
+    def turned(x, token):
+        angles = [places[token][axis[c]] * s for c, s in enumerate(speeds(dim, base))]
+        return turn(x, 1, angles)
+
+    return lambda a, b: np.dot(turned(q[a], offset + a), turned(k[b], b)) / math.sqrt(dim)

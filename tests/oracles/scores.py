@@ -55,3 +55,15 @@ def disentangled(q, k, p, offset, reach):
         return total / math.sqrt(3 * len(q[a]))
 
     return score
+
+
+def trilinear(q, k, p):
+    def score(a, b):
+        joined = np.concatenate([q[a], k[b], q[a] * k[b]])
+        return np.dot(np.concatenate([p["query"], p["key"], p["product"]]), joined)
+
+    return score
+
+
+def location(q, k, p):
+    return lambda a, b: np.dot(p["place"][b], q[a])

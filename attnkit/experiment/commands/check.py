@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-BASES = ("Score", "Position", "Normalizer", "Mask", "Mixer")
+BASES = ("Score", "Position", "Normalizer", "Selection", "Mask", "Mixer")
 
 
 def add(groups: Any) -> None:

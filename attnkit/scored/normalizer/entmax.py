@@ -19,7 +19,7 @@ class Entmax(Leveled):
     """Alpha-entmax: between softmax (alpha near 1) and sparsemax (alpha = 2), with exact zeros.
 
     The threshold is found by Newton's method from below, where the total is a convex decreasing function
-    of it, so that the steps never overshoot; the last bits are reached in a few tens of passes at most.
+    of it, so that the steps never overshoot; the last bits are reached in about ten passes, a few tens at most.
 
     Attributes:
         alpha: degree of sparsity; its start if it is learned.
@@ -29,7 +29,7 @@ class Entmax(Leveled):
     card: ClassVar[Card] = Card(
         source="Peters, Niculae & Martins 2019, arXiv 1905.05702, eq. 10; Correia et al. 2019, 1909.00015",
         equation="w_j = max((alpha - 1) s_j - tau, 0)^(1 / (alpha - 1)), tau such that sum_j w_j = 1",
-        pair_flops="6 per pass",
+        pair_flops="60",
         assumes="1 < alpha <= 2",
     )
     alpha: Annotated[float, Gt(1), Le(2)] = 1.5

@@ -14,6 +14,6 @@ class Sparsemax(Entmax):
     card: ClassVar[Card] = Card(
         source="Martins & Astudillo 2016, arXiv 1602.02068, equation 2",
         equation="w_j = max(s_j - tau, 0), tau such that sum_j w_j = 1",
-        pair_flops="6 per pass",
+        pair_flops="60",
     )
     alpha: float = 2.0

@@ -22,7 +22,7 @@ class TopK(Leveled):
     card: ClassVar[Card] = Card(
         source="Zhao et al. 2019 (Explicit Sparse Transformer), arXiv 1912.11637, equations 4 to 6",
         equation="w_j = exp(s_j) / sum_{l in top k} exp(s_l) for j in top k, else 0",
-        pair_flops="log k per pass",
+        pair_flops="13",
     )
     k: Annotated[int, Ge(1)] = 8
 

@@ -53,10 +53,10 @@ class Path(Position):
 
     def activate(self, name: str, raw: Float[Array, "*tokens width"]) -> Float[Array, "*tokens width"]:
         wide = raw.astype(jnp.promote_types(raw.dtype, jnp.float32))
-        if name == "strength":
-            return 2 * jax.nn.sigmoid(wide)
         good = jnp.all(jnp.isfinite(wide), axis=-1, keepdims=True)
         wide = jnp.where(good, wide, 0)
+        if name == "strength":
+            return jnp.where(good, 2 * jax.nn.sigmoid(wide), jnp.nan)
         length = jnp.sqrt(jnp.sum(jnp.square(wide), axis=-1, keepdims=True) + 1e-12)
         return jnp.where(good, wide / length, jnp.nan)
 

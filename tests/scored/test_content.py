@@ -1,0 +1,118 @@
+"""Parts that depend on content, and parts with run-time data, against loops written from their papers."""
+
+import numpy as np
+import pytest
+from oracles import content, rotations, scores
+from oracles.agreement import OFFSET, assert_agrees
+
+from attnkit.masks.causal import Causal
+from attnkit.masks.everything import Everything
+from attnkit.scored.contract import HeadShape, Scored
+from attnkit.scored.normalizer.inverted import Inverted
+from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.position.cope import Cope
+from attnkit.scored.position.learned_absolute import LearnedAbsolute
+from attnkit.scored.position.local_predictive import LocalPredictive
+from attnkit.scored.position.localness import Localness
+from attnkit.scored.position.mrope import Mrope
+from attnkit.scored.position.path import Path
+from attnkit.scored.position.selective import Selective
+from attnkit.scored.position.sinusoidal import Sinusoidal
+from attnkit.scored.score.dot import Dot
+from attnkit.scored.score.location import Location
+from attnkit.scored.score.trilinear import Trilinear
+from attnkit.scored.selection.lsh import Lsh
+from attnkit.scored.selection.moba import Moba
+
+PLACES = np.array(
+    [[0, 0, 0], [1, 1, 1], [2, 2, 2], [2, 2, 3], [2, 3, 2], [2, 3, 3], *[[n] * 3 for n in range(4, 9)]]
+)
+POSITIONS = {
+    Cope(reach=2): lambda q, k, p, x: content.cope(q, k, p, OFFSET, 2),
+    Path(): lambda q, k, p, x: content.path(q, k, x, OFFSET),
+    Localness(): lambda q, k, p, x: content.localness(q, k, p, OFFSET, 11),
+    Sinusoidal(base=50.0): lambda q, k, p, x: rotations.sinusoidal(q, k, OFFSET, 50.0),
+    LearnedAbsolute(length=13): lambda q, k, p, x: rotations.learned(q, k, p, OFFSET),
+    Mrope(sections=(1, 2, 1), base=9.0): lambda q, k, p, x: rotations.mrope(
+        q, k, PLACES, OFFSET, (1, 2, 1), 9.0
+    ),
+}
+
+
+def scored(**parts):
+    return Scored(**{"score": Dot(), "normalizer": Softmax(), **parts})
+
+
+@pytest.mark.parametrize("position", POSITIONS, ids=lambda part: type(part).__name__)
+def test_position(position):
+    oracle = POSITIONS[position]
+    data = {"length": 11.0}
+    for n, axis in enumerate(("time", "row", "column")):
+        data |= {f"{axis}_i": PLACES[OFFSET:, n], f"{axis}_j": PLACES[:, n]}
+    data = {name: data[name] for name in position.needs()}
+    mask = Causal() if isinstance(position, Cope | Path) else Everything()
+    assert_agrees(
+        scored(position=(position,), mask=mask),
+        lambda q, k, params, inputs, head: oracle(q, k, params.get("position_0"), inputs),
+        data=data,
+        dim=8 if isinstance(position, Mrope) else 6,
+    )
+
+
+def test_selective():
+    def output(q, k, v, params, inputs, head):
+        score = content.selective(q, k, inputs["position_0.judge"][0], OFFSET)
+        return np.stack(
+            [
+                content.softmax([score(a, b) for b in range(OFFSET + a + 1)]) @ v[: OFFSET + a + 1]
+                for a in range(len(q))
+            ]
+        )
+
+    assert_agrees(scored(position=(Selective(),), mask=Causal()), None, output=output, block=(3, 11))
+
+
+@pytest.mark.parametrize(
+    ("score", "oracle", "flat"),
+    [
+        (Trilinear(), scores.trilinear, ("['params']['score']['query']",)),
+        (Location(length=13), scores.location, ("['k']",)),
+    ],
+)
+def test_score(score, oracle, flat):
+    assert_agrees(
+        scored(score=score), lambda q, k, params, inputs, head: oracle(q, k, params["score"]), flat=flat
+    )
+
+
+def test_local_predictive():
+    assert_agrees(
+        scored(position=(LocalPredictive(reach=3),)),
+        None,
+        output=lambda q, k, v, params, x, h: content.local_predictive(q, k, v, params["position_0"], 3, 11),
+        data={"length": 11.0},
+    )
+
+
+def test_inverted():
+    assert_agrees(
+        scored(normalizer=Inverted()), None, output=lambda q, k, v, params, x, h: content.inverted(q, k, v)
+    )
+
+
+def test_moba():
+    assert_agrees(
+        scored(selection=(Moba(size=3, count=2),), mask=Causal()),
+        None,
+        output=lambda q, k, v, params, x, h: content.moba(q, k, v, OFFSET, 3, 2),
+    )
+
+
+def test_lsh():
+    part = Lsh(buckets=4, rounds=2)
+    rotation = part.constants(HeadShape(3, 1, 6, 5))["rotation"]
+    assert_agrees(
+        scored(selection=(part,)),
+        None,
+        output=lambda q, k, v, params, x, h: content.lsh(q, k, v, rotation[h]),
+    )
