@@ -36,13 +36,12 @@ def joined(patches: np.ndarray, grid: tuple[int, int], channels: int) -> np.ndar
 
 
 def figures(size: int) -> Mapping[str, np.ndarray]:
-    """Name -> `[size, size]` float64 mask of a disc, a square and a triangle that fill a cell."""
+    """Name -> `[size, size]` float64 mask of a disc, a square and a triangle, `size` pixels wide and high."""
     middle = (size - 1) / 2
     y, x = np.mgrid[:size, :size] - middle
-    reach = middle - 0.5
     masks = {
-        "disc": x**2 + y**2 <= reach**2 + 0.5,
-        "square": np.maximum(abs(x), abs(y)) <= reach,
-        "triangle": (abs(x) <= (y + reach) / 2 + 0.25) & (abs(y) <= reach),
+        "disc": x**2 + y**2 <= (size / 2) ** 2,
+        "square": np.ones((size, size), bool),
+        "triangle": abs(x) <= (y + middle) / 2 + 0.5,
     }
     return {name: mask.astype(np.float64) for name, mask in masks.items()}

@@ -184,7 +184,7 @@ def captions(scenes: np.ndarray) -> np.ndarray:
 
 def painted(scenes: np.ndarray) -> np.ndarray:
     """Images `[*scenes, 24, 24, 3]` without noise."""
-    masks = figures(CELL)
+    masks = {kind: np.pad(mask, 1) for kind, mask in figures(CELL - 2).items()}
     tiles = np.stack(
         [masks[kind][..., None] * np.array(color) for color in COLORS.values() for kind in KINDS]
     )
