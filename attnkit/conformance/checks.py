@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
+from attnkit.approximate.contract import Approximate
 from attnkit.conformance import (
     agreement,
     chance,
@@ -13,6 +14,7 @@ from attnkit.conformance import (
     stability,
     symmetry,
 )
+from attnkit.conformance.approximate import check_approximate
 from attnkit.conformance.layers import check_layer
 from attnkit.conformance.matrix import Finding, Matrix, Unclaimed, make_matrix
 from attnkit.conformance.programs import FORMS, Bench
@@ -102,6 +104,8 @@ def check(
     """
     if is_layer(thing):
         return check_layer(thing, level=level, only=only)
+    if isinstance(thing, Approximate) or (isinstance(thing, type) and issubclass(thing, Approximate)):
+        return check_approximate(thing() if isinstance(thing, type) else thing, only=only)
     subject = make_subject(thing, sizes)
     bench = Bench(subject, brief=level == "quick")
     chosen = {**(QUICK if level == "quick" else FULL), **LAST}

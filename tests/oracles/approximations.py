@@ -12,7 +12,9 @@ import numpy as np
 
 
 def normalized(weights):
-    return weights / weights.sum(axis=1, keepdims=True)
+    """Rows divided by their sums; a row of zeros stays."""
+    total = weights.sum(axis=1, keepdims=True)
+    return weights / np.where(total == 0, 1, total)
 
 
 def soft(scores):
