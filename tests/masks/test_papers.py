@@ -7,9 +7,11 @@ from attnkit.masks.axial import Axial
 from attnkit.masks.big_bird import BigBird
 from attnkit.masks.causal import Causal
 from attnkit.masks.chunked import Chunked
+from attnkit.masks.coarse import Coarse
 from attnkit.masks.contract import Interval, dense
 from attnkit.masks.counters import random_bits
 from attnkit.masks.documents import Documents
+from attnkit.masks.drop_key import DropKey
 from attnkit.masks.fixed import Fixed
 from attnkit.masks.forgetful import Forgetful
 from attnkit.masks.image_text import ImageText
@@ -18,8 +20,11 @@ from attnkit.masks.neighborhood import Neighborhood
 from attnkit.masks.packed import Packed
 from attnkit.masks.per_head import PerHead
 from attnkit.masks.random_blocks import RandomBlocks
+from attnkit.masks.sliding_tile import SlidingTile
 from attnkit.masks.streaming import Streaming
 from attnkit.masks.strided import Strided
+from attnkit.masks.video_spatial import VideoSpatial
+from attnkit.masks.video_temporal import VideoTemporal
 from attnkit.masks.window import Window
 
 
@@ -199,3 +204,40 @@ def test_chunks_inside_the_past_are_exact():
     mask, size = Chunked(size=5) & Causal(), 3
     seen = table(mask, 45).reshape(15, size, 15, size)
     np.testing.assert_array_equal(blocks(mask, 45, size), seen.any((1, 3)))
+
+
+def test_sliding_tiles_of_a_video():
+    """Four by six tiles of five tokens: the tiles around one's own, moved inside at the border."""
+    seen = table(SlidingTile(shape=(4, 6), kernel=(3, 1), size=5), 120)
+    assert set(seen.sum(1)) == {3 * 5}
+    for i in (0, 47, 119):
+        row, column = divmod(i // 5, 6)
+        top = min(max(row - 1, 0), 1)
+        tiles = [(top + n) * 6 + column for n in range(3)]
+        assert np.flatnonzero(seen[i]).tolist() == [tile * 5 + n for tile in tiles for n in range(5)]
+
+
+def test_coarse_is_the_mask_between_blocks():
+    expected = loop(13, 17, lambda i, j: abs(i // 3 - j // 3) <= 1)
+    np.testing.assert_array_equal(table(Coarse(mask=Window(back=1, ahead=1), size=3), 13, 17), expected)
+
+
+def test_spatial_and_temporal_heads_of_a_video():
+    frame = 5
+    spatial = loop(20, 20, lambda i, j: abs(i // frame - j // frame) <= 1 or j // frame == 0)
+    np.testing.assert_array_equal(table(VideoSpatial(frame=frame, near=1), 20), spatial)
+    temporal = loop(20, 20, lambda i, j: i % frame == j % frame or j // frame == 0)
+    np.testing.assert_array_equal(table(VideoTemporal(frame=frame), 20), temporal)
+
+
+def test_drop_key_hides_each_pair_on_its_own():
+    seen = np.stack([table(DropKey(rate=0.3), 97, data={"drop": 5, "head": h}) for h in range(3)])
+    spread = (0.3 * 0.7) ** 0.5
+    assert abs(seen.mean() - 0.7) < 6 * spread / seen.size**0.5
+    for axis in (1, 2):
+        assert np.abs(seen.mean(axis) - 0.7).max() < 6 * spread / 97**0.5
+    signs = (seen - 0.7) / spread
+    for a, b in ((signs[0], signs[1]), (signs[:, 1:], signs[:, :-1]), (signs[:, :, 1:], signs[:, :, :-1])):
+        assert abs((a * b).mean()) < 6 / a.size**0.5
+    other = table(DropKey(rate=0.3), 97, data={"drop": 6, "head": 0})
+    assert 0.5 < (other == seen[0]).mean() < 0.66

@@ -38,7 +38,7 @@ def path(q, k, x, offset):
 
 
 def selective(q, k, judge, offset):
-    """As in the paper's listing: a matrix of what every token says of every other, summed down its columns."""
+    """The listing of the paper: what every token says of every other, summed down the columns."""
     tokens, dim = len(k), len(k[0])
     said = np.zeros((tokens, tokens))
     for n in range(tokens):

@@ -19,7 +19,7 @@ class Entmax(Leveled):
     """Alpha-entmax: between softmax (alpha near 1) and sparsemax (alpha = 2), with exact zeros.
 
     The threshold is found by Newton's method from below, where the total is a convex decreasing function
-    of it, so that the steps never overshoot; the last bits are reached in about ten passes, a few tens at most.
+    of it, so that the steps never overshoot; the last bits are reached in about ten passes.
 
     Attributes:
         alpha: degree of sparsity; its start if it is learned.
