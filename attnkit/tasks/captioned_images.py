@@ -76,11 +76,11 @@ class CaptionedImages(Task):
         pictures: dict[str, np.ndarray] = {}
         for number, line in enumerate(file.lines, start=1):
             place = f"{self.path}:{number}"
-            name, tab, caption = (part.strip() for part in line.partition("\t"))
+            name, _, caption = (part.strip() for part in line.partition("\t"))
             if not line.strip():
                 counts["blank_lines_skipped"] += 1
                 continue
-            if not tab or not name or not caption:
+            if not name or not caption:
                 raise DataError(f"{place}: expected 'picture TAB caption', found {shown(line)}")
             if name not in pictures:
                 pictures[name] = picture(folder, name, self.size, place)
