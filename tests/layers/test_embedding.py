@@ -71,3 +71,30 @@ def test_logits_of_bfloat16_are_not_rounded_to_bfloat16():
     readout = Readout(2, 1, tied=False, rngs=nnx.Rngs(1))
     readout.kernel[...] = jnp.array([[256.0], [1.0]])
     assert float(readout(jnp.ones((1, 1, 2), jnp.bfloat16), embedding)[0, 0, 0]) == 257.0
+
+
+def test_numbers_go_through_a_map_that_keeps_their_rms():
+    table = Embedding(0, 96, features=53, length=5, rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(0), (7, 11, 53))
+    assert table.table is None and rms(table(x)) == pytest.approx(1.0, rel=0.05)
+
+
+def test_a_grid_adds_a_row_and_a_column_by_hand():
+    table = Embedding(1, 2, absolute="grid", grid=(2, 3), length=6, rngs=nnx.Rngs(0))
+    table.table[...] = jnp.zeros((1, 2))
+    table.rows[...], table.columns[...] = (
+        jnp.array([[10.0, 0], [20, 0]]),
+        jnp.array([[0.0, 1], [0, 2], [0, 3]]),
+    )
+    found = table(jnp.zeros((1, 6), jnp.int32))[0]
+    assert found.tolist() == [[10, 1], [10, 2], [10, 3], [20, 1], [20, 2], [20, 3]]
+
+
+def test_segments_add_their_vector():
+    table = Embedding(3, 4, segments=2, length=3, rngs=nnx.Rngs(0))
+    plain = Embedding(3, 4, length=3, rngs=nnx.Rngs(0))
+    tokens = jnp.array([[0, 1, 2]])
+    found = table(tokens, segment=jnp.array([[0, 1, 1]])) - plain(tokens)
+    np.testing.assert_allclose(found[0], table.segments[...][jnp.array([0, 1, 1])], atol=1e-6)
+    with pytest.raises(ValueError, match="source_segment"):
+        table(tokens)

@@ -2,7 +2,6 @@ import dataclasses
 import functools
 import math
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,8 +20,8 @@ from attnkit.scored.preset.attention import Attention
 SIZES = Sizes(vocabulary=17, length=11, source_vocabulary=13, source_length=7)
 DECODER = Decoder(depth=1, model_dim=24, heads=6)
 TRANSLATOR = EncoderDecoder(encoder_depth=1, decoder_depth=1, model_dim=24, heads=6)
+QUICK = {"xla_backend_optimization_level": 0}
 POSITIONS = {"none": (), "rotary": (Rotary(),), "alibi": (Alibi(),)}
-FAMILIES = {"multi-head": None, "grouped-query": 3, "multi-query": 1}
 
 
 @pytest.fixture
@@ -42,15 +41,19 @@ def build(model, seed=0):
 
 def call(network, batch, **more):
     graph, params = nnx.split(network)
-    return jax.jit(lambda params, batch: nnx.merge(graph, params)(batch, **more))(params, batch)
+    run = jax.jit(lambda params, batch: nnx.merge(graph, params)(batch, **more), compiler_options=QUICK)
+    return run(params, batch)
 
 
 def decoded(network, batch, pieces):
     """Logits from decoding `inputs` in pieces of the given lengths."""
     graph, params = nnx.split(network)
     room = batch["inputs"].shape[1]
-    state = jax.jit(lambda params, batch: nnx.merge(graph, params).start(batch, room))(params, batch)
-    step = jax.jit(lambda params, state, tokens: nnx.merge(graph, params).step(state, tokens))
+    start = jax.jit(lambda params, batch: nnx.merge(graph, params).start(batch, room), compiler_options=QUICK)
+    step = jax.jit(
+        lambda params, state, tokens: nnx.merge(graph, params).step(state, tokens), compiler_options=QUICK
+    )
+    state = start(params, batch)
     logits = []
     for tokens in jnp.split(batch["inputs"], np.cumsum(pieces)[:-1], axis=1):
         found, state = step(params, state, tokens)
@@ -58,41 +61,25 @@ def decoded(network, batch, pieces):
     return jnp.concatenate(logits, axis=1)
 
 
-@pytest.mark.parametrize("kv_heads", FAMILIES.values(), ids=FAMILIES)
-@pytest.mark.parametrize("position", POSITIONS)
-def test_decoding_gives_the_logits_of_the_whole(kv_heads, position, batch):
-    # Where no mixer knows positions, the embedding must; each kind of it is met once.
-    absolute = {None: "none", 3: "sinusoidal", 1: "learned"}[kv_heads] if position == "none" else "none"
+@pytest.mark.parametrize(
+    ("position", "kv_heads", "absolute"),
+    [("none", 3, "sinusoidal"), ("rotary", 1, "none"), ("alibi", None, "none")],
+)
+def test_decoding_gives_the_logits_of_the_whole(position, kv_heads, absolute, batch):
     mixer = Attention(position=POSITIONS[position], mask=Causal())
     network = build(dataclasses.replace(DECODER, mixer=mixer, kv_heads=kv_heads, absolute=absolute))
     whole = call(network, batch).logits
     np.testing.assert_allclose(decoded(network, batch, [3] + [1] * 8), whole, atol=1e-5)
 
 
-@pytest.mark.parametrize(("position", "kv_heads"), [("none", 3), ("rotary", None), ("alibi", 1)])
-def test_decoding_a_translation_gives_the_logits_of_the_whole(position, kv_heads, batch):
-    mixers = {
-        "encoder": Attention(position=POSITIONS[position]),
-        "decoder": Attention(position=POSITIONS[position], mask=Causal()),
-        "cross": Attention(position=POSITIONS[position]),
-    }
-    absolute = "learned" if position == "none" else "none"
-    network = build(dataclasses.replace(TRANSLATOR, kv_heads=kv_heads, absolute=absolute, **mixers))
-    whole = call(network, batch).logits
-    np.testing.assert_allclose(decoded(network, batch, [3] + [1] * 8), whole, atol=1e-5)
-
-
-def test_every_leaf_of_a_decoding_state_has_a_leading_batch_axis(batch):
-    for model in (DECODER, TRANSLATOR):
-        network = build(model)
-        state = jax.eval_shape(lambda network=network: network.start(batch, 5))
-        assert {leaf.shape[0] for leaf in jax.tree.leaves(state)} == {3}
-
-
-@pytest.mark.parametrize("model", [DECODER, TRANSLATOR], ids=["decoder", "encoder-decoder"])
 @pytest.mark.parametrize(
-    "change",
-    [{}, {"tied": True}, {"order": "post", "norm": "rms"}, {"absolute": "learned", "activation": "swiglu"}],
+    ("model", "change"),
+    [
+        (DECODER, {"tied": True}),
+        (DECODER, {"absolute": "learned", "activation": "swiglu"}),
+        (TRANSLATOR, {}),
+        (TRANSLATOR, {"order": "post", "norm": "rms"}),
+    ],
 )
 def test_the_first_loss_is_that_of_knowing_nothing(model, change, batch):
     network = build(dataclasses.replace(model, model_dim=96, **change))
@@ -102,16 +89,6 @@ def test_the_first_loss_is_that_of_knowing_nothing(model, change, batch):
     labels = jnp.roll(batch["inputs"], -1, axis=1)
     label_loss = -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[..., None], -1).mean()
     assert abs(float(label_loss) - math.log(17)) < 0.15
-
-
-@pytest.mark.parametrize("model", [DECODER, TRANSLATOR], ids=["decoder", "encoder-decoder"])
-def test_a_token_changes_nothing_before_it_and_something_at_it(model, batch):
-    network = build(model)
-    before = call(network, batch).logits
-    changed = dict(batch, inputs=batch["inputs"].at[:, 5].add(1) % 17)
-    after = call(network, changed).logits
-    np.testing.assert_array_equal(before[:, :5], after[:, :5])
-    assert bool(jnp.all(jnp.any(before[:, 5:] != after[:, 5:], axis=-1)))
 
 
 @pytest.mark.parametrize("mask", [None, Padding()])
@@ -155,31 +132,6 @@ def test_dropout_is_a_function_of_the_key(batch):
     np.testing.assert_array_equal(one, again)
     assert not np.allclose(one, other)
     assert not np.allclose(one, still)
-
-
-@pytest.mark.parametrize("model", [DECODER, TRANSLATOR], ids=["decoder", "encoder-decoder"])
-def test_every_parameter_matters(model, batch):
-    graph, params = nnx.split(build(dataclasses.replace(model, absolute="learned", tied=True)))
-
-    @jax.jit
-    def gradient(params):
-        weight = jax.random.normal(jax.random.key(0), (3, 11, 17))
-        return jax.grad(lambda params: jnp.sum(weight * nnx.merge(graph, params)(batch)[0]))(params)
-
-    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient(params)):
-        assert bool(jnp.all(jnp.isfinite(leaf))) and bool(jnp.any(leaf)), jax.tree_util.keystr(path)
-
-
-def test_networks_of_equal_options_have_equal_graphs_and_do_not_retrace(batch):
-    @jax.jit
-    @chex.assert_max_traces(n=1)
-    def logits(params):
-        return nnx.merge(graph, params)(batch)[0]
-
-    graph, one = nnx.split(build(DECODER, 0))
-    same, two = nnx.split(build(DECODER, 1))
-    assert graph == same and hash(graph) == hash(same)
-    assert not np.allclose(logits(one), logits(two))
 
 
 def test_bfloat16_parameters_make_a_bfloat16_network_with_float32_logits(batch):
