@@ -23,5 +23,6 @@ class Inverted(Competing):
         equation="a_ij = exp(s_ij) / sum_l exp(s_lj), w_ij = a_ij / sum_m a_im",
         pair_flops="7",
         assumes="all queries at once",
+        forms=("reference", "dense", "blockwise"),
     )
     unclaimed: ClassVar[dict[str, str]] = {"causality": ALL, "decoding": ALL, "visible nan": ALL}

@@ -38,7 +38,7 @@ class Moba(Selection):
     card: ClassVar[Card] = Card(
         source="Lu et al. 2025 (MoBA), arXiv 2502.13189, equations 2 to 6, and the authors' code",
         equation="j is seen if block(j) = block(i) or q_i . mean_{l in block(j)} k_l is among the best",
-        pair_flops="2 * dim + 2 * keys / size",
+        pair_flops="2 * dim + 2 * length / size",
         assumes="causal self-attention",
     )
     claims: ClassVar[tuple[str, ...]] = ()
