@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from attnkit.forms.blockwise import blockwise
 from attnkit.forms.plan import BLOCK, Plan, make_plan
 from attnkit.forms.problem import Problem, make_heads, prepare_inputs, prepare_keys
-from attnkit.forms.reference import reference, weights
+from attnkit.forms.reference import mixing_weights, reference
 from attnkit.scored.contract import HeadShape, Params, Scored
 
 Form = Literal["auto", "reference", "blockwise"]
@@ -143,7 +143,7 @@ def look(
     i, j, data = offset + jnp.arange(q.shape[1]), jnp.arange(k.shape[1]), dict(data or {})
     sides = split_inputs(scored, prepare_inputs(scored, dict(inputs or {})), i)
     heads = make_heads(scored, params, q, prepare_keys(scored, k, j, data), k, i, j, *sides, data, None)
-    return heads.run(lambda problem: weights(scored, problem)[0])
+    return heads.run(lambda problem: mixing_weights(scored, problem))
 
 
 def plan_for(scored: Scored, queries: int, keys: int, offset: int, block: tuple[int, int] | None) -> Plan:

@@ -11,7 +11,7 @@ from attnkit.forms.plan import Plan, make_plan
 from attnkit.forms.problem import Problem, bind, block_bad, block_keep, block_mix, block_walk
 from attnkit.forms.select import surveyed
 from attnkit.masks.everything import Everything
-from attnkit.scored.contract import Scored, ahead_of_all
+from attnkit.scored.contract import Scored, ahead_of_all, reweighed
 from attnkit.scored.normalize import Competing, Elementwise, Exponential, Leveled, Ordered, finite
 
 
@@ -54,6 +54,12 @@ def weights(scored: Scored, problem: Problem) -> tuple[Float[Array, "queries key
     if isinstance(normalizer, Ordered):
         return normalizer.walk(p, s, keep, empty)[0], none
     raise TypeError(f"{type(normalizer).__name__} is none of the kinds in attnkit.scored.normalize")
+
+
+def mixing_weights(scored: Scored, problem: Problem) -> Float[Array, "queries keys"]:
+    """The weights that values are mixed with, before dropout."""
+    w, q = weights(scored, problem)[0], problem.floats["row"]["q"]
+    return reweighed(scored, bind(problem), w, q, problem.fixed["row"]["i"], problem.fixed["column"]["j"])
 
 
 def reference(scored: Scored, problem: Problem) -> tuple[Array, Array]:

@@ -373,6 +373,13 @@ def places_of(part: Position, positions: Array, data: Mapping[str, Any], side: s
     return part.places(positions, told)
 
 
+def reweighed(scored: Scored, p: Mapping[str, Params], w: Scores, q: Queries, i: Rows, j: Columns) -> Scores:
+    """Normalized weights as values are mixed with them."""
+    for n, part in enumerate(scored.position):
+        w = part.reweigh(p[f"position_{n}"], w, q, i, j)
+    return w
+
+
 def mix_values(
     scored: Scored,
     p: Mapping[str, Params],
@@ -383,8 +390,7 @@ def mix_values(
     j: Columns,
 ) -> Float[Array, "queries value_dim"]:
     """The weighted sum of values, and what position parts add to it, accumulated in at least float32."""
-    for n, part in enumerate(scored.position):
-        w = part.reweigh(p[f"position_{n}"], w, q, i, j)
+    w = reweighed(scored, p, w, q, i, j)
     wide = jnp.promote_types(v.dtype, jnp.float32)
     o = jax.lax.dot_general(w.astype(v.dtype), v, (((1,), (0,)), ((), ())), preferred_element_type=wide)
     for n, part in enumerate(scored.position):

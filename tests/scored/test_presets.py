@@ -110,6 +110,7 @@ def test_luong_local_is_not_normalized_again():
         jnp.ones((1, 9, 1)),
     )
     result = forms.attend(*given, data={"length": 8}).output
+    assert forms.look(*given[:4], data={"length": 8}).sum() == pytest.approx(result.item())
     # Five keys around place 4, a fifth each, by 1, e^-1/2 twice and e^-2 twice.
     assert result.item() == pytest.approx((1 + 2 * math.exp(-0.5) + 2 * math.exp(-2)) / 5)
 
