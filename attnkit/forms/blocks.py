@@ -74,3 +74,18 @@ class Moving:
         rest, new = jax.tree.leaves(floats), iter(moved)
         leaves = [next(new) if moves else leaf for leaf, moves in zip(rest, self.moves, strict=True)]
         return jax.tree.unflatten(self.shape, leaves)
+
+
+def parts_of(problem: Problem, **more_rows: Tree) -> tuple[Tree, Tree, Tree]:
+    """What every block sees, and what a loop cuts along queries and along keys."""
+    rows, columns = sides(problem, **more_rows)
+    whole = {
+        "floats": {name: value for name, value in problem.floats.items() if name not in ("row", "column")},
+        "fixed": {name: value for name, value in problem.fixed.items() if name not in ("row", "column")},
+    }
+    return whole, rows, columns
+
+
+def joined(whole: Tree, row: Tree, column: Tree) -> Problem:
+    """The problem of one block, from the three parts of it."""
+    return of_block(Problem(whole["floats"], whole["fixed"]), row, column)

@@ -1,7 +1,5 @@
 """Attention by blocks: the normalizer runs over blocks of keys that the mask does not prove empty."""
 
-import dataclasses
-
 from jaxtyping import Array
 
 from attnkit.forms.blocks import padded
@@ -23,12 +21,12 @@ def blockwise(scored: Scored, plan: Plan, problem: Problem) -> tuple[Array, Arra
     refuse_blocks(scored, plan)
     problem = padded(plan, problem)
     if scored.selection or any(part.hides for part in scored.position):
-        plan = dataclasses.replace(plan, masked=True)
+        plan = plan.all_masked()
         problem = surveyed(scored, plan, problem)
     if isinstance(scored.normalizer, Competing):
         problem = contested(scored, plan, problem)
     if isinstance(scored.normalizer, Exponential) and not scored.walks():
-        output, level = stream(scored, plan, *problem)
+        output, level = stream(scored, plan, True, *problem)
     elif isinstance(scored.normalizer, Leveled):
         output, level = by_levels(scored, plan, problem)
     elif isinstance(scored.normalizer, Elementwise):

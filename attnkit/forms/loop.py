@@ -1,13 +1,12 @@
-"""The loop over blocks that every blockwise computation shares."""
+"""The loop over blocks for what depends on the order of the keys; JAX differentiates it step by step."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from attnkit.forms.plan import Group, Plan
+from attnkit.forms.plan import Plan
 
 Tree = Any
 Cell = Callable[[Tree, Tree, Tree], Tree]
@@ -42,56 +41,25 @@ def fold_blocks(
     if plan.whole and plan.computed:
         return finish(cell(start(rows), rows, columns), rows)
     stacked_rows, stacked_columns = split(rows, plan.block[0]), split(columns, plan.block[1])
-    row_of = jax.checkpoint if recompute else lambda f: f
-    pieces: list[Tree] = []
-    order: list[int] = []
-    for group in plan.groups:
-        visit = row_of(visitor(group, stacked_columns, start, cell, finish, backwards, row_of))
-        members = jax.tree.map(lambda a, group=group: pick(a, group.rows), stacked_rows)
-        told = (np.asarray(group.first), np.asarray(group.live))
-        pieces.append(jax.lax.map(lambda given, visit=visit: visit(*given), (members, *told)))
-        order.extend(group.rows)
-    missing = tuple(sorted(set(range(plan.grid[0])) - set(order)))
-    if missing:
-        members = jax.tree.map(lambda a: pick(a, missing), stacked_rows)
-        pieces.append(jax.vmap(lambda row: finish(start(row), row))(members))
-        order.extend(missing)
-    joined = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pieces)
-    place = tuple(int(place) for place in np.argsort(order))
-    return jax.tree.map(lambda a: join_blocks(pick(a, place)), joined)
+    wrap = jax.checkpoint if recompute else lambda f: f
+    live = plan.live()
 
-
-def visitor(
-    group: Group,
-    columns: Tree,
-    start: Callable,
-    cell: Cell,
-    finish: Callable,
-    backwards: bool,
-    wrap: Callable,
-) -> Callable[[Tree, Any, Any], Tree]:
-    """The function that computes one row block of a group."""
-    always = all(map(all, group.live))
-
-    def visit(row: Tree, first: Any, live: Any) -> Tree:
-        run = columns
-        if group.width < jax.tree.leaves(columns)[0].shape[0]:
-            run = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, first, group.width), columns)
-
+    def visit(row: Tree, alive: Any) -> Tree:
         @wrap
         def compute(state: Tree, column: Tree) -> Tree:
             return cell(state, row, column)
 
         def body(state: Tree, visited: tuple[Tree, Any]) -> tuple[Tree, None]:
             column, alive = visited
-            if always:
+            if live.all():
                 return compute(state, column), None
             return jax.lax.cond(alive, compute, lambda state, column: state, state, column), None
 
-        state, _ = jax.lax.scan(body, start(row), (run, live), reverse=backwards)
+        state, _ = jax.lax.scan(body, start(row), (stacked_columns, alive), reverse=backwards)
         return finish(state, row)
 
-    return visit
+    results = jax.lax.map(lambda given: wrap(visit)(*given), (stacked_rows, jnp.asarray(live)))
+    return jax.tree.map(join_blocks, results)
 
 
 def split(tree: Tree, block: int) -> Tree:
@@ -102,11 +70,3 @@ def split(tree: Tree, block: int) -> Tree:
 def join_blocks(a: jax.Array) -> jax.Array:
     """`[blocks, block, ...]` as `[blocks * block, ...]`."""
     return a.reshape(a.shape[0] * a.shape[1], *a.shape[2:])
-
-
-def pick(a: jax.Array, places: tuple[int, ...]) -> jax.Array:
-    """`a[places]`, as a plain slice (or nothing at all) where the places are consecutive."""
-    low, high = places[0], places[-1] + 1
-    if places == tuple(range(low, high)):
-        return a if (low, high) == (0, a.shape[0]) else a[low:high]
-    return a[np.asarray(places)]

@@ -9,25 +9,7 @@ import numpy as np
 from attnkit.masks.contract import Interval, Mask
 
 DENSE = 512  # longest sequence computed as a single block
-BLOCK = (512, 1024)
-MOST_GROUPS = 4
-
-
-@dataclasses.dataclass(frozen=True)
-class Group:
-    """Row blocks that visit equally many column blocks.
-
-    Attributes:
-        rows: numbers of the row blocks.
-        first: for each of them, the first column block it visits.
-        width: how many consecutive column blocks each visits.
-        live: for each row and visit, whether the block may hold an allowed pair.
-    """
-
-    rows: tuple[int, ...]
-    first: tuple[int, ...]
-    width: int
-    live: tuple[tuple[bool, ...], ...]
+BLOCK = (512, 512)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,15 +20,15 @@ class Plan:
         queries: number of queries.
         keys: number of keys.
         block: rows and columns of a block.
-        groups: row blocks by the number of column blocks they visit; rows that visit none are in no group.
-        masked: whether some computed block has a pair that may not attend.
+        full: for each row block, the column blocks all of whose pairs may attend.
+        partial: for each row block, the other column blocks that may hold an allowed pair.
     """
 
     queries: int
     keys: int
     block: tuple[int, int]
-    groups: tuple[Group, ...]
-    masked: bool
+    full: tuple[tuple[int, ...], ...]
+    partial: tuple[tuple[int, ...], ...]
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -61,7 +43,24 @@ class Plan:
     @property
     def computed(self) -> int:
         """How many blocks are computed."""
-        return sum(sum(map(sum, group.live)) for group in self.groups)
+        return sum(map(len, self.full)) + sum(map(len, self.partial))
+
+    @property
+    def masked(self) -> bool:
+        """Whether some computed block has a pair that may not attend."""
+        return any(self.partial)
+
+    def live(self) -> np.ndarray:
+        """Which blocks are computed, `[row blocks, column blocks]`."""
+        table = np.zeros(self.grid, bool)
+        for number, columns in enumerate(zip(self.full, self.partial, strict=True)):
+            table[number, [*columns[0], *columns[1]]] = True
+        return table
+
+    def all_masked(self) -> "Plan":
+        """The plan that trusts no block to be full: something else than the mask hides pairs."""
+        every = tuple(tuple(sorted(a + b)) for a, b in zip(self.full, self.partial, strict=True))
+        return dataclasses.replace(self, full=((),) * len(every), partial=every)
 
 
 def choose_block(queries: int, keys: int, block: tuple[int, int] | None) -> tuple[int, int]:
@@ -96,29 +95,12 @@ def make_plan(
         column = np.arange(grid[1])[None, :] * block[1] + first
         rows = Interval(row, np.minimum(row + block[0], queries + offset) - 1)
         columns = Interval(column, np.minimum(column + block[1], keys + first) - 1)
-        possible, certain = (np.broadcast_to(part, grid) for part in mask.cover(rows, columns))
-    padded = keys != grid[1] * block[1]
-    masked = bool(padded or np.any(possible & ~certain))
-    return Plan(queries, keys, block, make_groups(possible), masked)
+        possible, certain = (np.array(np.broadcast_to(part, grid)) for part in mask.cover(rows, columns))
+    if keys != grid[1] * block[1]:
+        certain[:, -1] = False  # keys that fill up the last block are not real
+    return Plan(queries, keys, block, places(possible & certain), places(possible & ~certain))
 
 
-def make_groups(possible: np.ndarray) -> tuple[Group, ...]:
-    """Row blocks sorted into a few groups by the length of the run of column blocks that they need."""
-    runs = []
-    for number, row in enumerate(possible):
-        where = np.flatnonzero(row)
-        if where.size:
-            runs.append((int(where[-1] - where[0]) + 1, number, int(where[0])))
-    widths = sorted({width for width, _, _ in runs})
-    bounds = [chunk[-1] for chunk in np.array_split(widths, min(MOST_GROUPS, len(widths)))] if widths else []
-    groups, low = [], 0
-    for bound in map(int, bounds):
-        members = [(number, first) for width, number, first in runs if low < width <= bound]
-        first = tuple(min(first, possible.shape[1] - bound) for _, first in members)
-        live = tuple(
-            tuple(bool(alive) for alive in possible[number, start : start + bound])
-            for (number, _), start in zip(members, first, strict=True)
-        )
-        groups.append(Group(tuple(number for number, _ in members), first, bound, live))
-        low = bound
-    return tuple(groups)
+def places(table: np.ndarray) -> tuple[tuple[int, ...], ...]:
+    """The columns at which each row of a table is true."""
+    return tuple(tuple(map(int, np.flatnonzero(row))) for row in table)
