@@ -14,6 +14,7 @@ from attnkit.forms.recurrent_head import (
     is_float,
     read_tokens,
     run_head,
+    with_unit_values,
 )
 from attnkit.recurrent.contract import HeadShape, LinearRecurrent, Params, Recurrent
 
@@ -169,8 +170,7 @@ def effective_head(
 ) -> Float[Array, "tokens tokens"]:
     """`effective` of one head."""
     count = tokens.real.shape[0]
-    repeats = tokens.x["v"].shape[-1] // shape.value_dim
-    unit = tokens._replace(x={**tokens.x, "v": jnp.tile(jnp.eye(count, dtype=dtype), (1, repeats))})
+    unit = with_unit_values(tokens, shape.value_dim)
     wide = dataclasses.replace(shape, value_dim=count)
     state = variant.start(wide, dtype)
     return run_head(variant, "matrix", p, unit, state, None)[0]

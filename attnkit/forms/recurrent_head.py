@@ -202,6 +202,13 @@ def run_stepped(
     return o, last
 
 
+def with_unit_values(tokens: Tokens, value_dim: int) -> Tokens:
+    """The tokens with the unit vector `e_s` for a value of token `s`, for each of its sub-steps."""
+    v = tokens.x["v"]
+    unit = jnp.tile(jnp.eye(v.shape[0], dtype=v.dtype), (1, v.shape[1] // value_dim))
+    return tokens._replace(x={**tokens.x, "v": unit})
+
+
 def floats(state: Any) -> list[Array]:
     """The arrays of a state that can be NaN, and one that is not."""
     return [jnp.zeros(())] + [a for a in jax.tree.leaves(state) if is_float(a)]

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from attnkit.forms.recurrent import cast, check, numbers
 from attnkit.forms.recurrent_chunked import chunked
 from attnkit.forms.recurrent_decay import exact_einsum
-from attnkit.forms.recurrent_head import Tokens, enrich, expand_writes, read_tokens
+from attnkit.forms.recurrent_head import Tokens, enrich, expand_writes, read_tokens, with_unit_values
 from attnkit.recurrent.contract import HeadShape, LinearRecurrent, Params, State
 
 
@@ -104,8 +104,7 @@ def effective_memory(
 
     def head(p: Params, written: Mapping[str, Array], asked: Mapping[str, Array]) -> Array:
         tokens = read_tokens(variant, shape, written, None, length)
-        dtype = tokens.x["v"].dtype
-        tokens = tokens._replace(x={**tokens.x, "v": jnp.eye(count, dtype=dtype)})
+        tokens = with_unit_values(tokens, shape.value_dim)
         wide = dataclasses.replace(shape, value_dim=count)
         x = read_tokens(variant, shape, asked, None, None).x
         state = last_state(variant, wide, p, tokens)

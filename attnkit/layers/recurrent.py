@@ -136,7 +136,7 @@ class RecurrentLayer(Mixing):
         dtype: Any,
         memory: Float[Array, "batch keys model_dim"] | None = None,
     ) -> Any:
-        state = {}
+        state: dict[str, Any] = {}
         if self.cross:
             if memory is None:
                 raise ValueError("memory = None: a layer made with cross = True reads a memory; give it")
@@ -247,10 +247,12 @@ class Projection(nnx.Module):
     def __init__(self, dim: int, need: TokenInput, heads: int, *, rngs: nnx.Rngs) -> None:
         width = total_width(need, heads)
         self.down = None if need.rank is None else Linear(dim, need.rank, bias=None, rngs=rngs)
+        self.squashed = need.squashed
         self.full = Linear(need.rank or dim, width, bias=need.start, rngs=rngs)
 
     def __call__(self, x: Float[Array, "batch tokens dim"]) -> Float[Array, "batch tokens width"]:
-        return self.full(x if self.down is None else self.down(x))
+        narrow = x if self.down is None else self.down(x)
+        return self.full(jnp.tanh(narrow) if self.squashed else narrow)
 
 
 def total_width(need: TokenInput, heads: int) -> int:

@@ -59,6 +59,7 @@ class TokenInput:
         width: numbers per token and head.
         start: initial bias of the projection; `None` for a projection without bias.
         rank: width of a bottleneck in the projection; `None` for none.
+        squashed: whether the bottleneck passes through tanh.
         conv: whether the layer's short convolution runs over it.
         shared: whether all heads get the same numbers.
         side: whether it belongs to the token that reads (`query`) or to the one that writes (`key`).
@@ -67,6 +68,7 @@ class TokenInput:
     width: int
     start: float | None = None
     rank: int | None = None
+    squashed: bool = False
     conv: bool = False
     shared: bool = False
     side: Literal["query", "key"] = "key"

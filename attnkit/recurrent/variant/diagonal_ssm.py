@@ -1,0 +1,87 @@
+"""A diagonal state-space model."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from annotated_types import Ge
+from jaxtyping import Array, Bool, Float
+
+from attnkit.options import options
+from attnkit.recurrent.contract import (
+    Card,
+    HeadShape,
+    Inputs,
+    LinearRecurrent,
+    Params,
+    TokenInput,
+    Transition,
+)
+from attnkit.recurrent.counting import counted, cycles
+from attnkit.recurrent.time_step import log_steps
+
+
+@options
+class DiagonalSsm(LinearRecurrent):
+    """A linear filter that no token can change: what selective models are compared with.
+
+    A head has one filter, a sum of decaying waves, for all its channels (S4D has one for each). The complex
+    state of a wave is a pair of rows that turn with the position, which here is done to keys and queries.
+
+    Attributes:
+        modes: number of waves; the state has twice as many rows.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Gu et al. 2022 (S4D), arXiv 2206.11893, equations 2 to 4 and 9 (S4D-Lin)",
+        equation="y_t = D v_t + sum_{s<=t} 2 Re sum_n C_n (exp(l_n dt) - 1) / l_n exp(l_n dt (t - s)) v_s",
+        state="8 * modes * value_dim + 4",
+    )
+    refuses: ClassVar[Mapping[str, str]] = {"cross": "has no queries"}
+    modes: Annotated[int, Ge(1)] = 16
+
+    def inputs(self, shape: HeadShape) -> dict[str, TokenInput]:
+        return {
+            "v": TokenInput(shape.value_dim),
+        }
+
+    def init(self, key: jax.Array, shape: HeadShape) -> Params:
+        step, out = jax.random.split(key)
+        size = (shape.heads, self.modes)
+        return {
+            "log_step": log_steps(step, (shape.heads,)),
+            "log_speed": jnp.full(size, jnp.log(0.5)),
+            "frequency": jnp.broadcast_to(jnp.pi * jnp.arange(self.modes), size),
+            "out": jax.random.normal(out, (*size, 2)) * (2 * self.modes) ** -0.5,
+            "skip": jnp.ones(shape.heads),
+        }
+
+    def widths(self, shape: HeadShape) -> tuple[int, int]:
+        return 2 * self.modes, shape.value_dim
+
+    def aside(self, shape: HeadShape, dtype: Any) -> Any:
+        return jnp.zeros((), jnp.int32)
+
+    def accompany(
+        self, p: Params, x: Inputs, aside: Any, reset: Bool[Array, "tokens"], real: Bool[Array, "tokens"]
+    ) -> tuple[Inputs, Any]:
+        position, count = counted(aside, real)
+        turns = cycles(position, p["frequency"] * jnp.exp(p["log_step"]) / (2 * jnp.pi))
+        return {"cos": jnp.cos(2 * jnp.pi * turns), "sin": jnp.sin(2 * jnp.pi * turns)}, count
+
+    def query(self, p: Params, x: Inputs) -> Float[Array, "tokens dim"]:
+        step, pole = jnp.exp(p["log_step"]), jax.lax.complex(-jnp.exp(p["log_speed"]), p["frequency"])
+        weight = 2 * jax.lax.complex(p["out"][:, 0], p["out"][:, 1]) * (jnp.exp(pole * step) - 1) / pole
+        re, im = weight.real, weight.imag
+        return jnp.concatenate([re * x["cos"] - im * x["sin"], re * x["sin"] + im * x["cos"]], axis=-1)
+
+    def write(self, p: Params, x: Inputs) -> Transition:
+        fade = jnp.tile(-jnp.exp(p["log_speed"] + p["log_step"]), 2)
+        k = jnp.concatenate([x["cos"], x["sin"]], axis=-1)
+        return Transition(k, x["v"], jnp.broadcast_to(fade, k.shape))
+
+    def emit(
+        self, p: Params, x: Inputs, o: Float[Array, "tokens columns"]
+    ) -> Float[Array, "tokens value_dim"]:
+        return o + p["skip"] * x["v"]

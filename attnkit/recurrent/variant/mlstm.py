@@ -1,0 +1,102 @@
+"""The matrix memory of xLSTM."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from attnkit.options import options
+from attnkit.recurrent.contract import (
+    Card,
+    Gate,
+    HeadShape,
+    Inputs,
+    LinearRecurrent,
+    Norm,
+    Params,
+    Taps,
+    TokenInput,
+    Transition,
+)
+
+NEVER = -1e30
+
+
+@options
+class Mlstm(LinearRecurrent):
+    """Exponential input gates and sigmoid forget gates, kept in range by a stabilizer.
+
+    The state is held divided by `exp(m_t)`, `m_t = max(m_{t-1} + log f_t, i_t, 0)`; the output is the same. The
+    paper's `m` may be negative; as the divisor is at least 1, nothing is gained by that, and its floor
+    `exp(-m_t)` could overflow.
+
+    Attributes:
+        conv: taps of the causal convolution of queries and keys; 0 for none.
+        gate: nonlinearity of the gate on the output.
+        norm: norm of each head's output.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Beck et al. 2024 (xLSTM), arXiv 2405.04517, equations 19 to 27 and 15 to 17",
+        equation="S_t = f_t S_{t-1} + exp(i_t) k_t v_t^T, n_t the same of ones, o_t = q_t S_t / max(|q_t n_t|, 1)",
+        state="4 * dim * (value_dim + 1) + 4",
+    )
+    refuses: ClassVar[Mapping[str, str]] = {
+        "both": "has a stabilizer that differs between the directions",
+        "cross": "has a stabilizer that belongs to the token that reads",
+    }
+    conv: Taps = 4
+    gate: Gate = "sigmoid"
+    norm: Norm = "layer"
+
+    def inputs(self, shape: HeadShape) -> dict[str, TokenInput]:
+        return {
+            "q": TokenInput(shape.dim, conv=True, side="query"),
+            "k": TokenInput(shape.dim, conv=True),
+            "v": TokenInput(shape.value_dim),
+            "put": TokenInput(1),
+            "keep": TokenInput(1),
+        }
+
+    def init(self, key: jax.Array, shape: HeadShape) -> Params:
+        return {
+            "put_bias": 0.1 * jax.random.normal(key, (shape.heads,)),
+            "keep_bias": jnp.linspace(3.0, 6.0, shape.heads),
+        }
+
+    def widths(self, shape: HeadShape) -> tuple[int, int]:
+        return shape.dim, shape.value_dim + 1
+
+    def activate(self, name: str, raw: Float[Array, "*tokens width"]) -> Float[Array, "*tokens width"]:
+        return jax.nn.silu(raw) if name in ("q", "k") else raw
+
+    def aside(self, shape: HeadShape, dtype: Any) -> Any:
+        return jnp.zeros((), dtype)
+
+    def accompany(
+        self, p: Params, x: Inputs, aside: Any, reset: Bool[Array, "tokens"], real: Bool[Array, "tokens"]
+    ) -> tuple[Inputs, Any]:
+        keep = jnp.where(real, jax.nn.log_sigmoid(x["keep"] + p["keep_bias"])[:, 0], 0)
+        put = jnp.where(real, (x["put"] + p["put_bias"])[:, 0], 0)
+        least = jnp.maximum(put, 0)
+
+        def then(a: Any, b: Any) -> Any:
+            return a[0] + b[0], jnp.maximum(a[1] + b[0], b[1])
+
+        faded, level = jax.lax.associative_scan(then, (jnp.where(reset, NEVER, keep), least))
+        level = jnp.maximum(aside + faded, level)
+        line = jnp.concatenate([aside[None], level])
+        before = jnp.where(reset, 0, line[:-1])
+        fade, amount = jnp.minimum(keep + before - level, 0), jnp.exp(put - level)
+        return {"log_fade": fade[:, None], "amount": amount[:, None], "level": level[:, None]}, line[-1]
+
+    def write(self, p: Params, x: Inputs) -> Transition:
+        v = jnp.concatenate([x["v"], jnp.ones_like(x["amount"])], axis=-1)
+        return Transition(x["amount"] * x["k"], v, x["log_fade"])
+
+    def emit(
+        self, p: Params, x: Inputs, o: Float[Array, "tokens columns"]
+    ) -> Float[Array, "tokens value_dim"]:
+        return o[:, :-1] / jnp.maximum(jnp.abs(o[:, -1:]), jnp.exp(-x["level"]))

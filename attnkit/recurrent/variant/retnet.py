@@ -1,0 +1,74 @@
+"""Retention."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from attnkit.options import options
+from attnkit.positions.rotation import frequencies, rotate
+from attnkit.recurrent.contract import (
+    Card,
+    Gate,
+    HeadShape,
+    Inputs,
+    LinearRecurrent,
+    Norm,
+    Params,
+    TokenInput,
+    Transition,
+)
+from attnkit.recurrent.counting import counted
+
+
+@options
+class Retnet(LinearRecurrent):
+    """Every head forgets at a fixed speed, and queries and keys turn with their positions.
+
+    The state counts tokens, for the rotation. In the paper, values are twice as wide as keys; here they are as
+    wide as the layer makes them.
+
+    Attributes:
+        gate: nonlinearity of the gate on the output.
+        norm: norm of each head's output.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Sun et al. 2023, arXiv 2307.08621, equations 5 to 8",
+        equation="S_t = gamma_h S_{t-1} + k_t v_t^T, gamma_h = 1 - 2^(-5-h), q and k rotated by position",
+        state="4 * dim * value_dim + 4",
+    )
+    refuses: ClassVar[Mapping[str, str]] = {
+        "cross": "rotates queries and keys, which then need a common count"
+    }
+    gate: Gate = "swish"
+    norm: Norm = "layer"
+
+    def constants(self, shape: HeadShape) -> Params:
+        return {"fade": np.log1p(-(2.0 ** (-5.0 - np.arange(shape.heads))))}
+
+    def inputs(self, shape: HeadShape) -> dict[str, TokenInput]:
+        return {
+            "q": TokenInput(shape.dim, side="query"),
+            "k": TokenInput(shape.dim),
+            "v": TokenInput(shape.value_dim),
+        }
+
+    def aside(self, shape: HeadShape, dtype: Any) -> Any:
+        return jnp.zeros((), jnp.int32)
+
+    def accompany(
+        self, p: Params, x: Inputs, aside: Any, reset: Bool[Array, "tokens"], real: Bool[Array, "tokens"]
+    ) -> tuple[Inputs, Any]:
+        position, count = counted(aside, real)
+        return {"position": position}, count
+
+    def query(self, p: Params, x: Inputs) -> Float[Array, "tokens dim"]:
+        q = rotate(x["q"], x["position"], frequencies(x["q"].shape[-1]))
+        return q * q.shape[-1] ** -0.5
+
+    def write(self, p: Params, x: Inputs) -> Transition:
+        k = rotate(x["k"], x["position"], frequencies(x["k"].shape[-1]))
+        return Transition(k, x["v"], jnp.full_like(k[:, :1], p["fade"]))
