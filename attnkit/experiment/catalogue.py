@@ -17,6 +17,7 @@ FOLDERS: Mapping[str, tuple[str, ...]] = {
     "Normalizer": ("scored/normalizer",),
     "Selection": ("scored/selection",),
     "Mask": ("masks",),
+    "FeatureMap": ("recurrent/feature",),
     "Mixer": ("scored/preset", "recurrent/variant", "approximate/variant", "layers/mixer"),
     "FeatureMap": ("recurrent/feature",),
     "Pool": ("pooling",),

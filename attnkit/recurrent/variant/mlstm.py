@@ -28,8 +28,8 @@ NEVER = -1e30
 class Mlstm(LinearRecurrent):
     """Exponential input gates and sigmoid forget gates, kept in range by a stabilizer.
 
-    The state is held divided by `exp(m_t)`, `m_t = max(m_{t-1} + log f_t, i_t, 0)`; the output is the same. The
-    paper's `m` may be negative; as the divisor is at least 1, nothing is gained by that, and its floor
+    The state is held divided by `exp(m_t)`, `m_t = max(m_{t-1} + log f_t, i_t, 0)`; the output is the same.
+    The paper's `m` may be negative; as the divisor is at least 1, nothing is gained by that, and its floor
     `exp(-m_t)` could overflow.
 
     Attributes:
@@ -40,7 +40,7 @@ class Mlstm(LinearRecurrent):
 
     card: ClassVar[Card] = Card(
         source="Beck et al. 2024 (xLSTM), arXiv 2405.04517, equations 19 to 27 and 15 to 17",
-        equation="S_t = f_t S_{t-1} + exp(i_t) k_t v_t^T, n_t the same of ones, o_t = q_t S_t / max(|q_t n_t|, 1)",
+        equation="S_t = f_t S_{t-1} + exp(i_t) k_t v_t^T, n_t so of ones, o_t = q_t S_t / max(|q_t n_t|, 1)",
         state="4 * dim * (value_dim + 1) + 4",
     )
     refuses: ClassVar[Mapping[str, str]] = {

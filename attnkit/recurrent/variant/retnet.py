@@ -27,8 +27,8 @@ from attnkit.recurrent.counting import counted
 class Retnet(LinearRecurrent):
     """Every head forgets at a fixed speed, and queries and keys turn with their positions.
 
-    The state counts tokens, for the rotation. In the paper, values are twice as wide as keys; here they are as
-    wide as the layer makes them.
+    The state counts tokens, for the rotation. In the paper, values are twice as wide as keys; here they are
+    as wide as the layer makes them.
 
     Attributes:
         gate: nonlinearity of the gate on the output.
