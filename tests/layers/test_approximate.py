@@ -1,0 +1,179 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from approximate.cases import variant_of
+from flax import nnx
+
+from attnkit.approximate.contract import Shape
+from attnkit.layers.causality import refuse_future
+from attnkit.layers.mixer_layer import Width, mixer_layer
+
+DIM, HEADS, BATCH = 24, 6, 2
+CAUSAL = [
+    ("performer", {"features": 16, "causal": True}),
+    ("random_feature", {"features": 16, "causal": True, "gate": True}),
+    ("cosformer", {"causal": True}),
+    ("luna_causal", {"rows": 3}),
+    ("synthesizer_dense", {"causal": True, "length": 16}),
+    ("synthesizer_random", {"causal": True, "length": 16}),
+    ("aft_full", {"causal": True, "length": 16}),
+    ("aft_simple", {"causal": True}),
+]
+
+
+def layer(name, options, kv_heads=3, **more):
+    return mixer_layer(variant_of(name, options), Width.of(DIM, HEADS, kv_heads), rngs=nnx.Rngs(0), **more)
+
+
+def tokens(count, seed=1):
+    return jax.random.normal(jax.random.key(seed), (BATCH, count, DIM))
+
+
+def run(mixing, *arrays, **more):
+    graph, state = nnx.split(mixing)
+    return jax.jit(lambda state, *arrays: nnx.merge(graph, state)(*arrays, **more))(state, *arrays)
+
+
+QUICK = ("performer", "random_feature", "luna_causal", "aft_full")
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [pytest.param(*one, id=one[0], marks=() if one[0] in QUICK else pytest.mark.slow) for one in CAUSAL],
+)
+def test_decoding_gives_the_output_of_the_whole(name, options):
+    with jax.enable_x64(True):
+        mixing, x = layer(name, options), tokens(9)
+        whole, _ = run(mixing, x)
+        graph, params = nnx.split(mixing)
+        step = jax.jit(lambda params, x, state: nnx.merge(graph, params).step(x, state))
+        state, pieces = mixing.start(BATCH, 9, x.dtype), []
+        assert {leaf.shape[0] for leaf in jax.tree.leaves(state)} == {BATCH}
+        for piece in (x[:, :7], x[:, 7:8], x[:, 8:]):
+            found, state = step(params, piece, state)
+            pieces.append(found)
+        assert whole.dtype == jnp.float64
+        np.testing.assert_allclose(jnp.concatenate(pieces, 1), whole, rtol=0, atol=1e-11)
+    refuse_future("mixer", variant_of(name, options))
+
+
+def test_the_state_of_a_prefix_sum_does_not_grow():
+    shape = Shape(HEADS, 4, 4)
+    for name, options in CAUSAL:
+        sizes = [
+            sum(
+                leaf.size
+                for leaf in jax.tree.leaves(variant_of(name, options).start(shape, room, jnp.float32))
+            )
+            for room in (10, 1000)
+        ]
+        grows = name in ("synthesizer_dense", "synthesizer_random", "aft_full")
+        assert (sizes[1] > sizes[0]) == grows, name
+
+
+@pytest.mark.parametrize(
+    ("name", "owned"),
+    [
+        ("fnet", set()),
+        ("synthesizer_random", {"project.value.kernel", "join.kernel", "learned.scores"}),
+        (
+            "synthesizer_dense",
+            {"project.query.kernel", "project.value.kernel", "join.kernel"}
+            | {f"learned.{part}" for part in ("hidden", "scores", "bias")},
+        ),
+        ("performer", {f"project.{made}.kernel" for made in ("query", "key", "value")} | {"join.kernel"}),
+    ],
+)
+def test_a_layer_owns_what_its_variant_uses_and_nothing_else(name, owned):
+    params = nnx.to_flat_state(nnx.state(layer(name, {}), nnx.Param))
+    assert {".".join(map(str, path)) for path, _ in params} == owned
+
+
+def test_every_parameter_matters_and_constants_are_not_trained():
+    mixing = layer("random_feature", {"features": 16, "causal": True, "gate": True})
+    graph, params, constants = nnx.split(mixing, nnx.Param, ...)
+    x = tokens(7)
+
+    def total(params):
+        return jnp.sum(nnx.merge(graph, params, constants)(x)[0] * tokens(7, 2))
+
+    for path, leaf in jax.tree_util.tree_leaves_with_path(jax.grad(total)(params)):
+        assert bool(jnp.all(jnp.isfinite(leaf)) and jnp.any(leaf)), jax.tree_util.keystr(path)
+    assert len(jax.tree.leaves(constants)) == 1
+
+
+def test_what_does_not_exist_changes_nothing():
+    for name, options in (("fnet", {}), ("nystromformer", {"landmarks": 3}), ("performer", {"features": 16})):
+        mixing, x, length = layer(name, options, padded=True), tokens(7), jnp.array([7, 3])
+        graph, state = nnx.split(mixing)
+        call = jax.jit(lambda s, x, n, graph=graph: nnx.merge(graph, s)(x, data={"length": n})[0])
+        real = (jnp.arange(7) < length[:, None])[..., None]
+        before, after = (call(state, jnp.where(real, x, fill), length) for fill in (0.0, jnp.nan))
+        np.testing.assert_array_equal(jnp.where(real, before, 0), jnp.where(real, after, 0))
+        alone, _ = run(mixing, x[1:, :3])
+        np.testing.assert_allclose(before[1, :3], alone[0], atol=3e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("performer", {"features": 16}),
+        ("cosformer", {}),
+        ("luna", {}),
+        ("linformer", {"rank": 3, "length": 16}),
+    ],
+)
+def test_cross_attention_decodes_as_it_reads(name, options):
+    mixing = layer(name, options, cross=True, padded=True)
+    x, memory, data = tokens(4), tokens(7, 2), {"length": jnp.array([7, 3])}
+    whole, _ = mixing(x, memory, data=data)
+    changed, _ = mixing(x, memory.at[1, 3:].set(9.0), data=data)
+    np.testing.assert_array_equal(whole, changed)
+    state, pieces = mixing.start(BATCH, 4, x.dtype, memory), []
+    for piece in (x[:, :3], x[:, 3:]):
+        found, state = mixing.step(piece, state, data=data)
+        pieces.append(found)
+    np.testing.assert_allclose(jnp.concatenate(pieces, 1), whole, atol=3e-6)
+
+
+def test_weights_are_shown_where_there_are_some_and_looking_changes_nothing():
+    x = tokens(5)
+    for name in ("performer", "aft_simple", "fnet"):
+        mixing = layer(name, {})
+        (blind, none), (seen, weights) = run(mixing, x), run(mixing, x, look=True)
+        np.testing.assert_allclose(blind, seen, atol=1e-6)
+        assert none is None
+        assert (weights is None) if name == "fnet" else weights.shape == (BATCH, HEADS, 5, 5)
+    np.testing.assert_allclose(run(layer("performer", {}), x, look=True)[1].sum(-1), 1, rtol=1e-5)
+
+
+def test_features_are_redrawn_only_where_asked_and_only_with_a_key():
+    x, key = tokens(5), jax.random.key(3)
+    for redrawn in (False, True):
+        mixing = layer("performer", {"features": 16, "redrawn": redrawn})
+        still, again, trained = mixing(x)[0], mixing(x)[0], mixing(x, key=key)[0]
+        np.testing.assert_array_equal(still, again)
+        assert np.array_equal(still, trained) != redrawn
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("performer", {"causal": True}, "causal = True has no meaning for a memory"),
+        ("nystromformer", {}, "mixes one sequence; use it for self-attention"),
+        ("fnet", {}, "mixes one sequence"),
+    ],
+)
+def test_cross_attention_that_cannot_be_is_refused(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        layer(name, options, cross=True)
+
+
+def test_decoders_refuse_what_sees_the_future():
+    with pytest.raises(ValueError, match=r"mixer = Performer .* set causal = true"):
+        refuse_future("mixer", variant_of("performer", {}))
+    with pytest.raises(ValueError, match="it has no causal form, so use it to read"):
+        refuse_future("mixer", variant_of("fnet", {}))
+    with pytest.raises(ValueError, match="what sees the tokens that follow cannot write"):
+        layer("performer", {}).start(BATCH, 4, jnp.float32)
