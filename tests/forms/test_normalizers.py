@@ -82,7 +82,12 @@ def derivatives(scored, form, block):
     return jax.jit(run, compiler_options=QUICK_COMPILE if jax.default_backend() == "cpu" else None)
 
 
-@pytest.mark.parametrize("name", CASES)
+ALIKE = ("softmax_one", "sigmoid_bias", "relu", "gelu", "entmax", "sparsemax", "hard")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in ALIKE else n for n in CASES]
+)
 def test_definition_and_blocks_agree_with_loops_to_the_second_derivative(name):
     normalizer, weigh = CASES[name]
     scored = Attention(normalizer=normalizer, mask=Causal(offset=-1)).scored()

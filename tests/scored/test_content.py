@@ -43,7 +43,11 @@ def scored(**parts):
     return Scored(**{"score": Dot(), "normalizer": Softmax(), **parts})
 
 
-@pytest.mark.parametrize("position", POSITIONS, ids=lambda part: type(part).__name__)
+@pytest.mark.parametrize(
+    "position",
+    [pytest.param(part, marks=pytest.mark.slow) if part == Path() else part for part in POSITIONS],
+    ids=lambda part: type(part).__name__,
+)
 def test_position(position):
     oracle = POSITIONS[position]
     data = {"length": 11.0}

@@ -61,6 +61,7 @@ ROTATIONS = {
     Rotary2d(width=3): lambda q, k: rotations.rotary_2d(q, k, OFFSET, 3, 100.0),
     Xpos(length=5): lambda q, k: rotations.xpos(q, k, OFFSET, 0.4, 5),
 }
+ALIKE = (RotaryPi, RotaryNtk, RotaryLlama3, KerpleLog, DataDependentAlibi, MusicTransformer)
 CAUSAL = (MusicTransformer, Fire, Fox, Xpos)
 
 
@@ -74,7 +75,12 @@ def name(position):
     return type(position).__name__
 
 
-@pytest.mark.parametrize("position", LEARNED, ids=name)
+def sparing(cases):
+    """The cases, of which those that others of their kind stand for are slow."""
+    return [pytest.param(c, marks=pytest.mark.slow) if isinstance(c, ALIKE) else c for c in cases]
+
+
+@pytest.mark.parametrize("position", sparing(LEARNED), ids=name)
 def test_learned_position_agrees_with_its_paper(position):
     oracle = LEARNED[position]
     value = (
@@ -87,7 +93,7 @@ def test_learned_position_agrees_with_its_paper(position):
     )
 
 
-@pytest.mark.parametrize("position", BIASES, ids=name)
+@pytest.mark.parametrize("position", sparing(BIASES), ids=name)
 def test_bias_agrees_with_its_paper(position):
     oracle = BIASES[position]
 
@@ -97,7 +103,7 @@ def test_bias_agrees_with_its_paper(position):
     assert_agrees(scored(position), score)
 
 
-@pytest.mark.parametrize("position", ROTATIONS, ids=name)
+@pytest.mark.parametrize("position", sparing(ROTATIONS), ids=name)
 def test_rotation_agrees_with_its_paper(position):
     oracle = ROTATIONS[position]
     assert_agrees(scored(position), lambda q, k, params, inputs, head: oracle(q, k), dim=8)
