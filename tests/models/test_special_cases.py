@@ -43,17 +43,17 @@ def run(network, batch, **more):
 
 def test_a_closed_gate_is_the_network_without_a_picture():
     sizes = dataclasses.replace(PICTURE)
-    model = Captioner(encoder_depth=0, decoder_depth=2, gate="tanh", **SMALL)
+    model = Captioner(encoder_depth=0, decoder_depth=1, gate="tanh", **SMALL)
     network, batch = build(model, sizes), example(sizes)
     other = dict(batch, source_features=batch["source_features"] + 1)
     closed = run(network, batch).logits
     np.testing.assert_array_equal(closed, run(network, other).logits)
-    alone = build(Decoder(depth=2, **SMALL), WRITE)
+    alone = build(Decoder(depth=1, **SMALL), WRITE)
     alone.embedding, alone.readout = network.embedding, network.readout
     for own, block in zip(alone.stack.blocks, network.decoder.blocks, strict=True):
         own.mixing, own.feed_forward = block.mixing, block.feed_forward
     np.testing.assert_array_equal(closed, run(alone, batch).logits)
-    network.decoder.blocks[1].around_cross.gate[...] = jnp.asarray(0.3)
+    network.decoder.blocks[0].around_cross.gate[...] = jnp.asarray(0.3)
     assert not np.allclose(run(network, batch).logits, run(network, other).logits)
 
 
@@ -137,7 +137,7 @@ PAIRS = {
 
 
 def test_two_towers_tell_the_members_of_a_group_apart():
-    network = build(TwoTower(source_depth=1, text_depth=1, **SMALL), PICTURE)
+    network = build(TwoTower(source_depth=0, text_depth=1, **SMALL), PICTURE)
     logits = run(network, PAIRS).logits
     np.testing.assert_allclose(logits[:, :3], jnp.swapaxes(logits[:, 3:], 1, 2), rtol=1e-6)
     assert float(jnp.abs(logits).max()) <= 1 / 0.07 + 1e-4
