@@ -10,6 +10,7 @@ from attnkit.masks.everything import Everything
 from attnkit.mixer import Mixer
 from attnkit.recurrent.contract import Recurrent
 from attnkit.scored.contract import Preset
+from attnkit.scored.normalize import Competing
 
 HORIZON = 64
 
@@ -47,13 +48,22 @@ def sight(mixer: Mixer) -> Mask | None:
         return Causal() if mixer.is_causal() else Everything()
     if isinstance(mixer, Recurrent):
         return Everything() if mixer.direction == "both" else Causal()
-    return mixer.scored().mask if isinstance(mixer, Preset) else None
+    if not isinstance(mixer, Preset):
+        return None
+    return Everything() if competes(mixer) else mixer.scored().mask
+
+
+def competes(mixer: Mixer) -> bool:
+    """Whether queries compete for keys, so that later ones matter to earlier ones whatever the mask."""
+    return isinstance(mixer, Preset) and isinstance(mixer.scored().normalizer, Competing)
 
 
 def advice(mixer: Mixer) -> str:
     """What to do about a mixer that sees the future."""
     if isinstance(mixer, Recurrent):
         return 'set direction = "forward"'
+    if competes(mixer):
+        return "its queries compete for keys, so use it to read"
     if not isinstance(mixer, Approximate):
         return "use a causal mask, such as mask & Causal()"
     return "set causal = true" if hasattr(mixer, "causal") else "it has no causal form, so use it to read"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from attnkit import forms
+from attnkit.layers.causality import refuse_future
 from attnkit.masks.causal import Causal
 from attnkit.scored.contract import Scored
 from attnkit.scored.normalizer.entmax import Entmax
@@ -24,6 +25,7 @@ from attnkit.scored.normalizer.softmax_one import SoftmaxOne
 from attnkit.scored.normalizer.sparsemax import Sparsemax
 from attnkit.scored.normalizer.stick_breaking import StickBreaking
 from attnkit.scored.normalizer.top_k import TopK
+from attnkit.scored.preset.attention import Attention
 from attnkit.scored.score.dot import Dot
 from attnkit.scored.selection.lsh import Lsh
 from attnkit.scored.selection.moba import Moba
@@ -79,6 +81,8 @@ def test_queries_compete_for_keys():
         forms.step(scored, {}, q, forms.Cache(k, value, {}, jnp.int32(2)))
     with pytest.raises(ValueError, match="normalizer = Inverted"):
         forms.attend_piece(scored, {}, q, k, value)
+    with pytest.raises(ValueError, match="its queries compete for keys, so use it to read"):
+        refuse_future("mixer", Attention(normalizer=Inverted(), mask=Causal()))
 
 
 def test_gumbel_noise_has_the_right_distribution():
