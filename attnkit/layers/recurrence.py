@@ -127,6 +127,9 @@ class Recurrence(nnx.Module):
                 after = tuple(jnp.where(real[:, None], n, a) for n, a in zip(after, state, strict=True))
             return after, after[0]
 
+        # Zeros that differ between devices as `x` does, as what a scan carries must.
+        nothing = jnp.where(x[:, 0, :1] == 0, 0.0, 0.0).astype(state[0].dtype)
+        state = tuple(a + nothing for a in state)
         along = jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), (self.project(x), real, fresh))
         state, y = jax.lax.scan(one, state, along, reverse=backward)
         return jnp.swapaxes(y, 0, 1).astype(x.dtype), state
