@@ -18,8 +18,10 @@ from attnkit.conformance.approximate import check_approximate
 from attnkit.conformance.layers import check_layer
 from attnkit.conformance.matrix import Finding, Matrix, Unclaimed, make_matrix
 from attnkit.conformance.programs import FORMS, Bench
+from attnkit.conformance.recurrent import check_recurrent
 from attnkit.conformance.subject import Sizes, make_subject
 from attnkit.layers.mixing import LayerMixer
+from attnkit.recurrent.contract import Recurrent
 
 Level = Literal["quick", "full"]
 Check = Callable[[Bench], Iterator[Finding | Unclaimed]]
@@ -106,6 +108,8 @@ def check(
         return check_layer(thing, level=level, only=only)
     if isinstance(thing, Approximate) or (isinstance(thing, type) and issubclass(thing, Approximate)):
         return check_approximate(thing() if isinstance(thing, type) else thing, only=only)
+    if issubclass(thing if isinstance(thing, type) else type(thing), Recurrent):
+        return check_recurrent(thing, level=level, only=only)
     subject = make_subject(thing, sizes)
     bench = Bench(subject, brief=level == "quick")
     chosen = {**(QUICK if level == "quick" else FULL), **LAST}

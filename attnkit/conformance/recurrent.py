@@ -1,0 +1,265 @@
+"""The checks every variant of recurrent attention must pass, from one call."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attnkit.conformance.matrix import Finding, Matrix, Unclaimed, make_matrix
+from attnkit.conformance.measure import different_bits, distance, distances, excess, named
+from attnkit.conformance.programs import Tree
+from attnkit.conformance.recurrent_bench import COLUMNS, RecurrentBench, RecurrentSizes
+from attnkit.conformance.recurrent_gates import extreme_gates
+from attnkit.conformance.subject import draw_like
+from attnkit.forms.recurrent import RecurrentForm, empty_state, recur
+from attnkit.recurrent.contract import Recurrent
+
+EXACT, DERIVATIVE, DIFFERENCE, STEP = 1e-12, 1e-10, 1e-6, 1e-5
+LIMITS = {"output": EXACT, "state": EXACT, "vjp": DERIVATIVE, "jvp": DERIVATIVE}
+DOCUMENTS = ("one", "three")
+Check = Callable[[RecurrentBench], Iterator[Finding | Unclaimed]]
+
+
+def agreement(bench: RecurrentBench) -> Iterator[Finding | Unclaimed]:
+    """Every form against `scan`: results, and derivatives by every input, parameter and the first state."""
+    for form in bench.forms[1:]:
+        if form == "step" and bench.whole:
+            yield Unclaimed("output", "step", "direction = 'both' reads whole sequences")
+            continue
+        for documents in ("one",) if form == "step" else DOCUMENTS:
+            true, got = bench.base("scan", documents), bench.base(form, documents)
+            for part, limit in LIMITS.items():
+                if part in got:
+                    apart = distances({part: got[part]}, {part: true[part]})
+                    name, error = max(apart.items(), key=lambda item: item[1])
+                    yield Finding(part, form, error, limit, f"{documents} document, {name}")
+    for part in ("vjp", "jvp"):
+        yield Unclaimed(part, "step", "decoding is not differentiated")
+
+
+def chunks(bench: RecurrentBench) -> Iterator[Finding]:
+    """Chunks of every length give the results of `scan`."""
+    for size in (1, 2, 8, 32) if "chunked" in bench.forms else ():
+        got = bench.run("chunked", bench.arrays(), documents="three", chunk=size, depth="forward")
+        for part in ("output", "state"):
+            true = bench.base("scan", "three")
+            error = max(distances({part: got[part]}, {part: true[part]}).values(), default=0.0)
+            yield Finding("chunk lengths", "chunked", error, EXACT, f"chunks of {size}, {part}")
+
+
+def differences(bench: RecurrentBench) -> Iterator[Finding]:
+    """Derivatives of `scan` against finite differences: what no comparison of forms can see."""
+    arrays = bench.arrays()
+    whole = {n: a for n, a in arrays["state"].items() if is_whole(a)}
+    moved = draw_like(arrays, 12)
+    moved["state"] |= {n: np.zeros_like(a) for n, a in whole.items()}
+    at = {
+        scale: bench.run("scan", jax.tree.map(lambda a, t, c=scale * STEP: a + c * t, arrays, moved))
+        for scale in (1, -1, 2, -2)
+    }
+    exact = bench.base("scan", "one")["jvp"]
+    for path, value in named(exact):
+        near, far = (dict(named(at[n]))[path] - dict(named(at[-n]))[path] for n in (1, 2))
+        error = distance(value, (8 * near - far) / (12 * STEP))
+        yield Finding("differences", "scan", error, DIFFERENCE, path)
+
+
+def is_whole(a: np.ndarray) -> bool:
+    """Whether a leaf of the state counts something."""
+    return a.ndim == 1 and bool(np.all(a == np.round(a))) and bool(np.any(a > 0))
+
+
+def causality(bench: RecurrentBench) -> Iterator[Finding | Unclaimed]:
+    """What comes later changes no bit, were it not finite; what is not finite is felt by all that follows."""
+    if bench.whole:
+        yield Unclaimed("causality", "scan", "direction = 'both' reads the future")
+        return
+    at = bench.sizes.tokens // 2 + 2
+    arrays = bench.arrays()
+    for name, value in (("other", None), ("nan", np.nan)):
+        inputs = {n: changed(a, at, value) for n, a in arrays["inputs"].items()}
+        for form in bench.forms:
+            true = bench.run(form, arrays, depth="all")["output"]
+            got = bench.run(form, {**arrays, "inputs": inputs}, depth="all")["output"]
+            error = different_bits(got[:, :at], true[:, :at])
+            yield Finding("causality", form, error, 0, f"{name} values from token {at} on")
+            if value is not None:
+                lost = float(np.isfinite(got[:, at:]).sum())
+                yield Finding("visible nan", form, lost, 0, "finite outputs after a token that is not")
+
+
+def changed(a: np.ndarray, at: int, value: float | None) -> np.ndarray:
+    """Inputs with other tokens from `at` on, or with `value` at that token."""
+    a = a.copy()
+    if value is None:
+        a[..., at:, :] = draw_like(a[..., at:, :], 21)
+    else:
+        a[..., at, :] = value
+    return a
+
+
+def resets(bench: RecurrentBench) -> Iterator[Finding]:
+    """What stands before the beginning of a document, however large, changes no bit after it."""
+    arrays, segments = bench.arrays(), bench.segments("three")
+    begin = int(np.flatnonzero(np.diff(segments))[-1]) + 1
+    inputs = {}
+    for name, a in arrays["inputs"].items():
+        inputs[name] = a.copy()
+        inputs[name][..., :begin, :] *= -100.0
+    state = {n: a if is_whole(a) else 1e30 * a for n, a in arrays["state"].items()}
+    for form in bench.forms:
+        if form == "step":
+            continue
+        true = bench.base(form, "three")["output"]
+        got = bench.run(form, {**arrays, "inputs": inputs, "state": state}, documents="three")["output"]
+        error = different_bits(got[:, begin:], true[:, begin:])
+        yield Finding("resets", form, error, 0, f"large values before token {begin}")
+
+
+def padding(bench: RecurrentBench) -> Iterator[Finding]:
+    """Tokens that do not exist give zeros and change nothing, whatever they hold."""
+    arrays, length = bench.arrays(), bench.sizes.tokens - 4
+    short = {name: a[..., :length, :] for name, a in arrays["inputs"].items()}
+    inputs = {name: a.copy() for name, a in arrays["inputs"].items()}
+    for a in inputs.values():
+        a[..., length:, :] = np.nan
+    with jax.enable_x64(True):
+        true = as_whole(bench, {**arrays, "inputs": short})
+    for form in bench.forms:
+        if form == "step":
+            continue
+        got = bench.run(form, {**arrays, "inputs": inputs}, length=length)
+        yield Finding("padding", form, float(np.abs(got["output"][:, length:]).max()), 0, "output of padding")
+        error = distance(got["output"][:, :length], true["output"])
+        yield Finding("padding", form, error, EXACT, "output before padding")
+        for n, a in got["state"].items():
+            error = 0.0 if bench.whole else distance(a, true["state"][n])
+            yield Finding("padding", form, error, EXACT, "last state")
+        bad = sum(float((~np.isfinite(a)).sum()) for _, a in named(got["vjp"]))
+        yield Finding("padding", form, bad, 0, "gradients that are not finite")
+
+
+def as_whole(bench: RecurrentBench, arrays: Tree) -> Tree:
+    """Results of `scan` on other lengths, operation by operation."""
+    found = bench.forward("scan", None)(jax.tree.map(jnp.asarray, arrays), {})
+    return jax.tree.map(np.asarray, found)
+
+
+def short(bench: RecurrentBench) -> Iterator[Finding]:
+    """No token and one token."""
+    arrays = bench.arrays()
+    for tokens in (0, 1):
+        few = {name: jnp.asarray(a[..., :tokens, :]) for name, a in arrays["inputs"].items()}
+        true = None
+        for form in bench.forms:
+            if form == "step":
+                continue
+            found = recur(
+                bench.variant, bench.sizes.shape, arrays["params"], few, form=cast(RecurrentForm, form)
+            )
+            size = found.output.shape == (bench.sizes.heads, tokens, bench.sizes.value_dim)
+            yield Finding("short sequences", form, float(not size), 0, f"{tokens} tokens, shape")
+            true = found if true is None else true
+            error = distance(np.asarray(found.output, np.float64), np.asarray(true.output, np.float64))
+            yield Finding("short sequences", form, error, 1e-5, f"{tokens} tokens, output in float32")
+
+
+def precision(bench: RecurrentBench) -> Iterator[Finding]:
+    """In low precision, within twice the error of `scan` plus one spacing; the state stays in float32."""
+    kinds = (jnp.bfloat16,) if bench.brief else (jnp.bfloat16, jnp.float32)
+    for dtype in kinds:
+        name = np.dtype(dtype).name
+        arrays = [bench.arrays(dtype, seed) for seed in (3, 4)]
+        for one in arrays:
+            for group in ("params", "state"):
+                one[group] = {n: np.asarray(a, np.float32).astype(np.float64) for n, a in one[group].items()}
+        true = np.stack([bench.run("scan", one)["output"] for one in arrays])
+        low = {
+            form: [bench.run(form, one, depth="forward", dtype=dtype)["output"] for one in arrays]
+            for form in bench.forms
+            if form in ("scan", "chunked")
+        }
+        rival = np.stack(low["scan"])
+        for form, got in low.items():
+            if form != "scan":
+                yield Finding(name, form, excess(np.stack(got), rival, true, dtype), 1, "output")
+        state = empty_state(bench.variant, bench.sizes.shape, dtype)
+        wide = [
+            a.dtype == jnp.float32 for a in jax.tree.leaves(state) if jnp.issubdtype(a.dtype, jnp.floating)
+        ]
+        yield Finding(name, "scan", float(not all(wide)), 0, "type of the state")
+
+
+def repeated(bench: RecurrentBench) -> Iterator[Finding]:
+    """Two runs give the same bits, and no program was traced twice."""
+    for form in bench.forms:
+        if form == "step" and bench.whole:
+            continue
+        first, second = (bench.run(form, bench.arrays()) for _ in range(2))
+        right = dict(named(first))
+        error = max(different_bits(value, right[path]) for path, value in named(second))
+        yield Finding("same bits twice", form, error, 0)
+    for (form, *_), program in bench.programs.items():
+        yield Finding("one trace", form, float(program.traces - 1), 0, "traces beyond the first")
+
+
+QUICK: Mapping[str, Check] = {
+    "agreement": agreement,
+    "differences": differences,
+    "causality": causality,
+    "resets": resets,
+    "padding": padding,
+    "precision": precision,
+    "repeated": repeated,
+}
+FULL: Mapping[str, Check] = {
+    **{name: run for name, run in QUICK.items() if name != "repeated"},
+    "chunk lengths": chunks,
+    "extreme gates": extreme_gates,
+    "short sequences": short,
+    "repeated": repeated,
+}
+ABSENT = "the variant does not have this form"
+
+
+def check_recurrent(
+    thing: Any,
+    *,
+    level: str = "quick",
+    sizes: RecurrentSizes | None = None,
+    only: frozenset[str] = frozenset(),
+) -> Matrix:
+    """Whether a variant computes the same thing in every form that its card names.
+
+    Args:
+        thing: a `Recurrent` variant, or its class.
+        level: `quick` takes seconds; `full` adds lengths of chunks, gates at extremes and precisions.
+        sizes: other sizes than the usual ones.
+        only: names of the checks to run; all of the level's if empty.
+
+    Raises:
+        TypeError, ValueError: if `thing` is not a recurrent variant, or a check has no such name.
+    """
+    variant = thing() if isinstance(thing, type) else thing
+    if not isinstance(variant, Recurrent):
+        raise TypeError(f"{thing!r}: expected a variant of recurrent attention")
+    unknown = sorted(only - set(FULL))
+    if unknown:
+        raise ValueError(f"only = {unknown}: expected some of {', '.join(FULL)}")
+    bench = RecurrentBench(variant, sizes or RecurrentSizes(), brief=level == "quick")
+    chosen = {n: run for n, run in FULL.items() if n in only} if only else QUICK if bench.brief else FULL
+    found: list[Finding | Unclaimed] = []
+    for name, run in chosen.items():
+        try:
+            found += run(bench)
+        except Exception as error:
+            message = str(error).strip().split("\n")[0][:200]
+            found.append(Finding(name, "scan", float("inf"), 0, f"{type(error).__name__}: {message}"))
+    unclaimed = getattr(variant, "unclaimed", {})
+    told = [Unclaimed(f.rule, f.form, unclaimed[f.rule]) if f.rule in unclaimed else f for f in found]
+    reasons = {(name, "step"): "step takes neither documents nor lengths" for name in ("resets", "padding")}
+    reasons |= {(f.rule, form): ABSENT for f in found for form in COLUMNS if form not in bench.forms}
+    reasons |= {(part, "scan"): "the ruler that the other forms are measured with" for part in LIMITS}
+    return make_matrix(type(variant).__name__, COLUMNS, told, "no check for this form", reasons)
