@@ -182,7 +182,7 @@ def drawable(session: Session, one: Read, name: str) -> AttentionMap:
     begun = len(example.inputs) - 1
     allowed = np.arange(len(reads)) <= begun + np.arange(len(writes))[:, None]
     evidence = None
-    if right and example.source is None and example.evidence is not None:
+    if right and not example.source_size and example.evidence is not None:
         evidence = np.zeros(weights.shape[1:], bool)
         evidence[:, : example.evidence.shape[1]] = example.evidence
     return AttentionMap(
