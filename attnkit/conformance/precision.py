@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnkit.conformance.matrix import Finding
-from attnkit.conformance.measure import excess, named
+from attnkit.conformance.measure import CANCELLED, LOW_FLOOR, excess, named
 from attnkit.conformance.programs import FORMS, Bench, Tree
 from attnkit.conformance.subject import draw_arrays
 
@@ -44,7 +44,8 @@ def low(bench: Bench, dtype: Any, forms: Sequence[str], depth: str, size: float 
         got = gather(bench.run(form, problems, dtype=dtype, depth=depth))
         for path, value in got.items():
             kind = np.float32 if path == "level" or ".params." in path else dtype
-            yield Finding(name, form, excess(value, rival[path], exact[path], kind), 1, path)
+            floor = CANCELLED if dtype == jnp.float32 and path.startswith("vjp") else LOW_FLOOR
+            yield Finding(name, form, excess(value, rival[path], exact[path], kind, floor), 1, path)
 
 
 def gather(results: list[Tree]) -> dict[str, np.ndarray]:

@@ -9,8 +9,8 @@ sum over blocks, given as a forward-mode rule,
 with `ds` from `jax.jvp` of the score. The sum is linear in the tangents, so its transpose is the
 backward pass, and forward mode, reverse mode and their compositions all exist, for every input.
 
-In low precision the rule computes in float32, from inputs as they are and an output that was not rounded; only
-what comes out at the end is rounded.
+In low precision the rule computes in float32, from inputs as they are and an output that was not rounded;
+only what comes out at the end is rounded.
 
 Source: Rabe & Staats 2021, arXiv 2112.05682, and Dao et al. 2022, arXiv 2205.14135, for the running softmax.
 """
@@ -36,7 +36,7 @@ Tree = Any
 
 
 def running(scored: Scored, plan: Plan, problem: Problem) -> Partial:
-    """The unfinished result over the problem's keys (padded rows included). It has no derivative of its own."""
+    """The unfinished result over the problem's keys, padded rows included; it has no derivative."""
     whole, rows, columns = parts_of(problem)
     width = problem.floats["column"]["v"].shape[1]
 

@@ -3,10 +3,10 @@
     sum:   y = sum over the plan's blocks (r, c) of cell(whole, row[r], column[c])
     fold:  y[r] = finish(step(... step(start(row[r]), row[r], column[c]) ...))
 
-Sums are closed under differentiation (the derivative of the cell), transposition (the transpose of the cell, with
-arguments and results exchanged) and mapping, so this one operation has forward mode, reverse mode and all
-of their compositions, and keeps nothing of a block for a backward pass. A fold has no derivative of its own:
-what it computes has a rule, given where it is used.
+Sums are closed under differentiation (the derivative of the cell), transposition (the transpose of the cell,
+with arguments and results exchanged) and mapping, so this one operation has forward mode, reverse mode and
+all of their compositions, and keeps nothing of a block for a backward pass. A fold has no derivative of its
+own: what it computes has a rule, given where it is used.
 """
 
 import dataclasses

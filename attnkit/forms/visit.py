@@ -1,8 +1,8 @@
 """Visiting the blocks of a plan: what is done there, how its arrays lie, and the loops that do it.
 
-An array is `whole` (every block sees all of it), or cut along its first axis into blocks of rows or of columns.
-On a CPU a mapped axis (`vmap`: heads, a batch) is a loop, so that what a block needs stays in the cache, and big
-matrices are not multiplied transposed; elsewhere a mapped axis is a batch.
+An array is `whole` (every block sees all of it), or cut along its first axis into blocks of rows or columns.
+On a CPU a mapped axis (`vmap`: heads, a batch) is a loop, so that what a block needs stays in the cache, and
+big matrices are not multiplied transposed; elsewhere a mapped axis is a batch.
 """
 
 import abc
@@ -118,7 +118,7 @@ def run(visit: Visit, arguments: Arrays, cpu: bool) -> list[Any]:
         found = jax.vmap(one)(mapped)
         return [a if s else jnp.sum(a, axis=0) for s, a in zip(stacked, found, strict=True)]
 
-    def body(total: Arrays, some: Arrays) -> tuple[Arrays, Arrays]:
+    def body(total: tuple[Any, ...], some: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         found = one(some)
         added = iter(total)
         total = tuple(next(added) + a for s, a in zip(stacked, found, strict=True) if not s)
