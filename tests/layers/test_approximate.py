@@ -35,7 +35,7 @@ def run(mixing, *arrays, **more):
     return jax.jit(lambda state, *arrays: nnx.merge(graph, state)(*arrays, **more))(state, *arrays)
 
 
-QUICK = ("performer", "random_feature", "luna_causal", "aft_full")
+QUICK = ("performer", "luna_causal")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_every_parameter_matters_and_constants_are_not_trained():
     def total(params):
         return jnp.sum(nnx.merge(graph, params, constants)(x)[0] * tokens(7, 2))
 
-    for path, leaf in jax.tree_util.tree_leaves_with_path(jax.grad(total)(params)):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(total))(params)):
         assert bool(jnp.all(jnp.isfinite(leaf)) and jnp.any(leaf)), jax.tree_util.keystr(path)
     assert len(jax.tree.leaves(constants)) == 1
 
