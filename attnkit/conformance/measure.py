@@ -67,11 +67,11 @@ def excess(
     """The error of a low-precision result as a share of its budget; at most 1 is within it.
 
     No row counts as smaller than `floor` times the largest. That is a thousandth, except for gradients in
-    float32, where it is a tenth (`CANCELLED`): `ds_j = w_j (dp_j - sum_l w_l dp_l)` is what is left when a row
-    of large terms cancels, and the blockwise rule takes the sum from the output (`sum_l w_l dp_l = do . o`),
+    float32, where it is a tenth (`CANCELLED`): `ds_j = w_j (dp_j - sum_l w_l dp_l)` is what is left when
+    large terms cancel, and the blockwise rule takes the sum from the output (`sum_l w_l dp_l = do . o`),
     which is not rounded like the `dp_j`. The dense rival's sum is made of the very `dp_j` it is subtracted
-    from, so its rounding cancels too. A sum like that would need one more pass over all pairs, two more products
-    of five. In units of the budget, scaled dot product, gradient of the queries in float32: 0.69 at a tenth,
+    from, so its rounding cancels too. A sum like that would need one more pass over all pairs, two more
+    products of five. In units of the budget, scaled dot product, gradient of the queries in float32: 0.69 at a tenth,
     5.2 at a hundredth; in bfloat16 and float16, where all of this is computed in float32, at most 0.6 at any
     floor, none included.
 

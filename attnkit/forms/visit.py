@@ -118,11 +118,11 @@ def run(visit: Visit, arguments: Arrays, cpu: bool) -> list[Any]:
         found = jax.vmap(one)(mapped)
         return [a if s else jnp.sum(a, axis=0) for s, a in zip(stacked, found, strict=True)]
 
-    def body(total: tuple[Any, ...], some: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    def body(total: tuple[Any, ...], some: Any) -> tuple[tuple[Any, ...], list[Any]]:
         found = one(some)
         added = iter(total)
         total = tuple(next(added) + a for s, a in zip(stacked, found, strict=True) if not s)
-        return total, tuple(a for s, a in zip(stacked, found, strict=True) if s)
+        return total, [a for s, a in zip(stacked, found, strict=True) if s]
 
     shapes = visit.shapes([jax.typeof(a) for a in arguments])
     zero = tuple(jnp.zeros(a.shape, a.dtype) for s, a in zip(stacked, shapes, strict=True) if not s)
