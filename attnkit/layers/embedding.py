@@ -33,7 +33,8 @@ class Embedding(nnx.Module):
         rngs: source of the initial values.
 
     Raises:
-        ValueError: if `absolute` is sinusoidal and `dim` is odd, or `grid` and there is no grid.
+        ValueError: if there is nothing to read, if `absolute` is sinusoidal and `dim` is odd, or if it is
+            `grid` and there is no grid.
 
     Source: Vaswani et al. 2017, arXiv 1706.03762, sections 3.4 and 3.5; segments Devlin et al. 2018 (BERT),
     arXiv 1810.04805, figure 2.
@@ -53,6 +54,10 @@ class Embedding(nnx.Module):
     ) -> None:
         if absolute == "sinusoidal" and dim % 2:
             raise ValueError(f'model_dim = {dim}: absolute = "sinusoidal" needs an even number')
+        if not (vocabulary or features):
+            raise ValueError(
+                "vocabulary = 0: numbers are predicted, but tokens are read; read features instead"
+            )
         if absolute == "grid" and grid is None:
             raise ValueError('absolute = "grid": the task has no picture; choose another kind of positions')
         table = jax.random.normal(rngs.params(), (vocabulary, dim)) * dim**-0.5

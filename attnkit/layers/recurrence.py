@@ -1,7 +1,7 @@
-"""Recurrent networks: the contract of a cell, and the layer that runs one over a sequence."""
+"""Cell networks: the contract of a cell, and the layer that runs one over a sequence."""
 
 import abc
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +21,14 @@ Hidden = tuple[Float[Array, "hidden"], ...]
 
 
 @options
-class Recurrent(LayerMixer):
+class Cell(LayerMixer):
     """A cell: how the state of one sequence changes with one token.
 
     Attributes:
         bidirectional: whether a second cell reads from the end (for reading only); both states are joined.
     """
 
+    keeps_segments: ClassVar[bool] = True
     bidirectional: bool = False
 
     @abc.abstractmethod
@@ -73,7 +74,7 @@ class Recurrence(nnx.Module):
         rngs: source of the initial values.
     """
 
-    def __init__(self, cell: Recurrent, inputs: int, hidden: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, cell: Cell, inputs: int, hidden: int, *, rngs: nnx.Rngs) -> None:
         self.cell = cell
         self.hidden = hidden
         self.inward = Linear(inputs, cell.gates() * hidden, bias=None, rngs=rngs)
@@ -138,7 +139,7 @@ class Recurrence(nnx.Module):
 class RecurrentMixing(Mixing):
     """A recurrent network of the model's width, or one in each direction, and a map back to the model."""
 
-    def __init__(self, cell: Recurrent, dim: int, *, scale: float, rngs: nnx.Rngs) -> None:
+    def __init__(self, cell: Cell, dim: int, *, scale: float, rngs: nnx.Rngs) -> None:
         self.forward = Recurrence(cell, dim, dim, rngs=rngs)
         self.backward = Recurrence(cell, dim, dim, rngs=rngs) if cell.bidirectional else None
         self.outward = Linear(dim * (2 if cell.bidirectional else 1), dim, bias=None, scale=scale, rngs=rngs)

@@ -6,6 +6,7 @@ import jax
 from annotated_types import Ge
 from flax import nnx
 
+from attnkit.layers.causality import sight
 from attnkit.layers.dropout import keys
 from attnkit.layers.embedding import SourceAbsolute
 from attnkit.layers.hierarchy import Hierarchy, through
@@ -21,7 +22,6 @@ from attnkit.models.contract import Batch, Output, Sizes
 from attnkit.options import options
 from attnkit.pooling.additive import Additive
 from attnkit.pooling.contract import Pool
-from attnkit.scored.contract import Preset
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
 
@@ -33,7 +33,8 @@ class HierarchicalClassifier(Blocks):
     Attributes:
         word_depth: number of blocks over the words of each sentence.
         sentence_depth: number of blocks over the sentences.
-        words: what mixes the words of a sentence; attention must have the mask `Documents`.
+        words: what mixes the words of a sentence; it must keep to the sentence, as attention with the mask
+            `Documents` does.
         sentences: what mixes sentences.
         word_pool: what makes a sentence of its words.
         sentence_pool: what makes the document of its sentences.
@@ -91,10 +92,13 @@ def make_hierarchy(
 def refuse_strangers(mixers: Mixers) -> None:
     """Raise `ValueError` if a word could see the words of another sentence."""
     for mixer in mixers if isinstance(mixers, tuple) else (mixers,):
-        if isinstance(mixer, Preset) and "segment_i" not in mixer.scored().mask.needs():
+        mask = sight(mixer)
+        apart = mask is not None and "segment_i" in mask.needs()
+        resets = getattr(mixer, "keeps_segments", False) or getattr(mixer, "documents", False)
+        if not (apart or resets):
             raise ValueError(
-                f"words = {type(mixer).__name__} with mask {mixer.scored().mask}: a word would see other "
-                "sentences; use mask & Documents()"
+                f"words = {type(mixer).__name__} with mask {mask}: a word would see other sentences; use "
+                "attention with mask & Documents(), a mixer with documents = True, a gru, lstm or convolution"
             )
 
 

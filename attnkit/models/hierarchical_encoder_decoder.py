@@ -35,7 +35,8 @@ class HierarchicalEncoderDecoder(Blocks):
         word_depth: number of blocks over the words of each sentence.
         sentence_depth: number of blocks over the sentences.
         decoder_depth: number of decoder blocks.
-        words: what mixes the words of a sentence; attention must have the mask `Documents`.
+        words: what mixes the words of a sentence; it must keep to the sentence, as attention with the mask
+            `Documents` does.
         sentences: what mixes sentences.
         word_pool: what makes a sentence of its words.
         decoder: what mixes target positions; must be causal.

@@ -1,4 +1,4 @@
-"""Recurrent sequence to sequence, with or without attention: what attention was invented for."""
+"""Cell sequence to sequence, with or without attention: what attention was invented for."""
 
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -13,7 +13,7 @@ from attnkit.layers.dropout import dropout, keys
 from attnkit.layers.embedding import Embedding, Readout
 from attnkit.layers.linear import Linear
 from attnkit.layers.mixer.gru import Gru
-from attnkit.layers.recurrence import Recurrence, Recurrent
+from attnkit.layers.recurrence import Recurrence, Cell
 from attnkit.layers.taps import exists
 from attnkit.mixer import Mixer
 from attnkit.models.block_options import need_source, source, target
@@ -81,7 +81,7 @@ class RnnEncoderDecoderNetwork(Network):
 
     def __init__(self, chosen: RnnEncoderDecoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
         need_source("RnnEncoderDecoder", sizes)
-        if not isinstance(chosen.cell, Recurrent) or chosen.cell.bidirectional:
+        if not isinstance(chosen.cell, Cell) or chosen.cell.bidirectional:
             raise ValueError(f"cell = {chosen.cell}: expected a recurrent cell of one direction, such as gru")
         dim, width = chosen.model_dim, 2 * chosen.model_dim
         self.kind, self.dropout = chosen.attention, chosen.dropout

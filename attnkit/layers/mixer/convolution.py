@@ -39,6 +39,7 @@ class Convolution(LayerMixer):
         "(WaveNet), arXiv 1609.03499, equation 2",
         equation="y_t = O (f(sum_n W_n x_{t-nd} + b) * sigmoid(sum_n V_n x_{t-nd} + c))",
     )
+    keeps_segments: ClassVar[bool] = True
     width: Annotated[int, Ge(1)] = 4
     dilation: Annotated[int, Ge(1)] = 1
     causal: bool = True

@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from attnkit.layers.recurrence import Hidden, Recurrent
+from attnkit.layers.recurrence import Hidden, Cell
 from attnkit.options import options
 from attnkit.scored.contract import Card
 
 
 @options
-class Gru(Recurrent):
+class Gru(Cell):
     """A recurrent network whose gates decide what to forget. The reset gate acts before the matrix."""
 
     card: ClassVar[Card] = Card(

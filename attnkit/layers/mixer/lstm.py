@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from attnkit.layers.recurrence import Hidden, Recurrent
+from attnkit.layers.recurrence import Hidden, Cell
 from attnkit.options import options
 from attnkit.scored.contract import Card
 
 
 @options
-class Lstm(Recurrent):
+class Lstm(Cell):
     """A recurrent network with a memory cell. No peepholes; the forget gate starts with bias 1."""
 
     card: ClassVar[Card] = Card(

@@ -5,13 +5,13 @@ from typing import ClassVar
 import jax
 from jaxtyping import Array, Float
 
-from attnkit.layers.recurrence import Hidden, Recurrent
+from attnkit.layers.recurrence import Hidden, Cell
 from attnkit.options import options
 from attnkit.scored.contract import Card
 
 
 @options
-class MinGru(Recurrent):
+class MinGru(Cell):
     """A gated recurrent unit whose gate and candidate do not see the state."""
 
     card: ClassVar[Card] = Card(
