@@ -21,8 +21,9 @@ from attnkit.forms.blocks import Moving, of_block, sides
 from attnkit.forms.loop import fold_blocks
 from attnkit.forms.plan import Plan
 from attnkit.forms.problem import Problem, bind, block_bad, block_keep, block_mix, block_walk
-from attnkit.scored.contract import Scored, ahead_of_all
+from attnkit.scored.contract import Scored
 from attnkit.scored.normalize import Elementwise, Leveled, Ordered, finite
+from attnkit.scored.order import ahead_of_all
 
 Tree = Any
 

@@ -11,16 +11,8 @@ from jaxtyping import Array, Float, Int
 
 from attnkit.forms.dropout import kept, seeds
 from attnkit.masks.contract import along
-from attnkit.scored.contract import (
-    HEADS,
-    HeadShape,
-    Params,
-    Scored,
-    mix_values,
-    prepare_key,
-    prepare_query,
-    walk_logits,
-)
+from attnkit.scored.contract import HEADS, HeadShape, Params, Scored
+from attnkit.scored.order import mix_values, prepare_key, prepare_query, walk_logits
 
 Tree = Any
 

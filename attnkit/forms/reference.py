@@ -11,8 +11,9 @@ from attnkit.forms.plan import Plan, make_plan
 from attnkit.forms.problem import Problem, bind, block_bad, block_keep, block_mix, block_walk
 from attnkit.forms.select import surveyed
 from attnkit.masks.everything import Everything
-from attnkit.scored.contract import Scored, ahead_of_all, reweighed
+from attnkit.scored.contract import Scored
 from attnkit.scored.normalize import Competing, Elementwise, Exponential, Leveled, Ordered, finite
+from attnkit.scored.order import ahead_of_all, reweighed
 
 
 def everything(problem: Problem) -> Plan:
