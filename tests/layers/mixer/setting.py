@@ -1,7 +1,9 @@
 """Layers in float64 with parameters moved away from where they start, and their parameters as numpy."""
 
 import dataclasses
+import functools
 
+import jax
 import numpy as np
 from flax import nnx
 
@@ -9,6 +11,7 @@ from attnkit.conformance.chain import moved
 from attnkit.layers.mixer_layer import Width, mixer_layer
 from attnkit.masks.causal import Causal
 
+CAUSAL = {"mask": Causal()}
 DIM, HEADS, TOKENS = 24, 6, 5
 
 
@@ -31,27 +34,47 @@ def apart(a, b):
     return float(np.abs(np.asarray(a) - np.asarray(b)).max())
 
 
+def compiled(layers, act):
+    """`act(layers, ...)` as one program: compiling its parts one by one takes longer."""
+    graph, params = nnx.split(nnx.List(layers))
+    run = jax.jit(lambda params, *given: act(nnx.merge(graph, params), *given))
+    return functools.partial(run, params)
+
+
+def called(layer, *given, look=False, data=None):
+    """The layer's output, and its maps if `look`."""
+    y, weights = compiled([layer], lambda one, *given: one[0](*given, look=look, data=data))(*given)
+    return (y, weights) if look else y
+
+
 def decoded(layers, x, pieces=(2, 1, 2)):
     """Step by step, each layer added to what goes in."""
-    states, at, found = [layer.start(len(x), x.shape[1], x.dtype) for layer in layers], 0, []
-    for size in pieces:
-        h, below = x[:, at : at + size], {}
-        for n, layer in enumerate(layers):
-            y, states[n], below = layer.relay_step(h, states[n], below=below)
+
+    def step(layers, h, states):
+        below, after = {}, []
+        for layer, state in zip(layers, states, strict=True):
+            y, state, below = layer.relay_step(h, state, below=below)
             h = h + y
+            after.append(state)
+        return h, after
+
+    run, at, found = compiled(layers, step), 0, []
+    states = [layer.start(len(x), x.shape[1], x.dtype) for layer in layers]
+    for size in pieces:
+        h, states = run(x[:, at : at + size], states)
         found.append(h)
         at += size
     return np.concatenate(found, axis=1)
 
 
 def whole(layers, x):
-    """All tokens at once; the same sum, and the maps of each layer."""
-    below, maps = {}, []
-    for layer in layers:
-        y, weights, below = layer.relay(x, below=below, look=True)
-        x = x + y
-        maps.append(weights)
-    return x, maps
+    """All tokens at once: the same sum."""
 
+    def run(layers, x):
+        below = {}
+        for layer in layers:
+            y, _, below = layer.relay(x, below=below)
+            x = x + y
+        return x
 
-CAUSAL = {"mask": Causal()}
+    return compiled(layers, run)(x)

@@ -1,0 +1,120 @@
+"""The checks of layers pass for what is right; each broken layer is caught by the check that is about it."""
+
+import importlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+from attnkit.conformance import check
+from attnkit.conformance.layers import check_layer
+from attnkit.experiment.catalogue import camel, files
+from attnkit.layers.heads import Concatenate, HeadMixer, PlainProjection, fitted, plain_shape
+from attnkit.layers.mixer.gated import Gated
+from attnkit.layers.multi_head import MultiHead
+from attnkit.masks.causal import Causal
+from attnkit.options import options
+
+
+class Broken(MultiHead):
+    """Attention with one mistake."""
+
+    def __init__(self, mistake: str, scored: Any, *given: Any, **more: Any) -> None:
+        super().__init__(scored, *given, **more)
+        self.mistake = mistake
+        self.unused = nnx.Param(jnp.ones(3)) if mistake == "idle" else None
+
+    def relay(
+        self, x: Any, memory: Any = None, *, below: Any, data: Any = None, key: Any = None, look: Any = 0
+    ):
+        y, weights, above = super().relay(x, memory, below=below, data=data, key=key, look=bool(look))
+        if self.mistake == "leaks":
+            y = y + 1e-3 * jnp.mean(x, axis=1, keepdims=True)
+        if self.mistake == "looks differently" and look:
+            y = y * (1 + 1e-15)
+        if self.mistake == "other sequences":
+            y = y + 1e-9 * jnp.mean(x, axis=0, keepdims=True)
+        if self.mistake == "stopped":
+            y = y + jax.lax.stop_gradient(y * y)
+        if self.mistake == "wide" and y.dtype == jnp.bfloat16:
+            y = y.astype(jnp.float32)
+        if self.mistake == "shows another" and weights is not None:
+            weights = jax.nn.softmax(weights, axis=-1)
+        return y, weights, above
+
+    def relay_step(self, x: Any, state: Any, *, below: Any, data: Any = None):
+        y, after, above = super().relay_step(x, state, below=below, data=data)
+        if self.mistake == "forgets the scale":
+            y = 1.0001 * y
+        return y, after, above
+
+
+@options
+class Mistaken(HeadMixer):
+    """Attention with one mistake."""
+
+    mistake: str = ""
+
+    def layer(self, width: Any, *, cross: bool, padded: bool, scale: float, rngs: Any) -> MultiHead:
+        padded = padded and self.mistake != "pads"
+        scored = fitted(self, self.scored(), width, cross=cross, padded=padded)
+        shape, dim = plain_shape(width), width.model_dim
+        project = PlainProjection(dim, shape, rngs=rngs)
+        join = Concatenate(dim, shape.heads * shape.value_dim, scale=scale, rngs=rngs)
+        return Broken(self.mistake, scored, project, join, dim, rngs=rngs)
+
+    def sight(self) -> Any:
+        return Causal() if self.mistake == "lies" else self.mask
+
+
+CAUGHT = {
+    "leaks": "causality",
+    "lies": "causality",
+    "forgets the scale": "decoding",
+    "pads": "padding",
+    "looks differently": "looking",
+    "shows another": "maps",
+    "idle": "gradients",
+    "stopped": "gradients",
+    "other sequences": "batch",
+    "wide": "bfloat16",
+}
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "mistake", [pytest.param(name, marks=[] if name in ("leaks", "idle") else SLOW) for name in CAUGHT]
+)
+def test_a_mistake_is_caught_by_the_check_that_is_about_it(mistake):
+    matrix = check_layer(Mistaken(mistake=mistake), only=frozenset({CAUGHT[mistake]}))
+    assert matrix.failed() == {CAUGHT[mistake]}, str(matrix)
+    assert "Error: " not in str(matrix.failures())
+
+
+@pytest.mark.slow
+def test_without_a_mistake_all_is_well():
+    matrix = check_layer(Mistaken(), level="full")
+    assert matrix.ok and set(CAUGHT.values()) <= set(matrix.rows), str(matrix)
+
+
+def test_what_is_right_passes_and_decodes():
+    matrix = check(Gated(gates="value"), only=frozenset({"decoding", "causality"}))
+    assert matrix.ok and ("decoding", "step") in matrix.cells, str(matrix)
+
+
+def test_unknown_checks_are_refused():
+    with pytest.raises(ValueError, match="speed"):
+        check_layer(Gated, only=frozenset({"speed"}))
+
+
+LAYERS = [kind for kind, file in files("Mixer").items() if file.parent.parts[-2:] == ("layers", "mixer")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", LAYERS)
+def test_every_layer_keeps_the_contract(kind):
+    mixer = getattr(importlib.import_module(f"attnkit.layers.mixer.{kind}"), camel(kind))
+    matrix = check(mixer, level="full")
+    assert matrix.ok, f"\n{matrix}"
