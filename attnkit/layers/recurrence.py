@@ -1,4 +1,4 @@
-"""Cell networks: the contract of a cell, and the layer that runs one over a sequence."""
+"""Recurrent networks: the contract of a cell, and the layer that runs one over a sequence."""
 
 import abc
 from typing import Any, ClassVar

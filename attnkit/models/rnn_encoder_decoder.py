@@ -1,4 +1,4 @@
-"""Cell sequence to sequence, with or without attention: what attention was invented for."""
+"""Recurrent sequence to sequence, with or without attention: what attention was invented for."""
 
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -13,7 +13,7 @@ from attnkit.layers.dropout import dropout, keys
 from attnkit.layers.embedding import Embedding, Readout
 from attnkit.layers.linear import Linear
 from attnkit.layers.mixer.gru import Gru
-from attnkit.layers.recurrence import Recurrence, Cell
+from attnkit.layers.recurrence import Cell, Recurrence
 from attnkit.layers.taps import exists
 from attnkit.mixer import Mixer
 from attnkit.models.block_options import need_source, source, target

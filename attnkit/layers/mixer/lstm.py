@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from attnkit.layers.recurrence import Hidden, Cell
+from attnkit.layers.recurrence import Cell, Hidden
 from attnkit.options import options
 from attnkit.scored.contract import Card
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 import jax
 from jaxtyping import Array, Float
 
-from attnkit.layers.recurrence import Hidden, Cell
+from attnkit.layers.recurrence import Cell, Hidden
 from attnkit.options import options
 from attnkit.scored.contract import Card
 
