@@ -9,7 +9,6 @@ from jaxtyping import Array, Float
 
 from attnkit.scored.contract import (
     Columns,
-    Keep,
     Keys,
     Params,
     Position,

@@ -75,6 +75,9 @@ def test_queries_compete_for_keys():
     q, k = jnp.array([[[0.0], [1.0]]]), jnp.array([[[LOG3], [0.0]]])
     np.testing.assert_allclose(forms.look(scored, {}, q, k)[0], [[1 / 3, 2 / 3], [3 / 5, 2 / 5]], rtol=1e-5)
     value = jnp.ones((1, 2, 1))
+    for form in ("reference", "blockwise"):
+        nothing = forms.attend(scored, {}, q, k[:, :0], value[:, :0], form=form)
+        assert not nothing.output.any() and np.all(nothing.level == -np.inf)
     level = forms.attend(scored, {}, q, k, value).level
     np.testing.assert_allclose(level[0], np.log([3 / 4, 5 / 4]), rtol=1e-5)
     with pytest.raises(ValueError, match=r"normalizer = Inverted: .* cannot decode"):
