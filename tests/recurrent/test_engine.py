@@ -1,0 +1,96 @@
+"""The forms on transitions of every structure, whatever variant they come from."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attnkit.conformance.programs import QUICK_COMPILE
+from attnkit.forms.recurrent_decay import faded_products, since, until
+from attnkit.forms.recurrent_head import compute, reversed_reset, since_reset
+from attnkit.forms.recurrent_solve import inverse
+from attnkit.recurrent.contract import Transition
+
+TOKENS, DIM, VALUE_DIM = 23, 4, 3
+GATES = (0.0, -1e-6, -0.5, -30.0, -1e4, -np.inf)
+STRUCTURES = {
+    "nothing forgotten": (0, "", "after"),
+    "one gate, delta rule": (1, "a", "after"),
+    "gates, delta rule, read between": (DIM, "a", "faded"),
+    "gates, read before": (DIM, "", "before"),
+    "gates, any correction": (DIM, "ab", "after"),
+    "gates, any correction, read before": (DIM, "ab", "before"),
+}
+
+
+def draw(fading, corrected, seed=0):
+    random = np.random.default_rng(seed)
+
+    def normal(*size):
+        return jnp.asarray(random.normal(size=size) * 0.7)
+
+    g = jnp.asarray(random.choice(GATES, size=(TOKENS, fading))) if fading else None
+    more = {name: normal(TOKENS, DIM) * 0.5 for name in corrected}
+    write = Transition(normal(TOKENS, DIM), normal(TOKENS, VALUE_DIM), g, **more)
+    reset = jnp.zeros(TOKENS, bool).at[jnp.array([5, 6, 16])].set(True)
+    return normal(TOKENS, DIM), write, normal(DIM, VALUE_DIM), reset
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_forms_agree_with_gates_at_extremes_and_so_do_their_gradients(structure):
+    fading, corrected, read = STRUCTURES[structure]
+    with jax.enable_x64(True):
+        q, write, state, reset = draw(fading, corrected)
+        weight = draw(fading, corrected, seed=1)
+
+        def run(form, size):
+            def total(q, write, state):
+                o, last = compute(form, q, write, state, reset, read, size)
+                return jnp.sum(o * weight[1].v) + jnp.sum(last * weight[2]), (o, last)
+
+            program = jax.jit(jax.grad(total, (0, 1, 2), has_aux=True), compiler_options=QUICK_COMPILE)
+            return jax.tree.map(np.asarray, program(q, write, state))
+
+        true = run("scan", None)
+        for form, size in (("chunked", 16), ("matrix", None)):
+            for got, right in zip(jax.tree.leaves(run(form, size)), jax.tree.leaves(true), strict=True):
+                np.testing.assert_allclose(got, right, rtol=1e-12, atol=1e-12, err_msg=form)
+
+
+def test_no_exponent_is_a_difference_of_sums():
+    """A gate of -1e4 beside small ones: differences of running sums would be wrong by 1e-12 * 1e4."""
+    with jax.enable_x64(True):
+        g = jnp.asarray([-1e4, -1e-3, -2e-3, -3e-3] * 4)[:, None]
+        one = jnp.ones((16, 1))
+        for gates in (g, jnp.tile(g, (1, 2))):
+            rows = jnp.tile(one, (1, gates.shape[1])) / gates.shape[1]
+            a = np.asarray(faded_products(rows, jnp.ones_like(rows), gates))
+            assert abs(a[3, 0] / np.exp(-6e-3) - 1) < 1e-15 and a[4, 3] == 0
+        np.testing.assert_allclose(since(g)[:4, 0], [-1e4, -1e4 - 1e-3, -1e4 - 3e-3, -1e4 - 6e-3], rtol=1e-15)
+        np.testing.assert_allclose(until(g)[-4:, 0], [-6e-3, -5e-3, -3e-3, 0], rtol=1e-15)
+
+
+def test_the_inverse_is_one_and_has_its_derivative():
+    random = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        below = jnp.asarray(np.tril(random.normal(size=(3, 16, 16)), -1) * 0.4)
+        found = np.asarray(inverse(below))
+        np.testing.assert_allclose(found, np.linalg.inv(np.eye(16) + below), atol=1e-12)
+        move = jnp.asarray(random.normal(size=below.shape))
+        slope = jax.jvp(inverse, (below,), (move,))[1]
+        step = 1e-6 * jnp.tril(move, -1)
+        near = (inverse(below + step) - inverse(below - step)) / 2e-6
+        np.testing.assert_allclose(slope, near, atol=1e-7)
+
+
+def test_what_is_lost_is_found_again_after_a_reset():
+    event = jnp.array([0, 1, 0, 0, 0, 1, 0], bool)
+    reset = jnp.array([0, 0, 0, 1, 0, 0, 0], bool)
+    assert since_reset(event, reset, jnp.asarray(False)).tolist() == [0, 1, 1, 0, 0, 1, 1]
+    assert since_reset(event, reset, jnp.asarray(True)).tolist() == [1, 1, 1, 0, 0, 1, 1]
+
+
+def test_documents_begin_elsewhere_when_they_are_read_backwards():
+    # documents of 2, 1 and 3 tokens: reversed they have 3, 1 and 2
+    reset = jnp.array([0, 0, 1, 1, 0, 0], bool)
+    assert reversed_reset(reset).tolist() == [0, 0, 0, 1, 1, 0]

@@ -1,0 +1,119 @@
+"""Broken engines and broken variants. Each must be caught, by the property that is about it."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from attnkit.conformance.recurrent import check_recurrent
+from attnkit.forms import recurrent_chunked, recurrent_head
+from attnkit.options import options
+from attnkit.recurrent.variant.delta_net import DeltaNet
+from attnkit.recurrent.variant.gla import Gla
+from attnkit.recurrent.variant.linear import Linear
+from attnkit.recurrent.variant.mlstm import Mlstm
+from attnkit.recurrent.variant.rwkv6 import Rwkv6
+
+pytestmark = pytest.mark.slow  # minutes: run by hand, `pytest -m slow tests/recurrent`
+
+
+def decay_twice(original):
+    return lambda g: 2 * original(g)
+
+
+def inclusive_for_exclusive(original):
+    return lambda g, before=False: original(g)
+
+
+def exclusive_for_inclusive(original):
+    return lambda g, before=False: original(g, True)
+
+
+def state_not_passed(original):
+    return lambda *given: original(*given)._replace(kept=0 * original(*given).kept)
+
+
+def first_state_without_gradient(original):
+    return lambda q, write, state, *more: original(q, write, jax.lax.stop_gradient(state), *more)
+
+
+def reset_as_gate(original):
+    def broken(q, write, state, reset, *more):
+        g = jnp.zeros((len(reset), 1)) if write.g is None else write.g
+        write = write._replace(g=jnp.where(reset[:, None], -20.0, g))
+        return original(q, write, state, jnp.zeros_like(reset), *more)
+
+    return broken
+
+
+def own_token_forgotten(original):
+    return lambda rows, *more: jnp.tril(original(rows, *more), -1)
+
+
+def no_correction(original):
+    return lambda below: jnp.broadcast_to(jnp.eye(below.shape[-1]), below.shape)
+
+
+def padding_that_writes(original):
+    return lambda *given: original(*given[:3], given[3]._replace(real=given[3].real | True), *given[4:])
+
+
+ENGINES = [
+    (decay_twice, recurrent_chunked, "until", Gla(), "agreement", "state"),
+    (decay_twice, recurrent_chunked, "since", Gla(), "agreement", "output"),
+    (inclusive_for_exclusive, recurrent_chunked, "since", Rwkv6(), "agreement", "output"),
+    (exclusive_for_inclusive, recurrent_chunked, "since", Gla(), "agreement", "output"),
+    (state_not_passed, recurrent_chunked, "make_chunk", Linear(), "agreement", "state"),
+    (first_state_without_gradient, recurrent_head, "chunked", Gla(), "agreement", "vjp"),
+    (reset_as_gate, recurrent_head, "chunked", Gla(), "resets", "resets"),
+    (reset_as_gate, recurrent_head, "chunked", Linear(), "agreement", "output"),
+    (own_token_forgotten, recurrent_chunked, "faded_products", Gla(), "agreement", "output"),
+    (no_correction, recurrent_chunked, "inverse", DeltaNet(), "agreement", "output"),
+]
+
+
+@pytest.mark.parametrize(
+    ("mutate", "module", "name", "thing", "check_name", "property"),
+    [pytest.param(*row, id=f"{row[0].__name__}-{row[2]}-{type(row[3]).__name__}") for row in ENGINES],
+)
+def test_a_broken_engine_is_caught(monkeypatch, mutate, module, name, thing, check_name, property):
+    monkeypatch.setattr(module, name, mutate(getattr(module, name)))
+    assert property in check_recurrent(thing, only=frozenset({check_name})).failed()
+
+
+@options
+class Stopped(Rwkv6):
+    """A parameter without a gradient."""
+
+    def own(self, p, x):
+        return super().own({**p, "bonus": jax.lax.stop_gradient(p["bonus"])}, x)
+
+
+@options
+class Leaking(Gla):
+    """Keys are centered, and the center knows the future."""
+
+    def write(self, p, x):
+        write = super().write(p, x)
+        return write._replace(k=write.k - jnp.mean(write.k, axis=0))
+
+
+@options
+class Forgetful(Mlstm):
+    """A stabilizer that documents and padding do not stop."""
+
+    def accompany(self, p, x, aside, reset, real):
+        return super().accompany(p, x, aside, reset, jnp.ones_like(real))
+
+
+@pytest.mark.parametrize(
+    ("thing", "check_name", "property"),
+    [
+        (Stopped(), "differences", "differences"),
+        (Leaking(), "causality", "causality"),
+        (Leaking(), "agreement", "output"),
+        (Forgetful(), "padding", "padding"),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, str) else value,
+)
+def test_a_broken_variant_is_caught(thing, check_name, property):
+    assert property in check_recurrent(thing, only=frozenset({check_name})).failed()
