@@ -17,7 +17,7 @@ from attnkit.masks.contract import dense
 from attnkit.mixer import Mixer
 from attnkit.scored.contract import Position
 
-Level = Literal["quick", "full"]
+Level = Literal["brief", "quick", "full"]
 Item = Finding | Unclaimed
 COLUMNS = ("full", "step")
 EXACT = 1e-12
@@ -57,7 +57,8 @@ def check_layer(
 
     Args:
         mixer: its options, or their class.
-        level: `full` adds bfloat16, single sequences, and more lengths of step.
+        level: `brief` asks whether decoding gives the same numbers and whether derivatives are right;
+            `quick` also whether it sees what it says it sees; `full` adds the batch, bits and bfloat16.
         sizes: other sizes than the usual ones.
         only: names of the checks to run; all of the level's if empty.
 
@@ -71,9 +72,9 @@ def check_layer(
     if unknown:
         raise ValueError(f"only = {unknown}: expected some of {', '.join(FULL)}")
     mixer = mixer() if isinstance(mixer, type) else mixer
-    chosen = {
-        name: FULL[name] for name in FULL if (name in only if only else level == "full" or name in QUICK)
-    }
+    if level not in LEVELS:
+        raise ValueError(f"level = {level!r}: expected one of {', '.join(LEVELS)}")
+    chosen = {name: run for name, run in FULL.items() if name in (only or LEVELS[level])}
     unclaimed = getattr(mixer, "unclaimed", {})
     found: list[Item] = []
     with jax.enable_x64(True):
@@ -267,4 +268,9 @@ FULL: Mapping[str, Callable[[Subject], Iterator[Item]]] = {
     "without jit": without_jit,
     "batch": alone,
     "bfloat16": low_precision,
+}
+LEVELS: Mapping[str, frozenset[str]] = {
+    "brief": frozenset({"decoding", "gradients"}),
+    "quick": frozenset(QUICK),
+    "full": frozenset(FULL),
 }

@@ -19,7 +19,6 @@ FOLDERS: Mapping[str, tuple[str, ...]] = {
     "Mask": ("masks",),
     "FeatureMap": ("recurrent/feature",),
     "Mixer": ("scored/preset", "recurrent/variant", "approximate/variant", "layers/mixer"),
-    "FeatureMap": ("recurrent/feature",),
     "Pool": ("pooling",),
     "Model": ("models",),
     "Task": ("tasks",),
