@@ -6,9 +6,11 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import pytest
+from flax import nnx
 
-from attnkit.experiment import config, folder
+from attnkit.experiment import config, folder, session
 from attnkit.experiment.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -19,6 +21,9 @@ TWO_STEPS = [
     "training.evaluation_batches=1",
     "decoding.max_length=3",
 ]
+OWN_DATA = ("labeled_text", "hub_dataset", "dialogue_file", "captioned_images", "parallel_text")
+WHOLE = [file for file in CONFIGS if file.stem not in OWN_DATA]
+TRIED = ("number_words", "text", "set_maximum")
 FEW = ["task.valid_size=11", "task.test_size=13", "task.longer_size=7", "training.batch_size=5"]
 
 
@@ -185,7 +190,24 @@ def test_bad_data_is_exit_3(run, tmp_path, capsys):
     assert "bad.txt:1" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", WHOLE, ids=lambda file: file.stem)
+def test_the_model_of_every_shipped_config_fits_its_task(file, monkeypatch):
+    def shapes(model, sizes, seed, dataset):
+        def logits(batch):
+            return model.build(sizes, nnx.Rngs(0))(batch).logits
+
+        return jax.eval_shape(logits, dataset.batch(0, 0, 2))
+
+    monkeypatch.setattr(session, "fresh", shapes)
+    started = session.start(config.load(file))
+    assert started.dataset.floors and started.network.shape[0] == 2
+
+
+@pytest.mark.parametrize(
+    "file",
+    [pytest.param(file, marks=[] if file.stem in TRIED else pytest.mark.slow) for file in WHOLE],
+    ids=lambda file: file.stem,
+)
 def test_shipped_configs_train_for_two_steps(file, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     few = FEW if "number_words" in file.name else ["training.batch_size=2"]
