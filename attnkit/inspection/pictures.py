@@ -78,11 +78,15 @@ def picture(
         ConfigError: a form that is neither png nor svg.
         DataError: shapes that do not fit.
     """
+    return saved(figure(weights, queries, keys, title, evidence), form, dpi)
+
+
+def saved(made: "Figure", form: str, dpi: int) -> bytes:
+    """The file of a figure, the same bytes every time; `ConfigError` for a form that is neither png nor svg."""
     if form not in ("png", "svg"):
         raise ConfigError(f"form = {form!r}; expected 'png' or 'svg'")
     from matplotlib import rc_context
 
-    made = figure(weights, queries, keys, title, evidence)
     file = io.BytesIO()
     nothing = {"Software": None} if form == "png" else {"Date": None, "Creator": None}
     with rc_context(STYLE), warnings.catch_warnings():

@@ -1,4 +1,5 @@
 import base64
+import io
 import re
 import struct
 import zlib
@@ -9,6 +10,7 @@ import pytest
 
 from attnkit.errors import DataError
 from attnkit.inspection import overlay
+from attnkit.inspection.image_pictures import picture_on_image
 from attnkit.inspection.page import render
 from attnkit.inspection.palette import png
 from attnkit.inspection.report import AttentionMap, Look, Report
@@ -105,3 +107,42 @@ def test_the_page_has_each_id_once_and_finds_all_it_uses():
     parser.feed(render(Report("t", attention=looks)))
     assert len(set(parser.ids)) == len(parser.ids)
     assert {use.removeprefix("#") for use in parser.uses} <= set(parser.ids)
+
+
+def test_a_picture_file_is_dark_but_where_a_word_looks():
+    from matplotlib.image import imread
+
+    drawn = picture_map()
+    weights = np.zeros((1, 7))
+    weights[0, 5] = 1.0
+    white = np.full((4, 6, 3), 255, np.uint8)
+    data = picture_on_image(weights, ("disc",), white, (2, 3), "a title", dpi=100)
+    assert data == picture_on_image(weights, ("disc",), white, (2, 3), "a title", dpi=100)
+    pixels = imread(io.BytesIO(data))[..., :3].mean(axis=-1)
+    dark = pixels < 0.2
+    # Letters are dark too, but no row or column of them is dark for a third of the panel.
+    (top, *_, bottom), (left, *_, right) = (
+        np.flatnonzero(dark.sum(axis=axis) > dark.sum(axis=axis).max() / 3).tolist() for axis in (1, 0)
+    )
+    middle = lambda row, column: pixels[  # noqa: E731
+        round(top + (row + 0.5) * (bottom - top) / 2), round(left + (column + 0.5) * (right - left) / 3)
+    ]
+    assert middle(1, 2) > 0.9 and max(middle(0, 0), middle(0, 2), middle(1, 1)) < 0.2
+    svg = picture_on_image(drawn.weights[0], drawn.queries, drawn.image, (2, 3), form="svg")
+    assert svg.startswith(b"<?xml")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            (np.ones((1, 3)), ("a",), np.zeros((4, 6, 3)), (2, 3)),
+            r"weights has shape \(1, 3\); expected 1 rows",
+        ),
+        ((np.ones((1, 7)), ("a",), np.zeros((4, 6)), (2, 3)), r"image has shape \(4, 6\)"),
+        ((np.ones((1, 7)), ("a",), np.zeros((4, 6, 3)), (2, 3), "", np.ones((1, 6))), "evidence has shape"),
+    ],
+)
+def test_what_does_not_fit_a_picture_is_refused(arguments, message):
+    with pytest.raises(DataError, match=message):
+        picture_on_image(*arguments)
