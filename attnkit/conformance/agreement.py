@@ -9,7 +9,7 @@ import numpy as np
 from attnkit.conformance.masks import Patches
 from attnkit.conformance.matrix import Finding, Unclaimed
 from attnkit.conformance.measure import distance, distances, named
-from attnkit.conformance.programs import BLOCK, FORMS, Bench, Block, Tree
+from attnkit.conformance.programs import BLOCK, Bench, Block, Tree
 from attnkit.conformance.subject import draw_like
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import dense
@@ -34,7 +34,7 @@ def compare(form: str, got: Tree, true: Tree, where: str) -> Iterator[Finding]:
 def agreement(bench: Bench) -> Iterator[Finding | Unclaimed]:
     """`dense` (mapped over a stack of problems) and `blockwise` against `reference`, in every mask class."""
     true = bench.base("reference")
-    for form in FORMS[1:]:
+    for form in bench.forms[1:]:
         for mask, result in bench.base(form).items():
             yield from compare(form, result, true[mask], f"{mask} mask")
     for property in LIMITS:
@@ -57,7 +57,7 @@ def large_scores(bench: Bench) -> Iterator[Finding]:
     names = ("causal", "empty", "heads")
     problems = [bench.problem(name, arrays) for name in names]
     true = bench.run("reference", problems)
-    for form in FORMS[1:]:
+    for form in bench.forms[1:]:
         for name, got, exact in zip(names, bench.run(form, problems), true, strict=True):
             for part in ("output", "level"):
                 error = distance(got[part], exact[part])
@@ -126,7 +126,7 @@ def transposed(bench: Bench, mask: str) -> Iterator[Finding]:
         11,
     )
     moved = dict(named(draw_like(bench.arrays, 12)))
-    for form in FORMS:
+    for form in bench.forms:
         result = bench.base(form)[mask]
         forwards = sum(np.sum(finite(result["jvp"][name]) * weight[name]) for name in weight)
         backwards = sum(np.sum(value * moved[path]) for path, value in named(result["vjp"]))

@@ -23,7 +23,7 @@ from attnkit.conformance.subject import Sizes, make_subject
 from attnkit.layers.mixing import LayerMixer
 from attnkit.recurrent.contract import Recurrent
 
-Level = Literal["quick", "full"]
+Level = Literal["brief", "quick", "full"]
 Check = Callable[[Bench], Iterator[Finding | Unclaimed]]
 COLUMNS = (*FORMS, "step", "split")
 
@@ -49,6 +49,10 @@ QUICK: Mapping[str, Check] = {
     "dropout": chance.dropout,
     "precision": precision.precision,
 }
+ALWAYS = ("agreement", "differences", "large scores", "causality", "masked content", "masked nan")
+BRIEF: Mapping[str, Check] = {
+    name: QUICK[name] for name in (*ALWAYS, "visible nan", "empty rows", "permutation")
+}
 FULL: Mapping[str, Check] = {
     **QUICK,
     "splitting": splitting.splitting,
@@ -62,6 +66,7 @@ FULL: Mapping[str, Check] = {
     "without jit": stability.without_jit,
 }
 LAST: Mapping[str, Check] = {"repeated": stability.repeated}
+LEVELS: Mapping[str, Mapping[str, Check]] = {"brief": BRIEF, "quick": QUICK, "full": FULL}
 BY_AGREEMENT = "follows from agreeing with reference"
 RULER = "the ruler that the other forms are measured with"
 LATER = "not part of a quick check"
@@ -94,7 +99,8 @@ def check(
     Args:
         thing: a `Scored`, a `Preset`, one part (put into plain attention), or a class of these; or a mixer
             that is a layer of its own, which is checked as `check_layer` does, whatever `sizes`.
-        level: `quick` takes seconds; `full` adds block shapes, precisions, short sequences and more.
+        level: `brief` compiles two programs, the definition and the form by blocks, with all derivatives;
+            `quick` takes seconds; `full` adds block shapes, precisions, short sequences and more.
         sizes: other sizes than the usual ones, if the variant needs them.
         only: names of the checks to run; all of the level's if empty.
 
@@ -111,8 +117,11 @@ def check(
     if issubclass(thing if isinstance(thing, type) else type(thing), Recurrent):
         return check_recurrent(thing, level=level, only=only)
     subject = make_subject(thing, sizes)
-    bench = Bench(subject, brief=level == "quick")
-    chosen = {**(QUICK if level == "quick" else FULL), **LAST}
+    if level not in LEVELS:
+        raise ValueError(f"level = {level!r}: expected one of {', '.join(LEVELS)}")
+    forms = (FORMS[0], FORMS[2]) if level == "brief" else FORMS
+    bench = Bench(subject, brief=level != "full", forms=forms)
+    chosen = {**LEVELS[level], **LAST}
     unknown = sorted(only - set(FULL) - set(LAST))
     if unknown:
         raise ValueError(f"only = {unknown}: expected some of {', '.join({**FULL, **LAST})}")

@@ -8,7 +8,7 @@ import numpy as np
 from attnkit.conformance.agreement import DERIVATIVE, EXACT
 from attnkit.conformance.matrix import Finding
 from attnkit.conformance.measure import different_bits, distances, named
-from attnkit.conformance.programs import FORMS, Bench, Tree
+from attnkit.conformance.programs import Bench, Tree
 from attnkit.conformance.subject import draw_like
 from attnkit.scored.normalize import Exponential
 
@@ -49,7 +49,7 @@ def replaced(bench: Bench, token: int) -> Tree:
 def causality(bench: Bench) -> Iterator[Finding]:
     """Under a causal mask, a changed token leaves all outputs before it the same to the bit."""
     offset, keys = bench.sizes.offset, bench.sizes.keys
-    for form in FORMS:
+    for form in bench.forms:
         before = bench.base(form)["causal"]
         for token in (offset + 2, offset + 7, keys - 1):
             after = bench.run(form, [bench.problem("causal", replaced(bench, token))])[0]
@@ -74,7 +74,7 @@ def masked_tables(bench: Bench) -> np.ndarray:
 def masked_content(bench: Bench) -> Iterator[Finding]:
     """What stands in masked keys and values changes no bit of a result, and gets no gradient."""
     table = masked_tables(bench)
-    for form in FORMS:
+    for form in bench.forms:
         plain, loud = bench.run(
             form,
             [bench.problem(table), bench.problem(table, with_tokens(bench, MASKED, 1e3, -1e4, token=3.0))],
@@ -96,7 +96,7 @@ def not_finite(bench: Bench) -> Iterator[Finding]:
     if any(not need.cumulative for need in bench.subject.scored.inputs(bench.sizes.shape).values()):
         bad.append(("nan token inputs", with_tokens(bench, MASKED, 0.0, 0.0, token=np.nan)))
     zeros = with_tokens(bench, MASKED, 0.0, 0.0)
-    for form in FORMS:
+    for form in bench.forms:
         problems = [bench.problem(table, arrays) for arrays in (zeros, *(arrays for _, arrays in bad))]
         true, *results = bench.run(form, problems)
         for (name, _), result in zip(bad, results, strict=True):
@@ -121,7 +121,7 @@ def not_lost(bench: Bench) -> Iterator[Finding]:
     cases["nan query"], mark = lost_query, np.zeros(allowed.shape[:2], bool)
     mark[:, token - offset] = allowed[:, token - offset].any(axis=-1)
     seen["nan query"] = mark
-    for form in FORMS:
+    for form in bench.forms:
         results = bench.run(form, [bench.problem(table, arrays) for arrays in cases.values()])
         for (name, rows), result in zip(seen.items(), results, strict=True):
             good = np.isfinite(result["output"]).all(axis=-1)
@@ -136,7 +136,7 @@ def empty_rows(bench: Bench) -> Iterator[Finding]:
     empty = ~bench.allowed("empty").any(axis=-1)
     normalizer = bench.subject.scored.normalizer
     outside = isinstance(normalizer, Exponential) and type(normalizer).rest is not Exponential.rest
-    for form in FORMS:
+    for form in bench.forms:
         result = bench.base(form)["empty"]
         yield Finding("empty rows", form, float(np.abs(result["output"][empty]).max(initial=0)), 0, "output")
         if not outside:

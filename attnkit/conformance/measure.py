@@ -71,9 +71,9 @@ def excess(
     large terms cancel, and the blockwise rule takes the sum from the output (`sum_l w_l dp_l = do . o`),
     which is not rounded like the `dp_j`. The dense rival's sum is made of the very `dp_j` it is subtracted
     from, so its rounding cancels too. A sum like that would need one more pass over all pairs, two more
-    products of five. In units of the budget, scaled dot product, gradient of the queries in float32: 0.69 at a tenth,
-    5.2 at a hundredth; in bfloat16 and float16, where all of this is computed in float32, at most 0.6 at any
-    floor, none included.
+    products of five. In units of the budget, scaled dot product, gradient of the queries in float32:
+    0.69 at a tenth, 5.2 at a hundredth; in bfloat16 and float16, where all of this is computed in float32,
+    at most 0.6 at any floor, none included.
 
     The budget is twice the error of an independent result of the same precision (`rival`) plus one
     spacing of `dtype`: of the largest entries overall, and, measured in spacings at each row's own

@@ -142,14 +142,17 @@ class Bench:
         subject: the variant under test.
         brief: whether to leave out what takes longer.
         quick: whether to compile without optimization.
+        forms: those that are compared, the definition first.
         arrays: the subject's arrays, in float64.
         data: run-time data of its own mask.
         tables: mask classes by name.
         own: which pairs its own mask allows, `[heads, queries, keys]`.
     """
 
-    def __init__(self, subject: Subject, *, brief: bool = True, quick: bool = True):
-        self.subject, self.brief, self.quick = subject, brief, quick
+    def __init__(
+        self, subject: Subject, *, brief: bool = True, quick: bool = True, forms: Sequence[str] = FORMS
+    ):
+        self.subject, self.brief, self.quick, self.forms = subject, brief, quick, tuple(forms)
         self.programs: dict[tuple, Program] = {}
         self.tabled = with_table(subject.scored)
         self.arrays, self.data = draw_arrays(subject), own_data(subject)

@@ -18,7 +18,7 @@ EXTRA = 2
 
 def repeated(bench: Bench) -> Iterator[Finding]:
     """Two runs give the same bits, and new values do not trace a program again."""
-    for form in FORMS:
+    for form in bench.forms:
         problem = bench.problem("heads")
         first, second = (bench.run(form, [problem])[0] for _ in range(2))
         right = dict(named(first))

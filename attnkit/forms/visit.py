@@ -19,7 +19,6 @@ from attnkit.forms.plan import Plan
 
 Kind = Literal["whole", "row", "column"]
 Arrays = Sequence[Any]
-SMALL = 128 * 128  # pairs of a block below which a mapped axis is a batch on a CPU too
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +113,7 @@ def run(visit: Visit, arguments: Arrays, cpu: bool) -> list[Any]:
         return run(inner, [next(new) if h else a for h, a in zip(has, arguments, strict=True)], cpu)
 
     mapped = tuple(a for h, a in zip(has, arguments, strict=True) if h)
-    if not cpu or visit.plan.block[0] * visit.plan.block[1] < SMALL:
+    if not cpu:
         found = jax.vmap(one)(mapped)
         return [a if s else jnp.sum(a, axis=0) for s, a in zip(stacked, found, strict=True)]
 
