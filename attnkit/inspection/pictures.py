@@ -82,7 +82,7 @@ def picture(
 
 
 def saved(made: "Figure", form: str, dpi: int) -> bytes:
-    """The file of a figure, the same bytes every time; `ConfigError` for a form that is neither png nor svg."""
+    """The file of a figure, always the same bytes; `ConfigError` for a form that is neither png nor svg."""
     if form not in ("png", "svg"):
         raise ConfigError(f"form = {form!r}; expected 'png' or 'svg'")
     from matplotlib import rc_context
