@@ -68,12 +68,12 @@ def main():
     inputs = Inputs(asked.tokens, asked.dim, asked.scale)
     found = {name: error(VARIANTS[name], asked.budgets, range(asked.seeds), inputs) for name in asked.names}
     table = Table(title=f"{inputs}, {asked.seeds} seeds")
-    for column in ("", "budget", "matrix", "output", "own target", "slope of it"):
+    for column in ("", "budget", "matrix", "output", "own aim", "slope"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, rows in found.items():
         law = f"{slope(rows, 'target'):.2f}" if len(rows) > 1 else ""
         for n, row in enumerate(rows):
-            numbers = (f"{mean:.3f} ± {spread:.3f}" for mean, spread in (row.matrix, row.output, row.target))
+            numbers = (f"{mean:.3f} ±{spread:.2f}" for mean, spread in (row.matrix, row.output, row.target))
             table.add_row(name if n == 0 else "", str(row.value), *numbers, law if n == 0 else "")
         table.add_section()
     Console().print(table)

@@ -53,6 +53,9 @@ def prefix(
     tokens = f.shape[0]
     begin = no_past(f.shape[1], v.shape[1], v.dtype) if past is None else past
     fade = jnp.zeros_like(level) if fade is None else fade
+    # Zeros that differ between devices as the tokens do, as what a scan carries must.
+    nothing = jnp.where(f[0, 0] + h[0, 0] + v[0, 0] + level[0] + fade[0] == 0, 0.0, 0.0).astype(v.dtype)
+    begin = Past(*(a + nothing for a in begin))
     size = min(chunk, tokens)
     spare = -tokens % size
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from approximate.cases import variant_of
 from flax import nnx
+from jax.sharding import Mesh, PartitionSpec
 
 from attnkit.approximate.contract import Shape
 from attnkit.layers.causality import refuse_future
@@ -168,6 +169,23 @@ def test_features_are_redrawn_only_where_asked_and_only_with_a_key():
 def test_cross_attention_that_cannot_be_is_refused(name, options, message):
     with pytest.raises(ValueError, match=message):
         layer(name, options, cross=True)
+
+
+def test_a_batch_can_be_spread_over_devices():
+    mesh = Mesh(np.asarray(jax.devices()[:1]), ("data",))
+    for name, options in (
+        ("performer", {"features": 8, "causal": True}),
+        ("nystromformer", {"landmarks": 3}),
+    ):
+        mixing, x = layer(name, options), tokens(5)
+        graph, state = nnx.split(mixing)
+        parts = jax.shard_map(
+            lambda state, x, graph=graph: nnx.merge(graph, state)(x)[0],
+            mesh=mesh,
+            in_specs=(PartitionSpec(), PartitionSpec("data")),
+            out_specs=PartitionSpec("data"),
+        )
+        np.testing.assert_allclose(jax.jit(parts)(state, x), run(mixing, x)[0], atol=3e-6)
 
 
 def test_decoders_refuse_what_sees_the_future():
