@@ -4,7 +4,7 @@
 
 8 heads of width 64, float32. `forward` and `gradient` compare with `jax.nn.dot_product_attention` and, where
 PyTorch is installed (the `bench` extra), with `torch.compile(flex_attention)` and the hand-written
-`scaled_dot_product_attention`. The two libraries run in processes of their own and take turns; ratios are of the
+`scaled_dot_product_attention`. The libraries run in processes of their own and take turns; ratios are of the
 minima, above 1 where attnkit is faster. `scaling` doubles the length; `short` is a batch of 64.
 """
 

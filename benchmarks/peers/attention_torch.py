@@ -1,4 +1,4 @@
-"""PyTorch's attention on the CPU, run when told: `case repeats` on standard input, seconds on standard output."""
+"""PyTorch attention on the CPU, run when told: `case repeats` comes in, seconds go out."""
 
 import json
 import sys

@@ -1,0 +1,150 @@
+"""`bench`: what variants cost over the length, or how far approximations are off."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from attnkit.experiment.commands.check import BASES
+
+
+def add(groups: Any) -> None:
+    """Declare the command."""
+    command = groups.add_parser(
+        "bench",
+        help="time, operations and memory of variants over the length",
+        description="Measure variants in their form by blocks and as dense matrices, beside "
+        "jax.nn.dot_product_attention, taking turns.",
+        epilog="example: attnkit bench attention alibi --lengths 512 1024 2048 --png cost.png",
+    )
+    command.add_argument("names", metavar="NAME", nargs="+", help="kinds, or path/to/file.py:Class")
+    command.add_argument("--lengths", type=int, nargs="+", default=[256, 512, 1024, 2048], metavar="N")
+    command.add_argument("--heads", type=int, default=8, help="number of heads (default: 8)")
+    command.add_argument("--dim", type=int, default=64, help="width of a query, key and value (default: 64)")
+    command.add_argument("--rounds", type=int, default=5, help="turns of each computation (default: 5)")
+    command.add_argument("--gradient", action="store_true", help="forward and backward, not forward alone")
+    command.add_argument(
+        "--error", action="store_true", help="how far approximations are from the exact form"
+    )
+    command.add_argument(
+        "--budgets", type=int, nargs="+", default=[], metavar="N", help="with --error: what they may spend"
+    )
+    command.add_argument("--png", type=Path, metavar="FILE", help="draw the times into a picture")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.add_argument(
+        "--allow-import", action="store_true", help="let kinds run code of installed packages"
+    )
+    command.set_defaults(run=bench)
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    """Measure and show."""
+    from attnkit.errors import ConfigError
+    from attnkit.experiment import chosen
+
+    for name in ("heads", "dim", "rounds"):
+        if getattr(arguments, name) < 1:
+            raise ConfigError(f"--{name} {getattr(arguments, name)}: expected at least 1")
+    if min(arguments.lengths) < 1:
+        raise ConfigError(f"--lengths {min(arguments.lengths)}: expected at least 1")
+    things = {
+        name: chosen.made(name, [], BASES, arguments.allow_import) for name in dict.fromkeys(arguments.names)
+    }
+    if arguments.error:
+        return errors(things, arguments)
+    from attnkit.experiment.bench import Setting
+    from attnkit.experiment.bench import bench as measured
+
+    setting = Setting(arguments.heads, arguments.dim, arguments.gradient, arguments.rounds)
+    found = measured(things, sorted(arguments.lengths), setting, tell)
+    rows = [dataclasses.asdict(cost) for cost in found]
+    if arguments.json:
+        print(json.dumps({"setting": dataclasses.asdict(setting), "costs": rows}, indent=2))
+    else:
+        what = "forward and backward" if arguments.gradient else "forward"
+        show(f"{what}, {arguments.heads} heads of width {arguments.dim}, float32", rows)
+    if arguments.png:
+        draw(rows, arguments.png)
+    return 0
+
+
+def tell(line: str) -> None:
+    """Progress on a terminal's standard error."""
+    if sys.stderr.isatty():
+        print(line, file=sys.stderr, flush=True)
+
+
+def errors(things: dict[str, Any], arguments: argparse.Namespace) -> int:
+    """Show how far approximations are from what they approximate."""
+    from attnkit.approximate.contract import Approximate
+    from attnkit.conformance import approximation
+    from attnkit.errors import ConfigError
+
+    rows: list[dict[str, Any]] = []
+    for name, thing in things.items():
+        if not isinstance(thing, Approximate):
+            raise ConfigError(f"{name}: --error wants approximations of attention")
+        try:
+            found = approximation.error(thing, arguments.budgets)
+        except ValueError as error:
+            raise ConfigError(f"{name}: {error}") from error
+        rows += [{"name": name, **dataclasses.asdict(row)} for row in found]
+    if arguments.json:
+        print(json.dumps(rows, indent=2))
+    else:
+        show("relative error of approximations", rows)
+    return 0
+
+
+def show(title: str, rows: list[dict[str, Any]]) -> None:
+    """A table with a column for each key."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for name in rows[0]:
+        table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right")
+    for row in rows:
+        table.add_row(*map(written, row.values()))
+    Console().print(table)
+
+
+def written(value: Any) -> str:
+    """A cell: three digits of a number, mean and deviation of two, a dash for what is not known."""
+    if value is None:
+        return "-"
+    if isinstance(value, tuple):
+        return f"{value[0]:.3g} +- {value[1]:.1g}"
+    if isinstance(value, float):
+        return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+    return str(value)
+
+
+def draw(rows: list[dict[str, Any]], file: Path) -> None:
+    """Times and memory over the length, both axes logarithmic."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, places = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for place, key, label in zip(
+        places, ("least", "mebibytes"), ("least time, ms", "temporary memory, MiB"), strict=True
+    ):
+        for name in dict.fromkeys(row["name"] for row in rows):
+            for dense in (False, True):
+                line = [row for row in rows if row["name"] == name and (row["form"] == "reference") == dense]
+                if line:
+                    place.plot(
+                        [row["length"] for row in line],
+                        [max(row[key], 1e-3) for row in line],
+                        "--" if dense else "-",
+                        marker=".",
+                        label=f"{name}{', dense' if dense else ''}",
+                    )
+        place.set(xscale="log", yscale="log", xlabel="length", ylabel=label)
+    places[0].legend(fontsize="small")
+    figure.savefig(file, dpi=120)
+    pyplot.close(figure)
