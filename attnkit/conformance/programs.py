@@ -206,7 +206,7 @@ class Bench:
         """Results of the problems, as numpy arrays. `dense` computes all of them in one mapped call."""
         block = (BLOCK if block is None else block) if form == "blockwise" else None
         if block and any(part.whole for part in self.subject.scored.position):
-            block = block[0], problems[0].arrays["k"].shape[1]
+            block = block[0], max(problems[0].arrays["k"].shape[1], 1)
         offset = self.sizes.offset if offset is None else offset
         scored = self.tabled if scored is None else scored
         shapes = tuple(problems[0].arrays[name].shape for name in ("q", "k"))

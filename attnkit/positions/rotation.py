@@ -33,7 +33,9 @@ def rotate(
     """
     pairs = frequency.shape[0]
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    angle = positions.reshape(x.shape[0], -1).astype(wide) * frequency.astype(wide)
+    angle = positions.reshape(x.shape[0], math.prod(positions.shape[1:])).astype(wide) * frequency.astype(
+        wide
+    )
     sin, cos = jnp.sin(angle), jnp.cos(angle)
     a, b, rest = x[:, :pairs], x[:, pairs : 2 * pairs], x[:, 2 * pairs :]
     turned = jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1).astype(x.dtype)
