@@ -10,7 +10,13 @@ import numpy as np
 from attnkit.conformance.matrix import Finding, Matrix, Unclaimed, make_matrix
 from attnkit.conformance.measure import different_bits, distance, distances, excess, named
 from attnkit.conformance.programs import Tree
-from attnkit.conformance.recurrent_bench import COLUMNS, RecurrentBench, RecurrentSizes
+from attnkit.conformance.recurrent_bench import (
+    COLUMNS,
+    RecurrentBench,
+    RecurrentSizes,
+    join_floats,
+    split_floats,
+)
 from attnkit.conformance.recurrent_gates import extreme_gates
 from attnkit.conformance.subject import draw_like
 from attnkit.forms.recurrent import RecurrentForm, empty_state, recur
@@ -52,23 +58,19 @@ def chunks(bench: RecurrentBench) -> Iterator[Finding]:
 def differences(bench: RecurrentBench) -> Iterator[Finding]:
     """Derivatives of `scan` against finite differences: what no comparison of forms can see."""
     arrays = bench.arrays()
-    whole = {n: a for n, a in arrays["state"].items() if is_whole(a)}
-    moved = draw_like(arrays, 12)
-    moved["state"] |= {n: np.zeros_like(a) for n, a in whole.items()}
-    at = {
-        scale: bench.run("scan", jax.tree.map(lambda a, t, c=scale * STEP: a + c * t, arrays, moved))
-        for scale in (1, -1, 2, -2)
-    }
+    fixed, floats = split_floats(arrays)
+    moved = draw_like(floats, 12)
+
+    def beside(scale: float) -> Tree:
+        shifted = jax.tree.map(lambda a, t: a + scale * STEP * t, floats, moved)
+        return bench.run("scan", join_floats(fixed, shifted))
+
+    at = {scale: beside(scale) for scale in (1, -1, 2, -2)}
     exact = bench.base("scan", "one")["jvp"]
     for path, value in named(exact):
         near, far = (dict(named(at[n]))[path] - dict(named(at[-n]))[path] for n in (1, 2))
         error = distance(value, (8 * near - far) / (12 * STEP))
         yield Finding("differences", "scan", error, DIFFERENCE, path)
-
-
-def is_whole(a: np.ndarray) -> bool:
-    """Whether a leaf of the state counts something."""
-    return a.ndim == 1 and bool(np.all(a == np.round(a))) and bool(np.any(a > 0))
 
 
 def causality(bench: RecurrentBench) -> Iterator[Finding | Unclaimed]:
@@ -108,7 +110,8 @@ def resets(bench: RecurrentBench) -> Iterator[Finding]:
     for name, a in arrays["inputs"].items():
         inputs[name] = a.copy()
         inputs[name][..., :begin, :] *= -100.0
-    state = {n: a if is_whole(a) else 1e30 * a for n, a in arrays["state"].items()}
+    fixed, floats = split_floats(arrays["state"])
+    state = join_floats(fixed, {n: 1e30 * a for n, a in floats.items()})
     for form in bench.forms:
         if form == "step":
             continue
@@ -174,7 +177,9 @@ def precision(bench: RecurrentBench) -> Iterator[Finding]:
         arrays = [bench.arrays(dtype, seed) for seed in (3, 4)]
         for one in arrays:
             for group in ("params", "state"):
-                one[group] = {n: np.asarray(a, np.float32).astype(np.float64) for n, a in one[group].items()}
+                fixed, floats = split_floats(one[group])
+                kept = {n: np.asarray(a, np.float32).astype(np.float64) for n, a in floats.items()}
+                one[group] = join_floats(fixed, kept)
         true = np.stack([bench.run("scan", one)["output"] for one in arrays])
         low = {
             form: [bench.run(form, one, depth="forward", dtype=dtype)["output"] for one in arrays]

@@ -83,7 +83,7 @@ class RecurrentBench:
         with jax.enable_x64(True):
             given = {name: jnp.asarray(a) for name, a in inputs(self.sizes.before).items()}
             state = recur(self.variant, shape, moved, given, form="scan").state
-        return {**arrays, "state": dict(enumerate(as_numpy(jax.tree.leaves(state))))}
+        return {**arrays, "state": dict(enumerate(map(np.asarray, jax.tree.leaves(state))))}
 
     def forward(self, form: str, chunk: int | None) -> Callable[..., Tree]:
         """Output and last state as a function of arrays and data."""

@@ -1,0 +1,157 @@
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from attnkit import forms
+from attnkit.conformance.programs import QUICK_COMPILE
+from attnkit.layers.causality import refuse_future
+from attnkit.layers.mixer_layer import mixer_layer
+from attnkit.layers.mixing import Width
+from attnkit.options import options
+from attnkit.recurrent.contract import Card, HeadShape, SteppedRecurrent, TokenInput
+from attnkit.recurrent.variant.delta_net import DeltaNet
+from attnkit.recurrent.variant.gla import Gla
+from attnkit.recurrent.variant.linear import Linear
+from attnkit.recurrent.variant.mamba2 import Mamba2
+from attnkit.recurrent.variant.retnet import Retnet
+from attnkit.recurrent.variant.rwkv6 import Rwkv6
+
+BATCH, TOKENS, WIDTH = 2, 13, Width.of(12, 2, None)
+
+
+def layer(mixer, **how):
+    return mixer_layer(mixer, WIDTH, rngs=nnx.Rngs(0), **how)
+
+
+def tokens(count=TOKENS, seed=1):
+    return jax.random.normal(jax.random.key(seed), (BATCH, count, WIDTH.model_dim))
+
+
+def compiled(function):
+    return jax.jit(function, compiler_options=QUICK_COMPILE)
+
+
+@pytest.mark.parametrize(
+    "mixer", [DeltaNet(), Mamba2(rows=3), Rwkv6(rank=2), Retnet()], ids=lambda m: type(m).__name__
+)
+def test_decoding_in_pieces_gives_what_the_whole_gives(mixer):
+    made, x = layer(mixer), tokens()
+    whole, weights = compiled(lambda x: made(x, look=True))(x)
+    step = compiled(made.step)
+    state, pieces, sizes = made.start(BATCH, 99, jnp.float32), [], []
+    for low, high in ((0, 1), (1, 2), (2, 3), (3, 13)):
+        y, state = step(x[:, low:high], state)
+        pieces.append(y)
+        sizes.append(sum(a.size for a in jax.tree.leaves(state)))
+    np.testing.assert_allclose(jnp.concatenate(pieces, axis=1), whole, atol=2e-5)
+    assert len(set(sizes)) == 1
+    assert weights.shape == (BATCH, 2, TOKENS, TOKENS) and not jnp.triu(weights, 1).any()
+
+
+def test_weights_are_those_of_the_output():
+    made, x = layer(DeltaNet(norm="none")), tokens()
+
+    def both(x):
+        inputs, _, _ = made.read(x, {})
+        v = made.variant.activate("v", inputs["v"])
+        return made.finish(made(x, look=True)[1] @ v, None), made(x)[0]
+
+    seen, true = compiled(both)(x)
+    np.testing.assert_allclose(seen, true, atol=1e-5)
+
+
+def test_documents_in_one_row_are_documents_in_rows_of_their_own():
+    made, x = layer(DeltaNet(documents=True)), tokens()
+    run = compiled(lambda x, ids: made(x, data={"segment_j": ids})[0])
+    together = run(x, jnp.array([[0] * 6 + [1] * 7] * BATCH))
+    second = run(jnp.roll(x, 7, axis=1), jnp.array([[1] * 7 + [0] * 6] * BATCH))
+    np.testing.assert_allclose(together[:, 6:], second[:, :7], atol=1e-6)
+    shifted = layer(Rwkv6(documents=True, rank=2))
+    run = compiled(lambda x, ids: shifted(x, data={"segment_j": ids})[0])
+    other = x.at[:, :6].multiply(-3.0)
+    ids = jnp.array([[0] * 6 + [1] * 7] * BATCH)
+    np.testing.assert_array_equal(run(x, ids)[:, 6:], run(other, ids)[:, 6:])
+
+
+def test_both_directions_are_mirror_images():
+    made, x = layer(Gla(direction="both")), tokens()
+    run = compiled(lambda x: made(x)[0])
+    np.testing.assert_allclose(run(x)[:, ::-1], run(x[:, ::-1]), atol=1e-5)
+    assert not np.allclose(layer(Gla())(x)[0], run(x), atol=1e-2)
+
+
+def test_both_directions_of_linear_attention_are_attention_to_everything():
+    made, x = layer(Linear(direction="both")), tokens()
+    _, weights = compiled(lambda x: made(x, look=True))(x)
+    inputs, _, _ = made.read(x, {})
+    q, k = (jax.nn.elu(inputs[name]) + 1 for name in "qk")
+    scores = q @ k.swapaxes(-1, -2)
+    np.testing.assert_allclose(weights, scores / scores.sum(-1, keepdims=True), rtol=1e-4)
+
+
+def test_a_memory_is_read_as_far_as_it_exists():
+    made, x, memory = layer(Gla(), cross=True, padded=True), tokens(), tokens(9, seed=2)
+    run = compiled(lambda memory: made(x, memory, data={"length": jnp.array([5, 9])}, look=True))
+    y, weights = run(memory)
+    other, _ = run(memory.at[0, 5:].set(jnp.nan))
+    np.testing.assert_array_equal(y, other)
+    assert weights.shape == (BATCH, 2, TOKENS, 9) and not weights[0, :, :, 5:].any()
+    state = made.start(BATCH, 99, jnp.float32, memory)
+    step = compiled(lambda x, state: made.step(x, state, data={"length": jnp.array([5, 9])}))
+    found, _ = step(x[:, :4], state)
+    np.testing.assert_allclose(found, y[:, :4], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: layer(Retnet(), cross=True), "rotates queries and keys"),
+        (lambda: layer(Gla(direction="both"), cross=True), "direction = 'both'"),
+        (lambda: Retnet(direction="sideways"), "direction"),
+        (lambda: refuse_future("mixer", Gla(direction="both")), 'set direction = "forward"'),
+        (lambda: layer(Gla(direction="both")).start(1, 1, jnp.float32), "decode with 'forward'"),
+        (lambda: mixer_layer(Gla(), Width.of(12, 2, 1), rngs=nnx.Rngs(0)), "kv_heads = 1"),
+        (lambda: layer(Gla(documents=True))(tokens()), "data lacks segment_j"),
+        (lambda: forms.explain_recurrent(Gla(), 9, chunk=3), "chunk = 3: expected a power of two"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(make, words):
+    with pytest.raises(ValueError) as caught:
+        make()
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+@options
+class Average(SteppedRecurrent):
+    """The mean of all values so far, by a step of its own."""
+
+    card: ClassVar = Card(source="here", equation="mean", state="4 * value_dim + 4", forms=("scan", "step"))
+
+    def inputs(self, shape):
+        return {"v": TokenInput(shape.value_dim)}
+
+    def start(self, shape, dtype):
+        return {"mean": jnp.zeros(shape.value_dim, dtype), "count": jnp.zeros((), jnp.int32)}
+
+    def step(self, p, state, x):
+        count = state["count"] + 1
+        mean = state["mean"] + (x["v"] - state["mean"]) / count
+        return {"mean": mean, "count": count}, mean
+
+
+def test_a_variant_with_a_step_of_its_own():
+    variant, shape = Average(), HeadShape(1, 1, 1)
+    v = jnp.array([2.0, 4.0, jnp.nan, 6.0, 8.0])[None, :, None]
+    found = forms.recur(variant, shape, {}, {"v": v}, segments=jnp.array([0, 0, 0, 1, 1]))
+    np.testing.assert_array_equal(found.output[0, :, 0], [2, 3, np.nan, 6, 7])
+    assert found.state["count"] == 2
+    assert "the variant has no chunked form" in str(forms.explain_recurrent(variant, 5))
+    for form in ("chunked", "matrix"):
+        with pytest.raises(ValueError, match="Average has scan"):
+            forms.recur(variant, shape, {}, {"v": v}, form=form)
+    y, weights = layer(variant)(tokens(), look=True)
+    assert weights is None and y.shape == (BATCH, TOKENS, WIDTH.model_dim)
