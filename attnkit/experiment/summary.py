@@ -11,7 +11,7 @@ from attnkit.experiment.config import Config
 from attnkit.inspection import page
 from attnkit.inspection.report import Curve, Line, Look, Report, Result, Sample
 
-SHARES = ("exact_match", "character_accuracy", "token_accuracy", "accuracy")
+NUMBERS = ("loss", "perplexity")
 HEADLINES = ("exact_match", "loss")
 LONGEST = 240
 LOSS, SQUARED = "loss (nats per token)", "mean squared error"
@@ -76,7 +76,7 @@ def results(result: Mapping[str, Any]) -> Iterator[Result]:
     for split, metrics in result["splits"].items():
         scored = result.get("scored_examples", {}).get(split, 0)
         for name, value in metrics.items():
-            share = name in SHARES
+            share = name not in NUMBERS
             made.append(
                 Result(
                     name=names.get(name, name.replace("_", " ")),
