@@ -199,10 +199,10 @@ def in_blocks(a: Any, block: int) -> Any:
 
 
 def upright(function: Callable) -> Callable:
-    """`function`, with products `a^T b` of a large `a` and a small `b` computed as `(b^T a)^T`.
+    """`function`, with products `a^T b` computed so that only the smaller matrix is transposed.
 
     The CPU's matrix product reads a large transposed matrix at less than half of its speed; the transpose of
-    a score's product has two of them.
+    a score's product, and that of the values', have one each.
     """
 
     def straight(*given: Any) -> Any:
@@ -237,18 +237,15 @@ def evaluate(closed: ClosedJaxpr, given: Arrays) -> list[Any]:
 
 
 def is_lying(equation: Any, values: Arrays) -> bool:
-    """Whether a product is `a^T b` of matrices, `a` the larger one."""
-    (left, right), batch = equation.params["dimension_numbers"]
-    a, b = values
-    both_flat = a.ndim == b.ndim == 2 and not any(batch)
-    return both_flat and tuple(left) == (0,) and tuple(right) == (0,) and a.size > b.size
+    """Whether a product is `a^T b` of matrices."""
+    contracted, batch = equation.params["dimension_numbers"]
+    return all(a.ndim == 2 for a in values) and not any(batch) and all(tuple(c) == (0,) for c in contracted)
 
 
 def turned(equation: Any, a: Any, b: Any) -> Any:
-    """`(b^T a)^T`. The barriers keep the compiler from turning it back."""
-    kind = equation.params["preferred_element_type"]
-    b = jax.lax.optimization_barrier(b.T)
-    product = jax.lax.dot_general(
-        b, a, (((1,), (0,)), ((), ())), precision=equation.params["precision"], preferred_element_type=kind
-    )
-    return jax.lax.optimization_barrier(product).T
+    """`a^T b`, or `(b^T a)^T` if `a` is the larger. The barriers keep the compiler from turning it around."""
+    if a.size > b.size:
+        return turned(equation, b, a).T
+    params = {name: equation.params[name] for name in ("precision", "preferred_element_type")}
+    upright = jax.lax.optimization_barrier(a.T)
+    return jax.lax.optimization_barrier(jax.lax.dot_general(upright, b, (((1,), (0,)), ((), ())), **params))

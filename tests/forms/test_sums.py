@@ -1,0 +1,133 @@
+"""Sums over blocks: closed under every transformation, on every kind of machine, and sparing."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attnkit import forms
+from attnkit.forms.plan import make_plan
+from attnkit.forms.sums import sum_blocks
+from attnkit.forms.visit import run
+from attnkit.masks.causal import Causal
+from attnkit.masks.everything import Everything
+from attnkit.masks.window import Window
+from attnkit.scored.preset.attention import Attention
+
+ROWS, COLUMNS, WIDTH, HEADS = 11, 7, 3, 2
+
+
+def draw():
+    random = np.random.default_rng(0)
+    shapes = {"w": (WIDTH,), "a": (HEADS, ROWS, WIDTH), "b": (HEADS, COLUMNS, WIDTH)}
+    return {name: random.normal(size=shape) for name, shape in shapes.items()}
+
+
+def cell(masked):
+    def of_block(whole, row, column):
+        s = jnp.sin((row["a"] * whole["w"]) @ column["b"].T)
+        return jnp.sum(s, axis=1), s @ column["b"]
+
+    return of_block
+
+
+def by_blocks(w, a, b, block=(1, 1)):
+    plan = make_plan(Everything(), ROWS, COLUMNS, block=block)
+    return sum_blocks(plan, cell, {"w": w}, {"a": a}, {"b": b})
+
+
+def dense(w, a, b):
+    s = jnp.sin((a * w) @ b.T)
+    return jnp.sum(s, axis=1), s @ b
+
+
+def all_derivatives(function):
+    """Results of a mapped function with shared `w`, and derivatives of the first two orders in every mode."""
+
+    def total(given):
+        found = jax.vmap(function, (None, 0, 0))(given["w"], given["a"], given["b"])
+        return sum(jnp.sum(part**2) for part in found)
+
+    def everything(given, moved):
+        gradient = jax.grad(total)
+        return {
+            "value": total(given),
+            "reverse": gradient(given),
+            "forward": jax.jvp(total, (given,), (moved,))[1],
+            "forward over reverse": jax.jvp(gradient, (given,), (moved,))[1],
+            "reverse over reverse": jax.grad(
+                lambda at: sum(map(jnp.vdot, *map(jax.tree.leaves, (gradient(at), moved))))
+            )(given),
+            "reverse over forward": jax.grad(lambda at: jax.jvp(total, (at,), (moved,))[1])(given),
+        }
+
+    return jax.jit(everything)
+
+
+def test_sums_are_closed_under_every_composition_of_derivatives():
+    with jax.enable_x64(True):
+        given, moved = draw(), jax.tree.map(np.cos, draw())
+        got, true = all_derivatives(by_blocks)(given, moved), all_derivatives(dense)(given, moved)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), got, true)
+
+
+@pytest.mark.parametrize("cpu", [True, False])
+def test_mapped_axes_are_loops_or_batches_with_the_same_results(monkeypatch, cpu):
+    from attnkit.forms import sums
+
+    used = []
+
+    def ran(visit, arguments):
+        used.append(visit.sizes)
+        return run(visit, arguments, cpu)
+
+    monkeypatch.setattr(sums.visit_p, "impl", lambda *arguments, visit: ran(visit, arguments))
+    with jax.enable_x64(True):
+        given = draw()
+        got = jax.vmap(by_blocks, (None, 0, 0))(given["w"], given["a"], given["b"])
+        true = jax.vmap(dense, (None, 0, 0))(given["w"], given["a"], given["b"])
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), got, true)
+    assert used == [(HEADS,)]
+
+
+def test_a_large_transposed_matrix_is_not_multiplied_as_it_lies():
+    one = jax.ShapeDtypeStruct((1, 1024, 8), jnp.float32)
+    scored = Attention(mask=Causal()).scored()
+
+    def total(q, k, v):
+        return jnp.sum(forms.attend(scored, {}, q, k, v).output)
+
+    text = jax.jit(jax.grad(total, (0, 1, 2))).lower(one, one, one).as_text()
+    products = [line for line in text.splitlines() if "dot_general" in line and "contracting_dims" in line]
+    assert products and not [line for line in products if "contracting_dims = [0] x [0]" in line]
+
+
+def test_how_many_blocks_are_computed():
+    counts = {
+        length: [
+            forms.explain(Attention(mask=mask).scored(), length, length).computed
+            for mask in (Window(back=255), Causal(), Everything())
+        ]
+        for length in (4096, 8192)
+    }
+    assert counts == {4096: [15, 36, 64], 8192: [31, 136, 256]}
+
+
+def test_a_fold_has_no_derivative_and_says_so():
+    from attnkit.forms.sums import fold_rows
+
+    plan = make_plan(Everything(), ROWS, COLUMNS, block=(1, 1))
+
+    def largest(a):
+        def step(masked):
+            return lambda state, whole, row, column: jnp.maximum(
+                state, jnp.max(row["a"] @ column["b"].T, axis=1)
+            )
+
+        found = fold_rows(
+            plan, lambda whole, row: row["a"][:, 0] - 9, step, {}, {"a": a}, {"b": draw()["b"][0]}
+        )
+        return jnp.sum(found)
+
+    with pytest.raises(TypeError, match="no derivative of its own"):
+        jax.grad(largest)(jnp.asarray(draw()["a"][0]))
