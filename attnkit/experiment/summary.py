@@ -161,10 +161,9 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
             yield ""
     yield ""
     for item in results(result):
-        value = f"{item.value:.2%}" if item.unit == "share" else f"{item.value:.4f}"
-        floor = "" if item.floor is None else f"  (floor {item.floor:.2%})"
-        if item.unit == "number" and item.floor is not None:
-            floor = f"  (floor {item.floor:.4f})"
+        form = ".2%" if item.unit == "share" else ".4f"
+        value = format(item.value, form)
+        floor = "" if item.floor is None else f"  (floor {item.floor:{form}})"
         if item.ceiling is not None and not (item.unit == "share" and item.ceiling == 1):
-            floor += f"  (best possible {item.ceiling:.4f})"
+            floor += f"  (best possible {item.ceiling:{form}})"
         yield f"{item.name:28} {item.split:10} {value:>10}{floor}{'  ' + item.note if item.note else ''}"
