@@ -81,7 +81,10 @@ def evaluated(progress: Progress) -> str:
     """The result of an evaluation."""
     found = progress.evaluation
     assert found is not None
+    loss = f"{found.loss:.4f}" if found.loss >= 0.001 else f"{found.loss:.2g}"
+    # Numbers are never hit.
+    accuracy = f"accuracy {found.accuracy:.2%}  " if found.hits.any() else ""
     return (
-        f"step {progress.step}/{progress.steps}  {found.split}: loss {found.loss:.4f}  "
-        f"accuracy {found.accuracy:.2%}  ({progress.seconds:.0f} s)"
+        f"step {progress.step}/{progress.steps}  {found.split}: loss {loss}  "
+        f"{accuracy}({progress.seconds:.0f} s)"
     )

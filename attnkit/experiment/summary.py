@@ -147,6 +147,17 @@ def harmless(text: str) -> str:
     return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
 
 
+def plain(value: float, unit: str) -> str:
+    """A number as it stands in the terminal.
+
+    >>> plain(0.25, "share"), plain(1.5, "number"), plain(0.00002, "number")
+    ('25.00%', '1.5000', '2e-05')
+    """
+    if unit == "share":
+        return f"{value:.2%}"
+    return f"{value:.2g}" if 0 < abs(value) < 0.001 else f"{value:.4f}"
+
+
 def lines(result: Mapping[str, Any]) -> Iterator[str]:
     """A result for the terminal: samples, then numbers."""
     for found in result.get("samples", []):
@@ -161,9 +172,8 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
             yield ""
     yield ""
     for item in results(result):
-        form = ".2%" if item.unit == "share" else ".4f"
-        value = format(item.value, form)
-        floor = "" if item.floor is None else f"  (floor {item.floor:{form}})"
+        value = plain(item.value, item.unit)
+        floor = "" if item.floor is None else f"  (floor {plain(item.floor, item.unit)})"
         if item.ceiling is not None and not (item.unit == "share" and item.ceiling == 1):
-            floor += f"  (best possible {item.ceiling:{form}})"
+            floor += f"  (best possible {plain(item.ceiling, item.unit)})"
         yield f"{item.name:28} {item.split:10} {value:>10}{floor}{'  ' + item.note if item.note else ''}"
