@@ -140,7 +140,7 @@ def unclean(original):
 
 
 def keys_without_offset(original):
-    return lambda scored, k, j: original(scored, k, j - j[0])
+    return lambda scored, k, j, *more: original(scored, k, j - j[0], *more)
 
 
 def queries_without_offset(original):

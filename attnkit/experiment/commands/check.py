@@ -19,6 +19,7 @@ def add(groups: Any) -> None:
     command.add_argument("name", metavar="NAME", help="a kind, or path/to/file.py:Class")
     command.add_argument("words", metavar="dotted.key=value", nargs="*", help="options of it, as TOML")
     command.add_argument("--full", action="store_true", help="more block shapes, precisions and lengths")
+    command.add_argument("--brief", action="store_true", help="only the definition and the form by blocks")
     command.add_argument("--json", action="store_true", help="print JSON")
     command.add_argument(
         "--allow-import", action="store_true", help="let kinds run code of installed packages"
@@ -34,7 +35,9 @@ def check(arguments: argparse.Namespace) -> int:
     thing = chosen.made(arguments.name, arguments.words, BASES, arguments.allow_import)
     from attnkit import conformance
 
-    level: Any = "full" if arguments.full else "quick"
+    if arguments.full and arguments.brief:
+        raise ConfigError("--full and --brief exclude each other; give one")
+    level: Any = "full" if arguments.full else "brief" if arguments.brief else "quick"
     try:
         matrix = conformance.check(thing, level=level)
     except (TypeError, ValueError) as error:
