@@ -44,8 +44,8 @@ class Dialogue(Task):
     """
 
     history: Literal["full", "last", "shuffled", "none"] = "full"
-    shortest: Annotated[int, Ge(2)] = 2
-    turns: Annotated[int, Ge(2), Le(64)] = 6
+    shortest: Annotated[int, Ge(1)] = 1
+    turns: Annotated[int, Ge(1), Le(64)] = 6
     more: tuple[int, ...] = (9,)
     held_out: Annotated[int, Ge(1)] = 512
 
@@ -53,8 +53,8 @@ class Dialogue(Task):
         """Dialogues without end. Raises `ConfigError` for numbers of turns that cannot be."""
         if self.shortest > self.turns:
             raise ConfigError(f"shortest = {self.shortest}: expected at most turns = {self.turns}")
-        if len(set(self.more)) < len(self.more) or not all(2 <= n <= 64 for n in self.more):
-            raise ConfigError(f"more = {list(self.more)}: expected different numbers from 2 to 64")
+        if len(set(self.more)) < len(self.more) or not all(1 <= n <= 64 for n in self.more):
+            raise ConfigError(f"more = {list(self.more)}: expected different numbers from 1 to 64")
         return DialogueDataset(self)
 
 
@@ -170,7 +170,9 @@ def early(state: Mapping[str, Held], chance: np.ndarray) -> list[str]:
 
 
 def final(state: Mapping[str, Held], chance: np.ndarray) -> list[str]:
-    """The last turn: book, ask for a slot, or as before."""
+    """The last turn: book, ask for a slot, or as before. The first of all turns is a wish."""
+    if not state:
+        return early(state, chance)
     if chance[6] < 0.45:
         return ["book", "it"]
     if chance[6] < 0.85:

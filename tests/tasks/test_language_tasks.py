@@ -278,7 +278,7 @@ def test_scores_of_dialogue_state_by_distance_and_kind():
         (Documents(more=(1,)), r"more = \[1\]: expected different numbers of at least 2"),
         (DialogueState(lengths=(0,)), r"lengths = \[0\]: expected"),
         (Dialogue(shortest=7), "shortest = 7: expected at most turns = 6"),
-        (Dialogue(more=(1,)), r"more = \[1\]: expected"),
+        (Dialogue(more=(0,)), r"more = \[0\]: expected"),
     ],
 )
 def test_what_cannot_be_is_refused(task, message):
