@@ -71,7 +71,13 @@ def test_recall_is_learned_fast(tmp_path):
 @pytest.mark.parametrize(
     ("task", "model", "steps", "metric", "reach"),
     [
-        (Induction(lengths=()), Decoder(**SMALL | {"mlp_ratio": 0.0}, depth=2), 600, "accuracy", 0.9),
+        (
+            Induction(lengths=()),
+            Decoder(**SMALL | {"mlp_ratio": 0.0}, depth=2, tied=True),
+            600,
+            "accuracy",
+            0.9,
+        ),
         (SelectiveCopy(letters=8, copied=4, length=32, lengths=()), CONVOLVED, 800, "accuracy", 0.8),
         (
             Copy(longest=8, letters=8, lengths=()),
