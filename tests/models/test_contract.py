@@ -12,6 +12,14 @@ from models.networks import BATCH, CASES, LENGTHS, SOURCE, built, example
 WRITERS = [name for name, case in CASES.items() if case.writes]
 #: Compiles twice as fast; what is compared is compiled alike.
 QUICK = {"xla_backend_optimization_level": 0}
+QUICKLY = {
+    "decoder",
+    "decoder-hybrid",
+    "encoder_decoder",
+    "rnn-bahdanau",
+    "classifier",
+    "hierarchical_classifier",
+}
 READERS = [name for name, case in CASES.items() if case.reads]
 
 
@@ -46,8 +54,10 @@ def looked(name):
     return found[1], gradient
 
 
-def every(names):
-    return pytest.mark.parametrize("name", names)
+def every(names, quick=QUICKLY):
+    """All of these cases; those that are not `quick` only if slow tests are asked for."""
+    cases = (pytest.param(name, marks=[] if name in quick else [pytest.mark.slow]) for name in names)
+    return pytest.mark.parametrize("name", cases)
 
 
 @every(CASES)
@@ -136,7 +146,7 @@ def test_decoding_gives_the_logits_of_the_whole(name):
     np.testing.assert_allclose(decoded, logits(name, batch), atol=1e-5)
 
 
-@every(CASES)
+@every(CASES, quick=CASES)
 def test_half_precision_parameters_make_a_half_precision_network(name):
     graph, params = built(name)
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
