@@ -77,7 +77,11 @@ class Generated(Dataset):
         if "source_segment" in training:
             self.segments = 1 + max(int(batch["source_segment"].max()) for batch in everything)
         self.fingerprint = digest(repr(task), [training, *self.held_out.values()])
-        self.facts = {"examples": {TRAIN: "fresh", **self.sizes}, **(facts or {})}
+        self.facts = {
+            "examples": {TRAIN: "fresh", **self.sizes},
+            "held_out": "drawn from streams of their own, not kept apart from training",
+            **(facts or {}),
+        }
         self.floors = self._floors(training, self.held_out[self.splits[0]])
         self.ceilings = dict(ceilings)
 
