@@ -31,7 +31,7 @@ class Dialogue(Task):
     himself ("sorry , on sunday instead"), refers to what he said before ("one day later"), and at last has
     the bot book ("book it": all that holds is to be said) or asks for one thing ("which day did i say ?").
     The bot's other replies are *ok*, so every value stands in one turn of the user alone. Held-out dialogues
-    are drawn afresh: those of one or two turns may be in the training data as well.
+    are drawn afresh: short ones may be in the training data as well.
 
     `history` takes some of the dialogue away from the model, in training and in every split: `"last"` leaves
     the user's last turn, `"shuffled"` puts the turns before it in random order, `"none"` leaves no word.
