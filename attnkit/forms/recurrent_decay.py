@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 exact_einsum = functools.partial(jnp.einsum, precision="highest")
 LEAST = -1e30
-PAIRED = 8
+PAIRED = 8  # tokens whose pairs are computed lag by lag, or rows inverted one by one
 SUMMED = 32
 
 
@@ -29,6 +29,39 @@ def until(g: Float[Array, "... tokens fading"]) -> Float[Array, "... tokens fadi
     """Sums of the gates that follow each token."""
     count = g.shape[-2]
     return exact_einsum("tr,...rd->...td", np.tri(count, k=-1).T.astype(g.dtype), g)
+
+
+def lagged_products(
+    rows: Float[Array, "... tokens dim"],
+    columns: Float[Array, "... tokens dim"],
+    g: Float[Array, "... tokens dim"],
+    before: bool,
+) -> Float[Array, "... tokens tokens"]:
+    """`faded_products` of a few tokens: all pairs that are one token apart, then two, and so on.
+
+    A lag at a time, no array is larger than the inputs, and sums run along `dim`.
+    """
+    count = g.shape[-2]
+    lags = [jnp.sum(rows * columns, axis=-1)]
+    between = jnp.zeros_like(g)  # of the tokens after s up to t, or (before) up to but without t
+    for lag in range(1, count):
+        if before:
+            between = between[..., 1:, :] if lag == 1 else between[..., :-1, :] + g[..., lag - 1 : -1, :]
+        else:
+            between = between[..., :-1, :] + g[..., lag:, :]
+        faded = rows[..., lag:, :] * jnp.exp(between)
+        product = exact_einsum("...td,...td->...t", faded, columns[..., :-lag, :])
+        lags.append(jnp.pad(product, [(0, 0)] * (product.ndim - 1) + [(lag, 0)]))
+    return skewed(jnp.stack(lags[::-1], axis=-1))
+
+
+def skewed(a: Float[Array, "... tokens lags"]) -> Float[Array, "... tokens tokens"]:
+    """Entry `[t, s]` is `a[t, n - 1 - (t - s)]` for `s <= t`, else 0: row by row one place further left."""
+    n = a.shape[-1]
+    none = [(0, 0)] * (a.ndim - 1)
+    flat = jnp.pad(a, [*none, (0, n - 1)]).reshape(*a.shape[:-2], n * (2 * n - 1))
+    rows = flat[..., n - 1 : n - 1 + n * (2 * n - 2)] if n > 1 else flat
+    return rows.reshape(*a.shape[:-2], n, max(2 * n - 2, 1))[..., :n]
 
 
 def retained(g: Float[Array, "... tokens"], before: bool = False) -> Float[Array, "... tokens tokens"]:
@@ -88,8 +121,7 @@ def faded_products(
     if g.shape[-1] == 1:
         return exact_einsum("...td,...sd->...ts", rows, columns) * retained(g[..., 0], before)
     size = min(PAIRED, g.shape[-2])
-    r, c, own = (jnp.swapaxes(blocks(a, size), -1, -2) for a in (rows, columns, g))
-    result = jnp.sum(r[..., :, None] * c[..., None, :] * retained(own, before), axis=-3)
+    result = lagged_products(blocks(rows, size), blocks(columns, size), blocks(g, size), before)
     while size < g.shape[-2]:
         r, c, own = (blocks(a, size) for a in (rows, columns, g))
         left, right = pairs(c * jnp.exp(until(own)))[0], pairs(r * jnp.exp(since(own, before)))[1]

@@ -21,7 +21,7 @@ from attnkit.recurrent.contract import (
     Transition,
 )
 
-NEVER = -1e30
+NEVER = -jnp.inf
 
 
 @options
