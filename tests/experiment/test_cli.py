@@ -13,7 +13,18 @@ from attnkit.experiment.cli import main
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted([*ROOT.glob("configs/*/*.toml"), *ROOT.glob("experiments/*/*.toml")])
-COMMANDS = ("train", "evaluate", "predict", "validate", "show", "schema", "variants", "tasks", "report")
+COMMANDS = (
+    "train",
+    "evaluate",
+    "predict",
+    "chat",
+    "validate",
+    "show",
+    "schema",
+    "variants",
+    "tasks",
+    "report",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

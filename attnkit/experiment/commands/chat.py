@@ -18,7 +18,7 @@ def add(groups: Any) -> None:
         help="talk with a run's network",
         description="Talk with the network of a dialogue task. The history is kept, and /why says which "
         "turns the last answer came from. Without a terminal, every line of standard input is a turn.",
-        epilog="example: printf 'i want thai food\\nbook it\\n/why\\n' | attnkit chat runs/dialogue-1",
+        epilog="example: attnkit chat runs/dialogue-1",
     )
     command.add_argument("folder", metavar="RUN", type=Path, help="a run folder")
     command.add_argument("--temperature", type=float, help="sample, with logits divided by this")
