@@ -54,9 +54,9 @@ def looked(name):
     return found[1], gradient
 
 
-def every(names, quick=QUICKLY):
-    """All of these cases; those that are not `quick` only if slow tests are asked for."""
-    cases = (pytest.param(name, marks=[] if name in quick else [pytest.mark.slow]) for name in names)
+def every(names):
+    """All of these cases; the rarer ones only if slow tests are asked for."""
+    cases = [pytest.param(name, marks=[] if name in QUICKLY else [pytest.mark.slow]) for name in names]
     return pytest.mark.parametrize("name", cases)
 
 
@@ -146,7 +146,7 @@ def test_decoding_gives_the_logits_of_the_whole(name):
     np.testing.assert_allclose(decoded, logits(name, batch), atol=1e-5)
 
 
-@every(CASES, quick=CASES)
+@every(CASES)
 def test_half_precision_parameters_make_a_half_precision_network(name):
     graph, params = built(name)
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
