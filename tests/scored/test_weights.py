@@ -78,6 +78,10 @@ def test_queries_compete_for_keys():
     for form in ("reference", "blockwise"):
         nothing = forms.attend(scored, {}, q, k[:, :0], value[:, :0], form=form)
         assert not nothing.output.any() and np.all(nothing.level == -np.inf)
+        gradients = jax.grad(
+            lambda q, k, v, form=form: forms.attend(scored, {}, q, k, v, form=form).output.sum(), (0, 1, 2)
+        )(q, k[:, :0], value[:, :0])
+        assert all(np.isfinite(gradient).all() for gradient in gradients) and not gradients[0].any()
     level = forms.attend(scored, {}, q, k, value).level
     np.testing.assert_allclose(level[0], np.log([3 / 4, 5 / 4]), rtol=1e-5)
     with pytest.raises(ValueError, match=r"normalizer = Inverted: .* cannot decode"):
