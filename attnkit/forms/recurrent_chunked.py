@@ -61,18 +61,15 @@ def chunked(
     q, write, reset = jax.tree.map(split, (q, write, reset))
     chunk = make_chunk(q, write, reset, read)
 
-    def move(s: Matrix, one: Any) -> tuple[Matrix, Matrix]:
+    def move(s: Matrix, one: Any) -> tuple[Matrix, Any]:
         written, answer, places, kept = one
         if answer is not None:
             written = written + exact_einsum("sd,dv->sv", answer, s)
-        return kept[:, None] * s + exact_einsum("sd,sv->dv", places, written), s
+        return kept[:, None] * s + exact_einsum("sd,sv->dv", places, written), (s, written)
 
-    last, first = jax.lax.scan(move, state, chunk[:4])
-    response = chunk.read
-    if chunk.answer is not None:
-        response = response + exact_einsum("nts,nsd->ntd", chunk.weights, chunk.answer)
-    o = exact_einsum("ntd,ndv->ntv", response, first)
-    o = o + exact_einsum("nts,nsv->ntv", chunk.weights, chunk.written)
+    last, (first, written) = jax.lax.scan(move, state, chunk[:4])
+    o = exact_einsum("ntd,ndv->ntv", chunk.read, first)
+    o = o + exact_einsum("nts,nsv->ntv", chunk.weights, written)
     return o.reshape(count * size, -1)[:tokens], last
 
 
