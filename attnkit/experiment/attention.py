@@ -114,6 +114,9 @@ def alignment(session: Session) -> tuple[str, Chosen] | None:
     else:
         both = session.dataset.examples(splits[0], CHOOSING + SCORING)
         choosing, scoring = both[: len(both) // 3], both[len(both) // 3 :]
+    # Where there are few possible examples, two splits may share some.
+    scored = {identity(example) for example in scoring}
+    choosing = [example for example in choosing if identity(example) not in scored]
     if not all(any(e.evidence is not None for e in examples) for examples in (choosing, scoring)):
         return None
     both = [*choosing, *scoring]
@@ -122,6 +125,12 @@ def alignment(session: Session) -> tuple[str, Chosen] | None:
     if not first or not second:
         return None
     return splits[min(1, len(splits) - 1)], choose_and_score(first, second)
+
+
+def identity(example: Example) -> tuple[Any, ...]:
+    """What makes an example the same as another: all that a network reads and is to write."""
+    vectors = example.source_features
+    return (example.source, example.inputs, example.labels, None if vectors is None else vectors.tobytes())
 
 
 def looks(

@@ -35,6 +35,7 @@ QUESTIONS = (
     "which shape is farthest from {}?",
     "how many have the shape of {}?",
 )
+NAMES = ("shape", "left", "upper", "shape_of_nearest", "shape_of_farthest", "number_of_same_shape")
 NON_RELATIONAL, RELATIONAL = (SHAPE, LEFT, UPPER), (NEAREST, FARTHEST, SAME)
 SIDE, CELL = 6, 6
 PIXELS = SIDE * CELL
@@ -145,15 +146,14 @@ class RelationsDataset(Generated):
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
         """`exact_match`, and the same for each question."""
         found = super().score(examples, predictions)
-        for question in QUESTIONS:
-            start = question.split("{}")[0]
+        kinds = {text.format(color): kind for kind, text in enumerate(QUESTIONS) for color in COLORS}
+        for kind, name in enumerate(NAMES):
             right = [
                 said == example.answer
                 for example, said in zip(examples, predictions, strict=True)
-                if example.prompt.partition(": ")[2].startswith(start)
+                if kinds[example.prompt.partition(": ")[2]] == kind
             ]
-            name = "_".join(question.replace("{}", "it").strip("?").split())
-            found |= {name: float(np.mean(right))} if right else {}
+            found |= {f"right_{name}": float(np.mean(right))} if right else {}
         return found
 
     def _scene(self, split: str) -> tuple[Scene, np.ndarray]:

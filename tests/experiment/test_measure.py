@@ -178,3 +178,13 @@ def test_progress_as_a_bar_on_a_terminal(capsys, monkeypatch):
         report(progress(3, evaluated=True))
     shown = capsys.readouterr().err
     assert "3/7" in shown and "loss 1.2500" in shown and "accuracy 75.00%" in shown and "left" in shown
+
+
+def test_examples_are_the_same_if_all_that_is_read_and_written_is():
+    one, again, other = example(), example(), example(labels=(9, 2))
+    assert attention.identity(one) == attention.identity(again) != attention.identity(other)
+    pictures = [
+        Example("", "", None, (1,), (8,), source_features=np.full((2, 3), n)) for n in (0.0, 0.0, 1.0)
+    ]
+    a, b, c = map(attention.identity, pictures)
+    assert a == b != c

@@ -172,6 +172,8 @@ def test_states_and_patches_are_of_the_same_scenes():
         named = [list(SIX)[a.source_features[row, :6].argmax()] for row in rows]
         assert any(f"{name}" in a.prompt for name in named)
     assert states.floors["exact_match"] == patches.floors["exact_match"] < 0.7
+    found = states.score(states.examples("test", 53), ["yes"] * 53)
+    assert found["right_shape"] == found["right_number_of_same_shape"] == 0 < found["right_left"] < 1
     relational = [e.prompt for e in states.examples("relational", 53)]
     assert all(any(word in p for word in ("nearest", "farthest", "how many")) for p in relational)
 
