@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from attnkit.forms.recurrent_chunked import CHUNK, chunked, make_chunk
 from attnkit.forms.recurrent_decay import exact_einsum
+from attnkit.forms.recurrent_led import led_inputs
 from attnkit.forms.recurrent_scan import scan
 from attnkit.recurrent.contract import (
     HeadShape,
@@ -19,6 +20,7 @@ from attnkit.recurrent.contract import (
     SteppedRecurrent,
     Transition,
 )
+from attnkit.recurrent.led import LedRecurrent
 
 
 class Tokens(NamedTuple):
@@ -103,7 +105,7 @@ def run_linear(
     variant: LinearRecurrent, form: str, p: Mapping[str, Any], tokens: Tokens, state: State, size: int | None
 ) -> tuple[Array, State]:
     """A linear recurrence in one of its forms."""
-    x, aside = enrich(variant, p, tokens, state)
+    x, aside = enrich(variant, p, tokens, state, form, size)
     q, write, reset = expand(variant, p, x, tokens, state.matrix.dtype)
     read: Read = variant.read
     o, last = compute(form, q, write, state.matrix, reset, read, size)
@@ -120,9 +122,20 @@ def run_linear(
 
 
 def enrich(
-    variant: LinearRecurrent, p: Mapping[str, Any], tokens: Tokens, state: State
+    variant: LinearRecurrent,
+    p: Mapping[str, Any],
+    tokens: Tokens,
+    state: State,
+    form: str = "scan",
+    size: int | None = None,
 ) -> tuple[dict[str, Array], Any]:
-    """Inputs with what `accompany` adds, and what it carries on."""
+    """Inputs with what `accompany` and a leading recurrence add, and what they carry on."""
+    if isinstance(variant, LedRecurrent):
+
+        def run(q: Array, write: Transition, matrix: Array, size: int | None) -> tuple[Array, Array]:
+            return compute(form, q, write, matrix, tokens.reset, "after", size)
+
+        return led_inputs(variant, p, tokens.x, state.aside, tokens.reset, tokens.real, run, size)
     more, aside = variant.accompany(p, tokens.x, state.aside, tokens.reset, tokens.real)
     return {**tokens.x, **more}, aside
 
