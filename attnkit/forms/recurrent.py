@@ -16,6 +16,7 @@ from attnkit.forms.recurrent_head import (
     run_head,
     with_unit_values,
 )
+from attnkit.forms.recurrent_scan import nothing
 from attnkit.recurrent.contract import HeadShape, LinearRecurrent, Params, Recurrent
 
 RecurrentForm = Literal["auto", "scan", "chunked", "matrix"]
@@ -126,6 +127,8 @@ def recur(
             "state: a variant with direction = 'both' reads whole sequences; leave the state out"
         )
     first = empty_state(variant, shape, dtype) if state is None else state
+    zero = nothing((inputs, params))
+    first = jax.tree.map(lambda a: a + zero.astype(a.dtype), first)
 
     def head(p: Params, own: Mapping[str, Array], state: Any) -> tuple[Array, Any]:
         tokens = read_tokens(variant, shape, own, segments, length)
@@ -158,7 +161,9 @@ def effective(
         tokens = read_tokens(variant, shape, own, segments, length)
         dtype = jnp.promote_types(own["v"].dtype, jnp.float32)
         if not isinstance(variant, LinearRecurrent):
-            return variant.matrix(p, tokens.x, tokens.reset)  # type: ignore[attr-defined]
+            state = variant.start(shape, dtype)
+            weights = variant.matrix(cast(p, state), tokens.x, state, tokens.reset)  # type: ignore[attr-defined]
+            return jnp.where(tokens.real[:, None], weights, 0)
         return effective_head(variant, shape, cast(p, jnp.zeros((), dtype)), tokens, dtype)
 
     axes = {name: None if need.shared else 0 for name, need in variant.inputs(shape).items()}

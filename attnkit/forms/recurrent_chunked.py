@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from attnkit.forms.recurrent_decay import LEAST, exact_einsum, faded_products, since, until
+from attnkit.forms.recurrent_scan import nothing
 from attnkit.forms.recurrent_solve import inverse
 from attnkit.recurrent.contract import Read, Transition
 
@@ -67,7 +68,7 @@ def chunked(
             written = written + exact_einsum("sd,dv->sv", answer, s)
         return kept[:, None] * s + exact_einsum("sd,sv->dv", places, written), (s, written)
 
-    last, (first, written) = jax.lax.scan(move, state, chunk[:4])
+    last, (first, written) = jax.lax.scan(move, state + nothing((q, write)), chunk[:4])
     o = exact_einsum("ntd,ndv->ntv", chunk.read, first)
     o = o + exact_einsum("nts,nsv->ntv", chunk.weights, written)
     return o.reshape(count * size, -1)[:tokens], last

@@ -40,6 +40,12 @@ def scan(
         new = new + jnp.outer(write.k, write.v)
         return new, q @ {"after": new, "before": old, "faded": faded}[read]
 
+    state = state + nothing((q, write))
     with jax.default_matmul_precision("highest"):
         last, o = jax.lax.scan(token, state, (q, write, reset))
     return o, last
+
+
+def nothing(tree: Any) -> Any:
+    """Zero, made of every array of `tree`: a loop's first state must be spread over devices as they are."""
+    return sum((jnp.sum(jnp.ravel(a)[:0]) for a in jax.tree.leaves(tree)), start=0.0)

@@ -155,3 +155,10 @@ def test_a_variant_with_a_step_of_its_own():
             forms.recur(variant, shape, {}, {"v": v}, form=form)
     y, weights = layer(variant)(tokens(), look=True)
     assert weights is None and y.shape == (BATCH, TOKENS, WIDTH.model_dim)
+
+
+def test_a_batch_can_be_spread_over_devices():
+    made, x = layer(DeltaNet()), tokens()
+    mesh, spread = jax.make_mesh((1,), ("data",)), jax.sharding.PartitionSpec("data")
+    run = jax.shard_map(lambda x: made(x)[0], mesh=mesh, in_specs=spread, out_specs=spread)
+    np.testing.assert_allclose(compiled(run)(x), compiled(lambda x: made(x)[0])(x), atol=1e-6)
