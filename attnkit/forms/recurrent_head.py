@@ -203,6 +203,12 @@ def run_stepped(
         # A token that does not exist has zeros for inputs, which is for the variant to make harmless.
         o, last = variant.chunked(p, tokens.x, state, tokens.reset, size)  # type: ignore[attr-defined]
         return o, last
+    if form == "matrix":
+        weights = variant.matrix(p, tokens.x, state, tokens.reset)  # type: ignore[attr-defined]
+        _, last = run_stepped(variant, "scan", p, tokens, state, None)
+        still = tokens._replace(x={**tokens.x, "v": jnp.zeros_like(tokens.x["v"])})
+        o, _ = run_stepped(variant, "scan", p, still, state, None)
+        return o + exact_einsum("ts,sv->tv", weights, tokens.x["v"]), last
     empty = jax.tree.map(jnp.zeros_like, state)
 
     def token(state: Any, one: Any) -> tuple[Any, Array]:
@@ -211,7 +217,8 @@ def run_stepped(
         new, o = variant.step(p, old, x)
         return jax.tree.map(lambda a, b: jnp.where(real, a, b), new, old), o
 
-    last, o = jax.lax.scan(token, state, (dict(tokens.x), tokens.real, tokens.reset))
+    with jax.default_matmul_precision("highest"):
+        last, o = jax.lax.scan(token, state, (dict(tokens.x), tokens.real, tokens.reset))
     return o, last
 
 
