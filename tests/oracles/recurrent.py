@@ -159,3 +159,45 @@ def diagonal_ssm(p, x, head, heads):
         h = a[:, None] * h + b[:, None] * v
         out.append(2 * (c @ h).real + p["skip"] * v)
     return np.stack(out)
+
+
+def softmax(x):
+    e = np.exp(x - x.max())
+    return e / e.sum()
+
+
+def gsa(p, x, head, heads):
+    """The slots of Zhang et al., one after the other."""
+    q, k, v, gate = silu(x["q"]), silu(x["k"]), silu(x["v"]), sigmoid(x["fade"]) ** (1 / 8)
+    slots = gate.shape[1]
+    keys, values, out = np.zeros((slots, k.shape[1])), np.zeros((slots, v.shape[1])), []
+    for t in range(len(v)):
+        for m in range(slots):
+            keys[m] = gate[t, m] * keys[m] + (1 - gate[t, m]) * k[t]
+            values[m] = gate[t, m] * values[m] + (1 - gate[t, m]) * v[t]
+        out.append(softmax(keys @ q[t]) @ values)
+    return np.stack(out)
+
+
+def abc(p, x, head, heads):
+    """The slots of Peng et al., every normalized sum anew."""
+    q, k, v, out = x["q"], x["k"], x["v"], []
+    for t in range(len(v)):
+        control = np.exp(x["control"][: t + 1])
+        control = control / control.sum(0)
+        weights = softmax(control.T @ k[: t + 1] @ q[t] / np.sqrt(q.shape[1]))
+        out.append(weights @ (control.T @ v[: t + 1]))
+    return np.stack(out)
+
+
+def mesa_net(p, x, head, heads):
+    """Ridge regression of all values so far on all keys so far, solved anew for every token."""
+    q, k, v = unit(silu(x["q"])), unit(silu(x["k"])), x["v"]
+    gate, beta = sigmoid(x["fade"][:, 0]), sigmoid(x["beta"][:, 0])
+    ridge, out = np.diag(0.25 + softplus(p["ridge"])), []
+    for t in range(len(v)):
+        importance = np.array([beta[s] * np.prod(gate[s + 1 : t + 1]) for s in range(t + 1)])
+        weighted = importance[:, None] * k[: t + 1]
+        fit = np.linalg.inv(weighted.T @ k[: t + 1] + ridge) @ weighted.T @ v[: t + 1]
+        out.append(q[t] @ fit)
+    return np.stack(out)

@@ -144,6 +144,33 @@ NUMBERS = [
         {"q": [[1]] * 2, "k": [[1]] * 2, "v": [[1], [4]], "put": [[0]] * 2, "keep": [[0]] * 2},
         [S * S, S * S * 4.5],
     ),
+    # the first slot's gate is 1/2, nothing enters the second; then nothing is forgotten
+    (
+        "gsa",
+        {"slots": 2, "temperature": 1.0},
+        1,
+        {},
+        {"q": [[1]] * 2, "k": [[1], [9]], "v": [[1], [9]], "fade": [[0, 9e3], [9e3, 9e3]]},
+        [S / 2 / (1 + np.exp(-S * S / 2))] * 2,
+    ),
+    # the second token has three times the weight in the first slot and none in the second
+    (
+        "abc",
+        {"slots": 2},
+        1,
+        {},
+        {"q": [[1]] * 2, "k": [[0], [4]], "v": [[1], [5]], "control": [[0, 0], [np.log(3), -9e3]]},
+        [1, (4 * np.exp(3) + 1) / (np.exp(3) + 1)],
+    ),
+    # beta = 1/2, ridge 5/4: 7/2 / (1/2 + 5/4), then 7/2 / (1 + 5/4)
+    (
+        "mesa_net",
+        {},
+        1,
+        {"ridge": [ONE]},
+        {"q": [[9e3]] * 2, "k": [[9e3]] * 2, "v": [[7], [0]], "fade": [[9e3]] * 2, "beta": [[0]] * 2},
+        [2, 14 / 9],
+    ),
     # one real mode: exp(-1) per step of 1, B = 1 - 1/e
     (
         "diagonal_ssm",

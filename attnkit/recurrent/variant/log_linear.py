@@ -1,0 +1,119 @@
+"""Log-linear attention."""
+
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from annotated_types import Ge
+from jaxtyping import Array, Bool, Float, Int
+
+from attnkit.options import options
+from attnkit.recurrent.contract import (
+    Card,
+    Gate,
+    HeadShape,
+    Inputs,
+    Norm,
+    Params,
+    SteppedRecurrent,
+    Taps,
+    TokenInput,
+)
+from attnkit.recurrent.time_step import log_speeds, step_bias
+
+
+class Fenwick(NamedTuple):
+    """States of stretches of the past, each twice as long as the one before.
+
+    Attributes:
+        levels: level 0 holds the last token, level `l > 0` either nothing or `2^(l-1)` tokens.
+        tokens: how many there have been.
+    """
+
+    levels: Float[Array, "levels rows value_dim"]
+    tokens: Int[Array, ""]
+
+
+@options
+class LogLinear(SteppedRecurrent):
+    """Mamba-2 that keeps the recent past apart from the far one, with weights for each as the reader likes.
+
+    The past is split like a Fenwick tree: token `t` sees token `s` in the level of the highest binary digit
+    in which the positions `t` and `s` differ, counted from 1; itself in level 0:
+
+        t = 6 (110):  s = 0 1 2 3 4 5 6
+                  level   3 3 3 3 2 2 0
+
+    Tokens of one level are one state, so that decoding `t` tokens keeps `log t` of them. **The last level
+    takes in whatever is older**: up to `2^(levels-1)` tokens are as in the paper.
+
+    Attributes:
+        levels: number of levels.
+        rows: rows of each state, the width of B and C.
+        conv: taps of the causal convolution of values, B and C; 0 for none.
+        gate: nonlinearity of the gate on the output.
+        norm: norm of the output.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Guo et al. 2025, arXiv 2506.04761, section 3 (log-linear Mamba-2)",
+        equation="o_t = sum_l w_tl q_t S_tl + D v_t, S_tl = sum_{s in l} exp(g_{s+1}+..+g_t) k_s dt_s v_s^T",
+        state="4 * levels * rows * value_dim + 4",
+        forms=("scan", "matrix", "step"),
+    )
+    levels: Annotated[int, Ge(2)] = 15
+    rows: Annotated[int, Ge(1)] = 64
+    conv: Taps = 4
+    gate: Gate = "swish"
+    norm: Norm = "gated_rms"
+
+    def inputs(self, shape: HeadShape) -> dict[str, TokenInput]:
+        return {
+            "q": TokenInput(self.rows, conv=True, shared=True, side="query"),
+            "k": TokenInput(self.rows, conv=True, shared=True),
+            "v": TokenInput(shape.value_dim, conv=True),
+            "step": TokenInput(1),
+            "level": TokenInput(self.levels, start=0.0, side="query"),
+        }
+
+    def init(self, key: jax.Array, shape: HeadShape) -> Params:
+        step, speed = jax.random.split(key)
+        return {
+            "step_bias": step_bias(step, (shape.heads,)),
+            "log_speed": log_speeds(speed, (shape.heads,)),
+            "level": jnp.ones((shape.heads, self.levels)),
+            "skip": jnp.ones(shape.heads),
+        }
+
+    def activate(self, name: str, raw: Float[Array, "*tokens width"]) -> Float[Array, "*tokens width"]:
+        return raw if name in ("step", "level") else jax.nn.silu(raw)
+
+    def start(self, shape: HeadShape, dtype: Any) -> Fenwick:
+        return Fenwick(jnp.zeros((self.levels, self.rows, shape.value_dim), dtype), jnp.zeros((), jnp.int32))
+
+    def step(self, p: Params, state: Fenwick, x: Inputs) -> tuple[Fenwick, Float[Array, "value_dim"]]:
+        time, level = jax.nn.softplus(x["step"][0] + p["step_bias"]), jnp.arange(self.levels)[:, None, None]
+        zeros = jax.lax.population_count((state.tokens & -state.tokens) - 1)
+        into = jnp.minimum(zeros + 1, self.levels - 1)  # where all smaller levels are put together
+        merged = jnp.sum(jnp.where(level <= into, state.levels, 0), axis=0)
+        older = jnp.where(level < into, 0, jnp.where(level == into, merged, state.levels))
+        faded = jnp.exp(-jnp.exp(p["log_speed"]) * time) * older
+        levels = faded.at[0].set(jnp.outer(x["k"], time * x["v"]))
+        weights = jax.nn.softplus(p["level"] * x["level"])
+        o = jnp.einsum("l,d,ldv->v", weights, x["q"], levels) + p["skip"] * x["v"]
+        return Fenwick(levels, state.tokens + 1), o
+
+    def matrix(
+        self, p: Params, x: Inputs, state: Fenwick, reset: Bool[Array, "tokens"]
+    ) -> Float[Array, "tokens tokens"]:
+        place, document = jnp.arange(len(reset), dtype=jnp.int32), jnp.cumsum(reset, dtype=jnp.int32)
+        place = place - jax.lax.cummax(jnp.where(reset, place, -state.tokens * (document == 0)))
+        level = 32 - jax.lax.clz(place[:, None] ^ place[None, :])
+        weights = jax.nn.softplus(p["level"] * x["level"])
+        chosen = jnp.take_along_axis(weights, jnp.minimum(level, self.levels - 1), axis=1)
+        time = jax.nn.softplus(x["step"][:, 0] + p["step_bias"])
+        seen = jnp.tril(document[:, None] == document[None, :])
+        gates = jnp.where(jnp.tril(seen, -1), -jnp.exp(p["log_speed"]) * time[:, None], 0)
+        fade = jnp.exp(jnp.cumsum(gates, axis=0))
+        products = jnp.einsum("td,sd->ts", x["q"], x["k"], precision="highest")
+        return jnp.where(seen, chosen * fade * products * time, 0) + p["skip"] * jnp.eye(len(reset))

@@ -1,0 +1,130 @@
+"""Variants in two passes, and variants with an update of their own."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import recurrent_stepped as oracle
+from recurrent.catalogue import computed, draw
+
+from attnkit import forms
+from attnkit.conformance.programs import QUICK_COMPILE
+from attnkit.recurrent.contract import HeadShape
+from attnkit.recurrent.variant.abc import Abc
+from attnkit.recurrent.variant.gsa import Gsa
+from attnkit.recurrent.variant.log_linear import LogLinear
+from attnkit.recurrent.variant.mamba2 import Mamba2
+from attnkit.recurrent.variant.mesa_net import MesaNet
+from attnkit.recurrent.variant.ttt_linear import TttLinear
+
+SHAPE, TOKENS = HeadShape(heads=2, dim=4, value_dim=3), 11
+ONE = 0.541324854612918  # softplus of it is 1
+
+
+def one_head(chosen, params, inputs, head):
+    needs = chosen.inputs(SHAPE)
+    return {n: a[head] for n, a in params.items()}, {
+        n: a if needs[n].shared else a[head] for n, a in inputs.items()
+    }
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_inner_training_is_the_paper_s_gradient_descent(batch):
+    chosen = TttLinear(batch=batch, speed=2.0)
+    params, inputs = draw(chosen, SHAPE, TOKENS)
+    with jax.enable_x64(True):
+        got = computed(chosen, SHAPE, params, inputs).output
+    for head in range(SHAPE.heads):
+        true = oracle.ttt_linear(*one_head(chosen, params, inputs, head), batch, speed=2.0)
+        np.testing.assert_allclose(got[head], true, rtol=1e-11, atol=1e-11)
+
+
+def test_an_inner_step_worked_by_hand():
+    # k + LN(b) - v = (1, -2, 1), orthogonal to LN(b) and to ones: a step of 1 subtracts it / size of b
+    shape, size = HeadShape(1, 3, 3), (2 / 3) ** 0.5
+    params = {"matrix": np.zeros((1, 3, 3)), "bias": np.array([[1.0, 0, -1]])}
+    params |= {"norm_scale": np.ones((1, 3)), "norm_shift": np.zeros((1, 3))}
+    k = np.array([[[1.0, 0, 0]]])
+    inputs = {
+        "q": k,
+        "k": k,
+        "v": k + np.array([1 / size - 1, 2, -1 / size - 1]),
+        "rate": np.zeros((1, 1, 1)),
+    }
+    with jax.enable_x64(True):
+        got = computed(TttLinear(speed=6.0), shape, params, inputs).output[0, 0]
+    z = np.array([1.0, 0, -1]) - 2 * np.array([1, -2, 1]) / size
+    np.testing.assert_allclose(got, [1, 0, 0] + z / (38 / 3) ** 0.5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("levels", [3, 15])
+@pytest.mark.parametrize("form", ["scan", "matrix"])
+def test_log_linear_attention_is_the_paper_s_sum_over_stretches(levels, form):
+    chosen = LogLinear(levels=levels, rows=5)
+    params, inputs = draw(chosen, SHAPE, TOKENS)
+    with jax.enable_x64(True):
+        got = computed(chosen, SHAPE, params, inputs, form=form).output
+    for head in range(SHAPE.heads):
+        true = oracle.log_linear(*one_head(chosen, params, inputs, head), levels)
+        np.testing.assert_allclose(got[head], true, rtol=1e-12, atol=1e-12)
+
+
+def test_levels_worked_by_hand():
+    # the fourth token (3 = 11 in binary) sees 0 and 1 in level 2, 2 in level 1 and itself in level 0
+    s = 0.7310585786300049  # silu(1)
+    shape, one = HeadShape(1, 1, 1), np.ones((4, 1))
+    params = {"step_bias": np.zeros(1), "log_speed": np.full(1, -np.inf), "skip": np.zeros(1)}
+    params["level"] = np.ones((1, 3))
+    inputs = {"q": one, "k": one, "v": one[None], "step": np.full((1, 4, 1), ONE)}
+    inputs["level"] = np.log(np.expm1([[[1.0, 10, 100]] * 4]))
+    with jax.enable_x64(True):
+        got = computed(LogLinear(levels=3, rows=1), shape, params, inputs).output[0, :, 0]
+    np.testing.assert_allclose(got, s**3 * np.array([1, 1 + 10, 1 + 200, 1 + 10 + 200]), rtol=1e-7)
+
+
+def test_log_linear_attention_with_equal_weights_is_mamba_2():
+    chosen = LogLinear(levels=3, rows=5)
+    params, inputs = draw(chosen, SHAPE, TOKENS)
+    inputs["level"], params["level"] = np.full_like(inputs["level"], ONE), np.ones_like(params["level"])
+    segments = jnp.array([0] * 6 + [1] * 5)
+    with jax.enable_x64(True):
+        got = computed(chosen, SHAPE, params, inputs, segments=segments).output
+        weigh = functools.partial(forms.effective, chosen, SHAPE, segments=segments)
+        weights = jax.jit(weigh, compiler_options=QUICK_COMPILE)(params, inputs)
+        v = np.asarray(chosen.activate("v", inputs["v"]))
+        plain = {n: a for n, a in inputs.items() if n != "level"}
+        less = {n: a for n, a in params.items() if n != "level"}
+        true = computed(Mamba2(rows=5), SHAPE, less, plain, segments=segments).output
+    np.testing.assert_allclose(got, true, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(weights @ v, true, rtol=1e-12, atol=1e-12)
+
+
+def test_as_many_conjugate_gradients_as_dimensions_are_exact():
+    exact, few = MesaNet(), MesaNet(iterations=SHAPE.dim)
+    params, inputs = draw(exact, SHAPE, TOKENS)
+    with jax.enable_x64(True):
+        true = computed(exact, SHAPE, params, inputs, form="chunked").output
+        got = computed(few, SHAPE, params, inputs, form="chunked").output
+        rough = computed(MesaNet(iterations=1), SHAPE, params, inputs, form="chunked").output
+    np.testing.assert_allclose(got, true, rtol=1e-10, atol=1e-10)
+    assert np.abs(rough - true).max() > 1e-3
+
+
+@pytest.mark.parametrize("chosen", [Gsa(slots=5), Abc(slots=5)], ids=["gsa", "abc"])
+def test_slots_at_extremes(chosen):
+    params, inputs = draw(chosen, SHAPE, TOKENS)
+    name = "fade" if "fade" in inputs else "control"
+    inputs[name] = np.random.default_rng(1).choice([-9e3, -30.0, 0.0, 30.0, 9e3], size=inputs[name].shape)
+    with jax.enable_x64(True):
+        true, got = (
+            computed(chosen, SHAPE, params, inputs, form=form).output for form in ("scan", "chunked")
+        )
+    np.testing.assert_allclose(got, true, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [Gsa, Abc, MesaNet, TttLinear, LogLinear])
+def test_both_directions_are_refused(kind):
+    with pytest.raises(ValueError, match="direction = 'both'"):
+        kind(direction="both")
