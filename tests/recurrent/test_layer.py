@@ -159,6 +159,6 @@ def test_a_variant_with_a_step_of_its_own():
 
 def test_a_batch_can_be_spread_over_devices():
     made, x = layer(DeltaNet()), tokens()
-    mesh, spread = jax.make_mesh((1,), ("data",)), jax.sharding.PartitionSpec("data")
+    mesh, spread = jax.sharding.Mesh(jax.devices()[:1], ("data",)), jax.sharding.PartitionSpec("data")
     run = jax.shard_map(lambda x: made(x)[0], mesh=mesh, in_specs=spread, out_specs=spread)
     np.testing.assert_allclose(compiled(run)(x), compiled(lambda x: made(x)[0])(x), atol=1e-6)
