@@ -46,7 +46,7 @@ def standardize_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Arra
 class LayerNorm(nnx.Module):
     """`(x - mean) / sqrt(variance + 1e-6) * scale + bias` over the last axis.
 
-    Source: Ba, Kiros, Hinton 2016, arXiv 1607.06450, equation 4.
+    Source: Ba, Kiros, Hinton 2016, arXiv 1607.06450.
     """
 
     def __init__(self, dim: int) -> None:
@@ -61,7 +61,7 @@ class LayerNorm(nnx.Module):
 class RMSNorm(nnx.Module):
     """`x / sqrt(mean(x^2) + 1e-6) * scale` over the last axis.
 
-    Source: Zhang, Sennrich 2019, arXiv 1910.07467, equation 4.
+    Source: Zhang, Sennrich 2019, arXiv 1910.07467.
     """
 
     def __init__(self, dim: int) -> None:

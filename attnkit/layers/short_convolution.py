@@ -25,7 +25,7 @@ class ShortConvolution(Mixing):
         dim: width of a token's vector.
         rngs: source of the initial values.
 
-    Source: the shift of H3, Fu et al. 2022, arXiv 2212.14052, section 3; Arora et al. 2023 (Zoology), arXiv
+    Source: the shift of H3, Fu et al. 2022, arXiv 2212.14052; Arora et al. 2023 (Zoology), arXiv
     2312.04927.
     """
 

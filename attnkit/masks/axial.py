@@ -27,7 +27,7 @@ class Axial(Composed):
     one of the two; `PerHead` gives each to some of the heads. The cover is exact where it says that a
     block is empty.
 
-    Source: Ho et al. 2019 (Axial Transformer), arXiv 1912.12180, section 3; Huang et al. 2019 (CCNet),
+    Source: Ho et al. 2019 (Axial Transformer), arXiv 1912.12180; Huang et al. 2019 (CCNet),
     arXiv 1811.11721, for both at once.
 
     Attributes:

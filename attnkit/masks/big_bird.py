@@ -36,7 +36,7 @@ class BigBird(Composed):
     a row has at most, not exactly, that many blocks. For an encoder; `& Causal()` removes what lies ahead.
     The cover is exact where it says that a block is empty.
 
-    Source: Zaheer et al. 2020 (BigBird), arXiv 2007.14062, section 2 and appendix D.
+    Source: Zaheer et al. 2020 (BigBird), arXiv 2007.14062, section 2.
 
     Attributes:
         size: positions in a block.

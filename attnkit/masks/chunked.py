@@ -27,7 +27,7 @@ class Chunked(Mask):
     `ahead` are 0.
 
     Source: Meta 2025, Llama 4 model code (`attention_chunk_size`), no paper; Zaheer et al. 2020 (BigBird),
-    arXiv 2007.14062, appendix D, for neighboring blocks.
+    arXiv 2007.14062, for neighboring blocks.
 
     Attributes:
         size: positions in a chunk.

@@ -26,7 +26,7 @@ class DropKey(Mask):
     head and of the two positions. A row may lose all its keys, its own too, and then gives zeros. Leave it
     out when evaluating. The cover claims nothing unless `rate` is 0.
 
-    Source: Li et al. 2022 (DropKey), arXiv 2208.02646, section 3.2.
+    Source: Li et al. 2022 (DropKey), arXiv 2208.02646.
 
     Attributes:
         rate: share of the pairs that are hidden.

@@ -30,7 +30,7 @@ class Forgetful(Mask):
     leave it out when evaluating: a model is trained with it, not used with it. The cover knows only what
     is never hidden.
 
-    Source: Liu et al. 2022 (FCM), arXiv 2210.13432, section 2.
+    Source: Liu et al. 2022 (FCM), arXiv 2210.13432.
 
     Attributes:
         rate: the largest share of hidden keys.

@@ -24,7 +24,7 @@ class GlobalTokens(Mask):
     from the future. The cover is exact.
 
     Source: Beltagy et al. 2020 (Longformer), arXiv 2004.05150, section 3.1; Ainslie et al. 2020 (ETC),
-    arXiv 2004.08483, section 3.2.
+    arXiv 2004.08483.
 
     Attributes:
         count: how many positions.

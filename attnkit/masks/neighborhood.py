@@ -32,7 +32,7 @@ class Neighborhood(Mask):
     interval of positions: it is exact for positions within one row of the grid and for whole rows, and
     conservative otherwise.
 
-    Source: Hassani et al. 2023 (Neighborhood Attention Transformer), arXiv 2204.07143, section 3.1.
+    Source: Hassani et al. 2023 (Neighborhood Attention Transformer), arXiv 2204.07143.
 
     Attributes:
         shape: tokens along each axis of the grid, (height, width) for a picture.

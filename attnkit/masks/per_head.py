@@ -26,7 +26,7 @@ class PerHead(Mask):
     heads share one plan of blocks: the cover calls a block possible if it is for some head, and certain if
     it is for every head.
 
-    Source: Child et al. 2019, arXiv 1904.10509, section 5.2, different patterns for different heads.
+    Source: Child et al. 2019, arXiv 1904.10509, section 5.1, different patterns for different heads.
 
     Attributes:
         masks: one for each head; equal ones are computed once.

@@ -24,7 +24,7 @@ class Prefix(Mask):
     is `GivenPrefix`; the rectangle alone is `Sinks`. The cover is exact.
 
     Source: Raffel et al. 2020 (T5), arXiv 1910.10683, section 3.2.1; Dong et al. 2019 (UniLM),
-    arXiv 1905.03197, section 2.3.
+    arXiv 1905.03197.
 
     Attributes:
         length: positions in the prefix.

@@ -28,7 +28,7 @@ class SharedPrefix(Mask):
     and for every query the segment that its own continues (its own, if none). Several prompts with their
     continuations fit into one sequence. The cover claims nothing.
 
-    Source: Juravsky et al. 2024 (Hydragen), arXiv 2402.05099, section 3.
+    Source: Juravsky et al. 2024 (Hydragen), arXiv 2402.05099.
     """
 
     def allows(self, i: Any, j: Any, data: Data) -> Any:

@@ -31,7 +31,7 @@ class SlidingTile(Composed):
     inside, so that every tile sees equally many. Because a tile sees or does not see another as a whole,
     blocks of `size` are full or empty, never mixed. The cover is that of `Neighborhood`.
 
-    Source: Zhang et al. 2025 (Sliding Tile Attention), arXiv 2502.04507, section 3.
+    Source: Zhang et al. 2025 (Sliding Tile Attention), arXiv 2502.04507.
 
     Attributes:
         shape: tiles along each axis, (time, height, width) for a video.

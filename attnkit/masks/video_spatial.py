@@ -30,7 +30,7 @@ class VideoSpatial(Composed):
     decides at run time, by trying both on a few queries; here it is an option. The cover is exact where it
     says that a block is empty.
 
-    Source: Xi et al. 2025 (Sparse VideoGen), arXiv 2502.01776, section 3.
+    Source: Xi et al. 2025 (Sparse VideoGen), arXiv 2502.01776.
 
     Attributes:
         frame: tokens of a frame.

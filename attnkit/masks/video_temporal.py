@@ -29,7 +29,7 @@ class VideoTemporal(Composed):
     are numbered frame by frame, so few blocks are empty; the paper numbers them place by place to skip more.
     The cover is exact where it says that a block is empty.
 
-    Source: Xi et al. 2025 (Sparse VideoGen), arXiv 2502.01776, section 3.
+    Source: Xi et al. 2025 (Sparse VideoGen), arXiv 2502.01776.
 
     Attributes:
         frame: tokens of a frame.

@@ -32,7 +32,7 @@ class Window(Mask):
 
     The cover is exact.
 
-    Source: Jiang et al. 2023 (Mistral 7B), arXiv 2310.06825, section 2; Beltagy et al. 2020
+    Source: Jiang et al. 2023 (Mistral 7B), arXiv 2310.06825; Beltagy et al. 2020
     (Longformer), arXiv 2004.05150, section 3.1, for the two-sided window.
 
     Attributes:

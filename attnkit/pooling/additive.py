@@ -24,7 +24,7 @@ class Additive(Pool):
     """
 
     card: ClassVar[Card] = Card(
-        source="Yang et al. 2016 (HAN), NAACL N16-1174, equations 5 to 7",
+        source="Yang et al. 2016 (HAN), NAACL N16-1174, word attention",
         equation="o = sum_j softmax_j(u . tanh(W x_j + b)) x_j",
     )
     hidden: Annotated[int, Ge(1)] | None = None

@@ -15,7 +15,7 @@ class First(Pool):
     """The first vector."""
 
     card: ClassVar[Card] = Card(
-        source="Devlin et al. 2018 (BERT), arXiv 1810.04805, section 3, the vector of [CLS]",
+        source="Devlin et al. 2018 (BERT), arXiv 1810.04805, the vector of [CLS]",
         equation="o = x_1",
     )
 

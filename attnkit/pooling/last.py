@@ -15,7 +15,7 @@ class Last(Pool):
     """The last vector."""
 
     card: ClassVar[Card] = Card(
-        source="Sutskever, Vinyals & Le 2014, arXiv 1409.3215, section 2, its last state",
+        source="Sutskever, Vinyals & Le 2014, arXiv 1409.3215, the encoder's last state",
         equation="o = x_n",
     )
 

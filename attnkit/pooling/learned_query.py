@@ -24,7 +24,7 @@ class LearnedQuery(Pool):
     """
 
     card: ClassVar[Card] = Card(
-        source="Zhai et al. 2021, arXiv 2106.04560, section 3.2 (multihead attention pooling)",
+        source="Zhai et al. 2021, arXiv 2106.04560 (multihead attention pooling)",
         equation="o = concat_h(softmax_j(q_h . K_h x_j / sqrt(dim_h)) V_h x_j) O",
     )
     heads: Annotated[int, Ge(1)] = 4

@@ -29,7 +29,7 @@ class Pma(Pool):
     """
 
     card: ClassVar[Card] = Card(
-        source="Lee et al. 2018 (Set Transformer), arXiv 1810.00825, equations 6, 7 and 11",
+        source="Lee et al. 2018 (Set Transformer), arXiv 1810.00825, PMA and MAB",
         equation="H = LN(S + multihead(S, rFF(X), rFF(X))), O = LN(H + rFF(H))",
     )
     seeds: Annotated[int, Ge(1)] = 1

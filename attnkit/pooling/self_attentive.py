@@ -28,7 +28,7 @@ class SelfAttentive(Pool):
     """
 
     card: ClassVar[Card] = Card(
-        source="Lin et al. 2017, arXiv 1703.03130, equations 6 to 8",
+        source="Lin et al. 2017, arXiv 1703.03130; penalty equation 8",
         equation="A = softmax(W2 tanh(W1 X^T)), O = A X, penalty |A A^T - I|_F^2",
     )
     hops: Annotated[int, Ge(1)] = 4

@@ -15,7 +15,7 @@ class Sum(Pool):
     """The sum of all vectors: it can count, and it grows with their number."""
 
     card: ClassVar[Card] = Card(
-        source="Zaheer et al. 2017 (Deep Sets), arXiv 1703.06114, theorem 2", equation="o = sum_j x_j"
+        source="Zaheer et al. 2017 (Deep Sets), arXiv 1703.06114", equation="o = sum_j x_j"
     )
 
     def look(self, p: Params, x: Float[Array, "tokens dim"], keep: Bool[Array, "tokens"]) -> Pooled:

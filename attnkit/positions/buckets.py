@@ -20,7 +20,7 @@ def buckets(distance: np.ndarray, count: int, reach: int) -> np.ndarray:
     Raises:
         ValueError: if `reach` is too small for `count`.
 
-    Source: Raffel et al. 2020 (T5), arXiv 1910.10683, section 2.1, and the authors' code.
+    Source: Raffel et al. 2020 (T5), arXiv 1910.10683, and the authors' code.
 
     >>> buckets(np.array([0, 1, 2, 3, 4, 7, 8, 15, 16, 99]), 4, 16).tolist()
     [0, 1, 2, 2, 2, 3, 3, 3, 3, 3]

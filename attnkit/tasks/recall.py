@@ -43,7 +43,7 @@ class Recall(Task):
         lengths: tokens of the sequences of the splits `length<n>`, with as many pairs.
         held_out: sequences of each split.
 
-    Source: Arora et al. 2023, arXiv 2312.04927, section 4.1 and appendix (MQAR; `sparse` is their rule).
+    Source: Arora et al. 2023, arXiv 2312.04927, section 3.2 and appendix (MQAR; `sparse` is their rule).
     """
 
     vocabulary: Annotated[int, Ge(4), Le(65536)] = 256

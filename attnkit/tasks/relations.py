@@ -75,7 +75,7 @@ class Relations(Task):
         noise: standard deviation of the noise of pixels.
         held_out: scenes of each split.
 
-    Source: Santoro et al. 2017, arXiv 1706.01427, section 4.2 (Sort-of-CLEVR).
+    Source: Santoro et al. 2017, arXiv 1706.01427, section 3.2 (Sort-of-CLEVR).
     """
 
     view: Literal["states", "patches"] = "states"

@@ -33,7 +33,7 @@ class AftFull(Approximate):
     """
 
     card: ClassVar[Card] = Card(
-        source="Zhai et al. 2021, arXiv 2105.14103, equations 2 and 3",
+        source="Zhai et al. 2021 (AFT), arXiv 2105.14103",
         equation="o_i = sigmoid(q_i) * sum_j exp(k_j + u_i . u'_j) v_j / sum_j exp(k_j + u_i . u'_j)",
         cost="2 T^2 dim, and T^2 rank for the biases",
         assumes="queries, keys and values of the same width",

@@ -33,7 +33,7 @@ class AftSimple(Approximate):
     """
 
     card: ClassVar[Card] = Card(
-        source="Zhai et al. 2021, arXiv 2105.14103, section 3.2 (AFT-simple)",
+        source="Zhai et al. 2021 (AFT-simple), arXiv 2105.14103",
         equation="o_i = sigmoid(q_i) * sum_j exp(k_j) v_j / sum_j exp(k_j)",
         cost="2 T dim",
         assumes="queries, keys and values of the same width",

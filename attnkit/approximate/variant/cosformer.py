@@ -22,7 +22,7 @@ class Cosformer(Kernel):
     """
 
     card: ClassVar[Card] = Card(
-        source="Qin et al. 2022, arXiv 2202.08791, section 3.2",
+        source="Qin et al. 2022 (cosFormer), arXiv 2202.08791",
         equation="w_ij ~ relu(q_i) . relu(k_j) cos(pi (i - j) / (2 M))",
         cost="8 T dim^2",
         assumes="M = length is fixed, so that decoding agrees with reading; no small number is added to sums",

@@ -32,7 +32,7 @@ class Fnet(Approximate):
     """
 
     card: ClassVar[Card] = Card(
-        source="Lee-Thorp et al. 2021, arXiv 2105.03824, equation 3",
+        source="Lee-Thorp et al. 2021 (FNet), arXiv 2105.03824",
         equation="y = Re(F_seq(F_hidden(x)))",
         cost="T model_dim log(T model_dim); T^2 model_dim where the length is known at run time",
         assumes="the paper transforms the padding too",

@@ -36,7 +36,7 @@ class HTransformer1d(Approximate):
     """
 
     card: ClassVar[Card] = Card(
-        source="Zhu and Soricut 2021, arXiv 2107.11906, section 4",
+        source="Zhu and Soricut 2021 (H-Transformer-1D), arXiv 2107.11906",
         equation="w_ij ~ exp(q_i^l . k_j^l / sqrt(dim)), q^l, k^l means over 2^l tokens, l the first "
         "level at which i and j are in the same or in neighboring blocks",
         cost="10 T block dim",

@@ -33,7 +33,7 @@ class Luna(Approximate):
     """
 
     card: ClassVar[Card] = Card(
-        source="Ma et al. 2021, arXiv 2106.01540, section 3.1",
+        source="Ma et al. 2021, arXiv 2106.01540",
         equation="Y = softmax(P k^T / sqrt(dim)) v, o = softmax(q (Y W_k)^T / sqrt(dim)) Y W_v",
         cost="4 T rows dim",
         assumes="a head packs and unpacks alone; rows are the layer's own, where the paper hands them on",

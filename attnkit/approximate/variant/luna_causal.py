@@ -37,7 +37,7 @@ class LunaCausal(Approximate):
     """
 
     card: ClassVar[Card] = Card(
-        source="Ma et al. 2021, arXiv 2106.01540, section 3.2 (causal attention)",
+        source="Ma et al. 2021 (Luna's causal attention), arXiv 2106.01540, and the authors' code",
         equation="a_j = softplus(P c_j / sqrt(dim)), "
         "b_t = softmax((1/t) sum_{j<=t} (q_t . k_j) a_j / sqrt(dim)), o_t = (1/t) sum_{j<=t} (b_t . a_j) v_j",
         cost="6 T rows dim",

@@ -39,7 +39,7 @@ class Nystromformer(Approximate):
     """
 
     card: ClassVar[Card] = Card(
-        source="Xiong et al. 2021, arXiv 2102.03902, section 3 and algorithm 1",
+        source="Xiong et al. 2021 (Nystromformer), arXiv 2102.03902, and the authors' code",
         equation="o = softmax(q K'^T) pinv(softmax(Q' K'^T)) softmax(Q' k^T) v + conv(v), "
         "all scores / sqrt(dim)",
         cost="4 T landmarks dim, 3 landmarks^3 iterations",

@@ -38,7 +38,7 @@ class RandomFeature(Kernel):
     """
 
     card: ClassVar[Card] = Card(
-        source="Peng et al. 2021, arXiv 2103.02143, sections 3.1 and 3.2",
+        source="Peng et al. 2021 (RFA, and gated RFA), arXiv 2103.02143",
         equation="w_ij ~ f(q_i) . f(k_j), f(x) = [sin W x, cos W x] / sqrt(features), x = sigma q / |q|; "
         "gate: S_t = g_t S_{t-1} + (1 - g_t) f(k_t) v_t^T, and so its weights",
         cost="8 T features dim",

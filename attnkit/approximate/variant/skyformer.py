@@ -40,7 +40,7 @@ class Skyformer(Approximate):
     """
 
     card: ClassVar[Card] = Card(
-        source="Chen et al. 2021, arXiv 2111.00035, sections 4.1 and 4.2; ridge as in the authors' code",
+        source="Chen et al. 2021, arXiv 2111.00035, sections 4.1, 4.2 and 4.4; ridge as in the authors' code",
         equation="o = C(q, z) (C(z, z) + ridge I)^-1 C(z, k) v, C(x, y) = exp(-|x - y|^2 / (2 sqrt(dim)))",
         cost="4 T landmarks dim, 3 landmarks^3 iterations",
         assumes="the inverse is taken of the matrix scaled to D^-1/2 (C + ridge I) D^-1/2, D its row sums",

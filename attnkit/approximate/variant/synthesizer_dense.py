@@ -34,7 +34,7 @@ class SynthesizerDense(Approximate):
     """
 
     card: ClassVar[Card] = Card(
-        source="Tay et al. 2020, arXiv 2005.00743, equations 2 and 3",
+        source="Tay et al. 2020 (dense Synthesizer), arXiv 2005.00743",
         equation="w_i = softmax(relu(q_i + a) W + b), q_i = W_1 x_i",
         cost="T^2 dim for the scores, T^2 dim for the values",
         assumes="the hidden layer of a head is as wide as a query",

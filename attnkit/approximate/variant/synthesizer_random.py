@@ -32,7 +32,7 @@ class SynthesizerRandom(Approximate):
     """
 
     card: ClassVar[Card] = Card(
-        source="Tay et al. 2020, arXiv 2005.00743, equation 5",
+        source="Tay et al. 2020 (random Synthesizer), arXiv 2005.00743",
         equation="w = softmax(R), R random, [length, length]",
         cost="T^2 dim for the values",
     )

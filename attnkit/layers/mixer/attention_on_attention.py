@@ -29,7 +29,7 @@ class AttentionOnAttention(HeadMixer):
     """An information vector and a gate, both from the query and what attention found, multiplied."""
 
     card: ClassVar[Card] = Card(
-        source="Huang et al. 2019, arXiv 1908.06954, equations 2 to 5",
+        source="Huang et al. 2019, arXiv 1908.06954",
         equation="y = sigmoid(W q + U o + b) * (W' q + U' o + b'), o_h = softmax(q_h k_h^T / sqrt(dim)) v_h",
         token_flops="6 * model_dim * heads * head_dim",
         forms=("dense", "blockwise", "step"),

@@ -36,7 +36,7 @@ class Convolution(LayerMixer):
 
     card: ClassVar[Card] = Card(
         source="Gehring et al. 2017 (ConvS2S), arXiv 1705.03122, section 3.2; van den Oord et al. 2016 "
-        "(WaveNet), arXiv 1609.03499, equation 2",
+        "(WaveNet), arXiv 1609.03499",
         equation="y_t = O (f(sum_n W_n x_{t-nd} + b) * sigmoid(sum_n V_n x_{t-nd} + c))",
     )
     keeps_segments: ClassVar[bool] = True

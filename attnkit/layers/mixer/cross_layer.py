@@ -35,7 +35,7 @@ class CrossLayer(HeadMixer):
     """
 
     card: ClassVar[Card] = Card(
-        source="Brandon et al. 2024 (CLA), arXiv 2405.12981, section 2.3",
+        source="Brandon et al. 2024 (CLA), arXiv 2405.12981",
         equation="o_i = sum_j softmax_j(q_i . k_j / sqrt(dim)) v_j, k, v of the layer below",
         token_flops="-4 * model_dim * kv_heads * head_dim",
         cache="0",

@@ -39,7 +39,7 @@ class Differential(HeadMixer):
     """
 
     card: ClassVar[Card] = Card(
-        source="Ye et al. 2024, arXiv 2410.05258, equations 1 to 3",
+        source="Ye et al. 2024, arXiv 2410.05258, section 2.1, and the authors' code",
         equation="o = (1 - l0) RMSNorm((softmax(q1 k1^T / sqrt(dim/2)) - l softmax(q2 k2^T / sqrt(dim/2)))"
         " v), l = exp(a1 . b1) - exp(a2 . b2) + l0",
         pair_flops="2 * head_dim",

@@ -16,7 +16,7 @@ class Gru(Cell):
     """A recurrent network whose gates decide what to forget. The reset gate acts before the matrix."""
 
     card: ClassVar[Card] = Card(
-        source="Cho et al. 2014, arXiv 1406.1078, equations 5 to 8",
+        source="Cho et al. 2014, arXiv 1406.1078",
         equation="h = z h' + (1 - z) tanh(W x + U (r h')), r, z = sigmoid(W x + U h')",
     )
 

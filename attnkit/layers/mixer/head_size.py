@@ -22,7 +22,7 @@ class HeadSize(HeadMixer):
     """
 
     card: ClassVar[Card] = Card(
-        source="Bhojanapalli et al. 2020, arXiv 2002.07028, section 4",
+        source="Bhojanapalli et al. 2020, arXiv 2002.07028, section 3",
         equation="o_i = sum_j softmax_j(q_i . k_j / sqrt(key_dim)) v_j, q, k in R^key_dim, v in R^value_dim",
         pair_flops="2 * (key_dim + value_dim) - 4 * head_dim",
         token_flops="2 * model_dim * (heads + kv_heads) * (key_dim + value_dim - 2 * head_dim)",

@@ -49,7 +49,7 @@ class Latent(LayerMixer):
     """
 
     card: ClassVar[Card] = Card(
-        source="DeepSeek-AI 2024 (DeepSeek-V2), arXiv 2405.04434, equations 9 to 19; section 2.1.2",
+        source="DeepSeek-AI 2024 (DeepSeek-V2), arXiv 2405.04434, sections 2.1.2 and 2.1.3",
         equation="c = W x, k = [U c; R_t K x], v = V c, q = [Q x; R_t P x], "
         "o = softmax(q k^T / sqrt(dim + rotary)) v",
         pair_flops="2 * rotary",

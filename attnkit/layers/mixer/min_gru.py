@@ -15,7 +15,7 @@ class MinGru(Cell):
     """A gated recurrent unit whose gate and candidate do not see the state."""
 
     card: ClassVar[Card] = Card(
-        source="Feng et al. 2024, arXiv 2410.01201, section 3.1",
+        source="Feng et al. 2024 (minGRU), arXiv 2410.01201",
         equation="h = (1 - z) h' + z W x, z = sigmoid(V x)",
     )
 

@@ -29,7 +29,7 @@ class PersistentMemory(HeadMixer):
     """
 
     card: ClassVar[Card] = Card(
-        source="Sukhbaatar et al. 2019, arXiv 1907.01470, equations 5 to 8",
+        source="Sukhbaatar et al. 2019, arXiv 1907.01470",
         equation="o_i = sum_{j in tokens + memory} softmax_j(q_i . k_j / sqrt(dim)) v_j",
         token_flops="4 * count * heads * head_dim",
         forms=("dense", "blockwise", "step"),

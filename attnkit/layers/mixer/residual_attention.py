@@ -36,7 +36,7 @@ class ResidualAttention(HeadMixer):
     """
 
     card: ClassVar[Card] = Card(
-        source="He et al. 2020 (RealFormer), arXiv 2012.11747, equation 3",
+        source="He et al. 2020 (RealFormer), arXiv 2012.11747",
         equation="o_i = sum_j softmax_j(sum_{m <= l} q_i^m . k_j^m / sqrt(dim)) v_j in layer l",
         pair_flops="2 * head_dim * below",
         forms=("dense", "blockwise", "step"),

@@ -39,7 +39,7 @@ class TalkingHeads(HeadMixer):
     """
 
     card: ClassVar[Card] = Card(
-        source="Shazeer et al. 2020, arXiv 2003.02436, section 4",
+        source="Shazeer et al. 2020, arXiv 2003.02436",
         equation="o_h = sum_g P_gh softmax(sum_f L_fg q_f k_f^T / sqrt(dim)) v_h",
         pair_flops="2 * heads + 2 * head_dim * (kv_heads - 1)",
         token_flops="2 * heads * heads * head_dim",

@@ -27,7 +27,7 @@ class TensorProduct(HeadMixer):
     """
 
     card: ClassVar[Card] = Card(
-        source="Zhang et al. 2025, arXiv 2501.06425, equations 3.1 and 3.2; rotary section 3.3",
+        source="Zhang et al. 2025, arXiv 2501.06425, equations 3.1 and 3.2; rotary section 3.2",
         equation="K_t = sum_r a_r(x_t) (x) b_r(x_t) / rank, so Q_t and V_t; o = softmax(q k^T / sqrt(dim)) v",
         token_flops="2 * model_dim * (query_rank + 2 * rank) * (heads + head_dim) "
         "+ 2 * (query_rank + 2 * rank) * heads * head_dim "

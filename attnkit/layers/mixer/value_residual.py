@@ -31,7 +31,7 @@ class ValueResidual(HeadMixer):
     """
 
     card: ClassVar[Card] = Card(
-        source="Zhou et al. 2024 (ResFormer), arXiv 2410.17897, section 3.2",
+        source="Zhou et al. 2024 (ResFormer), arXiv 2410.17897",
         equation="o_i = sum_j softmax_j(q_i . k_j / sqrt(dim)) (l1 v1_j + l2 v_j), v1 of the lowest layer",
         token_flops="3 * kv_heads * head_dim",
         forms=("dense", "blockwise", "step"),

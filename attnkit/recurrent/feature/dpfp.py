@@ -21,7 +21,7 @@ class Dpfp(FeatureMap):
     """
 
     card: ClassVar[Card] = Card(
-        source="Schlag, Irie & Schmidhuber 2021, arXiv 2102.11174, equation 37",
+        source="Schlag, Irie & Schmidhuber 2021 (DPFP), arXiv 2102.11174",
         equation="phi_{i nu}(x) = relu([x, -x])_i relu([x, -x])_{i + nu}",
         state="0",
     )

@@ -16,7 +16,7 @@ class Hedgehog(FeatureMap):
     """Softmax over the entries of a learned map and over their negatives: spiky, like exp(q . k)."""
 
     card: ClassVar[Card] = Card(
-        source="Zhang et al. 2024 (Hedgehog), arXiv 2402.04347, section 4.2",
+        source="Zhang et al. 2024 (Hedgehog), arXiv 2402.04347, section 4.2 and appendix A.1, no bias",
         equation="phi(x) = [softmax(W x), softmax(-W x)]",
         state="0",
     )

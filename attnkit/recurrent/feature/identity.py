@@ -14,7 +14,7 @@ class Identity(FeatureMap):
     """The vector itself. Scalar products may be negative: switch the normalizer off."""
 
     card: ClassVar[Card] = Card(
-        source="Schlag, Irie & Schmidhuber 2021, arXiv 2102.11174, section 3.1",
+        source="Schlag, Irie & Schmidhuber 2021, arXiv 2102.11174",
         equation="phi(x) = x",
         state="0",
         assumes="normalizer = false",

@@ -15,14 +15,14 @@ EPSILON = 1e-5
 
 @options
 class Rebased(FeatureMap):
-    """All products of two entries of `gamma * layer_norm(x) + beta`, so that `phi(q) . phi(k) = (q' . k')^2`.
+    """All products of two entries of `gamma * layer_norm(x) + beta`: `phi(q) . phi(k) = (q' . k')^2 / dim`.
 
     The state has dim^2 rows: give it narrow heads (16 in the paper).
     """
 
     card: ClassVar[Card] = Card(
-        source="Aksenov et al. 2024 (ReBased), arXiv 2402.10644, equations 9 and 10",
-        equation="phi(x) = y (x) y, y = gamma * layer_norm(x) + beta",
+        source="Aksenov et al. 2024 (ReBased), arXiv 2402.10644",
+        equation="phi(x) = y (x) y, y = (gamma * layer_norm(x) + beta) / dim^(1/4)",
         state="0",
     )
 

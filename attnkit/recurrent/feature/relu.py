@@ -15,7 +15,7 @@ class Relu(FeatureMap):
     """`max(x, 0)`. A query whose features are all zero reads zeros."""
 
     card: ClassVar[Card] = Card(
-        source="Cai et al. 2023 (EfficientViT), arXiv 2205.14756, equation 2",
+        source="Cai et al. 2023 (EfficientViT), arXiv 2205.14756",
         equation="phi(x) = max(x, 0)",
         state="0",
     )

@@ -16,7 +16,7 @@ class T2r(FeatureMap):
     """A one-layer perceptron for each head, one for queries and one for keys."""
 
     card: ClassVar[Card] = Card(
-        source="Kasai et al. 2021 (T2R), arXiv 2103.13076, equation 4",
+        source="Kasai et al. 2021 (T2R), arXiv 2103.13076",
         equation="phi(x) = relu(W x + c)",
         state="0",
     )

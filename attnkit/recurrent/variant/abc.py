@@ -26,7 +26,7 @@ class Abc(LedRecurrent):
     """
 
     card: ClassVar[Card] = Card(
-        source="Peng et al. 2021, arXiv 2110.02488, section 4 (ABC_MLP)",
+        source="Peng et al. 2021 (ABC_MLP), arXiv 2110.02488",
         equation="K_t = sum_s e^w_s k_s^T / sum_s e^w_s, V_t so, o_t = V_t^T softmax(K_t q_t / sqrt(dim))",
         state="4 * slots * (dim + value_dim + 1)",
     )

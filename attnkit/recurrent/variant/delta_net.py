@@ -33,7 +33,7 @@ class DeltaNet(LinearRecurrent):
     """
 
     card: ClassVar[Card] = Card(
-        source="Yang et al. 2024, arXiv 2406.06484, equation 4; Schlag et al. 2021, arXiv 2102.11174",
+        source="Yang et al. 2024, arXiv 2406.06484; Schlag et al. 2021, arXiv 2102.11174",
         equation="S_t = (I - beta_t k_t k_t^T) S_{t-1} + beta_t k_t v_t^T, |k_t| = 1",
         state="4 * dim * value_dim",
     )

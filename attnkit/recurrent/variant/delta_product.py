@@ -38,7 +38,7 @@ class DeltaProduct(LinearRecurrent):
     """
 
     card: ClassVar[Card] = Card(
-        source="Siems et al. 2025, arXiv 2502.10297, equations 3 and 4",
+        source="Siems et al. 2025 (DeltaProduct), arXiv 2502.10297",
         equation="S_j = (I - beta_j k_j k_j^T) S_{j-1} + beta_j k_j v_j^T for j = 1..steps of every token",
         state="4 * dim * value_dim",
     )

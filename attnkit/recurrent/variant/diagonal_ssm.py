@@ -34,7 +34,7 @@ class DiagonalSsm(LinearRecurrent):
     """
 
     card: ClassVar[Card] = Card(
-        source="Gu et al. 2022 (S4D), arXiv 2206.11893, equations 2 to 4 and 9 (S4D-Lin)",
+        source="Gu et al. 2022 (S4D, initialized as S4D-Lin), arXiv 2206.11893",
         equation="y_t = D v_t + sum_{s<=t} 2 Re sum_n C_n (exp(l_n dt) - 1) / l_n exp(l_n dt (t - s)) v_s",
         state="8 * modes * value_dim + 4",
     )

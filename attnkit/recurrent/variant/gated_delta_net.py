@@ -36,7 +36,7 @@ class GatedDeltaNet(LinearRecurrent):
     """
 
     card: ClassVar[Card] = Card(
-        source="Yang, Kautz & Hatamizadeh 2024, arXiv 2412.06464, equation 10",
+        source="Yang, Kautz & Hatamizadeh 2024, arXiv 2412.06464, section 3.1, equation 10",
         equation="S_t = (I - beta_t k_t k_t^T) alpha_t S_{t-1} + beta_t k_t v_t^T, |k_t| = 1",
         state="4 * dim * value_dim",
     )

@@ -26,7 +26,7 @@ class Gsa(LedRecurrent):
     """
 
     card: ClassVar[Card] = Card(
-        source="Zhang et al. 2024, arXiv 2409.07146, section 3",
+        source="Zhang et al. 2024 (GSA), arXiv 2409.07146",
         equation="K_t = Diag(a_t) K_{t-1} + (1 - a_t) k_t^T, V_t so of v_t, o_t = V_t^T softmax(K_t q_t)",
         state="4 * slots * (dim + value_dim)",
     )

@@ -33,7 +33,7 @@ class Hgrn2(LinearRecurrent):
     """
 
     card: ClassVar[Card] = Card(
-        source="Qin et al. 2024, arXiv 2404.07904, section 3",
+        source="Qin et al. 2024, arXiv 2404.07904, section 3.2",
         equation="S_t = Diag(f_t) S_{t-1} + (1 - f_t) v_t^T, f_t = lower + (1 - lower) sigmoid(W x_t)",
         state="4 * dim * value_dim",
     )

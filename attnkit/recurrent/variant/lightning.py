@@ -26,7 +26,8 @@ from attnkit.recurrent.contract import (
 class Lightning(LinearRecurrent):
     """Every head forgets at a fixed speed: that of the linear biases of ALiBi.
 
-    The paper slows forgetting down from layer to layer; `slower` is the factor of a layer.
+    Forgetting slows down from layer to layer; `slower` is the factor of a layer. The speeds are those of the
+    authors' code; TransNormerLLM's equation 2 has `s_h = 8 h / heads` in their place.
 
     Attributes:
         slower: factor of the speed of forgetting, `1 - layer / layers` in the paper.
@@ -35,7 +36,7 @@ class Lightning(LinearRecurrent):
     """
 
     card: ClassVar[Card] = Card(
-        source="Qin et al. 2024, arXiv 2401.04658, equation 4; decay of Qin et al. 2023, arXiv 2307.14995",
+        source="Qin et al. 2024, arXiv 2401.04658, and the authors' code; Qin et al. 2023, arXiv 2307.14995",
         equation="S_t = exp(-s_h) S_{t-1} + k_t v_t^T, s_h = 2^(-8 h / heads), q and k through silu",
         state="4 * dim * value_dim",
     )

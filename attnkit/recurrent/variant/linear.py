@@ -33,7 +33,7 @@ class Linear(LinearRecurrent):
     """
 
     card: ClassVar[Card] = Card(
-        source="Katharopoulos et al. 2020, arXiv 2006.16236, equations 16 to 20",
+        source="Katharopoulos et al. 2020, arXiv 2006.16236",
         equation="S_t = S_{t-1} + phi(k_t) v_t^T, z_t likewise of ones, o_t = phi(q_t).S_t / phi(q_t).z_t",
         state="4 * features * (value_dim + 1)",
         assumes="with the normalizer, features that are not negative",

@@ -39,7 +39,7 @@ class Mamba2(LinearRecurrent):
     """
 
     card: ClassVar[Card] = Card(
-        source="Dao & Gu 2024, arXiv 2405.21060, section 7.1 and listing 1",
+        source="Dao & Gu 2024, arXiv 2405.21060, section 7.1",
         equation="S_t = exp(-A dt_t) S_{t-1} + B_t (dt_t x_t)^T, y_t = C_t S_t + D x_t",
         state="4 * rows * value_dim",
     )

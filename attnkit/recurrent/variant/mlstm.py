@@ -39,7 +39,7 @@ class Mlstm(LinearRecurrent):
     """
 
     card: ClassVar[Card] = Card(
-        source="Beck et al. 2024 (xLSTM), arXiv 2405.04517, equations 19 to 27 and 15 to 17",
+        source="Beck et al. 2024 (xLSTM), arXiv 2405.04517, mLSTM",
         equation="S_t = f_t S_{t-1} + exp(i_t) k_t v_t^T, n_t so of ones, o_t = q_t S_t / max(|q_t n_t|, 1)",
         state="4 * dim * (value_dim + 1) + 4",
     )

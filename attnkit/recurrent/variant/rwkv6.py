@@ -35,7 +35,7 @@ class Rwkv6(LinearRecurrent):
     """
 
     card: ClassVar[Card] = Card(
-        source="Peng et al. 2024 (Eagle and Finch), arXiv 2404.05892, equations 16 to 20",
+        source="Peng et al. 2024 (Eagle and Finch), arXiv 2404.05892, section 4.2.2, equations 16 to 20",
         equation="o_t = q_t (S_{t-1} + Diag(u) k_t v_t^T), S_t = Diag(exp(-exp(d_t))) S_{t-1} + k_t v_t^T",
         state="4 * dim * value_dim",
     )

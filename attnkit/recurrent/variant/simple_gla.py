@@ -31,7 +31,7 @@ class SimpleGla(LinearRecurrent):
     """
 
     card: ClassVar[Card] = Card(
-        source="Yang et al. 2023, arXiv 2312.06635, table 1; Peng et al. 2021, arXiv 2103.02143, section 3.3",
+        source="Yang et al. 2023, arXiv 2312.06635, table 1 (gated retention); Peng et al. 2021, 2103.02143",
         equation="S_t = sigmoid(w . x_t)^(1/16) S_{t-1} + k_t v_t^T, o_t = q_t S_t / sqrt(dim)",
         state="4 * dim * value_dim",
     )

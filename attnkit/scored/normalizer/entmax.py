@@ -27,7 +27,7 @@ class Entmax(Leveled):
     """
 
     card: ClassVar[Card] = Card(
-        source="Peters, Niculae & Martins 2019, arXiv 1905.05702, eq. 10; Correia et al. 2019, 1909.00015",
+        source="Peters, Niculae & Martins 2019, arXiv 1905.05702; Correia et al. 2019, 1909.00015",
         equation="w_j = max((alpha - 1) s_j - tau, 0)^(1 / (alpha - 1)), tau such that sum_j w_j = 1",
         pair_flops="60",
         assumes="1 < alpha <= 2",

@@ -40,7 +40,7 @@ class Gumbel(Exponential):
     """
 
     card: ClassVar[Card] = Card(
-        source="Jang, Gu & Poole 2017, arXiv 1611.01144, equation 2; Maddison et al. 2017, 1611.00712",
+        source="Jang, Gu & Poole 2017, arXiv 1611.01144; Maddison et al. 2017, 1611.00712",
         equation="w_j = softmax_j((s_j + g_j) / t), g_j = -log(-log u_j), u_j uniform in (0, 1)",
         pair_flops="30",
     )

@@ -22,7 +22,7 @@ class Hard(Leveled):
     """
 
     card: ClassVar[Card] = Card(
-        source="Xu et al. 2015, arXiv 1502.03044, section 4.1; Bengio et al. 2013, 1308.3432, section 4",
+        source="Xu et al. 2015, arXiv 1502.03044 (hard attention); Bengio et al. 2013, 1308.3432 (estimator)",
         equation="w_j = [j = argmax_l s_l], dw = d softmax(s)",
         pair_flops="3",
     )

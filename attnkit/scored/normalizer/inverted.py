@@ -19,7 +19,7 @@ class Inverted(Competing):
     """
 
     card: ClassVar[Card] = Card(
-        source="Locatello et al. 2020 (Slot Attention), arXiv 2006.15055, section 2.1, equations 1 and 2",
+        source="Locatello et al. 2020 (Slot Attention), arXiv 2006.15055",
         equation="a_ij = exp(s_ij) / sum_l exp(s_lj), w_ij = a_ij / sum_m a_im",
         pair_flops="7",
         assumes="all queries at once",

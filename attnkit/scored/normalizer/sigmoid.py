@@ -21,7 +21,7 @@ class Sigmoid(Elementwise):
     """
 
     card: ClassVar[Card] = Card(
-        source="Ramapuram et al. 2024, arXiv 2409.04431, equations 3 and 4",
+        source="Ramapuram et al. 2024, arXiv 2409.04431, equation 3",
         equation="w_j = 1 / (1 + exp(-(s_j + b))), b = -log n",
         pair_flops="4",
     )

@@ -12,7 +12,7 @@ class Sparsemax(Entmax):
     """The point of the simplex nearest to the scores: entmax with alpha = 2, often with exact zeros."""
 
     card: ClassVar[Card] = Card(
-        source="Martins & Astudillo 2016, arXiv 1602.02068, equation 2",
+        source="Martins & Astudillo 2016, arXiv 1602.02068",
         equation="w_j = max(s_j - tau, 0), tau such that sum_j w_j = 1",
         pair_flops="60",
     )

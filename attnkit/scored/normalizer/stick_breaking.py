@@ -19,7 +19,7 @@ class StickBreaking(Ordered):
     """
 
     card: ClassVar[Card] = Card(
-        source="Tan et al. 2024, arXiv 2410.17980, equation 3",
+        source="Tan et al. 2024, arXiv 2410.17980",
         equation="w_ij = sigmoid(s_ij) prod_{l > j} (1 - sigmoid(s_il))",
         pair_flops="10",
     )

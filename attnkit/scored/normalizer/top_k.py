@@ -20,7 +20,7 @@ class TopK(Leveled):
     """
 
     card: ClassVar[Card] = Card(
-        source="Zhao et al. 2019 (Explicit Sparse Transformer), arXiv 1912.11637, equations 4 to 6",
+        source="Zhao et al. 2019 (Explicit Sparse Transformer), arXiv 1912.11637",
         equation="w_j = exp(s_j) / sum_{l in top k} exp(s_l) for j in top k, else 0",
         pair_flops="13",
     )

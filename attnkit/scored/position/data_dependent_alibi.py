@@ -35,7 +35,7 @@ class DataDependentAlibi(Position):
     """
 
     card: ClassVar[Card] = Card(
-        source="Lin et al. 2025, arXiv 2503.02130, section 3 (causal); two-sided as in x-transformers",
+        source="Lin et al. 2025, arXiv 2503.02130 (causal); two-sided as in x-transformers",
         equation="s_ij <- s_ij + sum_{l=j+1..i} log sigmoid(b_l) + sum_{l=i+1..j} log sigmoid(a_l)",
         pair_flops="5",
         assumes="self-attention",

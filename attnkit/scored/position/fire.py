@@ -25,7 +25,7 @@ class Fire(Position):
     """
 
     card: ClassVar[Card] = Card(
-        source="Li et al. 2023 (FIRE), arXiv 2310.04418, equations 5 to 8",
+        source="Li et al. 2023 (FIRE), arXiv 2310.04418",
         equation="s_ij <- s_ij + f(log(c |i - j| + 1) / log(c max(i, L) + 1)), f a network, c and L learned",
         pair_flops="4 * hidden + 8",
         assumes="causal attention",

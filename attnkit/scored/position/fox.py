@@ -34,7 +34,7 @@ class Fox(Position):
     """
 
     card: ClassVar[Card] = Card(
-        source="Lin et al. 2025 (Forgetting Transformer), arXiv 2503.02130, equations 4 to 6",
+        source="Lin et al. 2025 (Forgetting Transformer), arXiv 2503.02130, and the authors' code",
         equation="s_ij <- s_ij + sum_{l=j+1..i} log sigmoid(f_l)",
         pair_flops="2",
         assumes="causal self-attention",

@@ -17,7 +17,7 @@ class KerpleLog(Position):
     """
 
     card: ClassVar[Card] = Card(
-        source="Chi et al. 2022 (KERPLE), arXiv 2205.09921, equation 4, logarithmic",
+        source="Chi et al. 2022 (KERPLE), arXiv 2205.09921, logarithmic",
         equation="s_ij <- s_ij - r1_h log(1 + r2_h |i - j|), r1, r2 > 0",
         pair_flops="5",
     )

@@ -18,7 +18,7 @@ class KerplePower(Position):
     """
 
     card: ClassVar[Card] = Card(
-        source="Chi et al. 2022 (KERPLE), arXiv 2205.09921, equation 4, power",
+        source="Chi et al. 2022 (KERPLE), arXiv 2205.09921, power",
         equation="s_ij <- s_ij - r1_h |i - j|^{r2_h}, r1 > 0, 0 < r2 < 2",
         pair_flops="6",
     )

@@ -35,7 +35,7 @@ class LearnedAbsolute(Position):
 
     card: ClassVar[Card] = Card(
         source="Gehring et al. 2017, arXiv 1705.03122, section 3.1 (at the input); Carion et al. 2020 (DETR),"
-        " 2005.12872, appendix A.4 (learned, in every layer)",
+        " 2005.12872 (learned, in every layer)",
         equation="q_i <- q_i + a_i, k_j <- k_j + b_j",
         pair_flops="2 * dim",
         assumes="positions below length",

@@ -24,7 +24,7 @@ class Localness(Position):
     """
 
     card: ClassVar[Card] = Card(
-        source="Yang et al. 2018, arXiv 1810.10182, equations 4 to 8, query-specific window",
+        source="Yang et al. 2018, arXiv 1810.10182, query-specific window",
         equation="s_ij <- s_ij - (j - P_i)^2 / (2 s_i^2), P_i = n sigmoid(u . tanh(W q_i)), s_i = D_i / 2, "
         "D_i = n sigmoid(v . tanh(W q_i))",
         pair_flops="4",

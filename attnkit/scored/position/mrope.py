@@ -27,7 +27,7 @@ class Mrope(Position):
     """
 
     card: ClassVar[Card] = Card(
-        source="Wang et al. 2024 (Qwen2-VL), arXiv 2409.12191, section 2.1, M-RoPE, and the authors' code",
+        source="Wang et al. 2024 (Qwen2-VL), arXiv 2409.12191, M-RoPE, and the authors' code",
         equation="pair c of q_i turns by f_c x_i, x = time, row or column by the section of c; k the same",
         assumes="dim is even",
     )

@@ -34,7 +34,7 @@ class MusicTransformer(Position):
     """
 
     card: ClassVar[Card] = Card(
-        source="Huang et al. 2018, arXiv 1809.04281, equation 3",
+        source="Huang et al. 2018, arXiv 1809.04281, section 3.4",
         equation="s_ij = q_i . (k_j + E_{j-i}) / sqrt(dim)",
         pair_flops="4",
         assumes="causal attention",

@@ -39,7 +39,7 @@ class Path(Position):
     """
 
     card: ClassVar[Card] = Card(
-        source="Yang et al. 2025 (PaTH), arXiv 2505.16381, section 3",
+        source="Yang et al. 2025 (PaTH), arXiv 2505.16381",
         equation="s_ij = k_j^T (prod_{l=j+1..i} (I - b_l w_l w_l^T)) q_i / sqrt(dim), b = 2 sigmoid, |w| = 1",
         pair_flops="8 * dim",
         assumes="causal self-attention, score = dot",

@@ -24,7 +24,7 @@ class QkNorm(Position):
     """
 
     card: ClassVar[Card] = Card(
-        source="Dehghani et al. 2023 (ViT-22B), arXiv 2302.05442, section 2.1",
+        source="Dehghani et al. 2023 (ViT-22B), arXiv 2302.05442",
         equation="q_i <- g_h * q_i / rms(q_i), k_j <- k_j / rms(k_j)",
     )
     claims: ClassVar[tuple[str, ...]] = ("translation", "permutation")

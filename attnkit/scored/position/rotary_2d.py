@@ -22,7 +22,7 @@ class Rotary2d(Position):
     """
 
     card: ClassVar[Card] = Card(
-        source="Heo et al. 2024 (RoPE for vision transformers), arXiv 2403.13298, section 3.2, axial",
+        source="Heo et al. 2024 (RoPE for vision transformers), arXiv 2403.13298, axial",
         equation="q_n <- [R_row(n) q_n[:dim/2], R_column(n) q_n[dim/2:]], the same for k",
         assumes="dim is a multiple of 4; all tokens are of one picture",
     )

@@ -19,7 +19,7 @@ class RotaryPi(Position):
     """
 
     card: ClassVar[Card] = Card(
-        source="Chen et al. 2023, arXiv 2306.15595, equation 4",
+        source="Chen et al. 2023 (position interpolation), arXiv 2306.15595",
         equation="q_i <- R_{i / factor} q_i, k_j <- R_{j / factor} k_j",
         assumes="dim is even",
     )

@@ -39,7 +39,7 @@ class Selective(Position):
     """
 
     card: ClassVar[Card] = Card(
-        source="Leviathan, Kalman & Matias 2024, arXiv 2410.02703, section 3 and the listing",
+        source="Leviathan, Kalman & Matias 2024, arXiv 2410.02703, and its listing",
         equation="s_ij <- s_ij - sum_{j<l<i} max(u_l . k_j / sqrt(dim), 0), j > 0, u and k of head 0",
         pair_flops="2 * length",
         assumes="causal self-attention",

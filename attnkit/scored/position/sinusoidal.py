@@ -23,7 +23,7 @@ class Sinusoidal(Position):
     """
 
     card: ClassVar[Card] = Card(
-        source="Vaswani et al. 2017, arXiv 1706.03762, section 3.5; Press et al. 2020, 2012.15832, section 4",
+        source="Vaswani et al. 2017, arXiv 1706.03762, section 3.5; Press et al. 2020, 2012.15832, section 5",
         equation="q_i <- q_i + r_i, k_j <- k_j + r_j, r_i = [sin(i f_c), cos(i f_c)], f_c = base^(-2c/dim)",
         assumes="dim is even",
     )

@@ -27,7 +27,7 @@ class T5Buckets(Position):
     """
 
     card: ClassVar[Card] = Card(
-        source="Raffel et al. 2020 (T5), arXiv 1910.10683, section 2.1, and the authors' code",
+        source="Raffel et al. 2020 (T5), arXiv 1910.10683, and the authors' code",
         equation="s_ij <- s_ij + b_h[bucket(j - i)]",
         pair_flops="4",
     )

@@ -27,7 +27,7 @@ class Xpos(Position):
     """
 
     card: ClassVar[Card] = Card(
-        source="Sun et al. 2022 (LeX), arXiv 2212.10554, section 2 and algorithm 1",
+        source="Sun et al. 2022 (LeX), arXiv 2212.10554, and the authors' code",
         equation="q_i <- z^{i / length} R_i q_i, k_j <- z^{-j / length} R_j k_j",
         assumes="causal attention; dim is even; positions below 70 * length",
     )

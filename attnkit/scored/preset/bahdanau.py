@@ -19,7 +19,7 @@ class Bahdanau(Preset):
     """
 
     card: ClassVar[Card] = Card(
-        source="Bahdanau, Cho & Bengio 2014, arXiv 1409.0473, section 3.1 and appendix A.1.2",
+        source="Bahdanau, Cho & Bengio 2014, arXiv 1409.0473, section 3 and appendix A.1.2",
         equation="o_i = sum_j softmax_j(w . tanh(W q_i + U k_j)) v_j",
     )
     hidden: Annotated[int, Ge(1)] = 32

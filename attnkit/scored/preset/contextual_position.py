@@ -21,7 +21,7 @@ class ContextualPosition(Preset):
     """
 
     card: ClassVar[Card] = Card(
-        source="Golovneva et al. 2024 (CoPE), arXiv 2405.18719, equations 3 to 6",
+        source="Golovneva et al. 2024 (CoPE), arXiv 2405.18719",
         equation="o_i = sum_{j <= i} softmax_j(s_ij + q_i . e[sum_{l=j..i} sigmoid(s_il)]) v_j, "
         "s_ij = q_i . k_j / sqrt(dim)",
         assumes="causal self-attention",

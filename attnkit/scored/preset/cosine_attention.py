@@ -19,7 +19,7 @@ class CosineAttention(Preset):
     """
 
     card: ClassVar[Card] = Card(
-        source="Henry et al. 2020 (QKNorm), arXiv 2010.04245, section 3",
+        source="Henry et al. 2020 (QKNorm), arXiv 2010.04245",
         equation="o_i = sum_j softmax_j(g_h q_i . k_j / (|q_i| |k_j|)) v_j",
     )
     start: Annotated[float, Gt(0)] = 10.0

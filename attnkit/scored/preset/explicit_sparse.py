@@ -22,7 +22,7 @@ class ExplicitSparse(Preset):
     """
 
     card: ClassVar[Card] = Card(
-        source="Zhao et al. 2019 (Explicit Sparse Transformer), arXiv 1912.11637, equations 4 to 6",
+        source="Zhao et al. 2019 (Explicit Sparse Transformer), arXiv 1912.11637",
         equation="o_i = sum_{j in top k of row i} softmax_j(q_i . k_j / sqrt(dim)) v_j",
     )
     k: Annotated[int, Ge(1)] = 8

@@ -21,7 +21,7 @@ class Forgetting(Preset):
     """
 
     card: ClassVar[Card] = Card(
-        source="Lin et al. 2025 (Forgetting Transformer), arXiv 2503.02130, equations 4 to 6",
+        source="Lin et al. 2025 (Forgetting Transformer), arXiv 2503.02130",
         equation="o_i = sum_{j <= i} softmax_j(q_i . k_j / sqrt(dim) + sum_{l=j+1..i} log sigmoid(f_l)) v_j",
         assumes="causal self-attention",
     )

@@ -27,7 +27,7 @@ class Gemma2(Preset):
     """
 
     card: ClassVar[Card] = Card(
-        source="Gemma Team 2024 (Gemma 2), arXiv 2408.00118, section 2",
+        source="Gemma Team 2024 (Gemma 2), arXiv 2408.00118",
         equation="o_i = sum_{j <= i} softmax_j(c tanh(R_i q_i . R_j k_j / (sqrt(dim) c))) v_j, c = 50",
         assumes="dim is even",
     )

@@ -22,7 +22,7 @@ class Mistral(Preset):
     """
 
     card: ClassVar[Card] = Card(
-        source="Jiang et al. 2023 (Mistral 7B), arXiv 2310.06825, section 2",
+        source="Jiang et al. 2023 (Mistral 7B), arXiv 2310.06825",
         equation="o_i = sum_{i - W < j <= i} softmax_j(R_i q_i . R_j k_j / sqrt(dim)) v_j",
         assumes="dim is even",
     )

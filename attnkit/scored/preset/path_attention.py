@@ -15,7 +15,7 @@ class PathAttention(Preset):
     """Causal attention in which every token between a key and the query reflects a direction."""
 
     card: ClassVar[Card] = Card(
-        source="Yang et al. 2025 (PaTH), arXiv 2505.16381, section 3",
+        source="Yang et al. 2025 (PaTH), arXiv 2505.16381",
         equation="o_i = sum_{j <= i} softmax_j(k_j^T (prod_{l=j+1..i} H_l) q_i / sqrt(dim)) v_j, "
         "H_l = I - b_l w_l w_l^T",
         assumes="causal self-attention",

@@ -14,7 +14,7 @@ class QkNormAttention(Preset):
     """Scaled dot products of queries and keys whose root mean square is 1, over all keys."""
 
     card: ClassVar[Card] = Card(
-        source="Dehghani et al. 2023 (ViT-22B), arXiv 2302.05442, section 2.1",
+        source="Dehghani et al. 2023 (ViT-22B), arXiv 2302.05442",
         equation="o_i = sum_j softmax_j(g_h q_i / rms(q_i) . k_j / rms(k_j) / sqrt(dim)) v_j",
     )
 

@@ -24,7 +24,7 @@ class Reformer(Preset):
     """
 
     card: ClassVar[Card] = Card(
-        source="Kitaev, Kaiser & Levskaya 2020 (Reformer), arXiv 2001.04451, equations 4 to 6",
+        source="Kitaev, Kaiser & Levskaya 2020 (Reformer), arXiv 2001.04451",
         equation="o_i = sum_{j: h_r(q_i) = h_r(k_j) for some r} softmax_j(q_i . k_j / sqrt(dim)) v_j",
     )
     buckets: Annotated[int, Ge(2), MultipleOf(2)] = 16

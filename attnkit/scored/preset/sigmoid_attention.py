@@ -19,7 +19,7 @@ class SigmoidAttention(Preset):
     """
 
     card: ClassVar[Card] = Card(
-        source="Ramapuram et al. 2024, arXiv 2409.04431, equations 3 and 4",
+        source="Ramapuram et al. 2024, arXiv 2409.04431, equation 3",
         equation="o_i = sum_j sigmoid(q_i . k_j / sqrt(dim) - log n) v_j",
     )
     causal: bool = False

@@ -16,7 +16,7 @@ class SlotAttention(Preset):
     """
 
     card: ClassVar[Card] = Card(
-        source="Locatello et al. 2020 (Slot Attention), arXiv 2006.15055, section 2.1",
+        source="Locatello et al. 2020 (Slot Attention), arXiv 2006.15055",
         equation="o_i = sum_j w_ij v_j, w_ij = a_ij / sum_m a_im, a_ij = softmax_i(q_i . k_j / sqrt(dim))",
         assumes="all queries at once; not for decoding",
     )

@@ -19,7 +19,7 @@ class SparsemaxAttention(Preset):
     """
 
     card: ClassVar[Card] = Card(
-        source="Martins & Astudillo 2016, arXiv 1602.02068, equation 2",
+        source="Martins & Astudillo 2016, arXiv 1602.02068",
         equation="o_i = sum_j max(q_i . k_j / sqrt(dim) - tau_i, 0) v_j, tau_i such that weights sum to 1",
     )
     causal: bool = False

@@ -14,7 +14,7 @@ class StickBreakingAttention(Preset):
     """Going back from the token before the query, each takes a share of what is left."""
 
     card: ClassVar[Card] = Card(
-        source="Tan et al. 2024, arXiv 2410.17980, equation 3",
+        source="Tan et al. 2024, arXiv 2410.17980",
         equation="o_i = sum_{j < i} b_ij prod_{j < l < i} (1 - b_il) v_j, "
         "b_ij = sigmoid(q_i . k_j / sqrt(dim))",
         assumes="causal self-attention",

@@ -24,7 +24,7 @@ class T5(Preset):
     """
 
     card: ClassVar[Card] = Card(
-        source="Raffel et al. 2020 (T5), arXiv 1910.10683, section 2.1",
+        source="Raffel et al. 2020 (T5), arXiv 1910.10683",
         equation="o_i = sum_j softmax_j(q_i . k_j + b_h[bucket(j - i)]) v_j",
     )
     causal: bool = False

@@ -23,7 +23,7 @@ class Cosine(Score):
     """
 
     card: ClassVar[Card] = Card(
-        source="Henry et al. 2020, arXiv 2010.04245, section 3",
+        source="Henry et al. 2020 (QKNorm), arXiv 2010.04245",
         equation="s_ij = g_h q_i . k_j / (|q_i| |k_j|)",
         pair_flops="2 * dim",
     )

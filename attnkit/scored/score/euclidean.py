@@ -21,7 +21,7 @@ class Euclidean(Score):
     """
 
     card: ClassVar[Card] = Card(
-        source="Kim, Papamakarios & Mnih 2021, arXiv 2006.04710, equation 6",
+        source="Kim, Papamakarios & Mnih 2021, arXiv 2006.04710, L2 attention",
         equation="s_ij = -|q_i - k_j|^2 / sqrt(dim)",
         pair_flops="2 * dim + 4",
     )

@@ -16,7 +16,7 @@ class Trilinear(Score):
     """
 
     card: ClassVar[Card] = Card(
-        source="Seo et al. 2016 (BiDAF), arXiv 1611.01603, section 2 (attention flow); named in QANet",
+        source="Seo et al. 2016 (BiDAF), arXiv 1611.01603, equation 1; named in QANet",
         equation="s_ij = a . q_i + b . k_j + c . (q_i * k_j)",
         pair_flops="2 * dim + 2",
     )

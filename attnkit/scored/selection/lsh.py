@@ -27,7 +27,7 @@ class Lsh(Selection):
     """
 
     card: ClassVar[Card] = Card(
-        source="Kitaev, Kaiser & Levskaya 2020 (Reformer), arXiv 2001.04451, section 2, equations 4 to 6",
+        source="Kitaev, Kaiser & Levskaya 2020 (Reformer), arXiv 2001.04451",
         equation="j is seen if h_r(q_i) = h_r(k_j) for some round r, h(x) = argmax([x R, -x R])",
         pair_flops="rounds",
     )
