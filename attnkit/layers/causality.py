@@ -13,31 +13,46 @@ from attnkit.scored.contract import Preset
 from attnkit.scored.normalize import Competing
 
 HORIZON = 64
+FAR = 1024
 
 
 def refuse_future(name: str, mixer: Mixer | tuple[Mixer, ...]) -> None:
     """Raise `ValueError` if a mixer certainly lets a position see a later one.
 
-    Masks are asked by `cover` about all pairs of neighbors among the first 64 positions and about those
-    that are a power of two apart. What depends on run-time data is not certain and passes.
+    Masks are asked about all pairs of one of the first 64 positions and one of the first 1024. Those that
+    depend on run-time data are asked by `cover`, about pairs that are a power of two apart; what is not
+    certain passes.
 
     Args:
         name: the option to blame.
         mixer: the mixers of a decoder.
     """
-    now = np.arange(HORIZON)
     for one in mixer if isinstance(mixer, tuple) else (mixer,):
         mask = sight(one)
-        if mask is None:
-            continue
-        for ahead in (1 << n for n in range(HORIZON.bit_length())):
-            later = now + ahead
-            sees = mask.cover(Interval(now, now), Interval(later, later)).certain
-            if np.any(sees):
-                raise ValueError(
-                    f"{name} = {type(one).__name__} with mask {mask}: a position sees the one {ahead} later, "
-                    f"but a decoder must not look ahead; {advice(one)}"
-                )
+        ahead = None if mask is None else certain_future(mask) if mask.needs() else future(mask)
+        if ahead is not None:
+            raise ValueError(
+                f"{name} = {type(one).__name__} with mask {mask}: a position sees the one {ahead} later, "
+                f"but a decoder must not look ahead; {advice(one)}"
+            )
+
+
+def future(mask: Mask) -> int | None:
+    """How far ahead some head sees at least, `None` if nowhere. The mask needs no run-time data."""
+    i, j = np.arange(HORIZON)[:, None], np.arange(FAR)[None]
+    seen = [np.broadcast_to(mask.allows(i, j, {"head": h}), (HORIZON, FAR)) for h in range(mask.heads() or 1)]
+    ahead = (j - i)[np.any(seen, axis=0) & (j > i)]
+    return int(ahead.min()) if ahead.size else None
+
+
+def certain_future(mask: Mask) -> int | None:
+    """How far ahead some position certainly sees, whatever the run-time data; `None` if nowhere."""
+    now = np.arange(HORIZON)
+    for ahead in (1 << n for n in range(HORIZON.bit_length())):
+        later = now + ahead
+        if np.any(mask.cover(Interval(now, now), Interval(later, later)).certain):
+            return ahead
+    return None
 
 
 def sight(mixer: Mixer) -> Mask | None:
@@ -64,6 +79,10 @@ def advice(mixer: Mixer) -> str:
         return 'set direction = "forward"'
     if competes(mixer):
         return "its queries compete for keys, so use it to read"
-    if not isinstance(mixer, Approximate):
-        return "use a causal mask, such as mask & Causal()"
-    return "set causal = true" if hasattr(mixer, "causal") else "it has no causal form, so use it to read"
+    if hasattr(mixer, "causal"):
+        return "set causal = true"
+    if hasattr(mixer, "bidirectional"):
+        return "set bidirectional = false"
+    if isinstance(mixer, Approximate):
+        return "it has no causal form, so use it to read"
+    return "use a causal mask, such as mask & Causal()"

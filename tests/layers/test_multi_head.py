@@ -9,7 +9,10 @@ from flax import nnx
 from attnkit.layers.causality import refuse_future
 from attnkit.layers.mixer_layer import Width, mixer_layer
 from attnkit.masks.causal import Causal
+from attnkit.masks.contract import Mask
+from attnkit.masks.everything import Everything
 from attnkit.masks.padding import Padding
+from attnkit.masks.per_head import PerHead
 from attnkit.mixer import Mixer
 from attnkit.options import options
 from attnkit.scored.contract import Position, TokenInput
@@ -157,13 +160,31 @@ def test_a_mixer_without_a_known_contract_is_refused():
         layer(Strange())
 
 
-@pytest.mark.parametrize("mask", [None, ~Causal(), Causal(offset=1), Causal() | ~Causal()])
+@options
+class Ahead(Mask):
+    """A mask of one's own, without a cover."""
+
+    def allows(self, i, j, data):
+        return (j <= i) | (j == i + 37)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        None,
+        ~Causal(),
+        Causal(offset=1),
+        Causal() | ~Causal(),
+        PerHead(masks=(Causal(), Everything())),
+        Ahead(),
+    ],
+)
 def test_masks_that_look_ahead_are_refused_for_decoders(mask):
     mixer = Attention() if mask is None else Attention(mask=mask)
     with pytest.raises(ValueError, match="must not look ahead"):
         refuse_future("mixer", (Attention(mask=Causal()), mixer))
 
 
-@pytest.mark.parametrize("mask", [Causal(), Causal() & Padding(), Padding()])
+@pytest.mark.parametrize("mask", [Causal(), Causal() & Padding(), Padding(), Ahead() & Causal()])
 def test_masks_that_may_be_causal_pass(mask):
     refuse_future("mixer", Attention(mask=mask))
