@@ -16,6 +16,16 @@ from attnkit.training.devices import use_cores
 from attnkit.training.load import load
 from attnkit.training.plan import Optimizer, Training
 
+BATCH_KEYS = (
+    "inputs",
+    "input_length",
+    "features",
+    "source",
+    "source_features",
+    "source_length",
+    "source_segment",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Session:
@@ -66,6 +76,12 @@ def start(loaded: config.Config, imports: bool = False) -> Session:
         segments=dataset.segments,
         grid=dataset.grid,
     )
+    smoothing = training.label_smoothing
+    if dataset.numbers and smoothing:
+        raise ConfigError(
+            f"training.label_smoothing = {smoothing}: the task predicts numbers, which have no labels to "
+            "smooth; set it to 0"
+        )
     network = fresh(model, sizes, training.seed, dataset)
     return Session(loaded, dataset, network, training, optimizer, decoding)
 
@@ -74,17 +90,38 @@ def fresh(model: Any, sizes: Sizes, seed: int, dataset: Dataset) -> Network:
     """A network with the initial parameters of `seed`, traced once to find parts that do not fit together.
 
     Raises:
-        ConfigError: if the model, or a part of it, refuses.
+        ConfigError: if the model, or a part of it, refuses, or does not answer what the task asks.
     """
+    name, batch = type(model).__name__, dataset.batch(seed, 0, 1)
     try:
         network: Network = model.build(sizes, nnx.Rngs(seed))
-        jax.eval_shape(lambda batch: network(batch).logits, dataset.batch(seed, 0, 1))
-        return network
+        program, logits = jax.make_jaxpr(lambda batch: network(batch).logits, return_shape=True)(batch)
     except AttnkitError:
         raise
     except (ValueError, TypeError) as error:
         message = " ".join(str(error).split("For simplicity, JAX")[0].strip(" -\n").split())
-        raise ConfigError(f"model {type(model).__name__}: {message}") from error
+        raise ConfigError(f"model {name}: {message}") from error
+    except KeyError as error:
+        if error.args[0] not in BATCH_KEYS:
+            raise
+        raise ConfigError(
+            f"model {name}: reads {error.args[0]!r}, but the task gives {', '.join(batch)}; choose another "
+            "model for this task"
+        ) from error
+    asked = batch["weights"].shape[1]
+    if logits.shape[1] != asked:
+        raise ConfigError(
+            f"model {name}: gives {logits.shape[1]} answers for an example, but the task asks for {asked}; "
+            "choose another model for this task"
+        )
+    read = {id(variable) for equation in program.jaxpr.eqns for variable in equation.invars}
+    given = zip(sorted(batch), program.jaxpr.invars, strict=True)
+    if any(key in ("source", "source_features") and id(variable) not in read for key, variable in given):
+        raise ConfigError(
+            f"model {name}: does not read the source of this task; use one with an encoder, such as "
+            "encoder_decoder or classifier"
+        )
+    return network
 
 
 def reopen(run: Path, imports: bool = False) -> Session:

@@ -113,13 +113,26 @@ def need_segments(what: str, sizes: Sizes) -> None:
         raise ValueError(f"{what} needs a task whose source has sentences or turns, but sizes.segments = 0")
 
 
+def refuse_pairs(batch: Batch) -> None:
+    """Raise `ValueError` if the task gives groups of pairs."""
+    if "input_length" in batch:
+        raise ValueError("the task gives groups of pairs; use two_tower for this task")
+
+
 def target(batch: Batch) -> jax.Array:
     """What a decoder reads: tokens or vectors of numbers."""
+    refuse_pairs(batch)
     return batch["features"] if "features" in batch else batch["inputs"]
 
 
 def source(batch: Batch) -> jax.Array:
     """What an encoder reads: tokens or vectors of numbers."""
+    refuse_pairs(batch)
+    return sources(batch)
+
+
+def sources(batch: Batch) -> jax.Array:
+    """The same of an example or of a group of pairs."""
     return batch["source_features"] if "source_features" in batch else batch["source"]
 
 

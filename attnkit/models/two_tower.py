@@ -16,7 +16,7 @@ from attnkit.layers.reader import Reader
 from attnkit.layers.taps import exists
 from attnkit.masks.padding import Padding
 from attnkit.mixer import Mixer
-from attnkit.models.block_options import Blocks, source, target_as_source
+from attnkit.models.block_options import Blocks, sources, target_as_source
 from attnkit.models.classification import Classifying
 from attnkit.models.contract import Batch, Output, Sizes
 from attnkit.options import options
@@ -111,10 +111,12 @@ class TwoTowerNetwork(Classifying):
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
         k = keys(key, 2)
-        sources, one = self.source(source(batch), batch["source_length"], k[0])
-        texts, two = self.text(batch["inputs"], batch["input_length"], k[1])
-        scale = jnp.exp(self.temperature[...]).astype(sources.dtype)
-        fit = scale * jnp.einsum("bmd,bnd->bmn", sources, texts)
+        if "input_length" not in batch:
+            raise ValueError("TwoTower needs a task of groups of pairs; choose another model for this task")
+        left, one = self.source(sources(batch), batch["source_length"], k[0])
+        right, two = self.text(batch["inputs"], batch["input_length"], k[1])
+        scale = jnp.exp(self.temperature[...]).astype(left.dtype)
+        fit = scale * jnp.einsum("bmd,bnd->bmn", left, right)
         if self.bias is None:
             logits = jnp.concatenate([fit, jnp.swapaxes(fit, 1, 2)], axis=1)
         else:

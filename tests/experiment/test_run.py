@@ -158,7 +158,13 @@ def test_a_damaged_run_is_exit_5(run, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     ("word", "message"),
-    [("model.decoder.mask=everything", "causal"), ("model.heads=4", "must be even; change the head dim")],
+    [
+        ("model.decoder.mask=everything", "causal"),
+        ("model.heads=4", "must be even; change the head dim"),
+        ("model=classifier", "gives 1 answers for an example, but the task asks for"),
+        ("model=decoder", "does not read the source of this task"),
+        ("model={kind='two_tower',source_absolute='none'}", "needs a task of groups of pairs"),
+    ],
 )
 def test_parts_that_do_not_fit_are_refused_before_there_is_a_folder(run, capsys, word, message):
     before = sorted(Path("runs").iterdir())
