@@ -24,7 +24,7 @@ class MesaNet(LedRecurrent):
 
     Attributes:
         iterations: steps of conjugate gradients from zero, the paper trains with 30; `None` solves exactly.
-        ridge: least entry of the diagonal `L`, which is learned and starts at 1, or just above a `ridge` beyond.
+        ridge: least entry of the diagonal `L`, which is learned and starts at 1, or just above a larger `ridge`.
         conv: taps of the causal convolution of queries and keys; 0 for none.
         norm: norm of each head's output.
     """
