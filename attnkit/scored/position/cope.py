@@ -36,7 +36,7 @@ class Cope(Position):
     """
 
     card: ClassVar[Card] = Card(
-        source="Golovneva et al. 2024 (CoPE), arXiv 2405.18719, and its listing",
+        source="Golovneva et al. 2024 (CoPE), arXiv 2405.18719, and appendix B, its listing",
         equation="s_ij <- s_ij + q_i . e[min(sum_{l=j..i} sigmoid(s_il), reach)]",
         pair_flops="12",
         assumes="causal attention",
