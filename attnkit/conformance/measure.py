@@ -90,6 +90,8 @@ def excess(
 
 def different_bits(got: np.ndarray, true: np.ndarray) -> float:
     """How far apart two arrays are that must be the same to the bit: 0, or the largest difference."""
+    if got.shape != true.shape:
+        return float("inf")
     if np.array_equal(got, true, equal_nan=True):
         return 0.0
     with np.errstate(invalid="ignore"):
