@@ -148,6 +148,19 @@ class DialogueStateDataset(Generated):
             evidence[0, before + turn * self.wide : before + (turn + 1) * self.wide] = True
         return dataclasses.replace(example, evidence=evidence)
 
+    def encode(self, text: str) -> Example:
+        """A user's own dialogue, turns as long as those of the examples, and the question.
+
+        Raises:
+            DataError: for a word that the task lacks, and for a text that is too long.
+        """
+        example = super().encode(text)
+        if example.source is None:
+            return example
+        turns = max(0, example.source_size - len(QUESTION[self.task.form].split())) // self.wide
+        segment = tuple(min(place // self.wide, turns) for place in range(example.source_size))
+        return dataclasses.replace(example, segment=segment)
+
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
         """`exact_match`, whole, by distance in turns, and in the worded form by the kind of turn."""
         right = [said.split()[:1] == [e.answer] for said, e in zip(predictions, examples, strict=True)]

@@ -96,6 +96,16 @@ class DocumentsDataset(Generated):
         marked = segment[np.array(example.source) == MARK]
         return dataclasses.replace(example, evidence=(segment == marked)[None])
 
+    def encode(self, text: str) -> Example:
+        """A user's own document, cut into sentences of `words` words.
+
+        Raises:
+            DataError: for a word that the task lacks, and for a text that is too long.
+        """
+        example = super().encode(text)
+        segment = tuple(place // self.task.words for place in range(example.source_size))
+        return dataclasses.replace(example, segment=segment)
+
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
         """`exact_match` and `macro_f1`."""
         return by_class([example.answer for example in examples], predictions)

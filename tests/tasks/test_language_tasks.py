@@ -147,6 +147,16 @@ def test_every_label_is_what_a_reader_of_the_text_says(case):
                 assert set(np.flatnonzero(example.evidence[0]) - begun) == places
 
 
+def test_an_example_can_be_asked_about_as_text(case):
+    _, dataset, _, _ = case
+    for example in dataset.examples("valid", 5):
+        asked = dataset.encode(example.prompt)
+        if not dataset.dialogue:
+            assert (asked.source, asked.inputs) == (example.source, example.inputs)
+            assert asked.segment == example.segment
+        assert (asked.segment is None) == (example.segment is None)
+
+
 def test_batches_are_pure_functions_of_seed_and_step(case):
     task, dataset, _, longer = case
     batch = dataset.batch(3, 5, 7)
