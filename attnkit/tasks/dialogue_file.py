@@ -216,7 +216,7 @@ def turns_of(line: str, place: str) -> list[Turn]:
     """The turns of one line of a file. Raises `DataError` for what is no dialogue."""
     try:
         value = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         column = getattr(error, "colno", 1)
         raise DataError(f"{place}:{column}: not JSON; expected a dialogue, found {shown(line)}") from None
     turns = value.get("turns") if isinstance(value, dict) else value
@@ -227,7 +227,10 @@ def turns_of(line: str, place: str) -> list[Turn]:
         default = {"speaker": SPEAKERS[number % 2], "text": turn}
         given: dict[str, Any] = turn if isinstance(turn, dict) else default
         speaker, text = given.get("speaker"), given.get("text")
-        if not isinstance(speaker, str) or not isinstance(text, str) or not spaced(text):
+        # JSON can spell half of a surrogate pair, which no report could be written with.
+        if not (isinstance(speaker, str) and isinstance(text, str) and spaced(text)) or any(
+            "\ud800" <= letter <= "\udfff" for letter in speaker + text
+        ):
             raise DataError(
                 f"{place}: turn {number + 1} is {shown(json.dumps(turn))}; expected a text, or an object "
                 "with texts in 'speaker' and 'text'"

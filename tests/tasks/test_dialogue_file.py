@@ -109,6 +109,8 @@ def test_a_users_dialogue(write):
         ('["a", 7]', r":2: turn 2 is '7'; expected a text"),
         ('["a", {"speaker": "x"}]', ":2: turn 2 is .*expected a text"),
         ('["a", " "]', ":2: turn 2 is"),
+        (r'["a", "b\ud800"]', ":2: turn 2 is"),
+        (f'["a", {"1" * 5000}]', ":2:1: not JSON"),
         ('"' + "x" * 2**20, r":2:1: not JSON; .*\.\.\."),
     ],
 )
