@@ -50,7 +50,11 @@ def checked(out: str) -> Path:
     if not path.parts:
         raise refuse("the working directory itself")
     here = Path.cwd().resolve()
-    if not path.resolve().is_relative_to(here) or path.resolve() == here:
+    try:
+        real = path.resolve()
+    except (OSError, RuntimeError):
+        raise refuse("a link leads in a circle") from None
+    if not real.is_relative_to(here) or real == here:
         raise refuse("a link leads out of the working directory")
     return path
 

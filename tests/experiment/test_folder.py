@@ -59,6 +59,9 @@ def test_a_link_must_not_lead_out(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="leads out"):
         folder.checked("link/run")
     assert folder.checked("near/run").resolve() == inside / "real/run"
+    (inside / "loop").symlink_to("loop")
+    with pytest.raises(ConfigError, match="leads"):
+        folder.checked("loop/run")
 
 
 def test_runs_are_numbered(tmp_path, monkeypatch):

@@ -76,6 +76,8 @@ def said(live: bool) -> Iterator[str]:
         except EOFError:
             print(file=sys.stderr)
             return
+        except UnicodeDecodeError:
+            print("error: not UTF-8 text; say it again", file=sys.stderr)
 
 
 def order(talk: Any, line: str, as_json: bool) -> None:
