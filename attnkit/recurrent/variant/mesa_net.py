@@ -24,7 +24,7 @@ class MesaNet(LedRecurrent):
 
     Attributes:
         iterations: steps of conjugate gradients from zero, the paper trains with 30; `None` solves exactly.
-        ridge: least entry of the diagonal `L`, which is learned and starts at 1, or just above a larger `ridge`.
+        ridge: least entry of the diagonal `L`, which is learned; it starts at 1 or just above `ridge`.
         conv: taps of the causal convolution of queries and keys; 0 for none.
         norm: norm of each head's output.
     """
@@ -79,7 +79,9 @@ def solve(
     """`(H_t + Diag(ridge))^{-1} q_t` of every token, where `read` multiplies by the symmetric `H_t`."""
     if iterations is None:
         units = jnp.broadcast_to(jnp.eye(q.shape[1], dtype=q.dtype)[:, None], (q.shape[1], *q.shape))
-        matrices = jax.vmap(read, out_axes=1)(units) + jnp.diag(ridge)
+        h = jax.vmap(read, out_axes=1)(units)
+        # The solver reads one triangle; a derivative may move the state to one that is not symmetric.
+        matrices = (h + jnp.swapaxes(h, -1, -2)) / 2 + jnp.diag(ridge)
         return jax.vmap(lambda a, b: jax.scipy.linalg.solve(a, b, assume_a="pos"))(matrices, q)
 
     def ratio(above: Array, below: Array) -> Array:
@@ -93,4 +95,4 @@ def solve(
         left = rest - size * product
         return (x + size * way, left, left + ratio(left * left, rest * rest) * way), None
 
-    return jax.lax.scan(iterate, (jnp.zeros_like(q), q, q), None, length=iterations)[0][0]
+    return jax.lax.scan(iterate, (0 * q, q, q), None, length=iterations)[0][0]
