@@ -73,7 +73,7 @@ def test_recall_is_learned_fast(tmp_path):
     [
         (
             Induction(lengths=()),
-            Decoder(**SMALL | {"mlp_ratio": 0.0}, depth=2, tied=True),
+            Decoder(model_dim=64, heads=2, mlp_ratio=0.0, depth=2, tied=True),
             600,
             "accuracy",
             0.9,
