@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow  # minutes: run by hand, `pytest -m slow tests/rec
 
 
 def decay_twice(original):
-    return lambda g: 2 * original(g)
+    return lambda g, *more: 2 * original(g, *more)
 
 
 def inclusive_for_exclusive(original):
