@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attnkit.errors import ConfigError
 from attnkit.experiment.session import Session
 from attnkit.generation.decode import decode
 from attnkit.generation.plan import Decoding
@@ -49,6 +50,9 @@ def write(
         examples: what to translate or continue.
         decoding: how.
         seed: of the random numbers of sampling.
+
+    Raises:
+        ConfigError: if the network has no room for prompts and answers.
     """
     if session.dataset.length == 1:
         decoding = dataclasses.replace(decoding, max_length=1)
@@ -60,7 +64,10 @@ def write(
         batch = sources(some, session.dataset.source_length)
         key = jax.random.fold_in(jax.random.key(seed), first)
         given = prompts([example.inputs for example in some])
-        tokens = np.asarray(decode(decoding, session.network, given, batch, key=key).tokens)[:real]
+        try:
+            tokens = np.asarray(decode(decoding, session.network, given, batch, key=key).tokens)[:real]
+        except ValueError as error:
+            raise ConfigError(f"cannot write {decoding.max_length} tokens: {error}") from error
         written += [ended(row) for row in tokens.tolist()]
     return written
 

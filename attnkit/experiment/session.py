@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import jax
+import numpy as np
 from flax import nnx
 
 from attnkit.errors import AttnkitError, ConfigError
 from attnkit.experiment import build, config, folder
 from attnkit.generation.plan import Decoding
 from attnkit.models.contract import Network, Sizes
-from attnkit.tasks.contract import Dataset
+from attnkit.tasks.contract import Batch, Dataset
 from attnkit.training.devices import use_cores
 from attnkit.training.load import load
 from attnkit.training.plan import Optimizer, Training
@@ -82,17 +83,19 @@ def start(loaded: config.Config, imports: bool = False) -> Session:
             f"training.label_smoothing = {smoothing}: the task predicts numbers, which have no labels to "
             "smooth; set it to 0"
         )
-    network = fresh(model, sizes, training.seed, dataset)
+    network = fresh(model, sizes, training.seed, dataset, decoding.max_length)
     return Session(loaded, dataset, network, training, optimizer, decoding)
 
 
-def fresh(model: Any, sizes: Sizes, seed: int, dataset: Dataset) -> Network:
+def fresh(model: Any, sizes: Sizes, seed: int, dataset: Dataset, most: int = 0) -> Network:
     """A network with the initial parameters of `seed`, traced once to find parts that do not fit together.
+
+    It is traced for the longest sequences of the held-out splits, with room for `most` written tokens.
 
     Raises:
         ConfigError: if the model, or a part of it, refuses, or does not answer what the task asks.
     """
-    name, batch = type(model).__name__, dataset.batch(seed, 0, 1)
+    name, batch = type(model).__name__, widest(dataset.batch(seed, 0, 1), dataset, most)
     try:
         network: Network = model.build(sizes, nnx.Rngs(seed))
         program, logits = jax.make_jaxpr(lambda batch: network(batch).logits, return_shape=True)(batch)
@@ -122,6 +125,21 @@ def fresh(model: Any, sizes: Sizes, seed: int, dataset: Dataset) -> Network:
             "encoder_decoder or classifier"
         )
     return network
+
+
+def widest(batch: Batch, dataset: Dataset, most: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """The shapes of `batch` with as many places as a split, or writing `most` tokens, can ask for."""
+    width = dataset.length
+    if width > 1 and not dataset.numbers and "inputs" in batch:
+        some = [example for split in dataset.splits for example in dataset.examples(split, 1)]
+        width = max([width, *(len(example.inputs) + most for example in some)])
+
+    def shape(name: str, array: np.ndarray) -> tuple[int, ...]:
+        if array.ndim == 1 or "input_length" in batch:
+            return array.shape
+        return (1, dataset.source_length if name.startswith("source") else width, *array.shape[2:])
+
+    return {name: jax.ShapeDtypeStruct(shape(name, a), a.dtype) for name, a in batch.items()}
 
 
 def reopen(run: Path, imports: bool = False) -> Session:

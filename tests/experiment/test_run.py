@@ -164,6 +164,7 @@ def test_a_damaged_run_is_exit_5(run, tmp_path, monkeypatch, capsys):
         ("model=classifier", "gives 1 answers for an example, but the task asks for"),
         ("model=decoder", "does not read the source of this task"),
         ("model={kind='two_tower',source_absolute='none'}", "needs a task of groups of pairs"),
+        ("model.decoder={kind='aft_full',causal=true,length=11}", "length = 11 is too short for"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused_before_there_is_a_folder(run, capsys, word, message):
@@ -198,7 +199,7 @@ def test_bad_data_is_exit_3(run, tmp_path, capsys):
 
 @pytest.mark.parametrize("file", WHOLE, ids=lambda file: file.stem)
 def test_the_model_of_every_shipped_config_fits_its_task(file, monkeypatch):
-    def shapes(model, sizes, seed, dataset):
+    def shapes(model, sizes, seed, dataset, most):
         def logits(batch):
             return model.build(sizes, nnx.Rngs(0))(batch).logits
 
