@@ -6,17 +6,14 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
 
-jax.config.update("jax_num_cpu_devices", 2)
-
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-from flax import nnx  # noqa: E402
-
-from attnkit.training.devices import make_mesh, on_all, on_one  # noqa: E402
-from attnkit.training.optimizer import hyperparameters  # noqa: E402
-from attnkit.training.plan import Optimizer, Training  # noqa: E402
-from attnkit.training.step import begin, make_dispatch, make_step, split  # noqa: E402
+from attnkit.training.devices import make_mesh, on_all, on_one
+from attnkit.training.optimizer import hyperparameters
+from attnkit.training.plan import Optimizer, Training
+from attnkit.training.step import begin, make_dispatch, make_step, split
 
 STEPS, BATCH = 5, 6
 
@@ -29,6 +26,7 @@ def load_toy():
 
 
 def main():
+    jax.config.update("jax_num_cpu_devices", 2)
     toy = load_toy()
     training = Training(steps=STEPS, batch_size=BATCH, accumulate=2)
     optimizer = Optimizer(warmup=0, learning_rate=1e-2)
