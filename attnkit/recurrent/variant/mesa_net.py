@@ -1,5 +1,6 @@
 """MesaNet."""
 
+from collections.abc import Callable
 from typing import Annotated, ClassVar
 
 import jax
@@ -20,7 +21,8 @@ class MesaNet(LedRecurrent):
 
     The map is that of ridge regression, `G_t^T (H_t + L)^{-1}`; the query is solved for instead of the map.
     The exact solution takes `dim^2` numbers per token at once and `dim^3` operations; conjugate gradients,
-    as in the paper, read `H_t` as often as they iterate and store no more than vectors.
+    as in the paper, read `H_t` as often as they iterate and store no more than vectors. Their derivatives are
+    those of the exact solution, found by as many iterations: right as far as these have converged.
 
     Attributes:
         iterations: steps of conjugate gradients from zero, the paper trains with 30; `None` solves exactly.
@@ -88,11 +90,17 @@ def solve(
         a, b = (jnp.sum(products, axis=-1, keepdims=True) for products in (above, below))
         return jnp.where(b > 0, a / jnp.where(b > 0, b, 1), 0)
 
-    def iterate(at: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], None]:
-        x, rest, way = at
-        product = read(way) + ridge * way
-        size = ratio(rest * rest, way * product)
-        left = rest - size * product
-        return (x + size * way, left, left + ratio(left * left, rest * rest) * way), None
+    def product(x: Array) -> Array:
+        return read(x) + ridge * x
 
-    return jax.lax.scan(iterate, (0 * q, q, q), None, length=iterations)[0][0]
+    def descend(product: Callable[[Array], Array], b: Array) -> Array:
+        def iterate(at: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], None]:
+            x, rest, way = at
+            along = product(way)
+            size = ratio(rest * rest, way * along)
+            left = rest - size * along
+            return (x + size * way, left, left + ratio(left * left, rest * rest) * way), None
+
+        return jax.lax.scan(iterate, (0 * b, b, b), None, length=iterations)[0][0]
+
+    return jax.lax.custom_linear_solve(product, q, descend, symmetric=True)
