@@ -92,8 +92,13 @@ def since_reset(
     event: Bool[Array, "tokens"], reset: Bool[Array, "tokens"], before: Bool[Array, ""]
 ) -> Bool[Array, "tokens"]:
     """Whether `event` has happened in a token's document up to and including the token."""
-    count = jnp.cumsum(event) + before
-    return count > jax.lax.cummax(jnp.where(reset, count - event, 0))
+
+    def then(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
+        return b[0] | (a[0] & ~b[1]), a[1] | b[1]
+
+    # Not by cumulative sums: on CPU, XLA computes those of long vectors in quadratic time.
+    seen, ended = jax.lax.associative_scan(then, (event, reset))
+    return seen | (before & ~ended)
 
 
 def reversed_reset(reset: Bool[Array, "tokens"]) -> Bool[Array, "tokens"]:
