@@ -26,8 +26,8 @@ def broken(options: Mapping[str, Any]) -> Iterator[tuple[Key, Any, str]]:
     """Every broken relation, as (key, its value, what is wrong).
 
     Args:
-        options: the resolved config as plain tables. An option is related to others of its own table and
-            to those of the tables around it, the nearest first.
+        options: the resolved config as plain tables. A part is related to the whole of its own table, or of
+            the nearest table around it that has one: a pool's heads divide the width of the model.
     """
     for section, table in options.items():
         yield from in_table(table, (section,), {})
@@ -45,7 +45,5 @@ def in_table(table: Any, key: Key, around: Mapping[str, Any]) -> Iterator[tuple[
         part, whole = seen.get(relation.part), seen.get(relation.whole)
         if relation.part in table and relation.broken(part, whole):
             yield (*key, relation.part), part, f"must divide {relation.whole} = {whole}"
-        elif relation.part in around and relation.whole in table and relation.broken(part, whole):
-            yield (*key, relation.whole), whole, f"must be a multiple of {relation.part} = {part}"
     for name, value in table.items():
         yield from in_table(value, (*key, str(name)), seen)

@@ -3,7 +3,7 @@ import tomllib
 import pytest
 
 from attnkit.errors import ConfigError, DataError
-from attnkit.experiment import config
+from attnkit.experiment import config, relations
 from attnkit.experiment.problems import InvalidConfig, written
 
 
@@ -95,7 +95,7 @@ def test_every_problem_at_once_each_with_file_and_line(write):
         (10, "model.pair = [1]: should have 2 items, has 1"),
         (11, "model.extra = \"alibbi\": no such position; did you mean 'alibi'?"),
         (14, 'model.layers.1.position = "alibi": should be'),
-        (17, "model.mixer.kind = \"atention\": no such mixer; did you mean 'attention'?"),
+        (17, "model.mixer.kind = \"atention\": no such mixer; did you mean 'attention'"),
         (19, "training.steps = 2.5: should be a valid integer"),
         (20, 'training.batch_size = "many": should be a valid integer'),
         (22, "decoding.top_p = 0: should be greater than 0"),
@@ -127,6 +127,13 @@ def test_heads_must_divide_the_width_and_kv_heads_the_heads(workplace):
         "command line: training.accumulate = 5: must divide batch_size = 12"
     ]
     assert len(messages(file, "model.heads=3", "training.steps=0")) == 2
+
+
+def test_a_pool_has_heads_of_its_own():
+    model = {"model_dim": 64, "heads": 4, "kv_heads": 2, "pool": {"heads": 1}}
+    assert not list(relations.broken({"model": model}))
+    (found,) = relations.broken({"model": {**model, "pool": {"heads": 3}}})
+    assert found == (("model", "pool", "heads"), 3, "must divide model_dim = 64")
 
 
 @pytest.mark.parametrize(
