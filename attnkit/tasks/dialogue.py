@@ -122,7 +122,7 @@ class DialogueDataset(Generated):
                 raise DataError(f"{shown(' '.join(turns[-1]))}: {word!r} is not known{hint(word, WORDS)}")
         spoken = [[*(USER if number % 2 == 0 else BOT).split(), *turn] for number, turn in enumerate(turns)]
         spoken = visible_of(spoken, self.task.history)
-        while len(spoken) > 2 and sum(map(len, spoken)) > self.source_length:
+        while len(spoken) > 2 and (sum(map(len, spoken)) > self.source_length or len(spoken) > self.segments):
             spoken = spoken[2:]
         source = [self.ids[word] for turn in spoken for word in turn][: self.source_length]
         segment = [number for number, turn in enumerate(spoken) for _ in turn][: self.source_length]

@@ -152,12 +152,15 @@ class DialogueFileDataset(PairDataset):
     def encode(self, text: str) -> Example:
         """A dialogue to answer, a turn a line; *user* said the last turn, *bot* the one before, and so on.
 
+        Turns are left out, the oldest first, where there are more than in any dialogue of the files.
+
         Raises:
             DataError: for an empty last turn.
         """
         lines = [spaced(line) for line in text.strip("\n").split("\n")]
         if not lines[-1]:
             raise DataError("an empty turn; expected something to answer")
+        lines = lines[-self.segments :]
         names = [SPEAKERS[(len(lines) - 1 - number) % 2] for number in range(len(lines))]
         source, segment = self._source(list(zip(names, lines, strict=True)), 0)
         prompt = self.speller.vocabulary.text(source)

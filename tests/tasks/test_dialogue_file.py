@@ -95,6 +95,8 @@ def test_a_users_dialogue(write):
     dataset = DialogueFile(path=write(DIALOGUES)).load()
     example = dataset.encode("question 3\nanswer 3\nso?")
     assert example.prompt.split(" :")[0] == " user" and max(example.segment) == 2 and dataset.dialogue
+    long = dataset.encode("\n".join(f"question {n}" for n in range(20)))
+    assert max(long.segment) == dataset.segments - 1 and "19" in long.prompt
     with pytest.raises(DataError, match="an empty turn"):
         dataset.encode("question\n ")
 
