@@ -240,7 +240,8 @@ def check_recurrent(
 
     Args:
         thing: a `Recurrent` variant, or its class.
-        level: `quick` takes seconds; `full` adds lengths of chunks, gates at extremes and precisions.
+        level: `quick`, or `brief`, takes seconds; `full` adds lengths of chunks, gates at extremes and
+            precisions.
         sizes: other sizes than the usual ones.
         only: names of the checks to run; all of the level's if empty.
 
@@ -253,7 +254,7 @@ def check_recurrent(
     unknown = sorted(only - set(FULL))
     if unknown:
         raise ValueError(f"only = {unknown}: expected some of {', '.join(FULL)}")
-    bench = RecurrentBench(variant, sizes or RecurrentSizes(), brief=level == "quick")
+    bench = RecurrentBench(variant, sizes or RecurrentSizes(), brief=level != "full")
     chosen = {n: run for n, run in FULL.items() if n in only} if only else QUICK if bench.brief else FULL
     found: list[Finding | Unclaimed] = []
     for name, run in chosen.items():
