@@ -1,14 +1,36 @@
-"""The contract, briefly, for everything in the catalogue: two programs a variant."""
+"""The contract, briefly: two programs a variant. One variant of each mechanism always, all of them as slow tests."""
 
 import pytest
 from conformance.variants import variants
 
 from attnkit.conformance import check
 
-ALL = pytest.mark.parametrize("kind", [pytest.param(kind, id=name) for name, kind in variants()])
+ALWAYS = {
+    "additive": "a score with a hidden layer",
+    "shaw": "vectors for distances, added to values too",
+    "fox": "summed token inputs",
+    "cope": "a walk from later keys",
+    "moba": "a selection by content",
+    "sink": "a share that goes to no key",
+    "sparsemax": "a level that is searched for",
+    "sigmoid": "element by element",
+    "stick_breaking": "in order",
+    "gemma2": "rotary, a cap and a window",
+}
+ALL = pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, id=name, marks=() if name in ALWAYS else pytest.mark.slow)
+        for name, kind in variants()
+    ],
+)
 
 
 @ALL
 def test_the_form_by_blocks_agrees_and_behaves(kind):
     matrix = check(kind, level="brief")
     assert matrix.ok, f"\n{matrix}"
+
+
+def test_every_mechanism_has_its_variant():
+    assert set(ALWAYS) <= {name for name, _ in variants()}
