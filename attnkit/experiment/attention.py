@@ -96,7 +96,7 @@ def observations(reads: Sequence[Read]) -> list[Observation]:
             maps = {name: weights for name, weights in one.maps.items() if is_cross(name)}
         else:
             maps = {name: weights[:, :, : evidence.shape[1]] for name, weights in one.maps.items()}
-        found.append(Observation(maps, evidence))
+        found.append(Observation(maps, evidence, example=identity(one.example)))
     return [one for one in found if one.maps]
 
 

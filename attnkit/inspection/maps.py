@@ -72,11 +72,14 @@ class Observation:
             are what the evidence speaks of: cross-attention, or self-attention of a decoder-only model.
         evidence: `[queries, keys]` bool, the keys that truly decide each row; rows of all False do not count.
         allowed: `[queries, keys]` bool, the keys that each row may attend to; `None` means all.
+        example: what tells the example from others; `None` if only its maps and evidence do (the uniform
+            weights of a mean, for example, are alike for many).
     """
 
     maps: Mapping[str, Any]
     evidence: np.ndarray = field(repr=False)
     allowed: np.ndarray | None = field(default=None, repr=False)
+    example: Any = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -307,6 +310,8 @@ def _check_names(observation: Observation, first: Observation, number: int) -> N
 
 
 def _digest(observation: Observation) -> bytes:
+    if observation.example is not None:
+        return hashlib.sha256(repr(observation.example).encode()).digest()
     digest = hashlib.sha256(np.packbits(np.asarray(observation.evidence, dtype=bool)).tobytes())
     for name, weights in observation.maps.items():
         array = np.ascontiguousarray(np.asarray(weights, dtype=np.float64))

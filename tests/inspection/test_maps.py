@@ -152,3 +152,15 @@ def test_statistics_leave_out_rows_that_attend_nowhere_and_show_nan():
     found = head_statistics(weights, queries=[10, 11, 12], keys=[0, 10, 20, 30, 40])
     np.testing.assert_allclose(found.distance, [1.0, np.nan])
     np.testing.assert_allclose(found.previous, [1.0, 0.0])
+
+
+def test_examples_that_look_alike_are_told_apart_by_what_they_are():
+    even = {"pool": np.full((1, 1, 7), 1 / 7)}
+    known = np.eye(1, 7, dtype=bool)
+    one, other = (Observation(even, known, example=name) for name in ("one", "other"))
+    assert choose_and_score([one], [other]).scored.rows == 1
+    for shared in ([one], [other, one]):
+        with pytest.raises(DataError, match=r"share 1 example\(s\)"):
+            choose_and_score([one], shared)
+    with pytest.raises(DataError, match=r"share 1 example\(s\)"):
+        choose_and_score([Observation(even, known)], [Observation(even, known)])
