@@ -12,6 +12,7 @@ from attnkit.experiment.session import Session
 from attnkit.generation.decode import decode
 from attnkit.generation.plan import Decoding
 from attnkit.generation.prompt import prompts
+from attnkit.models.encoder import EncoderNetwork
 from attnkit.tasks.contract import Example, Vocabulary
 
 TOGETHER = 128
@@ -45,6 +46,8 @@ def write(
 ) -> list[tuple[int, ...]]:
     """What the network writes for each example: token ids up to `END`, which is included if it came.
 
+    An encoder writes one token for each of its source, and at most `max_length`.
+
     Args:
         session: network and vocabularies.
         examples: what to translate or continue.
@@ -69,6 +72,8 @@ def write(
         except ValueError as error:
             raise ConfigError(f"cannot write {decoding.max_length} tokens: {error}") from error
         written += [ended(row) for row in tokens.tolist()]
+    if isinstance(session.network, EncoderNetwork):
+        return [row[: example.source_size] for row, example in zip(written, examples, strict=True)]
     return written
 
 

@@ -1,12 +1,16 @@
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from flax import nnx
 
 from attnkit.errors import ConfigError
 from attnkit.experiment import attention, decode, display, run, summary
 from attnkit.generation.plan import Decoding
+from attnkit.models.contract import Sizes
+from attnkit.models.encoder import Encoder
 from attnkit.tasks.contract import Example
 from attnkit.training.evaluation import Evaluation
 from attnkit.training.progress import Progress
@@ -19,6 +23,15 @@ def example(source=(5, 6, 7), inputs=(1,), labels=(8, 2), evidence=None):
 def test_writing_ends_with_the_first_end_token():
     assert decode.ended([5, 7, 2, 0, 0]) == (5, 7, 2)
     assert decode.ended([5, 7]) == (5, 7) and decode.ended([2, 5]) == (2,)
+
+
+def test_an_encoder_writes_no_more_than_it_reads():
+    sizes = Sizes(vocabulary=9, length=5, source_vocabulary=11, source_length=5)
+    network = Encoder(depth=0, model_dim=4, heads=1).build(sizes, nnx.Rngs(0))
+    session = SimpleNamespace(network=network, dataset=SimpleNamespace(length=5, source_length=5))
+    asked = [example((5, 6, 7)), example((5,))]
+    written = decode.write(session, asked, Decoding(max_length=4, method="sample"))
+    assert all(0 < len(row) <= len(one.source) for row, one in zip(written, asked, strict=True))
 
 
 def test_few_different_numbers_of_rows():
