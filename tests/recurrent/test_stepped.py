@@ -92,7 +92,7 @@ def test_log_linear_attention_with_equal_weights_is_mamba_2():
     with jax.enable_x64(True):
         got = computed(chosen, SHAPE, params, inputs, segments=segments).output
         weigh = functools.partial(forms.effective, chosen, SHAPE, segments=segments)
-        weights = jax.jit(weigh, compiler_options=QUICK_COMPILE)(params, inputs)
+        weights = np.asarray(jax.jit(weigh, compiler_options=QUICK_COMPILE)(params, inputs))
         v = np.asarray(chosen.activate("v", inputs["v"]))
         plain = {n: a for n, a in inputs.items() if n != "level"}
         less = {n: a for n, a in params.items() if n != "level"}
