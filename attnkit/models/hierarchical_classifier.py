@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import jax
+import numpy as np
 from annotated_types import Ge
 from flax import nnx
 
@@ -13,6 +14,7 @@ from attnkit.layers.hierarchy import Hierarchy, through
 from attnkit.layers.pooling import PoolLayer
 from attnkit.layers.stack import make_stack
 from attnkit.layers.taps import exists
+from attnkit.masks.contract import Mask
 from attnkit.masks.documents import Documents
 from attnkit.masks.padding import Padding
 from attnkit.mixer import Mixer
@@ -24,6 +26,8 @@ from attnkit.pooling.additive import Additive
 from attnkit.pooling.contract import Pool
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
+
+WORDS = 64
 
 
 @options
@@ -93,13 +97,22 @@ def refuse_strangers(mixers: Mixers) -> None:
     """Raise `ValueError` if a word could see the words of another sentence."""
     for mixer in mixers if isinstance(mixers, tuple) else (mixers,):
         mask = sight(mixer)
-        apart = mask is not None and "segment_i" in mask.needs()
+        apart = mask is not None and "segment_i" in mask.needs() and not mixes_segments(mask)
         resets = getattr(mixer, "keeps_segments", False) or getattr(mixer, "documents", False)
         if not (apart or resets):
             raise ValueError(
                 f"words = {type(mixer).__name__} with mask {mask}: a word would see other sentences; use "
                 "attention with mask & Documents(), a mixer with documents = True, a gru, lstm or convolution"
             )
+
+
+def mixes_segments(mask: Mask) -> bool:
+    """Whether it lets some of the first words see one of another sentence, as `Documents() | ...` does."""
+    if not mask.needs() <= {"segment_i", "segment_j", "length"}:
+        return False
+    i, j = np.arange(WORDS)[:, None], np.arange(WORDS)[None]
+    data = {"segment_i": np.zeros_like(i), "segment_j": np.ones_like(j), "length": WORDS}
+    return any(np.any(mask.allows(i, j, {**data, "head": h})) for h in range(mask.heads() or 1))
 
 
 class HierarchicalClassifierNetwork(Classifying):

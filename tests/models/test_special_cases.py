@@ -13,7 +13,9 @@ from attnkit.layers.alignment import Additive, General
 from attnkit.layers.hierarchy import Hierarchy, through
 from attnkit.layers.mixer.convolution import Convolution
 from attnkit.layers.mixer.gru import Gru
+from attnkit.masks.documents import Documents
 from attnkit.masks.padding import Padding
+from attnkit.masks.window import Window
 from attnkit.models.captioner import Captioner
 from attnkit.models.classifier import Classifier
 from attnkit.models.contract import Sizes
@@ -185,6 +187,11 @@ def test_a_block_without_feed_forward_has_none():
     [
         (HierarchicalClassifier(**SMALL), dataclasses.replace(ANSWER, segments=0), "sentences or turns"),
         (HierarchicalClassifier(words=Attention(), **SMALL), ANSWER, "a word would see other sentences"),
+        (
+            HierarchicalClassifier(words=Attention(mask=Documents() | Window(back=1)), **SMALL),
+            ANSWER,
+            "a word would see other sentences",
+        ),
         (Classifier(segment_vectors=True, **SMALL), PICTURE, "segment_vectors = True"),
         (Classifier(absolute="grid", **SMALL), ANSWER, "no picture"),
         (Classifier(**SMALL), WRITE, "needs a task with a source"),
