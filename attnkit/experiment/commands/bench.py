@@ -49,6 +49,10 @@ def bench(arguments: argparse.Namespace) -> int:
             raise ConfigError(f"--{name} {getattr(arguments, name)}: expected at least 1")
     if min(arguments.lengths) < 1:
         raise ConfigError(f"--lengths {min(arguments.lengths)}: expected at least 1")
+    if arguments.png and (arguments.png.suffix != ".png" or not arguments.png.parent.is_dir()):
+        raise ConfigError(
+            f"--png {arguments.png}: expected a name that ends in .png, in a folder that exists"
+        )
     things = {
         name: chosen.made(name, [], BASES, arguments.allow_import) for name in dict.fromkeys(arguments.names)
     }
