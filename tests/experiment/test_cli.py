@@ -110,9 +110,9 @@ def test_overrides_may_follow_options(workplace, capsys):
 def test_lists_and_cards(capsys, workplace):
     assert main(["variants"]) == 0
     listing = capsys.readouterr().out
-    for base in ("Score", "Position", "Mask", "Mixer", "Model"):
-        assert re.search(rf"^{base}$", listing, re.MULTILINE)
-    assert re.search(r"^  alibi  +A penalty", listing, re.MULTILINE) and "number_words" not in listing
+    for base in ("Score", "Position", "Mask", "Mixer: recurrent attention", "Model"):
+        assert re.search(rf"^{base}($|  )", listing, re.MULTILINE)
+    assert re.search(r"^  alibi  .*A penalty", listing, re.MULTILINE) and "number_words" not in listing
     assert main(["tasks", "--json"]) == 0
     assert {"number_words", "text"} <= {entry["kind"] for entry in json.loads(capsys.readouterr().out)}
     assert main(["variants", "alibi"]) == 0 and "arXiv 2108.12409" in capsys.readouterr().out
