@@ -88,7 +88,7 @@ def main() -> int:
     """Check what was not checked yet, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="kinds to check; all if none")
-    parser.add_argument("--level", choices=("quick", "full"), default="full")
+    parser.add_argument("--level", choices=("brief", "quick", "full"), default="full")
     parser.add_argument("--again", action="store_true", help="check again what is kept")
     parser.add_argument("--one", nargs=2, metavar=("MODULE", "CLASS"), help=argparse.SUPPRESS)
     chosen = parser.parse_args()

@@ -25,7 +25,7 @@ def sharpened(model):
     network.readout.kernel[...] = 30 * network.readout.kernel[...]
     stack = network.stack if hasattr(network, "stack") else network.decoder
     for block in stack.blocks:
-        block.mixing.output.kernel[...] = 10 * block.mixing.output.kernel[...]
+        block.mixing.join.output.kernel[...] = 10 * block.mixing.join.output.kernel[...]
     return network
 
 
