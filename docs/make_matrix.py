@@ -1,6 +1,7 @@
-"""Write docs/conformance.md: `python docs/make_matrix.py [--again] [--level quick] [NAME ...]`.
+"""Write docs/conformance.md: `python docs/make_matrix.py [--again] [--level brief] [NAME ...]`.
 
-Every variant is checked in a process of its own, minutes each. What was found is kept in `docs/.matrix/` by
+Some variants share a process; a full check takes minutes each. Masks are checked only with `--masks`: tests
+compare every mask with brute force. What was found is kept in `docs/.matrix/` by
 variant, with the hash of the variant's file, so that a run that was interrupted goes on where it stopped;
 `--again` checks the named variants (or all) once more, which is needed after a change of the engine.
 """
@@ -11,6 +12,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from attnkit.experiment import cards, catalogue, costs
 HERE = Path(__file__).parent
 KEPT = HERE / ".matrix"
 BASES = ("Score", "Position", "Normalizer", "Selection", "Mask", "Mixer")
-LONGEST = 3600
+TOGETHER = 16  # variants that share a process
 
 INTRODUCTION = """# What was checked
 
@@ -41,31 +43,34 @@ def place_of(entry: catalogue.Entry, level: str) -> Path:
     return KEPT / f"{entry.base}.{entry.kind}.{level}.{digest}.json"
 
 
-def find_out(entry: catalogue.Entry, level: str) -> dict[str, Any]:
-    """Check one variant in another process."""
-    command = [sys.executable, __file__, "--one", entry.module, entry.source.name, "--level", level]
+def find_out(entries: list[catalogue.Entry], level: str) -> Iterator[tuple[catalogue.Entry, dict[str, Any]]]:
+    """Check some variants in one other process, and give what was found of each as soon as it is known."""
+    names = [f"{entry.module}:{entry.source.name}" for entry in entries]
+    command = [sys.executable, __file__, "--checked", "--level", level, *names]
     started = time.monotonic()
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST)
-    except subprocess.TimeoutExpired:
-        return {"ok": False, "text": f"not finished after {LONGEST} s", "seconds": LONGEST}
-    last = (done.stdout.strip().splitlines() or [""])[-1]
-    if done.returncode or not last.startswith("{"):
-        why = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        return {"ok": False, "text": f"could not be checked: {why}", "seconds": time.monotonic() - started}
-    found: dict[str, Any] = json.loads(last)
-    return {**found, "seconds": time.monotonic() - started}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        left = iter(entries)
+        for line in process.stdout:
+            yield next(left), {**json.loads(line), "seconds": time.monotonic() - started}
+            started = time.monotonic()
+        failed = next(left, None)
+        if failed is not None:
+            why = (process.stderr.read().strip().splitlines() or ["no reason was given"])[-1]
+            yield failed, {"ok": False, "text": f"could not be checked: {why}", "seconds": 0.0}
 
 
-def check_one(module: str, name: str, level: Any) -> None:
-    """Check one variant here and print what was found as JSON."""
+def check_here(names: list[str], level: Any) -> None:
+    """Check variants here and print what was found of each as a line of JSON."""
     import importlib
 
     from attnkit.conformance import check
 
-    matrix = check(getattr(importlib.import_module(module), name), level=level)
-    text = "\n".join(matrix.markdown().splitlines()[2:])
-    print(json.dumps({"ok": matrix.ok, "text": text, "failures": matrix.failures()}))
+    for name in names:
+        module, _, of = name.partition(":")
+        matrix = check(getattr(importlib.import_module(module), of), level=level)
+        text = "\n".join(matrix.markdown().splitlines()[2:])
+        print(json.dumps({"ok": matrix.ok, "text": text, "failures": matrix.failures()}), flush=True)
 
 
 def page(found: dict[str, dict[str, Any]], level: str) -> str:
@@ -90,20 +95,29 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="kinds to check; all if none")
     parser.add_argument("--level", choices=("brief", "quick", "full"), default="full")
     parser.add_argument("--again", action="store_true", help="check again what is kept")
-    parser.add_argument("--one", nargs=2, metavar=("MODULE", "CLASS"), help=argparse.SUPPRESS)
+    parser.add_argument("--masks", action="store_true", help="check masks, too")
+    parser.add_argument("--checked", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
-    if chosen.one:
-        check_one(*chosen.one, chosen.level)
+    if chosen.checked:
+        check_here(chosen.names, chosen.level)
         return 0
     KEPT.mkdir(exist_ok=True)
-    found = {}
-    for entry in everything():
-        kept, named = place_of(entry, chosen.level), not chosen.names or entry.kind in chosen.names
-        if named and (chosen.again or not kept.is_file()):
-            result = find_out(entry, chosen.level)
-            kept.write_text(json.dumps(result), encoding="utf-8")
+    entries = [entry for entry in everything() if chosen.masks or entry.base != "Mask"]
+    waiting = [
+        entry
+        for entry in entries
+        if (not chosen.names or entry.kind in chosen.names)
+        and (chosen.again or not place_of(entry, chosen.level).is_file())
+    ]
+    while waiting:
+        for entry, result in find_out(waiting[:TOGETHER], chosen.level):
+            place_of(entry, chosen.level).write_text(json.dumps(result), encoding="utf-8")
             state = "ok" if result["ok"] else "FAILS"
             print(f"{costs.family(entry)} {entry.kind}: {state}, {result['seconds']:.0f} s", flush=True)
+            waiting.remove(entry)
+    found = {}
+    for entry in entries:
+        kept = place_of(entry, chosen.level)
         if kept.is_file():
             found[f"{entry.base}.{entry.kind}"] = json.loads(kept.read_text(encoding="utf-8"))
     place = HERE / "conformance.md"
