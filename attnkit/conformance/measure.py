@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 FLOOR = 1e-2
+ZERO = 1e-14
 LOW_FLOOR = 1e-3
 CANCELLED = 1e-1
 
@@ -42,11 +43,15 @@ def row_errors(got: np.ndarray, true: np.ndarray, floor: float = FLOOR) -> tuple
 
 
 def distance(got: np.ndarray, true: np.ndarray) -> float:
-    """The largest error of any row, relative to the size of the row. Absolute where everything is zero."""
+    """The largest error of any row, relative to the size of the row.
+
+    Absolute where everything is zero, or below `ZERO`: inputs are of unit size, so that is rounding in float64
+    of what is exactly zero.
+    """
     if got.shape != true.shape:
         return float("inf")
     error, size = row_errors(got, true)
-    return float(np.max(error / np.where(size > 0, size, 1), initial=0))
+    return float(np.max(error / (size if size.max(initial=0) > ZERO else 1), initial=0))
 
 
 def distances(got: Any, true: Any) -> dict[str, float]:
