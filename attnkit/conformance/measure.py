@@ -45,8 +45,8 @@ def row_errors(got: np.ndarray, true: np.ndarray, floor: float = FLOOR) -> tuple
 def distance(got: np.ndarray, true: np.ndarray) -> float:
     """The largest error of any row, relative to the size of the row.
 
-    Absolute where everything is zero, or below `ZERO`: inputs are of unit size, so that is rounding in float64
-    of what is exactly zero.
+    Absolute where everything is zero, or below `ZERO`: inputs are of unit size, so that is rounding in
+    float64 of what is exactly zero.
     """
     if got.shape != true.shape:
         return float("inf")
