@@ -23,7 +23,7 @@ TWO_STEPS = [
 ]
 OWN_DATA = ("labeled_text", "hub_dataset", "dialogue_file", "captioned_images", "parallel_text")
 WHOLE = [file for file in CONFIGS if file.stem not in OWN_DATA]
-TRIED = ("number_words", "text", "set_maximum")
+TRIED = ("number_words", "set_maximum")
 FEW = ["task.valid_size=11", "task.test_size=13", "task.longer_size=7", "training.batch_size=5"]
 
 
