@@ -109,8 +109,9 @@ def catalogue(base: str) -> list[Entry]:
     return [shipped(base, kind, file) for kind, file in files(base).items()]
 
 
+@functools.lru_cache(maxsize=1024)
 def shipped(base: str, kind: str, file: Path) -> Entry:
-    """The entry of a file of the package."""
+    """The entry of a file of the package, read once."""
     module = ".".join((source.PACKAGE.name, *file.relative_to(source.PACKAGE).with_suffix("").parts))
     return Entry(base, kind, source.read(file, camel(kind), is_base), module)
 

@@ -36,9 +36,11 @@ def tasks(arguments: argparse.Namespace) -> int:
 
 def answer(arguments: argparse.Namespace, bases: list[str]) -> int:
     """Print the list of the catalogues of `bases`, or the cards of one name."""
-    from attnkit.experiment import cards, chosen
+    from attnkit.experiment import cards
 
     if arguments.name:
+        from attnkit.experiment import chosen
+
         found = chosen.entries(arguments.name, bases)
         print(
             json.dumps([cards.facts(entry) for entry in found], indent=2)
