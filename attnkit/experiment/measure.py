@@ -1,7 +1,7 @@
 """The numbers a run ends with: losses, decoded answers and alignment on every held-out split."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from attnkit.experiment import attention, decode
@@ -11,6 +11,7 @@ from attnkit.training.evaluation import Evaluation, make_count, run
 from attnkit.training.step import split as split_network
 
 SHOWN = 8
+UNDECLARED = "(unit not declared)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +92,16 @@ def aligned(session: Session) -> dict[str, Any]:
     }
 
 
+def units(session: Session, splits: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
+    """The unit of every metric, as its task declares it."""
+    found: dict[str, str] = {}
+    for name, value in ((name, value) for metrics in splits.values() for name, value in metrics.items()):
+        unit = session.dataset.unit(name)
+        beyond = unit == "fraction" and value is not None and not -1e-6 <= value <= 1 + 1e-6
+        found[name] = UNDECLARED if beyond or found.get(name) == UNDECLARED else unit
+    return found
+
+
 def result(session: Session, measured: Measured) -> dict[str, Any]:
     """What `result.json` holds of the measurements."""
     text = session.dataset.vocabulary.text
@@ -100,6 +111,7 @@ def result(session: Session, measured: Measured) -> dict[str, Any]:
         "step": session.step,
         "seed": session.training.seed,
         "splits": measured.splits,
+        "units": units(session, measured.splits),
         "scored_examples": measured.examples,
         "alignment": measured.alignment,
         "floors": dict(session.dataset.floors),

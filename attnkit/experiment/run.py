@@ -167,6 +167,9 @@ def report(run: Path, imports: bool = False) -> Path:
     examples = again(session, prompts)
     written = decode.write(session, examples, session.decoding, session.training.seed) if examples else []
     with folder.lock(run):
+        # Results of earlier versions had no units.
+        known = {**result, "units": measure.units(session, result["splits"])}
+        folder.write_json(run / folder.RESULT, known)
         pictures = attention.looks(session, examples, written, head_of(result.get("alignment", {})))
         return summary.write_report(run, result.get("name", run.resolve().name), session.config, pictures)
 

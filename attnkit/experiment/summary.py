@@ -11,10 +11,8 @@ from attnkit.experiment.config import Config
 from attnkit.inspection import page
 from attnkit.inspection.report import Curve, Line, Look, Report, Result, Sample
 
-NUMBERS = ("loss", "perplexity")
-HEADLINES = ("exact_match", "loss")
 LONGEST = 240
-LOSS, SQUARED = "loss (nats per token)", "mean squared error"
+SQUARED = "mean squared error"
 
 
 def write_report(run: Path, name: str, loaded: Config, looks: tuple[Look, ...]) -> Path:
@@ -70,13 +68,12 @@ def flat(table: Mapping[str, Any], name: str = "") -> dict[str, Any]:
 def results(result: Mapping[str, Any]) -> Iterator[Result]:
     """Every number of a result, headlines first."""
     floors, ceilings = result.get("floors", {}), result.get("ceilings", {})
-    names = {"loss": SQUARED if result.get("numbers") else LOSS}
+    names = {"loss": SQUARED} if result.get("numbers") else {}
     first = next(iter(result["splits"]), "")
     made = []
     for split, metrics in result["splits"].items():
         scored = result.get("scored_examples", {}).get(split, 0)
         for name, value in metrics.items():
-            share = name not in NUMBERS
             made.append(
                 Result(
                     name=names.get(name, name.replace("_", " ")),
@@ -84,7 +81,7 @@ def results(result: Mapping[str, Any]) -> Iterator[Result]:
                     split=split,
                     floor=floors.get(name) if split == first or name == "exact_match" else None,
                     ceiling=ceilings.get(f"{split}.{name}", ceilings.get(name)),
-                    unit="share" if share else "number",
+                    unit=result["units"][name],
                     headline=name == "exact_match" or (name == "loss" and split == first),
                     note=f"{scored} examples decoded" if scored and name in ("exact_match",) else "",
                 )
@@ -95,7 +92,7 @@ def results(result: Mapping[str, Any]) -> Iterator[Result]:
         chance = found.get("chance")
         values = (("alignment accuracy", "accuracy", True), ("attention mass on evidence", "mass", False))
         made += [
-            Result(name, number(found[key]), found["split"], chance, unit="share", headline=top, note=head)
+            Result(name, number(found[key]), found["split"], chance, unit="fraction", headline=top, note=head)
             for name, key, top in values
         ]
     yield from sorted(made, key=lambda item: not item.headline)
@@ -150,12 +147,13 @@ def harmless(text: str) -> str:
 def plain(value: float, unit: str) -> str:
     """A number as it stands in the terminal.
 
-    >>> plain(0.25, "share"), plain(1.5, "number"), plain(0.00002, "number")
-    ('25.00%', '1.5000', '2e-05')
+    >>> plain(0.25, "fraction"), plain(1.5, "number"), plain(0.00002, "number"), plain(15.25, "points")
+    ('25.00%', '1.5000', '2e-05', '15.2500 points')
     """
-    if unit == "share":
+    if unit == "fraction":
         return f"{value:.2%}"
-    return f"{value:.2g}" if 0 < abs(value) < 0.001 else f"{value:.4f}"
+    digits = f"{value:.2g}" if 0 < abs(value) < 0.001 else f"{value:.4f}"
+    return digits if unit == "number" else f"{digits} {unit}"
 
 
 def lines(result: Mapping[str, Any]) -> Iterator[str]:
@@ -174,6 +172,6 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
     for item in results(result):
         value = plain(item.value, item.unit)
         floor = "" if item.floor is None else f"  (floor {plain(item.floor, item.unit)})"
-        if item.ceiling is not None and not (item.unit == "share" and item.ceiling == 1):
+        if item.ceiling is not None and not (item.unit == "fraction" and item.ceiling == 1):
             floor += f"  (best possible {plain(item.ceiling, item.unit)})"
         yield f"{item.name:28} {item.split:10} {value:>10}{floor}{'  ' + item.note if item.note else ''}"

@@ -82,7 +82,7 @@ def _card(result: Result) -> str:
 
 
 def _bar(result: Result) -> str:
-    if result.unit != "share" or not math.isfinite(result.value):
+    if result.unit != "fraction" or not math.isfinite(result.value):
         return ""
     filled = 100 * min(max(result.value, 0.0), 1.0)
     floor = result.floor
@@ -92,7 +92,9 @@ def _bar(result: Result) -> str:
 
 
 def _value(result: Result, value: float) -> str:
-    return text(percent(value)) if result.unit == "share" else number(value)
+    if result.unit == "fraction":
+        return text(percent(value))
+    return number(value) if result.unit == "number" else f"{number(value)} <small>{text(result.unit)}</small>"
 
 
 def _results(results: tuple[Result, ...]) -> str:

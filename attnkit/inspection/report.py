@@ -5,7 +5,7 @@ Every string here is data: it may hold any character, and the page shows it as t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +22,7 @@ class Result:
         split: the examples it was measured on.
         floor: what a model that learned nothing reaches; `None` if unknown.
         ceiling: the best that can be reached; `None` if unknown.
-        unit: `share` for a number in [0, 1], shown in percent; `number` for any other.
+        unit: `fraction` of 1, shown in percent; `number`, shown as it is; any other stands behind the number.
         headline: whether it stands at the top of the page as well as in the table.
         note: one short sentence, for example how many examples were scored.
     """
@@ -32,7 +32,7 @@ class Result:
     split: str = ""
     floor: float | None = None
     ceiling: float | None = None
-    unit: Literal["share", "number"] = "number"
+    unit: str = "number"
     headline: bool = False
     note: str = ""
 

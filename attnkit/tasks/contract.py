@@ -99,6 +99,8 @@ class Dataset(abc.ABC):
         floors: metric name -> what a model that learned nothing reaches.
         ceilings: metric name -> the best that can be reached, where that is known; on every split, or on the
             one in `split.metric`.
+        metric_units: metric name -> unit of what `score` gives, where that is no fraction of 1: `points` of
+            100, `number` for a bare number, or any other word to be written behind the number.
     """
 
     vocabulary: Vocabulary
@@ -116,6 +118,7 @@ class Dataset(abc.ABC):
     facts: Mapping[str, Any]
     floors: Mapping[str, float]
     ceilings: Mapping[str, float] = MappingProxyType({})
+    metric_units: Mapping[str, str] = MappingProxyType({})
 
     @abc.abstractmethod
     def batch(self, seed: int, step: int, size: int) -> Batch:
@@ -156,9 +159,17 @@ class Dataset(abc.ABC):
         return None
 
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
-        """Metrics of decoded predictions, each in [0, 1], higher better: `exact_match` unless overridden."""
+        """Metrics of decoded predictions, higher better: `exact_match` unless overridden.
+
+        Each is a fraction, in [0, 1], if `metric_units` says nothing else.
+        """
         right = [p == e.answer for p, e in zip(predictions, examples, strict=True)]
         return {"exact_match": float(np.mean(right))} if right else {}
+
+    def unit(self, metric: str) -> str:
+        """The unit of a metric: `fraction` (of 1, shown in percent) unless another is known."""
+        loss = "number" if self.numbers else "nats per token"
+        return {"loss": loss, "perplexity": "number", **self.metric_units}.get(metric, "fraction")
 
 
 class Task(abc.ABC):

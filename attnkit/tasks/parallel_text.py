@@ -2,8 +2,8 @@
 
 import collections
 import importlib.util
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Lt
 
@@ -203,6 +203,8 @@ class ParallelText(Task):
 
 class ParallelTextDataset(PairDataset):
     """The user's pairs as token ids."""
+
+    metric_units: ClassVar[Mapping[str, str]] = {"bleu": "points"}
 
     def __init__(
         self,

@@ -29,6 +29,7 @@ class Prompted(Dataset):
         self.length = pairs.source_length + 1 + pairs.length
         self.splits, self.fingerprint, self.facts = pairs.splits, pairs.fingerprint, pairs.facts
         self.floors, self.ceilings = pairs.floors, pairs.ceilings
+        self.metric_units = pairs.metric_units
 
     def batch(self, seed: int, step: int, size: int) -> Batch:
         """Training batch `step` of the pairs, joined."""

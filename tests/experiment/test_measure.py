@@ -7,11 +7,13 @@ import pytest
 from flax import nnx
 
 from attnkit.errors import ConfigError
-from attnkit.experiment import attention, decode, display, run, summary
+from attnkit.experiment import attention, decode, display, measure, run, summary
 from attnkit.generation.plan import Decoding
 from attnkit.models.contract import Sizes
 from attnkit.models.encoder import Encoder
+from attnkit.tasks.adding import Adding
 from attnkit.tasks.contract import Example
+from attnkit.tasks.number_words import NumberWords
 from attnkit.training.evaluation import Evaluation
 from attnkit.training.progress import Progress
 
@@ -101,7 +103,11 @@ def test_options_of_decoding_choose_their_method():
 
 
 RESULT = {
-    "splits": {"valid": {"loss": 0.5, "exact_match": 0.75}, "test": {"loss": None, "exact_match": 1.0}},
+    "splits": {
+        "valid": {"loss": 0.5, "exact_match": 0.75, "bleu": 0.25},
+        "test": {"loss": None, "exact_match": 1.0},
+    },
+    "units": {"loss": "nats per token", "exact_match": "fraction", "bleu": "points"},
     "scored_examples": {"valid": 4, "test": 2},
     "floors": {"loss": 3.0, "exact_match": 0.125},
     "alignment": {
@@ -124,7 +130,7 @@ RESULT = {
 def test_results_have_headlines_first_and_their_floors():
     found = list(summary.results(RESULT))
     assert [(r.name, r.split) for r in found if r.headline] == [
-        ("loss (nats per token)", "valid"),
+        ("loss", "valid"),
         ("exact match", "valid"),
         ("exact match", "test"),
         ("alignment accuracy", "test"),
@@ -135,7 +141,7 @@ def test_results_have_headlines_first_and_their_floors():
         by_name["exact match", "test"].floor == 0.125 and by_name["alignment accuracy", "test"].floor == 0.25
     )
     assert by_name["exact match", "valid"].note == "4 examples decoded"
-    assert math.isnan(by_name["loss (nats per token)", "test"].value)
+    assert math.isnan(by_name["loss", "test"].value)
 
 
 def test_the_lines_for_the_terminal():
@@ -146,6 +152,20 @@ def test_the_lines_for_the_terminal():
     assert "exact match valid 75.00% (floor 12.50%) 4 examples decoded" in [
         " ".join(x.split()) for x in lines
     ]
+    assert "bleu valid 0.2500 points" in [" ".join(x.split()) for x in lines]
+    assert "loss valid 0.5000 nats per token (floor 3.0000 nats per token)" in [
+        " ".join(x.split()) for x in lines
+    ]
+
+
+def test_every_metric_of_a_task_has_a_unit_and_fractions_are_fractions():
+    data = NumberWords(digits=3, valid_size=5, test_size=5, longer_digits=()).load()
+    assert data.unit("loss") == "nats per token" and data.unit("perplexity") == "number"
+    assert data.unit("exact_match") == "fraction" and data.unit("character_accuracy") == "fraction"
+    assert Adding(length=3, held_out=5).load().unit("loss") == "number"
+    session = SimpleNamespace(dataset=data)
+    splits = {"valid": {"exact_match": 1.0, "score": 15.25}, "test": {"exact_match": 0.0, "score": 0.5}}
+    assert measure.units(session, splits) == {"exact_match": "fraction", "score": measure.UNDECLARED}
 
 
 def test_curves_from_metrics(tmp_path):

@@ -97,7 +97,7 @@ def full_report(words):
             words("group"): {words("fact"): words("value"), words("list"): [words("item"), 3, None, True]}
         },
         results=(
-            Result(words("metric"), 0.5, words("split"), 0.1, 1.0, "share", True, words("note")),
+            Result(words("metric"), 0.5, words("split"), 0.1, 1.0, "fraction", True, words("note")),
             Result(words("metric"), float("nan"), words("split"), note=words("note")),
         ),
         curves=(

@@ -149,6 +149,15 @@ def test_subwords_of_the_training_part_spell_everything(write):
         ).load()
 
 
+def test_bleu_is_in_points(write):
+    pytest.importorskip("sacrebleu", reason="the package that computes BLEU is an extra")
+    dataset = ParallelText(path=write(lines(PAIRS))).load()
+    some = dataset.examples("valid", 3)
+    found = dataset.score(some, [example.answer for example in some])
+    assert found["bleu"] == pytest.approx(100) and found["exact_match"] == 1
+    assert dataset.unit("bleu") == "points" and dataset.unit("character_accuracy") == "fraction"
+
+
 def test_subwords_without_their_package_say_what_to_install(write, monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(ConfigError, match=r"units = 'subwords': needs .* install attnkit\[text\]"):
