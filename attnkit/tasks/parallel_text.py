@@ -2,8 +2,8 @@
 
 import collections
 import importlib.util
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Lt
 
@@ -204,8 +204,6 @@ class ParallelText(Task):
 class ParallelTextDataset(PairDataset):
     """The user's pairs as token ids."""
 
-    metric_units: ClassVar[Mapping[str, str]] = {"bleu": "points"}
-
     def __init__(
         self,
         splits: dict[str, Lines],
@@ -241,6 +239,7 @@ class ParallelTextDataset(PairDataset):
         answer = collections.Counter(train.answers).most_common(1)[0][0]
         right = [other == answer for other in pairs[self.splits[0]].answers]
         self.floors = {**self.floors, "exact_match": sum(right) / len(right)}
+        self.metric_units = {"bleu": "points"}
 
     def encode(self, text: str) -> Example:
         """A text to translate. Tokens that the vocabulary lacks become `<unknown>`.
