@@ -30,6 +30,9 @@ FIXED = {
 }
 
 
+OPTIONS = re.compile(r"^@options\b.*\nclass (\w+)\b", re.MULTILINE)
+
+
 class UnknownKind(ConfigError):
     """A kind that no catalogue has."""
 
@@ -90,8 +93,7 @@ def files(base: str) -> dict[str, Path]:
 
 def is_entry(file: Path) -> bool:
     """Whether `file` has an options class of its name."""
-    pattern = rf"^@options\b.*\nclass {camel(file.stem)}\b"
-    return re.search(pattern, file.read_text(encoding="utf-8"), re.MULTILINE) is not None
+    return camel(file.stem) in OPTIONS.findall(file.read_text(encoding="utf-8"))
 
 
 def file_of(base: str, kind: str) -> Path | None:

@@ -73,7 +73,7 @@ def card_of(entry: catalogue.Entry) -> Mapping[str, Any]:
 
 def parts_of(entry: catalogue.Entry) -> list[catalogue.Entry]:
     """The parts that a preset is put together from, with default options, as far as its source says."""
-    tree = source.top_level_class(source.module(entry.source.file), entry.source.name)
+    tree = source.module(entry.source.file).classes.get(entry.source.name)
     found = [part for field in entry.fields for part in defaults(field.default, field.type)]
     for method in tree.body if tree is not None else []:
         if isinstance(method, ast.FunctionDef):
@@ -118,7 +118,7 @@ def part_files() -> dict[str, tuple[str, str, Path]]:
 
 def token_widths(part: catalogue.Entry) -> list[str]:
     """The widths of the token inputs that a part declares, as formulas."""
-    tree = source.top_level_class(source.module(part.source.file), part.source.name)
+    tree = source.module(part.source.file).classes.get(part.source.name)
     found = []
     for method in tree.body if tree is not None else []:
         if isinstance(method, ast.FunctionDef) and method.name == "inputs":
@@ -133,7 +133,7 @@ def token_widths(part: catalogue.Entry) -> list[str]:
 
 def chooses(entry: catalogue.Entry) -> bool:
     """Whether the parts of a preset depend on its options."""
-    tree = source.top_level_class(source.module(entry.source.file), entry.source.name)
+    tree = source.module(entry.source.file).classes.get(entry.source.name)
     return tree is not None and any(isinstance(node, ast.IfExp | ast.If) for node in ast.walk(tree))
 
 
@@ -226,7 +226,7 @@ def merges(entry: catalogue.Entry) -> bool:
     """Whether results over pieces of the keys can be merged."""
     if entry.base == "Normalizer":
         return "Exponential" in entry.source.ancestors
-    tree = source.top_level_class(source.module(entry.source.file), entry.source.name)
+    tree = source.module(entry.source.file).classes.get(entry.source.name)
     own = (
         {node.name for node in tree.body if isinstance(node, ast.FunctionDef)} if tree is not None else set()
     )

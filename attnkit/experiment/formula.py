@@ -1,6 +1,7 @@
 """Formulas of cards: sums and products that are printed as they stand, and worked out for usual sizes."""
 
 import ast
+import functools
 import operator
 from collections.abc import Callable, Mapping
 
@@ -24,9 +25,15 @@ def worked_out(formula: str, names: Mapping[str, float]) -> float | None:
     if len(formula) > LONGEST:
         return None
     try:
-        return value(ast.parse(formula, mode="eval").body, names)
+        return value(parsed(formula), names)
     except (SyntaxError, KeyError, ZeroDivisionError, ValueError, RecursionError):
         return None
+
+
+@functools.lru_cache(maxsize=1024)
+def parsed(formula: str) -> ast.expr:
+    """The syntax tree of a formula."""
+    return ast.parse(formula, mode="eval").body
 
 
 def value(node: ast.expr, names: Mapping[str, float]) -> float:

@@ -67,10 +67,10 @@ def read(file: Path, name: str, is_base: Callable[[str], bool]) -> Source:
         ConfigError: with file and line, if the file is not Python, lacks the class, or the class has fields
             that a config cannot express.
     """
-    tree = module(file)
-    found = top_level_class(tree, name)
+    classes = module(file).classes
+    found = classes.get(name)
     if found is None:
-        have = ", ".join(node.name for node in tree.body if isinstance(node, ast.ClassDef)) or "none"
+        have = ", ".join(classes) or "none"
         raise ConfigError(f"{file}:1: class {name!r} is not in this file; classes here: {have}")
     if "options" not in decorators(found):
         raise ConfigError(
@@ -97,8 +97,17 @@ def read(file: Path, name: str, is_base: Callable[[str], bool]) -> Source:
     )
 
 
-def module(file: Path) -> ast.Module:
-    """The syntax tree of `file`; `ConfigError` if it cannot be read or is not Python."""
+@dataclasses.dataclass(frozen=True)
+class Module:
+    """What a file defines at its top: classes, assigned values, and what it imports `from` where, by name."""
+
+    classes: dict[str, ast.ClassDef]
+    assigned: dict[str, ast.expr]
+    imported: dict[str, tuple[ast.ImportFrom, str]]
+
+
+def module(file: Path) -> Module:
+    """What `file` defines; `ConfigError` if it cannot be read or is not Python."""
     try:
         stat = file.stat()
         if stat.st_size > LARGEST:
@@ -113,17 +122,19 @@ def module(file: Path) -> ast.Module:
 
 
 @functools.lru_cache(maxsize=512)
-def parsed(file: Path, _changed: int, _size: int) -> ast.Module:
-    """The syntax tree of `file`, parsed again when its time or size changes."""
-    return ast.parse(file.read_bytes(), filename=str(file))
-
-
-def top_level_class(tree: ast.Module, name: str) -> ast.ClassDef | None:
-    """The class `name` of a module."""
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            return node
-    return None
+def parsed(file: Path, _changed: int, _size: int) -> Module:
+    """What `file` defines, parsed again when its time or size changes. The first of equal names counts."""
+    found = Module({}, {}, {})
+    for node in ast.parse(file.read_bytes(), filename=str(file)).body:
+        match node:
+            case ast.ClassDef(name=name):
+                found.classes.setdefault(name, node)
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                found.assigned.setdefault(name, value)
+            case ast.ImportFrom(names=names):
+                for alias in names:
+                    found.imported.setdefault(alias.asname or alias.name, (node, alias.name))
+    return found
 
 
 def decorators(node: ast.ClassDef) -> set[str]:
@@ -151,16 +162,13 @@ def lineage(
 
 def find_class(file: Path, name: str, depth: int = 0) -> tuple[Path, ast.ClassDef] | None:
     """The class that `name` means in `file`: defined there, or imported by `from ... import`."""
-    tree = module(file)
-    here = top_level_class(tree, name)
-    if here is not None:
-        return file, here
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and depth < 8:
-            for alias in node.names:
-                if (alias.asname or alias.name) == name:
-                    target = origin(node, file)
-                    return find_class(target, alias.name, depth + 1) if target else None
+    known = module(file)
+    if name in known.classes:
+        return file, known.classes[name]
+    if name in known.imported and depth < 8:
+        node, original = known.imported[name]
+        target = origin(node, file)
+        return find_class(target, original, depth + 1) if target else None
     return None
 
 
@@ -206,18 +214,15 @@ def in_folder(folder: Path, steps: list[str]) -> Path | None:
 
 def constants(file: Path, depth: int = 0) -> annotation.Names:
     """What the plain names of `file` were assigned, there or where they are imported from."""
-    tree = module(file)
+    known = module(file)
 
     def look(name: str) -> ast.expr | None:
-        for node in tree.body:
-            match node:
-                case ast.Assign(targets=[ast.Name(id=target)], value=value) if target == name:
-                    return value
-                case ast.ImportFrom() if depth < 8:
-                    for alias in node.names:
-                        if (alias.asname or alias.name) == name:
-                            target_file = origin(node, file)
-                            return constants(target_file, depth + 1)(alias.name) if target_file else None
+        if name in known.assigned:
+            return known.assigned[name]
+        if name in known.imported and depth < 8:
+            node, original = known.imported[name]
+            target = origin(node, file)
+            return constants(target, depth + 1)(original) if target else None
         return None
 
     return look
