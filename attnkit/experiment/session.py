@@ -132,7 +132,7 @@ def widest(batch: Batch, dataset: Dataset, most: int) -> dict[str, jax.ShapeDtyp
     width = dataset.length
     if width > 1 and not dataset.numbers and "inputs" in batch:
         some = [example for split in dataset.splits for example in dataset.examples(split, 1)]
-        width = max([width, *(len(example.inputs) + most for example in some)])
+        width = max([width, *(len(example.inputs) + most - 1 for example in some)])
 
     def shape(name: str, array: np.ndarray) -> tuple[int, ...]:
         if array.ndim == 1 or "input_length" in batch:

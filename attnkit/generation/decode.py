@@ -31,7 +31,7 @@ def decode(
         key: random key, needed by `method = "sample"`.
 
     Raises:
-        ValueError: if sampling has no key.
+        ValueError: if sampling has no key, or the network no positions for so many tokens.
     """
     if decoding.method == "sample" and key is None:
         raise ValueError('key = None: method = "sample" needs a random key; give key=jax.random.key(seed)')
@@ -56,7 +56,8 @@ def run(
 ) -> Decoded:
     """`decode` as a pure function of the parameters of the network with graph definition `graph`."""
     network = nnx.merge(graph, params)
-    state = network.start(dict(batch, inputs=given.tokens), given.tokens.shape[1] + decoding.max_length)
+    # The last token that is written is not read.
+    state = network.start(dict(batch, inputs=given.tokens), given.tokens.shape[1] + decoding.max_length - 1)
     if ready:
         _, state = network.step(state, given.tokens[:, :ready])
 

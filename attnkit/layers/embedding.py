@@ -25,8 +25,9 @@ class Embedding(nnx.Module):
     Args:
         vocabulary: number of tokens; of no importance if numbers are read.
         dim: width of a vector.
-        absolute: kind of position vectors. `grid` adds one for the row and one for the column of a patch.
-        length: number of positions that `learned` vectors are kept for.
+        absolute: kind of position vectors. `grid` adds one for the row and one for the column of a patch;
+            what follows the last patch stands in rows below.
+        length: number of positions that `learned` and `grid` vectors are kept for.
         features: width of the vectors of numbers that are read instead of tokens; 0 for tokens.
         segments: number of sentences or turns that have a vector; 0 for none.
         grid: rows and columns of patches, for `grid`.
@@ -67,7 +68,7 @@ class Embedding(nnx.Module):
         self.absolute = absolute
         self.positions = learned(length, dim, rngs) if absolute == "learned" else None
         rows, columns = grid if absolute == "grid" and grid is not None else (0, 0)
-        self.rows = learned(rows, dim, rngs, 0.5) if rows else None
+        self.rows = learned(max(rows, -(-length // columns)), dim, rngs, 0.5) if rows else None
         self.columns = learned(columns, dim, rngs, 0.5) if columns else None
         self.segments = learned(segments, dim, rngs) if segments else None
 
@@ -93,8 +94,12 @@ class Embedding(nnx.Module):
     ) -> Float[Array, "batch length dim"]:
         """Vectors of `tokens`, the first of which stands at position `offset`, 0 if not given.
 
-        Segments past the last that has a vector, and positions past the last learned one, use the last one.
+        Positions and segments that have no vector give NaN.
+
+        Raises:
+            ValueError: if there are more tokens than positions.
         """
+        self.check(tokens.shape[1])
         x = self.content(tokens)
         if self.absolute != "none":
             start = jnp.zeros(1, jnp.int32) if offset is None else offset
@@ -102,8 +107,25 @@ class Embedding(nnx.Module):
         if self.segments is not None:
             if segment is None:
                 raise ValueError("source_segment: missing, but segment vectors were asked for")
-            x = x + jnp.take(self.segments[...], segment, axis=0, mode="clip").astype(x.dtype)
+            x = x + look_up(self.segments, segment).astype(x.dtype)
         return x
+
+    @property
+    def room(self) -> int | None:
+        """For how many positions there are vectors; `None` for any number."""
+        if self.positions is not None:
+            return self.positions[...].shape[0]
+        if self.rows is not None and self.columns is not None:
+            return self.rows[...].shape[0] * self.columns[...].shape[0]
+        return None
+
+    def check(self, length: int) -> None:
+        """Raise `ValueError` if `length` tokens are more than there are positions."""
+        if self.room is not None and length > self.room:
+            raise ValueError(
+                f"absolute = {self.absolute!r}: {length} tokens, but there are position vectors for "
+                f"{self.room}; shorten texts or decoding.max_length, or use sinusoidal or rotary positions"
+            )
 
     def content(self, tokens: Array) -> Float[Array, "batch length dim"]:
         """What the tokens or numbers themselves give."""
@@ -114,11 +136,16 @@ class Embedding(nnx.Module):
     def at(self, places: Int[Array, "rows length"]) -> Float[Array, "rows length dim"]:
         """Position vectors."""
         if self.positions is not None:
-            return jnp.take(self.positions[...], places, axis=0, mode="clip")
+            return look_up(self.positions, places)
         if self.rows is not None and self.columns is not None:
             row, column = jnp.divmod(places, self.columns[...].shape[0])
-            return jnp.take(self.rows[...], row, axis=0, mode="clip") + self.columns[...][column]
+            return look_up(self.rows, row) + look_up(self.columns, column)
         return sinusoids(places.reshape(-1), self.dim).reshape(*places.shape, self.dim)
+
+
+def look_up(table: nnx.Param, index: Int[Array, "*places"]) -> Float[Array, "*places dim"]:
+    """Rows of a table; NaN where it has none, so that nothing can pass for the vector of another place."""
+    return jnp.take(table[...], index, axis=0, mode="fill", fill_value=jnp.nan)
 
 
 def learned(count: int, dim: int, rngs: nnx.Rngs, rms: float = 0.5**0.5) -> nnx.Param:

@@ -68,7 +68,10 @@ class Network(nnx.Module):
 
     @abc.abstractmethod
     def start(self, batch: Batch, length: int) -> Any:
-        """Decoding state with room for `length` tokens; encodes `batch["source"]` if there is one."""
+        """Decoding state with room for `length` tokens; encodes `batch["source"]` if there is one.
+
+        Raises `ValueError` if the network has no positions for so many.
+        """
 
     @abc.abstractmethod
     def step(self, state: Any, tokens: jax.Array) -> tuple[jax.Array, Any]:

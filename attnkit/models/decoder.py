@@ -60,6 +60,7 @@ class DecoderNetwork(Network):
         return Output(self.readout(x, self.embedding), prefixed("decoder", maps))
 
     def start(self, batch: Batch, length: int) -> Any:
+        self.embedding.check(length)
         rows = target(batch).shape[0]
         blocks = self.stack.start(rows, length, self.embedding.dtype)
         return {"blocks": blocks, "position": jnp.zeros(rows, jnp.int32)}

@@ -99,6 +99,7 @@ class EncoderDecoderNetwork(Network):
         return Output(self.readout(x, self.embedding), maps | prefixed("decoder", found))
 
     def start(self, batch: Batch, length: int) -> Any:
+        self.embedding.check(length)
         memory, _ = self.encode(batch)
         rows = memory.shape[0]
         return {

@@ -112,6 +112,7 @@ class HierarchicalEncoderDecoderNetwork(Network):
         return Output(self.readout(x, self.embedding), named, found.penalty)
 
     def start(self, batch: Batch, length: int) -> Any:
+        self.embedding.check(length)
         _, memory, real = self.encode(batch)
         rows = memory.shape[0]
         return {

@@ -149,6 +149,7 @@ class PerceiverText(Network):
         return Output(self.readout(x, self.embedding), maps)
 
     def start(self, batch: Batch, length: int) -> Any:
+        self.embedding.check(length)
         memory, _ = self.latents(batch)
         rows = memory.shape[0]
         blocks = self.decoder.start(rows, length, self.embedding.dtype, memory)

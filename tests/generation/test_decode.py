@@ -82,3 +82,14 @@ def test_new_parameters_and_texts_of_the_same_shape_do_not_compile_again():
 @pytest.mark.parametrize(("lengths", "ready"), [([1, 5], 0), ([2, 9], 1), ([3], 2), ([4], 2), ([9, 12], 8)])
 def test_the_tokens_read_in_one_go_are_before_every_last_one(lengths, ready):
     assert shared(prompts([[BEGIN] * length for length in lengths])) == ready
+
+
+def test_no_more_is_written_than_there_are_learned_positions_for():
+    network, given = (
+        Decoder(depth=1, model_dim=24, absolute="learned").build(SIZES, nnx.Rngs(1)),
+        prompts(PROMPTS),
+    )
+    # Seven tokens are read before, and of seventeen the last is not read: 23 positions.
+    assert decode(Decoding(max_length=17), network, given).tokens.shape == (3, 17)
+    with pytest.raises(ValueError, match=r"absolute = 'learned': 24 tokens, .* for 23; shorten"):
+        decode(Decoding(max_length=18), network, given)

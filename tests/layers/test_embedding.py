@@ -41,6 +41,17 @@ def test_offset_says_where_each_row_goes_on(absolute):
     np.testing.assert_allclose(piece, jnp.stack([whole[0, 3:6], whole[1, 8:11]]), rtol=1e-6)
 
 
+@pytest.mark.parametrize(("absolute", "room"), [("learned", 5), ("grid", 6)])
+def test_positions_without_a_vector_are_refused_or_nan_and_never_those_of_others(absolute, room):
+    table = Embedding(7, 4, absolute=absolute, grid=(1, 3), length=5, rngs=nnx.Rngs(0))
+    assert table.room == room and bool(jnp.isfinite(table(jnp.zeros((1, room), jnp.int32))).all())
+    with pytest.raises(ValueError, match=rf"absolute = '{absolute}': {room + 1} tokens, .* for {room};"):
+        table(jnp.zeros((1, room + 1), jnp.int32))
+    found = jax.jit(table)(jnp.zeros((2, 2), jnp.int32), jnp.array([room - 2, room - 1]))
+    assert jnp.isnan(found).all(axis=-1).tolist() == [[False, False], [False, True]]
+    assert Embedding(7, 4, absolute="sinusoidal", length=5, rngs=nnx.Rngs(0)).room is None
+
+
 def test_an_odd_width_has_no_sinusoids():
     with pytest.raises(ValueError, match="model_dim = 5"):
         Embedding(7, 5, absolute="sinusoidal", length=3, rngs=nnx.Rngs(0))
@@ -96,5 +107,6 @@ def test_segments_add_their_vector():
     tokens = jnp.array([[0, 1, 2]])
     found = table(tokens, segment=jnp.array([[0, 1, 1]])) - plain(tokens)
     np.testing.assert_allclose(found[0], table.segments[...][jnp.array([0, 1, 1])], atol=1e-6)
+    assert jnp.isnan(table(tokens, segment=jnp.array([[0, 1, 2]]))).any(-1).tolist() == [[False, False, True]]
     with pytest.raises(ValueError, match="source_segment"):
         table(tokens)
