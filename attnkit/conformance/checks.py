@@ -1,5 +1,6 @@
 """The checks every variant must pass, from one call."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -98,7 +99,8 @@ def check(
 
     Args:
         thing: a `Scored`, a `Preset`, one part (put into plain attention), or a class of these; or a mixer
-            that is a layer of its own, which is checked as `check_layer` does, whatever `sizes`.
+            that is a layer of its own, which is checked as `check_layer` does, whatever `sizes`. What has
+            its default options, made for long texts, is checked with those in its `checked_with`.
         level: `brief` compiles two programs, the definition and the form by blocks, with all derivatives;
             `quick` takes seconds; `full` adds block shapes, precisions, short sequences and more.
         sizes: other sizes than the usual ones, if the variant needs them.
@@ -110,6 +112,10 @@ def check(
     Raises:
         TypeError, ValueError: if `thing` is not a variant or its parts do not go together.
     """
+    if (small := shrunk(thing)) is not None:
+        matrix = check(small, level=level, sizes=sizes, only=only)
+        given = ", ".join(f"{name} = {value}" for name, value in small.checked_with.items())
+        return dataclasses.replace(matrix, name=f"{matrix.name} with {given}")
     if is_layer(thing):
         return check_layer(thing, level=level, only=only)
     if isinstance(thing, Approximate) or (isinstance(thing, type) and issubclass(thing, Approximate)):
@@ -132,6 +138,16 @@ def check(
     return make_matrix(
         subject.name, COLUMNS, [waived(item, subject.unclaimed) for item in found], BY_AGREEMENT, REASONS
     )
+
+
+def shrunk(thing: Any) -> Any:
+    """What has default options with those that let few tokens show all it does; `None` if it names none.
+
+    `checked_with = {"option": value}` is a class attribute, beside `claims` and `unclaimed`.
+    """
+    kind = thing if isinstance(thing, type) else type(thing)
+    few = getattr(kind, "checked_with", None)
+    return kind(**few) if few and (thing is kind or thing == kind()) else None
 
 
 def is_layer(thing: Any) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from attnkit.conformance import check
+from attnkit.conformance.checks import shrunk
 from attnkit.conformance.layers import check_layer
 from attnkit.experiment.catalogue import camel, files
 from attnkit.layers.heads import Concatenate, HeadMixer, PlainProjection, fitted, plain_shape
@@ -16,6 +17,7 @@ from attnkit.layers.mixer.gated import Gated
 from attnkit.layers.multi_head import MultiHead
 from attnkit.masks.causal import Causal
 from attnkit.options import options
+from attnkit.scored.selection.moba import Moba
 
 
 class Broken(MultiHead):
@@ -107,6 +109,11 @@ def test_what_is_right_passes_and_decodes():
 def test_unknown_checks_are_refused():
     with pytest.raises(ValueError, match="speed"):
         check_layer(Gated, only=frozenset({"speed"}))
+
+
+def test_options_for_long_texts_are_shrunk_unless_they_were_chosen():
+    assert shrunk(Moba) == shrunk(Moba()) == Moba(**Moba.checked_with) != Moba()
+    assert shrunk(Moba(count=4)) is None and shrunk(Gated) is None
 
 
 LAYERS = [kind for kind, file in files("Mixer").items() if file.parent.parts[-2:] == ("layers", "mixer")]

@@ -132,18 +132,25 @@ class AddedScores(Mixing):
     def prepared(self, x: Tokens, offset: Int[Array, "batch"]) -> tuple[Heads, Heads, Heads]:
         """Queries and keys after the position parts, and values, of tokens from position `offset` on."""
         q, (k, v) = self.project.queries(x), self.project.keys_values(x, {})
+        return *turned(self.position, q, k, offset), v
 
-        def turn(rows: Heads, act: Any) -> Heads:
-            def one(heads: Array, first: Array) -> Array:
-                places = first + jnp.arange(heads.shape[1])
-                return jax.vmap(lambda a: act(a, places))(heads)
 
-            return jax.vmap(one)(rows, offset)
+def turned(
+    position: tuple[Position, ...], q: Heads, k: Heads, offset: Int[Array, "batch"]
+) -> tuple[Heads, Heads]:
+    """Queries and keys of tokens from position `offset` on after parts that do nothing else (`per_token`)."""
 
-        for part in self.position:
-            q = turn(q, lambda a, at, part=part: part.query({}, a, at))
-            k = turn(k, lambda a, at, part=part: part.key(a, at))
-        return q, k, v
+    def turn(rows: Heads, act: Any) -> Heads:
+        def one(heads: Array, first: Array) -> Array:
+            places = first + jnp.arange(heads.shape[1])
+            return jax.vmap(lambda a: act(a, places))(heads)
+
+        return jax.vmap(one)(rows, offset)
+
+    for part in position:
+        q = turn(q, lambda a, at, part=part: part.query({}, a, at))
+        k = turn(k, lambda a, at, part=part: part.key(a, at))
+    return q, k
 
 
 def end_to_end(layers: tuple[tuple[Heads, Heads], ...]) -> tuple[Heads, Heads]:

@@ -27,6 +27,7 @@ class BlockMixture(Preset):
         equation="o_i = sum_{j <= i, block(j) is chosen} softmax_j(R_i q_i . R_j k_j / sqrt(dim)) v_j",
         assumes="causal self-attention; dim is even",
     )
+    checked_with: ClassVar[dict[str, int]] = {"size": 3, "count": 2}
     size: Annotated[int, Ge(1)] = 512
     count: Annotated[int, Ge(1)] = 3
 

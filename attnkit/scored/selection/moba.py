@@ -42,6 +42,7 @@ class Moba(Selection):
         assumes="causal self-attention",
     )
     claims: ClassVar[tuple[str, ...]] = ()
+    checked_with: ClassVar[dict[str, int]] = {"size": 3, "count": 2}
     size: Annotated[int, Ge(1)] = 512
     count: Annotated[int, Ge(1)] = 3
 
