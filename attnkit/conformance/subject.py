@@ -138,7 +138,7 @@ def draw_arrays(subject: Subject, seed: int = 0) -> Tree:
         "v": normal(sizes.kv_heads, sizes.keys, sizes.value_dim),
         "params": jax.tree.map(lambda a: np.asarray(a, np.float64) + 0.3 * normal(*a.shape), params),
         "inputs": {
-            name: normal(sizes.heads, token_count(need.side), need.width)
+            name: normal(1 if need.shared else sizes.heads, token_count(need.side), need.width)
             for name, need in subject.scored.inputs(sizes.shape).items()
         },
     }

@@ -35,7 +35,9 @@ def empty_cache(scored: Scored, shape: HeadShape, room: int, dtype: Any = jnp.fl
     """A cache without tokens and with room for `room` of them."""
     wide = jnp.promote_types(dtype, jnp.float32)
     inputs = {
-        name: jnp.zeros((shape.heads, room, need.width), wide if need.cumulative else dtype)
+        name: jnp.zeros(
+            (1 if need.shared else shape.heads, room, need.width), wide if need.cumulative else dtype
+        )
         for name, need in scored.inputs(shape).items()
     }
     return Cache(

@@ -95,10 +95,18 @@ def make_heads(
     q, bad_turned = clean(jax.vmap(lambda p, rows: prepare_query(scored, p, rows, i, data))(merged, q))
     (k, bad_k), (v, bad_v) = clean(k), clean(v)
     rows, columns, scalars = sort_data(data)
+    needs = scored.inputs(shape)
+
+    def apart(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        return {name: a for name, a in inputs.items() if not needs[name].shared}
+
+    def common(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        return {name: a[0] for name, a in inputs.items() if needs[name].shared}
+
     query_floats = {
         "p": learned,
-        "row": {"q": q, "x": dict(row_inputs)},
-        "column": {"x": dict(column_inputs)},
+        "row": {"q": q, "x": apart(row_inputs)},
+        "column": {"x": apart(column_inputs)},
     }
     query_fixed: dict[str, Any] = {"p": constants, "row": {"bad": bad_i + bad_turned}}
     if key is not None and scored.dropout:
@@ -110,7 +118,10 @@ def make_heads(
     return Heads(
         query=(query_floats, query_fixed),
         group=({"column": {"k": k, "v": v}}, {"column": {"bad": bad_k + bad_v}}),
-        shared=({}, {"row": {"i": i, "data": rows}, "column": {"j": j, "data": columns}, "data": scalars}),
+        shared=(
+            {"row": {"x": common(row_inputs)}, "column": {"x": common(column_inputs)}},
+            {"row": {"i": i, "data": rows}, "column": {"j": j, "data": columns}, "data": scalars},
+        ),
         shape=shape,
     )
 

@@ -1,13 +1,15 @@
 """Keys chosen by content: a pass over the keys that finds facts about each row, before anything else."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from attnkit.forms.blocks import of_block, sides
-from attnkit.forms.loop import fold_blocks
+from attnkit.forms.blocks import joined, parts_of
 from attnkit.forms.plan import Plan
 from attnkit.forms.problem import Problem, bind, block_keep
+from attnkit.forms.sums import fold_rows
 from attnkit.scored.contract import Scored
 
 Tree = Any
@@ -27,18 +29,52 @@ def surveyed(scored: Scored, plan: Plan, problem: Problem) -> Problem:
 
 def survey(scored: Scored, plan: Plan, problem: Problem, number: int) -> Tree:
     """What one selection found."""
-    rows, columns = sides(problem)
+    own, name = scored.selection[number], f"selection_{number}"
+    if not (own.looks or scored.mask.heads() or any(part.hides for part in scored.position)):
+        problem = inputs_alone(problem, name)
 
     def sweep(fold: Any, start: Tree) -> Tree:
-        def cell(state: Tree, row: Tree, column: Tree) -> Tree:
-            block = of_block(problem, row, column)
-            p = bind(block)[f"selection_{number}"]
-            q, k = block.floats["row"]["q"], block.floats["column"]["k"]
-            keep = block_keep(scored, block)
-            return fold(state, p, q, k, keep, row["fixed"]["i"], column["fixed"]["j"])
+        whole, rows, columns = parts_of(problem, state=start)
 
-        given = {**rows, "state": start}
-        return fold_blocks(plan, given, columns, lambda row: row["state"], cell, lambda state, row: state)
+        def step(masked: bool) -> Callable[[Tree, Tree, Tree, Tree], Tree]:
+            def cell(state: Tree, whole: Tree, row: Tree, column: Tree) -> Tree:
+                block = joined(whole, row, column)
+                q, k = block.floats["row"]["q"], block.floats["column"]["k"]
+                keep = block_keep(scored, block)
+                return fold(state, bind(block)[name], q, k, keep, row["fixed"]["i"], column["fixed"]["j"])
 
-    empty = jax.numpy.zeros_like(rows["fixed"]["bad"])
-    return scored.selection[number].survey(sweep, rows["fixed"]["i"], empty, columns["fixed"]["j"].shape[0])
+            return cell
+
+        return fold_rows(plan, lambda whole, row: row["state"], step, whole, rows, columns)
+
+    empty = jnp.zeros_like(problem.fixed["row"]["bad"])
+    return own.survey(sweep, problem.fixed["row"]["i"], empty, problem.fixed["column"]["j"].shape[0])
+
+
+def inputs_alone(problem: Problem, name: str) -> Problem:
+    """The problem of a part that looks at nothing but its token inputs, not the heads' own."""
+    floats, fixed = problem
+
+    def inputs(side: str) -> Tree:
+        return {key: a for key, a in floats[side]["x"].items() if key.startswith(f"{name}.")}
+
+    def nobody(a: jax.Array) -> jax.Array:
+        return jnp.zeros((a.shape[0], 0), a.dtype)
+
+    def constants(part: str) -> Tree:
+        return {**{key: a for key, a in fixed["p"][part].items() if key != "head"}, "head": jnp.int32(0)}
+
+    row, column = ({key: a for key, a in fixed[side].items() if key != "bad"} for side in ("row", "column"))
+    return Problem(
+        {
+            "p": {part: own for part, own in floats["p"].items() if part == name},
+            "row": {"q": nobody(floats["row"]["q"]), "x": inputs("row")},
+            "column": {"k": nobody(floats["column"]["k"]), "x": inputs("column")},
+        },
+        {
+            "p": {name: constants(name), "score": {"head": jnp.int32(0)}},
+            "row": {**row, "bad": jnp.zeros_like(fixed["row"]["bad"])},
+            "column": column,
+            "data": fixed["data"],
+        },
+    )

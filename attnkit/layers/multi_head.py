@@ -47,7 +47,9 @@ class Engine(nnx.Module):
         self.scored, self.shape = scored, shape
         self.inputs = nnx.Dict(
             {
-                plain(name): Linear(model_dim, shape.heads * need.width, bias=need.start, rngs=rngs)
+                plain(name): Linear(
+                    model_dim, (1 if need.shared else shape.heads) * need.width, bias=need.start, rngs=rngs
+                )
                 for name, need in scored.inputs(shape).items()
             }
         )
@@ -95,10 +97,14 @@ class Engine(nnx.Module):
         return jax.vmap(lambda *one: forms.extend(self.scored, *one))(cache, k, v, inputs)
 
     def token_inputs(self, asking: Tokens, asked: Tokens) -> dict[str, Array]:
-        """Projected per-token inputs `[batch, heads, tokens, width]` of queries, keys or both."""
+        """Projected per-token inputs `[batch, heads, tokens, width]` of queries, keys or both.
+
+        Those that all heads share have one head.
+        """
         return {
             name: split_heads(
-                self.inputs[plain(name)](asking if need.side == "query" else asked), self.shape.heads
+                self.inputs[plain(name)](asking if need.side == "query" else asked),
+                1 if need.shared else self.shape.heads,
             )
             for name, need in self.scored.inputs(self.shape).items()
         }

@@ -69,12 +69,14 @@ class TokenInput:
         side: whether it belongs to queries, to keys, or both (`name_i`, `name_j`, or both in `p`).
         cumulative: whether the part sees the running sum over positions instead of the value itself.
         start: initial bias of the projection.
+        shared: whether all heads get the same numbers: then the array of the input has one head.
     """
 
     width: int = 1
     side: Literal["query", "key", "both"] = "key"
     cumulative: bool = False
     start: float = 0.0
+    shared: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,6 +210,10 @@ class Position(Part):
 
 class Selection(Part, abc.ABC):
     """Which of the keys that the mask allows are chosen by what stands in them. Carries no derivative."""
+
+    #: whether queries and keys matter, not its token inputs alone; if they do not, `q` and `k` are empty in
+    #: `survey`, which then runs once for all heads that share these inputs
+    looks: ClassVar[bool] = True
 
     def survey(self, sweep: Sweep, i: Rows, empty: Row, keys: int) -> Any:
         """Facts about each row that `chosen` needs: arrays with a leading axis of queries.

@@ -55,7 +55,7 @@ def draw(scored, dim, seed):
     ]
     params = jax.tree.unflatten(tree, [x + n for x, n in zip(leaves, noise, strict=True)])
     inputs = {
-        name: jax.random.normal(keys[2], (HEADS, KEYS, need.width)) + n
+        name: jax.random.normal(keys[2], (1 if need.shared else HEADS, KEYS, need.width)) + n
         for n, (name, need) in enumerate(scored.inputs(shape).items())
     }
     return {
@@ -107,7 +107,7 @@ def by_loops(scored, oracle, extra, output, floats):
         if output is not None:
             heads.append(output(f["q"][h], f["k"][g], f["v"][g], params, f["inputs"], h))
             continue
-        inputs = {name: x[h] for name, x in f["inputs"].items()}
+        inputs = {name: x[h % len(x)] for name, x in f["inputs"].items()}
         score = oracle(f["q"][h], f["k"][g], params, inputs, h)
         more = None if extra is None else extra(params)
         allowed = (lambda i, j: j <= i) if causal else (lambda i, j: True)

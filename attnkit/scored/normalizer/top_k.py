@@ -8,6 +8,7 @@ from annotated_types import Ge
 from jaxtyping import Array
 
 from attnkit.options import options
+from attnkit.scored.best import better, none_yet
 from attnkit.scored.contract import Card, Params, Scores
 from attnkit.scored.normalize import Leveled, Row, Sweep, finite
 
@@ -34,20 +35,7 @@ class TopK(Leveled):
         return jnp.where(chosen, jnp.exp(jnp.where(chosen, s - level[:, None], 0)), 0)
 
     def level(self, p: Params, sweep: Sweep, empty: Row) -> tuple[Row, Any]:
-        rows, none = empty.shape[0], jnp.int32(-1)
-        start = jnp.full((rows, self.k + 1), -jnp.inf, empty.dtype), jnp.full((rows, self.k + 1), none)
-
-        def best(state: Any, s: Scores, keep: Array, j: Array) -> Any:
-            where = jnp.broadcast_to(j.astype(jnp.int32), keep.shape)
-            s, order = jax.lax.top_k(jnp.where(keep, s, -jnp.inf), min(self.k + 1, keep.shape[1]))
-            both = (
-                jnp.concatenate([-state[0], -s], axis=1),
-                jnp.concatenate([state[1], jnp.take_along_axis(where, order, axis=1)], axis=1),
-            )
-            s, where = jax.lax.sort(both, num_keys=2)  # of equal scores the earlier, in whatever order
-            return -s[:, : self.k + 1], where[:, : self.k + 1]
-
-        s, where = sweep(best, start)
+        s, where = sweep(better, none_yet(empty, self.k + 1))
         kth, following = s[:, self.k - 1], s[:, self.k]
         # Scores are computed anew in each pass and may differ in the last bits, so a threshold halfway to the
         # next score is safer than comparing for equality; within the margin, positions decide.
@@ -56,6 +44,6 @@ class TopK(Leveled):
         halfway = jnp.where(following > -jnp.inf, (finite(kth) + finite(following)) / 2, -jnp.inf)
         threshold = jnp.where(tie, kth, halfway)
         at_threshold = jnp.abs(s[:, : self.k] - finite(kth)[:, None]) <= close[:, None]
-        last = jnp.max(jnp.where(at_threshold, where[:, : self.k], none), axis=1)
+        last = jnp.max(jnp.where(at_threshold, where[:, : self.k], -1), axis=1)
         level = jax.nn.logsumexp(s[:, : self.k], axis=1)
-        return level, (threshold, jnp.where(tie, close, 0), jnp.where(tie, last, none))
+        return level, (threshold, jnp.where(tie, close, 0), jnp.where(tie, last, -1))
