@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     folder = Path(__file__).with_name("commands")
     for file in sorted(folder.glob("[a-z]*.py")):
         importlib.import_module(f"attnkit.experiment.commands.{file.stem}").add(groups)
-    for command in groups.choices.values():
+    for command in dict.fromkeys(groups.choices.values()):
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return top
 

@@ -42,7 +42,7 @@ def sources(examples: Sequence[Example], width: int) -> dict[str, jax.Array]:
 
 
 def write(
-    session: Session, examples: Sequence[Example], decoding: Decoding, seed: int = 0
+    session: Session, examples: Sequence[Example], decoding: Decoding, seed: int = 0, before: int = 0
 ) -> list[tuple[int, ...]]:
     """What the network writes for each example: token ids up to `END`, which is included if it came.
 
@@ -53,6 +53,7 @@ def write(
         examples: what to translate or continue.
         decoding: how.
         seed: of the random numbers of sampling.
+        before: how many other examples came first: each is drawn for as if all had been written at once.
 
     Raises:
         ConfigError: if the network has no room for prompts and answers.
@@ -65,7 +66,7 @@ def write(
         real = len(some)
         some += some[-1:] * (rows(real) - real)
         batch = sources(some, session.dataset.source_length)
-        key = jax.random.fold_in(jax.random.key(seed), first)
+        key = jax.random.fold_in(jax.random.key(seed), before + first)
         given = prompts([example.inputs for example in some])
         try:
             tokens = np.asarray(decode(decoding, session.network, given, batch, key=key).tokens)[:real]

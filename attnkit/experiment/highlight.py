@@ -13,6 +13,7 @@ from attnkit.inspection.maps import Head
 from attnkit.tasks.contract import Example, Vocabulary
 
 if TYPE_CHECKING:
+    from rich.table import Table
     from rich.text import Text
 
 STRONG = 0.5
@@ -27,12 +28,15 @@ class Seen:
         weights: `[tokens]`, the mean over the tokens that were written.
         joiner: what stands between tokens.
         head: which head it was.
+        aligned: of a network that writes more than a class from a source, each piece it wrote, the token that
+            weighed most all along, and its mean weight.
     """
 
     tokens: tuple[str, ...]
     weights: np.ndarray
     joiner: str
     head: str
+    aligned: tuple[tuple[str, str, float], ...] = ()
 
 
 def seen(
@@ -68,7 +72,33 @@ def one_seen(session: Session, one: attention.Read, head: Head | None) -> Seen:
     kept = rows[~ends] if len(ends) == len(rows) and not ends.all() else rows
     tokens, joiner = spelled(session, example)
     name = f"{head.map} head {head.head}" if head else f"{names[-1]}, mean of heads"
-    return Seen(tokens, kept.mean(axis=0)[: len(tokens)], joiner, name)
+    pairs = aligned(session, one, rows[:, : len(tokens)], tokens) if cross and example.source_size else ()
+    return Seen(tokens, kept.mean(axis=0)[: len(tokens)], joiner, name, pairs)
+
+
+def aligned(
+    session: Session, one: attention.Read, rows: np.ndarray, tokens: Sequence[str]
+) -> tuple[tuple[str, str, float], ...]:
+    """Runs of written tokens for which the same token weighs most, without `END`; none for a class alone."""
+    vocabulary = session.dataset.vocabulary
+    if len(one.labels) < 2 or len(rows) != len(one.labels):
+        return ()
+    runs: list[tuple[int, list[int]]] = []
+    for place, token in enumerate(one.labels):
+        if token != Vocabulary.END:
+            most = int(rows[place].argmax())
+            if runs and runs[-1][0] == most:
+                runs[-1][1].append(place)
+            else:
+                runs.append((most, [place]))
+    return tuple(
+        (
+            vocabulary.joiner.join(vocabulary.tokens[one.labels[place]] for place in places),
+            tokens[most],
+            float(rows[places, most].mean()),
+        )
+        for most, places in runs
+    )
 
 
 def spelled(session: Session, example: Example) -> tuple[tuple[str, ...], str]:
@@ -105,6 +135,21 @@ def terminal(found: Seen) -> "Text":
     return said
 
 
+def table(found: Seen) -> "Table | None":
+    """What was written beside what was read for it; `None` where that is not known."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if not found.aligned:
+        return None
+    made = Table(box=None, pad_edge=False, title=found.head, title_justify="left", title_style="dim")
+    for name, side in (("written", "right"), ("read", "left"), ("weight", "right")):
+        made.add_column(name, justify=side, no_wrap=True, header_style="dim")  # type: ignore[arg-type]
+    for written, read, weight in found.aligned:
+        made.add_row(Text(printable(written)), Text(printable(read)), f"{weight:.2f}")
+    return made
+
+
 def printable(token: str) -> str:
     """`token` without characters that a terminal would obey."""
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in token)
@@ -116,4 +161,8 @@ def facts(found: Seen) -> Mapping[str, Any]:
         "tokens": list(found.tokens),
         "weights": [round(float(weight), 6) for weight in found.weights],
         "head": found.head,
+        "aligned": [
+            {"written": written, "read": read, "weight": round(weight, 6)}
+            for written, read, weight in found.aligned
+        ],
     }

@@ -1,4 +1,4 @@
-"""Training, evaluating, predicting and reporting: what the commands do once a config is right."""
+"""Training, evaluating and reporting: what the commands do once a config is right."""
 
 import dataclasses
 import sys
@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import jax
 
-from attnkit.errors import ConfigError, DataError
-from attnkit.experiment import attention, config, decode, display, folder, highlight, measure, summary
+from attnkit.errors import ConfigError
+from attnkit.experiment import attention, config, decode, display, folder, measure, summary
 from attnkit.experiment.session import Session, best, reopen, start
 from attnkit.generation.plan import Decoding
 from attnkit.inspection.maps import Head
@@ -181,49 +181,6 @@ def again(session: Session, samples: Sequence[Mapping[str, Any]]) -> list[Exampl
         if sample["split"] in session.dataset.splits:
             some = session.dataset.examples(sample["split"], measure.SHOWN)
             found += [example for example in some if example.prompt == sample["prompt"]][:1]
-    return found
-
-
-def predict(
-    run: Path,
-    texts: Sequence[str],
-    changes: Mapping[str, Any],
-    seed: int,
-    imports: bool = False,
-    look: bool = False,
-) -> list[dict[str, Any]]:
-    """What a run's network writes for some texts.
-
-    Args:
-        run: the run folder.
-        texts: what to translate or continue.
-        changes: options of decoding to change.
-        seed: of the random numbers of sampling.
-        imports: whether kinds may import installed packages by their dotted names.
-        look: whether to say as well what the network looked at (`seen`).
-
-    Raises:
-        DataError: for a text that cannot be encoded, with its number.
-    """
-    session = reopen(run, imports)
-    examples = []
-    for number, text in enumerate(texts, 1):
-        try:
-            examples.append(session.dataset.encode(text))
-        except DataError as error:
-            raise DataError(f"text {number}: {error}") from None
-    written = decode.write(session, examples, changed(session.decoding, changes), seed) if examples else []
-    outputs = [session.dataset.vocabulary.text(tokens) for tokens in written]
-    continues = session.dataset.source_vocabulary is None
-    found: list[dict[str, Any]] = [
-        {"text": text, "output": output, "whole": text + output if continues else output}
-        for text, output in zip(texts, outputs, strict=True)
-    ]
-    if look and examples:
-        file = run / folder.RESULT
-        best_head = head_of(folder.read_json(file).get("alignment", {})) if file.is_file() else None
-        for one, seen in zip(found, highlight.seen(session, examples, written, best_head), strict=True):
-            one["seen"] = seen
     return found
 
 

@@ -171,7 +171,8 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     for item in results(result):
         value = plain(item.value, item.unit)
-        floor = "" if item.floor is None else f"  (floor {plain(item.floor, item.unit)})"
+        short = "fraction" if item.unit == "fraction" else "number"
+        floor = "" if item.floor is None else f"  (floor {plain(item.floor, short)})"
         if item.ceiling is not None and not (item.unit == "fraction" and item.ceiling == 1):
-            floor += f"  (best possible {plain(item.ceiling, item.unit)})"
+            floor += f"  (best possible {plain(item.ceiling, short)})"
         yield f"{item.name:28} {item.split:10} {value:>10}{floor}{'  ' + item.note if item.note else ''}"

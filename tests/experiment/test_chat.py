@@ -100,12 +100,15 @@ def test_what_was_looked_at_is_shown_beside_a_prediction(small_run, capsys):
     (run,) = (small_run / "runs").iterdir()
     assert main(["predict", str(run), "forty two", "seven", "--highlight"]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert len(said) == 4 and said[1].startswith("-> ")
-    assert said[0].replace("[", "").replace("]", "") == "forty two" and said[2] == "[seven]"
+    first, second = (place for place, line in enumerate(said) if line.startswith("-> "))
+    assert first == 1 and said[0].replace("[", "").replace("]", "") == "forty two"
+    assert said[second - 1] == "[seven]"
     assert main(["predict", str(run), "forty two", "--highlight", "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)
     assert found["seen"]["tokens"] == ["forty", "two"]
     assert sum(found["seen"]["weights"]) == pytest.approx(1, abs=1e-5)
+    assert "".join(one["written"] for one in found["seen"]["aligned"]) == found["output"]
+    assert {one["read"] for one in found["seen"]["aligned"]} <= {"forty", "two"}
 
 
 def test_weights_of_turns_and_the_terminal():

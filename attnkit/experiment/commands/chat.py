@@ -64,10 +64,10 @@ def chat(arguments: argparse.Namespace) -> int:
 
 def said(live: bool) -> Iterator[str]:
     """The turns of the user, one a line."""
-    from attnkit.experiment.commands.run import standard_input
+    from attnkit.experiment.commands.predict import lines
 
     if not live:
-        yield from (line.strip() for line in standard_input())
+        yield from (line.strip() for line in lines(sys.stdin.buffer, "standard input"))
         return
     print(HELP, file=sys.stderr)
     while True:

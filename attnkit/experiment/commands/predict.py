@@ -1,0 +1,212 @@
+"""`predict`, also called `translate`: a run's network at work on texts."""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO
+
+from attnkit.errors import AttnkitError, ConfigError, DataError
+from attnkit.experiment.commands.run import declare, existing, run_argument
+
+OPTIONS = ("temperature", "top_k", "top_p", "beams", "max_length")
+FORMS = (".html", ".png", ".svg")
+LONGEST_LINE = 1 << 20
+MOST_PICTURES = 8
+
+
+def add(groups: Any) -> None:
+    """Declare the command."""
+    command = declare(
+        groups,
+        "predict",
+        predict,
+        "translate, continue or classify texts",
+        "predict runs/number_words-1 'forty-two' --beams 4 --highlight",
+        aliases=["translate"],
+    )
+    command.description = (
+        "Translate, continue or classify texts: those given, the lines of a file or of standard input, "
+        "on a terminal one after the other until Ctrl-D. A line of a file gives one line: blank for a blank "
+        "one; a line break in what is written becomes \\n; with --json it is an object."
+    )
+    run_argument(command)
+    command.add_argument("words", metavar="TEXT", nargs="*", help="texts (default: standard input)")
+    command.add_argument("--file", metavar="IN", type=Path, help="a text file, one text a line")
+    command.add_argument("--out", metavar="OUT", type=Path, help="file for what is written, one line a line")
+    command.add_argument("--temperature", type=float, help="sample, with logits divided by this")
+    command.add_argument("--top-k", type=int, help="sample from this many most probable tokens")
+    command.add_argument("--top-p", type=float, help="sample from the most probable tokens of this share")
+    command.add_argument("--beams", type=int, help="search with this many beams")
+    command.add_argument("--max-length", type=int, help="write at most this many tokens")
+    command.add_argument("--seed", type=int, default=0, help="random seed of sampling (default: 0)")
+    command.add_argument("--highlight", action="store_true", help="show what the network looked at")
+    command.add_argument(
+        "--picture",
+        metavar="FILE",
+        type=Path,
+        help="draw where it looked: .png or .svg of one text, or .html",
+    )
+
+
+def predict(arguments: argparse.Namespace) -> int:
+    """Write for texts, a file or standard input."""
+    existing(arguments)
+    check(arguments)
+    changes = {name: getattr(arguments, name) for name in OPTIONS if getattr(arguments, name) is not None}
+    with contextlib.ExitStack() as stack:
+        source: BinaryIO | None = None
+        if arguments.file is not None:
+            try:
+                source = stack.enter_context(arguments.file.open("rb"))
+            except OSError as error:
+                raise DataError(f"{arguments.file}: cannot be read: {error.strerror}") from None
+        elif not arguments.words and not sys.stdin.isatty():
+            source = sys.stdin.buffer
+        from attnkit.experiment.predict import opened
+
+        writer = opened(arguments.folder, changes, arguments.seed, arguments.allow_import)
+        if arguments.words:
+            answer(writer, list(texts(writer, arguments.words)), arguments)
+        elif source is None:
+            talk(writer, arguments)
+        else:
+            name = str(arguments.file or "standard input")
+            out = stack.enter_context(replaced(arguments.out)) if arguments.out else sys.stdout
+            stream(writer, source, name, out, arguments)
+    return 0
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Refuse options that do not go together, before anything slow is imported."""
+    if not 0 <= arguments.seed < 2**31:
+        raise ConfigError(f"--seed {arguments.seed}: expected a number from 0 to 2147483647")
+    if arguments.file and arguments.words:
+        raise ConfigError(f"--file {arguments.file}: texts were given too; give one or the other")
+    if arguments.out and arguments.words:
+        raise ConfigError(f"--out {arguments.out}: is for the lines of a file or of standard input")
+    if arguments.out and (arguments.out.is_dir() or not arguments.out.parent.is_dir()):
+        raise ConfigError(f"--out {arguments.out}: expected a file in a folder that exists")
+    picture = arguments.picture
+    if picture is None:
+        return
+    if picture.suffix not in FORMS or picture.is_dir() or not picture.parent.is_dir():
+        ends = ", ".join(FORMS)
+        raise ConfigError(
+            f"--picture {picture}: expected a name that ends in {ends}, in a folder that exists"
+        )
+    most = MOST_PICTURES if picture.suffix == ".html" else 1
+    if not 0 < len(arguments.words) <= most:
+        texts = "one text" if most == 1 else f"one to {most} texts"
+        raise ConfigError(f"--picture {picture}: {len(arguments.words)} texts; expected {texts} as TEXT")
+
+
+def texts(writer: Any, words: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    """The texts of the command line, encoded."""
+    for number, text in enumerate(words, 1):
+        try:
+            yield text, writer.encode(text)
+        except DataError as error:
+            raise DataError(f"text {number}: {error}") from None
+
+
+def answer(writer: Any, read: list[tuple[str, Any]], arguments: argparse.Namespace) -> None:
+    """Write for some texts and show it."""
+    written = writer.write(read)
+    looked = writer.seen(written) if arguments.highlight else [None] * len(written)
+    if arguments.picture:
+        writer.picture(written, arguments.picture)
+    if arguments.json:
+        said = [facts(one, seen) for one, seen in zip(written, looked, strict=True)]
+        print(json.dumps(said, indent=2))
+        return
+    for one, seen in zip(written, looked, strict=True):
+        show(one, seen)
+
+
+def facts(one: Any, seen: Any) -> dict[str, Any]:
+    """What was written for one text, for programs."""
+    from attnkit.experiment import highlight
+
+    found = {"text": one.text, "output": one.output}
+    return found if seen is None else {**found, "seen": highlight.facts(seen)}
+
+
+def show(one: Any, seen: Any) -> None:
+    """What was written for one text, and what was looked at, on a terminal."""
+    if seen is None:
+        print(one.whole, flush=True)
+        return
+    from rich.console import Console
+
+    from attnkit.experiment import highlight
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(highlight.terminal(seen))
+    console.print(f"-> {one.output}", markup=False)
+    table = highlight.table(seen)
+    if table is not None:
+        console.print(table)
+
+
+def talk(writer: Any, arguments: argparse.Namespace) -> None:
+    """Read texts from a terminal and answer each, until the input ends. What goes wrong is said."""
+    print("a text a line; end with Ctrl-D", file=sys.stderr)
+    while True:
+        try:
+            text = input("> ")
+            if text.strip():
+                answer(writer, [(text, writer.encode(text))], arguments)
+        except EOFError:
+            print(file=sys.stderr)
+            return
+        except UnicodeDecodeError:
+            print("error: not UTF-8 text; say it again", file=sys.stderr)
+        except AttnkitError as error:
+            print(f"error: {error}", file=sys.stderr)
+
+
+def stream(writer: Any, source: BinaryIO, name: str, out: TextIO, arguments: argparse.Namespace) -> None:
+    """Write one line for each line of a file, some at a time."""
+    if arguments.highlight and not arguments.json and arguments.out:
+        raise ConfigError("--highlight: what was looked at can be written into a file with --json only")
+    for one in writer.lines(lines(source, name), name):
+        seen = writer.seen([one])[0] if arguments.highlight and one is not None else None
+        if arguments.json:
+            said = {"text": "", "output": ""} if one is None else facts(one, seen)
+            print(json.dumps(said), file=out, flush=True)
+        elif seen is not None:
+            show(one, seen)
+        else:
+            print("" if one is None else "\\n".join(one.whole.split("\n")), file=out, flush=True)
+
+
+def lines(source: BinaryIO, name: str) -> Iterator[str]:
+    """The lines of a file without their ends. Raises `DataError` for what is not text, with the line."""
+    number = 0
+    while raw := source.readline(LONGEST_LINE + 1):
+        number += 1
+        if len(raw) > LONGEST_LINE:
+            raise DataError(f"{name}:{number}: a line of more than {LONGEST_LINE} bytes; give it in parts")
+        try:
+            text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError:
+            raise DataError(f"{name}:{number}: not UTF-8 text; convert it first") from None
+        yield text.removesuffix("\n").removesuffix("\r")
+
+
+@contextlib.contextmanager
+def replaced(path: Path) -> Iterator[TextIO]:
+    """A file to write, which takes the place of `path` once it is whole."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+        os.replace(part, path)
+    except OSError as error:
+        raise ConfigError(f"--out {path}: cannot be written: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)

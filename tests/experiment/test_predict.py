@@ -1,0 +1,123 @@
+import io
+import json
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from attnkit.errors import DataError
+from attnkit.experiment import highlight, predict
+from attnkit.experiment.attention import Read
+from attnkit.experiment.cli import main
+from attnkit.experiment.commands.predict import LONGEST_LINE, lines
+from attnkit.generation.plan import Decoding
+from attnkit.tasks.contract import Example, Vocabulary
+
+
+@pytest.fixture
+def run(small_run, monkeypatch):
+    monkeypatch.chdir(small_run)
+    return "runs/small-1"
+
+
+def given(monkeypatch, raw):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw)))
+
+
+def test_a_file_gives_a_line_for_each_line_and_blank_ones_stay(run, tmp_path, monkeypatch, capsys):
+    assert main(["predict", run, "forty-two", "seven", "--json"]) == 0
+    first, second = (one["output"] for one in json.loads(capsys.readouterr().out))
+    raw = b"\xef\xbb\xbfforty-two\r\n\n \t\nseven"
+    (tmp_path / "in.txt").write_bytes(raw)
+    out = tmp_path / "out.txt"
+    assert main(["translate", run, "--file", str(tmp_path / "in.txt"), "--out", str(out)]) == 0
+    assert out.read_text() == f"{first}\n\n\n{second}\n" and capsys.readouterr().out == ""
+    given(monkeypatch, raw)
+    assert main(["predict", run, "--json"]) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["output"] for one in told] == [first, "", "", second]
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"seven\n\nb\xffd\n", "in.txt:3: not UTF-8 text"),
+        (b"seven\nxylophone\n", "in.txt:2: "),
+        (b"\n" + b"x" * (LONGEST_LINE + 1), "in.txt:2: a line of more than"),
+    ],
+)
+def test_a_bad_line_is_named_and_leaves_no_file(run, tmp_path, capsys, raw, message):
+    (tmp_path / "in.txt").write_bytes(raw)
+    words = ["--file", str(tmp_path / "in.txt"), "--out", str(tmp_path / "out.txt")]
+    assert main(["predict", run, *words]) == 3
+    captured = capsys.readouterr()
+    assert message in captured.err and captured.err.count("\n") == 1 and captured.out == ""
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["in.txt"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--file", "nowhere.txt"], 3, "nowhere.txt: cannot be read"),
+        (["one", "--file", "small.toml"], 2, "--file small.toml: texts were given too"),
+        (["one", "--out", "x"], 2, "--out x: is for the lines of a file"),
+        (["--out", "runs"], 2, "--out runs: expected a file"),
+        (["one", "--picture", "a.gif"], 2, "--picture a.gif: expected a name that ends in .html, .png, .svg"),
+        (["one", "two", "--picture", "a.png"], 2, "--picture a.png: 2 texts; expected one text"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(run, capsys, words, code, message):
+    assert main(["predict", run, *words]) == code
+    captured = capsys.readouterr()
+    assert message in captured.err and captured.err.count("\n") == 1 and captured.out == ""
+
+
+def test_on_a_terminal_texts_are_answered_until_the_input_ends(run, monkeypatch, capsys):
+    said = iter(["seven", "", "xylophone", "forty-two"])
+
+    def typed(prompt):
+        try:
+            return next(said)
+        except StopIteration:
+            raise EOFError from None
+
+    monkeypatch.setattr("builtins.input", typed)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
+    assert main(["predict", run]) == 0
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 2 and "error: " in captured.err
+
+
+def test_pictures(run, tmp_path, capsys):
+    for name, start in (("a.png", b"\x89PNG"), ("b.html", b"<!doctype html>")):
+        assert main(["predict", run, "seven", "--picture", str(tmp_path / name)]) == 0
+        assert (tmp_path / name).read_bytes().lower().startswith(start.lower())
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_lines_end_with_line_feeds_alone():
+    raw = "a\u2028b\r\nc\rd\n\ne".encode()
+    assert list(lines(io.BytesIO(raw), "x")) == ["a\u2028b", "c\rd", "", "e"]
+
+
+def test_a_piece_is_written_beside_what_weighed_most_for_it():
+    words = Vocabulary((*Vocabulary.SPECIAL, "ein", "haus", "rot"), " ")
+    session = SimpleNamespace(dataset=SimpleNamespace(vocabulary=words))
+    one = Read(Example("", "", (3, 4), (1,), ()), (1, 3, 4, 5), (3, 4, 5, 2), {})
+    rows = np.array([[0.75, 0.25], [0.6, 0.4], [0.1, 0.9], [0.0, 1.0]])
+    found = highlight.aligned(session, one, rows, ("a", "b"))
+    assert found == (("ein haus", "a", pytest.approx(0.675)), ("rot", "b", 0.9))
+
+
+def test_what_is_too_long_is_refused_before_the_network_reads_it():
+    def encode(text):
+        return Example(text, "", None, tuple(map(ord, text)), ())
+
+    session = SimpleNamespace(dataset=SimpleNamespace(encode=encode, length=7, source_length=0))
+    writer = predict.Writer(session, Decoding(), None)
+    assert writer.encode("ab").inputs == (97, 98)
+    with pytest.raises(DataError, match="5001 tokens; expected at most 4096; give it in parts"):
+        writer.encode("x" * 5001)
+    with pytest.raises(DataError, match="1000001 characters; expected at most 1000000"):
+        writer.encode("x" * 1_000_001)
