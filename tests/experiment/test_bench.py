@@ -1,6 +1,7 @@
 """`attnkit bench`: what it measures, and what it refuses."""
 
 import json
+import textwrap
 
 import pytest
 
@@ -25,12 +26,48 @@ def test_costs_of_a_variant_beside_both_dense_computations(tmp_path, capsys):
     assert (tmp_path / "cost.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_every_form_of_recurrent_attention_and_approximations_beside_softmax(capsys):
+    words = ["gla", "cosformer", "--lengths", "32", "256", "--heads", "1", "--dim", "4", "--rounds", "1"]
+    assert main(["bench", *words, "--json"]) == 0
+    costs = json.loads(capsys.readouterr().out)["costs"]
+    at = {(cost["name"], cost["form"], cost["length"]): cost["gigaflops"] for cost in costs}
+    forms = {(name, form) for name, form, _ in at}
+    assert forms >= {("gla", "scan"), ("gla", "chunked"), ("gla", "matrix"), ("cosformer", "mix")}
+    assert forms >= {("attention", "reference"), ("jax.nn", "full")}
+    assert at["gla", "scan", 256] == pytest.approx(8 * at["gla", "scan", 32])
+    assert at["gla", "matrix", 256] > 20 * at["gla", "matrix", 32]
+
+
+def test_whole_training_steps_of_a_config(workplace, capsys):
+    text = """
+        [task]
+        kind = "copy"
+        [model]
+        kind = "decoder"
+        depth = 1
+        model_dim = 4
+        heads = 1
+        mixer = { kind = "attention", mask = "causal" }
+        [training]
+        batch_size = 2
+    """
+    (workplace / "copy.toml").write_text(textwrap.dedent(text))
+    assert main(["bench", "copy.toml", "training.steps_per_dispatch=2", "--rounds", "1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["steps"] == 2 and found["name"] == "copy" and found["parameters"] > 100
+    assert found["steps_per_second"] == pytest.approx(1000 / found["milliseconds"])
+    assert min(found[name] for name in ("compile_seconds", "tokens_per_second", "mebibytes")) > 0
+    assert main(["bench", "copy.toml", "--error"]) == 2
+    assert "--error: is for variants; leave it out to measure copy.toml" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["alibi", "--rounds", "0"], "--rounds 0: expected at least 1"),
         (["documents"], "documents: reads run-time data"),
         (["alibi", "--error"], "alibi: --error wants approximations"),
+        (["convolution"], "convolution: bench measures heads of attention and their parts; it is a layer"),
     ],
 )
 def test_what_cannot_be_measured(capsys, words, said):

@@ -1,4 +1,4 @@
-"""`bench`: what variants cost over the length, or how far approximations are off."""
+"""`bench`: what variants cost over the length, or a config to train; how far approximations are off."""
 
 import argparse
 import dataclasses
@@ -15,11 +15,17 @@ def add(groups: Any) -> None:
     command = groups.add_parser(
         "bench",
         help="time, operations and memory of variants over the length",
-        description="Measure variants in their form by blocks and as dense matrices, beside "
-        "jax.nn.dot_product_attention, taking turns.",
-        epilog="example: attnkit bench attention alibi --lengths 512 1024 2048 --png cost.png",
+        description="Measure every form of variants beside jax.nn.dot_product_attention and softmax "
+        "attention, taking turns; or whole training steps of a config.",
+        epilog="example: attnkit bench attention gla --lengths 512 1024 2048 --png cost.png; "
+        "attnkit bench configs/recall/recall.toml model.depth=1",
     )
-    command.add_argument("names", metavar="NAME", nargs="+", help="kinds, or path/to/file.py:Class")
+    command.add_argument(
+        "names",
+        metavar="NAME",
+        nargs="+",
+        help="kinds or path/to/file.py:Class; or one CONFIG.toml with dotted.key=value",
+    )
     command.add_argument("--lengths", type=int, nargs="+", default=[256, 512, 1024, 2048], metavar="N")
     command.add_argument("--heads", type=int, default=8, help="number of heads (default: 8)")
     command.add_argument("--dim", type=int, default=64, help="width of a query, key and value (default: 64)")
@@ -53,13 +59,15 @@ def bench(arguments: argparse.Namespace) -> int:
         raise ConfigError(
             f"--png {arguments.png}: expected a name that ends in .png, in a folder that exists"
         )
+    if arguments.names[0].endswith(".toml"):
+        return training(arguments)
     things = {
         name: chosen.made(name, [], BASES, arguments.allow_import) for name in dict.fromkeys(arguments.names)
     }
     if arguments.error:
         return errors(things, arguments)
-    from attnkit.experiment.bench import Setting
     from attnkit.experiment.bench import bench as measured
+    from attnkit.experiment.ways import Setting
 
     setting = Setting(arguments.heads, arguments.dim, arguments.gradient, arguments.rounds)
     found = measured(things, sorted(arguments.lengths), setting, tell)
@@ -71,6 +79,27 @@ def bench(arguments: argparse.Namespace) -> int:
         show(f"{what}, {arguments.heads} heads of width {arguments.dim}, float32", rows)
     if arguments.png:
         draw(rows, arguments.png)
+    return 0
+
+
+def training(arguments: argparse.Namespace) -> int:
+    """Measure and show whole training steps."""
+    from attnkit.errors import ConfigError
+    from attnkit.experiment import config
+
+    if arguments.error or arguments.png:
+        option = "--error" if arguments.error else "--png"
+        raise ConfigError(f"{option}: is for variants; leave it out to measure {arguments.names[0]}")
+    loaded = config.load(Path(arguments.names[0]), arguments.names[1:])
+    from attnkit.experiment.bench_training import bench_training
+
+    found = dataclasses.asdict(bench_training(loaded, arguments.rounds, tell, arguments.allow_import))
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+    else:
+        width = max(map(len, found))
+        for name, value in found.items():
+            print(f"{name.replace('_', ' '):{width}}  {written(value)}")
     return 0
 
 
@@ -137,18 +166,23 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
     for place, key, label in zip(
         places, ("least", "mebibytes"), ("least time, ms", "temporary memory, MiB"), strict=True
     ):
-        for name in dict.fromkeys(row["name"] for row in rows):
-            for dense in (False, True):
-                line = [row for row in rows if row["name"] == name and (row["form"] == "reference") == dense]
-                if line:
-                    place.plot(
-                        [row["length"] for row in line],
-                        [max(row[key], 1e-3) for row in line],
-                        "--" if dense else "-",
-                        marker=".",
-                        label=f"{name}{', dense' if dense else ''}",
-                    )
+        styles = {"reference": "--", "matrix": "--", "scan": ":"}
+        # The form by blocks is dense where all fits in one.
+        for name, form in dict.fromkeys((row["name"], one_line(row["form"])) for row in rows):
+            line = [row for row in rows if row["name"] == name and one_line(row["form"]) == form]
+            place.plot(
+                [row["length"] for row in line],
+                [max(row[key], 1e-3) for row in line],
+                styles.get(form, "-"),
+                marker=".",
+                label=f"{name}, {form}",
+            )
         place.set(xscale="log", yscale="log", xlabel="length", ylabel=label)
     places[0].legend(fontsize="small")
     figure.savefig(file, dpi=120)
     pyplot.close(figure)
+
+
+def one_line(form: str) -> str:
+    """The line in a picture that a form belongs to."""
+    return "blockwise" if form == "dense" else form

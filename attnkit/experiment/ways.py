@@ -1,0 +1,196 @@
+"""Every way of computing a variant, as a function of random arrays: what `bench` runs."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from attnkit.approximate.contract import Approximate, Shape
+from attnkit.errors import ConfigError
+from attnkit.forms import attend, explain
+from attnkit.forms.attend import Form
+from attnkit.forms.recurrent import RecurrentForm, explain_recurrent, recur
+from attnkit.mixer import Mixer
+from attnkit.recurrent.contract import HeadShape as RecurrentShape
+from attnkit.recurrent.contract import Recurrent
+from attnkit.scored.contract import HeadShape, Preset, Scored
+from attnkit.scored.preset.attention import Attention
+
+Arrays = Mapping[str, Any]
+Output = Callable[[Arrays], jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What is measured.
+
+    Attributes:
+        heads: number of heads.
+        dim: width of a query, key or value.
+        gradient: whether to measure forward and backward together.
+        rounds: how often each computation takes its turn.
+    """
+
+    heads: int = 8
+    dim: int = 64
+    gradient: bool = False
+    rounds: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """One computation of a variant at one length.
+
+    Attributes:
+        form: which it is.
+        output: `[heads, length, dim]` from `arrays`.
+        arrays: random ones, for that length.
+        part: the same of a piece that is computed without a loop, and how many of those the whole has;
+            `None` if the whole has no loop, or nothing is known.
+    """
+
+    form: str
+    output: Output
+    arrays: Arrays
+    part: tuple["Way", float] | None = None
+
+
+def variant_of(name: str, thing: Any) -> Scored | Recurrent | Approximate:
+    """What is measured: a scored, recurrent or approximate variant, or plain attention with a part exchanged.
+
+    Raises:
+        ConfigError: for a mixer that is a layer of its own, and for what needs run-time data.
+    """
+    from attnkit.conformance.subject import as_scored
+
+    if isinstance(thing, Recurrent | Approximate):
+        return thing
+    try:
+        scored = thing.scored() if isinstance(thing, Preset) else as_scored(thing)
+    except TypeError as error:
+        advice = "; it is a layer: measure a config with it" if isinstance(thing, Mixer) else ""
+        raise ConfigError(f"{name}: bench measures heads of attention and their parts{advice}") from error
+    if scored.needs():
+        needs = ", ".join(sorted(scored.needs()))
+        raise ConfigError(f"{name}: reads run-time data ({needs}); bench has none")
+    return scored
+
+
+def causal(variant: Scored | Recurrent | Approximate) -> bool:
+    """Whether no position sees a later one."""
+    if isinstance(variant, Recurrent):
+        return variant.direction == "forward"
+    if isinstance(variant, Approximate):
+        return variant.is_causal()
+    return type(variant.mask).__name__ == "Causal"
+
+
+def ways(variant: Scored | Recurrent | Approximate, length: int, setting: Setting) -> Iterator[Way]:
+    """Every computation of a variant at a length."""
+    if isinstance(variant, Recurrent):
+        for form in ("scan", "chunked", "matrix"):
+            if form in variant.card.forms:
+                yield recurrent(variant, form, length, setting)
+    elif isinstance(variant, Approximate):
+        yield approximate(variant, length, setting)
+    else:
+        shown = explain(variant, length, length).form
+        part = by_blocks(variant, length, setting) if shown == "blockwise" else None
+        yield dataclasses.replace(scored(variant, "auto", length, setting), form=shown, part=part)
+        yield scored(variant, "reference", length, setting)
+
+
+class Draw:
+    """Random arrays, one after the other."""
+
+    def __init__(self) -> None:
+        self.keys = iter(jax.random.split(jax.random.key(0), 64))
+
+    def key(self) -> jax.Array:
+        """A key that was not used."""
+        return next(self.keys)
+
+    def normal(self, *shape: int) -> jax.Array:
+        """Standard normal numbers."""
+        return jax.random.normal(self.key(), shape)
+
+
+def scored(variant: Scored, form: Form, length: int, setting: Setting) -> Way:
+    """A form of scored attention."""
+    heads, dim, draw = setting.heads, setting.dim, Draw()
+    shape = HeadShape(heads, heads, dim, dim)
+    inputs = {name: draw.normal(heads, length, need.width) for name, need in variant.inputs(shape).items()}
+    arrays = {name: draw.normal(heads, length, dim) for name in ("q", "k", "v")}
+
+    def output(a: Arrays) -> jax.Array:
+        return attend(variant, a["params"], a["q"], a["k"], a["v"], inputs=a["inputs"], form=form).output
+
+    return Way(form, output, {**arrays, "params": variant.init(draw.key(), shape), "inputs": inputs})
+
+
+def by_blocks(variant: Scored, length: int, setting: Setting) -> tuple[Way, float]:
+    """One block as a dense matrix, and how many of them the form by blocks computes."""
+    plan = explain(variant, length, length)
+    size = max(plan.block)
+    whole = Attention(score=variant.score, position=variant.position, normalizer=variant.normalizer).scored()
+    return (
+        scored(whole, "reference", size, setting),
+        plan.computed * plan.block[0] * plan.block[1] / size**2,
+    )
+
+
+def recurrent(variant: Recurrent, form: str, length: int, setting: Setting) -> Way:
+    """A form of recurrent attention, from an empty state; its part is a token or a chunk."""
+    asked: RecurrentForm = form  # type: ignore[assignment]
+    shape, draw = RecurrentShape(setting.heads, setting.dim, setting.dim), Draw()
+    inputs = {}
+    for name, need in variant.inputs(shape).items():
+        size = (length, need.width) if need.shared else (setting.heads, length, need.width)
+        inputs[name] = draw.normal(*size)
+
+    def output(a: Arrays) -> jax.Array:
+        return recur(variant, shape, a["params"], a["inputs"], form=asked).output
+
+    plan = explain_recurrent(variant, length, form=asked)
+    tokens = -(-length // plan.chunks)
+    part = None
+    if plan.chunks > 1 and variant.direction == "forward":
+        part = (recurrent(variant, form, tokens, setting), length / tokens)
+    return Way(form, output, {"params": variant.init(draw.key(), shape), "inputs": inputs}, part)
+
+
+def approximate(variant: Approximate, length: int, setting: Setting) -> Way:
+    """An approximation: without projections of one head as wide as all, and as long as it must be."""
+    if hasattr(variant, "length"):
+        variant = dataclasses.replace(variant, length=max(length, variant.length))  # type: ignore[type-var]
+    heads, dim = setting.heads, setting.dim
+    if not variant.projections:
+        heads, dim = 1, setting.heads * setting.dim
+    shape, draw, made = Shape(heads, dim, dim), Draw(), variant.projections
+    arrays: dict[str, Any] = {
+        name: draw.normal(heads, length, dim if side in made else 0)
+        for name, side in (("q", "query"), ("k", "key"))
+    }
+    p: dict[str, Any] = {**variant.init(draw.key(), shape)}
+    p |= {name: draw.normal(heads, length, need.width) for name, need in variant.inputs(shape).items()}
+    fixed = variant.constants(draw.key(), shape)
+
+    def output(a: Arrays) -> jax.Array:
+        return jax.vmap(lambda p, own, q, k, v: variant.output({**own, **p}, q, k, v))(
+            a["p"], fixed, a["q"], a["k"], a["v"]
+        )
+
+    return Way("mix", output, {**arrays, "v": draw.normal(heads, length, dim), "p": p})
+
+
+def plain(is_causal: bool, length: int, setting: Setting) -> Way:
+    """`jax.nn.dot_product_attention`."""
+
+    def output(a: Arrays) -> jax.Array:
+        q, k, v = (jnp.moveaxis(a[name], 0, 1)[None] for name in ("q", "k", "v"))
+        return jax.nn.dot_product_attention(q, k, v, is_causal=is_causal)
+
+    arrays = scored(Attention().scored(), "reference", length, setting).arrays
+    return Way("causal" if is_causal else "full", output, arrays)
