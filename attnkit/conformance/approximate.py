@@ -221,35 +221,47 @@ CHECKS: Mapping[str, Callable[[Bench], Iterator[Finding | Unclaimed]]] = {
     "extremes": extremes,
     "repeated": repeated,
 }
+LEVELS = ("brief", "quick", "full")
+OTHER = Widths(heads=3, dim=10, value_dim=7, tokens=67)
 
 
 def check_approximate(
-    variant: Approximate, *, widths: Widths | None = None, only: frozenset[str] = frozenset()
+    variant: Approximate,
+    *,
+    level: str = "quick",
+    widths: Widths | None = None,
+    only: frozenset[str] = frozenset(),
 ) -> Matrix:
     """Whether an approximation computes the same thing in every form, and behaves as it must.
 
     Args:
         variant: what is checked, with a budget that suits 71 tokens.
+        level: `brief` looks at outputs and derivatives; `quick` at everything; `full` once more with other
+            arrays of other sizes, unless `widths` are given.
         widths: other sizes than the usual ones.
-        only: names of the checks to run; all if empty.
+        only: names of the checks to run; all of the level's if empty.
 
     Raises:
-        ValueError: for an unknown name of a check.
+        ValueError: for an unknown level or name of a check.
     """
+    if level not in LEVELS:
+        raise ValueError(f"level = {level!r}: expected one of {', '.join(LEVELS)}")
     unknown = sorted(only - set(CHECKS))
     if unknown:
         raise ValueError(f"only = {unknown}: expected some of {', '.join(CHECKS)}")
     name, found = type(variant).__name__, []
+    chosen = only or (set(list(CHECKS)[:2]) if level == "brief" else set(CHECKS))
+    sizes = [widths or Widths(), *([OTHER] if level == "full" and widths is None else [])]
     with jax.enable_x64(True):
-        bench = Bench(variant, widths or Widths())
-        for rule, run in CHECKS.items():
-            if only and rule not in only:
-                continue
-            try:
-                found += list(run(bench))
-            except Exception as error:
-                message = str(error).strip().split("\n")[0][:200]
-                found.append(Finding(rule, "parallel", float("inf"), 0, f"{type(error).__name__}: {message}"))
+        for bench in (Bench(variant, size) for size in sizes):
+            for rule, run in CHECKS.items():
+                if rule not in chosen:
+                    continue
+                try:
+                    found += list(run(bench))
+                except Exception as error:
+                    text = f"{type(error).__name__}: {str(error).strip()}".split("\n")[0][:200]
+                    found.append(Finding(rule, "parallel", float("inf"), 0, text))
     return make_matrix(name, COLUMNS, found, "follows from the output")
 
 

@@ -119,7 +119,7 @@ def check(
     if is_layer(thing):
         return check_layer(thing, level=level, only=only)
     if isinstance(thing, Approximate) or (isinstance(thing, type) and issubclass(thing, Approximate)):
-        return check_approximate(thing() if isinstance(thing, type) else thing, only=only)
+        return check_approximate(thing() if isinstance(thing, type) else thing, level=level, only=only)
     if issubclass(thing if isinstance(thing, type) else type(thing), Recurrent):
         return check_recurrent(thing, level=level, only=only)
     subject = make_subject(thing, sizes)

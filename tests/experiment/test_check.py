@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from attnkit.conformance import checks
+from attnkit.conformance import approximate, checks
+from attnkit.conformance.matrix import Finding
 from attnkit.errors import ConfigError
 from attnkit.experiment import chosen
 from attnkit.experiment.cli import main
@@ -81,3 +82,26 @@ def test_help_does_not_import_jax():
         "sys.exit('jax' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        (["--brief"], ["output 71", "differences 71"]),
+        ([], [f"{name} 71" for name in approximate.CHECKS]),
+        (["--full"], [f"{name} {tokens}" for tokens in (71, 67) for name in approximate.CHECKS]),
+    ],
+)
+def test_the_level_says_how_much_of_an_approximation_is_checked(monkeypatch, capsys, words, asked):
+    done = []
+
+    def noted(name):
+        def run(bench):
+            done.append(f"{name} {bench.widths.tokens}")
+            yield Finding(name, "parallel", 0.0, 1.0, "")
+
+        return run
+
+    monkeypatch.setattr(approximate, "CHECKS", {name: noted(name) for name in approximate.CHECKS})
+    assert main(["check", "fnet", *words]) == 0
+    assert done == asked and "output" in capsys.readouterr().out
