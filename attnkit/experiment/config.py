@@ -11,7 +11,7 @@ from typing import Any
 import pydantic
 
 from attnkit.errors import ConfigError, DataError
-from attnkit.experiment import catalogue, relations, toml
+from attnkit.experiment import catalogue, fits, relations, toml
 from attnkit.experiment.problems import InvalidConfig, Problem, written
 from attnkit.experiment.relations import Key
 from attnkit.experiment.schema import Node, Reader
@@ -138,6 +138,9 @@ def load(file: Path, overrides: Sequence[str] = ()) -> Config:
     known = {name: node.table() for name, node in sections.items() if isinstance(node, Node)}
     for key, value, message in relations.broken(known):
         report(key, value, message)
+    if isinstance(model := sections.get("model"), Node):
+        for key, value, message in fits.unfit(model):
+            report(key, value, message)
     if problems:
         raise InvalidConfig(sorted(problems + absent, key=line_of))
     if absent:

@@ -12,20 +12,14 @@ from attnkit.forms.recurrent import cast, check, numbers
 from attnkit.forms.recurrent_chunked import chunked
 from attnkit.forms.recurrent_decay import exact_einsum
 from attnkit.forms.recurrent_head import Tokens, enrich, expand_writes, read_tokens, with_unit_values
+from attnkit.mixer import no_memory, told
 from attnkit.recurrent.contract import HeadShape, LinearRecurrent, Params, State
 
 
 def refuse_cross(variant: Any) -> None:
     """Raise `ValueError` if a variant cannot be read by tokens that have not written."""
-    name = type(variant).__name__
-    if not isinstance(variant, LinearRecurrent):
-        raise ValueError(
-            f"mixer = {name}: its update is its own; use it for self-attention, not for cross-attention"
-        )
-    if "cross" in variant.refuses:
-        raise ValueError(f"mixer = {name}: {variant.refuses['cross']}; use it for self-attention")
-    if variant.direction == "both":
-        raise ValueError(f"mixer = {name}: direction = 'both' says nothing of a memory; use 'forward'")
+    if (message := no_memory(told(variant))) is not None:
+        raise ValueError(message)
 
 
 def remember(

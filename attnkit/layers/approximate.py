@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from attnkit.approximate.contract import Approximate, Shape
-from attnkit.layers.heads import merge_heads, split_heads
+from attnkit.layers.heads import merge_heads, refuse_cross, split_heads
 from attnkit.layers.linear import Linear
 from attnkit.layers.mixing import Data, Mixing, Width
 
@@ -41,11 +41,8 @@ class Approximation(Mixing):
     def __init__(
         self, variant: Approximate, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
     ) -> None:
-        name = type(variant).__name__
-        if cross and not variant.crosses:
-            raise ValueError(f"mixer = {name}: it mixes one sequence; use it for self-attention")
-        if cross and variant.is_causal():
-            raise ValueError(f"mixer = {name}: causal = True has no meaning for a memory; set causal = False")
+        if cross:
+            refuse_cross(variant)
         self.variant, self.padded, self.cross, self.kv_heads = variant, padded, cross, width.kv_heads
         plain = not variant.projections
         self.shape = (

@@ -1,5 +1,7 @@
 """Proof that a mixer lets nothing from the future into the present."""
 
+import dataclasses
+
 import numpy as np
 
 from attnkit.approximate.contract import Approximate
@@ -7,7 +9,7 @@ from attnkit.layers.mixing import LayerMixer
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Interval, Mask
 from attnkit.masks.everything import Everything
-from attnkit.mixer import Mixer
+from attnkit.mixer import Mixer, ahead_of, looks_ahead, told
 from attnkit.recurrent.contract import Recurrent
 from attnkit.scored.contract import Preset
 from attnkit.scored.normalize import Competing
@@ -28,13 +30,13 @@ def refuse_future(name: str, mixer: Mixer | tuple[Mixer, ...]) -> None:
         mixer: the mixers of a decoder.
     """
     for one in mixer if isinstance(mixer, tuple) else (mixer,):
+        if dataclasses.is_dataclass(one) and (message := looks_ahead(name, told(one))) is not None:
+            raise ValueError(message)
         mask = sight(one)
         ahead = None if mask is None else certain_future(mask) if mask.needs() else future(mask)
         if ahead is not None:
-            raise ValueError(
-                f"{name} = {type(one).__name__} with mask {mask}: a position sees the one {ahead} later, "
-                f"but a decoder must not look ahead; {advice(one)}"
-            )
+            details = f"with mask {mask} a position sees the one {ahead} later"
+            raise ValueError(ahead_of(name, told(one), details, competes(one)))
 
 
 def future(mask: Mask) -> int | None:
@@ -71,18 +73,3 @@ def sight(mixer: Mixer) -> Mask | None:
 def competes(mixer: Mixer) -> bool:
     """Whether queries compete for keys, so that later ones matter to earlier ones whatever the mask."""
     return isinstance(mixer, Preset) and isinstance(mixer.scored().normalizer, Competing)
-
-
-def advice(mixer: Mixer) -> str:
-    """What to do about a mixer that sees the future."""
-    if isinstance(mixer, Recurrent):
-        return 'set direction = "forward"'
-    if competes(mixer):
-        return "its queries compete for keys, so use it to read"
-    if hasattr(mixer, "causal"):
-        return "set causal = true"
-    if hasattr(mixer, "bidirectional"):
-        return "set bidirectional = false"
-    if isinstance(mixer, Approximate):
-        return "it has no causal form, so use it to read"
-    return "use a causal mask, such as mask & Causal()"

@@ -14,7 +14,7 @@ from attnkit.layers.mixing import LayerMixer, Relay, Width
 from attnkit.masks.contract import Mask
 from attnkit.masks.everything import Everything
 from attnkit.masks.padding import Padding
-from attnkit.mixer import Mixer
+from attnkit.mixer import Mixer, no_memory, told
 from attnkit.options import options
 from attnkit.scored.contract import HeadShape, Position, Scored
 from attnkit.scored.normalizer.softmax import Softmax
@@ -192,6 +192,7 @@ def fitted(mixer: Mixer, scored: Scored, width: Width, *, cross: bool, padded: b
     Raises `ValueError` if with `cross` a token input belongs to queries: they are not the tokens remembered.
     """
     if cross:
+        refuse_cross(mixer)
         for name, need in scored.inputs(plain_shape(width)).items():
             if need.side != "key":
                 raise ValueError(
@@ -203,8 +204,10 @@ def fitted(mixer: Mixer, scored: Scored, width: Width, *, cross: bool, padded: b
     return scored
 
 
-def refuse_cross(mixer: Mixer, why: str) -> None:
-    """Raise `ValueError`: the mixer has no meaning in cross-attention."""
-    raise ValueError(
-        f"mixer = {type(mixer).__name__}: {why}; use it for self-attention, not for cross-attention"
-    )
+def refuse_cross(mixer: Mixer, why: str = "") -> None:
+    """Raise `ValueError` if the mixer has no meaning in cross-attention, for a reason of its own or `why`."""
+    known = told(mixer)
+    if why:
+        known = dataclasses.replace(known, facts={"refuses": {"cross": why}})
+    if (message := no_memory(known)) is not None:
+        raise ValueError(message)

@@ -1,6 +1,7 @@
 """Recurrent networks: the contract of a cell, and the layer that runs one over a sequence."""
 
 import abc
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from attnkit.layers.heads import refuse_cross
 from attnkit.layers.linear import Linear
 from attnkit.layers.mixing import Data, LayerMixer, Mixing, Width
 from attnkit.layers.taps import exists
@@ -28,6 +30,7 @@ class Cell(LayerMixer):
         bidirectional: whether a second cell reads from the end (for reading only); both states are joined.
     """
 
+    refuses: ClassVar[Mapping[str, str]] = {"cross": "it reads one sequence and cannot attend to another"}
     keeps_segments: ClassVar[bool] = True
     bidirectional: bool = False
 
@@ -55,9 +58,7 @@ class Cell(LayerMixer):
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
         if cross:
-            raise ValueError(
-                f"mixer = {type(self).__name__}: it reads one sequence and cannot attend to another"
-            )
+            refuse_cross(self)
         return RecurrentMixing(self, width.model_dim, scale=scale, rngs=rngs)
 
     def sight(self) -> Mask:

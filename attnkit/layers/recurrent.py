@@ -15,6 +15,7 @@ from attnkit.layers.linear import Linear
 from attnkit.layers.mixing import Data, Mixing, Width
 from attnkit.layers.norm import LayerNorm, RMSNorm
 from attnkit.layers.token_shift import TokenShift, begins_document
+from attnkit.mixer import no_sharing, told
 from attnkit.recurrent.contract import HeadShape, LinearRecurrent, Recurrent, TokenInput
 
 Heads = dict[str, Float[Array, "batch ..."]]
@@ -52,11 +53,8 @@ class RecurrentLayer(Mixing):
         if cross:
             forms.refuse_cross(variant)
         model_dim, heads, head_dim = sizes.model_dim, sizes.heads, sizes.head_dim
-        if sizes.kv_heads != heads:
-            raise ValueError(
-                f"kv_heads = {sizes.kv_heads}: each head of {type(variant).__name__} has its own state; "
-                "leave kv_heads out"
-            )
+        if (message := no_sharing(told(variant), heads, sizes.kv_heads)) is not None:
+            raise ValueError(message)
         self.variant, self.cross, self.padded = variant, cross, padded
         self.shape = HeadShape(heads, head_dim, head_dim)
         needs, width = variant.inputs(self.shape), heads * head_dim

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from annotated_types import Ge
 from jaxtyping import Array, Bool, Float
 
-from attnkit.mixer import Mixer
+from attnkit.mixer import Mixer, no_direction, told
 from attnkit.options import options
 
 Params = Mapping[str, Any]
@@ -151,10 +151,8 @@ class Recurrent(Mixer, abc.ABC):
     documents: bool = False
 
     def __post_init__(self) -> None:
-        if self.direction == "both" and "both" in self.refuses:
-            raise ValueError(
-                f"direction = 'both': {type(self).__name__} {self.refuses['both']}; use 'forward'"
-            )
+        if (message := no_direction(told(self))) is not None:
+            raise ValueError(message)
 
     def constants(self, shape: HeadShape) -> Params:
         """Fixed per-head numbers, each with a leading axis of `shape.heads`."""

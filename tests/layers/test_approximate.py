@@ -189,7 +189,7 @@ def test_a_batch_can_be_spread_over_devices():
 
 
 def test_decoders_refuse_what_sees_the_future():
-    with pytest.raises(ValueError, match=r"mixer = Performer .* set causal = true"):
+    with pytest.raises(ValueError, match=r"mixer = Performer: .* set causal = true"):
         refuse_future("mixer", variant_of("performer", {}))
     with pytest.raises(ValueError, match="it has no causal form, so use it to read"):
         refuse_future("mixer", variant_of("fnet", {}))

@@ -1,5 +1,6 @@
 """Gated convolution."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import jax
@@ -8,6 +9,7 @@ from annotated_types import Ge
 from flax import nnx
 from jaxtyping import Array, Float
 
+from attnkit.layers.heads import refuse_cross
 from attnkit.layers.linear import Linear
 from attnkit.layers.mixing import Data, LayerMixer, Mixing, Width
 from attnkit.layers.taps import Window
@@ -39,6 +41,7 @@ class Convolution(LayerMixer):
         "(WaveNet), arXiv 1609.03499",
         equation="y_t = O (f(sum_n W_n x_{t-nd} + b) * sigmoid(sum_n V_n x_{t-nd} + c))",
     )
+    refuses: ClassVar[Mapping[str, str]] = {"cross": "it mixes neighbors"}
     keeps_segments: ClassVar[bool] = True
     width: Annotated[int, Ge(1)] = 4
     dilation: Annotated[int, Ge(1)] = 1
@@ -47,7 +50,7 @@ class Convolution(LayerMixer):
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
         if cross:
-            raise ValueError("mixer = Convolution: it mixes neighbors and cannot attend to a memory")
+            refuse_cross(self)
         return GatedConvolution(self, width.model_dim, scale=scale, rngs=rngs)
 
     def sight(self) -> Mask:

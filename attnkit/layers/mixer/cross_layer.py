@@ -1,6 +1,6 @@
 """Cross-layer attention: a layer asks with its own queries among the keys and values of a layer below."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from flax import nnx
@@ -19,7 +19,7 @@ from attnkit.layers.heads import (
 from attnkit.layers.linear import Linear
 from attnkit.layers.mixing import Data, Mixing, Relay, Width
 from attnkit.layers.multi_head import Engine, lender
-from attnkit.mixer import Mixer
+from attnkit.mixer import Mixer, no_place, told
 from attnkit.options import options
 from attnkit.scored.contract import Card, HeadShape, Scored
 from attnkit.scored.preset.attention import Attention
@@ -42,15 +42,19 @@ class CrossLayer(HeadMixer):
         forms=("dense", "blockwise", "step"),
         assumes="an attention layer below with the same heads and position parts",
     )
+    refuses: ClassVar[Mapping[str, str]] = {
+        "cross": "it has no keys of its own to make from a memory",
+        "lowest": "the lowest layer has nobody to borrow keys and values from",
+    }
 
     def beneath(self) -> tuple[Mixer, ...]:
         return (Attention(position=self.position, mask=self.mask),)
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
         if cross:
-            refuse_cross(self, "it has no keys of its own to make from a memory")
+            refuse_cross(self)
         if width.depth == 0:
-            raise ValueError("mixer = CrossLayer: the lowest layer has nobody to borrow keys and values from")
+            raise ValueError(no_place(told(self)))
         return Borrower(
             fitted(self, self.scored(), width, cross=cross, padded=padded), width, scale, rngs=rngs
         )

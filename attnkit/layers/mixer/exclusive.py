@@ -1,5 +1,6 @@
 """Exclusive self-attention: what a token finds, without what it brought itself."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -33,10 +34,11 @@ class Exclusive(HeadMixer):
         forms=("dense", "blockwise", "step"),
         assumes="self-attention; a value of zero takes nothing away",
     )
+    refuses: ClassVar[Mapping[str, str]] = {"cross": "a query's token has no value of its own in the memory"}
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
         if cross:
-            refuse_cross(self, "a query's token has no value of its own in the memory")
+            refuse_cross(self)
         scored = fitted(self, self.scored(), width, cross=cross, padded=padded)
         shape, dim = plain_shape(width), width.model_dim
         project = PlainProjection(dim, shape, rngs=rngs)

@@ -1,6 +1,7 @@
 """Residual attention: every layer's scores are added to those of the layers below."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax
@@ -42,13 +43,14 @@ class ResidualAttention(HeadMixer):
         forms=("dense", "blockwise", "step"),
         assumes="blocks of this kind in a row; position parts without bias, parameters or inputs",
     )
+    refuses: ClassVar[Mapping[str, str]] = {"cross": "its memory is not the tokens of the layers below"}
 
     def beneath(self) -> tuple[Mixer, ...]:
         return (self,)
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
         if cross:
-            refuse_cross(self, "its memory is not the tokens of the layers below")
+            refuse_cross(self)
         shape = plain_shape(width)
         for part in self.position:
             if not per_token(part, shape):

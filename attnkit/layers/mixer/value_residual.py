@@ -1,6 +1,6 @@
 """Value residual: deeper layers also attend to the values of the lowest one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import jax.numpy as jnp
@@ -37,13 +37,14 @@ class ValueResidual(HeadMixer):
         forms=("dense", "blockwise", "step"),
         assumes="an attention layer below, with values of the same heads and width",
     )
+    refuses: ClassVar[Mapping[str, str]] = {"cross": "a memory has no values in a lower layer"}
 
     def beneath(self) -> tuple[Mixer, ...]:
         return (self,)
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
         if cross:
-            refuse_cross(self, "a memory has no values in a lower layer")
+            refuse_cross(self)
         scored = fitted(self, self.scored(), width, cross=cross, padded=padded)
         if width.depth == 0:
             return multi_head(scored, width, scale=scale, rngs=rngs)

@@ -1,5 +1,6 @@
 """Attention of Bahdanau, Cho and Bengio."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 from annotated_types import Ge
@@ -22,6 +23,7 @@ class Bahdanau(Preset):
         source="Bahdanau, Cho & Bengio 2014, arXiv 1409.0473, section 3 and appendix A.1.2",
         equation="o_i = sum_j softmax_j(w . tanh(W q_i + U k_j)) v_j",
     )
+    refuses: ClassVar[Mapping[str, str]] = {"writing": "it scores every pair"}
     hidden: Annotated[int, Ge(1)] = 32
 
     def scored(self) -> Scored:

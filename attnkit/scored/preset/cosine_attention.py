@@ -1,5 +1,6 @@
 """Cosine attention, QKNorm."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 from annotated_types import Gt
@@ -22,6 +23,7 @@ class CosineAttention(Preset):
         source="Henry et al. 2020 (QKNorm), arXiv 2010.04245",
         equation="o_i = sum_j softmax_j(g_h q_i . k_j / (|q_i| |k_j|)) v_j",
     )
+    refuses: ClassVar[Mapping[str, str]] = {"writing": "it is defined for whole texts"}
     start: Annotated[float, Gt(0)] = 10.0
 
     def scored(self) -> Scored:
