@@ -24,7 +24,7 @@ class Document(NamedTuple):
         sentences: `[batch, sentences, dim]`, what each sentence is within the document.
         words: `[batch, hops, sentences, length]`, the weights of the words that made each sentence.
         number: `[batch]`, how many sentences there are.
-        penalty: `[batch]`, mean of what the pool adds for each sentence.
+        penalty: `[batch]`, mean of what the pool adds for each sentence, and what the layers add.
         maps: weights of both stacks, all with queries and keys of the source, if asked for.
     """
 
@@ -70,20 +70,19 @@ class Hierarchy(nnx.Module):
         """The document of the first `length` tokens, `segment` being their sentences, counted from 0."""
         k = keys(key, 2)
         data: Data = {"length": length, "segment_i": segment, "segment_j": segment}
-        x, maps = self.words(tokens, data=data, segment=segment, key=k[0], look=look)
+        x, maps, asked = self.words(tokens, data=data, segment=segment, key=k[0], look=look)
         real = exists(data, segment.shape[1])
         member = (segment[:, None] == jnp.arange(self.most)[:, None]) & real[:, None]
         pooled = self.pool.parts(x, member)
         joined = pooled.output.reshape(*pooled.output.shape[:2], -1)
         joined = joined if self.join is None else self.join(joined)
         count = jnp.max(jnp.where(real, segment + 1, 0), axis=1)
-        y, above = self.sentences(joined, data={"length": count}, key=k[1], look=look)
+        y, above, more = self.sentences(joined, data={"length": count}, key=k[1], look=look)
         words = jnp.swapaxes(pooled.weights, 1, 2)
         maps = {f"words.{name}": own for name, own in maps.items()}
         maps |= {f"sentences.{name}": spread(own, member, words) for name, own in above.items()}
-        return Document(
-            x, y, words, count, jnp.sum(jnp.asarray(pooled.penalty), axis=1) / jnp.maximum(count, 1), maps
-        )
+        penalty = jnp.sum(jnp.asarray(pooled.penalty), axis=1) / jnp.maximum(count, 1)
+        return Document(x, y, words, count, penalty + asked + more, maps)
 
 
 def through(

@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Int
 from attnkit.layers.dropout import dropout, keys
 from attnkit.layers.embedding import Embedding
 from attnkit.layers.mixing import Data
-from attnkit.layers.stack import Stack
+from attnkit.layers.stack import Passed, Stack
 
 
 class Reader(nnx.Module):
@@ -32,8 +32,8 @@ class Reader(nnx.Module):
         segment: Int[Array, "batch length"] | None = None,
         key: jax.Array | None = None,
         look: bool = False,
-    ) -> tuple[Float[Array, "batch length dim"], dict[str, jax.Array]]:
-        """A vector for each token, and the weights of all blocks if `look`."""
+    ) -> Passed:
+        """A vector for each token, the weights of all blocks if `look`, and what these want added."""
         k = keys(key, 2)
         x = dropout(self.embedding(tokens, segment=segment), self.rate, k[0])
         return self.stack(x, data=data, key=k[1], look=look)

@@ -1,10 +1,11 @@
 """Blocks one after the other."""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from flax import nnx
+from jaxtyping import Array, Float
 
 from attnkit.layers.block import Block, Gate, Order, State, Tokens, start_relay
 from attnkit.layers.feed_forward import Activation, FeedForward
@@ -41,6 +42,20 @@ class Style:
     gate: Gate = "none"
 
 
+class Passed(NamedTuple):
+    """What a stack gives.
+
+    Attributes:
+        output: of the last block.
+        maps: all weights by name, if asked for.
+        penalty: `[batch]`, what its layers add to the objective, or 0.
+    """
+
+    output: Tokens
+    maps: dict[str, jax.Array]
+    penalty: Float[Array, "*batch"] | float
+
+
 class Stack(nnx.Module):
     """Blocks one after the other, and the norm that ends a pre-norm stack. Without blocks, the identity.
 
@@ -60,8 +75,8 @@ class Stack(nnx.Module):
         memory_data: Data | None = None,
         key: jax.Array | None = None,
         look: bool = False,
-    ) -> tuple[Tokens, dict[str, jax.Array]]:
-        """The last block's output, and all weights if `look`."""
+    ) -> Passed:
+        """What comes out of the last block, and what the layers want added to the objective."""
         maps: dict[str, jax.Array] = {}
         relay = start_relay()
         for n, block in enumerate(self.blocks):
@@ -70,7 +85,8 @@ class Stack(nnx.Module):
                 x, memory, relay=relay, data=data, memory_data=memory_data, key=own, look=look
             )
             maps |= {f"{n}.{name}": weights for name, weights in found.items()}
-        return (x if self.norm is None else self.norm(x)), maps
+        penalty = sum((own.get("penalty", 0.0) for own in relay.values()), 0.0)
+        return Passed(x if self.norm is None else self.norm(x), maps, penalty)
 
     def start(self, batch: int, room: int, dtype: Any, memory: Tokens | None = None) -> list[State]:
         """Decoding states of all blocks."""

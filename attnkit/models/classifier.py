@@ -68,7 +68,7 @@ class ClassifierNetwork(Classifying):
         k = keys(key, 2)
         real = {"length": batch["source_length"]}
         segment = batch.get("source_segment")
-        x, maps = self.encoder(source(batch), data=real, segment=segment, key=k[0], look=look)
+        x, maps, penalty = self.encoder(source(batch), data=real, segment=segment, key=k[0], look=look)
         pooled = self.pool(x, exists(real, x.shape[1]))
         named = prefixed("encoder", maps) | {"document.pool": pooled.weights[:, :, None]} if look else {}
-        return Output(self.answer(pooled.output, k[1]), named, pooled.penalty)
+        return Output(self.answer(pooled.output, k[1]), named, pooled.penalty + penalty)

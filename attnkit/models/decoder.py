@@ -56,8 +56,8 @@ class DecoderNetwork(Network):
     def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
         k = keys(key, 2)
         x = dropout(self.embedding(target(batch)), self.dropout, k[0])
-        x, maps = self.stack(x, key=k[1], look=look)
-        return Output(self.readout(x, self.embedding), prefixed("decoder", maps))
+        x, maps, penalty = self.stack(x, key=k[1], look=look)
+        return Output(self.readout(x, self.embedding), prefixed("decoder", maps), penalty)
 
     def start(self, batch: Batch, length: int) -> Any:
         self.embedding.check(length)

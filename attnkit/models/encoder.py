@@ -67,8 +67,8 @@ class EncoderNetwork(Network):
     def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
         real = {"length": batch["source_length"]}
         segment = batch.get("source_segment")
-        x, maps = self.encoder(source(batch), data=real, segment=segment, key=key, look=look)
-        return Output(self.readout(x, self.encoder.embedding), prefixed("encoder", maps))
+        x, maps, penalty = self.encoder(source(batch), data=real, segment=segment, key=key, look=look)
+        return Output(self.readout(x, self.encoder.embedding), prefixed("encoder", maps), penalty)
 
     def start(self, batch: Batch, length: int) -> Any:
         logits = self(batch).logits

@@ -11,12 +11,12 @@ from attnkit.layers.block import Gate
 from attnkit.layers.causality import refuse_future
 from attnkit.layers.dropout import dropout, keys
 from attnkit.layers.embedding import Absolute, Readout, SourceAbsolute
-from attnkit.layers.stack import make_stack
+from attnkit.layers.stack import Passed, make_stack
 from attnkit.masks.causal import Causal
 from attnkit.masks.padding import Padding
 from attnkit.mixer import Mixer
 from attnkit.models.block_options import Blocks, prefixed, source, target
-from attnkit.models.contract import Batch, Maps, Network, Output, Sizes
+from attnkit.models.contract import Batch, Network, Output, Sizes
 from attnkit.options import options
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
@@ -81,26 +81,25 @@ class EncoderDecoderNetwork(Network):
         self.readout = Readout(chosen.model_dim, sizes.vocabulary, tied=chosen.tied, rngs=rngs)
         self.dropout = chosen.dropout
 
-    def encode(
-        self, batch: Batch, *, key: jax.Array | None = None, look: bool = False
-    ) -> tuple[jax.Array, Maps]:
+    def encode(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Passed:
         """What the encoder makes of the source, `[batch, source_length, model_dim]`, and its weights."""
         real = {"length": batch["source_length"]}
         segment = batch.get("source_segment")
-        x, maps = self.encoder(source(batch), data=real, segment=segment, key=key, look=look)
-        return x, prefixed("encoder", maps)
+        x, maps, penalty = self.encoder(source(batch), data=real, segment=segment, key=key, look=look)
+        return Passed(x, prefixed("encoder", maps), penalty)
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
         k = keys(key, 3)
-        memory, maps = self.encode(batch, key=k[0], look=look)
+        memory, maps, penalty = self.encode(batch, key=k[0], look=look)
         x = dropout(self.embedding(target(batch)), self.dropout, k[1])
         real = {"length": batch["source_length"]}
-        x, found = self.decoder(x, memory, memory_data=real, key=k[2], look=look)
-        return Output(self.readout(x, self.embedding), maps | prefixed("decoder", found))
+        x, found, more = self.decoder(x, memory, memory_data=real, key=k[2], look=look)
+        named = maps | prefixed("decoder", found)
+        return Output(self.readout(x, self.embedding), named, penalty + more)
 
     def start(self, batch: Batch, length: int) -> Any:
         self.embedding.check(length)
-        memory, _ = self.encode(batch)
+        memory = self.encode(batch).output
         rows = memory.shape[0]
         return {
             "blocks": self.decoder.start(rows, length, self.embedding.dtype, memory),

@@ -107,9 +107,9 @@ class HierarchicalEncoderDecoderNetwork(Network):
         found, memory, real = self.encode(batch, key=k[0], look=look)
         x = dropout(self.embedding(target(batch)), self.dropout, k[1])
         data = dict(real, words=found.words)
-        x, maps = self.decoder(x, memory, memory_data=data, key=k[2], look=look)
+        x, maps, penalty = self.decoder(x, memory, memory_data=data, key=k[2], look=look)
         named = prefixed("encoder", found.maps) | prefixed("decoder", maps)
-        return Output(self.readout(x, self.embedding), named, found.penalty)
+        return Output(self.readout(x, self.embedding), named, found.penalty + penalty)
 
     def start(self, batch: Batch, length: int) -> Any:
         self.embedding.check(length)

@@ -78,15 +78,15 @@ class Latents(nnx.Module):
 
     def __call__(
         self, batch: Batch, *, key: jax.Array | None = None, look: bool = False
-    ) -> tuple[jax.Array, jax.Array | None]:
-        """Latents `[batch, latents, dim]`; weights of the last view of the source if it has any."""
+    ) -> tuple[jax.Array, jax.Array | None, jax.Array | float]:
+        """Latents `[batch, latents, dim]`; weights of the last view of the source, if any; the penalty."""
         k = keys(key, 2)
         real = {"length": batch["source_length"]}
-        memory, _ = self.reader(source(batch), data=real, key=k[0])
+        memory = self.reader(source(batch), data=real, key=k[0]).output  # it has no blocks
         table = self.table[...].astype(memory.dtype)
         x = jnp.broadcast_to(table, (memory.shape[0], *table.shape))
-        x, maps = self.stack(x, memory, memory_data=real, key=k[1], look=look)
-        return x, maps.get(self.top)
+        x, maps, penalty = self.stack(x, memory, memory_data=real, key=k[1], look=look)
+        return x, maps.get(self.top), penalty
 
 
 class PerceiverAnswer(Classifying):
@@ -105,12 +105,12 @@ class PerceiverAnswer(Classifying):
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
         k = keys(key, 2)
-        x, weights = self.latents(batch, key=k[0], look=look)
+        x, weights, penalty = self.latents(batch, key=k[0], look=look)
         pooled = self.pool(x, jnp.ones(x.shape[:2], bool))
         maps = {}
         if weights is not None:
             maps["document.pool"] = through(pooled.weights[:, :, None], weights)
-        return Output(self.answer(pooled.output, k[1]), maps, pooled.penalty)
+        return Output(self.answer(pooled.output, k[1]), maps, pooled.penalty + penalty)
 
 
 class PerceiverText(Network):
@@ -136,21 +136,21 @@ class PerceiverText(Network):
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
         k = keys(key, 3)
-        memory, weights = self.latents(batch, key=k[0], look=look)
+        memory, weights, penalty = self.latents(batch, key=k[0], look=look)
         x = dropout(self.embedding(target(batch)), self.dropout, k[1])
         real = self.real(x.shape[0])
-        x, found = self.decoder(x, memory, memory_data=real, key=k[2], look=look)
+        x, found, more = self.decoder(x, memory, memory_data=real, key=k[2], look=look)
         maps = {}
         for name, own in found.items():
             if name.endswith(".self"):
                 maps[f"decoder.{name}"] = own
             elif weights is not None:
                 maps[f"decoder.{name}"] = through(own, weights.mean(1, keepdims=True))
-        return Output(self.readout(x, self.embedding), maps)
+        return Output(self.readout(x, self.embedding), maps, penalty + more)
 
     def start(self, batch: Batch, length: int) -> Any:
         self.embedding.check(length)
-        memory, _ = self.latents(batch)
+        memory = self.latents(batch)[0]
         rows = memory.shape[0]
         blocks = self.decoder.start(rows, length, self.embedding.dtype, memory)
         return {"blocks": blocks, "position": jnp.zeros(rows, jnp.int32)}

@@ -82,12 +82,12 @@ class Tower(nnx.Module):
         """Unit vectors of a batch of groups, in at least float32, and the penalty of each group."""
         batch, group = tokens.shape[:2]
         data = {"length": length.reshape(-1)}
-        x, _ = self.reader(tokens.reshape(-1, *tokens.shape[2:]), data=data, key=key)
+        x, _, asked = self.reader(tokens.reshape(-1, *tokens.shape[2:]), data=data, key=key)
         pooled = self.pool(x, exists(data, x.shape[1]))
         y = self.outward(pooled.output.reshape(batch * group, -1))
         wide = y.astype(jnp.promote_types(y.dtype, jnp.float32))
         norm = jax.lax.rsqrt(jnp.sum(jnp.square(wide), axis=-1, keepdims=True) + 1e-12)
-        penalty = jnp.asarray(pooled.penalty).reshape(batch, group)
+        penalty = jnp.asarray(pooled.penalty + asked).reshape(batch, group)
         return (wide * norm).reshape(batch, group, -1), penalty.mean(1)
 
 

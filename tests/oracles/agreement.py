@@ -54,8 +54,9 @@ def draw(scored, dim, seed):
         for k, x in zip(jax.random.split(keys[1], len(leaves)), leaves, strict=True)
     ]
     params = jax.tree.unflatten(tree, [x + n for x, n in zip(leaves, noise, strict=True)])
+    count = {"query": QUERIES, "key": KEYS, "both": KEYS}
     inputs = {
-        name: jax.random.normal(keys[2], (1 if need.shared else HEADS, KEYS, need.width)) + n
+        name: jax.random.normal(keys[2], (1 if need.shared else HEADS, count[need.side], need.width)) + n
         for n, (name, need) in enumerate(scored.inputs(shape).items())
     }
     return {

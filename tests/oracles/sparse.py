@@ -63,3 +63,17 @@ def native_sparse(q, far, blocks, near, summarize, sizes):
             out[1, h, t - 1] = attended(h, t, blocks[0][chosen], blocks[1][chosen])[0]
             out[2, h, t - 1] = attended(h, t, near[0][close], near[1][close])[0]
     return out, choices
+
+
+def lightning(query, weight, key, count, heads):
+    """DeepSeek-V3.2, equation 1 and the choice of equation 2, causal: the index, and who sees whom."""
+    tokens, dim = key.shape
+    table = np.full((tokens, tokens), -np.inf)
+    seen = []
+    for t in range(tokens):
+        for s in range(t + 1):
+            apart = np.split(query[t], heads)
+            table[t, s] = sum(weight[t, h] * max(apart[h] @ key[s], 0) for h in range(heads))
+            table[t, s] /= math.sqrt(heads * dim)
+        seen.append(sorted(sorted(range(t + 1), key=lambda s: (-table[t, s], s))[:count]))
+    return table, seen

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from oracles import content, rotations, scores
+from oracles import content, rotations, scores, sparse
 from oracles.agreement import OFFSET, assert_agrees
 
 from attnkit.masks.causal import Causal
@@ -21,6 +21,7 @@ from attnkit.scored.position.sinusoidal import Sinusoidal
 from attnkit.scored.score.dot import Dot
 from attnkit.scored.score.location import Location
 from attnkit.scored.score.trilinear import Trilinear
+from attnkit.scored.selection.lightning import Lightning
 from attnkit.scored.selection.lsh import Lsh
 from attnkit.scored.selection.moba import Moba
 
@@ -110,6 +111,19 @@ def test_moba():
         None,
         output=lambda q, k, v, params, x, h: content.moba(q, k, v, OFFSET, 3, 2),
     )
+
+
+def test_lightning():
+    def output(q, k, v, params, inputs, head):
+        x = {name.split(".")[1]: a[0] for name, a in inputs.items()}
+        before = np.zeros((OFFSET, x["query"].shape[1])), np.zeros((OFFSET, 2))
+        query, weight = (np.concatenate([b, x[n]]) for b, n in zip(before, ("query", "weight"), strict=True))
+        seen = sparse.lightning(query, weight, x["key"], 4, 2)[1]
+        return content.chosen(q, k, v, lambda a: seen[OFFSET + a])
+
+    names = (f"['inputs']['selection_0.{name}']" for name in ("query", "weight", "key"))
+    part = Lightning(heads=2, dim=3, count=4)
+    assert_agrees(scored(selection=(part,), mask=Causal()), None, output=output, flat=tuple(names))
 
 
 def test_lsh():

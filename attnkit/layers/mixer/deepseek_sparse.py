@@ -1,0 +1,187 @@
+"""DeepSeek sparse attention: attention to the keys that a lightning indexer picks, and what trains it."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from annotated_types import Ge, Gt
+from flax import nnx
+from jaxtyping import Array, Float
+
+from attnkit import forms
+from attnkit.layers.heads import (
+    Concatenate,
+    HeadMixer,
+    Maps,
+    PlainProjection,
+    Tokens,
+    fitted,
+    plain_shape,
+    refuse_cross,
+)
+from attnkit.layers.mixing import Data, Mixing, Relay, Width
+from attnkit.layers.multi_head import MultiHead
+from attnkit.options import options
+from attnkit.scored.contract import (
+    Card,
+    Columns,
+    HeadShape,
+    Keys,
+    Params,
+    Position,
+    Queries,
+    Rows,
+    Score,
+    Scored,
+    Scores,
+    TokenInput,
+)
+from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.selection.lightning import Lightning, index, index_inputs
+
+
+@options
+class DeepseekSparse(HeadMixer):
+    """Each query attends to the `count` keys whose index is highest, the same for all heads.
+
+    The index learns by a penalty alone, and the penalty moves nothing else: for each query, the cross-entropy
+    between the weights of attention, mean over heads, and the softmax of the index over the chosen keys. That
+    is the paper's divergence of sparse training but for the entropy of the weights, which the index cannot
+    change. The paper's warm-up, before anything is chosen, is `count` at least the length. A network adds the
+    penalty, mean over queries and times `penalty`, to its objective.
+
+    Keys that are not chosen are computed and then hidden. Training asks for the index of every pair six
+    times, three of them to choose, and for the weights of attention once more.
+
+    Attributes:
+        count: keys that a query sees.
+        index_heads: heads of the index.
+        index_dim: width of its queries and of its key.
+        penalty: factor of the penalty.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="DeepSeek-AI 2025 (DeepSeek-V3.2), arXiv 2512.02556, equations 1, 2 and 4; without rotation "
+        "of the index, and with plain heads instead of a latent",
+        equation="o_i = sum_{j in S_i} softmax_j(q_i . k_j / sqrt(dim)) v_j, S_i = best count of j by I_ij, "
+        "I_ij = sum_h w_ih relu(q'_ih . k'_j) / sqrt(index_heads index_dim)",
+        pair_flops="4 * index_heads * index_dim / heads",
+        token_flops="2 * model_dim * (index_heads * index_dim + index_heads + index_dim)",
+        cache="2 * kv_heads * head_dim + index_heads * index_dim + index_heads + index_dim",
+        forms=("dense", "blockwise", "step"),
+        assumes="a network that adds the penalty to its objective, as all here do",
+    )
+    checked_with: ClassVar[dict[str, int]] = {"count": 4, "index_heads": 2, "index_dim": 3}
+    unclaimed: ClassVar[dict[str, str]] = {
+        "gradients": "the index has no part in the output's gradient; it is trained by the penalty, which "
+        "has a test of its own"
+    }
+    count: Annotated[int, Ge(1)] = 2048
+    index_heads: Annotated[int, Ge(1)] = 64
+    index_dim: Annotated[int, Ge(1)] = 128
+    penalty: Annotated[float, Gt(0)] = 1.0
+
+    def scored(self) -> Scored:
+        chosen = Lightning(heads=self.index_heads, dim=self.index_dim, count=self.count)
+        return dataclasses.replace(super().scored(), selection=(chosen,))
+
+    def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
+        if cross:
+            refuse_cross(self, "its index is made of the tokens that ask")
+        if self.mask.heads() is not None:
+            raise ValueError(
+                f"mixer = DeepseekSparse: mask = {self.mask} distinguishes heads, but they share one index; "
+                "use one mask for all"
+            )
+        scored = fitted(self, self.scored(), width, cross=cross, padded=padded)
+        shape, dim = plain_shape(width), width.model_dim
+        project = PlainProjection(dim, shape, rngs=rngs)
+        join = Concatenate(dim, shape.heads * shape.value_dim, scale=scale, rngs=rngs)
+        return Indexed(self, scored, project, join, dim, rngs=rngs)
+
+
+@options
+class IndexScore(Score):
+    """The index as the score of an attention."""
+
+    heads: int
+    dim: int
+
+    def inputs(self, shape: HeadShape) -> Mapping[str, TokenInput]:
+        return index_inputs(self.heads, self.dim)
+
+    def score(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:
+        return index(p, self.heads)
+
+
+@options
+class IndexValue(Position):
+    """The index as the value of each pair."""
+
+    heads: int
+    dim: int
+
+    def inputs(self, shape: HeadShape) -> Mapping[str, TokenInput]:
+        return index_inputs(self.heads, self.dim)
+
+    def value(self, p: Params, w: Scores, i: Rows, j: Columns) -> Float[Array, "queries value_dim"]:
+        return jnp.sum(w * index(p, self.heads), axis=1, keepdims=True)
+
+
+class Indexed(MultiHead):
+    """The layer of `DeepseekSparse`. It hands up `penalty [batch]`, added to that of the layers below."""
+
+    def __init__(self, chosen: DeepseekSparse, *given: Any, rngs: nnx.Rngs) -> None:
+        super().__init__(*given, rngs=rngs)
+        self.factor, self.heads, self.dim = chosen.penalty, chosen.index_heads, chosen.index_dim
+
+    def relay(
+        self,
+        x: Tokens,
+        memory: Tokens | None = None,
+        *,
+        below: Relay,
+        data: Data | None = None,
+        key: jax.Array | None = None,
+        look: bool = False,
+    ) -> tuple[Tokens, Maps | None, Relay]:
+        y, weights, above = super().relay(x, memory, below=below, data=data, key=key, look=look)
+        penalty = self.factor * self.disagreement(jax.lax.stop_gradient(x), dict(data or {}))
+        return y, weights, {**above, "penalty": below.get("penalty", 0.0) + penalty}
+
+    def disagreement(self, x: Tokens, data: Data) -> Float[Array, "batch"]:
+        """The cross-entropy of attention and index, mean over the tokens that exist.
+
+        With `P` the mean over heads of the weights, it is `log sum_j exp I_ij - sum_j P_ij I_ij` over the
+        chosen keys: the level of an attention whose score is the index, and the output of the layer's
+        own attention where the value of a pair is its index.
+        """
+        scored, wide = self.engine.scored, jnp.promote_types(x.dtype, jnp.float32)
+        made = self.engine.token_inputs(x, x)
+        own = {name.removeprefix("selection_0."): a for name, a in made.items() if "selection_0." in name}
+        last, part = len(scored.position), {"heads": self.heads, "dim": self.dim}
+        weighing = dataclasses.replace(scored, position=(*scored.position, IndexValue(**part)), dropout=0.0)
+        scoring = Scored(
+            score=IndexScore(**part), normalizer=Softmax(), mask=scored.mask, selection=scored.selection
+        )
+        q, (k, _) = self.project.queries(x), self.project.keys_values(x, {})
+        still = jax.lax.stop_gradient((self.engine.learned(), q.astype(wide), k.astype(wide), made))
+
+        def one(q: Array, k: Array, made: Any, own: Any, data: Any) -> Array:
+            named = {f"position_{last}.{name}": a for name, a in own.items()}
+            found = forms.attend(
+                weighing, still[0], q, k, jnp.zeros_like(k[..., :1]), inputs={**made, **named}, data=data
+            )
+            nothing = jnp.zeros((1, x.shape[1], 1), wide)
+            named = {f"score.{name}": a for name, a in own.items()}
+            named |= {name: a for name, a in made.items() if "selection_0." in name}
+            level = forms.attend(scoring, {}, nothing, nothing, nothing, inputs=named, data=data).level[0]
+            return jnp.where(level > -jnp.inf, level - found.output[..., 0].mean(0), 0)
+
+        each = jax.vmap(one)(*still[1:], own, data)
+        if "length" not in data:
+            return each.mean(axis=1)
+        real = jnp.arange(x.shape[1]) < data["length"][:, None]
+        return jnp.sum(jnp.where(real, each, 0), axis=1) / jnp.maximum(real.sum(axis=1), 1)
