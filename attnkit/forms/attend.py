@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from attnkit.forms.blockwise import blockwise
-from attnkit.forms.plan import BLOCK, Plan, make_plan
+from attnkit.forms.plan import Plan, cut, make_plan, tiling
 from attnkit.forms.problem import Problem, make_heads, prepare_inputs, prepare_keys
 from attnkit.forms.reference import mixing_weights, reference
 from attnkit.scored.contract import HeadShape, Params, Scored
@@ -149,7 +149,7 @@ def look(
 def plan_for(scored: Scored, queries: int, keys: int, offset: int, block: tuple[int, int] | None) -> Plan:
     """The plan for the block asked for; if none is, all keys are in one block where a part must see them."""
     if block is None and any(part.whole for part in scored.position):
-        block = (min(queries, BLOCK[0]) or 1, keys or 1)
+        block = (cut(queries, tiling().sides[0][0]), keys or 1)
     return make_plan(scored.mask, queries, keys, offset, block)
 
 

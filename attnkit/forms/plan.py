@@ -4,12 +4,31 @@ import dataclasses
 import functools
 import math
 
+import jax
 import numpy as np
 
 from attnkit.masks.contract import Interval, Mask
 
-DENSE = 512  # longest sequence computed as a single block
-BLOCK = (512, 512)
+CELLS = 1 << 20  # largest grid that is tried out in choosing a block
+GRAIN = 8  # numbers in a register
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiling:
+    """What blocks are good for, on one kind of device.
+
+    Attributes:
+        dense: longest sequence computed as a single block.
+        sides: sides of a block, largest first, and how long a pair takes there, relative to the first.
+    """
+
+    dense: int
+    sides: tuple[tuple[int, float], ...]
+
+
+# Measured: docs/performance.md. A CPU loops over heads and blocks; elsewhere few large steps are better.
+TILINGS = {"cpu": Tiling(dense=128, sides=((512, 1.0), (256, 1.03), (128, 1.12)))}
+TILING = Tiling(dense=512, sides=((512, 1.0),))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,13 +82,29 @@ class Plan:
         return dataclasses.replace(self, full=((),) * len(every), partial=every)
 
 
-def choose_block(queries: int, keys: int, block: tuple[int, int] | None) -> tuple[int, int]:
-    """The block that will be used: the one asked for, all of a short problem, or the default size."""
-    if block is not None:
-        return block
-    if max(queries, keys) <= DENSE:
-        return max(queries, 1), max(keys, 1)
-    return min(BLOCK[0], max(queries, 1)), min(BLOCK[1], max(keys, 1))
+def tiling() -> Tiling:
+    """The tiling of the device that JAX uses."""
+    return TILINGS.get(jax.default_backend(), TILING)
+
+
+def cut(size: int, side: int) -> int:
+    """The block along an axis: all of it, or parts as even as can be, at most `side` and multiples of 8."""
+    parts = max(1, math.ceil(size / side))
+    return max(size, 1) if parts == 1 else GRAIN * math.ceil(size / parts / GRAIN)
+
+
+def choose_plan(mask: Mask, queries: int, keys: int, offset: int | None, first: int) -> Plan:
+    """One block for a short problem; else the blocks that take the least time, masked pairs included."""
+    use, longest = tiling(), max(queries, keys)
+    if longest <= use.dense:
+        return lay(mask, queries, keys, offset, (max(queries, 1), max(keys, 1)), first)
+    plans: dict[Plan, float] = {}
+    for side, time in use.sides:
+        blocks = math.ceil(queries / side) * math.ceil(keys / side)
+        if side < longest and not (plans and blocks > CELLS):
+            plan = lay(mask, queries, keys, offset, (cut(queries, side), cut(keys, side)), first)
+            plans[plan] = plan.computed * plan.block[0] * plan.block[1] * time
+    return min(plans, key=lambda plan: plans[plan])
 
 
 @functools.lru_cache(maxsize=256)
@@ -84,9 +119,15 @@ def make_plan(
     """The plan for queries at positions `offset ...` and keys at positions `first ...`.
 
     `offset = None` says that the positions of the queries are known only at run time: nothing can be
-    skipped.
+    skipped. `block` is chosen if it is not given.
     """
-    block = choose_block(queries, keys, block)
+    if block is None:
+        return choose_plan(mask, queries, keys, offset, first)
+    return lay(mask, queries, keys, offset, block, first)
+
+
+def lay(mask: Mask, queries: int, keys: int, offset: int | None, block: tuple[int, int], first: int) -> Plan:
+    """The plan for blocks of a given size."""
     grid = max(1, math.ceil(queries / block[0])), max(1, math.ceil(keys / block[1]))
     if offset is None:
         possible, certain = np.ones(grid, bool), np.zeros(grid, bool)

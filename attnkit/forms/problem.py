@@ -3,7 +3,7 @@
 import functools
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from attnkit.forms.dropout import kept, seeds
 from attnkit.masks.contract import along
-from attnkit.scored.contract import HEADS, HeadShape, Params, Scored
+from attnkit.scored.contract import HEADS, HeadShape, Params, Position, Scored
 from attnkit.scored.order import mix_values, prepare_key, prepare_query, walk_logits
 
 Tree = Any
@@ -91,9 +91,10 @@ def make_heads(
     constants = {part: {**own, "head": jnp.arange(shape.heads)} for part, own in constants.items()}
     learned = jax.tree.map(lambda a: cast(a, wide), {part: dict(own) for part, own in params.items()})
     merged = {part: {**own, **learned.get(part, {})} for part, own in constants.items()}
-    q, bad_i = clean(q)
-    q, bad_turned = clean(jax.vmap(lambda p, rows: prepare_query(scored, p, rows, i, data))(merged, q))
-    (k, bad_k), (v, bad_v) = clean(k), clean(v)
+    (q, bad_i), (k, bad_k), (v, bad_v) = clean(q), clean(k), clean(v)
+    if changes(scored, "query"):
+        q, bad_turned = clean(jax.vmap(lambda p, rows: prepare_query(scored, p, rows, i, data))(merged, q))
+        bad_i = bad_i + bad_turned
     rows, columns, scalars = sort_data(data)
     needs = scored.inputs(shape)
 
@@ -108,7 +109,7 @@ def make_heads(
         "row": {"q": q, "x": apart(row_inputs)},
         "column": {"x": apart(column_inputs)},
     }
-    query_fixed: dict[str, Any] = {"p": constants, "row": {"bad": bad_i + bad_turned}}
+    query_fixed: dict[str, Any] = {"p": constants, "row": {"bad": bad_i}}
     if key is not None and scored.dropout:
         query_fixed["seed"] = seeds(key, shape.heads)
     if key is not None:
@@ -137,10 +138,13 @@ def cast(a: jax.Array, dtype: Any) -> jax.Array:
 
 
 def clean(a: Float[Array, "heads tokens width"]) -> tuple[Array, Float[Array, "heads tokens"]]:
-    """Rows that are not finite as zeros; and for each row 0 if it was finite, NaN if not."""
-    good = jnp.all(jnp.isfinite(a), axis=-1)
+    """Rows that are not finite as zeros; and for each row 0 if it was finite, NaN if not.
+
+    A sum of products with 0 says so in one pass of floating-point arithmetic.
+    """
     wide = jnp.promote_types(a.dtype, jnp.float32)
-    return jnp.where(good[..., None], a, 0), jnp.where(good, 0, jnp.nan).astype(wide)
+    bad = jnp.sum(0 * jax.lax.stop_gradient(a).astype(wide), axis=-1)
+    return jnp.where((bad == 0)[..., None], a, 0), bad
 
 
 def sort_data(data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
@@ -221,6 +225,11 @@ def block_mix(
     return mix_values(scored, bind(problem), w, floats["column"]["v"], floats["row"]["q"], i, j)
 
 
+def changes(scored: Scored, method: Literal["query", "key"]) -> bool:
+    """Whether some position part defines how queries or keys are prepared."""
+    return any(getattr(type(part), method) is not getattr(Position, method) for part in scored.position)
+
+
 def prepare_inputs(
     scored: Scored, raw: Mapping[str, Array], start: Mapping[str, Array] | None = None
 ) -> dict[str, Array]:
@@ -254,6 +263,8 @@ def prepare_keys(
     A key that is not finite is prepared as zeros and comes out as NaN, so that no derivative of the
     preparation sees it.
     """
+    if not changes(scored, "key"):
+        return k
     finite, bad = clean(k)
     ready = jax.vmap(lambda rows: prepare_key(scored, rows, j, data))(finite)
     return jnp.where(jnp.isnan(bad)[..., None], jnp.nan, ready)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attnkit import forms
-from attnkit.forms.plan import make_plan
+from attnkit.forms.plan import TILINGS, choose_plan, make_plan
 from attnkit.forms.sums import sum_blocks
 from attnkit.forms.visit import run
 from attnkit.masks.causal import Causal
@@ -105,7 +105,7 @@ def test_a_large_transposed_matrix_is_not_multiplied_as_it_lies():
 def test_how_many_blocks_are_computed():
     counts = {
         length: [
-            forms.explain(Attention(mask=mask).scored(), length, length).computed
+            forms.explain(Attention(mask=mask).scored(), length, length, block=(512, 512)).computed
             for mask in (Window(back=255), Causal(), Everything())
         ]
         for length in (4096, 8192)
@@ -131,3 +131,11 @@ def test_a_fold_has_no_derivative_and_says_so():
 
     with pytest.raises(TypeError, match="no derivative of its own"):
         jax.grad(largest)(jnp.asarray(draw()["a"][0]))
+
+
+def test_blocks_are_as_small_as_the_mask_makes_worth_while(monkeypatch):
+    monkeypatch.setattr("attnkit.forms.plan.tiling", lambda: TILINGS["cpu"])
+    chosen = [choose_plan(mask, 4096, 4096, 0, 0).block for mask in (Window(back=255), Everything())]
+    assert chosen == [(128, 128), (512, 512)]
+    assert choose_plan(Everything(), 128, 100, 0, 0).whole
+    assert choose_plan(Everything(), 129, 129, 0, 0).block == (72, 72)
