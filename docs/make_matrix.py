@@ -25,10 +25,12 @@ TOGETHER = 16  # variants that share a process
 
 INTRODUCTION = """# What was checked
 
-Every variant of the catalogue in every form, written by `python docs/make_matrix.py` from what
-`attnkit.conformance.check` found at level "{level}". A cell says whether the property holds, and the worst
-number seen; under each table stand the cells about which nothing is claimed, and why. {good} of {count}
-variants pass everything that they claim.
+Every variant of the catalogue, written by `python docs/make_matrix.py --level {level}` from what
+`attnkit.conformance.check` found at that level; `attnkit check NAME --level {level}` prints a variant form by
+form.
+A cell is the error nearest to its limit, of all forms and comparisons: **bold** if it is beyond the limit,
+`-` if nothing is claimed of any form. Under each table stand the forms about which nothing is claimed, and why.
+{good} of {count} variants pass everything that they claim, {compared:,} comparisons in all.
 """
 
 
@@ -40,7 +42,7 @@ def everything() -> list[catalogue.Entry]:
 def place_of(entry: catalogue.Entry, level: str) -> Path:
     """Where what was found of a variant is kept."""
     digest = hashlib.sha256(entry.source.file.read_bytes()).hexdigest()[:12]
-    return KEPT / f"{entry.base}.{entry.kind}.{level}.{digest}.json"
+    return KEPT / f"{entry.base}.{entry.kind}.{level}.{digest}.facts.json"
 
 
 def find_out(entries: list[catalogue.Entry], level: str) -> Iterator[tuple[catalogue.Entry, dict[str, Any]]]:
@@ -57,7 +59,7 @@ def find_out(entries: list[catalogue.Entry], level: str) -> Iterator[tuple[catal
         failed = next(left, None)
         if failed is not None:
             why = (process.stderr.read().strip().splitlines() or ["no reason was given"])[-1]
-            yield failed, {"ok": False, "text": f"could not be checked: {why}", "seconds": 0.0}
+            yield failed, {"ok": False, "cells": [], "failures": [f"no check: {why}"], "seconds": 0.0}
 
 
 def check_here(names: list[str], level: Any) -> None:
@@ -69,24 +71,71 @@ def check_here(names: list[str], level: Any) -> None:
     for name in names:
         module, _, of = name.partition(":")
         matrix = check(getattr(importlib.import_module(module), of), level=level)
-        text = "\n".join(matrix.markdown().splitlines()[2:])
-        print(json.dumps({"ok": matrix.ok, "text": text, "failures": matrix.failures()}), flush=True)
+        print(json.dumps({**matrix.facts(), "failures": matrix.failures()}), flush=True)
 
 
 def page(found: dict[str, dict[str, Any]], level: str) -> str:
     """The page as Markdown."""
     entries: dict[str, list[catalogue.Entry]] = {}
     for entry in everything():
-        entries.setdefault(entry.base, []).append(entry)
+        if f"{entry.base}.{entry.kind}" in found:
+            entries.setdefault(entry.base, []).append(entry)
     good = sum(one["ok"] for one in found.values())
-    lines = [INTRODUCTION.format(level=level, good=good, count=len(found))]
+    compared = sum(cell["comparisons"] for one in found.values() for cell in one["cells"])
+    lines = [INTRODUCTION.format(level=level, good=good, count=len(found), compared=compared)]
     for name, some in cards.families(entries).items():
-        lines += [f"## {name}", ""]
-        for entry in some:
-            one = found.get(f"{entry.base}.{entry.kind}")
-            if one is not None:
-                lines += [f"### {entry.kind}{'' if one['ok'] else ': FAILS'}", "", one["text"].strip(), ""]
+        family = {entry.kind: found[f"{entry.base}.{entry.kind}"] for entry in some}
+        lines += [f"## {name}", "", *table(family), "", *unclaimed(family), ""]
     return "\n".join(lines)
+
+
+def table(family: dict[str, dict[str, Any]]) -> list[str]:
+    """A row for each variant, a column for each property."""
+    properties = list(dict.fromkeys(cell["property"] for one in family.values() for cell in one["cells"]))
+    lines = [f"| variant | {' | '.join(properties)} |", "|" + " --- |" * (len(properties) + 1)]
+    for kind, one in family.items():
+        shown = [worst([cell for cell in one["cells"] if cell["property"] == name]) for name in properties]
+        state = "" if one["ok"] else " **fails**"
+        lines.append(f"| {kind}{state} | {' | '.join(shown)} |")
+    failures = [f"- {kind} FAILS: {line}" for kind, one in family.items() for line in one.get("failures", [])]
+    return lines + ([""] if failures else []) + failures
+
+
+def worst(cells: list[dict[str, Any]]) -> str:
+    """The error of a property that is nearest to its limit."""
+
+    def share(cell: dict[str, Any]) -> float:
+        error = float(cell["error"])
+        return 0.0 if error == 0 else error / cell["limit"] if cell["limit"] else float("inf")
+
+    found = [cell for cell in cells if "error" in cell]
+    if not found:
+        return "-"
+    least = max(found, key=share)
+    text = f"{float(least['error']):.0e}"
+    return text if least["ok"] else f"**{text}**"
+
+
+def unclaimed(family: dict[str, dict[str, Any]]) -> list[str]:
+    """One line for each reason: properties and forms, and the variants that it is about if not all."""
+    told: dict[str, dict[tuple[str, ...], dict[str, list[str]]]] = {}
+    for kind, one in family.items():
+        why: dict[tuple[str, str], list[str]] = {}
+        for cell in one["cells"]:
+            if "reason" in cell:
+                why.setdefault((cell["reason"], cell["property"]), []).append(cell["form"])
+        for (reason, name), forms in why.items():
+            told.setdefault(reason, {}).setdefault(tuple(forms), {}).setdefault(name, []).append(kind)
+    lines = []
+    for reason, groups in told.items():
+        parts = []
+        for forms, names in groups.items():
+            for kinds in dict.fromkeys(map(tuple, names.values())):
+                same = [name for name, some in names.items() if tuple(some) == kinds]
+                only = "" if len(kinds) == len(family) else f" ({', '.join(kinds)})"
+                parts.append(f"{', '.join(same)} of {', '.join(forms)}{only}")
+        lines.append(f"- {reason}: {'; '.join(parts)}")
+    return ["Nothing is claimed:", "", *lines] if lines else []
 
 
 def main() -> int:
