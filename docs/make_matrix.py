@@ -26,10 +26,9 @@ TOGETHER = 16  # variants that share a process
 INTRODUCTION = """# What was checked
 
 Every variant of the catalogue, written by `python docs/make_matrix.py --level {level}` from what
-`attnkit.conformance.check` found at that level; `attnkit check NAME --level {level}` prints a variant form by
-form.
+`attnkit.conformance.check` found at that level; `attnkit check NAME --level {level}` prints one in detail.
 A cell is the error nearest to its limit, of all forms and comparisons: **bold** if it is beyond the limit,
-`-` if nothing is claimed of any form. Under each table stand the forms about which nothing is claimed, and why.
+`-` if nothing is claimed of any form. Under each table stand the forms about which nothing is claimed.
 {good} of {count} variants pass everything that they claim, {compared:,} comparisons in all.
 """
 
@@ -124,13 +123,13 @@ def unclaimed(family: dict[str, dict[str, Any]]) -> list[str]:
         for cell in one["cells"]:
             if "reason" in cell:
                 why.setdefault((cell["reason"], cell["property"]), []).append(cell["form"])
-        for (reason, name), forms in why.items():
-            told.setdefault(reason, {}).setdefault(tuple(forms), {}).setdefault(name, []).append(kind)
+        for (reason, name), found in why.items():
+            told.setdefault(reason, {}).setdefault(tuple(found), {}).setdefault(name, []).append(kind)
     lines = []
     for reason, groups in told.items():
         parts = []
         for forms, names in groups.items():
-            for kinds in dict.fromkeys(map(tuple, names.values())):
+            for kinds in dict.fromkeys(tuple(some) for some in names.values()):
                 same = [name for name, some in names.items() if tuple(some) == kinds]
                 only = "" if len(kinds) == len(family) else f" ({', '.join(kinds)})"
                 parts.append(f"{', '.join(same)} of {', '.join(forms)}{only}")
