@@ -92,9 +92,16 @@ class Engine(nnx.Module):
         one = forms.empty_cache(self.scored, kept, room, dtype)
         return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (batch, *leaf.shape)), one)
 
-    def extend(self, cache: forms.Cache, k: Heads, v: Heads, inputs: Any) -> forms.Cache:
-        """Caches with more tokens."""
-        return jax.vmap(lambda *one: forms.extend(self.scored, *one))(cache, k, v, inputs)
+    def extend(
+        self, cache: forms.Cache, k: Heads, v: Heads, inputs: Any, data: Data | None = None
+    ) -> forms.Cache:
+        """Caches with more tokens. `data` has what position parts read of them, as `name_i` or `name_j`."""
+        own: dict[str, Array] = {}
+        for name in sorted(need for part in self.scored.position for need in part.needs()):
+            given = (data or {}).get(name, (data or {}).get(f"{name[:-2]}_i"))
+            if name.endswith("_j") and given is not None:
+                own[name] = given
+        return jax.vmap(lambda *one: forms.extend(self.scored, *one))(cache, k, v, inputs, own)
 
     def token_inputs(self, asking: Tokens, asked: Tokens) -> dict[str, Array]:
         """Projected per-token inputs `[batch, heads, tokens, width]` of queries, keys or both.
@@ -220,7 +227,7 @@ class MultiHead(Mixing):
         else:
             k, v = self.project.keys_values(x, below)
             offset = None
-            state = cache = self.engine.extend(state, k, v, self.engine.token_inputs(x, x))
+            state = cache = self.engine.extend(state, k, v, self.engine.token_inputs(x, x), data)
             below = {"values": v, **below, "cache": cache}
         view = self.project.decoding()
         wide_k, wide_v = view.widen(cache.k, cache.v)

@@ -17,6 +17,7 @@ from attnkit.mixer import Mixer
 from attnkit.options import options
 from attnkit.scored.contract import Position, TokenInput
 from attnkit.scored.position.alibi import Alibi
+from attnkit.scored.position.mrope import Mrope
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
 
@@ -112,6 +113,24 @@ def test_token_inputs_are_projected_and_cached():
         output, state = attention.step(piece, state)
         pieces.append(output)
     np.testing.assert_allclose(jnp.concatenate(pieces, 1), moved, atol=2e-6)
+
+
+def test_position_parts_read_data_of_new_tokens_while_decoding():
+    attention = layer(Attention(position=(Mrope(),), mask=Causal()), 2)
+    x = jax.random.normal(jax.random.key(1), (BATCH, 5, DIM))
+    places = jax.random.randint(jax.random.key(2), (3, BATCH, 5), 0, 7)
+    asked = {f"{name}_i": at for name, at in zip(("time", "row", "column"), places, strict=True)}
+    both = {**asked, **{f"{name[:-2]}_j": at for name, at in asked.items()}}
+    whole, _ = attention(x, data=both)
+    still, _ = attention(x, data={name: 0 * at for name, at in both.items()})
+    assert float(jnp.abs(whole - still).max()) > 1e-3
+    state, pieces = attention.start(BATCH, 5, x.dtype), []
+    for at in (slice(0, 2), slice(2, 3), slice(3, 5)):
+        output, state = attention.step(x[:, at], state, data={n: a[:, at] for n, a in asked.items()})
+        pieces.append(output)
+    np.testing.assert_allclose(jnp.concatenate(pieces, 1), whole, atol=2e-6)
+    with pytest.raises(ValueError, match="data lacks column_j"):
+        attention.step(x[:, :1], attention.start(BATCH, 5, x.dtype))
 
 
 def test_cross_attention_refuses_inputs_of_queries():
