@@ -162,7 +162,7 @@ def effective(
         dtype = jnp.promote_types(own["v"].dtype, jnp.float32)
         if not isinstance(variant, LinearRecurrent):
             state = variant.start(shape, dtype)
-            weights = variant.matrix(cast(p, state), tokens.x, state, tokens.reset)  # type: ignore[attr-defined]
+            weights = variant.matrix(cast(p, state), tokens.x, state, tokens.begins())  # type: ignore[attr-defined]
             return jnp.where(tokens.real[:, None], weights, 0)
         return effective_head(variant, shape, cast(p, jnp.zeros((), dtype)), tokens, dtype)
 

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from attnkit.forms.recurrent_decay import LEAST, exact_einsum, faded_products, since, until
+from attnkit.forms.recurrent_decay import LEAST, exact_einsum, fade
 from attnkit.forms.recurrent_scan import nothing
 from attnkit.forms.recurrent_solve import inverse
 from attnkit.recurrent.contract import Read, Transition
@@ -44,7 +45,7 @@ def chunked(
     q: Float[Array, "tokens dim"],
     write: Transition,
     state: Matrix,
-    reset: Bool[Array, "tokens"],
+    reset: Bool[Array, "tokens"] | None,
     read: Read,
     size: int = CHUNK,
 ) -> tuple[Float[Array, "tokens value_dim"], Matrix]:
@@ -61,66 +62,77 @@ def chunked(
 
     q, write, reset = jax.tree.map(split, (q, write, reset))
     chunk = make_chunk(q, write, reset, read)
-
-    def move(s: Matrix, one: Any) -> tuple[Matrix, Any]:
-        written, answer, places, kept = one
-        if answer is not None:
-            written = written + exact_einsum("sd,dv->sv", answer, s)
-        return kept[:, None] * s + exact_einsum("sd,sv->dv", places, written), (s, written)
-
-    last, (first, written) = jax.lax.scan(move, state + nothing((q, write)), chunk[:4])
+    first, written, last = pass_on(chunk, state + nothing((q, write)))
     o = exact_einsum("ntd,ndv->ntv", chunk.read, first)
     o = o + exact_einsum("nts,nsv->ntv", chunk.weights, written)
     return o.reshape(count * size, -1)[:tokens], last
 
 
+def pass_on(
+    chunk: Chunk, state: Matrix
+) -> tuple[Float[Array, "chunks dim value_dim"], Float[Array, "chunks places value_dim"], Matrix]:
+    """The state at the beginning of each chunk, what is written in each, and the last state."""
+    if chunk.answer is None:
+        added = exact_einsum("nsd,nsv->ndv", chunk.places, chunk.written)
+
+        def add(s: Matrix, one: tuple[Array, Matrix]) -> tuple[Matrix, Matrix]:
+            kept, added = one
+            return kept[:, None] * s + added, s
+
+        last, first = jax.lax.scan(add, state, (chunk.kept, added))
+        return first, chunk.written, last
+
+    def move(s: Matrix, one: Any) -> tuple[Matrix, Any]:
+        written, answer, places, kept = one
+        written = written + exact_einsum("sd,dv->sv", answer, s)
+        return kept[:, None] * s + exact_einsum("sd,sv->dv", places, written), (s, written)
+
+    last, (first, written) = jax.lax.scan(move, state, chunk[:4])
+    return first, written, last
+
+
 def make_chunk(
-    q: Float[Array, "... tokens dim"], write: Transition, reset: Bool[Array, "... tokens"], read: Read
+    q: Float[Array, "... tokens dim"], write: Transition, reset: Bool[Array, "... tokens"] | None, read: Read
 ) -> Chunk:
     """Everything about chunks that does not depend on the state they begin with.
 
     A reset is a mask: pairs of tokens with a reset between them are left out, whatever their gates.
     """
-    k, v, a, b = write.k, write.v, write.a, write.b
+    v, a, b = write.v, write.a, write.b
     g = None if write.g is None else jnp.maximum(write.g, LEAST)
-    document = jnp.cumsum(reset, axis=-1)
-    together = document[..., :, None] == document[..., None, :]
-    begun, ended = document == 0, document == document[..., -1:]
-    before = read == "before"
+    rows, columns = [q] if a is None else [q, a], [write.k] if b is None else [write.k, b]
+    pairs, rows, columns, kept = fade(rows, columns, g, [read == "before", False][: len(rows)])
+    together: Any = np.ones((q.shape[-2],) * 2, bool)
+    if reset is not None:
+        document = jnp.cumsum(reset, axis=-1)
+        together = document[..., :, None] == document[..., None, :]
+        begun, ended = document == 0, document == document[..., -1:]
+        rows = [jnp.where(begun[..., None], r, 0) for r in rows]
+        columns = [jnp.where(ended[..., None], c, 0) for c in columns]
+        kept = jnp.where(begun[..., -1:], kept, 0)
 
-    def products(rows: Array, columns: Array, strict: bool, before: bool = False) -> Array:
-        allowed = jnp.tril(together, -1 if strict else 0)
-        return jnp.where(allowed, faded_products(rows, columns, g, before), 0)
+    def seen(products: Array, strict: bool) -> Array:
+        return jnp.where(jnp.tril(together, -1 if strict else 0), products, 0)
 
-    def of_first(rows: Array, before: bool = False) -> Array:
-        faded = rows if g is None else rows * jnp.exp(since(g, before))
-        return jnp.where(begun[..., None], faded, 0)
-
-    def at_end(columns: Array) -> Array:
-        faded = columns if g is None else columns * jnp.exp(until(g))
-        return jnp.where(ended[..., None], faded, 0)
-
-    total = jnp.zeros_like(k[..., 0, :]) if g is None else jnp.sum(g, axis=-2)
-    kept = jnp.where(begun[..., -1:], jnp.exp(total), 0)
-    weights, response = products(q, k, read != "after", before), of_first(q, before)
+    weights = [seen(p, read != "after") for p in pairs[0]]
     if a is None:
-        return Chunk(v, None, at_end(k), kept, response, weights)
-    found, inner = of_first(a), products(a, k, True)
+        return Chunk(v, None, columns[0], kept, rows[0], weights[0])
+    inner = seen(pairs[1][0], True)
     if b is None:
         solve = inverse(inner)
         written, answer = (
             exact_einsum("...ts,...sv->...tv", solve, v),
-            -exact_einsum("...ts,...sd->...td", solve, found),
+            -exact_einsum("...ts,...sd->...td", solve, rows[1]),
         )
-        return Chunk(written, answer, at_end(k), kept, response, weights)
-    solve = inverse(-products(a, b, True))
+        return Chunk(written, answer, columns[0], kept, rows[0], weights[0])
+    solve = inverse(-seen(pairs[1][1], True))
     more = exact_einsum("...tr,...rs,...sv->...tv", solve, inner, v)
-    answer = exact_einsum("...ts,...sd->...td", solve, found)
+    answer = exact_einsum("...ts,...sd->...td", solve, rows[1])
     return Chunk(
         jnp.concatenate([v, more], axis=-2),
         jnp.concatenate([jnp.zeros_like(answer), answer], axis=-2),
-        jnp.concatenate([at_end(k), at_end(b)], axis=-2),
+        jnp.concatenate(columns, axis=-2),
         kept,
-        response,
-        jnp.concatenate([weights, products(q, b, read != "after", before)], axis=-1),
+        rows[0],
+        jnp.concatenate(weights, axis=-1),
     )

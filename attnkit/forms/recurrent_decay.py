@@ -2,12 +2,14 @@
 
 What is left of token `s` at token `t > s` is `exp(g_{s+1} + ... + g_t)`. Differences of running sums would
 lose digits (and be `inf - inf` where everything is forgotten), and products of separate exponentials
-overflow. Here every exponent is a sum of gates, never a difference of sums, and so at most 0. Pairs of
-tokens in neighboring blocks meet at the border between them: what follows `s` in its block, plus what leads
-to `t` in the next one.
+overflow. Here every exponent is a sum of gates, never a difference of sums, and so at most 0. Where each
+entry has its own gate, few tokens are taken one after the other, and pairs of tokens in neighboring blocks
+meet at the border between them: what follows `s` in its block, plus what leads to `t` in the next one.
 """
 
 import functools
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,8 +17,54 @@ from jaxtyping import Array, Float
 
 exact_einsum = functools.partial(jnp.einsum, precision="highest")
 LEAST = -1e30
-PAIRED = 8  # tokens whose pairs are computed lag by lag, or rows inverted one by one
-SUMMED = 32
+PAIRED = 8  # tokens that are taken one after the other where every entry has a gate of its own
+SUMMED = 64
+
+
+class Faded(NamedTuple):
+    """Vectors of a chunk's tokens, and how much of them is left elsewhere in the chunk.
+
+    Attributes:
+        pairs: `sum_d rows_td columns_sd exp(g_{s+1,d} + .. + g_td)` of each kind of row with each kind of
+            column, for `s <= t`; else of no meaning.
+        rows: faded from the beginning of the chunk.
+        columns: faded to its end.
+        kept: what is left at the end of what there was before the chunk.
+    """
+
+    pairs: list[list[Float[Array, "... tokens tokens"]]]
+    rows: list[Float[Array, "... tokens dim"]]
+    columns: list[Float[Array, "... tokens dim"]]
+    kept: Float[Array, "... fading"]
+
+
+def fade(
+    rows: Sequence[Float[Array, "... tokens dim"]],
+    columns: Sequence[Float[Array, "... tokens dim"]],
+    g: Float[Array, "... tokens fading"] | None,
+    before: Sequence[bool],
+) -> Faded:
+    """How vectors fade within a chunk.
+
+    Args:
+        rows: vectors of the tokens that read, of one or more kinds. The number of tokens is a power of two.
+        columns: vectors of the tokens that wrote.
+        g: finite gates, one for each of the `dim` entries or one for all; `None` for no fading.
+        before: of each kind of row, whether the reading token's own gate is left out; the diagonal of its
+            products is then of no meaning.
+    """
+    if g is not None and g.shape[-1] > 1:
+        return by_entry(rows, columns, g, before)
+    pairs = [[exact_einsum("...td,...sd->...ts", r, c) for c in columns] for r in rows]
+    if g is None:
+        return Faded(pairs, list(rows), list(columns), jnp.ones_like(columns[0][..., 0, :1]))
+    left = {without: retained(g[..., 0], without) for without in set(before)}
+    return Faded(
+        [[p * left[without] for p in kind] for kind, without in zip(pairs, before, strict=True)],
+        [r * jnp.exp(since(g, without)) for r, without in zip(rows, before, strict=True)],
+        [c * jnp.exp(until(g)) for c in columns],
+        jnp.exp(jnp.sum(g, axis=-2)),
+    )
 
 
 def since(g: Float[Array, "... tokens fading"], before: bool = False) -> Float[Array, "... tokens fading"]:
@@ -31,39 +79,6 @@ def until(g: Float[Array, "... tokens fading"]) -> Float[Array, "... tokens fadi
     return exact_einsum("tr,...rd->...td", np.tri(count, k=-1).T.astype(g.dtype), g)
 
 
-def lagged_products(
-    rows: Float[Array, "... tokens dim"],
-    columns: Float[Array, "... tokens dim"],
-    g: Float[Array, "... tokens dim"],
-    before: bool,
-) -> Float[Array, "... tokens tokens"]:
-    """`faded_products` of a few tokens: all pairs that are one token apart, then two, and so on.
-
-    A lag at a time, no array is larger than the inputs, and sums run along `dim`.
-    """
-    count = g.shape[-2]
-    lags = [jnp.sum(rows * columns, axis=-1)]
-    between = jnp.zeros_like(g)  # of the tokens after s up to t, or (before) up to but without t
-    for lag in range(1, count):
-        if before:
-            between = between[..., 1:, :] if lag == 1 else between[..., :-1, :] + g[..., lag - 1 : -1, :]
-        else:
-            between = between[..., :-1, :] + g[..., lag:, :]
-        faded = rows[..., lag:, :] * jnp.exp(between)
-        product = exact_einsum("...td,...td->...t", faded, columns[..., :-lag, :])
-        lags.append(jnp.pad(product, [(0, 0)] * (product.ndim - 1) + [(lag, 0)]))
-    return skewed(jnp.stack(lags[::-1], axis=-1))
-
-
-def skewed(a: Float[Array, "... tokens lags"]) -> Float[Array, "... tokens tokens"]:
-    """Entry `[t, s]` is `a[t, n - 1 - (t - s)]` for `s <= t`, else 0: row by row one place further left."""
-    n = a.shape[-1]
-    none = [(0, 0)] * (a.ndim - 1)
-    flat = jnp.pad(a, [*none, (0, n - 1)]).reshape(*a.shape[:-2], n * (2 * n - 1))
-    rows = flat[..., n - 1 : n - 1 + n * (2 * n - 2)] if n > 1 else flat
-    return rows.reshape(*a.shape[:-2], n, max(2 * n - 2, 1))[..., :n]
-
-
 def retained(g: Float[Array, "... tokens"], before: bool = False) -> Float[Array, "... tokens tokens"]:
     """What is left of the token of each column at the token of each row; 1 on it. Above it of no meaning.
 
@@ -73,9 +88,9 @@ def retained(g: Float[Array, "... tokens"], before: bool = False) -> Float[Array
     """
     size = min(SUMMED, g.shape[-1])
     place = np.arange(size)
-    t, s, r = place[:, None, None], place[None, :, None], place[None, None, :]
+    r, t, s = place[:, None, None], place[None, :, None], place[None, None, :]
     between = ((s < r) & (r <= t - before)).astype(g.dtype)
-    result = jnp.exp(exact_einsum("tsr,...r->...ts", between, g.reshape(*g.shape[:-1], -1, size)))
+    result = jnp.exp(exact_einsum("...r,rts->...ts", g.reshape(*g.shape[:-1], -1, size), between))
     while size < g.shape[-1]:
         own = blocks(g[..., None], size)
         left, right = pairs(until(own))[0], pairs(since(own, before))[1]
@@ -84,9 +99,86 @@ def retained(g: Float[Array, "... tokens"], before: bool = False) -> Float[Array
     return result[..., 0, :, :]
 
 
+def by_entry(
+    rows: Sequence[Float[Array, "... tokens dim"]],
+    columns: Sequence[Float[Array, "... tokens dim"]],
+    g: Float[Array, "... tokens dim"],
+    before: Sequence[bool],
+) -> Faded:
+    """`fade` with gates for each entry: token by token in small blocks, then block by block."""
+    count, size = g.shape[-2], min(PAIRED, g.shape[-2])
+    rows, columns = ([blocks(a, size) for a in some] for some in (rows, columns))
+    own = blocks(g, size)
+    found, rows, columns = token_by_token(rows, columns, jnp.exp(own), before)
+    total = jnp.sum(own, axis=-2, keepdims=True)
+    lead, follow = jnp.ones_like(total), jnp.ones_like(total)
+    while size < count:
+        right = [pairs(joined(r * lead, size))[1] for r in rows]
+        left = [pairs(joined(c * follow, size))[0] for c in columns]
+        found = [
+            [quarters(p, exact_einsum("...td,...sd->...ts", r, c)) for p, c in zip(kind, left, strict=True)]
+            for kind, r in zip(found, right, strict=True)
+        ]
+        first, second = pairs(total)
+        lead = beside(lead, jnp.ones_like(first), jnp.exp(first))
+        follow = beside(follow, jnp.exp(second), jnp.ones_like(second))
+        total, size = first + second, 2 * size
+    return Faded(
+        [[p[..., 0, :, :] for p in kind] for kind in found],
+        [joined(r * lead, count)[..., 0, :, :] for r in rows],
+        [joined(c * follow, count)[..., 0, :, :] for c in columns],
+        jnp.exp(total)[..., 0, 0, :],
+    )
+
+
+def token_by_token(
+    rows: Sequence[Float[Array, "... tokens dim"]],
+    columns: Sequence[Float[Array, "... tokens dim"]],
+    left: Float[Array, "... tokens dim"],
+    before: Sequence[bool],
+) -> tuple[list[list[Array]], list[Array], list[Array]]:
+    """Products, rows and columns as in `Faded`, of few tokens. `left` is what is left of the past."""
+    count = left.shape[-2]
+    single = functools.partial(jnp.split, indices_or_sections=count, axis=-2)
+    tokens = zip(*(single(a) for a in (left, *rows, *columns)), strict=True)
+    products: list[list[list[Array]]] = [[[] for _ in columns] for _ in rows]
+    faded, past = [c[..., :0, :] for c in columns], [jnp.ones_like(left[..., :1, :])]
+    for keep, *vectors in tokens:
+        reading, new = vectors[: len(rows)], vectors[len(rows) :]
+        unfaded = [jnp.concatenate([f, n], axis=-2) for f, n in zip(faded, new, strict=True)]
+        faded = [jnp.concatenate([f * keep, n], axis=-2) for f, n in zip(faded, new, strict=True)]
+        past.append(past[-1] * keep)
+        for kind, r, without in zip(products, reading, before, strict=True):
+            for line, column in zip(kind, unfaded if without else faded, strict=True):
+                line.append(jnp.sum(r * column, axis=-1))
+    none = [(0, 0)] * (left.ndim - 2)
+    whole = [
+        [jnp.stack([jnp.pad(a, [*none, (0, count - a.shape[-1])]) for a in line], axis=-2) for line in kind]
+        for kind in products
+    ]
+    ways = {
+        without: jnp.concatenate(past[1 - without : count + 1 - without], axis=-2) for without in {*before}
+    }
+    return whole, [r * ways[without] for r, without in zip(rows, before, strict=True)], faded
+
+
 def blocks(a: Float[Array, "... tokens dim"], size: int) -> Float[Array, "... blocks size dim"]:
     """Runs of `size` tokens."""
     return a.reshape(*a.shape[:-2], -1, size, a.shape[-1])
+
+
+def joined(a: Float[Array, "... blocks tokens dim"], size: int) -> Float[Array, "... runs size dim"]:
+    """Runs of `size` tokens, from shorter ones."""
+    return a.reshape(*a.shape[:-3], -1, size, a.shape[-1])
+
+
+def beside(
+    a: Float[Array, "... blocks 1 dim"], first: Float[Array, "... pairs 1 dim"], second: Array
+) -> Float[Array, "... blocks 1 dim"]:
+    """The first and the second half of each of a few equal runs of blocks, each times its factor."""
+    factors = jnp.concatenate([first, second], axis=-2)
+    split = a.reshape(*factors.shape[:-1], -1, a.shape[-1])
+    return (split * factors[..., None, :]).reshape(a.shape)
 
 
 def pairs(a: Float[Array, "... blocks rows columns"]) -> tuple[Array, Array]:
@@ -100,31 +192,3 @@ def quarters(diagonal: Float[Array, "... blocks n n"], corner: Float[Array, "...
     first, second = pairs(diagonal)
     upper = jnp.concatenate([first, jnp.zeros_like(corner)], axis=-1)
     return jnp.concatenate([upper, jnp.concatenate([corner, second], axis=-1)], axis=-2)
-
-
-def faded_products(
-    rows: Float[Array, "... tokens dim"],
-    columns: Float[Array, "... tokens dim"],
-    g: Float[Array, "... tokens fading"] | None,
-    before: bool = False,
-) -> Float[Array, "... tokens tokens"]:
-    """`sum_d rows_td columns_sd exp(g_{s+1,d} + .. + g_td)` for `s <= t`; else anything.
-
-    Args:
-        rows: vectors of the tokens that read. Their number is a power of two.
-        columns: vectors of the tokens that wrote.
-        g: finite gates, one for each of the `dim` entries or one for all; `None` for no fading.
-        before: whether the reading token's own gate is left out; the diagonal is then of no meaning.
-    """
-    if g is None:
-        return exact_einsum("...td,...sd->...ts", rows, columns)
-    if g.shape[-1] == 1:
-        return exact_einsum("...td,...sd->...ts", rows, columns) * retained(g[..., 0], before)
-    size = min(PAIRED, g.shape[-2])
-    result = lagged_products(blocks(rows, size), blocks(columns, size), blocks(g, size), before)
-    while size < g.shape[-2]:
-        r, c, own = (blocks(a, size) for a in (rows, columns, g))
-        left, right = pairs(c * jnp.exp(until(own)))[0], pairs(r * jnp.exp(since(own, before)))[1]
-        result = quarters(result, exact_einsum("...td,...sd->...ts", right, left))
-        size *= 2
-    return result[..., 0, :, :]

@@ -29,16 +29,20 @@ class Tokens(NamedTuple):
     Attributes:
         x: activated inputs by name, `[tokens, width]`, zeros where a token does not exist or is not finite.
         real: which tokens exist.
-        reset: where a new document begins.
+        reset: where a new document begins; `None` where all tokens are of one document.
         broken: tokens after whose writing nothing is known, because an input was not finite.
         unread: tokens whose own reading is not finite.
     """
 
     x: Mapping[str, Array]
     real: Bool[Array, "tokens"]
-    reset: Bool[Array, "tokens"]
+    reset: Bool[Array, "tokens"] | None
     broken: Bool[Array, "tokens"]
     unread: Bool[Array, "tokens"]
+
+    def begins(self) -> Bool[Array, "tokens"]:
+        """Where a new document begins."""
+        return jnp.zeros_like(self.real) if self.reset is None else self.reset
 
 
 def read_tokens(
@@ -55,9 +59,9 @@ def read_tokens(
     """
     needs, count = variant.inputs(shape), next(iter(x.values())).shape[0]
     real = jnp.ones(count, bool) if length is None else jnp.arange(count) < length
-    reset = jnp.zeros(count, bool)
+    reset = None
     if segments is not None:
-        reset = jnp.concatenate([reset[:1], segments[1:] != segments[:-1]])
+        reset = jnp.concatenate([jnp.zeros(count, bool)[:1], segments[1:] != segments[:-1]])
     flaws = {"key": jnp.zeros(count, bool), "query": jnp.zeros(count, bool)}
     clean = {}
     for name, raw in x.items():
@@ -79,10 +83,10 @@ def run_head(
     else:
         assert isinstance(variant, SteppedRecurrent)
         o, last = run_stepped(variant, form, p, tokens, clean, size)
-    lost = since_reset(tokens.broken, tokens.reset, before)
+    lost = since_reset(tokens.broken, tokens.begins(), before)
     end = lost[-1] if lost.size else before
     if variant.direction == "both":
-        lost |= since_reset(tokens.broken[::-1], reversed_reset(tokens.reset), jnp.asarray(False))[::-1]
+        lost |= since_reset(tokens.broken[::-1], reversed_reset(tokens.begins()), jnp.asarray(False))[::-1]
     o = jnp.where((lost | tokens.unread)[:, None], jnp.nan, o)
     last = jax.tree.map(lambda a: jnp.where(end, jnp.nan, a) if is_float(a) else a, last)
     return jnp.where(tokens.real[:, None], o, 0), last
@@ -117,7 +121,8 @@ def run_linear(
     if variant.direction == "both":
         seen, wrote = jax.tree.map(lambda a: a[::-1], (q, write))
         back: Read = "faded" if read == "after" else "before"
-        more, _ = compute(form, seen, wrote, jnp.zeros_like(state.matrix), reversed_reset(reset), back, size)
+        again = None if reset is None else reversed_reset(reset)
+        more, _ = compute(form, seen, wrote, jnp.zeros_like(state.matrix), again, back, size)
         o = o + more[::-1]
     own = variant.own(p, x)
     if own is not None:
@@ -140,14 +145,14 @@ def enrich(
         def run(q: Array, write: Transition, matrix: Array, size: int | None) -> tuple[Array, Array]:
             return compute(form, q, write, matrix, tokens.reset, "after", size)
 
-        return led_inputs(variant, p, tokens.x, state.aside, tokens.reset, tokens.real, run, size)
-    more, aside = variant.accompany(p, tokens.x, state.aside, tokens.reset, tokens.real)
+        return led_inputs(variant, p, tokens.x, state.aside, tokens.begins(), tokens.real, run, size)
+    more, aside = variant.accompany(p, tokens.x, state.aside, tokens.begins(), tokens.real)
     return {**tokens.x, **more}, aside
 
 
 def expand(
     variant: LinearRecurrent, p: Mapping[str, Any], x: Mapping[str, Array], tokens: Tokens, dtype: Any
-) -> tuple[Array, Transition, Array]:
+) -> tuple[Array, Transition, Array | None]:
     """Queries, transitions and resets, one for each sub-step; the last one of a token reads."""
     write, reset = expand_writes(variant, p, x, tokens, dtype)
     q, n = variant.query(p, x).astype(dtype), variant.substeps
@@ -158,18 +163,18 @@ def expand(
 
 def expand_writes(
     variant: LinearRecurrent, p: Mapping[str, Any], x: Mapping[str, Array], tokens: Tokens, dtype: Any
-) -> tuple[Transition, Array]:
+) -> tuple[Transition, Array | None]:
     """Transitions and resets, one for each sub-step; tokens that do not exist do nothing."""
     count, n = tokens.real.shape[0], variant.substeps
     real = jnp.repeat(tokens.real, n)[:, None]
     write = jax.tree.map(lambda a: jnp.where(real, a.astype(dtype), 0), variant.write(p, x))
-    if n == 1:
+    if n == 1 or tokens.reset is None:
         return write, tokens.reset
     return write, jnp.zeros((count, n), bool).at[:, 0].set(tokens.reset).reshape(-1)
 
 
 def compute(
-    form: str, q: Array, write: Transition, state: Array, reset: Array, read: Read, size: int | None
+    form: str, q: Array, write: Transition, state: Array, reset: Array | None, read: Read, size: int | None
 ) -> tuple[Array, Array]:
     """What is read and the last state, by `scan`, `chunked` or `matrix`."""
     if form == "scan":
@@ -179,7 +184,9 @@ def compute(
     return by_matrix(q, write, state, reset, read)
 
 
-def by_matrix(q: Array, write: Transition, state: Array, reset: Array, read: Read) -> tuple[Array, Array]:
+def by_matrix(
+    q: Array, write: Transition, state: Array, reset: Array | None, read: Read
+) -> tuple[Array, Array]:
     """What is read as one matrix of all pairs of tokens times the values, and the last state."""
     count = q.shape[0]
     room = 1 << max(count - 1, 0).bit_length()
@@ -206,10 +213,10 @@ def run_stepped(
     """A recurrence with a step of its own: token by token, or in the form that it brings along."""
     if form == "chunked":
         # A token that does not exist has zeros for inputs, which is for the variant to make harmless.
-        o, last = variant.chunked(p, tokens.x, state, tokens.reset, size)  # type: ignore[attr-defined]
+        o, last = variant.chunked(p, tokens.x, state, tokens.begins(), size)  # type: ignore[attr-defined]
         return o, last
     if form == "matrix":
-        weights = variant.matrix(p, tokens.x, state, tokens.reset)  # type: ignore[attr-defined]
+        weights = variant.matrix(p, tokens.x, state, tokens.begins())  # type: ignore[attr-defined]
         _, last = run_stepped(variant, "scan", p, tokens, state, None)
         still = tokens._replace(x={**tokens.x, "v": jnp.zeros_like(tokens.x["v"])})
         o, _ = run_stepped(variant, "scan", p, still, state, None)
@@ -223,7 +230,7 @@ def run_stepped(
         return jax.tree.map(lambda a, b: jnp.where(real, a, b), new, old), o
 
     with jax.default_matmul_precision("highest"):
-        last, o = jax.lax.scan(token, state, (dict(tokens.x), tokens.real, tokens.reset))
+        last, o = jax.lax.scan(token, state, (dict(tokens.x), tokens.real, tokens.begins()))
     return o, last
 
 

@@ -15,7 +15,7 @@ def scan(
     q: Float[Array, "tokens dim"],
     write: Transition,
     state: Matrix,
-    reset: Bool[Array, "tokens"],
+    reset: Bool[Array, "tokens"] | None,
     read: Read,
 ) -> tuple[Float[Array, "tokens value_dim"], Matrix]:
     """What every token reads, and the last state.
@@ -24,14 +24,14 @@ def scan(
         q: where tokens read.
         write: what they do to the state.
         state: before the first token.
-        reset: tokens before which the state is emptied.
+        reset: tokens before which the state is emptied; `None` for none.
         read: whether a token reads after it has written, before the state fades, or between fading and
             writing.
     """
 
     def token(s: Matrix, one: Any) -> tuple[Matrix, Array]:
         q, write, empty = one
-        old = jnp.where(empty, 0, s)
+        old = s if empty is None else jnp.where(empty, 0, s)
         faded = old if write.g is None else jnp.exp(write.g)[:, None] * old
         new = faded
         if write.a is not None:

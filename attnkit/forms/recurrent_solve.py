@@ -2,9 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from attnkit.forms.recurrent_decay import PAIRED, exact_einsum, pairs, quarters
+from attnkit.forms.recurrent_decay import exact_einsum, pairs, quarters
+
+SUBSTITUTED = 8  # rows that are solved one after the other
 
 
 @jax.custom_jvp
@@ -16,7 +19,7 @@ def inverse(below: Float[Array, "... n n"]) -> Float[Array, "... n n"]:
     library's triangular solve, called for one small matrix after the other, is slow at.
     """
     n = below.shape[-1]
-    size = min(PAIRED, n)
+    size = min(SUBSTITUTED, n)
     result = substitute(diagonal_blocks(below, size))
     while size < n:
         left, right = pairs(result)
@@ -41,10 +44,13 @@ def diagonal_blocks(a: Float[Array, "... n n"], size: int) -> Float[Array, "... 
 
 
 def substitute(below: Float[Array, "... n n"]) -> Float[Array, "... n n"]:
-    """`(I + below)^{-1}` of small matrices, row by row."""
+    """`(I + below)^{-1}` of small matrices, row by row; side by side, for one operation on all of them."""
     n = below.shape[-1]
+    flat = jnp.moveaxis(below.reshape(-1, n, n), 0, -1)
     rows: list[Array] = []
-    for t, unit in enumerate(jnp.eye(n, dtype=below.dtype)):
-        found = [below[..., t, s, None] * rows[s] for s in range(t)]
-        rows.append(jnp.broadcast_to(unit, (*below.shape[:-2], n)) - sum(found, jnp.zeros((), below.dtype)))
-    return jnp.stack(rows, axis=-2)
+    for t, unit in enumerate(np.eye(n, dtype=below.dtype)):
+        row = jnp.broadcast_to(unit[:, None], flat.shape[1:])
+        if rows:
+            row = row - jnp.sum(flat[t, :t, None] * jnp.stack(rows), axis=0)
+        rows.append(row)
+    return jnp.moveaxis(jnp.stack(rows), -1, 0).reshape(below.shape)

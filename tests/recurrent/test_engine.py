@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attnkit.conformance.programs import QUICK_COMPILE
-from attnkit.forms.recurrent_decay import faded_products, since, until
+from attnkit.forms.recurrent_decay import fade, since, until
 from attnkit.forms.recurrent_head import compute, reversed_reset, since_reset
 from attnkit.forms.recurrent_solve import inverse
 from attnkit.recurrent.contract import Transition
@@ -64,7 +64,7 @@ def test_no_exponent_is_a_difference_of_sums():
         one = jnp.ones((16, 1))
         for gates in (g, jnp.tile(g, (1, 2))):
             rows = jnp.tile(one, (1, gates.shape[1])) / gates.shape[1]
-            a = np.asarray(faded_products(rows, jnp.ones_like(rows), gates))
+            a = np.asarray(fade([rows], [jnp.ones_like(rows)], gates, [False]).pairs[0][0])
             assert abs(a[3, 0] / np.exp(-6e-3) - 1) < 1e-15 and a[4, 3] == 0
         np.testing.assert_allclose(since(g)[:4, 0], [-1e4, -1e4 - 1e-3, -1e4 - 3e-3, -1e4 - 6e-3], rtol=1e-15)
         np.testing.assert_allclose(until(g)[-4:, 0], [-6e-3, -5e-3, -3e-3, 0], rtol=1e-15)

@@ -16,18 +16,6 @@ from attnkit.recurrent.variant.rwkv6 import Rwkv6
 pytestmark = pytest.mark.slow  # minutes: run by hand, `pytest -m slow tests/recurrent`
 
 
-def decay_twice(original):
-    return lambda g, *more: 2 * original(g, *more)
-
-
-def inclusive_for_exclusive(original):
-    return lambda g, before=False: original(g)
-
-
-def exclusive_for_inclusive(original):
-    return lambda g, before=False: original(g, True)
-
-
 def state_not_passed(original):
     return lambda *given: original(*given)._replace(kept=0 * original(*given).kept)
 
@@ -46,7 +34,27 @@ def reset_as_gate(original):
 
 
 def own_token_forgotten(original):
-    return lambda rows, *more: jnp.tril(original(rows, *more), -1)
+    def broken(*given):
+        found = original(*given)
+        return found._replace(pairs=[[jnp.tril(p, -1) for p in kind] for kind in found.pairs])
+
+    return broken
+
+
+def never_before(original):
+    return lambda rows, columns, g, before: original(rows, columns, g, [False] * len(before))
+
+
+def always_before(original):
+    return lambda rows, columns, g, before: original(rows, columns, g, [True] * len(before))
+
+
+def first_state_not_faded(original):
+    return lambda rows, *more: original(rows, *more)._replace(rows=rows)
+
+
+def writing_not_faded(original):
+    return lambda rows, columns, *more: original(rows, columns, *more)._replace(columns=columns)
 
 
 def no_correction(original):
@@ -58,15 +66,15 @@ def padding_that_writes(original):
 
 
 ENGINES = [
-    (decay_twice, recurrent_chunked, "until", Gla(), "agreement", "state"),
-    (decay_twice, recurrent_chunked, "since", Gla(), "agreement", "output"),
-    (inclusive_for_exclusive, recurrent_chunked, "since", Rwkv6(), "agreement", "output"),
-    (exclusive_for_inclusive, recurrent_chunked, "since", Gla(), "agreement", "output"),
+    (writing_not_faded, recurrent_chunked, "fade", Gla(), "agreement", "state"),
+    (first_state_not_faded, recurrent_chunked, "fade", Gla(), "agreement", "output"),
+    (never_before, recurrent_chunked, "fade", Rwkv6(), "agreement", "output"),
+    (always_before, recurrent_chunked, "fade", Gla(), "agreement", "output"),
     (state_not_passed, recurrent_chunked, "make_chunk", Linear(), "agreement", "state"),
     (first_state_without_gradient, recurrent_head, "chunked", Gla(), "agreement", "vjp"),
     (reset_as_gate, recurrent_head, "chunked", Gla(), "resets", "resets"),
     (reset_as_gate, recurrent_head, "chunked", Linear(), "agreement", "output"),
-    (own_token_forgotten, recurrent_chunked, "faded_products", Gla(), "agreement", "output"),
+    (own_token_forgotten, recurrent_chunked, "fade", Gla(), "agreement", "output"),
     (no_correction, recurrent_chunked, "inverse", DeltaNet(), "agreement", "output"),
 ]
 
