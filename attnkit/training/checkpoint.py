@@ -6,6 +6,7 @@ name, flushed to disk, read back, compared, and only then renamed.
 """
 
 import dataclasses
+import errno
 import hashlib
 import json
 import logging
@@ -154,6 +155,7 @@ class Checkpoints:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
             described, flat = leaves.describe(tree), leaves.flatten(tree)
+            _check_space(temporary, sum(array.nbytes for array in flat.values()))
             _write_arrays(temporary / "tree", flat)
             _sync_all(temporary)
             manifest = Manifest(step, _finite(metric), dict(facts or {}), described, _digests(temporary))
@@ -294,6 +296,13 @@ class Checkpoints:
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step_{step:09d}"
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    """Raise `OSError` if a disk has no room for so many bytes; half-way, orbax prints pages of tracebacks."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(errno.ENOSPC, f"No space left on device: {needed} bytes needed, {free} free")
 
 
 def _write_arrays(folder: Path, flat: leaves.Flat) -> None:
