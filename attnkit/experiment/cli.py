@@ -1,6 +1,7 @@
 """The command line. Starting it imports little: a command imports what it needs when it runs."""
 
 import argparse
+import contextlib
 import importlib
 import io
 import os
@@ -57,11 +58,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence()
         return CLOSED_PIPE
+    except OSError as error:
+        if arguments.debug:
+            raise_to_terminal(error)
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"error: {place}{error.strerror or error}", file=sys.stderr)
+        silence()
+        return 1
     except Exception as error:
         raise_to_terminal(error)
         return 1
+
+
+def silence() -> None:
+    """Let what standard output still holds go nowhere, so that the interpreter's end cannot fail on it."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -188,7 +188,9 @@ def override(data: dict[str, Any], overrides: Sequence[str], problems: list[Prob
         name, equals, value = text.partition("=")
         name = name.strip()
         key: Key = tuple(int(step) if step.isdigit() else step for step in name.split("."))
-        if (
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            problems.append(Problem(COMMAND_LINE, written(text)[1:-1], "", "is not UTF-8 text"))
+        elif (
             not equals
             or not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", name)
             or len(key) > toml.DEEPEST
