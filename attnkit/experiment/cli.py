@@ -65,7 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise_to_terminal(error)
         place = f"{error.filename}: " if error.filename else ""
         print(f"error: {place}{error.strerror or error}", file=sys.stderr)
-        silence()
+        try:
+            sys.stdout.flush()
+        except OSError:
+            silence()
         return 1
     except Exception as error:
         raise_to_terminal(error)

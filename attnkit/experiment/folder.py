@@ -132,9 +132,9 @@ def opened(path: Path) -> int:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file so that it is never half there."""
+    """Write a file so that it is never half there. Half a surrogate pair becomes an escape, as in JSON."""
     temporary = path.with_name(f"{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     temporary.replace(path)
 
 

@@ -18,6 +18,7 @@ def held_out(
     limit = int(fraction * 2**64)
     parts: tuple[list[Item], list[Item]] = ([], [])
     for item in items:
-        digest = hashlib.blake2b(text(item).encode(), digest_size=8, person=split.encode()).digest()
+        data = text(item).encode("utf-8", "surrogatepass")
+        digest = hashlib.blake2b(data, digest_size=8, person=split.encode()).digest()
         parts[int.from_bytes(digest, "big") >= limit].append(item)
     return parts

@@ -194,3 +194,15 @@ def test_every_catalogue_folder_exists():
 
     for base in ("Score", "Position", "Normalizer", "Mask", "Model", "Task"):
         assert all((PACKAGE / place).is_dir() for place in catalogue.FOLDERS[base])
+
+
+def test_a_full_disk_behind_standard_output_is_one_line():
+    command = [sys.executable, "-m", "attnkit.experiment.cli", "tasks"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and done.stderr == "error: No space left on device\n"
+
+
+def test_overrides_must_be_text(workplace, capsys):
+    assert main(["validate", "config.toml", "about=a\udcff"]) == 2
+    assert capsys.readouterr().err == "error: command line: about=a?: is not UTF-8 text\n"

@@ -141,3 +141,9 @@ def test_only_harmless_options_may_change_on_resume(workplace):
     lines = str(caught.value).splitlines()
     assert lines[0].startswith(f"model.model_dim = 14: the run in {workplace} has 35")
     assert [line.split(" = ")[0] for line in lines[1:]] == ["model.mixer.position", "optimizer.b1"]
+
+
+def test_half_a_surrogate_pair_is_written_and_read_again(tmp_path):
+    value = {"got": "a\ud800b", "name": "\u00e9"}
+    folder.write_json(tmp_path / "x.json", value)
+    assert folder.read_json(tmp_path / "x.json") == value
