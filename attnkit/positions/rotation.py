@@ -31,12 +31,18 @@ def rotate(
     >>> rotate(jnp.array([[1.0, 0.0]]), jnp.array([0]), jnp.array([1.0])).tolist()
     [[1.0, 0.0]]
     """
-    pairs = frequency.shape[0]
     wide = jnp.promote_types(x.dtype, jnp.float32)
     angle = positions.reshape(x.shape[0], math.prod(positions.shape[1:])).astype(wide) * frequency.astype(
         wide
     )
-    sin, cos = jnp.sin(angle), jnp.cos(angle)
+    return turn(x, jnp.sin(angle), jnp.cos(angle))
+
+
+def turn(
+    x: Float[Array, "tokens dim"], sin: Float[Array, "tokens pairs"], cos: Float[Array, "tokens pairs"]
+) -> Float[Array, "tokens dim"]:
+    """`rotate` by angles whose sines and cosines are known."""
+    pairs = sin.shape[1]
     a, b, rest = x[:, :pairs], x[:, pairs : 2 * pairs], x[:, 2 * pairs :]
     turned = jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1).astype(x.dtype)
     return jnp.concatenate([turned, rest], axis=-1) if rest.shape[1] else turned

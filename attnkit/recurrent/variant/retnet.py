@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from attnkit.options import options
-from attnkit.positions.rotation import frequencies, rotate
+from attnkit.positions.rotation import frequencies, turn
 from attnkit.recurrent.contract import (
     Card,
     Gate,
@@ -63,12 +64,19 @@ class Retnet(LinearRecurrent):
         self, p: Params, x: Inputs, aside: Any, reset: Bool[Array, "tokens"], real: Bool[Array, "tokens"]
     ) -> tuple[Inputs, Any]:
         position, count = counted(aside, real)
-        return {"position": position}, count
+        frequency = frequencies(x["q"].shape[-1]).astype(x["q"].dtype)
+
+        def circle(place: Array) -> tuple[Array, Array]:
+            angle = place.astype(frequency.dtype) * frequency
+            return jnp.sin(angle), jnp.cos(angle)
+
+        # In a loop, which keeps the compiler from computing them again for every head and derivative.
+        sin, cos = jax.lax.map(circle, position, batch_size=256)
+        return {"sin": sin, "cos": cos}, count
 
     def query(self, p: Params, x: Inputs) -> Float[Array, "tokens dim"]:
-        q = rotate(x["q"], x["position"], frequencies(x["q"].shape[-1]))
-        return q * q.shape[-1] ** -0.5
+        return turn(x["q"], x["sin"], x["cos"]) * x["q"].shape[-1] ** -0.5
 
     def write(self, p: Params, x: Inputs) -> Transition:
-        k = rotate(x["k"], x["position"], frequencies(x["k"].shape[-1]))
+        k = turn(x["k"], x["sin"], x["cos"])
         return Transition(k, x["v"], jnp.full_like(k[:, :1], p["fade"]))
