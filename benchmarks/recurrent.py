@@ -1,28 +1,44 @@
 """Recurrent attention: chunks against the scan, growth with the length, and what decoding keeps.
 
     python benchmarks/recurrent.py [--variant gla] [--tokens 4096] [--rounds 3]
+    python benchmarks/recurrent.py --peer PYTHON FOLDER [--tokens 1024]
 
 Two heads of width 64, float32, one sequence. Times are of the gradient by every input, forward pass included.
 Chunked and scan take turns, so that whatever else the machine does falls on both; CPU seconds of the process
-are beside them. The growth table is of the chunked form. Nothing is compared with other libraries here.
+are beside them, and the least of all turns counts. The growth table is of the chunked form.
+
+`--peer` compares results and times with the references in PyTorch of flash-linear-attention: PYTHON is one
+that has torch, einops and numpy, FOLDER holds an unpacked wheel of `fla-core`. For times on one core:
+
+    XLA_FLAGS=--xla_cpu_multi_thread_eigen=false taskset -c 0 python benchmarks/recurrent.py ...
+
+Gradients of long sequences need more memory than glibc keeps from call to call (32 MiB), and new memory costs
+time. `MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=4294967296` in the environment makes it keep all.
 """
 
 import argparse
 import importlib
 import itertools
-import statistics
+import json
+import pathlib
+import subprocess
+import tempfile
 import time
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from attnkit.experiment.catalogue import camel
 from attnkit.forms import empty_state, recur
+from attnkit.forms.recurrent import numbers
+from attnkit.forms.recurrent_head import enrich, expand, read_tokens
 from attnkit.recurrent.contract import HeadShape
 
 SHAPE = HeadShape(heads=2, dim=64, value_dim=64)
+PEER = pathlib.Path(__file__).parent / "peers" / "recurrent_torch.py"
 VARIANTS = ("linear", "retnet", "mamba2", "gla", "rwkv6", "delta_net", "gated_delta_net", "kimi_delta")
 
 
@@ -53,7 +69,7 @@ def seconds(run, *given):
 
 
 def against_scan(names, tokens, rounds):
-    table = Table(title=f"forward and backward at {tokens} tokens, median of {rounds} turns")
+    table = Table(title=f"forward and backward at {tokens} tokens, least of {rounds} turns")
     for column in ("variant", "scan ms", "chunked ms", "ratio", "CPU: scan ms", "chunked ms", "ratio"):
         table.add_column(column, justify="right")
     for name in names:
@@ -65,7 +81,7 @@ def against_scan(names, tokens, rounds):
         turns = [[seconds(run, inputs, params) for run in runs] for _ in range(rounds)]
         cells = []
         for kind in (0, 1):
-            scan, chunked = (statistics.median(turn[n][kind] for turn in turns) for n in (0, 1))
+            scan, chunked = (min(turn[n][kind] for turn in turns) for n in (0, 1))
             cells += [f"{1e3 * scan:.0f}", f"{1e3 * chunked:.1f}", f"{scan / chunked:.1f}"]
         table.add_row(name, *cells)
     return table
@@ -99,15 +115,77 @@ def kept(names):
     return table
 
 
+def transitions(variant, params, inputs):
+    """What flash-linear-attention's functions take, by head, as the variant makes it of its inputs."""
+
+    def head(p, x):
+        tokens = read_tokens(variant, SHAPE, x, None, None)
+        more, _ = enrich(variant, p, tokens, variant.start(SHAPE, jnp.float32))
+        return *expand(variant, p, more, tokens, jnp.float32)[:2], more.get("beta")
+
+    q, write, beta = jax.vmap(head)(numbers(variant, SHAPE, params), inputs)
+    found = {
+        "q": q * SHAPE.dim**0.5,
+        "k": write.k if write.a is None else write.a,
+        "v": write.v[..., : SHAPE.value_dim],
+        "g": None if write.g is None else write.g[..., 0] if write.g.shape[-1] == 1 else write.g,
+        "beta": None if beta is None else beta[..., 0],
+        "bonus": params.get("bonus"),
+    }
+    return {name: np.array(a) for name, a in found.items() if a is not None}
+
+
+def beside_peer(python, folder, chosen, tokens, rounds):
+    """Results and CPU times beside the references, which run in a process of their own, in turns."""
+    table = Table(
+        title=f"beside flash-linear-attention's references, {tokens} tokens, least of {rounds} turns"
+    )
+    for column in ("reference", "error", "its error", "apart", "chunked ms", "its ms", "ratio"):
+        table.add_column(column, justify="right")
+    peer = subprocess.Popen(
+        [python, PEER, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+    with peer, tempfile.TemporaryDirectory() as place:
+        given, taken = f"{place}/given.npz", f"{place}/taken.npy"
+        for name in json.loads(peer.stdout.readline())["ready"]:
+            kind = name.split()[0]
+            if chosen and kind not in chosen:
+                continue
+            variant = make(kind)
+            params, inputs = draw(variant, tokens)
+            np.savez(given, **transitions(variant, params, inputs))
+            ours, theirs, run = [], [], gradient(variant, "chunked")
+            run(inputs, params)
+            for _ in range(rounds):
+                ours.append(seconds(run, inputs, params)[1])
+                peer.stdin.write(json.dumps([name, given, taken]) + "\n")
+                theirs.append(json.loads(peer.stdout.readline())["seconds"])
+            mine, its = np.asarray(recur(variant, SHAPE, params, inputs).output), np.load(taken)
+            with jax.enable_x64(True):
+                wide = jax.tree.map(lambda a: jnp.asarray(np.asarray(a), jnp.float64), (params, inputs))
+                true = np.asarray(recur(variant, SHAPE, *wide, form="scan").output)
+            errors = (
+                np.abs(a - b).max() / np.abs(true).max() for a, b in ((mine, true), (its, true), (mine, its))
+            )
+            times = (1e3 * min(ours), 1e3 * min(theirs), min(theirs) / min(ours))
+            table.add_row(name, *(f"{e:.1e}" for e in errors), *(f"{t:.1f}" for t in times))
+        peer.stdin.close()
+    return table
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--variant", action="append")
     parser.add_argument("--tokens", type=int, default=4096)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--lengths", type=int, nargs="*", default=[1024, 2048, 4096, 8192, 16384])
+    parser.add_argument("--peer", nargs=2, metavar=("PYTHON", "FOLDER"))
     chosen = parser.parse_args()
     names = chosen.variant or VARIANTS
     console = Console(width=120)
+    if chosen.peer:
+        console.print(beside_peer(*chosen.peer, chosen.variant, chosen.tokens, chosen.rounds))
+        return
     console.print(kept(names))
     console.print(against_scan(names, chosen.tokens, chosen.rounds))
     if len(chosen.lengths) > 1:
