@@ -214,9 +214,9 @@ def in_folder(folder: Path, steps: list[str]) -> Path | None:
 
 def constants(file: Path, depth: int = 0) -> annotation.Names:
     """What the plain names of `file` were assigned, there or where they are imported from."""
-    known = module(file)
 
     def look(name: str) -> ast.expr | None:
+        known = module(file)
         if name in known.assigned:
             return known.assigned[name]
         if name in known.imported and depth < 8:

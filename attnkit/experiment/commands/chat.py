@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from attnkit.experiment.commands.predict import harmless, lines
+
 HELP = "/why: which turns the last answer came from; /history; /reset; /quit"
 BAR = 30
 
@@ -58,14 +60,13 @@ def chat(arguments: argparse.Namespace) -> int:
                     raise DataError(f"standard input:{number}: {error}") from None
                 print(f"error: {error}", file=sys.stderr)
                 continue
-            print(json.dumps({"said": line, "answer": answer}) if arguments.json else answer, flush=True)
+            told = json.dumps({"said": line, "answer": answer}) if arguments.json else harmless(answer)
+            print(told, flush=True)
     return 0
 
 
 def said(live: bool) -> Iterator[str]:
     """The turns of the user, one a line."""
-    from attnkit.experiment.commands.predict import lines
-
     if not live:
         yield from (line.strip() for line in lines(sys.stdin.buffer, "standard input"))
         return
@@ -89,12 +90,12 @@ def order(talk: Any, line: str, as_json: bool) -> None:
             return
         for place, (turn, share) in enumerate(found):
             who = "you" if (len(found) - place) % 2 else "it "
-            print(f"  {share:6.1%}  {'#' * round(BAR * share):{BAR}}  {who}: {turn}")
+            print(f"  {share:6.1%}  {'#' * round(BAR * share):{BAR}}  {who}: {harmless(turn)}")
         if not found:
             print("  nothing was answered yet")
     elif line == "/history":
         for place, turn in enumerate(talk.turns):
-            print(f"  {'it ' if place % 2 else 'you'}: {turn}")
+            print(f"  {'it ' if place % 2 else 'you'}: {harmless(turn)}")
     elif line == "/reset":
         talk.forget()
     else:

@@ -138,7 +138,7 @@ def facts(one: Any, seen: Any) -> dict[str, Any]:
 def show(one: Any, seen: Any) -> None:
     """What was written for one text, and what was looked at, on a terminal."""
     if seen is None:
-        print(one.whole, flush=True)
+        print(harmless(one.whole), flush=True)
         return
     from rich.console import Console
 
@@ -146,10 +146,17 @@ def show(one: Any, seen: Any) -> None:
 
     console = Console(highlight=False, soft_wrap=True)
     console.print(highlight.terminal(seen))
-    console.print(f"-> {one.output}", markup=False)
+    console.print(f"-> {harmless(one.output)}", markup=False)
     table = highlight.table(seen)
     if table is not None:
         console.print(table)
+
+
+def harmless(text: str) -> str:
+    """`text` as it is for a file or a pipe; for a terminal without characters that it would obey."""
+    if not sys.stdout.isatty():
+        return text
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
 
 
 def talk(writer: Any, arguments: argparse.Namespace) -> None:
