@@ -112,9 +112,9 @@ class DatesDataset(PairDataset):
     def evidence(self, prompt: str, answer: str) -> np.ndarray | None:
         """`[len(labels), len(source)]` bool: the characters that decide each digit of the ISO date.
 
-        A digit of the year is decided by the same digit, one of the month by the whole month, name or
-        number. Of the day, two digits are decided by one each, and a single one decides both. Dashes and
-        `END` need nothing.
+        The first two digits of the year are 19 or 20, so each of them decides both; the last two are decided
+        by themselves, digits of the month by the whole month, name or number. Of the day, two digits are
+        decided by one each, and a single one decides both. Dashes and `END` need nothing.
         """
         where = spans(*self.forms[prompt])
         found = np.zeros((len(answer) + 1, len(prompt)), bool)
@@ -125,4 +125,6 @@ class DatesDataset(PairDataset):
                 found[first:last, start:stop] = True
             else:
                 found[first:last, start:stop] = np.eye(last - first, dtype=bool)
+            if part == "year":
+                found[first : first + 2, start : start + 2] = True
         return found
