@@ -212,8 +212,8 @@ def run_stepped(
 ) -> tuple[Array, Any]:
     """A recurrence with a step of its own: token by token, or in the form that it brings along."""
     if form == "chunked":
-        # A token that does not exist has zeros for inputs, which is for the variant to make harmless.
-        o, last = variant.chunked(p, tokens.x, state, tokens.begins(), size)  # type: ignore[attr-defined]
+        given = (tokens.x, state, tokens.begins(), tokens.real, size)
+        o, last = variant.chunked(p, *given)  # type: ignore[attr-defined]
         return o, last
     if form == "matrix":
         weights = variant.matrix(p, tokens.x, state, tokens.begins())  # type: ignore[attr-defined]

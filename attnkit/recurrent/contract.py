@@ -180,10 +180,11 @@ class SteppedRecurrent(Recurrent):
     """A variant with an update of its own. It has the forms `scan` and `step` for nothing.
 
     A variant whose card names more forms gives them as methods of one head, and `attnkit.forms.recur` calls
-    them: `chunked(p, x, state, reset, size)`, with `x[name] [tokens, width]`, `reset [tokens]` (where a new
-    document begins, before which nothing counts) and `size` of a chunk or `None`, returns `(outputs,
-    state)`; `matrix(p, x, state, reset)` returns the outputs' weights `[tokens, tokens]` of the values, in
-    which outputs and state must be linear: what the first state adds is found by a scan of zero values.
+    them: `chunked(p, x, state, reset, real, size)`, with `x[name] [tokens, width]`, `reset [tokens]` (where a
+    new document begins, before which nothing counts), `real [tokens]` (which tokens exist; the others, all at
+    the end, change nothing) and `size` of a chunk or `None`, returns `(outputs, state)`;
+    `matrix(p, x, state, reset)` returns the outputs' weights `[tokens, tokens]` of the values, in which
+    outputs and state must be linear: what the first state adds is found by a scan of zero values.
     """
 
     refuses: ClassVar[Mapping[str, str]] = {"both": "has an update of its own, which runs forward"}

@@ -60,7 +60,7 @@ def test_an_inner_step_worked_by_hand():
 
 
 @pytest.mark.parametrize("levels", [3, 15])
-@pytest.mark.parametrize("form", ["scan", "matrix"])
+@pytest.mark.parametrize("form", ["scan", "chunked", "matrix"])
 def test_log_linear_attention_is_the_paper_s_sum_over_stretches(levels, form):
     chosen = LogLinear(levels=levels, rows=5)
     params, inputs = draw(chosen, SHAPE, TOKENS)

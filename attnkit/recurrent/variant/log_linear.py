@@ -1,5 +1,6 @@
 """Log-linear attention."""
 
+import functools
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import jax
@@ -21,6 +22,14 @@ from attnkit.recurrent.contract import (
 )
 from attnkit.recurrent.time_step import log_speeds, step_bias
 
+CHUNK = 64
+exact = functools.partial(jnp.einsum, precision="highest")
+
+
+def apart(a: Int[Array, "..."], b: Int[Array, "..."]) -> Int[Array, "..."]:
+    """The level of one position for another: the highest binary digit in which they differ, from 1; or 0."""
+    return 32 - jax.lax.clz(a ^ b)
+
 
 class Fenwick(NamedTuple):
     """States of stretches of the past, each twice as long as the one before.
@@ -32,6 +41,13 @@ class Fenwick(NamedTuple):
 
     levels: Float[Array, "levels rows value_dim"]
     tokens: Int[Array, ""]
+
+
+def beside(
+    levels: Float[Array, "tokens levels"], a: Float[Array, "tokens rows"]
+) -> Float[Array, "tokens all"]:
+    """A vector for each level, one after the other."""
+    return (levels[:, :, None] * a[:, None, :]).reshape(len(a), -1)
 
 
 @options
@@ -59,7 +75,6 @@ class LogLinear(SteppedRecurrent):
         source="Guo et al. 2025, arXiv 2506.04761, section 3 (log-linear Mamba-2)",
         equation="o_t = sum_l w_tl q_t S_tl + D v_t, S_tl = sum_{s in l} exp(g_{s+1}+..+g_t) k_s dt_s v_s^T",
         state="4 * levels * rows * value_dim + 4",
-        forms=("scan", "matrix", "step"),
     )
     levels: Annotated[int, Ge(2)] = 15
     rows: Annotated[int, Ge(1)] = 64
@@ -103,17 +118,69 @@ class LogLinear(SteppedRecurrent):
         o = jnp.einsum("l,d,ldv->v", weights, x["q"], levels) + p["skip"] * x["v"]
         return Fenwick(levels, state.tokens + 1), o
 
+    def chunked(
+        self,
+        p: Params,
+        x: Inputs,
+        state: Fenwick,
+        reset: Bool[Array, "tokens"],
+        real: Bool[Array, "tokens"],
+        size: int | None,
+    ) -> tuple[Float[Array, "tokens value_dim"], Fenwick]:
+        count, size = len(reset), size or CHUNK
+        time = jnp.where(real[:, None], jax.nn.softplus(x["step"] + p["step_bias"]), 0)
+        weights = jax.nn.softplus(p["level"] * x["level"])
+        given = (x["q"], x["k"], time * x["v"], -jnp.exp(p["log_speed"]) * time[:, 0], weights, reset, real)
+
+        def split(a: Array) -> Array:
+            padded = jnp.pad(a, ((0, -count % size), *((0, 0),) * (a.ndim - 1)))
+            return padded.reshape(-1, size, *a.shape[1:])
+
+        last, o = jax.lax.scan(self.move, state, jax.tree.map(split, given))
+        return o.reshape(-1, o.shape[-1])[:count] + p["skip"] * x["v"], last
+
+    def move(
+        self, state: Fenwick, chunk: tuple[Array, ...]
+    ) -> tuple[Fenwick, Float[Array, "tokens value_dim"]]:
+        """The state after a chunk, and what its tokens read.
+
+        Seen from another token, a level moves as a whole: to that of the tokens' distance, or not at all.
+        """
+        q, k, v, g, weights, reset, real = chunk
+        most, document = self.levels - 1, jnp.cumsum(reset, dtype=jnp.int32)
+        begin = jnp.where(document == 0, state.tokens, 0)  # tokens of the document before the chunk
+        same = document[:, None] == document[None, :]
+        place = begin + jnp.sum(jnp.tril(same, -1), axis=1, dtype=jnp.int32)
+        count = begin[-1] + jnp.sum(same[-1] & real, dtype=jnp.int32)
+
+        def weigh(level: Int[Array, "tokens any"]) -> Float[Array, "tokens any"]:
+            return jnp.take_along_axis(weights, jnp.minimum(level, most), axis=1)
+
+        own, later = weigh(apart(place[:, None], place)), jnp.tri(len(g), k=-1, dtype=bool)
+        fade = jnp.exp(jnp.cumsum(jnp.where(later, g[:, None], 0), axis=0))
+        o = exact("ts,sv->tv", jnp.where(jnp.tril(same), own * fade * exact("td,sd->ts", q, k), 0), v)
+        level, first = jnp.arange(self.levels), document == 0
+        old = weigh(jnp.maximum(level, apart(place, state.tokens - 1)[:, None]))
+        old = jnp.where(first[:, None], old * jnp.exp(jnp.cumsum(g))[:, None], 0)
+        o = o + exact("tc,cv->tv", beside(old, q), state.levels.reshape(-1, v.shape[1]))
+        into = jnp.minimum(apart(place, count - 1), most)[:, None] == level
+        added = exact("tc,tv->cv", beside(jnp.where(same[-1, :, None] & into, fade[-1, :, None], 0), k), v)
+        moved = jnp.minimum(jnp.maximum(level, apart(count - 1, state.tokens - 1)), most) == level[:, None]
+        kept = jnp.where(moved & first[-1], jnp.exp(jnp.sum(g)), 0)
+        levels = exact("ml,ldv->mdv", kept, state.levels) + added.reshape(state.levels.shape)
+        return Fenwick(levels, count), o
+
     def matrix(
         self, p: Params, x: Inputs, state: Fenwick, reset: Bool[Array, "tokens"]
     ) -> Float[Array, "tokens tokens"]:
         place, document = jnp.arange(len(reset), dtype=jnp.int32), jnp.cumsum(reset, dtype=jnp.int32)
         place = place - jax.lax.cummax(jnp.where(reset, place, -state.tokens * (document == 0)))
-        level = 32 - jax.lax.clz(place[:, None] ^ place[None, :])
+        level = apart(place[:, None], place[None, :])
         weights = jax.nn.softplus(p["level"] * x["level"])
         chosen = jnp.take_along_axis(weights, jnp.minimum(level, self.levels - 1), axis=1)
         time = jax.nn.softplus(x["step"][:, 0] + p["step_bias"])
         seen = jnp.tril(document[:, None] == document[None, :])
         gates = jnp.where(jnp.tril(seen, -1), -jnp.exp(p["log_speed"]) * time[:, None], 0)
         fade = jnp.exp(jnp.cumsum(gates, axis=0))
-        products = jnp.einsum("td,sd->ts", x["q"], x["k"], precision="highest")
+        products = exact("td,sd->ts", x["q"], x["k"])
         return jnp.where(seen, chosen * fade * products * time, 0) + p["skip"] * jnp.eye(len(reset))
