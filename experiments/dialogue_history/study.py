@@ -90,11 +90,17 @@ def train(session: Session, task: DialogueState, past: str) -> Session:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--form", default="worded", choices=("worded", "coded"))
+    parser.add_argument("--convolution", type=int, default=3, help="tokens of the short convolution")
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--trained", default=",".join(PASTS), help="pasts to train on, with commas between")
     chosen = parser.parse_args()
-    words = [f"task.form={chosen.form}", f"training.steps={chosen.steps}", f"training.seed={chosen.seed}"]
+    words = [
+        f"task.form={chosen.form}",
+        f"model.short_convolution={chosen.convolution}",
+        f"training.steps={chosen.steps}",
+        f"training.seed={chosen.seed}",
+    ]
     fresh = start(
         config.load(CONFIG, [*words, "training.evaluate_every=0", "task.lengths=[]", "decoding.scored=512"])
     )
