@@ -43,7 +43,7 @@ class Told:
         return self.options.get(name, default)
 
 
-FACTS = ("refuses", "crosses", "causal")
+FACTS = ("refuses", "crosses", "causal", "pairs")
 
 
 def told(thing: Any) -> Told:
@@ -96,6 +96,17 @@ def no_place(mixer: Told) -> str | None:
     """Why a mixer cannot be the lowest of a stack; `None` if it can."""
     why = mixer.facts.get("refuses", {}).get("lowest")
     return f"mixer = {mixer.name}: {why}; put one below it that it may borrow from" if why else None
+
+
+def odd(part: Told, dim: int) -> str | None:
+    """Why a part whose features turn in pairs (`pairs`) cannot have heads `dim` wide; `None` if it can."""
+    fraction = part.option("fraction")
+    turning = dim if fraction is None else int(dim * fraction)
+    if not part.facts.get("pairs") or turning % 2 == 0:
+        return None
+    if fraction is None:
+        return f"{part.name}: dim = {dim} must be even; change the head dim"
+    return f"{part.name}: dim * fraction = {turning} must be even; change the head dim or fraction"
 
 
 def no_sharing(mixer: Told, heads: int, kv_heads: int) -> str | None:

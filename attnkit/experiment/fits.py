@@ -5,7 +5,7 @@ from typing import Any
 
 from attnkit.experiment.relations import Key
 from attnkit.experiment.schema import Node
-from attnkit.mixer import Told, looks_ahead, no_direction, no_memory, no_place, no_sharing
+from attnkit.mixer import Told, looks_ahead, no_direction, no_memory, no_place, no_sharing, odd
 
 #: options of models whose mixers write, by the class of the model, and those whose mixers attend to a memory
 WRITING = {
@@ -24,6 +24,7 @@ def unfit(model: Node) -> Iterator[tuple[Key, Any, str]]:
     writing = next((WRITING[name] for name in lineage if name in WRITING), ())
     options = dict(model.options())
     heads, kv_heads = options.get("heads"), options.get("kv_heads")
+    dim = head_dim(options.get("model_dim"), heads)
     for option, value in options.items():
         for key, node in mixers(value, ("model", option)):
             mixer = told(node)
@@ -33,9 +34,20 @@ def unfit(model: Node) -> Iterator[tuple[Key, Any, str]]:
                 found.append(looks_ahead(option, mixer))
             if option in ASKING:
                 found.append(no_memory(mixer))
+            if dim is not None and "Preset" in mixer.ancestors:
+                positions = mixer.option("position")
+                parts = positions if isinstance(positions, tuple) else ()
+                found += [odd(one, dim) for one in parts if isinstance(one, Told)]
             if isinstance(heads, int) and isinstance(kv_heads, int):
                 found.append(no_sharing(mixer, heads, kv_heads))
             yield from ((key, node.ENTRY.kind, message) for message in found if message is not None)
+
+
+def head_dim(width: Any, heads: Any) -> int | None:
+    """The width of a head; `None` if heads do not share the width equally, which is said elsewhere."""
+    if isinstance(width, int) and isinstance(heads, int) and heads > 0 and width % heads == 0:
+        return width // heads
+    return None
 
 
 def mixers(value: Any, key: Key) -> Iterator[tuple[Key, Node]]:

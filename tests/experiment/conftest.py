@@ -75,7 +75,7 @@ count = 7
 
 [model]
 kind = "mine.py:Net"  # a comment = with "marks"
-model_dim = 35
+model_dim = 70
 heads = 7
 
 [model.mixer]

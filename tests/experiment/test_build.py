@@ -11,7 +11,7 @@ REST = "\n[task]\nkind = 'mine.py:Job'\ncount = 1\n"
 def test_objects_of_a_user_file_with_shipped_parts_inside(workplace):
     loaded = config.load(workplace / "config.toml", ["model.layers=['attention']"])
     net = build.build(loaded.experiment.model)
-    assert type(net).__name__ == "Net" and (net.model_dim, net.heads, net.rate) == (35, 7, 0.1)
+    assert type(net).__name__ == "Net" and (net.model_dim, net.heads, net.rate) == (70, 7, 0.1)
     assert isinstance(net.mixer, Attention)
     assert [type(part).__name__ for part in net.mixer.position] == ["Alibi", "Rotary"]
     assert net.mixer.position[1].base == 50.0 and net.layers == (Attention(),)

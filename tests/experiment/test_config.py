@@ -18,7 +18,7 @@ def test_a_config_is_resolved_with_every_default(workplace):
     assert table["about"] == "a test"
     assert table["task"] == {"kind": f"{workplace}/mine.py:Job", "path": "none", "mode": "short", "count": 7}
     assert (
-        table["model"]["model_dim"] == 35
+        table["model"]["model_dim"] == 70
         and table["model"]["rate"] == 0.1
         and table["model"]["pair"] == [2, -0.5]
     )
@@ -47,7 +47,7 @@ def test_the_hash_follows_meaning_and_not_spelling(write, workplace):
         task = { count = 7, kind = "mine.py:Job" }
         [model]
         heads = 7
-        model_dim = 35
+        model_dim = 70
         kind = "./mine.py:Net"
         mixer = { kind = "attention", position = [{kind = "alibi"}, {kind = "rotary", base = 50}] }
         """,
@@ -119,7 +119,7 @@ def test_missing_sections_say_what_to_choose_from(write):
 
 def test_heads_must_divide_the_width_and_kv_heads_the_heads(workplace):
     file = workplace / "config.toml"
-    assert messages(file, "model.heads=3") == ["command line: model.heads = 3: must divide model_dim = 35"]
+    assert messages(file, "model.heads=3") == ["command line: model.heads = 3: must divide model_dim = 70"]
     assert messages(file, "model.kv_heads=2") == ["command line: model.kv_heads = 2: must divide heads = 7"]
     wide = messages(file, "model.model_dim=36")
     assert wide == [f"{file}:10: model.heads = 7: must divide model_dim = 36"]

@@ -50,6 +50,10 @@ kind = "encoder_decoder"
         (["model.decoder=aft_full"], "decoder = AftFull: a position sees later ones"),
         (["model.decoder.mask=everything"], "use a causal mask"),
         (["model=decoder", "model.mixer=fnet"], 'model.mixer = "fnet": mixer = Fnet: a position sees'),
+        (
+            ["model.model_dim=20", "model.encoder.position=[]"],
+            'model.decoder = "attention": Rotary: dim * fraction = 5 must be even',
+        ),
         (["model.cross=gru"], "mixer = Gru: it reads one sequence"),
         (["model.cross=[{kind='attention'},'abc']"], 'model.cross.1 = "abc": mixer = Abc: asks a state'),
         (["model.cross={kind='performer',causal=true}"], "causal = True has no meaning for a memory"),

@@ -4,6 +4,7 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Gt, Le
 
+from attnkit.mixer import odd, told
 from attnkit.options import options
 from attnkit.positions.rotation import frequencies, rotate
 from attnkit.scored.contract import Card, Columns, Keys, Params, Position, Queries, Rows
@@ -24,6 +25,7 @@ class Rotary(Position):
         assumes="dim * fraction is even",
     )
     claims: ClassVar[tuple[str, ...]] = ("translation",)
+    pairs: ClassVar[bool] = True
     base: Annotated[float, Gt(1)] = 10000.0
     fraction: Annotated[float, Gt(0), Le(1)] = 1.0
 
@@ -32,8 +34,6 @@ class Rotary(Position):
 
     def key(self, k: Keys, j: Columns) -> Keys:
         turning = int(k.shape[1] * self.fraction)
-        if turning % 2:
-            raise ValueError(
-                f"Rotary: dim * fraction = {turning} must be even; change the head dim or fraction"
-            )
+        if (message := odd(told(self), k.shape[1])) is not None:
+            raise ValueError(message)
         return rotate(k, j, frequencies(turning, self.base))

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from annotated_types import Gt
 from jaxtyping import Array, Float, Int
 
+from attnkit.mixer import odd, told
 from attnkit.options import options
 from attnkit.positions.sinusoids import sinusoids
 from attnkit.scored.contract import Card, Columns, Keys, Params, Position, Queries, Rows
@@ -27,6 +28,7 @@ class Sinusoidal(Position):
         equation="q_i <- q_i + r_i, k_j <- k_j + r_j, r_i = [sin(i f_c), cos(i f_c)], f_c = base^(-2c/dim)",
         assumes="dim is even",
     )
+    pairs: ClassVar[bool] = True
     base: Annotated[float, Gt(1)] = 10000.0
 
     def query(self, p: Params, q: Queries, i: Rows) -> Queries:
@@ -37,6 +39,6 @@ class Sinusoidal(Position):
 
     def vectors(self, at: Int[Array, "tokens"], dim: int) -> Float[Array, "tokens dim"]:
         """The sinusoids of each position, in at least float32. Raises `ValueError` if `dim` is odd."""
-        if dim % 2:
-            raise ValueError(f"Sinusoidal: dim = {dim} must be even; change the head dim")
+        if (message := odd(told(self), dim)) is not None:
+            raise ValueError(message)
         return sinusoids(at, dim, self.base).astype(jnp.promote_types(jnp.float32, jnp.result_type(float)))
