@@ -132,7 +132,11 @@ def transitions(variant, params, inputs):
         "beta": None if beta is None else beta[..., 0],
         "bonus": params.get("bonus"),
     }
-    return {name: np.array(a) for name, a in found.items() if a is not None}
+    return {name: a for name, a in found.items() if a is not None}
+
+
+def results(variant, form):
+    return jax.jit(lambda params, inputs: recur(variant, SHAPE, params, inputs, form=form).output)
 
 
 def beside_peer(python, folder, chosen, tokens, rounds):
@@ -147,28 +151,30 @@ def beside_peer(python, folder, chosen, tokens, rounds):
     )
     with peer, tempfile.TemporaryDirectory() as place:
         given, taken = f"{place}/given.npz", f"{place}/taken.npy"
-        for name in json.loads(peer.stdout.readline())["ready"]:
-            kind = name.split()[0]
+        known = json.loads(peer.stdout.readline())["ready"]
+        for kind, names in itertools.groupby(known, lambda name: name.split()[0]):
             if chosen and kind not in chosen:
                 continue
             variant = make(kind)
             params, inputs = draw(variant, tokens)
-            np.savez(given, **transitions(variant, params, inputs))
-            ours, theirs, run = [], [], gradient(variant, "chunked")
-            run(inputs, params)
-            for _ in range(rounds):
-                ours.append(seconds(run, inputs, params)[1])
-                peer.stdin.write(json.dumps([name, given, taken]) + "\n")
-                theirs.append(json.loads(peer.stdout.readline())["seconds"])
-            mine, its = np.asarray(recur(variant, SHAPE, params, inputs).output), np.load(taken)
+            arrays = jax.jit(lambda p, x, variant=variant: transitions(variant, p, x))(params, inputs)
+            np.savez(given, **{name: np.asarray(a) for name, a in arrays.items()})
+            mine = np.asarray(results(variant, "chunked")(params, inputs))
             with jax.enable_x64(True):
                 wide = jax.tree.map(lambda a: jnp.asarray(np.asarray(a), jnp.float64), (params, inputs))
-                true = np.asarray(recur(variant, SHAPE, *wide, form="scan").output)
-            errors = (
-                np.abs(a - b).max() / np.abs(true).max() for a, b in ((mine, true), (its, true), (mine, its))
-            )
-            times = (1e3 * min(ours), 1e3 * min(theirs), min(theirs) / min(ours))
-            table.add_row(name, *(f"{e:.1e}" for e in errors), *(f"{t:.1f}" for t in times))
+                true = np.asarray(results(variant, "scan")(*wide))
+            run = gradient(variant, "chunked")
+            run(inputs, params)
+            for name in names:
+                ours, theirs = [], []
+                for _ in range(rounds):
+                    ours.append(seconds(run, inputs, params)[1])
+                    peer.stdin.write(json.dumps([name, given, taken]) + "\n")
+                    theirs.append(json.loads(peer.stdout.readline())["seconds"])
+                its, size = np.load(taken), np.abs(true).max()
+                apart = (np.abs(a - b).max() / size for a, b in ((mine, true), (its, true), (mine, its)))
+                times = (1e3 * min(ours), 1e3 * min(theirs), min(theirs) / min(ours))
+                table.add_row(name, *(f"{e:.1e}" for e in apart), *(f"{t:.1f}" for t in times))
         peer.stdin.close()
     return table
 
