@@ -247,7 +247,11 @@ def test_floors_by_hand(write):
     dataset = ParallelText(path=path, valid_path=valid, test_fraction=0).load()
     # Counts with one added: x 3, y 2, end 4, unknown 1 of 10; held out are x, x, y and three ends.
     expected = -(2 * np.log(0.3) + np.log(0.2) + 3 * np.log(0.4)) / 6
-    assert dataset.floors == {"exact_match": 2 / 3, "loss": pytest.approx(expected, abs=1e-12)}
+    assert dataset.floors == {
+        "exact_match": 2 / 3,
+        "token_accuracy": 1 / 2,
+        "loss": pytest.approx(expected, abs=1e-12),
+    }
 
 
 def test_a_users_text(write):
