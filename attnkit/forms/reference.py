@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attnkit.forms.contest import contested
-from attnkit.forms.levels import find_level
+from attnkit.forms.levels import find_level, moved_level
 from attnkit.forms.plan import Plan, make_plan
 from attnkit.forms.problem import Problem, bind, block_bad, block_keep, block_mix, block_walk
 from attnkit.forms.select import surveyed
@@ -17,9 +17,9 @@ from attnkit.scored.order import ahead_of_all, reweighed
 
 
 def everything(problem: Problem) -> Plan:
-    """The plan that computes all pairs as one block."""
+    """The plan that computes all pairs as one block, and asks the mask."""
     queries, keys = (problem.fixed[side][at].shape[0] for side, at in (("row", "i"), ("column", "j")))
-    return make_plan(Everything(), queries, keys, block=(max(queries, 1), max(keys, 1)))
+    return make_plan(Everything(), queries, keys, block=(max(queries, 1), max(keys, 1))).all_masked()
 
 
 def weights(scored: Scored, problem: Problem) -> tuple[Float[Array, "queries keys"], Float[Array, "queries"]]:
@@ -39,13 +39,14 @@ def weights(scored: Scored, problem: Problem) -> tuple[Float[Array, "queries key
         j = problem.fixed["column"]["j"]
 
         def sweep(fold: Any, start: Any) -> Any:
-            return fold(start, s, keep, j)
+            return fold(start, p, s, keep, j)
 
         if isinstance(normalizer, Exponential):
             level, facts = normalizer.level(p, sweep, empty)
         else:
             # A level that is searched for has no derivative of its own, only the implicit one.
-            level, facts = find_level(scored, everything(problem), *problem)
+            found = find_level(scored, everything(problem), problem)
+            level, facts = moved_level(scored, everything(problem), *problem, found), found["facts"]
         s = jnp.where(keep, s, finite(level)[:, None])
         w = normalizer.weights(p, s, finite(level), facts, j) + block_bad(problem)
         return jnp.where(keep, w, 0), level

@@ -120,7 +120,15 @@ def fold_rows(
 
         return stepped
 
-    results = (Operand("row"),) * len(jax.tree.leaves(made))
+    flat_made = tuple(jax.tree.leaves(made))
+    after = jax.eval_shape(cell(True), flat_made, *visit.blocks(leaves))
+    for old, new in zip(flat_made, after, strict=True):
+        if (old.shape, old.dtype) != (new.shape, new.dtype):
+            raise TypeError(
+                f"fold: a state begins as {old.dtype}{list(old.shape)} and is {new.dtype}{list(new.shape)} "
+                "after a block; make them the same"
+            )
+    results = (Operand("row"),) * len(flat_made)
     found = visit_p.bind(*leaves, visit=dataclasses.replace(visit, cell=cell, results=results))
     return jax.tree.unflatten(like, found)
 

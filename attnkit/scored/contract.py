@@ -220,7 +220,7 @@ class Selection(Part, abc.ABC):
 
         Args:
             sweep: `sweep(fold, start)` folds `fold(state, p, q, k, keep, i, j)` over the row's blocks of
-                keys, in any order; `keep` is what the mask allows.
+                keys, in any order; `keep` is what the mask allows. It must use no other arrays.
             i: the rows' positions.
             empty: zeros, one for each row, of the type to compute in.
             keys: all key positions are below this.

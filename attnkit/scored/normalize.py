@@ -50,7 +50,8 @@ class Leveled(Normalizer, abc.ABC):
 
         Args:
             p: own constants and parameters.
-            sweep: `sweep(fold, start)` folds `fold(state, s, keep, j)` over the row's blocks of keys.
+            sweep: `sweep(fold, start)` folds `fold(state, p, s, keep, j)` over the row's blocks of keys, in
+                any order. A fold must use no other arrays than these.
             empty: zeros, one for each row, of the type to compute in.
 
         Rows without allowed keys must get level -inf.
@@ -75,7 +76,7 @@ class Exponential(Leveled):
     def level(self, p: Params, sweep: Sweep, empty: Row) -> tuple[Row, Any]:
         """The log-sum-exp of each row."""
 
-        def fold(state: Partial, s: Scores, keep: Keep, j: Array) -> Partial:
+        def fold(state: Partial, p: Params, s: Scores, keep: Keep, j: Array) -> Partial:
             return absorb(state, s, keep, lambda e: jnp.zeros((e.shape[0], 0), e.dtype))
 
         return finish(self.rest(p), sweep(fold, nothing(empty, 0)))[1], None

@@ -7,7 +7,7 @@ import pytest
 
 from attnkit import forms
 from attnkit.forms.plan import TILINGS, choose_plan, make_plan
-from attnkit.forms.sums import sum_blocks
+from attnkit.forms.sums import fold_rows, sum_blocks
 from attnkit.forms.visit import run
 from attnkit.masks.causal import Causal
 from attnkit.masks.everything import Everything
@@ -139,3 +139,13 @@ def test_blocks_are_as_small_as_the_mask_makes_worth_while(monkeypatch):
     assert chosen == [(128, 128), (512, 512)]
     assert choose_plan(Everything(), 128, 100, 0, 0).whole
     assert choose_plan(Everything(), 129, 129, 0, 0).block == (72, 72)
+
+
+def test_a_fold_whose_state_changes_its_type_is_refused():
+    plan = make_plan(Causal(), 6, 6, block=(3, 3))
+
+    def step(masked):
+        return lambda state, whole, row, column: state.astype(jnp.int32)
+
+    with pytest.raises(TypeError, match="make them the same"):
+        fold_rows(plan, lambda whole, row: row, step, (), jnp.zeros(6), jnp.zeros(6))

@@ -52,16 +52,14 @@ class Entmax(Leveled):
         return jnp.where(above > 0, jnp.where(above > 0, above, 1) ** (1 / self.slope(p)), 0)
 
     def level(self, p: Params, sweep: Sweep, empty: Row) -> tuple[Row, Any]:
-        slope = self.slope(p)
-
-        def highest(state: Row, s: Scores, keep: Array, j: Array) -> Row:
+        def highest(state: Row, p: Params, s: Scores, keep: Array, j: Array) -> Row:
             return jnp.maximum(state, jnp.max(jnp.where(keep, s, -jnp.inf), axis=1, initial=-jnp.inf))
 
         top = sweep(highest, empty - jnp.inf)
         seen = top > -jnp.inf
 
-        def add(state: Any, s: Scores, keep: Array, j: Array) -> Any:
-            level, total, change = state
+        def add(state: Any, p: Params, s: Scores, keep: Array, j: Array) -> Any:
+            (level, total, change), slope = state, self.slope(p)
             above = slope * s - level[:, None]
             inside = keep & (above > 0)
             above = jnp.where(inside, above, 1)
@@ -74,7 +72,7 @@ class Entmax(Leveled):
             better = level + jnp.maximum(total - 1, 0) / jnp.where(change > 0, change, 1)
             return better, better > level, steps + 1
 
-        first = jnp.where(seen, slope * top - 1, 0)
+        first = jnp.where(seen, self.slope(p) * top - 1, 0)
         level, _, _ = jax.lax.while_loop(
             lambda state: jnp.any(state[1]) & (state[2] < MOST_STEPS), improve, (first, seen, 0)
         )

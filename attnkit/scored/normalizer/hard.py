@@ -33,9 +33,9 @@ class Hard(Leveled):
         return (j[None, :] == facts[:, None]) + soft - jax.lax.stop_gradient(soft)
 
     def level(self, p: Params, sweep: Sweep, empty: Row) -> tuple[Row, Any]:
-        start = empty - jnp.inf, jnp.full(empty.shape, FAR)
+        start = empty - jnp.inf, jnp.full(empty.shape, FAR, jnp.int32)
 
-        def best(state: Any, s: Scores, keep: Array, j: Array) -> Any:
+        def best(state: Any, p: Params, s: Scores, keep: Array, j: Array) -> Any:
             s = jnp.where(keep, s, -jnp.inf)
             top = jnp.maximum(state[0], jnp.max(s, axis=1, initial=-jnp.inf))
             place = jnp.min(jnp.where(s == top[:, None], j.astype(jnp.int32), FAR), axis=1, initial=FAR)

@@ -26,6 +26,6 @@ class StickBreaking(Ordered):
 
     def walk(self, p: Params, s: Scores, keep: Keep, after: Row) -> tuple[Scores, Row]:
         left = jnp.where(keep, jax.nn.log_sigmoid(-s), 0)
-        until = jnp.cumsum(left[:, ::-1], axis=1)[:, ::-1]
-        w = jnp.exp(jax.nn.log_sigmoid(s) + until - left + after[:, None])
-        return jnp.where(keep, w, 0), after + jnp.sum(left, axis=1)
+        until = jnp.cumsum(jnp.concatenate([after[:, None], left[:, ::-1]], axis=1), axis=1)[:, ::-1]
+        w = jnp.exp(jax.nn.log_sigmoid(s) + until[:, 1:])
+        return jnp.where(keep, w, 0), until[:, 0]

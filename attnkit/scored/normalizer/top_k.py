@@ -8,7 +8,7 @@ from annotated_types import Ge
 from jaxtyping import Array
 
 from attnkit.options import options
-from attnkit.scored.best import better, none_yet
+from attnkit.scored.best import Best, better, none_yet
 from attnkit.scored.contract import Card, Params, Scores
 from attnkit.scored.normalize import Leveled, Row, Sweep, finite
 
@@ -35,7 +35,10 @@ class TopK(Leveled):
         return jnp.where(chosen, jnp.exp(jnp.where(chosen, s - level[:, None], 0)), 0)
 
     def level(self, p: Params, sweep: Sweep, empty: Row) -> tuple[Row, Any]:
-        s, where = sweep(better, none_yet(empty, self.k + 1))
+        def add(best: Best, p: Params, s: Scores, keep: Array, j: Array) -> Best:
+            return better(best, s, keep, j)
+
+        s, where = sweep(add, none_yet(empty, self.k + 1))
         kth, following = s[:, self.k - 1], s[:, self.k]
         # Scores are computed anew in each pass and may differ in the last bits, so a threshold halfway to the
         # next score is safer than comparing for equality; within the margin, positions decide.
