@@ -52,8 +52,8 @@ class DeepseekSparse(HeadMixer):
     change. The paper's warm-up, before anything is chosen, is `count` at least the length. A network adds the
     penalty, mean over queries and times `penalty`, to its objective.
 
-    Keys that are not chosen are computed and then hidden. Training asks for the index of every pair six
-    times, three of them to choose, and for the weights of attention once more.
+    Keys that are not chosen are computed and then hidden. The penalty asks for the index of every pair in
+    every head, three times more for all heads, two of them to choose again, and for the weights of attention.
 
     Attributes:
         count: keys that a query sees.
@@ -67,7 +67,7 @@ class DeepseekSparse(HeadMixer):
         "of the index, and with plain heads instead of a latent",
         equation="o_i = sum_{j in S_i} softmax_j(q_i . k_j / sqrt(dim)) v_j, S_i = best count of j by I_ij, "
         "I_ij = sum_h w_ih relu(q'_ih . k'_j) / sqrt(index_heads index_dim)",
-        pair_flops="4 * index_heads * index_dim / heads",
+        pair_flops="2 * index_heads * index_dim / heads",
         token_flops="2 * model_dim * (index_heads * index_dim + index_heads + index_dim)",
         cache="2 * kv_heads * head_dim + index_heads * index_dim + index_heads + index_dim",
         forms=("dense", "blockwise", "step"),
