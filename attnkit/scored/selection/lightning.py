@@ -44,8 +44,8 @@ class Lightning(Selection):
     """
 
     card: ClassVar[Card] = Card(
-        source="DeepSeek-AI 2025 (DeepSeek-V3.2), arXiv 2512.02556, equations 1 and 2; the constant factor "
-        "is that of the authors' code",
+        source="DeepSeek-AI 2025 (DeepSeek-V3.2), arXiv 2512.02556, equations 1 and 2; a constant factor, "
+        "which chooses nothing else, keeps the index near 1",
         equation="j is seen if I_ij = sum_h w_ih relu(q_ih . k_j) / sqrt(heads dim) is among the best",
         pair_flops="2 * heads * dim",
         assumes="a layer that trains the index",
