@@ -139,7 +139,7 @@ def test_only_harmless_options_may_change_on_resume(workplace):
         )
         folder.agree(old, changed.table(), workplace)
     lines = str(caught.value).splitlines()
-    assert lines[0].startswith(f"model.model_dim = 14: the run in {workplace} has 35")
+    assert lines[0].startswith(f"model.model_dim = 14: the run in {workplace} has 70")
     assert [line.split(" = ")[0] for line in lines[1:]] == ["model.mixer.position", "optimizer.b1"]
 
 
