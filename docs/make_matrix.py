@@ -26,7 +26,7 @@ TOGETHER = 16  # variants that share a process
 INTRODUCTION = """# What was checked
 
 Every variant of the catalogue, written by `python docs/make_matrix.py --level {level}` from what
-`attnkit.conformance.check` found at that level; `attnkit check NAME --level {level}` prints one in detail.
+`attnkit.conformance.check` found at that level; `attnkit check NAME` prints one form by form.
 A cell is the error nearest to its limit, of all forms and comparisons: **bold** if it is beyond the limit,
 `-` if nothing is claimed of any form. Under each table stand the forms about which nothing is claimed.
 {good} of {count} variants pass everything that they claim, {compared:,} comparisons in all.

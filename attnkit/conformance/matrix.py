@@ -120,15 +120,16 @@ class Matrix:
         """The matrix for programs: every cell with its worst number, JSON-ready (infinities as text)."""
         cells = []
         for (rule, form), cell in self.cells.items():
-            facts: dict[str, Any] = {"property": rule, "form": form, "ok": cell.ok, "comparisons": cell.count}
+            facts: dict[str, Any] = {"property": rule, "form": form, "ok": bool(cell.ok)}
+            facts["comparisons"] = cell.count
             if cell.worst is None:
                 facts["reason"] = cell.reason
             else:
                 worst = cell.worst
-                error = worst.error if math.isfinite(worst.error) else str(worst.error)
-                facts |= {"error": error, "limit": worst.limit, "where": worst.where}
+                error = float(worst.error) if math.isfinite(worst.error) else str(worst.error)
+                facts |= {"error": error, "limit": float(worst.limit), "where": worst.where}
             cells.append(facts)
-        return {"name": self.name, "ok": self.ok, "cells": cells}
+        return {"name": self.name, "ok": bool(self.ok), "cells": cells}
 
     def __str__(self) -> str:
         return self.text()
