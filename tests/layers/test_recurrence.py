@@ -123,5 +123,5 @@ def test_what_sees_the_future_does_not_write(mixer, message):
 
 @pytest.mark.parametrize("mixer", [Gru(), Lstm(), Convolution()])
 def test_they_read_one_sequence(mixer):
-    with pytest.raises(ValueError, match="cannot attend to|not for cross-attention"):
+    with pytest.raises(ValueError, match="not for cross-attention"):
         layer(mixer, cross=True)
