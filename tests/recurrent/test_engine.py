@@ -57,6 +57,39 @@ def test_forms_agree_with_gates_at_extremes_and_so_do_their_gradients(structure)
                 np.testing.assert_allclose(got, right, rtol=1e-12, atol=1e-12, err_msg=form)
 
 
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("fading", [1, DIM])
+def test_fading_over_many_blocks_is_that_of_the_loop(fading, before):
+    """Mild gates and no documents, so that what a block of 8 leaves matters to the last of 4 blocks."""
+    count, random = 32, np.random.default_rng(3)
+    with jax.enable_x64(True):
+        rows, columns = random.normal(size=(2, count, DIM))
+        g = -0.2 * random.random((count, fading))
+        found = fade([jnp.asarray(rows)], [jnp.asarray(columns)], jnp.asarray(g), [before])
+        for t in range(count):
+            for s in range(t + 1 - before):
+                left = np.exp(g[s + 1 : t + 1 - before].sum(axis=0))
+                np.testing.assert_allclose(found.pairs[0][0][t, s], (rows[t] * left) @ columns[s], rtol=1e-11)
+        since_first = np.stack([np.exp(g[: t + 1 - before].sum(axis=0)) for t in range(count)])
+        to_last = np.stack([np.exp(g[t + 1 :].sum(axis=0)) for t in range(count)])
+        np.testing.assert_allclose(found.rows[0], rows * since_first, rtol=1e-12)
+        np.testing.assert_allclose(found.columns[0], columns * to_last, rtol=1e-12)
+        np.testing.assert_allclose(found.kept, np.exp(g.sum(axis=0)), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "structure", ["gates, delta rule, read between", "gates, any correction, read before"]
+)
+def test_without_documents_chunks_of_many_blocks_agree(structure):
+    fading, corrected, read = STRUCTURES[structure]
+    with jax.enable_x64(True):
+        q, write, state, _ = draw(fading, corrected)
+        write = write._replace(g=-0.2 * jnp.abs(draw(fading, corrected, seed=1)[0]))
+        found = compute("chunked", q, write, state, None, read, 32)
+        for got, right in zip(found, compute("scan", q, write, state, None, read, None), strict=True):
+            np.testing.assert_allclose(got, right, rtol=1e-11, atol=1e-12)
+
+
 def test_no_exponent_is_a_difference_of_sums():
     """A gate of -1e4 beside small ones: differences of running sums would be wrong by 1e-12 * 1e4."""
     with jax.enable_x64(True):
