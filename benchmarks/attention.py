@@ -28,6 +28,7 @@ from attnkit.scored.position.alibi import Alibi
 from attnkit.scored.preset.attention import Attention
 
 HEADS, DIM = 8, 64
+PAUSE = 0.5  # seconds
 PEER = pathlib.Path(__file__).parent / "peers" / "attention_torch.py"
 VARIANTS = {
     "full": Attention(),
@@ -72,10 +73,14 @@ def ready(function, arrays):
 
 
 def turns(runs, rounds):
-    """Milliseconds of each run, the least of all rounds; every round runs each once."""
+    """Milliseconds of each run, the least of all rounds; every round runs each once.
+
+    Before each is a pause: the threads of the one before it wait busily for a while for more to do.
+    """
     times = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
+            time.sleep(PAUSE)
             times[name].append(run() * 1000)
     return {name: min(found) for name, found in times.items()}
 

@@ -149,7 +149,7 @@ def look(
 def plan_for(scored: Scored, queries: int, keys: int, offset: int, block: tuple[int, int] | None) -> Plan:
     """The plan for the block asked for; if none is, all keys are in one block where a part must see them."""
     if block is None and any(part.whole for part in scored.position):
-        block = (cut(queries, tiling().sides[0][0]), keys or 1)
+        block = (cut(queries, tiling().steps[0][0]), keys or 1)
     return make_plan(scored.mask, queries, keys, offset, block)
 
 

@@ -19,16 +19,18 @@ class Tiling:
 
     Attributes:
         dense: longest sequence computed as a single block.
-        sides: sides of a block, largest first, and how long a pair takes there, relative to the first.
+        steps: sides of a block, how many neighboring blocks of a row are computed at once, and how long a
+            pair takes there, relative to the first.
     """
 
     dense: int
-    sides: tuple[tuple[int, float], ...]
+    steps: tuple[tuple[int, int, float], ...]
 
 
 # Measured: docs/performance.md. A CPU loops over heads and blocks; elsewhere few large steps are better.
-TILINGS = {"cpu": Tiling(dense=128, sides=((512, 1.0), (256, 1.7), (128, 1.9)))}
-TILING = Tiling(dense=512, sides=((512, 1.0),))
+STEPS = ((512, 1, 1.0), (256, 4, 1.05), (256, 3, 1.25), (256, 2, 1.3), (256, 1, 1.7), (128, 1, 2.1))
+TILINGS = {"cpu": Tiling(dense=128, steps=STEPS)}
+TILING = Tiling(dense=512, steps=((512, 1, 1.0),))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Plan:
         block: rows and columns of a block.
         full: for each row block, the column blocks all of whose pairs may attend.
         partial: for each row block, the other column blocks that may hold an allowed pair.
+        span: how many neighboring column blocks are computed at once; if more than one, those are all that a
+            row has, and every pair asks the mask.
     """
 
     queries: int
@@ -48,6 +52,7 @@ class Plan:
     block: tuple[int, int]
     full: tuple[tuple[int, ...], ...]
     partial: tuple[tuple[int, ...], ...]
+    span: int = 1
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -62,12 +67,20 @@ class Plan:
     @property
     def computed(self) -> int:
         """How many blocks are computed."""
-        return sum(map(len, self.full)) + sum(map(len, self.partial))
+        return self.span * sum(len(plain) + len(masked) for plain, masked in self.steps())
 
     @property
     def masked(self) -> bool:
         """Whether some computed block has a pair that may not attend."""
         return any(self.partial)
+
+    def steps(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        """For each row block, the first column blocks of the steps without and with a mask."""
+        rows = list(zip(self.full, self.partial, strict=True))
+        if self.span == 1:
+            return rows
+        last = self.grid[1] - self.span
+        return [((), (min(*row, last),) if (row := full + partial) else ()) for full, partial in rows]
 
     def live(self) -> np.ndarray:
         """Which blocks are computed, `[row blocks, column blocks]`."""
@@ -75,6 +88,11 @@ class Plan:
         for number, columns in enumerate(zip(self.full, self.partial, strict=True)):
             table[number, [*columns[0], *columns[1]]] = True
         return table
+
+    def reach(self) -> int:
+        """From the first to the last column block of a row, how many there are at most."""
+        rows = [full + partial for full, partial in zip(self.full, self.partial, strict=True)]
+        return max((max(row) - min(row) + 1 for row in rows if row), default=0)
 
     def all_masked(self) -> "Plan":
         """The plan that trusts no block to be full: something else than the mask hides pairs."""
@@ -99,11 +117,13 @@ def choose_plan(mask: Mask, queries: int, keys: int, offset: int | None, first: 
     if longest <= use.dense:
         return lay(mask, queries, keys, offset, (max(queries, 1), max(keys, 1)), first)
     plans: dict[Plan, float] = {}
-    for side, time in use.sides:
+    for side, span, time in use.steps:
         blocks = math.ceil(queries / side) * math.ceil(keys / side)
         if side < longest and not (plans and blocks > CELLS):
             plan = lay(mask, queries, keys, offset, (cut(queries, side), cut(keys, side)), first)
-            plans[plan] = plan.computed * plan.block[0] * plan.block[1] * time
+            if plan.reach() <= span or span == 1:
+                plan = dataclasses.replace(plan, span=min(span, plan.grid[1]))
+                plans[plan] = plan.computed * plan.block[0] * plan.block[1] * time
     return min(plans, key=lambda plan: plans[plan])
 
 

@@ -79,12 +79,13 @@ class Visit(abc.ABC):
         return dataclasses.replace(self, arguments=arguments, results=results, sizes=(size, *self.sizes))
 
     def blocks(self, avals: Arrays) -> list[jax.ShapeDtypeStruct]:
-        """The shapes of the arguments of one block, given those of all."""
+        """The shapes of the arguments of one step, given those of all."""
         found = []
         for operand, aval in zip(self.arguments, avals, strict=True):
             shape = aval.shape[sum(operand.mapped) :]
             if operand.kind != "whole":
-                shape = (self.plan.block[operand.kind == "column"], *shape[1:])
+                size = self.plan.block[0] if operand.kind == "row" else self.plan.block[1] * self.plan.span
+                shape = (size, *shape[1:])
             found.append(jax.ShapeDtypeStruct(shape, aval.dtype))
         return found
 
@@ -139,13 +140,11 @@ def run_rows(visit: Visit, arguments: Arrays, cpu: bool) -> list[Any]:
     shapes = visit.shapes([jax.typeof(a) for a in arguments])
     zero = {n: jnp.zeros(shapes[n].shape, shapes[n].dtype) for n in adds}
     zero = {n: in_blocks(a, plan.block[1]) if adds[n] == "column" else a for n, a in zero.items()}
-    order = [full + partial for full, partial in zip(plan.full, plan.partial, strict=True)]
-    table = np.zeros((plan.grid[0], max(1, *map(len, order))), np.int32)
-    for number, columns in enumerate(order):
-        table[number, : len(columns)] = columns
-    bounds = np.array(
-        [[len(full), len(columns)] for full, columns in zip(plan.full, order, strict=True)], np.int32
-    )
+    steps = plan.steps()
+    table = np.zeros((plan.grid[0], max(1, *(len(plain) + len(masked) for plain, masked in steps))), np.int32)
+    for number, (plain, masked) in enumerate(steps):
+        table[number, : len(plain) + len(masked)] = plain + masked
+    bounds = np.array([[len(plain), len(plain) + len(masked)] for plain, masked in steps], np.int32)
 
     def row(added: dict[int, Any], given: tuple[Any, Any, Arrays]) -> tuple[dict[int, Any], Arrays]:
         columns, bound, own = given
@@ -155,7 +154,7 @@ def run_rows(visit: Visit, arguments: Arrays, cpu: bool) -> list[Any]:
             pick = {
                 "whole": lambda a: a,
                 "row": lambda a: next(mine),
-                "column": lambda a: jax.lax.dynamic_index_in_dim(a, column, keepdims=False),
+                "column": lambda a: neighbors(a, column, plan.span),
             }
             return [pick[k](a) for k, a in zip(kinds, ready, strict=True)]
 
@@ -170,9 +169,9 @@ def run_rows(visit: Visit, arguments: Arrays, cpu: bool) -> list[Any]:
             return body
 
         carry = (visit.start(at(0)), added)
-        if any(plan.full):
+        if any(plain for plain, _ in steps):
             carry = jax.lax.fori_loop(0, bound[0], step(False), carry)
-        if any(plan.partial):
+        if any(masked for _, masked in steps):
             carry = jax.lax.fori_loop(bound[0], bound[1], step(True), carry)
         return carry[1], carry[0]
 
@@ -189,8 +188,14 @@ def grown(total: Any, more: Any, column: Any, kind: Kind) -> Any:
     """A sum after one block; of sums by columns, only the block's column changes, in place."""
     if kind == "whole":
         return total + more
-    old = jax.lax.dynamic_index_in_dim(total, column, keepdims=False)
-    return jax.lax.dynamic_update_index_in_dim(total, old + more, column, 0)
+    more = in_blocks(more, total.shape[1])
+    old = jax.lax.dynamic_slice_in_dim(total, column, len(more))
+    return jax.lax.dynamic_update_slice_in_dim(total, old + more, column, 0)
+
+
+def neighbors(a: Any, first: Any, count: int) -> Any:
+    """Some blocks in a row, of `[blocks, block, ...]`, as one array of tokens."""
+    return jax.lax.dynamic_slice_in_dim(a, first, count).reshape(count * a.shape[1], *a.shape[2:])
 
 
 def in_blocks(a: Any, block: int) -> Any:

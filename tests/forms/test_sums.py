@@ -1,5 +1,7 @@
 """Sums over blocks: closed under every transformation, on every kind of machine, and sparing."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -102,6 +104,47 @@ def test_a_large_transposed_matrix_is_not_multiplied_as_it_lies():
     assert products and not [line for line in products if "contracting_dims = [0] x [0]" in line]
 
 
+BANDS = {"window": Window(back=4, ahead=2), "back": Window(back=5), "all": Everything()}
+
+
+@pytest.mark.parametrize("name", BANDS)
+def test_neighboring_blocks_in_one_step_are_those_blocks(name):
+    mask, span = BANDS[name], 3
+    plan = make_plan(mask, ROWS, 12, block=(4, 4))
+    together = dataclasses.replace(plan, span=span)
+    assert plan.reach() <= span and together.computed >= plan.computed
+    with jax.enable_x64(True):
+        problem = {
+            k: np.pad(v, [(0, 0)] * (v.ndim - 2) + [(0, 12 - v.shape[-2]), (0, 0)])
+            for k, v in draw().items()
+            if k != "w"
+        }
+        j = np.arange(12)
+
+        def of_block(masked):
+            def cell(whole, row, column):
+                keep = mask.allows(row["i"][:, None], column["j"][None, :], {}) if masked else True
+                s = jnp.where(keep, jnp.sin((row["a"] * whole) @ column["b"].T), 0)
+                return jnp.sum(s, axis=1), s @ column["b"]
+
+            return cell
+
+        def total(plan, w, a, b):
+            found = sum_blocks(plan, of_block, w, {"a": a, "i": j}, {"b": b, "j": j})
+            return sum(jnp.sum(jnp.cos(part)) for part in found)
+
+        def derivatives(plan):
+            at = (draw()["w"], problem["a"][0], problem["b"][0])
+            gradient = jax.grad(lambda *given: total(plan, *given), (0, 1, 2))
+            return total(plan, *at), gradient(*at), jax.jvp(gradient, at, jax.tree.map(np.cos, at))[1]
+
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12),
+            derivatives(together),
+            derivatives(plan),
+        )
+
+
 def test_how_many_blocks_are_computed():
     counts = {
         length: [
@@ -135,8 +178,10 @@ def test_a_fold_has_no_derivative_and_says_so():
 
 def test_blocks_are_as_small_as_the_mask_makes_worth_while(monkeypatch):
     monkeypatch.setattr("attnkit.forms.plan.tiling", lambda: TILINGS["cpu"])
-    chosen = [choose_plan(mask, 4096, 4096, 0, 0).block for mask in (Window(back=255), Everything())]
-    assert chosen == [(128, 128), (512, 512)]
+    masks = (Window(back=127), Window(back=255), Causal(), Everything())
+    chosen = [choose_plan(mask, 4096, 4096, 0, 0) for mask in masks]
+    assert [plan.block for plan in chosen] == [(128, 128), (256, 256), (512, 512), (512, 512)]
+    assert [plan.span for plan in chosen] == [1, 2, 1, 1]
     assert choose_plan(Everything(), 128, 100, 0, 0).whole
     assert choose_plan(Everything(), 129, 129, 0, 0).block == (72, 72)
 
