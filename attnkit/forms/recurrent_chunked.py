@@ -12,13 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from attnkit.forms.recurrent_decay import LEAST, exact_einsum, fade
+from attnkit.forms.recurrent_decay import LEAST, exact_einsum, fade, retained, since, until
 from attnkit.forms.recurrent_scan import nothing
 from attnkit.forms.recurrent_solve import inverse
 from attnkit.recurrent.contract import Read, Transition
 
 Matrix = Float[Array, "dim value_dim"]
 CHUNK = 64
+NARROW = 16  # tokens of a chunk where every column has gates, and so a matrix of pairs, of its own
 
 
 class Chunk(NamedTuple):
@@ -53,6 +54,16 @@ def chunked(
     tokens = q.shape[0]
     if tokens == 0:
         return jnp.zeros((0, write.v.shape[-1]), write.v.dtype), state
+    q, write, reset = in_chunks((q, write, reset), tokens, size)
+    chunk = make_chunk(q, write, reset, read)
+    first, written, last = pass_on(chunk, state + nothing((q, write)))
+    o = exact_einsum("ntd,ndv->ntv", chunk.read, first)
+    o = o + exact_einsum("nts,nsv->ntv", chunk.weights, written)
+    return o.reshape(-1, o.shape[-1])[:tokens], last
+
+
+def in_chunks(tree: Any, tokens: int, size: int) -> Any:
+    """Arrays `[tokens, ...]` as `[chunks, size, ...]`, with zeros at the end; short ones are one chunk."""
     size = min(size, 1 << (tokens - 1).bit_length())
     count = -(-tokens // size)
 
@@ -60,12 +71,47 @@ def chunked(
         padded = jnp.pad(a, ((0, count * size - tokens), *((0, 0),) * (a.ndim - 1)))
         return padded.reshape(count, size, *a.shape[1:])
 
-    q, write, reset = jax.tree.map(split, (q, write, reset))
-    chunk = make_chunk(q, write, reset, read)
-    first, written, last = pass_on(chunk, state + nothing((q, write)))
-    o = exact_einsum("ntd,ndv->ntv", chunk.read, first)
-    o = o + exact_einsum("nts,nsv->ntv", chunk.weights, written)
-    return o.reshape(count * size, -1)[:tokens], last
+    return jax.tree.map(split, tree)
+
+
+def chunked_columns(
+    q: Float[Array, "tokens dim"],
+    write: Transition,
+    gates: Float[Array, "tokens value_dim"],
+    state: Matrix,
+    reset: Bool[Array, "tokens"] | None,
+    size: int,
+) -> tuple[Float[Array, "tokens value_dim"], Matrix]:
+    """`chunked` for gates that belong to the columns, without corrections.
+
+    The transposed state fades by its rows, as ever; a token asks it for what it wrote, not where.
+    """
+    tokens = q.shape[0]
+    if tokens == 0:
+        return jnp.zeros((0, write.v.shape[-1]), write.v.dtype), state
+    q, write, gates, reset = in_chunks((q, write, gates, reset), tokens, min(size, NARROW))
+    g = jnp.maximum(gates, LEAST)
+    together, begun, ended = documents(reset, q.shape[-2])
+    places = write.v * jnp.exp(until(g)) * ended
+    kept = jnp.exp(jnp.sum(g, axis=-2)) * begun[..., -1, :]
+    turned = state.T + nothing((q, write))
+    first, _, last = pass_on(Chunk(write.k, None, places, kept, q, q), turned)
+    pairs = jnp.where(jnp.tril(together), exact_einsum("ntd,nsd->nts", q, write.k), 0)
+    left = retained(jnp.swapaxes(g, -1, -2))
+    o = jnp.sum(pairs[:, None] * left * jnp.swapaxes(write.v, -1, -2)[:, :, None], axis=-1)
+    past = exact_einsum("ntd,nvd->ntv", q, first) * jnp.exp(since(g)) * begun
+    return (jnp.swapaxes(o, -1, -2) + past).reshape(-1, o.shape[1])[:tokens], last.T
+
+
+def documents(reset: Bool[Array, "... tokens"] | None, tokens: int) -> tuple[Any, Any, Any]:
+    """Which pairs of a chunk's tokens are of one document, `[..., tokens, tokens]`, and which tokens are of
+    the document that the chunk begins with, and of that which it ends with, `[..., tokens, 1]`.
+    """
+    if reset is None:
+        return np.ones((tokens, tokens), bool), np.ones((tokens, 1), bool), np.ones((tokens, 1), bool)
+    document = jnp.cumsum(reset, axis=-1)
+    together = document[..., :, None] == document[..., None, :]
+    return together, (document == 0)[..., None], (document == document[..., -1:])[..., None]
 
 
 def pass_on(
@@ -102,14 +148,11 @@ def make_chunk(
     g = None if write.g is None else jnp.maximum(write.g, LEAST)
     rows, columns = [q] if a is None else [q, a], [write.k] if b is None else [write.k, b]
     pairs, rows, columns, kept = fade(rows, columns, g, [read == "before", False][: len(rows)])
-    together: Any = np.ones((q.shape[-2],) * 2, bool)
+    together, begun, ended = documents(reset, q.shape[-2])
     if reset is not None:
-        document = jnp.cumsum(reset, axis=-1)
-        together = document[..., :, None] == document[..., None, :]
-        begun, ended = document == 0, document == document[..., -1:]
-        rows = [jnp.where(begun[..., None], r, 0) for r in rows]
-        columns = [jnp.where(ended[..., None], c, 0) for c in columns]
-        kept = jnp.where(begun[..., -1:], kept, 0)
+        rows = [jnp.where(begun, r, 0) for r in rows]
+        columns = [jnp.where(ended, c, 0) for c in columns]
+        kept = jnp.where(begun[..., -1, :], kept, 0)
 
     def seen(products: Array, strict: bool) -> Array:
         return jnp.where(jnp.tril(together, -1 if strict else 0), products, 0)

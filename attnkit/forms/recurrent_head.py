@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from attnkit.forms.recurrent_chunked import CHUNK, chunked, make_chunk
+from attnkit.forms.recurrent_chunked import CHUNK, chunked, chunked_columns, make_chunk
 from attnkit.forms.recurrent_decay import exact_einsum
-from attnkit.forms.recurrent_led import led_inputs
+from attnkit.forms.recurrent_led import by_column, led_inputs
 from attnkit.forms.recurrent_scan import scan
 from attnkit.recurrent.contract import (
     HeadShape,
@@ -142,10 +142,17 @@ def enrich(
     """Inputs with what `accompany` and a leading recurrence add, and what they carry on."""
     if isinstance(variant, LedRecurrent):
 
-        def run(q: Array, write: Transition, matrix: Array, size: int | None) -> tuple[Array, Array]:
+        def alone(q: Array, write: Transition, matrix: Array) -> tuple[Array, Array]:
             return compute(form, q, write, matrix, tokens.reset, "after", size)
 
-        return led_inputs(variant, p, tokens.x, state.aside, tokens.begins(), tokens.real, run, size)
+        def run(q: Array, write: Transition, matrix: Array) -> tuple[Array, Array]:
+            if write.g is None or write.g.shape[-1] == 1:
+                return alone(q, write, matrix)
+            if form == "chunked":
+                return chunked_columns(q, write, write.g, matrix, tokens.reset, size or CHUNK)
+            return by_column(q, write, write.g, matrix, alone)
+
+        return led_inputs(variant, p, tokens.x, state.aside, tokens.begins(), tokens.real, run)
     more, aside = variant.accompany(p, tokens.x, state.aside, tokens.begins(), tokens.real)
     return {**tokens.x, **more}, aside
 

@@ -10,9 +10,8 @@ from jaxtyping import Array, Bool, Float
 from attnkit.recurrent.contract import Transition
 from attnkit.recurrent.led import Lead, LedRecurrent
 
-#: `(q, write, state, size) -> (what is read, last state)`, in the form that was asked for
-Compute = Callable[[Array, Transition, Array, int | None], tuple[Array, Array]]
-NARROW = 16  # tokens of a chunk where every column has its own gates, and so its own matrix of pairs
+#: `(q, write, state) -> (what is read, last state)`, in the form that was asked for
+Compute = Callable[[Array, Transition, Array], tuple[Array, Array]]
 
 
 def led_inputs(
@@ -23,7 +22,6 @@ def led_inputs(
     reset: Bool[Array, "tokens"],
     real: Bool[Array, "tokens"],
     compute: Compute,
-    size: int | None,
 ) -> tuple[dict[str, Array], Lead]:
     """Inputs with those that the leading recurrence gives, and what it remembers."""
     more, aside = variant.accompany(p, x, first.aside, reset, real)
@@ -32,10 +30,7 @@ def led_inputs(
     write = jax.tree.map(lambda a: jnp.where(real[:, None], a.astype(dtype), 0), variant.lead(p, x))
 
     def both(q: Float[Array, "tokens rows"]) -> tuple[Array, Array]:
-        q = q.astype(dtype)
-        if write.g is None or write.g.shape[-1] == 1:
-            return compute(q, write, first.matrix, size)
-        return by_column(q, write, write.g, first.matrix, compute, min(size or NARROW, NARROW))
+        return compute(q.astype(dtype), write, first.matrix)
 
     found = variant.answer(p, x, lambda q: both(q)[0])
     return {**x, **found}, Lead(both(jnp.zeros_like(write.k))[1], aside)
@@ -47,12 +42,11 @@ def by_column(
     gates: Float[Array, "tokens columns"],
     state: Float[Array, "rows columns"],
     compute: Compute,
-    size: int,
 ) -> tuple[Float[Array, "tokens columns"], Float[Array, "rows columns"]]:
     """A recurrence whose columns have gates of their own: one with a single column and gate for each."""
 
     def one(v: Array, g: Array, column: Array) -> tuple[Array, Array]:
-        o, last = compute(q, Transition(write.k, v[:, None], g[:, None]), column[:, None], size)
+        o, last = compute(q, Transition(write.k, v[:, None], g[:, None]), column[:, None])
         return o[:, 0], last[:, 0]
 
     return jax.vmap(one, in_axes=1, out_axes=1)(write.v, gates, state)
