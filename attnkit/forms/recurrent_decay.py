@@ -11,6 +11,7 @@ import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -105,8 +106,12 @@ def by_entry(
     g: Float[Array, "... tokens dim"],
     before: Sequence[bool],
 ) -> Faded:
-    """`fade` with gates for each entry: token by token in small blocks, then block by block."""
-    count, size = g.shape[-2], min(PAIRED, g.shape[-2])
+    """`fade` with gates for each entry: token by token in small blocks, then block by block.
+
+    All chunks' blocks lie along one axis: XLA's library of reductions on CPUs crashes at seven axes (jaxlib 0.10).
+    """
+    outside, count, size = g.shape[:-2], g.shape[-2], min(PAIRED, g.shape[-2])
+    rows, columns, g = jax.tree.map(lambda a: a.reshape(-1, a.shape[-1]), (list(rows), list(columns), g))
     rows, columns = ([blocks(a, size) for a in some] for some in (rows, columns))
     own = blocks(g, size)
     found, rows, columns = token_by_token(rows, columns, jnp.exp(own), before)
@@ -123,12 +128,13 @@ def by_entry(
         lead = beside(lead, jnp.ones_like(first), jnp.exp(first))
         follow = beside(follow, jnp.exp(second), jnp.ones_like(second))
         total, size = first + second, 2 * size
-    return Faded(
-        [[p[..., 0, :, :] for p in kind] for kind in found],
-        [joined(r * lead, count)[..., 0, :, :] for r in rows],
-        [joined(c * follow, count)[..., 0, :, :] for c in columns],
-        jnp.exp(total)[..., 0, 0, :],
+    faded = Faded(
+        found,
+        [joined(r * lead, count) for r in rows],
+        [joined(c * follow, count) for c in columns],
+        jnp.exp(total)[:, 0],
     )
+    return jax.tree.map(lambda a: a.reshape(*outside, *a.shape[1:]), faded)
 
 
 def token_by_token(

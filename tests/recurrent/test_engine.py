@@ -127,3 +127,29 @@ def test_documents_begin_elsewhere_when_they_are_read_backwards():
     # documents of 2, 1 and 3 tokens: reversed they have 3, 1 and 2
     reset = jnp.array([0, 0, 1, 1, 0, 0], bool)
     assert reversed_reset(reset).tolist() == [0, 0, 0, 1, 1, 0]
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_with_heads_and_a_batch_nothing_with_more_than_six_axes_is_reduced(structure):
+    fading, corrected, read = STRUCTURES[structure]
+    q, write, state, _ = draw(fading, corrected)
+    q, write = jax.tree.map(lambda a: jnp.tile(a, (3, 1)), (q, write))
+    stacked = jax.tree.map(lambda a: jnp.stack([jnp.stack([a] * 2)] * 2), (q, write, state))
+
+    def total(given):
+        one = jax.vmap(jax.vmap(lambda q, write, state: compute("chunked", q, write, state, None, read, 32)))
+        return sum(jnp.sum(a**2) for a in one(*given))
+
+    axes = list(reduced(jax.make_jaxpr(jax.grad(total))(stacked).jaxpr))
+    assert axes and max(axes) <= 6
+
+
+def reduced(program):
+    """How many axes there are, of everything that is reduced."""
+    for equation in program.eqns:
+        if equation.primitive.name.startswith("reduce"):
+            yield equation.invars[0].aval.ndim
+        for value in jax.tree.leaves(equation.params, is_leaf=lambda a: hasattr(a, "jaxpr")):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                yield from reduced(inner)
