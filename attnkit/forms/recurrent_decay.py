@@ -108,7 +108,8 @@ def by_entry(
 ) -> Faded:
     """`fade` with gates for each entry: token by token in small blocks, then block by block.
 
-    All chunks' blocks lie along one axis: XLA's library of reductions on CPUs crashes at seven axes (jaxlib 0.10).
+    All chunks' blocks lie along one axis: with heads and a batch in front, XLA's reductions on CPUs crash at
+    seven axes and more (jaxlib 0.10).
     """
     outside, count, size = g.shape[:-2], g.shape[-2], min(PAIRED, g.shape[-2])
     rows, columns, g = jax.tree.map(lambda a: a.reshape(-1, a.shape[-1]), (list(rows), list(columns), g))
