@@ -14,12 +14,21 @@ from attnkit.scored.normalizer.sparsemax import Sparsemax
 from attnkit.scored.normalizer.stick_breaking import StickBreaking
 from attnkit.scored.normalizer.top_k import TopK
 
-ALL = [Entmax(), Sparsemax(), TopK(k=4), Hard(), StickBreaking(), Sigmoid(), Relu()]
+ALL = {
+    "entmax": Entmax(),
+    "entmax, learned": Entmax(learned=True),
+    "sparsemax": Sparsemax(),
+    "top_k": TopK(k=4),
+    "hard": Hard(),
+    "stick_breaking": StickBreaking(),
+    "sigmoid": Sigmoid(),
+    "relu": Relu(),
+}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-@pytest.mark.parametrize("normalizer", ALL, ids=lambda part: type(part).__name__)
+@pytest.mark.parametrize("normalizer", ALL.values(), ids=ALL)
 def test_results_and_gradients_at_small_and_large_scores(normalizer, dtype):
     bench = Bench(make_subject(normalizer), brief=False)
     for size in (1.0, 100.0):  # the latter makes scores of about 10,000

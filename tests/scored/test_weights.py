@@ -69,6 +69,27 @@ def test_weights(name):
     np.testing.assert_allclose(weights(normalizer, s, params), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_entmax_does_not_feel_how_large_all_scores_are():
+    """The level lies in units of scores; both the weights and their slope by alpha keep their digits."""
+    scored = Scored(score=Dot(scale=1.0), normalizer=Entmax(learned=True))
+    s = jnp.array([0.5, 0.25, -0.125, -3])
+
+    def results(offset):
+        def total(alpha):
+            params = {"normalizer": {"alpha": alpha}}
+            given = jnp.ones((1, 1, 1)), (s + offset)[None, :, None], jnp.eye(4)[None]
+            result = forms.attend(scored, params, *given)
+            return result.output[0, 0] @ jnp.array([1.0, 3, -2, 5]), (result.output, result.level - offset)
+
+        return jax.value_and_grad(total, has_aux=True)(jnp.array([0.3]))
+
+    (_, (near, level)), near_slope = results(0)
+    (_, (far, far_level)), far_slope = results(8192)
+    np.testing.assert_allclose(far, near, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(far_level, level, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(far_slope, near_slope, rtol=1e-5)
+
+
 def test_queries_compete_for_keys():
     """Keys 0 and 1 share themselves out as (1/4, 3/4) and (1/2, 1/2)."""
     scored = Scored(score=Dot(scale=1.0), normalizer=Inverted())

@@ -9,7 +9,7 @@ from jaxtyping import Array
 
 from attnkit.options import options
 from attnkit.scored.contract import Card, HeadShape, Params, Scores
-from attnkit.scored.normalize import Leveled, Row, Sweep
+from attnkit.scored.normalize import Leveled, Row, Sweep, finite
 
 MOST_STEPS = 64
 
@@ -18,8 +18,14 @@ MOST_STEPS = 64
 class Entmax(Leveled):
     """Alpha-entmax: between softmax (alpha near 1) and sparsemax (alpha = 2), with exact zeros.
 
-    The threshold is found by Newton's method from below, where the total is a convex decreasing function
-    of it, so that the steps never overshoot; the last bits are reached in about ten passes.
+    The level is the threshold in units of scores, `t = tau / (alpha - 1)`: only differences of scores enter a
+    weight and its derivative by alpha, so that scores of 10,000 cost no digits (`(alpha - 1) s` would round,
+    and both halves of the derivative grow with the scores before they cancel). It is found by Newton's method
+    from below, where the total is a convex decreasing function of it, so that the steps never overshoot; the
+    last bits are reached in about ten passes.
+
+    Near the threshold `w = u^(1 / (alpha - 1))` has as many derivatives as its power is large: the second may
+    be as large as `u^(1 / (alpha - 1) - 2)`, and jumps where a key enters the support.
 
     Attributes:
         alpha: degree of sparsity; its start if it is learned.
@@ -47,33 +53,37 @@ class Entmax(Leveled):
         """`alpha - 1`."""
         return jax.nn.sigmoid(p["alpha"]) if self.learned else self.alpha - 1
 
-    def weights(self, p: Params, s: Scores, level: Row, facts: Any, j: Array) -> Scores:
-        above = self.slope(p) * s - level[:, None]
+    def weights(self, p: Params, s: Scores, level: Row, facts: Row, j: Array) -> Scores:
+        above = self.slope(p) * (s - level[:, None] - facts[:, None])
         return jnp.where(above > 0, jnp.where(above > 0, above, 1) ** (1 / self.slope(p)), 0)
 
-    def level(self, p: Params, sweep: Sweep, empty: Row) -> tuple[Row, Any]:
+    def level(self, p: Params, sweep: Sweep, empty: Row) -> tuple[Row, Row]:
+        """The level, and what was lost of it by rounding."""
+
         def highest(state: Row, p: Params, s: Scores, keep: Array, j: Array) -> Row:
             return jnp.maximum(state, jnp.max(jnp.where(keep, s, -jnp.inf), axis=1, initial=-jnp.inf))
 
         top = sweep(highest, empty - jnp.inf)
         seen = top > -jnp.inf
+        top = finite(top)
 
         def add(state: Any, p: Params, s: Scores, keep: Array, j: Array) -> Any:
-            (level, total, change), slope = state, self.slope(p)
-            above = slope * s - level[:, None]
+            (top, below, total, change), slope = state, self.slope(p)
+            above = slope * (s - top[:, None] - below[:, None])
             inside = keep & (above > 0)
             above = jnp.where(inside, above, 1)
             w = jnp.where(inside, above ** (1 / slope), 0)
-            return level, total + jnp.sum(w, axis=1), change + jnp.sum(w / above, axis=1) / slope
+            return top, below, total + jnp.sum(w, axis=1), change + jnp.sum(w / above, axis=1)
 
         def improve(state: Any) -> Any:
-            level, _, steps = state
-            _, total, change = sweep(add, (level, empty, empty))
-            better = level + jnp.maximum(total - 1, 0) / jnp.where(change > 0, change, 1)
-            return better, better > level, steps + 1
+            below, _, steps = state
+            *_, total, change = sweep(add, (top, below, empty, empty))
+            better = below + jnp.maximum(total - 1, 0) / jnp.where(change > 0, change, 1)
+            return better, better > below, steps + 1
 
-        first = jnp.where(seen, self.slope(p) * top - 1, 0)
-        level, _, _ = jax.lax.while_loop(
+        first = jnp.where(seen, -1 / self.slope(p), 0)
+        below, _, _ = jax.lax.while_loop(
             lambda state: jnp.any(state[1]) & (state[2] < MOST_STEPS), improve, (first, seen, 0)
         )
-        return jnp.where(seen, level, -jnp.inf), None
+        level = top + below
+        return jnp.where(seen, level, -jnp.inf), below - (level - top)
