@@ -17,11 +17,13 @@ from attnkit.conformance import (
 )
 from attnkit.conformance.approximate import check_approximate
 from attnkit.conformance.layers import check_layer
+from attnkit.conformance.mask import check_mask
 from attnkit.conformance.matrix import Finding, Matrix, Unclaimed, make_matrix
 from attnkit.conformance.programs import FORMS, Bench
 from attnkit.conformance.recurrent import check_recurrent
 from attnkit.conformance.subject import Sizes, make_subject
 from attnkit.layers.mixing import LayerMixer
+from attnkit.masks.contract import Mask
 from attnkit.recurrent.contract import Recurrent
 
 Level = Literal["brief", "quick", "full"]
@@ -99,8 +101,9 @@ def check(
 
     Args:
         thing: a `Scored`, a `Preset`, one part (put into plain attention), or a class of these; or a mixer
-            that is a layer of its own, which is checked as `check_layer` does, whatever `sizes`. What has
-            its default options, made for long texts, is checked with those in its `checked_with`.
+            that is a layer of its own, which is checked as `check_layer` does, or a mask, as `check_mask`
+            does, whatever `sizes`. What has its default options, made for long texts, or a class that has
+            no defaults, is checked with those in its `checked_with`.
         level: `brief` compiles two programs, the definition and the form by blocks, with all derivatives;
             `quick` takes seconds; `full` adds block shapes, precisions, short sequences and more.
         sizes: other sizes than the usual ones, if the variant needs them.
@@ -118,6 +121,8 @@ def check(
         return dataclasses.replace(matrix, name=f"{matrix.name} with {given}")
     if is_layer(thing):
         return check_layer(thing, level=level, only=only)
+    if issubclass(thing if isinstance(thing, type) else type(thing), Mask):
+        return check_mask(thing() if isinstance(thing, type) else thing, level=level, only=only)
     if isinstance(thing, Approximate) or (isinstance(thing, type) and issubclass(thing, Approximate)):
         return check_approximate(thing() if isinstance(thing, type) else thing, level=level, only=only)
     if issubclass(thing if isinstance(thing, type) else type(thing), Recurrent):
@@ -141,13 +146,20 @@ def check(
 
 
 def shrunk(thing: Any) -> Any:
-    """What has default options with those that let few tokens show all it does; `None` if it names none.
+    """What has default options, or none, with those that let few tokens show all it does; else `None`.
 
     `checked_with = {"option": value}` is a class attribute, beside `claims` and `unclaimed`.
     """
     kind = thing if isinstance(thing, type) else type(thing)
     few = getattr(kind, "checked_with", None)
-    return kind(**few) if few and (thing is kind or thing == kind()) else None
+    return kind(**few) if few and (thing is kind or (not required(kind) and thing == kind())) else None
+
+
+def required(kind: type) -> list[str]:
+    """The options of a class that have no default."""
+    fields = dataclasses.fields(kind)
+    missing = dataclasses.MISSING
+    return [f.name for f in fields if f.default is missing and f.default_factory is missing]
 
 
 def is_layer(thing: Any) -> bool:

@@ -64,8 +64,8 @@ def make_subject(thing: Any, sizes: Sizes | None = None) -> Subject:
 
     Two class attributes of a preset or part say what it stands for; both may be left out.
     `claims = ("translation", "permutation")` names symmetries: a combination has those that all its parts
-    have; a score has both unless it says otherwise, a position none. `unclaimed = {"property": "reason"}`
-    names properties that it is known not to have.
+    have; a score has both unless it says otherwise, a position none; a mask may claim `causality`, too.
+    `unclaimed = {"property": "reason"}` names properties that it is known not to have.
 
     Raises `TypeError` for anything else, and `ValueError` if the parts do not go together.
     """
@@ -108,7 +108,7 @@ def as_scored(thing: Any) -> Scored:
 
 
 def claims_of(part: Part | Mask) -> tuple[str, ...]:
-    """The symmetries that a part claims, or those of its kind."""
+    """What a part claims, or what its kind does: symmetries, and causality of a mask."""
     claimed = getattr(part, "claims", None)
     if claimed is not None:
         return tuple(claimed)
@@ -117,7 +117,10 @@ def claims_of(part: Part | Mask) -> tuple[str, ...]:
     if isinstance(part, Mask):
         if isinstance(part, Everything):
             return ("translation", "permutation")
-        return ("translation",) if isinstance(part, Causal | Window) else ()
+        if isinstance(part, Causal | Window):
+            ahead = part.offset if isinstance(part, Causal) else part.ahead
+            return ("translation",) if ahead > 0 else ("translation", "causality")
+        return ()
     return ("translation",) if isinstance(part, Ordered) else ("translation", "permutation")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from attnkit.errors import ConfigError
-from attnkit.experiment import build, catalogue, config
+from attnkit.experiment import build, catalogue, config, source
 from attnkit.experiment.problems import InvalidConfig, Problem, written
 from attnkit.experiment.relations import Key
 from attnkit.experiment.schema import Node, Reader
@@ -69,3 +69,17 @@ def made(name: str, words: Sequence[str], bases: Sequence[str], imports: bool) -
     chosen = node(name, words, bases)
     build.allow(config.inside(chosen), imports)
     return build.build(chosen)
+
+
+def without_options(name: str, bases: Sequence[str]) -> Any:
+    """The class of a kind that needs options and says itself what to try, by `checked_with`; else `None`.
+
+    Raises:
+        ConfigError: if no such kind is there.
+    """
+    found = entries(name, bases)
+    needs = [field for entry in found for field in entry.fields if field.default is source.REQUIRED]
+    if len(found) != 1 or not needs or found[0].module.split(".")[0] not in ("", source.PACKAGE.name):
+        return None
+    made = build.imported(found[0])
+    return made if getattr(made, "checked_with", None) else None

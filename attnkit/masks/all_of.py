@@ -2,8 +2,11 @@
 
 import functools
 import operator
+from typing import Any, ClassVar
 
 from attnkit.masks.contract import Composed, Mask
+from attnkit.masks.dilated import Dilated
+from attnkit.masks.window import Window
 from attnkit.options import options
 
 
@@ -26,6 +29,7 @@ class AllOf(Composed):
         masks: at least one.
     """
 
+    checked_with: ClassVar[dict[str, Any]] = {"masks": (Window(back=11, ahead=3), Dilated(step=2))}
     masks: tuple[Mask, ...]
 
     def __post_init__(self) -> None:

@@ -2,8 +2,11 @@
 
 import functools
 import operator
+from typing import Any, ClassVar
 
 from attnkit.masks.contract import Composed, Mask
+from attnkit.masks.sinks import Sinks
+from attnkit.masks.window import Window
 from attnkit.options import options
 
 
@@ -26,6 +29,7 @@ class AnyOf(Composed):
         masks: at least one.
     """
 
+    checked_with: ClassVar[dict[str, Any]] = {"masks": (Sinks(count=2), Window(back=3))}
     masks: tuple[Mask, ...]
 
     def __post_init__(self) -> None:

@@ -1,6 +1,6 @@
 """The own row and the own column of a picture."""
 
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
 
@@ -34,6 +34,7 @@ class Axial(Composed):
         width: tokens in a row.
     """
 
+    checked_with: ClassVar[dict[str, Any]] = {"width": 7}
     width: Annotated[int, Ge(1)] = 16
 
     def composition(self) -> Mask:

@@ -1,6 +1,6 @@
 """Neighboring, global and random blocks."""
 
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
 
@@ -47,6 +47,7 @@ class BigBird(Composed):
         seed: which draw.
     """
 
+    checked_with: ClassVar[dict[str, Any]] = {"size": 3, "random": 2, "first": 1, "length": 47}
     size: Annotated[int, Ge(1)] = 64
     near: Annotated[int, Ge(0)] = 1
     first: Annotated[int, Ge(0)] = 2

@@ -1,7 +1,7 @@
 """Exactly the blocks that are listed."""
 
 import functools
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge
@@ -35,6 +35,7 @@ class BlockList(Mask):
         pairs: (block of queries, block of keys) of every allowed block, each number below 65536.
     """
 
+    checked_with: ClassVar[dict[str, Any]] = {"size": 5, "pairs": ((0, 0), (1, 0), (2, 3), (4, 1), (4, 2))}
     size: Annotated[int, Ge(1)] = 64
     pairs: tuple[tuple[Annotated[int, Ge(0)], Annotated[int, Ge(0)]], ...] = ((0, 0),)
 

@@ -1,6 +1,6 @@
 """Attention inside chunks of equal length."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge
@@ -35,6 +35,7 @@ class Chunked(Mask):
         ahead: chunks after the query's own.
     """
 
+    checked_with: ClassVar[dict[str, Any]] = {"size": 7, "back": 1, "ahead": 2}
     size: Annotated[int, Ge(1)] = 64
     back: Annotated[int, Ge(0)] = 0
     ahead: Annotated[int, Ge(0)] = 0

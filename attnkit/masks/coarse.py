@@ -1,10 +1,11 @@
 """A mask between blocks of positions."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
 
 from attnkit.masks.contract import Cover, Data, Interval, Mask
+from attnkit.masks.window import Window
 from attnkit.options import options
 
 
@@ -33,6 +34,7 @@ class Coarse(Mask):
         size: positions in a block.
     """
 
+    checked_with: ClassVar[dict[str, Any]] = {"mask": Window(back=2), "size": 3}
     mask: Mask
     size: Annotated[int, Ge(1)] = 64
 

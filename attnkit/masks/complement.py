@@ -1,6 +1,9 @@
 """A mask turned around in a config."""
 
+from typing import Any, ClassVar
+
 from attnkit.masks.contract import Composed, Mask
+from attnkit.masks.window import Window
 from attnkit.options import options
 
 
@@ -21,6 +24,7 @@ class Complement(Composed):
         mask: what is turned around.
     """
 
+    checked_with: ClassVar[dict[str, Any]] = {"mask": Window(back=5, ahead=2)}
     mask: Mask
 
     def composition(self) -> Mask:

@@ -1,6 +1,6 @@
 """Every so many positions."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge
@@ -31,6 +31,8 @@ class Dilated(Mask):
         step: distance of one visible key to the next.
     """
 
+    checked_with: ClassVar[dict[str, Any]] = {"step": 3}
+    claims: ClassVar[tuple[str, ...]] = ("translation",)
     step: Annotated[int, Ge(1)] = 2
 
     def allows(self, i: Any, j: Any, data: Data) -> Any:

@@ -1,6 +1,6 @@
 """The own block, and the last positions of every block before it."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge
@@ -33,6 +33,8 @@ class Fixed(Mask):
         summary: the paper's c, positions at the end of a block that all later ones see; at most `stride`.
     """
 
+    checked_with: ClassVar[dict[str, Any]] = {"stride": 7, "summary": 2}
+    claims: ClassVar[tuple[str, ...]] = ("causality",)
     stride: Annotated[int, Ge(1)] = 128
     summary: Annotated[int, Ge(1)] = 8
 

@@ -1,6 +1,6 @@
 """A few tokens that see everything and are seen by everyone."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge
@@ -30,6 +30,7 @@ class GlobalTokens(Mask):
         count: how many positions.
     """
 
+    checked_with: ClassVar[dict[str, Any]] = {"count": 5}
     count: Annotated[int, Ge(0)] = 1
 
     def allows(self, i: Any, j: Any, data: Data) -> Any:

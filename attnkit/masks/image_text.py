@@ -1,6 +1,6 @@
 """Text that looks at the last picture before it."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
 
@@ -31,6 +31,7 @@ class ImageText(Mask):
         tokens: keys that a picture gives.
     """
 
+    checked_with: ClassVar[dict[str, Any]] = {"tokens": 5}
     tokens: Annotated[int, Ge(1)] = 64
 
     def allows(self, i: Any, j: Any, data: Data) -> Any:

@@ -1,6 +1,6 @@
 """A two-sided, dilated window, and a few global tokens."""
 
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
 
@@ -37,6 +37,7 @@ class Longformer(Composed):
         count: global tokens.
     """
 
+    checked_with: ClassVar[dict[str, Any]] = {"reach": 3, "dilation": 2, "count": 2}
     reach: Annotated[int, Ge(0)] = 256
     dilation: Annotated[int, Ge(1)] = 1
     count: Annotated[int, Ge(0)] = 1

@@ -1,7 +1,7 @@
 """Near positions on a grid of any number of dimensions: pictures and videos."""
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge
@@ -39,6 +39,7 @@ class Neighborhood(Mask):
         kernel: tokens seen along each axis, counting the query's own; odd, at most `shape`.
     """
 
+    checked_with: ClassVar[dict[str, Any]] = {"shape": (5, 7), "kernel": (3, 5)}
     shape: tuple[Annotated[int, Ge(1)], ...] = (16, 16)
     kernel: tuple[Annotated[int, Ge(1)], ...] = (7, 7)
 

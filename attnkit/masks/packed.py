@@ -1,6 +1,6 @@
 """Several documents packed into one sequence, of lengths known beforehand."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge
@@ -31,6 +31,7 @@ class Packed(Mask):
         lengths: positions of each document.
     """
 
+    checked_with: ClassVar[dict[str, Any]] = {"lengths": (11, 5, 17)}
     lengths: tuple[Annotated[int, Ge(1)], ...] = ()
 
     def number(self, positions: Any) -> Any:

@@ -2,11 +2,14 @@
 
 import functools
 import operator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from attnkit.masks.causal import Causal
+from attnkit.masks.chunked import Chunked
 from attnkit.masks.contract import Cover, Data, Interval, Mask
+from attnkit.masks.window import Window
 from attnkit.options import options
 
 
@@ -32,6 +35,7 @@ class PerHead(Mask):
         masks: one for each head; equal ones are computed once.
     """
 
+    checked_with: ClassVar[dict[str, Any]] = {"masks": (Causal(), Window(back=7, ahead=2), Chunked(size=11))}
     masks: tuple[Mask, ...]
 
     def __post_init__(self) -> None:

@@ -1,6 +1,6 @@
 """A prefix read in both directions, then text written from left to right; its length is an option."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge
@@ -30,6 +30,7 @@ class Prefix(Mask):
         length: positions in the prefix.
     """
 
+    checked_with: ClassVar[dict[str, Any]] = {"length": 11}
     length: Annotated[int, Ge(0)] = 64
 
     def allows(self, i: Any, j: Any, data: Data) -> Any:

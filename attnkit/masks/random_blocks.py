@@ -2,7 +2,7 @@
 
 import functools
 import operator
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge
@@ -40,6 +40,7 @@ class RandomBlocks(Mask):
         seed: which draw.
     """
 
+    checked_with: ClassVar[dict[str, Any]] = {"size": 3, "count": 2, "length": 47}
     size: Annotated[int, Ge(1)] = 64
     count: Annotated[int, Ge(0)] = 3
     length: Annotated[int, Ge(1)] = 4096

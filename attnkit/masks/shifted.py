@@ -1,7 +1,8 @@
 """A mask at other positions."""
 
-from typing import Any
+from typing import Any, ClassVar
 
+from attnkit.masks.chunked import Chunked
 from attnkit.masks.contract import Cover, Data, Interval, Mask
 from attnkit.options import options
 
@@ -31,6 +32,7 @@ class Shifted(Mask):
         keys: added to key positions.
     """
 
+    checked_with: ClassVar[dict[str, Any]] = {"mask": Chunked(size=7), "queries": 2, "keys": 5}
     mask: Mask
     queries: int = 0
     keys: int = 0

@@ -1,6 +1,6 @@
 """Near tiles of a picture or a video."""
 
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
 
@@ -39,6 +39,7 @@ class SlidingTile(Composed):
         size: tokens in a tile.
     """
 
+    checked_with: ClassVar[dict[str, Any]] = {"shape": (3, 5), "kernel": (1, 3), "size": 3}
     shape: tuple[Annotated[int, Ge(1)], ...] = (5, 6, 10)
     kernel: tuple[Annotated[int, Ge(1)], ...] = (3, 3, 3)
     size: Annotated[int, Ge(1)] = 384

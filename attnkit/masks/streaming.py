@@ -1,6 +1,6 @@
 """A sliding window that never forgets the first keys."""
 
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
 
@@ -35,6 +35,8 @@ class Streaming(Composed):
         back: positions before the query's own that it sees.
     """
 
+    checked_with: ClassVar[dict[str, Any]] = {"sinks": 2, "back": 5}
+    claims: ClassVar[tuple[str, ...]] = ("causality",)
     sinks: Annotated[int, Ge(0)] = 4
     back: Annotated[int, Ge(0)] = 1019
 

@@ -1,6 +1,6 @@
 """The recent past, and every so many positions before it."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge
@@ -33,6 +33,8 @@ class Strided(Mask):
         stride: the paper's l, near the square root of the sequence length; in a picture, its width.
     """
 
+    checked_with: ClassVar[dict[str, Any]] = {"stride": 7}
+    claims: ClassVar[tuple[str, ...]] = ("translation", "causality")
     stride: Annotated[int, Ge(1)] = 64
 
     def allows(self, i: Any, j: Any, data: Data) -> Any:

@@ -1,6 +1,6 @@
 """The own frame of a video, its neighbors, and the first frame."""
 
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
 
@@ -37,6 +37,7 @@ class VideoSpatial(Composed):
         near: frames seen on each side of the own.
     """
 
+    checked_with: ClassVar[dict[str, Any]] = {"frame": 7, "near": 1}
     frame: Annotated[int, Ge(1)] = 1024
     near: Annotated[int, Ge(0)] = 0
 

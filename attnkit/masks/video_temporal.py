@@ -1,6 +1,6 @@
 """The own place in every frame of a video, and the first frame."""
 
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
 
@@ -35,6 +35,7 @@ class VideoTemporal(Composed):
         frame: tokens of a frame.
     """
 
+    checked_with: ClassVar[dict[str, Any]] = {"frame": 7}
     frame: Annotated[int, Ge(1)] = 1024
 
     def composition(self) -> Mask:

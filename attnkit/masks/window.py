@@ -1,6 +1,6 @@
 """Attention to near positions only."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Ge
@@ -40,6 +40,7 @@ class Window(Mask):
         ahead: positions after the query's own.
     """
 
+    checked_with: ClassVar[dict[str, Any]] = {"back": 5, "ahead": 2}
     back: Annotated[int, Ge(0)] = 127
     ahead: Annotated[int, Ge(0)] = 0
 

@@ -84,4 +84,4 @@ def test_what_is_not_a_variant_is_refused():
 
 
 def test_the_own_mask_of_a_variant_is_kept():
-    assert check(Causal, only=frozenset({"causality", "empty rows", "permutation"})).ok
+    assert check(Attention(mask=Causal()), only=frozenset({"causality", "empty rows", "permutation"})).ok

@@ -105,3 +105,31 @@ def test_the_level_says_how_much_of_an_approximation_is_checked(monkeypatch, cap
     monkeypatch.setattr(approximate, "CHECKS", {name: noted(name) for name in approximate.CHECKS})
     assert main(["check", "fnet", *words]) == 0
     assert done == asked and "output" in capsys.readouterr().out
+
+
+MINE = '''
+from attnkit.masks.contract import Mask
+from attnkit.options import options
+
+@options
+class Twice(Mask):
+    """What another mask says of places twice as far along."""
+
+    mask: Mask
+
+    def allows(self, i, j, data):
+        return self.mask.allows(2 * i, 2 * j, data)
+'''
+
+
+def test_a_mask_that_needs_others_is_checked_with_those_it_names(tmp_path, monkeypatch, capsys):
+    assert main(["check", "all_of", "--brief"]) == 0
+    printed = capsys.readouterr().out
+    assert "AllOf with masks = (Window(back=11, ahead=3), Dilated(step=2))" in " ".join(printed.split())
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(MINE)
+    assert main(["check", "mine.py:Twice", "--brief"]) == 2
+    assert "mask: required: " in capsys.readouterr().err
+    assert main(["check", "mine.py:Twice", "mask=window", "mask.back=3", "--json", "--brief"]) == 0
+    found = {cell["property"]: cell for cell in json.loads(capsys.readouterr().out)["cells"]}
+    assert found["empty missed"]["error"] == 1 and found["algebra"]["ok"]

@@ -13,7 +13,8 @@ def add(groups: Any) -> None:
         "check",
         help="prove that every form of a variant agrees with its definition",
         description="Check a variant or a part of one: every form against the definition, with derivatives, "
-        "and everything that attention must do. Exit code 6 if something fails.",
+        "and everything that attention must do; of a mask, what it says of blocks against all pairs. "
+        "Exit code 6 if something fails.",
         epilog="example: attnkit check alibi strength=2.0 --full",
     )
     command.add_argument("name", metavar="NAME", help="a kind, or path/to/file.py:Class")
@@ -32,7 +33,9 @@ def check(arguments: argparse.Namespace) -> int:
     from attnkit.errors import CheckFailed, ConfigError
     from attnkit.experiment import chosen
 
-    thing = chosen.made(arguments.name, arguments.words, BASES, arguments.allow_import)
+    thing = None if arguments.words else chosen.without_options(arguments.name, BASES)
+    if thing is None:
+        thing = chosen.made(arguments.name, arguments.words, BASES, arguments.allow_import)
     from attnkit import conformance
 
     if arguments.full and arguments.brief:
