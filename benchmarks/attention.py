@@ -1,11 +1,13 @@
 """Time of attention beside its peers, turn by turn, and what a window, a causal mask and a short length cost.
 
     python benchmarks/attention.py [--length 4096] [--rounds 5] [--only forward gradient scaling short]
+                                   [--devices 2]
 
 8 heads of width 64, float32. `forward` and `gradient` compare with `jax.nn.dot_product_attention` and, where
 PyTorch is installed (the `bench` extra), with `torch.compile(flex_attention)` and the hand-written
 `scaled_dot_product_attention`. The libraries run in processes of their own and take turns; ratios are of the
-minima, above 1 where attnkit is faster. `scaling` doubles the length; `short` is a batch of 64.
+minima, above 1 where attnkit is faster. `scaling` doubles the length; `short` is a batch of 64. `--devices 2`
+makes two devices of the CPU and gives each half of the heads, in attnkit's rows alone.
 """
 
 import argparse
@@ -118,10 +120,20 @@ def compare(title, runs, rounds, first):
     Console().print(table)
 
 
+def spread(function, arrays):
+    """The function and its arrays, heads spread over all devices."""
+    if jax.device_count() == 1:
+        return function, arrays
+    heads = jax.sharding.PartitionSpec("heads")
+    mesh = jax.make_mesh((jax.device_count(),), ("heads",), axis_types=(jax.sharding.AxisType.Auto,))
+    cut = jax.device_put(arrays, jax.sharding.NamedSharding(mesh, heads))
+    return jax.shard_map(function, mesh=mesh, in_specs=heads, out_specs=heads), cut
+
+
 def forward(length, rounds, peer):
     arrays = draw(length)
     for name in VARIANTS:
-        runs = {"attnkit": ready(ours(name), arrays)}
+        runs = {"attnkit": ready(*spread(ours(name), arrays))}
         if name in ("full", "causal"):
             runs["jax.nn"] = ready(plain(name == "causal"), arrays)
         if peer:
@@ -133,7 +145,7 @@ def forward(length, rounds, peer):
 
 def backward(length, rounds, peer):
     arrays = draw(length)
-    runs = {"attnkit": ready(gradient(ours("causal")), arrays)}
+    runs = {"attnkit": ready(*spread(gradient(ours("causal")), arrays))}
     runs["jax.nn"] = ready(gradient(plain(True)), arrays)
     if peer:
         runs["torch SDPA"] = peer.case("sdpa causal gradient")
@@ -169,7 +181,9 @@ def main():
     parser.add_argument("--length", type=int, default=4096)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", choices=PARTS, nargs="+", default=["forward", "gradient"])
+    parser.add_argument("--devices", type=int, default=1)
     chosen = parser.parse_args()
+    jax.config.update("jax_num_cpu_devices", chosen.devices)
     has_torch = importlib.util.find_spec("torch") is not None
     peer = Torch(chosen.length) if has_torch and {"forward", "gradient"} & set(chosen.only) else None
     for name in chosen.only:

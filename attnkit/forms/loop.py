@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from attnkit.forms.plan import Plan
+from attnkit.forms.visit import alike
 
 Tree = Any
 Cell = Callable[[Tree, Tree, Tree], Tree]
@@ -55,7 +56,8 @@ def fold_blocks(
                 return compute(state, column), None
             return jax.lax.cond(alive, compute, lambda state, column: state, state, column), None
 
-        state, _ = jax.lax.scan(body, start(row), (stacked_columns, alive), reverse=backwards)
+        first = alike(start(row), (row, stacked_columns))
+        state, _ = jax.lax.scan(body, first, (stacked_columns, alive), reverse=backwards)
         return finish(state, row)
 
     results = jax.lax.map(lambda given: wrap(visit)(*given), (stacked_rows, jnp.asarray(live)))

@@ -20,7 +20,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from attnkit.forms.plan import Plan
-from attnkit.forms.visit import Arrays, Kind, Operand, Visit, run
+from attnkit.forms.visit import Arrays, Kind, Operand, Visit, alike, run
 
 Tree = Any
 Cell = Callable[[Tree, Tree, Tree], Tree]
@@ -139,7 +139,8 @@ def flat(whole: Tree, rows: Tree, columns: Tree) -> tuple[list[Any], tuple[Opera
     trees = (whole, rows, columns)
     operands = [Operand(k) for k, tree in zip(kinds, trees, strict=True) for _ in jax.tree.leaves(tree)]
     leaves, shape = jax.tree.flatten(trees)
-    return [jnp.asarray(a) for a in leaves], tuple(operands), shape
+    leaves = [jnp.asarray(a) for a in leaves]
+    return alike(leaves, ()), tuple(operands), shape
 
 
 def derivative(primals: Sequence[Any], tangents: Sequence[Any], *, visit: Sum) -> tuple[Any, Any]:
@@ -224,7 +225,7 @@ def make_primitive() -> Primitive:
     made.multiple_results = True
 
     def types(*avals: Any, visit: Visit) -> list[Any]:
-        return [jax.core.ShapedArray(a.shape, a.dtype) for a in visit.shapes(avals)]
+        return visit.shapes(avals)
 
     def on(cpu: bool) -> Callable[..., list[Any]]:
         return lambda *arguments, visit: run(visit, arguments, cpu)

@@ -78,7 +78,7 @@ class Visit(abc.ABC):
         results = tuple(Operand(r.kind, (True, *r.mapped)) for r in self.results)
         return dataclasses.replace(self, arguments=arguments, results=results, sizes=(size, *self.sizes))
 
-    def blocks(self, avals: Arrays) -> list[jax.ShapeDtypeStruct]:
+    def blocks(self, avals: Arrays) -> list[Any]:
         """The shapes of the arguments of one step, given those of all."""
         found = []
         for operand, aval in zip(self.arguments, avals, strict=True):
@@ -86,10 +86,10 @@ class Visit(abc.ABC):
             if operand.kind != "whole":
                 size = self.plan.block[0] if operand.kind == "row" else self.plan.block[1] * self.plan.span
                 shape = (size, *shape[1:])
-            found.append(jax.ShapeDtypeStruct(shape, aval.dtype))
+            found.append(shaped(shape, aval.dtype, aval))
         return found
 
-    def shapes(self, avals: Arrays) -> list[jax.ShapeDtypeStruct]:
+    def shapes(self, avals: Arrays) -> list[Any]:
         """The shapes of the results, given those of the arguments."""
         found = []
         for operand, block in zip(self.results, self.made(self.blocks(avals)), strict=True):
@@ -98,8 +98,37 @@ class Visit(abc.ABC):
                 side = operand.kind == "column"
                 shape = (self.plan.grid[side] * self.plan.block[side], *shape[1:])
             axes = (size for size, mapped in zip(self.sizes, operand.mapped, strict=True) if mapped)
-            found.append(jax.ShapeDtypeStruct((*axes, *shape), block.dtype))
+            found.append(shaped((*axes, *shape), block.dtype, avals[0]))
         return found
+
+
+def shaped(shape: tuple[int, ...], dtype: Any, like: Any) -> Any:
+    """What stands for an array that differs between devices, inside `shard_map`, as `like` does."""
+    like = jax.typeof(like) if isinstance(like, jax.Array) else like
+    if not differs(like):
+        return jax.core.ShapedArray(shape, dtype)
+    sharding = like.sharding.update(spec=jax.sharding.PartitionSpec())
+    return like.update(shape=shape, dtype=dtype, weak_type=False, sharding=sharding)
+
+
+def differs(a: Any) -> frozenset[str]:
+    """The axes of devices along which an array, or what stands for one, differs inside `shard_map`."""
+    axes: frozenset[str] = (jax.typeof(a) if isinstance(a, jax.Array) else a).manual_axis_type.varying
+    return axes
+
+
+def alike(tree: Any, others: Any) -> Any:
+    """Arrays of `tree` marked as differing between devices, inside `shard_map`, where any of `others` does.
+
+    What goes into one operation, and a loop's state before and after a step, must agree in that.
+    """
+    axes = frozenset[str]().union(*map(differs, jax.tree.leaves((tree, others))))
+
+    def spread(a: Any) -> Any:
+        missing = tuple(sorted(axes - differs(a)))
+        return jax.lax.pcast(a, missing, to="varying") if missing else a
+
+    return jax.tree.map(spread, tree) if axes else tree
 
 
 def run(visit: Visit, arguments: Arrays, cpu: bool) -> list[Any]:
@@ -126,6 +155,7 @@ def run(visit: Visit, arguments: Arrays, cpu: bool) -> list[Any]:
 
     shapes = visit.shapes([jax.typeof(a) for a in arguments])
     zero = tuple(jnp.zeros(a.shape, a.dtype) for s, a in zip(stacked, shapes, strict=True) if not s)
+    zero = alike(zero, arguments)
     total, found = jax.lax.scan(body, zero, mapped)
     summed, kept = iter(total), iter(found)
     return [next(kept) if s else next(summed) for s in stacked]
@@ -138,7 +168,7 @@ def run_rows(visit: Visit, arguments: Arrays, cpu: bool) -> list[Any]:
     ready = [a if k == "whole" else in_blocks(a, cut[k]) for k, a in zip(kinds, arguments, strict=True)]
     adds = {n: r.kind for n, r in enumerate(visit.results) if r.kind != "row"}
     shapes = visit.shapes([jax.typeof(a) for a in arguments])
-    zero = {n: jnp.zeros(shapes[n].shape, shapes[n].dtype) for n in adds}
+    zero = alike({n: jnp.zeros(shapes[n].shape, shapes[n].dtype) for n in adds}, arguments)
     zero = {n: in_blocks(a, plan.block[1]) if adds[n] == "column" else a for n, a in zero.items()}
     steps = plan.steps()
     table = np.zeros((plan.grid[0], max(1, *(len(plain) + len(masked) for plain, masked in steps))), np.int32)
@@ -168,7 +198,7 @@ def run_rows(visit: Visit, arguments: Arrays, cpu: bool) -> list[Any]:
 
             return body
 
-        carry = (visit.start(at(0)), added)
+        carry = (alike(visit.start(at(0)), own), added)
         if any(plain for plain, _ in steps):
             carry = jax.lax.fori_loop(0, bound[0], step(False), carry)
         if any(masked for _, masked in steps):

@@ -143,9 +143,6 @@ def make_gradient(
         slices = count_slices(training, size, size * longest(batch))
         first = jax.lax.axis_index(AXIS) * slices if shared else 0
         keys = jax.vmap(lambda n: jax.random.fold_in(key, n))(first + jnp.arange(slices))
-        if shared:
-            # Marked as differing between devices, so that gradients are summed once, at the end.
-            params, constants = jax.lax.pcast((params, constants), AXIS, to="varying")
 
         def add(total: tuple[Sums, Params], piece: tuple[Batch, Array]) -> tuple[tuple[Sums, Params], None]:
             slope, found = gradient(params, constants, *piece)
@@ -157,8 +154,6 @@ def make_gradient(
         else:
             pieces = jax.tree.map(lambda x: x.reshape(slices, x.shape[0] // slices, *x.shape[1:]), batch)
             zero = (Sums(*jnp.zeros((3,), jnp.float32)), jax.tree.map(jnp.zeros_like, params))
-            if shared:
-                zero = (jax.lax.pcast(zero[0], AXIS, to="varying"), zero[1])
             total, _ = jax.lax.scan(add, zero, (pieces, keys))
         return jax.lax.psum(total, AXIS) if shared else total
 
