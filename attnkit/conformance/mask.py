@@ -127,7 +127,7 @@ def guarded(name: str, run: "Check", subject: Subject) -> list[Finding | Unclaim
 
 
 def largest(options: Any) -> int:
-    """The largest number among options, those of masks inside included; a tuple counts as its product."""
+    """The largest number among options, those of masks inside included; a tuple counts as its sum."""
     if isinstance(options, int):
         return abs(options)
     if dataclasses.is_dataclass(options):
@@ -136,7 +136,7 @@ def largest(options: Any) -> int:
         )
     if isinstance(options, tuple):
         sizes = [largest(item) for item in options]
-        return max([*sizes, math.prod(sizes) if all(isinstance(item, int) for item in options) else 0])
+        return sum(sizes) if all(isinstance(item, int) for item in options) else max(sizes, default=0)
     return 0
 
 
@@ -269,7 +269,7 @@ def claimed(subject: Subject) -> Iterator[Finding | Unclaimed]:
         if name in claims_of(subject.mask):
             yield Finding(name, COLUMN, int(pairs.sum()), 0, "pairs")
         else:
-            yield Unclaimed(name, COLUMN, f"not claimed by {type(subject.mask).__name__}")
+            yield Unclaimed(name, COLUMN, "the mask does not claim it")
 
 
 @functools.lru_cache(maxsize=8)
