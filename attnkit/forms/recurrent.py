@@ -17,7 +17,7 @@ from attnkit.forms.recurrent_head import (
     with_unit_values,
 )
 from attnkit.forms.recurrent_scan import nothing
-from attnkit.recurrent.contract import HeadShape, LinearRecurrent, Params, Recurrent
+from attnkit.recurrent.contract import HeadShape, LinearRecurrent, Params, Recurrent, SteppedRecurrent
 
 RecurrentForm = Literal["auto", "scan", "chunked", "matrix"]
 SHORT = 8
@@ -78,6 +78,8 @@ def explain_recurrent(
     size = {"scan": 1, "matrix": max(steps, 1)}.get(
         name, min(chunk or CHUNK, 1 << max(steps - 1, 0).bit_length())
     )
+    if name == "chunked" and isinstance(variant, SteppedRecurrent):
+        size = variant.longest(size)
     return RecurrentExplanation(name, reason, size, -(-steps // size))
 
 

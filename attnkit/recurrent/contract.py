@@ -196,6 +196,10 @@ class SteppedRecurrent(Recurrent):
         `p` is the head's own dictionary: constants and learned parameters. Inputs are in at least float32.
         """
 
+    def longest(self, size: int) -> int:
+        """How many tokens a chunk has where `size` are asked for: fewer, if more cannot be done at once."""
+        return size
+
 
 @options
 class LinearRecurrent(Recurrent):

@@ -17,7 +17,7 @@ from attnkit.recurrent.variant.gsa import Gsa
 from attnkit.recurrent.variant.log_linear import LogLinear
 from attnkit.recurrent.variant.mamba2 import Mamba2
 from attnkit.recurrent.variant.mesa_net import MesaNet
-from attnkit.recurrent.variant.ttt_linear import TttLinear
+from attnkit.recurrent.variant.ttt_linear import Moved, Training, TttLinear, slopes
 
 SHAPE, TOKENS = HeadShape(heads=2, dim=4, value_dim=3), 11
 ONE = 0.541324854612918  # softplus of it is 1
@@ -31,14 +31,76 @@ def one_head(chosen, params, inputs, head):
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-def test_inner_training_is_the_paper_s_gradient_descent(batch):
+@pytest.mark.parametrize("form", ["scan", "chunked"])
+def test_inner_training_is_the_paper_s_gradient_descent(batch, form):
     chosen = TttLinear(batch=batch, speed=2.0)
     params, inputs = draw(chosen, SHAPE, TOKENS)
     with jax.enable_x64(True):
-        got = computed(chosen, SHAPE, params, inputs).output
+        got = computed(chosen, SHAPE, params, inputs, form=form).output
     for head in range(SHAPE.heads):
         true = oracle.ttt_linear(*one_head(chosen, params, inputs, head), batch, speed=2.0)
         np.testing.assert_allclose(got[head], true, rtol=1e-11, atol=1e-11)
+
+
+def test_slopes_are_the_gradient_of_the_inner_loss():
+    random = np.random.default_rng(0)
+    k, v, z, scale, shift = random.normal(size=(5, 7))
+
+    def loss(z):
+        unit = (z - jnp.mean(z)) / jnp.sqrt(jnp.var(z) + 1e-6)
+        return jnp.sum((k + scale * unit + shift - v) ** 2) / 2
+
+    with jax.enable_x64(True):
+        got = slopes({"norm_scale": scale, "norm_shift": shift}, {"k": k, "v": v}, z)
+        np.testing.assert_allclose(got, jax.grad(loss)(z), rtol=1e-12, atol=1e-12)
+
+
+@functools.cache
+def inner_training(chunk):
+    """Results of mini-batches of 5 by chunks (0: token by token), and first and second derivatives."""
+    chosen, form = TttLinear(batch=5), "chunked" if chunk else "scan"
+
+    def run(arrays, data):
+        params, inputs, begin, now = arrays
+        state = Training(Moved(*begin), Moved(*now), data["place"])
+        more = {"segments": data["segments"], "length": data["length"]}
+        return forms.recur(chosen, SHAPE, params, inputs, state=state, form=form, chunk=chunk or None, **more)
+
+    def everything(arrays, along, data):
+        def total(arrays):
+            found = run(arrays, data)
+            return sum(jnp.sum(jnp.sin(a)) for a in jax.tree.leaves((found.output, found.state[:2])))
+
+        return run(arrays, data), jax.jvp(jax.grad(total), (arrays,), (along,))
+
+    return jax.jit(everything, compiler_options=QUICK_COMPILE)
+
+
+DOCUMENTS = {"one": [0] * 11, "many": [0, 0, 1, 2, 2, 2, 2, 2, 2, 2, 3], "each": list(range(11))}
+
+
+@pytest.mark.parametrize("chunk", [2, 8])
+@pytest.mark.parametrize(("place", "length"), [(0, 11), (3, 11), (4, 8), (1, 1)])
+def test_inner_training_by_chunks_begins_stops_and_forgets_anywhere(chunk, place, length):
+    random = np.random.default_rng(3)
+    params, inputs = draw(TttLinear(), SHAPE, TOKENS)
+    begin, now = ((random.normal(size=(2, 3, 3)), random.normal(size=(2, 3))) for _ in range(2))
+    arrays = (params, inputs, begin, now)
+    along = jax.tree.map(lambda a: random.normal(size=a.shape), arrays)
+    with jax.enable_x64(True):
+        for segments in DOCUMENTS.values():
+            data = {"place": jnp.full(2, place, jnp.int32), "segments": jnp.array(segments)}
+            data["length"] = jnp.array(length)
+            (got, slope), (true, right) = (inner_training(n)(arrays, along, data) for n in (chunk, 0))
+            np.testing.assert_array_equal(got.state.place, true.state.place)
+            for limit, one, other in ((1e-12, got, true), (1e-10, slope, right)):
+                close = functools.partial(np.testing.assert_allclose, rtol=limit, atol=limit)
+                jax.tree.map(close, one, other)
+
+
+def test_a_chunk_is_no_longer_than_a_mini_batch():
+    told = forms.explain_recurrent(TttLinear(batch=5), 2048)
+    assert (told.form, told.chunk, told.chunks) == ("chunked", 5, 410)
 
 
 def test_an_inner_step_worked_by_hand():
