@@ -121,7 +121,10 @@ def scored(variant: Scored, form: Form, length: int, setting: Setting) -> Way:
     """A form of scored attention."""
     heads, dim, draw = setting.heads, setting.dim, Draw()
     shape = HeadShape(heads, heads, dim, dim)
-    inputs = {name: draw.normal(heads, length, need.width) for name, need in variant.inputs(shape).items()}
+    inputs = {
+        name: draw.normal(1 if need.shared else heads, length, need.width)
+        for name, need in variant.inputs(shape).items()
+    }
     arrays = {name: draw.normal(heads, length, dim) for name in ("q", "k", "v")}
 
     def output(a: Arrays) -> jax.Array:
@@ -134,7 +137,12 @@ def by_blocks(variant: Scored, length: int, setting: Setting) -> tuple[Way, floa
     """One block as a dense matrix, and how many of them the form by blocks computes."""
     plan = explain(variant, length, length)
     size = max(plan.block)
-    whole = Attention(score=variant.score, position=variant.position, normalizer=variant.normalizer).scored()
+    whole = Attention(
+        score=variant.score,
+        position=variant.position,
+        normalizer=variant.normalizer,
+        selection=variant.selection,
+    ).scored()
     return (
         scored(whole, "reference", size, setting),
         plan.computed * plan.block[0] * plan.block[1] / size**2,

@@ -239,6 +239,9 @@ def prepare_inputs(
         scored: the variant.
         raw: projected inputs of consecutive tokens.
         start: running sums before the first of these tokens, `[heads, width]`; zero if not given.
+
+    Raises:
+        ValueError: if one is missing, or one that all heads share has more than one head.
     """
     shape = HeadShape(1, 1, 1, 1)
     needs = scored.inputs(shape)
@@ -247,6 +250,10 @@ def prepare_inputs(
         raise ValueError(f"inputs lacks {', '.join(missing)}; give one [heads, tokens, width] array for each")
     ready = {}
     for name, need in needs.items():
+        if need.shared and len(raw[name]) != 1:
+            raise ValueError(
+                f"inputs[{name!r}] has {len(raw[name])} heads; all share it: give [1, tokens, width]"
+            )
         value = scored.activate(name, raw[name])
         if need.cumulative:
             value = jnp.cumsum(value.astype(jnp.promote_types(value.dtype, jnp.float32)), axis=1)
