@@ -98,6 +98,8 @@ class Approximation(Mixing):
         room: int,
         dtype: Any,
         memory: Float[Array, "batch keys model_dim"] | None = None,
+        *,
+        data: Data | None = None,
     ) -> Any:
         if memory is not None:
             kept = {"key": self.heads(memory, "key"), "value": self.heads(memory, "value")}

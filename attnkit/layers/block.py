@@ -137,11 +137,19 @@ class Block(nnx.Module):
             relay,
         )
 
-    def start(self, batch: int, room: int, dtype: Any, memory: Tokens | None = None) -> State:
+    def start(
+        self,
+        batch: int,
+        room: int,
+        dtype: Any,
+        memory: Tokens | None = None,
+        *,
+        memory_data: Data | None = None,
+    ) -> State:
         """Decoding state of both mixers."""
         state = {"self": self.mixing.start(batch, room, dtype)}
         if self.cross is not None:
-            state["cross"] = self.cross.start(batch, room, dtype, memory)
+            state["cross"] = self.cross.start(batch, room, dtype, memory, data=memory_data)
         return state
 
     def step(

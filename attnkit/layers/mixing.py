@@ -79,10 +79,19 @@ class Mixing(nnx.Module):
         room: int,
         dtype: Any,
         memory: Float[Array, "batch keys model_dim"] | None = None,
+        *,
+        data: Data | None = None,
     ) -> Any:
         """Decoding state of `batch` sequences with room for `room` tokens each.
 
-        Every leaf has a leading batch axis.
+        Every leaf has a leading batch axis. What must be made of a memory is made here, once, and kept.
+
+        Args:
+            batch: number of sequences.
+            room: most tokens of each.
+            dtype: type of what is kept.
+            memory: what will be asked; `None` for the tokens themselves.
+            data: what is known of the memory at run time; every step is given the same.
         """
 
     @abc.abstractmethod

@@ -204,13 +204,15 @@ class MultiHead(Mixing):
         room: int,
         dtype: Any,
         memory: Float[Array, "batch keys model_dim"] | None = None,
+        *,
+        data: Data | None = None,
     ) -> Any:
         room = room if memory is None else memory.shape[1]
         cache = self.engine.empty(self.project.kept, batch, room, dtype)
         if memory is None:
             return cache
         inputs = self.engine.token_inputs(memory, memory)
-        cache = self.engine.extend(cache, *self.project.keys_values(memory, {}), inputs)
+        cache = self.engine.extend(cache, *self.project.keys_values(memory, {}), inputs, data)
         return Memory(cache, jnp.zeros(batch, jnp.int32))
 
     def step(

@@ -168,7 +168,9 @@ class RecurrentMixing(Mixing):
             y = jnp.concatenate([y, other], axis=-1)
         return self.outward(y), None
 
-    def start(self, batch: int, room: int, dtype: Any, memory: Tokens | None = None) -> Any:
+    def start(
+        self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None
+    ) -> Any:
         if self.backward is not None:
             raise ValueError("bidirectional = True: what reads from the end cannot write; use it to read")
         return self.forward.start(batch, dtype)

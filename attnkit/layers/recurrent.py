@@ -16,7 +16,7 @@ from attnkit.layers.mixing import Data, Mixing, Width
 from attnkit.layers.norm import LayerNorm, RMSNorm
 from attnkit.layers.token_shift import TokenShift, begins_document
 from attnkit.mixer import no_sharing, told
-from attnkit.recurrent.contract import HeadShape, LinearRecurrent, Recurrent, TokenInput
+from attnkit.recurrent.contract import HeadShape, LinearRecurrent, Recurrent, State, TokenInput
 
 Heads = dict[str, Float[Array, "batch ..."]]
 
@@ -26,7 +26,7 @@ class RecurrentLayer(Mixing):
 
     In order: token shift, projections, short convolution, recurrence, norm, gate, output projection. The
     convolution runs over the projected inputs that declare it, as in the papers. A decoding state does not
-    grow with the tokens. That of a memory does: only a step says how many of the memory's tokens exist.
+    grow with the tokens, nor with those of a memory.
 
     Args:
         variant: what each head computes.
@@ -88,9 +88,9 @@ class RecurrentLayer(Mixing):
         key: jax.Array | None = None,
         look: bool = False,
     ) -> tuple[Float[Array, "batch queries model_dim"], Float[Array, "batch heads queries keys"] | None]:
-        known = self.known(data)
         if self.cross:
-            return self.across(x, x if memory is None else memory, known, look)
+            return self.across(x, x if memory is None else memory, data, look)
+        known = self.known(data)
         inputs, gate, _ = self.read(x, {}, known.get("segments"))
         learned = self.values()
 
@@ -104,28 +104,26 @@ class RecurrentLayer(Mixing):
         seen = look and "matrix" in self.variant.card.forms
         return y, jax.vmap(weights)(inputs, known) if seen else None
 
-    def across(
-        self, x: Array, memory: Array, known: dict[str, Array], look: bool
-    ) -> tuple[Array, Array | None]:
+    def across(self, x: Array, memory: Array, data: Data | None, look: bool) -> tuple[Array, Array | None]:
         """What `x` reads in a state that `memory` has written."""
-        written, _, _ = self.read(memory, {}, side="key")
         asked, gate, _ = self.read(x, {}, side="query")
-        y = self.finish(self.recall(written, asked, known), gate)
+        y = self.finish(self.recall(asked, self.remember(memory, data)), gate)
         if not look:
             return y, None
-        variant, learned = self.linear(), self.values()
-        weights = functools.partial(forms.effective_memory, variant, self.shape, learned)
-        return y, jax.vmap(lambda w, a, known: weights(w, a, **known))(written, asked, known)
+        written, _, _ = self.read(memory, {}, side="key")
+        weights = functools.partial(forms.effective_memory, self.linear(), self.shape, self.values())
+        return y, jax.vmap(lambda w, a, known: weights(w, a, **known))(written, asked, self.known(data))
 
-    def recall(self, written: Heads, asked: Heads, known: dict[str, Array]) -> Array:
-        """Outputs `[batch, heads, queries, value_dim]` of a memory's and of the queries' inputs."""
-        variant, learned = self.linear(), self.values()
+    def remember(self, memory: Array, data: Data | None) -> State:
+        """The states after each sequence's memory."""
+        written, _, _ = self.read(memory, {}, side="key")
+        one = functools.partial(forms.remember, self.linear(), self.shape, self.values())
+        return jax.vmap(lambda written, known: one(written, **known))(written, self.known(data))
 
-        def one(written: Any, asked: Any, known: Any) -> Array:
-            state = forms.remember(variant, self.shape, learned, written, **known)
-            return forms.recall(variant, self.shape, learned, asked, state)
-
-        return jax.vmap(one)(written, asked, known)
+    def recall(self, asked: Heads, state: State) -> Array:
+        """Outputs `[batch, heads, queries, value_dim]` of the queries' inputs, in a memory's states."""
+        one = functools.partial(forms.recall, self.linear(), self.shape, self.values())
+        return jax.vmap(one)(asked, state)
 
     def start(
         self,
@@ -133,12 +131,14 @@ class RecurrentLayer(Mixing):
         room: int,
         dtype: Any,
         memory: Float[Array, "batch keys model_dim"] | None = None,
+        *,
+        data: Data | None = None,
     ) -> Any:
         state: dict[str, Any] = {}
         if self.cross:
             if memory is None:
                 raise ValueError("memory = None: a layer made with cross = True reads a memory; give it")
-            state["memory"] = self.read(memory, {}, side="key")[0]
+            state["memory"] = self.remember(memory, data)
         elif self.variant.direction == "both":
             raise ValueError("direction = 'both': a token waits for the last one; decode with 'forward'")
         else:
@@ -159,7 +159,7 @@ class RecurrentLayer(Mixing):
     ) -> tuple[Float[Array, "batch new model_dim"], Any]:
         if self.cross:
             asked, gate, after = self.read(x, state, side="query")
-            return self.finish(self.recall(state["memory"], asked, self.known(data)), gate), after
+            return self.finish(self.recall(asked, state["memory"]), gate), after
         inputs, gate, after = self.read(x, state)
         learned = self.values()
 

@@ -62,10 +62,12 @@ class ShortConvolution(Mixing):
         convolved = self.convolve(self.window.taps(x, data))
         return self.inner.relay(convolved, memory, below=below, data=data, key=key, look=look)
 
-    def start(self, batch: int, room: int, dtype: Any, memory: Tokens | None = None) -> Any:
+    def start(
+        self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None
+    ) -> Any:
         self.window.check_causal()
         tail = jnp.zeros((batch, self.window.span, self.kernel[...].shape[1]), dtype)
-        return {"tail": tail, "inner": self.inner.start(batch, room, dtype, memory)}
+        return {"tail": tail, "inner": self.inner.start(batch, room, dtype, memory, data=data)}
 
     def step(self, x: Tokens, state: Any, *, data: Data | None = None) -> tuple[Tokens, Any]:
         taps, tail = self.window.continued(state["tail"], x)

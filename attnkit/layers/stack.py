@@ -88,9 +88,17 @@ class Stack(nnx.Module):
         penalty = sum((own.get("penalty", 0.0) for own in relay.values()), 0.0)
         return Passed(x if self.norm is None else self.norm(x), maps, penalty)
 
-    def start(self, batch: int, room: int, dtype: Any, memory: Tokens | None = None) -> list[State]:
+    def start(
+        self,
+        batch: int,
+        room: int,
+        dtype: Any,
+        memory: Tokens | None = None,
+        *,
+        memory_data: Data | None = None,
+    ) -> list[State]:
         """Decoding states of all blocks."""
-        return [block.start(batch, room, dtype, memory) for block in self.blocks]
+        return [block.start(batch, room, dtype, memory, memory_data=memory_data) for block in self.blocks]
 
     def step(
         self, x: Tokens, states: list[State], *, memory_data: Data | None = None

@@ -72,11 +72,13 @@ class TwoViews(Mixing):
             return one + two, None
         return one + two, jnp.concatenate([near, through(far, data["words"])], axis=1)
 
-    def start(self, batch: int, room: int, dtype: Any, memory: Tokens | None = None) -> Any:
-        words, sentences = self.levels(memory)
+    def start(
+        self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None
+    ) -> Any:
+        (words, sentences), (real, counted) = self.levels(memory), views(data)
         return {
-            "words": self.words.start(batch, room, dtype, words),
-            "sentences": self.sentences.start(batch, room, dtype, sentences),
+            "words": self.words.start(batch, room, dtype, words, data=real),
+            "sentences": self.sentences.start(batch, room, dtype, sentences, data=counted),
         }
 
     def step(self, x: Tokens, state: Any, *, data: Data | None = None) -> tuple[Tokens, Any]:

@@ -100,11 +100,11 @@ class EncoderDecoderNetwork(Network):
     def start(self, batch: Batch, length: int) -> Any:
         self.embedding.check(length)
         memory = self.encode(batch).output
-        rows = memory.shape[0]
+        rows, real = memory.shape[0], {"length": jnp.asarray(batch["source_length"])}
         return {
-            "blocks": self.decoder.start(rows, length, self.embedding.dtype, memory),
+            "blocks": self.decoder.start(rows, length, self.embedding.dtype, memory, memory_data=real),
             "position": jnp.zeros(rows, jnp.int32),
-            "source_length": jnp.asarray(batch["source_length"]),
+            "source_length": real["length"],
         }
 
     def step(self, state: Any, tokens: jax.Array) -> tuple[jax.Array, Any]:

@@ -116,7 +116,7 @@ class HierarchicalEncoderDecoderNetwork(Network):
         _, memory, real = self.encode(batch)
         rows = memory.shape[0]
         return {
-            "blocks": self.decoder.start(rows, length, self.embedding.dtype, memory),
+            "blocks": self.decoder.start(rows, length, self.embedding.dtype, memory, memory_data=real),
             "position": jnp.zeros(rows, jnp.int32),
             "real": real,
         }

@@ -152,7 +152,7 @@ class PerceiverText(Network):
         self.embedding.check(length)
         memory = self.latents(batch)[0]
         rows = memory.shape[0]
-        blocks = self.decoder.start(rows, length, self.embedding.dtype, memory)
+        blocks = self.decoder.start(rows, length, self.embedding.dtype, memory, memory_data=self.real(rows))
         return {"blocks": blocks, "position": jnp.zeros(rows, jnp.int32)}
 
     def step(self, state: Any, tokens: jax.Array) -> tuple[jax.Array, Any]:

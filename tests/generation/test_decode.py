@@ -4,12 +4,16 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from attnkit.generation.beam import search
 from attnkit.generation.decode import decode, run, shared
 from attnkit.generation.plan import Decoding
 from attnkit.generation.prompt import BEGIN, END, prompts
 from attnkit.models.contract import Sizes
 from attnkit.models.decoder import Decoder
 from attnkit.models.encoder_decoder import EncoderDecoder
+from attnkit.recurrent.variant.delta_net import DeltaNet
+from attnkit.recurrent.variant.gla import Gla
+from attnkit.scored.preset.attention import Attention
 
 SIZES = Sizes(vocabulary=11, length=23, source_vocabulary=13, source_length=7)
 PROMPTS = [[BEGIN, 3, 4, 5], [BEGIN, 6, 6, 7, 8, 9, 3], [BEGIN, 10, 4]]
@@ -30,7 +34,12 @@ def sharpened(model):
 
 
 @pytest.mark.parametrize(
-    ("model", "batch"), [(Decoder(depth=1, model_dim=24), {}), (EncoderDecoder(model_dim=24), SOURCE)]
+    ("model", "batch"),
+    [
+        (Decoder(depth=1, model_dim=24), {}),
+        (EncoderDecoder(model_dim=24), SOURCE),
+        (EncoderDecoder(model_dim=24, cross=Gla()), SOURCE),
+    ],
 )
 def test_greedy_search_with_a_cache_writes_what_the_whole_network_predicts(model, batch):
     network, given = sharpened(model), prompts(PROMPTS)
@@ -55,6 +64,36 @@ def test_one_beam_is_greedy_and_more_beams_are_no_worse():
     assert one.tokens.tolist() == greedy.tokens.tolist()
     ended = np.any(np.asarray(greedy.tokens) == END, axis=1) & np.any(np.asarray(five.tokens) == END, axis=1)
     assert np.all(np.asarray(five.score - greedy.score)[ended] >= -1e-5)
+
+
+@pytest.mark.parametrize(
+    "cross",
+    [
+        pytest.param((DeltaNet(), Attention()), id="both"),
+        pytest.param(Gla(), id="recurrent", marks=pytest.mark.slow),
+        pytest.param(Attention(), id="scored", marks=pytest.mark.slow),
+    ],
+)
+def test_beam_search_with_what_is_kept_of_a_memory_finds_what_it_finds_without(cross):
+    network, given = sharpened(EncoderDecoder(model_dim=24, cross=cross)), prompts([[BEGIN]] * 3)
+    for block in network.decoder.blocks:
+        kernel = getattr(block.cross, "join", block.cross).output.kernel
+        kernel[...] = 30 * kernel[...]
+    most, penalty = 5, 0.5
+    decoding = Decoding(max_length=most, method="beam", beams=3, length_penalty=penalty)
+    found = decode(decoding, network, given, SOURCE)
+
+    def anew(state, token):
+        text = state["text"].at[jnp.arange(len(token)), state["place"]].set(token[:, 0])
+        logits = network({**state["source"], "inputs": text})[0]
+        last = jnp.take_along_axis(logits, state["place"][:, None, None], axis=1)
+        return last, {**state, "text": text, "place": state["place"] + 1}
+
+    state = {"source": SOURCE, "text": jnp.zeros((3, most), jnp.int32), "place": jnp.zeros(3, jnp.int32)}
+    true = jax.jit(lambda: search(anew, state, given, beams=3, max_length=most, length_penalty=penalty))()
+    np.testing.assert_array_equal(found.tokens, true.tokens)
+    np.testing.assert_allclose(found.score, true.score, rtol=1e-4)
+    assert len(np.unique(found.tokens, axis=0)) == 3
 
 
 def test_sampling_is_a_function_of_the_key_and_needs_one():

@@ -100,10 +100,27 @@ def test_a_memory_is_read_as_far_as_it_exists():
     other, _ = run(memory.at[0, 5:].set(jnp.nan))
     np.testing.assert_array_equal(y, other)
     assert weights.shape == (BATCH, 2, TOKENS, 9) and not weights[0, :, :, 5:].any()
-    state = made.start(BATCH, 99, jnp.float32, memory)
-    step = compiled(lambda x, state: made.step(x, state, data={"length": jnp.array([5, 9])}))
-    found, _ = step(x[:, :4], state)
-    np.testing.assert_allclose(found, y[:, :4], atol=1e-6)
+
+
+@pytest.mark.parametrize("mixer", [Gla(), DeltaNet()], ids=lambda m: type(m).__name__)
+def test_a_memory_is_written_once_and_read_by_every_piece(mixer, monkeypatch):
+    made, x, memory = layer(mixer, cross=True, padded=True), tokens(), tokens(9, seed=2)
+    data = {"length": jnp.array([5, 9])}
+    whole, _ = compiled(lambda x: made(x, memory, data=data))(x)
+    sizes, pieces = [], []
+    state = compiled(lambda memory: made.start(BATCH, 99, jnp.float32, memory, data=data))(memory)
+    monkeypatch.setattr(forms, "remember", None)
+    step = compiled(lambda x, state: made.step(x, state, data=data))
+    for low, high in ((0, 1), (1, 2), (2, 13)):
+        y, state = step(x[:, low:high], state)
+        pieces.append(y)
+        sizes.append(sum(a.size for a in jax.tree.leaves(state)))
+    np.testing.assert_allclose(jnp.concatenate(pieces, axis=1), whole, atol=2e-6)
+    monkeypatch.undo()
+    longer = jax.eval_shape(lambda m: made.start(BATCH, 99, jnp.float32, m, data=data), tokens(29))
+    assert {*sizes, sum(a.size for a in jax.tree.leaves(longer))} == {sizes[0]}
+    with pytest.raises(ValueError, match="data lacks length"):
+        made.start(BATCH, 99, jnp.float32, memory)
 
 
 @pytest.mark.parametrize(

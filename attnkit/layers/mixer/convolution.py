@@ -84,7 +84,9 @@ class GatedConvolution(Mixing):
     ) -> tuple[Tokens, jax.Array | None]:
         return self.convolve(self.window.taps(x, data)), None
 
-    def start(self, batch: int, room: int, dtype: Any, memory: Tokens | None = None) -> Any:
+    def start(
+        self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None
+    ) -> Any:
         self.window.check_causal()
         return jnp.zeros((batch, self.window.span, self.dim), dtype)
 

@@ -99,7 +99,9 @@ class Borrower(Mixing):
         y = self.join(self.engine.attend(q, k, v, inputs, data, key).output, Asked(x, q, None))
         return y, self.engine.look(q, k, inputs, data) if look else None, below
 
-    def start(self, batch: int, room: int, dtype: Any, memory: Tokens | None = None) -> Any:
+    def start(
+        self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None
+    ) -> Any:
         return self.engine.empty(HeadShape(self.shape.heads, 1, 0, 0), batch, room, dtype)
 
     def step(self, x: Tokens, state: Any, *, data: Data | None = None) -> tuple[Tokens, Any]:

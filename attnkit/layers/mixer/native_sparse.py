@@ -263,7 +263,9 @@ class Branches(Mixing):
         """How much of each of the three attentions is let through, `[batch, heads, queries, 1]`."""
         return jnp.split(jax.nn.sigmoid(split_heads(self.gate(x), 3 * self.shape.heads)), 3, axis=1)
 
-    def start(self, batch: int, room: int, dtype: Any, memory: Tokens | None = None) -> Kept:
+    def start(
+        self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None
+    ) -> Kept:
         chosen, groups, dim = self.chosen, self.shape.kv_heads, self.shape.dim
         recent = jnp.zeros((batch, groups, chosen.size, dim), dtype)
         runs = jnp.zeros((batch, groups, max(0, room - chosen.size) // chosen.stride + 1, dim), dtype)

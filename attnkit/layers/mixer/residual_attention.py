@@ -115,7 +115,9 @@ class AddedScores(Mixing):
         weights = self.engine.look(long_q, long_k, {}, data) if look else None
         return y, weights, {**below, "scored_by": all_layers}
 
-    def start(self, batch: int, room: int, dtype: Any, memory: Tokens | None = None) -> Any:
+    def start(
+        self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None
+    ) -> Any:
         return self.engine.empty(self.project.kept, batch, room, dtype)
 
     def step(self, x: Tokens, state: Any, *, data: Data | None = None) -> tuple[Tokens, Any]:
