@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from attnkit.forms.recurrent_chunked import CHUNK
 from attnkit.forms.recurrent_head import (
     Tokens,
     is_float,
@@ -17,6 +16,7 @@ from attnkit.forms.recurrent_head import (
     with_unit_values,
 )
 from attnkit.forms.recurrent_scan import nothing
+from attnkit.recurrent.chunks import CHUNK
 from attnkit.recurrent.contract import HeadShape, LinearRecurrent, Params, Recurrent, SteppedRecurrent
 
 RecurrentForm = Literal["auto", "scan", "chunked", "matrix"]

@@ -15,10 +15,10 @@ from jaxtyping import Array, Bool, Float
 from attnkit.forms.recurrent_decay import LEAST, exact_einsum, fade, retained, since, until
 from attnkit.forms.recurrent_scan import nothing
 from attnkit.forms.recurrent_solve import inverse
+from attnkit.recurrent.chunks import CHUNK, in_chunks
 from attnkit.recurrent.contract import Read, Transition
 
 Matrix = Float[Array, "dim value_dim"]
-CHUNK = 64
 NARROW = 16  # tokens of a chunk where every column has gates, and so a matrix of pairs, of its own
 
 
@@ -60,18 +60,6 @@ def chunked(
     o = exact_einsum("ntd,ndv->ntv", chunk.read, first)
     o = o + exact_einsum("nts,nsv->ntv", chunk.weights, written)
     return o.reshape(-1, o.shape[-1])[:tokens], last
-
-
-def in_chunks(tree: Any, tokens: int, size: int) -> Any:
-    """Arrays `[tokens, ...]` as `[chunks, size, ...]`, with zeros at the end; short ones are one chunk."""
-    size = min(size, 1 << (tokens - 1).bit_length())
-    count = -(-tokens // size)
-
-    def split(a: Array) -> Array:
-        padded = jnp.pad(a, ((0, count * size - tokens), *((0, 0),) * (a.ndim - 1)))
-        return padded.reshape(count, size, *a.shape[1:])
-
-    return jax.tree.map(split, tree)
 
 
 def chunked_columns(

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from attnkit.forms.recurrent_chunked import CHUNK, chunked, chunked_columns, make_chunk
+from attnkit.forms.recurrent_chunked import chunked, chunked_columns, make_chunk
 from attnkit.forms.recurrent_decay import exact_einsum
 from attnkit.forms.recurrent_led import by_column, led_inputs
 from attnkit.forms.recurrent_scan import scan
+from attnkit.recurrent.chunks import CHUNK
 from attnkit.recurrent.contract import (
     HeadShape,
     LinearRecurrent,

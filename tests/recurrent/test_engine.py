@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from attnkit.conformance.programs import QUICK_COMPILE
+from attnkit.forms.recurrent_chunked import chunked_columns
 from attnkit.forms.recurrent_decay import fade, since, until
 from attnkit.forms.recurrent_head import compute, reversed_reset, since_reset
+from attnkit.forms.recurrent_led import by_column
 from attnkit.forms.recurrent_solve import inverse
 from attnkit.recurrent.contract import Transition
 
@@ -88,6 +90,29 @@ def test_without_documents_chunks_of_many_blocks_agree(structure):
         found = compute("chunked", q, write, state, None, read, 32)
         for got, right in zip(found, compute("scan", q, write, state, None, read, None), strict=True):
             np.testing.assert_allclose(got, right, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("mild", [False, True])
+def test_gates_of_columns_agree_with_a_loop_for_each_column_documents_included(mild):
+    with jax.enable_x64(True):
+        q, write, state, reset = draw(VALUE_DIM, "")
+        write = write._replace(g=jnp.full_like(write.g, -0.1)) if mild else write
+        weight = draw(VALUE_DIM, "", seed=1)
+
+        def alone(q, write, state):
+            return compute("scan", q, write, state, reset, "after", None)
+
+        def total(chunks, q, write, state):
+            if chunks:
+                o, last = chunked_columns(q, write, write.g, state, reset, 8)
+            else:
+                o, last = by_column(q, write, write.g, state, alone)
+            return jnp.sum(o * weight[1].v) + jnp.sum(last * weight[2]), (o, last)
+
+        program = jax.jit(jax.grad(total, (1, 2, 3), has_aux=True), static_argnums=0)
+        got, true = (program(chunks, q, write, state) for chunks in (True, False))
+        for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(true), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
 
 
 def test_no_exponent_is_a_difference_of_sums():

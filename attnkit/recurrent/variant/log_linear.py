@@ -9,6 +9,7 @@ from annotated_types import Ge
 from jaxtyping import Array, Bool, Float, Int
 
 from attnkit.options import options
+from attnkit.recurrent.chunks import CHUNK, in_chunks
 from attnkit.recurrent.contract import (
     Card,
     Gate,
@@ -22,7 +23,6 @@ from attnkit.recurrent.contract import (
 )
 from attnkit.recurrent.time_step import log_speeds, step_bias
 
-CHUNK = 64
 exact = functools.partial(jnp.einsum, precision="highest")
 
 
@@ -132,11 +132,7 @@ class LogLinear(SteppedRecurrent):
         weights = jax.nn.softplus(p["level"] * x["level"])
         given = (x["q"], x["k"], time * x["v"], -jnp.exp(p["log_speed"]) * time[:, 0], weights, reset, real)
 
-        def split(a: Array) -> Array:
-            padded = jnp.pad(a, ((0, -count % size), *((0, 0),) * (a.ndim - 1)))
-            return padded.reshape(-1, size, *a.shape[1:])
-
-        last, o = jax.lax.scan(self.move, state, jax.tree.map(split, given))
+        last, o = jax.lax.scan(self.move, state, in_chunks(given, count, size))
         return o.reshape(-1, o.shape[-1])[:count] + p["skip"] * x["v"], last
 
     def move(

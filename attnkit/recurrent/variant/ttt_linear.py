@@ -9,9 +9,9 @@ from annotated_types import Ge, Gt
 from jaxtyping import Array, Bool, Float
 
 from attnkit.options import options
+from attnkit.recurrent.chunks import CHUNK, in_chunks
 from attnkit.recurrent.contract import Card, HeadShape, Inputs, Norm, Params, SteppedRecurrent, TokenInput
 
-CHUNK = 64
 EPSILON = 1e-6
 exact = functools.partial(jnp.einsum, precision="highest")
 
@@ -150,13 +150,9 @@ class TttLinear(SteppedRecurrent):
         given = {**x, "rate": jnp.where(real, self.rate(x), 0), "reset": reset, "real": real}
         given |= {"asked": apply(x["q"], first), "found": apply(x["k"], first)}
 
-        def split(a: Array) -> Array:
-            padded = jnp.pad(a, ((0, -count % size), *((0, 0),) * (a.ndim - 1)))
-            return padded.reshape(-1, size, *a.shape[1:])
-
         # Recomputed in the backward pass: what a chunk leaves in between is more than its inputs and states.
         move = jax.checkpoint(functools.partial(self.move, p), prevent_cse=False)
-        last, o = jax.lax.scan(move, state, jax.tree.map(split, given))
+        last, o = jax.lax.scan(move, state, in_chunks(given, count, size))
         return o.reshape(-1, o.shape[-1])[:count], last
 
     def move(
