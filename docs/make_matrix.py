@@ -21,7 +21,7 @@ from attnkit.experiment import cards, catalogue, costs
 
 HERE = Path(__file__).parent
 KEPT = HERE / ".matrix"
-BASES = ("Score", "Position", "Normalizer", "Selection", "Mask", "Mixer")
+BASES = ("Score", "Position", "Normalizer", "Selection", "Mask", "TokenMixer")
 TOGETHER = 16  # variants that share a process
 
 INTRODUCTION = """# What was checked

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from attnkit.mixer import Mixer
+from attnkit.token_mixer import TokenMixer
 
 Params = Mapping[str, Any]
 Rows = Int[Array, "queries"]
@@ -64,7 +64,7 @@ class Card:
     assumes: str = ""
 
 
-class Approximate(Mixer, abc.ABC):
+class Approximate(TokenMixer, abc.ABC):
     """One way of mixing a sequence without, or instead of, its softmax attention matrix.
 
     Class attributes say what a variant is:

@@ -12,10 +12,10 @@ from flax import nnx
 from attnkit.conformance.programs import QUICK_COMPILE
 from attnkit.layers.causality import sight
 from attnkit.layers.mixer_layer import mixer_layer
-from attnkit.layers.mixing import LayerMixer, Mixing, Relay, Width
+from attnkit.layers.mixing import LayerTokenMixer, Mixing, Relay, Width
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Interval
-from attnkit.mixer import Mixer
+from attnkit.token_mixer import TokenMixer
 
 NOISE = 0.2
 
@@ -31,7 +31,7 @@ class LayerSizes:
     length: int = 11
 
 
-def causal_form(mixer: Mixer) -> Mixer | None:
+def causal_form(mixer: TokenMixer) -> TokenMixer | None:
     """The mixer itself if it sees no future, else with a causal mask or option; `None` if there is none."""
     if not sees_future(mixer):
         return mixer
@@ -42,13 +42,13 @@ def causal_form(mixer: Mixer) -> Mixer | None:
     if "causal" in fields:
         tries.append({"causal": True})
     for change in tries:
-        made: Mixer = dataclasses.replace(mixer, **change)  # type: ignore[type-var]
+        made: TokenMixer = dataclasses.replace(mixer, **change)  # type: ignore[type-var]
         if not sees_future(made):
             return made
     return None
 
 
-def sees_future(mixer: Mixer) -> bool:
+def sees_future(mixer: TokenMixer) -> bool:
     """Whether it certainly lets a position see a later one."""
     mask, now = sight(mixer), np.arange(8)
     if mask is None:
@@ -66,7 +66,7 @@ class Chain:
         steps: how often the function that decodes was traced.
     """
 
-    def __init__(self, mixer: Mixer, layers: list[Mixing], params: list[Any]) -> None:
+    def __init__(self, mixer: TokenMixer, layers: list[Mixing], params: list[Any]) -> None:
         self.mixer, self.layers, self.params, self.steps = mixer, layers, params, 0
         self.graphs = [nnx.split(layer)[0] for layer in layers]
         self.compiled = jitted(functools.partial(self.forward), ("look",))
@@ -173,9 +173,9 @@ class Chain:
         return Chain(self.mixer, self.layers, short)
 
 
-def make_chain(mixer: Mixer, sizes: LayerSizes, *, padded: bool = False) -> Chain:
+def make_chain(mixer: TokenMixer, sizes: LayerSizes, *, padded: bool = False) -> Chain:
     """A chain that ends with `mixer`, in float64, with noise on every parameter."""
-    below = mixer.beneath() if isinstance(mixer, LayerMixer) else ()
+    below = mixer.beneath() if isinstance(mixer, LayerTokenMixer) else ()
     layers: list[Mixing] = []
     for depth, one in enumerate((*below, mixer)):
         width = Width.of(sizes.model_dim, sizes.heads, sizes.kv_heads)

@@ -14,8 +14,8 @@ from attnkit.conformance.measure import different_bits, distance
 from attnkit.layers.causality import sight
 from attnkit.layers.multi_head import MultiHead
 from attnkit.masks.contract import dense
-from attnkit.mixer import Mixer
 from attnkit.scored.contract import Position
+from attnkit.token_mixer import TokenMixer
 
 Level = Literal["brief", "quick", "full"]
 Item = Finding | Unclaimed
@@ -47,7 +47,7 @@ class Subject:
 
 
 def check_layer(
-    mixer: Mixer | type[Mixer],
+    mixer: TokenMixer | type[TokenMixer],
     *,
     level: Level = "quick",
     sizes: LayerSizes | None = None,
@@ -86,7 +86,7 @@ def check_layer(
     return make_matrix(type(mixer).__name__, COLUMNS, found, FOLLOWS, RULER)
 
 
-def make_subject(mixer: Mixer, sizes: LayerSizes) -> Subject:
+def make_subject(mixer: TokenMixer, sizes: LayerSizes) -> Subject:
     """Chains of a mixer, with parameters moved away from where they start."""
     causal = causal_form(mixer)
     x = np.random.default_rng(3).normal(size=(sizes.batch, sizes.length, sizes.model_dim))

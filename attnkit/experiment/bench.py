@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from attnkit.experiment.ways import Output, Setting, Way, causal, plain, variant_of, ways
+from attnkit.experiment.bench_cases import Output, Setting, Way, causal, plain, variant_of, ways
 from attnkit.masks.causal import Causal
 from attnkit.masks.everything import Everything
 from attnkit.scored.contract import Scored

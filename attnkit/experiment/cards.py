@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from attnkit.experiment import catalogue, costs, source
+from attnkit.experiment.diagnostics import written
 from attnkit.experiment.editor_schema import plain
 from attnkit.experiment.formula import rounded
-from attnkit.experiment.problems import written
 
 WIDTH = 100
 
@@ -35,7 +35,7 @@ def listing(entries: Mapping[str, list[catalogue.Entry]]) -> str:
 def families(entries: Mapping[str, list[catalogue.Entry]]) -> dict[str, list[catalogue.Entry]]:
     """The entries of some catalogues by family, in the order of the catalogues."""
     found: dict[str, list[catalogue.Entry]] = {}
-    order = {f"Mixer: {label}": n for n, label in enumerate(costs.FAMILIES.values())}
+    order = {f"TokenMixer: {label}": n for n, label in enumerate(costs.FAMILIES.values())}
     for some in entries.values():
         for entry in sorted(some, key=lambda entry: order.get(costs.family(entry), -1)):
             found.setdefault(costs.family(entry), []).append(entry)

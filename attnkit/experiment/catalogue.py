@@ -18,7 +18,7 @@ FOLDERS: Mapping[str, tuple[str, ...]] = {
     "Selection": ("scored/selection",),
     "Mask": ("masks",),
     "FeatureMap": ("recurrent/feature",),
-    "Mixer": ("scored/preset", "recurrent/variant", "approximate/variant", "layers/mixer"),
+    "TokenMixer": ("scored/preset", "recurrent/variant", "approximate/variant", "layers/token_mixer"),
     "Pool": ("pooling",),
     "Model": ("models",),
     "Task": ("tasks",),

@@ -11,8 +11,8 @@ from typing import Any
 import pydantic
 
 from attnkit.errors import ConfigError, DataError
-from attnkit.experiment import catalogue, fits, relations, toml
-from attnkit.experiment.problems import InvalidConfig, Problem, written
+from attnkit.experiment import catalogue, compatibility, relations, toml
+from attnkit.experiment.diagnostics import InvalidConfig, Problem, written
 from attnkit.experiment.relations import Key
 from attnkit.experiment.schema import Node, Reader
 
@@ -139,7 +139,7 @@ def load(file: Path, overrides: Sequence[str] = ()) -> Config:
     for key, value, message in relations.broken(known):
         report(key, value, message)
     if isinstance(model := sections.get("model"), Node):
-        for key, value, message in fits.unfit(model):
+        for key, value, message in compatibility.unfit(model):
             report(key, value, message)
     if problems:
         raise InvalidConfig(sorted(problems + absent, key=line_of))

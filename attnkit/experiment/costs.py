@@ -59,10 +59,10 @@ class Cost:
 
 def family(entry: catalogue.Entry) -> str:
     """The name under which an entry is listed: its catalogue, for mixers also the room they are from."""
-    if entry.base != "Mixer":
+    if entry.base != "TokenMixer":
         return entry.base
     room = entry.module.split(".")[1] if entry.module.startswith("attnkit.") else ""
-    return f"Mixer: {FAMILIES[room]}" if room in FAMILIES else "Mixer"
+    return f"TokenMixer: {FAMILIES[room]}" if room in FAMILIES else "TokenMixer"
 
 
 def card_of(entry: catalogue.Entry) -> Mapping[str, Any]:
@@ -101,11 +101,11 @@ def called(node: ast.Call) -> list[catalogue.Entry]:
         return []
     if name in part_files():
         return [catalogue.shipped(*part_files()[name])]
-    plain = catalogue.file_of("Mixer", "attention")
+    plain = catalogue.file_of("TokenMixer", "attention")
     if name != "Attention" or plain is None:
         return []
     given = {keyword.arg for keyword in node.keywords}
-    fields = catalogue.shipped("Mixer", "attention", plain).fields
+    fields = catalogue.shipped("TokenMixer", "attention", plain).fields
     return [part for f in fields if f.name not in given for part in defaults(f.default, f.type)]
 
 
@@ -156,10 +156,10 @@ def costs(entry: catalogue.Entry) -> list[Cost]:
         return [line("per pair and head", card["pair_flops"], "FLOPs")] if "pair_flops" in card else []
     if "cost" in card:
         return [line("reading, per head", card["cost"], "multiply-adds")]
-    if room == "Mixer: recurrent attention":
+    if room == "TokenMixer: recurrent attention":
         state = line("state, per head", card["state"], "bytes") if "state" in card else None
         return [state] if state else []
-    if room == "Mixer: scored attention":
+    if room == "TokenMixer: scored attention":
         parts = parts_of(entry)
         for part in parts:
             names |= {k: v for k, v in names_of(part).items() if k not in names}
@@ -175,7 +175,7 @@ def costs(entry: catalogue.Entry) -> list[Cost]:
 def layer_costs(entry: catalogue.Entry, card: Mapping[str, Any], line: Any) -> list[Cost]:
     """Of a mixer that is a layer: what its card says, on top of plain attention if it is attention."""
     token, step = card.get("token_flops", "0"), card.get("step_flops", "")
-    if "HeadMixer" not in entry.source.ancestors and "cache" not in card:
+    if "HeadTokenMixer" not in entry.source.ancestors and "cache" not in card:
         state = card.get("state", "0")
         lines = [line("reading, per token", token, "FLOPs")] if token != "0" else []
         return [*lines, *([line("state", state, "numbers")] if state != "0" else [])]
@@ -211,9 +211,9 @@ def forms(entry: catalogue.Entry) -> tuple[str, ...]:
     if card.get("forms"):
         return tuple(card["forms"])
     room = family(entry)
-    if room == "Mixer: scored attention":
+    if room == "TokenMixer: scored attention":
         return narrowest([forms(part) for part in parts_of(entry) if part.base != "Mask"])
-    if room == "Mixer: recurrent attention":
+    if room == "TokenMixer: recurrent attention":
         return ("scan", "chunked", "matrix", "step")
     if entry.base in ("Score", "Position", "Selection", "Normalizer"):
         if entry.source.attributes.get("whole"):

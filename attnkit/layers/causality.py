@@ -5,20 +5,20 @@ import dataclasses
 import numpy as np
 
 from attnkit.approximate.contract import Approximate
-from attnkit.layers.mixing import LayerMixer
+from attnkit.layers.mixing import LayerTokenMixer
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Interval, Mask
 from attnkit.masks.everything import Everything
-from attnkit.mixer import Mixer, ahead_of, looks_ahead, told
 from attnkit.recurrent.contract import Recurrent
 from attnkit.scored.contract import Preset
 from attnkit.scored.normalize import Competing
+from attnkit.token_mixer import TokenMixer, ahead_of, looks_ahead, told
 
 HORIZON = 64
 FAR = 1024
 
 
-def refuse_future(name: str, mixer: Mixer | tuple[Mixer, ...]) -> None:
+def refuse_future(name: str, mixer: TokenMixer | tuple[TokenMixer, ...]) -> None:
     """Raise `ValueError` if a mixer certainly lets a position see a later one.
 
     Masks are asked about all pairs of one of the first 64 positions and one of the first 1024. Those that
@@ -57,9 +57,9 @@ def certain_future(mask: Mask) -> int | None:
     return None
 
 
-def sight(mixer: Mixer) -> Mask | None:
+def sight(mixer: TokenMixer) -> Mask | None:
     """Who may look at whom, if the mixer says."""
-    if isinstance(mixer, LayerMixer):
+    if isinstance(mixer, LayerTokenMixer):
         return mixer.sight()
     if isinstance(mixer, Approximate):
         return Causal() if mixer.is_causal() else Everything()
@@ -70,6 +70,6 @@ def sight(mixer: Mixer) -> Mask | None:
     return Everything() if competes(mixer) else mixer.scored().mask
 
 
-def competes(mixer: Mixer) -> bool:
+def competes(mixer: TokenMixer) -> bool:
     """Whether queries compete for keys, so that later ones matter to earlier ones whatever the mask."""
     return isinstance(mixer, Preset) and isinstance(mixer.scored().normalizer, Competing)

@@ -10,15 +10,15 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import LayerMixer, Relay, Width
+from attnkit.layers.mixing import LayerTokenMixer, Relay, Width
 from attnkit.masks.contract import Mask
 from attnkit.masks.everything import Everything
 from attnkit.masks.padding import Padding
-from attnkit.mixer import Mixer, no_memory, told
 from attnkit.options import options
 from attnkit.scored.contract import HeadShape, Position, Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.score.dot import Dot
+from attnkit.token_mixer import TokenMixer, no_memory, told
 
 Tokens = Float[Array, "batch tokens model_dim"]
 Heads = Float[Array, "batch heads tokens dim"]
@@ -140,7 +140,7 @@ class Concatenate(Join):
 
 
 @options
-class HeadMixer(LayerMixer):
+class HeadTokenMixer(LayerTokenMixer):
     """Scaled dot-product attention whose heads are made or joined in a way of their own.
 
     Attributes:
@@ -186,7 +186,7 @@ def plain_shape(width: Width) -> HeadShape:
     return HeadShape(width.heads, width.kv_heads, width.head_dim, width.head_dim)
 
 
-def fitted(mixer: Mixer, scored: Scored, width: Width, *, cross: bool, padded: bool) -> Scored:
+def fitted(mixer: TokenMixer, scored: Scored, width: Width, *, cross: bool, padded: bool) -> Scored:
     """What each head computes in a layer: with `padded`, keys that do not exist are masked.
 
     Raises `ValueError` if with `cross` a token input belongs to queries: they are not the tokens remembered.
@@ -204,7 +204,7 @@ def fitted(mixer: Mixer, scored: Scored, width: Width, *, cross: bool, padded: b
     return scored
 
 
-def refuse_cross(mixer: Mixer, why: str = "") -> None:
+def refuse_cross(mixer: TokenMixer, why: str = "") -> None:
     """Raise `ValueError` if the mixer has no meaning in cross-attention, for a reason of its own or `why`."""
     known = told(mixer)
     if why:

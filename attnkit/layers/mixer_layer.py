@@ -5,18 +5,18 @@ from flax import nnx
 from attnkit.approximate.contract import Approximate
 from attnkit.layers.approximate import Approximation
 from attnkit.layers.heads import fitted
-from attnkit.layers.mixing import LayerMixer, Mixing, Width
+from attnkit.layers.mixing import LayerTokenMixer, Mixing, Width
 from attnkit.layers.multi_head import multi_head
 from attnkit.layers.recurrent import RecurrentLayer
-from attnkit.mixer import Mixer
 from attnkit.recurrent.contract import Recurrent
 from attnkit.scored.contract import Preset
+from attnkit.token_mixer import TokenMixer
 
 __all__ = ["Width", "mixer_layer"]
 
 
 def mixer_layer(
-    mixer: Mixer,
+    mixer: TokenMixer,
     width: Width,
     *,
     cross: bool = False,
@@ -37,7 +37,7 @@ def mixer_layer(
     Raises:
         ValueError: if the mixer cannot do what is asked.
     """
-    if isinstance(mixer, LayerMixer):
+    if isinstance(mixer, LayerTokenMixer):
         return mixer.layer(width, cross=cross, padded=padded, scale=scale, rngs=rngs)
     if isinstance(mixer, Approximate):
         return Approximation(mixer, width, cross=cross, padded=padded, scale=scale, rngs=rngs)
@@ -48,5 +48,5 @@ def mixer_layer(
         return RecurrentLayer(mixer, width, cross=cross, padded=padded, scale=scale, rngs=rngs)
     raise ValueError(
         f"mixer = {type(mixer).__name__}: expected a mixer that keeps a known contract; "
-        "derive it from Preset, Approximate, LinearRecurrent or LayerMixer"
+        "derive it from Preset, Approximate, LinearRecurrent or LayerTokenMixer"
     )

@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from attnkit.masks.contract import Mask
-from attnkit.mixer import Mixer
+from attnkit.token_mixer import TokenMixer
 
 Data = Mapping[str, jax.Array]
 Relay = Mapping[str, Any]
@@ -135,7 +135,7 @@ class Mixing(nnx.Module):
         return output, state, below
 
 
-class LayerMixer(Mixer, abc.ABC):
+class LayerTokenMixer(TokenMixer, abc.ABC):
     """Options of a mixer that is a layer of its own: it says how the layer is made, and what it sees."""
 
     @abc.abstractmethod
@@ -160,6 +160,6 @@ class LayerMixer(Mixer, abc.ABC):
         A decoder refuses a mixer that sees the future, and the conformance checks hold it to its word.
         """
 
-    def beneath(self) -> tuple[Mixer, ...]:
+    def beneath(self) -> tuple[TokenMixer, ...]:
         """The mixers that must be below it in a stack, the lowest first, for it to make a difference."""
         return ()

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from attnkit.layers.heads import refuse_cross
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import Data, LayerMixer, Mixing, Width
+from attnkit.layers.mixing import Data, LayerTokenMixer, Mixing, Width
 from attnkit.layers.taps import exists
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Mask
@@ -23,7 +23,7 @@ Hidden = tuple[Float[Array, "hidden"], ...]
 
 
 @options
-class Cell(LayerMixer):
+class Cell(LayerTokenMixer):
     """A cell: how the state of one sequence changes with one token.
 
     Attributes:

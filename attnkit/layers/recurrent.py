@@ -15,8 +15,8 @@ from attnkit.layers.linear import Linear
 from attnkit.layers.mixing import Data, Mixing, Width
 from attnkit.layers.norm import LayerNorm, RMSNorm
 from attnkit.layers.token_shift import TokenShift, begins_document
-from attnkit.mixer import no_sharing, told
 from attnkit.recurrent.contract import HeadShape, LinearRecurrent, Recurrent, State, TokenInput
+from attnkit.token_mixer import no_sharing, told
 
 Heads = dict[str, Float[Array, "batch ..."]]
 

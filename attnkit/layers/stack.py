@@ -14,7 +14,7 @@ from attnkit.layers.mixing import Data, Mixing
 from attnkit.layers.norm import NormKind, make_norm
 from attnkit.layers.short_convolution import ShortConvolution
 from attnkit.layers.taps import Window
-from attnkit.mixer import Mixer
+from attnkit.token_mixer import TokenMixer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,9 +114,9 @@ class Stack(nnx.Module):
 def make_stack(
     depth: int,
     style: Style,
-    mixer: Mixer | tuple[Mixer, ...],
+    mixer: TokenMixer | tuple[TokenMixer, ...],
     *,
-    cross: Mixer | tuple[Mixer, ...] | None = None,
+    cross: TokenMixer | tuple[TokenMixer, ...] | None = None,
     padded: bool = False,
     reads: bool = False,
     rngs: nnx.Rngs,
@@ -163,9 +163,9 @@ def make_stack(
     return Stack(blocks, dim=dim, norm=style.norm, order=style.order)
 
 
-def nth(pattern: Mixer | tuple[Mixer, ...], n: int) -> Mixer:
-    """Mixer number `n` of a pattern repeated without end."""
-    if isinstance(pattern, Mixer):
+def nth(pattern: TokenMixer | tuple[TokenMixer, ...], n: int) -> TokenMixer:
+    """TokenMixer number `n` of a pattern repeated without end."""
+    if isinstance(pattern, TokenMixer):
         return pattern
     if not pattern:
         raise ValueError("mixer = (): expected at least one mixer")

@@ -10,17 +10,17 @@ from jaxtyping import Array, Float
 
 from attnkit.layers.hierarchy import through
 from attnkit.layers.mixer_layer import mixer_layer
-from attnkit.layers.mixing import Data, LayerMixer, Mixing, Width
+from attnkit.layers.mixing import Data, LayerTokenMixer, Mixing, Width
 from attnkit.masks.contract import Mask
 from attnkit.masks.everything import Everything
-from attnkit.mixer import Mixer
 from attnkit.options import options
+from attnkit.token_mixer import TokenMixer
 
 Tokens = Float[Array, "batch length model_dim"]
 
 
 @options
-class TwoLevel(LayerMixer):
+class TwoLevel(LayerTokenMixer):
     """One view of the words, one of the sentences; their outputs are added.
 
     Attributes:
@@ -29,8 +29,8 @@ class TwoLevel(LayerMixer):
         most: most sentences of a document.
     """
 
-    words: Mixer
-    sentences: Mixer
+    words: TokenMixer
+    sentences: TokenMixer
     most: Annotated[int, Ge(1)]
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:

@@ -14,11 +14,11 @@ from attnkit.layers.mixer_layer import Width
 from attnkit.layers.norm import NormKind
 from attnkit.layers.reader import Reader
 from attnkit.layers.stack import Style, make_stack
-from attnkit.mixer import Mixer
 from attnkit.models.contract import Batch, Maps, Model, Sizes
 from attnkit.options import options
+from attnkit.token_mixer import TokenMixer
 
-Mixers = Mixer | tuple[Mixer, ...]
+Mixers = TokenMixer | tuple[TokenMixer, ...]
 
 
 @options

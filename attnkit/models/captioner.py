@@ -9,13 +9,13 @@ from attnkit.layers.block import Gate
 from attnkit.layers.embedding import Absolute, SourceAbsolute
 from attnkit.masks.causal import Causal
 from attnkit.masks.padding import Padding
-from attnkit.mixer import Mixer
 from attnkit.models.block_options import Blocks
 from attnkit.models.contract import Sizes
 from attnkit.models.encoder_decoder import EncoderDecoder, EncoderDecoderNetwork
 from attnkit.options import options
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
+from attnkit.token_mixer import TokenMixer
 
 
 @options
@@ -39,9 +39,9 @@ class Captioner(Blocks):
 
     encoder_depth: Annotated[int, Ge(0)] = 2
     decoder_depth: Annotated[int, Ge(1)] = 2
-    encoder: Mixer | tuple[Mixer, ...] = Attention(mask=Padding())
-    decoder: Mixer | tuple[Mixer, ...] = Attention(position=(Rotary(),), mask=Causal())
-    cross: Mixer | tuple[Mixer, ...] = Attention(mask=Padding())
+    encoder: TokenMixer | tuple[TokenMixer, ...] = Attention(mask=Padding())
+    decoder: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Causal())
+    cross: TokenMixer | tuple[TokenMixer, ...] = Attention(mask=Padding())
     gate: Gate = "none"
     patches: SourceAbsolute = "grid"
     absolute: Absolute = "none"

@@ -11,7 +11,6 @@ from attnkit.layers.embedding import SourceAbsolute
 from attnkit.layers.pooling import PoolLayer
 from attnkit.layers.taps import exists
 from attnkit.masks.padding import Padding
-from attnkit.mixer import Mixer
 from attnkit.models.block_options import Blocks, prefixed, source
 from attnkit.models.classification import Answer, Classifying
 from attnkit.models.contract import Batch, Output, Sizes
@@ -20,6 +19,7 @@ from attnkit.pooling.contract import Pool
 from attnkit.pooling.mean import Mean
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
+from attnkit.token_mixer import TokenMixer
 
 
 @options
@@ -37,7 +37,7 @@ class Classifier(Blocks):
     """
 
     depth: Annotated[int, Ge(0)] = 2
-    mixer: Mixer | tuple[Mixer, ...] = Attention(position=(Rotary(),), mask=Padding())
+    mixer: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Padding())
     pool: Pool = Mean()
     absolute: SourceAbsolute = "none"
     segment_vectors: bool = False

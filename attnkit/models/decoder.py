@@ -12,12 +12,12 @@ from attnkit.layers.dropout import dropout, keys
 from attnkit.layers.embedding import Absolute, Readout
 from attnkit.layers.stack import make_stack
 from attnkit.masks.causal import Causal
-from attnkit.mixer import Mixer
 from attnkit.models.block_options import Blocks, prefixed, target
 from attnkit.models.contract import Batch, Network, Output, Sizes
 from attnkit.options import options
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
+from attnkit.token_mixer import TokenMixer
 
 
 @options
@@ -34,7 +34,7 @@ class Decoder(Blocks):
     """
 
     depth: Annotated[int, Ge(1)] = 4
-    mixer: Mixer | tuple[Mixer, ...] = Attention(position=(Rotary(),), mask=Causal())
+    mixer: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Causal())
     absolute: Absolute = "none"
     tied: bool = False
 

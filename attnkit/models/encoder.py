@@ -9,12 +9,12 @@ from flax import nnx
 
 from attnkit.layers.embedding import Readout, SourceAbsolute
 from attnkit.masks.padding import Padding
-from attnkit.mixer import Mixer
 from attnkit.models.block_options import Blocks, prefixed, source
 from attnkit.models.contract import Batch, Network, Output, Sizes
 from attnkit.options import options
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
+from attnkit.token_mixer import TokenMixer
 
 
 @options
@@ -32,7 +32,7 @@ class Encoder(Blocks):
     """
 
     depth: Annotated[int, Ge(0)] = 4
-    mixer: Mixer | tuple[Mixer, ...] = Attention(position=(Rotary(),), mask=Padding())
+    mixer: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Padding())
     absolute: SourceAbsolute = "none"
     segment_vectors: bool = False
     tied: bool = False

@@ -14,12 +14,12 @@ from attnkit.layers.embedding import Absolute, Readout, SourceAbsolute
 from attnkit.layers.stack import Passed, make_stack
 from attnkit.masks.causal import Causal
 from attnkit.masks.padding import Padding
-from attnkit.mixer import Mixer
 from attnkit.models.block_options import Blocks, prefixed, source, target
 from attnkit.models.contract import Batch, Network, Output, Sizes
 from attnkit.options import options
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
+from attnkit.token_mixer import TokenMixer
 
 
 @options
@@ -45,9 +45,9 @@ class EncoderDecoder(Blocks):
 
     encoder_depth: Annotated[int, Ge(0)] = 2
     decoder_depth: Annotated[int, Ge(1)] = 2
-    encoder: Mixer | tuple[Mixer, ...] = Attention(position=(Rotary(),), mask=Padding())
-    decoder: Mixer | tuple[Mixer, ...] = Attention(position=(Rotary(),), mask=Causal())
-    cross: Mixer | tuple[Mixer, ...] = Attention(mask=Padding())
+    encoder: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Padding())
+    decoder: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Causal())
+    cross: TokenMixer | tuple[TokenMixer, ...] = Attention(mask=Padding())
     gate: Gate = "none"
     absolute: Absolute = "none"
     source_absolute: SourceAbsolute | None = None

@@ -17,7 +17,6 @@ from attnkit.layers.taps import exists
 from attnkit.masks.contract import Mask
 from attnkit.masks.documents import Documents
 from attnkit.masks.padding import Padding
-from attnkit.mixer import Mixer
 from attnkit.models.block_options import Blocks, Mixers, need_segments, prefixed, source
 from attnkit.models.classification import Answer, Classifying
 from attnkit.models.contract import Batch, Output, Sizes
@@ -26,6 +25,7 @@ from attnkit.pooling.additive import Additive
 from attnkit.pooling.contract import Pool
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
+from attnkit.token_mixer import TokenMixer
 
 WORDS = 64
 
@@ -50,8 +50,8 @@ class HierarchicalClassifier(Blocks):
 
     word_depth: Annotated[int, Ge(0)] = 1
     sentence_depth: Annotated[int, Ge(0)] = 1
-    words: Mixer | tuple[Mixer, ...] = Attention(position=(Rotary(),), mask=Documents())
-    sentences: Mixer | tuple[Mixer, ...] = Attention(position=(Rotary(),), mask=Padding())
+    words: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Documents())
+    sentences: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Padding())
     word_pool: Pool = Additive()
     sentence_pool: Pool = Additive()
     absolute: SourceAbsolute = "none"

@@ -16,7 +16,6 @@ from attnkit.layers.two_level import TwoLevel
 from attnkit.masks.causal import Causal
 from attnkit.masks.documents import Documents
 from attnkit.masks.padding import Padding
-from attnkit.mixer import Mixer
 from attnkit.models.block_options import Blocks, prefixed, source, target
 from attnkit.models.contract import Batch, Network, Output, Sizes
 from attnkit.models.hierarchical_classifier import make_hierarchy
@@ -25,6 +24,7 @@ from attnkit.pooling.additive import Additive
 from attnkit.pooling.contract import Pool
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
+from attnkit.token_mixer import TokenMixer
 
 
 @options
@@ -53,12 +53,12 @@ class HierarchicalEncoderDecoder(Blocks):
     word_depth: Annotated[int, Ge(0)] = 1
     sentence_depth: Annotated[int, Ge(0)] = 1
     decoder_depth: Annotated[int, Ge(1)] = 2
-    words: Mixer | tuple[Mixer, ...] = Attention(position=(Rotary(),), mask=Documents())
-    sentences: Mixer | tuple[Mixer, ...] = Attention(position=(Rotary(),), mask=Padding())
+    words: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Documents())
+    sentences: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Padding())
     word_pool: Pool = Additive()
-    decoder: Mixer | tuple[Mixer, ...] = Attention(position=(Rotary(),), mask=Causal())
-    cross: Mixer = Attention(mask=Padding())
-    cross_sentences: Mixer = Attention(mask=Padding())
+    decoder: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Causal())
+    cross: TokenMixer = Attention(mask=Padding())
+    cross_sentences: TokenMixer = Attention(mask=Padding())
     absolute: Absolute = "none"
     source_absolute: SourceAbsolute = "none"
     tied: bool = False

@@ -15,7 +15,6 @@ from attnkit.layers.pooling import PoolLayer
 from attnkit.layers.stack import make_stack
 from attnkit.masks.causal import Causal
 from attnkit.masks.padding import Padding
-from attnkit.mixer import Mixer
 from attnkit.models.block_options import Blocks, source, target
 from attnkit.models.classification import Answer, Classifying
 from attnkit.models.contract import Batch, Network, Output, Sizes
@@ -24,6 +23,7 @@ from attnkit.pooling.contract import Pool
 from attnkit.pooling.mean import Mean
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
+from attnkit.token_mixer import TokenMixer
 
 
 @options
@@ -48,13 +48,13 @@ class Perceiver(Blocks):
 
     latents: Annotated[int, Ge(1)] = 16
     depth: Annotated[int, Ge(1)] = 2
-    mixer: Mixer | tuple[Mixer, ...] = Attention()
-    cross: Mixer | tuple[Mixer, ...] = Attention(mask=Padding())
+    mixer: TokenMixer | tuple[TokenMixer, ...] = Attention()
+    cross: TokenMixer | tuple[TokenMixer, ...] = Attention(mask=Padding())
     output: Literal["answer", "text"] = "answer"
     pool: Pool = Mean()
     decoder_depth: Annotated[int, Ge(1)] = 1
-    decoder: Mixer | tuple[Mixer, ...] = Attention(position=(Rotary(),), mask=Causal())
-    decoder_cross: Mixer | tuple[Mixer, ...] = Attention()
+    decoder: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Causal())
+    decoder_cross: TokenMixer | tuple[TokenMixer, ...] = Attention()
     source_absolute: SourceAbsolute = "sinusoidal"
     absolute: Absolute = "none"
 

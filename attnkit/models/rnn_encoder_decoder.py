@@ -12,13 +12,13 @@ from attnkit.layers.alignment import Additive, Alignment, General
 from attnkit.layers.dropout import dropout, keys
 from attnkit.layers.embedding import Embedding, Readout
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixer.gru import Gru
 from attnkit.layers.recurrence import Cell, Recurrence
 from attnkit.layers.taps import exists
-from attnkit.mixer import Mixer
+from attnkit.layers.token_mixer.gru import Gru
 from attnkit.models.block_options import need_source, source, target
 from attnkit.models.contract import Batch, Model, Network, Output, Sizes
 from attnkit.options import options
+from attnkit.token_mixer import TokenMixer
 
 
 @options
@@ -39,7 +39,7 @@ class RnnEncoderDecoder(Model):
     """
 
     model_dim: Annotated[int, Ge(1)] = 128
-    cell: Mixer = Gru()
+    cell: TokenMixer = Gru()
     attention: Literal["none", "bahdanau", "luong"] = "bahdanau"
     dropout: Annotated[float, Ge(0.0), Lt(1.0)] = 0.0
 

@@ -15,7 +15,6 @@ from attnkit.layers.pooling import PoolLayer
 from attnkit.layers.reader import Reader
 from attnkit.layers.taps import exists
 from attnkit.masks.padding import Padding
-from attnkit.mixer import Mixer
 from attnkit.models.block_options import Blocks, sources, target_as_source
 from attnkit.models.classification import Classifying
 from attnkit.models.contract import Batch, Output, Sizes
@@ -24,6 +23,7 @@ from attnkit.pooling.contract import Pool
 from attnkit.pooling.mean import Mean
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
+from attnkit.token_mixer import TokenMixer
 
 TEMPERATURE = {"softmax": 1 / 0.07, "sigmoid": 10.0}
 
@@ -54,8 +54,8 @@ class TwoTower(Blocks):
 
     source_depth: Annotated[int, Ge(0)] = 2
     text_depth: Annotated[int, Ge(0)] = 2
-    source: Mixer | tuple[Mixer, ...] = Attention(mask=Padding())
-    text: Mixer | tuple[Mixer, ...] = Attention(position=(Rotary(),), mask=Padding())
+    source: TokenMixer | tuple[TokenMixer, ...] = Attention(mask=Padding())
+    text: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Padding())
     source_pool: Pool = Mean()
     text_pool: Pool = Mean()
     embedding_dim: Annotated[int, Ge(1)] | None = None

@@ -24,8 +24,8 @@ import jax.numpy as jnp
 from annotated_types import Ge
 from jaxtyping import Array, Bool, Float
 
-from attnkit.mixer import Mixer, no_direction, told
 from attnkit.options import options
+from attnkit.token_mixer import TokenMixer, no_direction, told
 
 Params = Mapping[str, Any]
 Inputs = Mapping[str, Array]
@@ -126,7 +126,7 @@ class State(NamedTuple):
 
 
 @options
-class Recurrent(Mixer, abc.ABC):
+class Recurrent(TokenMixer, abc.ABC):
     """A variant of recurrent attention: what all of them have.
 
     Attributes:

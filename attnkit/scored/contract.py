@@ -23,8 +23,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from attnkit.masks.contract import Mask
 from attnkit.masks.everything import Everything
-from attnkit.mixer import Mixer
 from attnkit.options import options
+from attnkit.token_mixer import TokenMixer
 
 Params = Mapping[str, Any]
 Rows = Int[Array, "queries"]
@@ -303,7 +303,7 @@ class Scored:
         return self.parts()[part].activate(key, raw)
 
 
-class Preset(Mixer, abc.ABC):
+class Preset(TokenMixer, abc.ABC):
     """A combination of parts that can be chosen by name."""
 
     @abc.abstractmethod

@@ -21,8 +21,8 @@ from typing import Any, Literal
 import numpy as np
 
 from attnkit.errors import CheckpointError
-from attnkit.training import leaves
-from attnkit.training.leaves import Leaf
+from attnkit.training import pytree_io
+from attnkit.training.pytree_io import Leaf
 
 log = logging.getLogger(__name__)
 
@@ -154,14 +154,14 @@ class Checkpoints:
             self.folder.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
-            described, flat = leaves.describe(tree), leaves.flatten(tree)
+            described, flat = pytree_io.describe(tree), pytree_io.flatten(tree)
             _check_space(temporary, sum(array.nbytes for array in flat.values()))
             _write_arrays(temporary / "tree", flat)
             _sync_all(temporary)
             manifest = Manifest(step, _finite(metric), dict(facts or {}), described, _digests(temporary))
             manifest.write(temporary)
             again = _read_arrays(temporary, Manifest.read(temporary))
-            wrong = [path for path in flat if not leaves.same_bits(flat[path], again[path])]
+            wrong = [path for path in flat if not pytree_io.same_bits(flat[path], again[path])]
             if wrong:
                 raise CheckpointError(f"read back differently: {', '.join(wrong)}")
             self._publish(temporary, step)
@@ -221,12 +221,12 @@ class Checkpoints:
                 lists every path that differs.
         """
         manifest = self._choose(which, strict)
-        expected, found = leaves.describe(template), dict(manifest.leaves)
+        expected, found = pytree_io.describe(template), dict(manifest.leaves)
         if partial:
             wanted = {path.split("/")[0] for path in expected}
             found = {path: leaf for path, leaf in found.items() if path.split("/")[0] in wanted}
         folder = self._path(manifest.step)
-        if wrong := leaves.differences(expected, found, allow_cast):
+        if wrong := pytree_io.differences(expected, found, allow_cast):
             raise CheckpointError(f"{folder}: holds another tree: {'; '.join(wrong)}")
         try:
             flat = _read_arrays(folder, manifest)
@@ -234,7 +234,7 @@ class Checkpoints:
             raise CheckpointError(
                 f"{folder}: cannot be read: {' '.join(str(error).split())[:300]}"
             ) from error
-        return Restored(leaves.rebuild(template, leaves.cast(template, flat)), manifest)
+        return Restored(pytree_io.rebuild(template, pytree_io.cast(template, flat)), manifest)
 
     def _choose(self, which: Literal["last", "best"], strict: bool) -> Manifest:
         order = sorted(self.steps(), reverse=True)
@@ -305,7 +305,7 @@ def _check_space(folder: Path, needed: int) -> None:
         raise OSError(errno.ENOSPC, f"No space left on device: {needed} bytes needed, {free} free")
 
 
-def _write_arrays(folder: Path, flat: leaves.Flat) -> None:
+def _write_arrays(folder: Path, flat: pytree_io.Flat) -> None:
     # orbax refuses arrays without elements; their leaf in the manifest says all there is to know of them.
     filled = {path: array for path, array in flat.items() if array.size}
     if filled:
@@ -314,7 +314,7 @@ def _write_arrays(folder: Path, flat: leaves.Flat) -> None:
         (folder / "commit_success.txt").unlink(missing_ok=True)
 
 
-def _read_arrays(folder: Path, manifest: Manifest) -> leaves.Flat:
+def _read_arrays(folder: Path, manifest: Manifest) -> pytree_io.Flat:
     empty = {
         path: np.zeros(leaf.shape, np.dtype(leaf.dtype))
         for path, leaf in manifest.leaves.items()

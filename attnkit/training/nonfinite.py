@@ -9,8 +9,8 @@ import numpy as np
 
 from attnkit.errors import NonFiniteError
 from attnkit.models.contract import Batch
-from attnkit.training.leaves import flatten
 from attnkit.training.plan import Training
+from attnkit.training.pytree_io import flatten
 from attnkit.training.step import State, make_gradient
 
 

@@ -12,9 +12,9 @@ from attnkit.conformance import check
 from attnkit.conformance.checks import shrunk
 from attnkit.conformance.layers import check_layer
 from attnkit.experiment.catalogue import camel, files
-from attnkit.layers.heads import Concatenate, HeadMixer, PlainProjection, fitted, plain_shape
-from attnkit.layers.mixer.gated import Gated
+from attnkit.layers.heads import Concatenate, HeadTokenMixer, PlainProjection, fitted, plain_shape
 from attnkit.layers.multi_head import MultiHead
+from attnkit.layers.token_mixer.gated import Gated
 from attnkit.masks.causal import Causal
 from attnkit.options import options
 from attnkit.scored.selection.moba import Moba
@@ -54,7 +54,7 @@ class Broken(MultiHead):
 
 
 @options
-class Mistaken(HeadMixer):
+class Mistaken(HeadTokenMixer):
     """Attention with one mistake."""
 
     mistake: str = ""
@@ -116,12 +116,12 @@ def test_options_for_long_texts_are_shrunk_unless_they_were_chosen():
     assert shrunk(Moba(count=4)) is None and shrunk(Gated) is None
 
 
-LAYERS = [kind for kind, file in files("Mixer").items() if file.parent.parts[-2:] == ("layers", "mixer")]
+LAYERS = [kind for kind, file in files("TokenMixer").items() if file.parent.parts[-2:] == ("layers", "mixer")]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", LAYERS)
 def test_every_layer_keeps_the_contract(kind):
-    mixer = getattr(importlib.import_module(f"attnkit.layers.mixer.{kind}"), camel(kind))
+    mixer = getattr(importlib.import_module(f"attnkit.layers.token_mixer.{kind}"), camel(kind))
     matrix = check(mixer, level="full")
     assert matrix.ok, f"\n{matrix}"

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from attnkit.mixer import Mixer
+from attnkit.token_mixer import TokenMixer
 from attnkit.models.contract import Model
 from attnkit.options import options
 from attnkit.scored.contract import Card, Position
@@ -45,8 +45,8 @@ class Net(Sized, Model):
     card: ClassVar[Card] = Card(source="Nobody 2026", equation="y = x", pair_flops=FLOPS)
     kv_heads: int | None = None
     rate: Annotated[float, Ge(0.0), Le(1.0)] = 0.1
-    mixer: Mixer = Attention(cap=3.0)
-    layers: tuple[Mixer, ...] = ()
+    mixer: TokenMixer = Attention(cap=3.0)
+    layers: tuple[TokenMixer, ...] = ()
     extra: Position | None = None
     pair: tuple[int, float] = (2, -0.5)
 

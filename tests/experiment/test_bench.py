@@ -7,8 +7,8 @@ import jax
 import pytest
 
 from attnkit.experiment.bench import compiled, operations
+from attnkit.experiment.bench_cases import Setting, variant_of, ways
 from attnkit.experiment.cli import main
-from attnkit.experiment.ways import Setting, variant_of, ways
 from attnkit.recurrent.variant.mamba2 import Mamba2
 from attnkit.scored.selection.lightning import Lightning
 

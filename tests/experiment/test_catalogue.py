@@ -91,14 +91,14 @@ def test_a_default_with_an_option_that_does_not_exist_is_an_error(write):
     write(
         "wrong.py",
         """
-        from attnkit.mixer import Mixer
+        from attnkit.token_mixer import TokenMixer
         from attnkit.models.contract import Model
         from attnkit.options import options
         from attnkit.scored.preset.attention import Attention
 
         @options
         class Wrong(Model):
-            mixer: Mixer = Attention(capp=3.0)
+            mixer: TokenMixer = Attention(capp=3.0)
         """,
     )
     with pytest.raises(ConfigError, match="Attention has no such option"):

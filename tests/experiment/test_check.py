@@ -9,7 +9,7 @@ import pytest
 from attnkit.conformance import approximate, checks
 from attnkit.conformance.matrix import Finding
 from attnkit.errors import ConfigError
-from attnkit.experiment import chosen
+from attnkit.experiment import resolve
 from attnkit.experiment.cli import main
 from attnkit.experiment.commands.check import BASES
 
@@ -70,10 +70,10 @@ def test_what_is_wrong_is_said_without_importing_jax(capsys, words, said):
 
 
 def test_options_reach_the_object():
-    thing = chosen.made("attention", ["mask=window", "mask.back=5", 'position=["alibi"]'], BASES, False)
+    thing = resolve.made("attention", ["mask=window", "mask.back=5", 'position=["alibi"]'], BASES, False)
     assert thing.mask.back == 5 and type(thing.position[0]).__name__ == "Alibi"
     with pytest.raises(ConfigError, match="not a Score"):
-        chosen.node("attnkit.tasks.number_words:NumberWords", [], BASES)
+        resolve.node("attnkit.tasks.number_words:NumberWords", [], BASES)
 
 
 def test_help_does_not_import_jax():

@@ -110,7 +110,7 @@ def test_overrides_may_follow_options(workplace, capsys):
 def test_lists_and_cards(capsys, workplace):
     assert main(["variants"]) == 0
     listing = capsys.readouterr().out
-    for base in ("Score", "Position", "Mask", "Mixer: recurrent attention", "Model"):
+    for base in ("Score", "Position", "Mask", "TokenMixer: recurrent attention", "Model"):
         assert re.search(rf"^{base}($|  )", listing, re.MULTILINE)
     assert re.search(r"^  alibi  .*A penalty", listing, re.MULTILINE) and "number_words" not in listing
     assert main(["tasks", "--json"]) == 0

@@ -4,7 +4,7 @@ import pytest
 
 from attnkit.errors import ConfigError, DataError
 from attnkit.experiment import config, relations
-from attnkit.experiment.problems import InvalidConfig, written
+from attnkit.experiment.diagnostics import InvalidConfig, written
 
 
 def messages(file, *overrides):

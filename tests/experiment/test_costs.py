@@ -38,7 +38,7 @@ def test_sums_leave_zeros_out():
 
 def test_plain_attention_by_hand():
     # score 2 * 64, softmax 3, values 2 * 64; four matrices of 1024 x 1024; keys and values of 1024 numbers
-    found = lines("Mixer", "attention")
+    found = lines("TokenMixer", "attention")
     assert found["per pair and head"].value == 128 + 3 + 128
     assert found["per token"].value == 4 * 2 * 1024 * 1024
     assert found["cache per token"].value == 2 * 1024
@@ -46,43 +46,43 @@ def test_plain_attention_by_hand():
 
 
 def test_parts_of_a_preset_are_added_up():
-    plain, alibi = lines("Mixer", "attention"), lines("Mixer", "alibi_attention")
+    plain, alibi = lines("TokenMixer", "attention"), lines("TokenMixer", "alibi_attention")
     own = lines("Position", "alibi")["per pair and head"].value
     assert alibi["per pair and head"].value == plain["per pair and head"].value + own
     # forgetting keeps one more number for each of 16 heads, and projects it from 1024
-    forgetting = lines("Mixer", "forgetting")
+    forgetting = lines("TokenMixer", "forgetting")
     assert forgetting["cache per token"].value == 2048 + 16
     assert forgetting["per token"].value == plain["per token"].value + 2 * 1024 * 16
 
 
 def test_layers_by_hand():
     # latent 64 and rotary 16 numbers, whatever the heads; decoding scores 80 and sums 64 numbers a pair
-    latent = lines("Mixer", "latent")
+    latent = lines("TokenMixer", "latent")
     assert latent["cache per token"].value == 80
     assert latent["per pair and head, decoding"].value == 2 * 80 + 2 * 64 + 3
     assert latent["per pair and head"].value == 2 * 80 + 2 * 64 + 3
     # queries 16 x 80, latent and rotary key 80, keys and values up from 64, output
     assert latent["per token"].value == 2 * (1024 * 1280 + 1024 * 80 + 2 * 64 * 1024 + 1024 * 1024)
     # two pairs of factors of 16 + 64 numbers
-    assert lines("Mixer", "tensor_product")["cache per token"].value == 2 * 2 * 80
-    assert lines("Mixer", "cross_layer")["cache per token"].value == 0
+    assert lines("TokenMixer", "tensor_product")["cache per token"].value == 2 * 2 * 80
+    assert lines("TokenMixer", "cross_layer")["cache per token"].value == 0
     # neither keys nor values are projected
-    assert lines("Mixer", "cross_layer")["per token"].value == 2 * 2 * 1024 * 1024
+    assert lines("TokenMixer", "cross_layer")["per token"].value == 2 * 2 * 1024 * 1024
 
 
 def test_forms():
     def of(base, kind):
         return costs.forms(catalogue.find(base, kind, ()))
 
-    assert "split" in of("Mixer", "attention")
-    assert "split" not in of("Mixer", "sigmoid_attention")
-    assert "split" not in of("Mixer", "forgetting")
-    assert "step" in of("Mixer", "latent")
+    assert "split" in of("TokenMixer", "attention")
+    assert "split" not in of("TokenMixer", "sigmoid_attention")
+    assert "split" not in of("TokenMixer", "forgetting")
+    assert "step" in of("TokenMixer", "latent")
 
 
 def test_every_variant_is_on_the_page_and_every_mask_is_drawn_as_its_documentation_has_it():
     text = page()
-    for base in ("Score", "Position", "Normalizer", "Mixer", "Mask"):
+    for base in ("Score", "Position", "Normalizer", "TokenMixer", "Mask"):
         for entry in catalogue.catalogue(base):
             assert f"`{entry.kind}`" in text
     assert "# . . .\n# # . .\n# # # .\n# # # #" in text
@@ -99,14 +99,14 @@ def test_the_committed_page_is_that_of_the_sources():
 def test_a_listing_needs_no_jax():
     code = (
         "import sys; from attnkit.experiment import cards, catalogue\n"
-        "print(len(cards.listing({'Mixer': catalogue.catalogue('Mixer')})), 'jax' in sys.modules)"
+        "print(len(cards.listing({'TokenMixer': catalogue.catalogue('TokenMixer')})), 'jax' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split()[1] == "False"
 
 
 def test_a_listing_shows_families_forms_and_costs():
-    text = cards.listing({"Mixer": catalogue.catalogue("Mixer")})
-    assert "Mixer: layers" in text and "Mixer: scored attention" in text
+    text = cards.listing({"TokenMixer": catalogue.catalogue("TokenMixer")})
+    assert "TokenMixer: layers" in text and "TokenMixer: scored attention" in text
     row = next(line.split() for line in text.splitlines() if line.split()[:1] == ["latent"])
     assert row[1:3] == ["291", "80"]

@@ -20,7 +20,7 @@ def test_fields_of_a_class_and_of_its_base_in_order_with_types_limits_and_defaul
     assert fields["model_dim"].type == annotation.Scalar("int", (("ge", 1),))
     assert fields["rate"].type == annotation.Scalar("float", (("ge", 0.0), ("le", 1.0)))
     assert fields["kv_heads"].type == annotation.Either((annotation.Scalar("int"),), optional=True)
-    assert fields["layers"].type == annotation.Items((annotation.Part("Mixer"),), endless=True)
+    assert fields["layers"].type == annotation.Items((annotation.Part("TokenMixer"),), endless=True)
     assert fields["extra"].type == annotation.Either((annotation.Part("Position"),), optional=True)
     assert fields["pair"].default == (2, -0.5)
     assert fields["mixer"].default == source.Made("Attention", (("cap", 3.0),))

@@ -13,13 +13,13 @@ from attnkit.masks.contract import Mask
 from attnkit.masks.everything import Everything
 from attnkit.masks.padding import Padding
 from attnkit.masks.per_head import PerHead
-from attnkit.mixer import Mixer
 from attnkit.options import options
 from attnkit.scored.contract import Position, TokenInput
 from attnkit.scored.position.alibi import Alibi
 from attnkit.scored.position.mrope import Mrope
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
+from attnkit.token_mixer import TokenMixer
 
 DIM, HEADS, BATCH = 24, 6, 2
 
@@ -172,7 +172,7 @@ def test_heads_must_divide(heads, kv_heads, message):
 
 
 def test_a_mixer_without_a_known_contract_is_refused():
-    class Strange(Mixer):
+    class Strange(TokenMixer):
         pass
 
     with pytest.raises(ValueError, match="mixer = Strange"):

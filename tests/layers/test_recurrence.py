@@ -5,13 +5,13 @@ import pytest
 from flax import nnx
 from oracles import cells
 
-from attnkit.layers.mixer.convolution import Convolution
-from attnkit.layers.mixer.gru import Gru
-from attnkit.layers.mixer.lstm import Lstm
-from attnkit.layers.mixer.min_gru import MinGru
 from attnkit.layers.mixer_layer import Width, mixer_layer
 from attnkit.layers.short_convolution import ShortConvolution
 from attnkit.layers.taps import Window
+from attnkit.layers.token_mixer.convolution import Convolution
+from attnkit.layers.token_mixer.gru import Gru
+from attnkit.layers.token_mixer.lstm import Lstm
+from attnkit.layers.token_mixer.min_gru import MinGru
 
 DIM, BATCH, LENGTH = 5, 2, 7
 CELLS = {"gru": Gru, "lstm": Lstm, "min_gru": MinGru}

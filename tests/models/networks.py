@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from attnkit.layers.mixer.convolution import Convolution
-from attnkit.layers.mixer.gru import Gru
-from attnkit.layers.mixer.lstm import Lstm
-from attnkit.layers.mixer.min_gru import MinGru
+from attnkit.layers.token_mixer.convolution import Convolution
+from attnkit.layers.token_mixer.gru import Gru
+from attnkit.layers.token_mixer.lstm import Lstm
+from attnkit.layers.token_mixer.min_gru import MinGru
 from attnkit.masks.causal import Causal
 from attnkit.models.captioner import Captioner
 from attnkit.models.classifier import Classifier

@@ -11,8 +11,8 @@ from models.networks import ANSWER, PICTURE, SMALL, SOURCE, TRANSLATE, WRITE, ex
 
 from attnkit.layers.alignment import Additive, General
 from attnkit.layers.hierarchy import Hierarchy, through
-from attnkit.layers.mixer.convolution import Convolution
-from attnkit.layers.mixer.gru import Gru
+from attnkit.layers.token_mixer.convolution import Convolution
+from attnkit.layers.token_mixer.gru import Gru
 from attnkit.masks.documents import Documents
 from attnkit.masks.padding import Padding
 from attnkit.masks.window import Window

@@ -45,7 +45,7 @@ def compile_once(cache):
 @pytest.fixture(scope="session")
 def bits():
     """A tree as a list of (path, dtype, bytes), which is equal only to the same bits."""
-    from attnkit.training.leaves import flatten
+    from attnkit.training.pytree_io import flatten
 
     def of(tree):
         return [(path, array.dtype, array.shape, array.tobytes()) for path, array in flatten(tree).items()]

@@ -48,7 +48,7 @@ def add(groups: Any) -> None:
 def bench(arguments: argparse.Namespace) -> int:
     """Measure and show."""
     from attnkit.errors import ConfigError
-    from attnkit.experiment import chosen
+    from attnkit.experiment import resolve
 
     for name in ("heads", "dim", "rounds"):
         if getattr(arguments, name) < 1:
@@ -62,12 +62,12 @@ def bench(arguments: argparse.Namespace) -> int:
     if arguments.names[0].endswith(".toml"):
         return training(arguments)
     things = {
-        name: chosen.made(name, [], BASES, arguments.allow_import) for name in dict.fromkeys(arguments.names)
+        name: resolve.made(name, [], BASES, arguments.allow_import) for name in dict.fromkeys(arguments.names)
     }
     if arguments.error:
         return errors(things, arguments)
     from attnkit.experiment.bench import bench as measured
-    from attnkit.experiment.ways import Setting
+    from attnkit.experiment.bench_cases import Setting
 
     setting = Setting(arguments.heads, arguments.dim, arguments.gradient, arguments.rounds)
     found = measured(things, sorted(arguments.lengths), setting, tell)

@@ -55,9 +55,9 @@ def told(arguments: argparse.Namespace, bases: list[str]) -> str:
     from attnkit.experiment import cards
 
     if arguments.name:
-        from attnkit.experiment import chosen
+        from attnkit.experiment import resolve
 
-        found = chosen.entries(arguments.name, bases)
+        found = resolve.entries(arguments.name, bases)
     else:
         from attnkit.experiment.catalogue import catalogue
 

@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-BASES = ("Score", "Position", "Normalizer", "Selection", "Mask", "Mixer")
+BASES = ("Score", "Position", "Normalizer", "Selection", "Mask", "TokenMixer")
 
 
 def add(groups: Any) -> None:
@@ -31,11 +31,11 @@ def add(groups: Any) -> None:
 def check(arguments: argparse.Namespace) -> int:
     """Check one variant, print the matrix, and fail if a cell fails."""
     from attnkit.errors import CheckFailed, ConfigError
-    from attnkit.experiment import chosen
+    from attnkit.experiment import resolve
 
-    thing = None if arguments.words else chosen.without_options(arguments.name, BASES)
+    thing = None if arguments.words else resolve.without_options(arguments.name, BASES)
     if thing is None:
-        thing = chosen.made(arguments.name, arguments.words, BASES, arguments.allow_import)
+        thing = resolve.made(arguments.name, arguments.words, BASES, arguments.allow_import)
     from attnkit import conformance
 
     if arguments.full and arguments.brief:

@@ -4,10 +4,10 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Gt, Le
 
-from attnkit.mixer import odd, told
 from attnkit.options import options
 from attnkit.positions.rotation import frequencies, rotate
 from attnkit.scored.contract import Card, Columns, Keys, Params, Position, Queries, Rows
+from attnkit.token_mixer import odd, told
 
 
 @options

@@ -6,10 +6,10 @@ import jax.numpy as jnp
 from annotated_types import Gt
 from jaxtyping import Array, Float, Int
 
-from attnkit.mixer import odd, told
 from attnkit.options import options
 from attnkit.positions.sinusoids import sinusoids
 from attnkit.scored.contract import Card, Columns, Keys, Params, Position, Queries, Rows
+from attnkit.token_mixer import odd, told
 
 
 @options

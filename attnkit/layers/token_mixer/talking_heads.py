@@ -12,8 +12,8 @@ from jaxtyping import Array
 from attnkit.layers.heads import (
     Asked,
     Concatenate,
-    HeadMixer,
     Heads,
+    HeadTokenMixer,
     Maps,
     PlainProjection,
     Tokens,
@@ -27,7 +27,7 @@ from attnkit.scored.contract import HEADS, Card, Columns, HeadShape, Params, Pos
 
 
 @options
-class TalkingHeads(HeadMixer):
+class TalkingHeads(HeadTokenMixer):
     """Every head's scores, and every head's weights, are sums over all heads with learned factors.
 
     Heads whose weights are mixed have one softmax each, and softmax by blocks keeps only weighted sums of

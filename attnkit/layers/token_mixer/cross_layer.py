@@ -8,7 +8,7 @@ from flax import nnx
 from attnkit.layers.heads import (
     Asked,
     Concatenate,
-    HeadMixer,
+    HeadTokenMixer,
     Maps,
     Tokens,
     fitted,
@@ -19,14 +19,14 @@ from attnkit.layers.heads import (
 from attnkit.layers.linear import Linear
 from attnkit.layers.mixing import Data, Mixing, Relay, Width
 from attnkit.layers.multi_head import Engine, lender
-from attnkit.mixer import Mixer, no_place, told
 from attnkit.options import options
 from attnkit.scored.contract import Card, HeadShape, Scored
 from attnkit.scored.preset.attention import Attention
+from attnkit.token_mixer import TokenMixer, no_place, told
 
 
 @options
-class CrossLayer(HeadMixer):
+class CrossLayer(HeadTokenMixer):
     """Attention without keys and values of its own: it uses those of the nearest attention layer below.
 
     CLA2 is the pattern `[attention, cross_layer]`. YOCO (Sun et al. 2024, arXiv 2405.05254) is a pattern as
@@ -47,7 +47,7 @@ class CrossLayer(HeadMixer):
         "lowest": "the lowest layer has nobody to borrow keys and values from",
     }
 
-    def beneath(self) -> tuple[Mixer, ...]:
+    def beneath(self) -> tuple[TokenMixer, ...]:
         return (Attention(position=self.position, mask=self.mask),)
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:

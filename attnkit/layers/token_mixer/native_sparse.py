@@ -14,10 +14,10 @@ from jaxtyping import Array, Bool, Float, Int
 from attnkit import forms
 from attnkit.layers.heads import Heads, Maps, Tokens, merge_heads, plain_shape, refuse_cross, split_heads
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixer.residual_attention import per_token, turned
-from attnkit.layers.mixing import Data, LayerMixer, Mixing, Width
+from attnkit.layers.mixing import Data, LayerTokenMixer, Mixing, Width
 from attnkit.layers.multi_head import Engine
 from attnkit.layers.summaries import Complete, Summaries, shared_strides
+from attnkit.layers.token_mixer.residual_attention import per_token, turned
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Mask
 from attnkit.masks.window import Window
@@ -42,7 +42,7 @@ Ask = Callable[..., Heads]
 
 
 @options
-class NativeSparse(LayerMixer):
+class NativeSparse(LayerTokenMixer):
     """Three attentions of the same queries, each let through by a gate of the query's token and head.
 
     The first asks learned summaries of overlapping runs of tokens, the second the tokens of the blocks that

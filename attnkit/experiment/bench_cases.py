@@ -12,11 +12,11 @@ from attnkit.errors import ConfigError
 from attnkit.forms import attend, explain
 from attnkit.forms.attend import Form
 from attnkit.forms.recurrent import RecurrentForm, explain_recurrent, recur
-from attnkit.mixer import Mixer
 from attnkit.recurrent.contract import HeadShape as RecurrentShape
 from attnkit.recurrent.contract import Recurrent
 from attnkit.scored.contract import HeadShape, Preset, Scored
 from attnkit.scored.preset.attention import Attention
+from attnkit.token_mixer import TokenMixer
 
 Arrays = Mapping[str, Any]
 Output = Callable[[Arrays], jax.Array]
@@ -70,7 +70,7 @@ def variant_of(name: str, thing: Any) -> Scored | Recurrent | Approximate:
     try:
         scored = thing.scored() if isinstance(thing, Preset) else as_scored(thing)
     except TypeError as error:
-        advice = "; it is a layer: measure a config with it" if isinstance(thing, Mixer) else ""
+        advice = "; it is a layer: measure a config with it" if isinstance(thing, TokenMixer) else ""
         raise ConfigError(f"{name}: bench measures heads of attention and their parts{advice}") from error
     if scored.needs():
         needs = ", ".join(sorted(scored.needs()))

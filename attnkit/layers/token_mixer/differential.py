@@ -12,8 +12,8 @@ from jaxtyping import Array, Float
 from attnkit.layers.heads import (
     Asked,
     Concatenate,
-    HeadMixer,
     Heads,
+    HeadTokenMixer,
     Maps,
     PlainProjection,
     Tokens,
@@ -27,7 +27,7 @@ from attnkit.scored.contract import Card, HeadShape
 
 
 @options
-class Differential(HeadMixer):
+class Differential(HeadTokenMixer):
     """Each head subtracts a second attention, with half as wide queries and keys, from a first.
 
     The difference is normalized for each head. There are as many parameters as in plain attention with

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 
-class Mixer:
+class TokenMixer:
     """Options of one way of mixing information between positions.
 
     Scored attention, recurrent attention, approximations and the recurrent and convolutional baselines

@@ -12,8 +12,8 @@ from jaxtyping import Array, Int
 from attnkit.layers.heads import (
     Asked,
     Concatenate,
-    HeadMixer,
     Heads,
+    HeadTokenMixer,
     Maps,
     PlainProjection,
     Tokens,
@@ -23,13 +23,13 @@ from attnkit.layers.heads import (
 )
 from attnkit.layers.mixing import Data, Mixing, Relay, Width
 from attnkit.layers.multi_head import Engine
-from attnkit.mixer import Mixer
 from attnkit.options import options
 from attnkit.scored.contract import Card, HeadShape, Part, Position, Scored
+from attnkit.token_mixer import TokenMixer
 
 
 @options
-class ResidualAttention(HeadMixer):
+class ResidualAttention(HeadTokenMixer):
     """Scores are the sum over this layer and all layers of this kind below, and never stored.
 
     A sum of scalar products is one scalar product of longer vectors: queries and keys, not scores, go up
@@ -45,7 +45,7 @@ class ResidualAttention(HeadMixer):
     )
     refuses: ClassVar[Mapping[str, str]] = {"cross": "its memory is not the tokens of the layers below"}
 
-    def beneath(self) -> tuple[Mixer, ...]:
+    def beneath(self) -> tuple[TokenMixer, ...]:
         return (self,)
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:

@@ -5,12 +5,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from layers.mixer.setting import CAUSAL, DIM, HEADS, apart, called, compiled, decoded, made, number, tokens
-from layers.mixer.setting import whole as passed
+from layers.token_mixer.setting import (
+    CAUSAL,
+    DIM,
+    HEADS,
+    apart,
+    called,
+    compiled,
+    decoded,
+    made,
+    number,
+    tokens,
+)
+from layers.token_mixer.setting import whole as passed
 from oracles import layers, sparse
 
 from attnkit.conformance import check
-from attnkit.layers.mixer.deepseek_sparse import DeepseekSparse
+from attnkit.layers.token_mixer.deepseek_sparse import DeepseekSparse
 from attnkit.masks.per_head import PerHead
 from attnkit.models.contract import Sizes
 from attnkit.models.decoder import Decoder

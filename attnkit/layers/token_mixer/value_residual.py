@@ -8,8 +8,8 @@ from flax import nnx
 
 from attnkit.layers.heads import (
     Concatenate,
-    HeadMixer,
     Heads,
+    HeadTokenMixer,
     PlainProjection,
     Tokens,
     fitted,
@@ -18,13 +18,13 @@ from attnkit.layers.heads import (
 )
 from attnkit.layers.mixing import Mixing, Relay, Width
 from attnkit.layers.multi_head import MultiHead, multi_head
-from attnkit.mixer import Mixer
 from attnkit.options import options
 from attnkit.scored.contract import Card, HeadShape
+from attnkit.token_mixer import TokenMixer
 
 
 @options
-class ValueResidual(HeadMixer):
+class ValueResidual(HeadTokenMixer):
     """Values are a learned sum of the layer's own and those of the lowest attention layer of the stack.
 
     The lowest block is plain attention. Both factors start at 1/2.
@@ -39,7 +39,7 @@ class ValueResidual(HeadMixer):
     )
     refuses: ClassVar[Mapping[str, str]] = {"cross": "a memory has no values in a lower layer"}
 
-    def beneath(self) -> tuple[Mixer, ...]:
+    def beneath(self) -> tuple[TokenMixer, ...]:
         return (self,)
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:

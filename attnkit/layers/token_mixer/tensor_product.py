@@ -7,7 +7,7 @@ from annotated_types import Ge
 from flax import nnx
 from jaxtyping import Array, Float
 
-from attnkit.layers.heads import Concatenate, HeadMixer, Heads, Projection, Tokens, fitted, split_heads
+from attnkit.layers.heads import Concatenate, Heads, HeadTokenMixer, Projection, Tokens, fitted, split_heads
 from attnkit.layers.linear import Linear
 from attnkit.layers.mixing import Mixing, Relay, Width
 from attnkit.layers.multi_head import MultiHead
@@ -16,7 +16,7 @@ from attnkit.scored.contract import Card, HeadShape
 
 
 @options
-class TensorProduct(HeadMixer):
+class TensorProduct(HeadTokenMixer):
     """Queries, keys and values `[heads, dim]` of a token have low rank; only their factors are kept.
 
     Positions act on the factors that are kept, so they must be linear in the key, as rotary is.

@@ -7,7 +7,7 @@ from typing import Any
 
 from attnkit.errors import ConfigError
 from attnkit.experiment import build, catalogue, config, source
-from attnkit.experiment.problems import InvalidConfig, Problem, written
+from attnkit.experiment.diagnostics import InvalidConfig, Problem, written
 from attnkit.experiment.relations import Key
 from attnkit.experiment.schema import Node, Reader
 

@@ -9,8 +9,8 @@ from flax import nnx
 from attnkit.layers.heads import (
     Asked,
     Concatenate,
-    HeadMixer,
     Heads,
+    HeadTokenMixer,
     PlainProjection,
     Tokens,
     fitted,
@@ -24,7 +24,7 @@ from attnkit.scored.contract import Card
 
 
 @options
-class Exclusive(HeadMixer):
+class Exclusive(HeadTokenMixer):
     """Each head's output is made orthogonal to the token's own value."""
 
     card: ClassVar[Card] = Card(

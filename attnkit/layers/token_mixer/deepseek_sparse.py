@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from attnkit import forms
 from attnkit.layers.heads import (
     Concatenate,
-    HeadMixer,
+    HeadTokenMixer,
     Maps,
     PlainProjection,
     Tokens,
@@ -43,7 +43,7 @@ from attnkit.scored.selection.lightning import Lightning, index, index_inputs
 
 
 @options
-class DeepseekSparse(HeadMixer):
+class DeepseekSparse(HeadTokenMixer):
     """Each query attends to the `count` keys whose index is highest, the same for all heads.
 
     The index learns by a penalty alone, and the penalty moves nothing else: for each query, the cross-entropy

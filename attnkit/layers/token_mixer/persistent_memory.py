@@ -10,7 +10,15 @@ from flax import nnx
 from jaxtyping import Array
 
 from attnkit import forms
-from attnkit.layers.heads import Concatenate, HeadMixer, Heads, Maps, PlainProjection, fitted, plain_shape
+from attnkit.layers.heads import (
+    Concatenate,
+    Heads,
+    HeadTokenMixer,
+    Maps,
+    PlainProjection,
+    fitted,
+    plain_shape,
+)
 from attnkit.layers.mixing import Data, Mixing, Width
 from attnkit.layers.multi_head import Engine, MultiHead
 from attnkit.masks.everything import Everything
@@ -19,7 +27,7 @@ from attnkit.scored.contract import Card, HeadShape, Scored
 
 
 @options
-class PersistentMemory(HeadMixer):
+class PersistentMemory(HeadTokenMixer):
     """One softmax over tokens and over learned vectors, which have no position and no mask hides.
 
     The paper drops the feed-forward part, which the learned vectors replace; a stack here keeps it.

@@ -8,7 +8,7 @@ from flax import nnx
 
 from attnkit.layers.heads import Concatenate, Heads, Projection, Tokens, fitted, split_heads
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import LayerMixer, Mixing, Relay, Width
+from attnkit.layers.mixing import LayerTokenMixer, Mixing, Relay, Width
 from attnkit.layers.multi_head import MultiHead
 from attnkit.layers.norm import RMSNorm
 from attnkit.masks.contract import Mask
@@ -31,7 +31,7 @@ from attnkit.scored.score.dot import Dot
 
 
 @options
-class Latent(LayerMixer):
+class Latent(LayerTokenMixer):
     """Decoding keeps one latent vector and one rotated key for each token, whatever the number of heads.
 
     Reading makes every head's keys and values from the latent. Decoding never does: the matrices that

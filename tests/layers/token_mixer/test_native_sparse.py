@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from layers.mixer.setting import CAUSAL, DIM, HEADS, apart, called, decoded, made, number, tokens, whole
+from layers.token_mixer.setting import CAUSAL, DIM, HEADS, apart, called, decoded, made, number, tokens, whole
 from oracles import layers, sparse
 
 from attnkit import forms
 from attnkit.conformance import check
-from attnkit.layers.mixer.native_sparse import NativeSparse, important
 from attnkit.layers.summaries import shared_strides
+from attnkit.layers.token_mixer.native_sparse import NativeSparse, important
 from attnkit.models.contract import Sizes
 from attnkit.models.decoder import Decoder
 from attnkit.scored.position.alibi import Alibi

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge
 from flax import nnx
 
-from attnkit.layers.heads import Concatenate, HeadMixer, PlainProjection, fitted
+from attnkit.layers.heads import Concatenate, HeadTokenMixer, PlainProjection, fitted
 from attnkit.layers.mixing import Mixing, Width
 from attnkit.layers.multi_head import MultiHead
 from attnkit.options import options
@@ -13,7 +13,7 @@ from attnkit.scored.contract import Card, HeadShape
 
 
 @options
-class HeadSize(HeadMixer):
+class HeadSize(HeadTokenMixer):
     """Attention whose queries and keys, and whose values, have widths of their own.
 
     Attributes:

@@ -8,8 +8,8 @@ from flax import nnx
 
 from attnkit.layers.heads import (
     Asked,
-    HeadMixer,
     Heads,
+    HeadTokenMixer,
     Join,
     PlainProjection,
     Tokens,
@@ -25,7 +25,7 @@ from attnkit.scored.contract import Card
 
 
 @options
-class AttentionOnAttention(HeadMixer):
+class AttentionOnAttention(HeadTokenMixer):
     """An information vector and a gate, both from the query and what attention found, multiplied."""
 
     card: ClassVar[Card] = Card(

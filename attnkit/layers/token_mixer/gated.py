@@ -8,8 +8,8 @@ from flax import nnx
 from attnkit.layers.heads import (
     Asked,
     Concatenate,
-    HeadMixer,
     Heads,
+    HeadTokenMixer,
     PlainProjection,
     Tokens,
     fitted,
@@ -24,7 +24,7 @@ from attnkit.scored.contract import Card, HeadShape
 
 
 @options
-class Gated(HeadMixer):
+class Gated(HeadTokenMixer):
     """A sigmoid gate of the query's token on each head's output, or of the key's token on its value.
 
     Attributes:

@@ -3,21 +3,21 @@
 import jax
 import numpy as np
 import pytest
-from layers.mixer.setting import CAUSAL, HEADS, TOKENS, apart, called, made, number, tokens, whole
+from layers.token_mixer.setting import CAUSAL, HEADS, TOKENS, apart, called, made, number, tokens, whole
 from oracles import layers as oracle
 
-from attnkit.layers.mixer.attention_on_attention import AttentionOnAttention
-from attnkit.layers.mixer.cross_layer import CrossLayer
-from attnkit.layers.mixer.differential import Differential
-from attnkit.layers.mixer.exclusive import Exclusive
-from attnkit.layers.mixer.gated import Gated
-from attnkit.layers.mixer.head_size import HeadSize
-from attnkit.layers.mixer.latent import Latent
-from attnkit.layers.mixer.persistent_memory import PersistentMemory
-from attnkit.layers.mixer.residual_attention import ResidualAttention
-from attnkit.layers.mixer.talking_heads import TalkingHeads
-from attnkit.layers.mixer.tensor_product import TensorProduct
-from attnkit.layers.mixer.value_residual import ValueResidual
+from attnkit.layers.token_mixer.attention_on_attention import AttentionOnAttention
+from attnkit.layers.token_mixer.cross_layer import CrossLayer
+from attnkit.layers.token_mixer.differential import Differential
+from attnkit.layers.token_mixer.exclusive import Exclusive
+from attnkit.layers.token_mixer.gated import Gated
+from attnkit.layers.token_mixer.head_size import HeadSize
+from attnkit.layers.token_mixer.latent import Latent
+from attnkit.layers.token_mixer.persistent_memory import PersistentMemory
+from attnkit.layers.token_mixer.residual_attention import ResidualAttention
+from attnkit.layers.token_mixer.talking_heads import TalkingHeads
+from attnkit.layers.token_mixer.tensor_product import TensorProduct
+from attnkit.layers.token_mixer.value_residual import ValueResidual
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
 

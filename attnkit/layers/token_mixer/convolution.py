@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from attnkit.layers.heads import refuse_cross
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import Data, LayerMixer, Mixing, Width
+from attnkit.layers.mixing import Data, LayerTokenMixer, Mixing, Width
 from attnkit.layers.taps import Window
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Mask
@@ -23,7 +23,7 @@ Tokens = Float[Array, "batch length model_dim"]
 
 
 @options
-class Convolution(LayerMixer):
+class Convolution(LayerTokenMixer):
     """Each position sees a window of tokens, by a convolution with a gate on its output.
 
     Blocks of this mixer with growing dilation are WaveNet's; without, those of a convolutional

@@ -3,11 +3,11 @@
 import pytest
 
 from attnkit.errors import ConfigError
-from attnkit.experiment import catalogue, chosen, config, fits
+from attnkit.experiment import catalogue, compatibility, config, resolve
 from attnkit.layers.causality import certain_future, competes, future, refuse_future, sight
-from attnkit.mixer import looks_ahead, no_direction, no_memory, told
+from attnkit.token_mixer import looks_ahead, no_direction, no_memory, told
 
-MIXERS = [entry.kind for entry in catalogue.catalogue("Mixer")]
+MIXERS = [entry.kind for entry in catalogue.catalogue("TokenMixer")]
 #: options that change what is known of a mixer
 OTHERS = {
     "performer": ["causal=true"],
@@ -23,8 +23,8 @@ OTHERS = {
 @pytest.mark.parametrize("kind", MIXERS)
 def test_options_say_of_a_mixer_what_its_object_says(kind):
     for words in [[], OTHERS[kind]] if kind in OTHERS else [[]]:
-        known = fits.told(chosen.node(kind, words, ["Mixer"]))
-        mixer = chosen.made(kind, words, ["Mixer"], False)
+        known = compatibility.told(resolve.node(kind, words, ["TokenMixer"]))
+        mixer = resolve.made(kind, words, ["TokenMixer"], False)
         seen = told(mixer)
         assert no_memory(known) == no_memory(seen) and no_direction(known) is None
         assert looks_ahead("mixer", known) == looks_ahead("mixer", seen)

@@ -1,11 +1,11 @@
-"""Parts of a config that do not fit together, told without importing them: the rules of `attnkit.mixer`."""
+"""Parts of a config that do not fit together, told without importing them, by `attnkit.token_mixer`."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from attnkit.experiment.relations import Key
 from attnkit.experiment.schema import Node
-from attnkit.mixer import Told, looks_ahead, no_direction, no_memory, no_place, no_sharing, odd
+from attnkit.token_mixer import Told, looks_ahead, no_direction, no_memory, no_place, no_sharing, odd
 
 #: options of models whose mixers write, by the class of the model, and those whose mixers attend to a memory
 WRITING = {
@@ -55,7 +55,7 @@ def mixers(value: Any, key: Key) -> Iterator[tuple[Key, Node]]:
     if isinstance(value, tuple):
         for place, item in enumerate(value):
             yield from mixers(item, (*key, place))
-    elif isinstance(value, Node) and value.ENTRY.base == "Mixer":
+    elif isinstance(value, Node) and value.ENTRY.base == "TokenMixer":
         yield key, value
 
 
