@@ -1,32 +1,32 @@
 """Scored attention: the parts it is put together from, for one head of one sequence.
 
-    q' = query(q_i), k' = key(k_j)                       position parts, per token
-    s  = cap(walk(rescore(score(q', k') + biases)))      [queries, keys]
-    w  = normalize(s) over the keys that the mask allows and the selection chooses
-    o  = dropout(reweigh(w)) @ v + sum of value parts
+    q' = query(q_i), k' = key(k_j)                                   position parts, per token
+    s  = cap(scan_keys(transform_logits(score(q', k') + biases)))    [queries, keys]
+    w  = normalize(s) over the keys that the mask allows and the selections keep
+    o  = dropout(transform_weights(w)) @ v + sum of value parts
 
-Every method of a part sees one head and one block: `q [queries, dim]`, `k [keys, dim]`, and the absolute
-integer positions `i [queries]`, `j [keys]`. `p` is the part's own dictionary: its constants, its learned
-parameters, `p["head"]` (the head's index, int32), its per-token inputs (`name_i`, `name_j`) and, outside
-of `query`, `p["data"]`: run-time data by name, of this block.
+Every hook of a part sees one head and one block: `q [queries, dim]`, `k [keys, dim]`, and the absolute
+integer positions `i [queries]`, `j [keys]`. `p` is the part's own `PartParams`: `p["name"]` is a constant or
+a learned parameter, `p.head` the index of the head, `p.query["name"]` and `p.key["name"]` its token inputs of
+the block's queries and keys, and `p.data` the run-time data of the block.
 """
 
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
 from annotated_types import Ge, Gt, Lt
 from jaxtyping import Array, Bool, Float, Int
 
-from attnkit.masks.contract import Mask
+from attnkit.masks.contract import Data, Mask, Needs
 from attnkit.masks.everything import Everything
 from attnkit.options import options
 from attnkit.token_mixer import TokenMixer
+from attnkit.variant import HeadShape, TokenInput
 
-Params = Mapping[str, Any]
 Rows = Int[Array, "queries"]
 Columns = Int[Array, "keys"]
 Queries = Float[Array, "queries dim"]
@@ -34,97 +34,88 @@ Keys = Float[Array, "keys dim"]
 Scores = Float[Array, "queries keys"]
 Row = Float[Array, "queries"]
 Keep = Bool[Array, "queries keys"]
-Sweep = Callable[[Callable[..., Any], Any], Any]
+Values = Float[Array, "queries value_dim"]
+Own = Mapping[str, Any]
 
 HEADS = "heads"
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class HeadShape:
-    """How many heads there are and how wide they are.
+class PartParams:
+    """Everything of one part that a hook sees, for one head and one block.
 
     Attributes:
-        heads: number of query heads.
-        kv_heads: number of key-value heads; each serves `heads / kv_heads` query heads.
-        dim: width of a query or key.
-        value_dim: width of a value.
+        values: constants and learned parameters by name; `p["name"]` reads them.
+        head: index of the head.
+        seed: two random words for each head, if the part is `random` and a key was given.
+        query: token inputs of the block's queries, `[queries, width]`.
+        key: token inputs of the block's keys, `[keys, width]`.
+        data: run-time data of the block.
     """
 
-    heads: int
-    kv_heads: int
-    dim: int
-    value_dim: int
+    values: Own
+    head: Any = 0
+    seed: Any = None
+    query: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+    key: Mapping[str, Array] = dataclasses.field(default_factory=dict)
+    data: Data = dataclasses.field(default_factory=Data)
 
-    def __post_init__(self) -> None:
-        if self.heads % self.kv_heads:
-            raise ValueError(f"heads = {self.heads} must be a multiple of kv_heads = {self.kv_heads}")
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
 
 
-@dataclasses.dataclass(frozen=True)
-class TokenInput:
-    """A per-token, per-head input beyond query, key and value, which a layer projects from the token.
+Params = PartParams
 
-    Attributes:
-        width: numbers per token and head.
-        side: whether it belongs to queries, to keys, or both (`name_i`, `name_j`, or both in `p`).
-        cumulative: whether the part sees the running sum over positions instead of the value itself.
-        start: initial bias of the projection.
-        shared: whether all heads get the same numbers: then the array of the input has one head.
+
+class FoldKeys(Protocol):
+    """`fold_keys(step, start)` folds `step` over all of a row's keys, block by block, in any order.
+
+    `start` and the states have a leading axis of queries. Nothing of it carries a derivative. A step must use
+    no other arrays than its arguments.
     """
 
-    width: int = 1
-    side: Literal["query", "key", "both"] = "key"
-    cumulative: bool = False
-    start: float = 0.0
-    shared: bool = False
+    def __call__(self, step: Callable[..., Any], start: Any) -> Any: ...
 
 
-@dataclasses.dataclass(frozen=True)
-class Card:
-    """What a catalogue says of a variant, written as literals so that it can be read without importing.
+class KeyPasses(Protocol):
+    """Passes over the blocks of keys that a normalizer is given: `attnkit.forms.passes.Passes`.
 
-    Attributes:
-        source: authors, year, arXiv number, place in the paper.
-        equation: what is computed, in one line.
-        pair_flops: extra floating-point operations per query-key pair and head, as a formula in `dim`.
-        assumes: what must hold for it to make sense; empty if nothing.
-        token_flops: extra operations per token and layer, beside plain attention or, for what is not
-            attention, in all.
-        step_pair_flops: the same as `pair_flops` while decoding; empty if equal.
-        step_flops: the same as `token_flops` while decoding; empty if equal.
-        cache: numbers kept per token and layer while decoding; empty for those of plain attention.
-        state: numbers kept per sequence and layer while decoding, whatever its length.
-        forms: the forms that exist; empty for all of the family's.
-
-    Formulas are sums and products of numbers and of `model_dim`, `heads`, `kv_heads`, `head_dim` (also
-    called `dim`), `length`, and the variant's own options.
+    A cell or step is `function(masked)(...)`: `masked` says whether the block holds pairs that may not
+    attend. Sides of the problem, `shared`, `rows`, `columns`, are trees of arrays; a loop cuts the last two.
     """
 
-    source: str
-    equation: str
-    pair_flops: str = "0"
-    assumes: str = ""
-    token_flops: str = "0"
-    step_pair_flops: str = ""
-    step_flops: str = ""
-    cache: str = ""
-    state: str = "0"
-    forms: tuple[str, ...] = ()
+    variant: Any
+    block_mask: Any
+
+    @property
+    def is_whole(self) -> bool: ...
+
+    @property
+    def in_order(self) -> bool: ...
+
+    def transposed(self) -> "KeyPasses": ...
+
+    def sum_blocks(
+        self, cell: Callable[[bool], Any], shared: Any, rows: Any, columns: Any, start: Any = None
+    ) -> Any: ...
+
+    def fold_rows(self, start: Any, step: Callable[[bool], Any], shared: Any, rows: Any, columns: Any) -> Any: ...
 
 
 class Part:
     """Anything scored attention is put together from: pure functions and the parameters they need."""
 
-    #: whether a method needs the other heads, gathered over the mapped axis `HEADS`
+    #: whether a hook needs the other heads, gathered over the mapped axis `HEADS`
     mixes_heads: ClassVar[bool] = False
-    #: whether `p["seed"]` is wanted: two random words per head, absent when nothing is to be random
+    #: whether `p.seed` is wanted: two random words per head, absent when nothing is to be random
     random: ClassVar[bool] = False
 
-    def constants(self, shape: HeadShape) -> Params:
+    def constants(self, shape: HeadShape) -> Own:
         """Fixed per-head numbers, each with a leading axis of `shape.heads`."""
         return {}
 
-    def init(self, key: jax.Array, shape: HeadShape) -> Params:
+    def init(self, key: jax.Array, shape: HeadShape) -> Own:
         """Fresh learned parameters, each with a leading axis of `shape.heads`."""
         return {}
 
@@ -133,16 +124,16 @@ class Part:
         return {}
 
     def activate(self, name: str, raw: Float[Array, "*tokens width"]) -> Float[Array, "*tokens width"]:
-        """What is made of a projected input before it is summed or used."""
+        """Activation of a projected input, before it is summed or used."""
         return raw
 
-    def needs(self) -> frozenset[str]:
-        """Names of the run-time data that the part reads: `name_i`, `name_j`, or of the whole sequence."""
-        return frozenset()
+    def needs(self) -> Needs:
+        """Names of the run-time data that the part reads."""
+        return Needs()
 
 
 class Score(Part, abc.ABC):
-    """How similar a query and a key are."""
+    """Similarity of queries and keys."""
 
     @abc.abstractmethod
     def score(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:
@@ -150,77 +141,79 @@ class Score(Part, abc.ABC):
 
 
 class Position(Part):
-    """How positions, or other facts about tokens, enter: any of several ways, each optional."""
+    """Position encodings and other facts about tokens: any of several hooks, each optional.
 
-    #: whether `walk` is defined: scores that depend on later keys, visited from the last to the first
-    walks: ClassVar[bool] = False
-    #: whether a block must hold all keys, so that nothing can be computed by blocks
-    whole: ClassVar[bool] = False
-    #: whether `shows` is defined: some keys that the mask allows are hidden
-    hides: ClassVar[bool] = False
+    A part that defines `scan_keys` is sequential: keys are visited from the last to the first.
+    """
 
-    def places(self, positions: Int[Array, "tokens"], data: Mapping[str, Any]) -> Int[Array, "tokens ..."]:
-        """What `query` and `key` get as positions, from absolute ones and the run-time data of these tokens.
+    #: whether a block must hold all keys, so that nothing can be computed by blocks of keys
+    needs_all_keys: ClassVar[bool] = False
 
-        `data` has the names in `needs()` that belong to this side, without their ending.
+    def position_ids(self, positions: Int[Array, "tokens"], data: Own) -> Int[Array, "tokens ..."]:
+        """Positions that `query` and `key` get, from absolute ones and the run-time data of these tokens.
+
+        `data` has the run-time data in `needs()` of this side, by name.
         """
         return positions
 
     def query(self, p: Params, q: Queries, i: Rows) -> Queries:
-        """The query as the score sees it."""
+        """Queries as the score sees them."""
         return q
 
     def key(self, k: Keys, j: Columns) -> Keys:
-        """The key as the score and the cache see it. Shared by a group of heads, so it has no `p`."""
+        """Keys as the score and the cache see them. Shared by a group of heads, so there is no `p`."""
         return k
 
     def bias(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores | None:
-        """What is added to the score, after its scale and before the cap."""
+        """Term added to the score, after its scale and before the cap."""
         return None
 
-    def rescore(self, p: Params, s: Scores, i: Rows, j: Columns) -> Scores:
-        """What is made of the scores after all biases, before the cap."""
+    def transform_logits(self, p: Params, s: Scores, i: Rows, j: Columns) -> Scores:
+        """Transform of the scores after all biases, before the cap."""
         return s
 
-    def ahead(self, p: Params, q: Queries) -> Any:
-        """The state of `walk` before the last key: arrays with a leading axis of queries."""
+    def initial_carry(self, p: Params, q: Queries) -> Any:
+        """Carry of `scan_keys` before the last key: arrays with a leading axis of queries."""
         return jnp.zeros(q.shape[0], jnp.promote_types(q.dtype, jnp.float32))
 
-    def walk(
-        self, p: Params, q: Queries, k: Keys, s: Scores, keep: Keep, i: Rows, j: Columns, ahead: Any
+    def scan_keys(
+        self, p: Params, q: Queries, k: Keys, s: Scores, keep: Keep, i: Rows, j: Columns, carry: Any
     ) -> tuple[Scores, Any]:
-        """New scores after `rescore`, from these keys and what is known of all later ones; and that, updated.
+        """Scores after `transform_logits`, given the carry of all later keys; and the next carry.
 
-        Pairs outside of `keep` must leave the state as it is: blocks without any are not visited.
+        Pairs outside of `keep` must leave the carry as it is: blocks without any are not visited.
         """
-        return s, ahead
+        return s, carry
 
-    def shows(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Keep:
-        """Which pairs are kept of those that the mask allows. Carries no derivative."""
-        return jnp.ones((q.shape[0], k.shape[0]), bool)
-
-    def reweigh(self, p: Params, w: Scores, q: Queries, i: Rows, j: Columns) -> Scores:
-        """What is made of the weights after they are normalized. Linear in `w`."""
+    def transform_weights(self, p: Params, w: Scores, q: Queries, i: Rows, j: Columns) -> Scores:
+        """Transform of the weights after they are normalized. Linear in `w`."""
         return w
 
-    def value(self, p: Params, w: Scores, i: Rows, j: Columns) -> Float[Array, "queries value_dim"] | None:
-        """What is added to the output. Linear in the weights `w`."""
+    def value(self, p: Params, w: Scores, i: Rows, j: Columns) -> Values | None:
+        """Term added to the output. Linear in the weights `w`."""
         return None
+
+    def is_sequential(self) -> bool:
+        """Whether scores depend on later keys."""
+        return type(self).scan_keys is not Position.scan_keys
 
 
 class Selection(Part, abc.ABC):
-    """Which of the keys that the mask allows are chosen by what stands in them. Carries no derivative."""
+    """Which of the keys that the mask allows are kept, by their content. Carries no derivative.
+
+    A `Position` part may be a `Selection` as well.
+    """
 
     #: whether queries and keys matter, not its token inputs alone; if they do not, `q` and `k` are empty in
-    #: `survey`, which then runs once for all heads that share these inputs
-    looks: ClassVar[bool] = True
+    #: `row_statistics`, which then runs once for all heads that share these inputs
+    uses_content: ClassVar[bool] = True
 
-    def survey(self, sweep: Sweep, i: Rows, empty: Row, keys: int) -> Any:
-        """Facts about each row that `chosen` needs: arrays with a leading axis of queries.
+    def row_statistics(self, fold_keys: FoldKeys, i: Rows, empty: Row, keys: int) -> Any:
+        """Statistics of each row that `select` needs: arrays with a leading axis of queries.
 
         Args:
-            sweep: `sweep(fold, start)` folds `fold(state, p, q, k, keep, i, j)` over the row's blocks of
-                keys, in any order; `keep` is what the mask allows. It must use no other arrays.
+            fold_keys: folds `step(state, p, q, k, keep, i, j)` over the row's blocks of keys; `keep` is what
+                the mask allows.
             i: the rows' positions.
             empty: zeros, one for each row, of the type to compute in.
             keys: all key positions are below this.
@@ -228,16 +221,76 @@ class Selection(Part, abc.ABC):
         return ()
 
     @abc.abstractmethod
-    def chosen(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns, facts: Any) -> Keep:
-        """Which pairs are kept; those that the mask hides stay hidden."""
+    def select(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns, stats: Any) -> Keep:
+        """Pairs that are kept; those that the mask hides stay hidden."""
 
 
-class Normalizer(Part):
-    """How a row of scores becomes weights. Implement one of the kinds in `attnkit.scored.normalize`."""
+Leaf = TypeVar("Leaf")
 
-    def perturb(self, p: Params, s: Scores, i: Rows, j: Columns) -> Scores:
-        """What is made of the capped scores before they are normalized: noise, say, or a temperature."""
+
+class Parts(NamedTuple, Generic[Leaf]):
+    """One value for each part of a variant, by its place: a pytree.
+
+    Attributes:
+        score: of the score.
+        normalizer: of the normalizer.
+        position: of each position part.
+        selection: of each selection.
+    """
+
+    score: Leaf
+    normalizer: Leaf
+    position: tuple[Leaf, ...] = ()
+    selection: tuple[Leaf, ...] = ()
+
+    def map(self, function: Callable[..., Any], *others: "Parts[Any]") -> "Parts[Any]":
+        """`function` of each part's values."""
+        every = (self, *others)
+        return Parts(
+            function(*(one.score for one in every)),
+            function(*(one.normalizer for one in every)),
+            tuple(function(*each) for each in zip(*(one.position for one in every), strict=True)),
+            tuple(function(*each) for each in zip(*(one.selection for one in every), strict=True)),
+        )
+
+    def all(self) -> tuple[Leaf, ...]:
+        """All values: score, normalizer, positions, selections."""
+        return (self.score, self.normalizer, *self.position, *self.selection)
+
+
+class Normalizer(Part, abc.ABC):
+    """How rows of scores become weights.
+
+    A normalizer owns its passes over the keys. The kinds beside this file implement `attend` for whole
+    families: `exponential`, `implicit`, `elementwise`, `ordered`. A kind of your own derives from this class.
+    """
+
+    #: over which axis weights compete; with `queries`, later queries matter to earlier ones
+    axis: ClassVar[str] = "keys"
+
+    def transform_capped_logits(self, p: Params, s: Scores, i: Rows, j: Columns) -> Scores:
+        """Transform of the capped scores before they are normalized: noise, say, or a temperature."""
         return s
+
+    @abc.abstractmethod
+    def weights_of_rows(self, p: Params, s: Scores, keep: Keep, j: Columns) -> tuple[Scores, Row]:
+        """Definition, for whole rows: weights (0 where not `keep`) and log-sum-exp or threshold.
+
+        `s` is finite. Rows without keys have weights of 0 and -inf. It is differentiable.
+        """
+
+    @abc.abstractmethod
+    def attend(self, passes: KeyPasses, block: Any) -> tuple[Values, Row]:
+        """Output and log-sum-exp (or threshold) by passes over the keys: an `attnkit.forms.passes.Passes`.
+
+        Args:
+            passes: folds and sums over the blocks of keys.
+            block: all rows and keys of a head, padded to whole blocks: an `attnkit.scored.block.Block`.
+        """
+
+    def unmergeable(self) -> str | None:
+        """Why partial results over pieces of the keys cannot be merged; `None` if they can."""
+        return f"normalizer = {type(self).__name__}: pieces can be merged only for exponential normalizers"
 
 
 @options
@@ -249,7 +302,7 @@ class Scored:
         position: position encodings and other additions, applied in order.
         cap: soft cap `c` of the scores, `s -> c tanh(s / c)`, before the mask; `None` for none.
         mask: who may look at whom.
-        selection: which of the keys that the mask allows are chosen by content; all must choose a key.
+        selection: which of the keys that the mask allows are kept by content; all must keep a key.
         normalizer: how scores become weights.
         dropout: probability with which a weight is set to zero (the others grow by `1 / (1 - dropout)`).
     """
@@ -262,45 +315,45 @@ class Scored:
     selection: tuple[Selection, ...] = ()
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
 
-    def parts(self) -> dict[str, Part]:
-        """The parts that may own parameters, by the name under which they are kept."""
-        named: dict[str, Part] = {"score": self.score, "normalizer": self.normalizer}
-        named |= {f"position_{n}": part for n, part in enumerate(self.position)}
-        return named | {f"selection_{n}": part for n, part in enumerate(self.selection)}
+    def parts(self) -> Parts[Any]:
+        """The parts that may own parameters."""
+        return Parts(self.score, self.normalizer, self.position, self.selection)
 
-    def needs(self) -> frozenset[str]:
+    def needs(self) -> Needs:
         """Names of the run-time data that the mask or a part reads."""
-        return self.mask.needs().union(*(part.needs() for part in self.parts().values()))
+        needs = self.mask.needs()
+        for part in self.parts().all():
+            needs = needs | part.needs()
+        return needs
 
-    def walks(self) -> bool:
+    def is_sequential(self) -> bool:
         """Whether scores depend on later keys."""
-        return any(part.walks for part in self.position)
+        return any(part.is_sequential() for part in self.position)
 
-    def constants(self, shape: HeadShape) -> dict[str, Params]:
-        """Constants of every part: `{part: {name: [heads, ...]}}`."""
-        return {name: dict(part.constants(shape)) for name, part in self.parts().items()}
+    def mixes_heads(self) -> bool:
+        """Whether some part needs the scores of other heads."""
+        return any(part.mixes_heads for part in self.parts().all())
 
-    def init(self, key: jax.Array, shape: HeadShape) -> dict[str, Params]:
-        """Fresh parameters of every part that has some: `{part: {name: [heads, ...]}}`."""
-        keys = jax.random.split(key, len(self.parts()))
-        made = {
-            name: dict(part.init(k, shape))
-            for k, (name, part) in zip(keys, self.parts().items(), strict=True)
-        }
-        return {name: params for name, params in made.items() if params}
+    def needs_all_keys(self) -> Position | None:
+        """The first part that must see all keys of a row at once."""
+        return next((part for part in self.position if part.needs_all_keys), None)
 
-    def inputs(self, shape: HeadShape) -> dict[str, TokenInput]:
-        """Per-token inputs of every part, named `part.input`."""
-        return {
-            f"{name}.{key}": need
-            for name, part in self.parts().items()
-            for key, need in part.inputs(shape).items()
-        }
+    def selects(self) -> bool:
+        """Whether some part keeps keys by content."""
+        return bool(self.selection) or any(isinstance(part, Selection) for part in self.position)
 
-    def activate(self, name: str, raw: Array) -> Array:
-        """The activation of the input named `part.input`."""
-        part, key = name.split(".")
-        return self.parts()[part].activate(key, raw)
+    def constants(self, shape: HeadShape) -> Parts[Own]:
+        """Constants of every part: `{name: [heads, ...]}`."""
+        return self.parts().map(lambda part: dict(part.constants(shape)))
+
+    def init(self, key: jax.Array, shape: HeadShape) -> Parts[Own]:
+        """Fresh parameters of every part: `{name: [heads, ...]}`."""
+        keys = iter(jax.random.split(key, len(self.parts().all())))
+        return self.parts().map(lambda part: dict(part.init(next(keys), shape)))
+
+    def inputs(self, shape: HeadShape) -> Parts[Mapping[str, TokenInput]]:
+        """Per-token inputs of every part, by name."""
+        return self.parts().map(lambda part: dict(part.inputs(shape)))
 
 
 class Preset(TokenMixer, abc.ABC):

@@ -1,4 +1,4 @@
-"""Which blocks of query-key pairs are computed: a plan made from a mask before anything runs."""
+"""Block masks: which blocks of query-key pairs are computed, found from a mask before anything runs."""
 
 import dataclasses
 import functools
@@ -15,7 +15,7 @@ GRAIN = 8  # numbers in a register
 
 @dataclasses.dataclass(frozen=True)
 class Tiling:
-    """What blocks are good for, on one kind of device.
+    """Block sizes that are worth trying on one kind of device.
 
     Attributes:
         dense: longest sequence computed as a single block.
@@ -34,7 +34,7 @@ TILING = Tiling(dense=512, steps=((512, 1, 1.0),))
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class BlockMask:
     """A grid of blocks and which of them are computed.
 
     Attributes:
@@ -43,7 +43,7 @@ class Plan:
         block: rows and columns of a block.
         full: for each row block, the column blocks all of whose pairs may attend.
         partial: for each row block, the other column blocks that may hold an allowed pair.
-        span: how many neighboring column blocks are computed at once; if more than one, those are all that a
+        merge_width: how many neighboring column blocks are computed at once; if more than one, those are all that a
             row has, and every pair asks the mask.
     """
 
@@ -52,7 +52,7 @@ class Plan:
     block: tuple[int, int]
     full: tuple[tuple[int, ...], ...]
     partial: tuple[tuple[int, ...], ...]
-    span: int = 1
+    merge_width: int = 1
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -60,14 +60,19 @@ class Plan:
         return max(1, -(-self.queries // self.block[0])), max(1, -(-self.keys // self.block[1]))
 
     @property
-    def whole(self) -> bool:
+    def padded(self) -> tuple[int, int]:
+        """Queries and keys in whole blocks."""
+        return self.grid[0] * self.block[0], self.grid[1] * self.block[1]
+
+    @property
+    def is_whole(self) -> bool:
         """Whether everything is one block."""
         return self.grid == (1, 1)
 
     @property
     def computed(self) -> int:
         """How many blocks are computed."""
-        return self.span * sum(len(plain) + len(masked) for plain, masked in self.steps())
+        return self.merge_width * sum(len(plain) + len(masked) for plain, masked in self.steps())
 
     @property
     def masked(self) -> bool:
@@ -77,27 +82,32 @@ class Plan:
     def steps(self) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
         """For each row block, the first column blocks of the steps without and with a mask."""
         rows = list(zip(self.full, self.partial, strict=True))
-        if self.span == 1:
+        if self.merge_width == 1:
             return rows
-        last = self.grid[1] - self.span
+        last = self.grid[1] - self.merge_width
         return [((), (min(*row, last),) if (row := full + partial) else ()) for full, partial in rows]
 
-    def live(self) -> np.ndarray:
+    def active(self) -> np.ndarray:
         """Which blocks are computed, `[row blocks, column blocks]`."""
         table = np.zeros(self.grid, bool)
         for number, columns in enumerate(zip(self.full, self.partial, strict=True)):
             table[number, [*columns[0], *columns[1]]] = True
         return table
 
-    def reach(self) -> int:
+    def band_width(self) -> int:
         """From the first to the last column block of a row, how many there are at most."""
         rows = [full + partial for full, partial in zip(self.full, self.partial, strict=True)]
         return max((max(row) - min(row) + 1 for row in rows if row), default=0)
 
-    def all_masked(self) -> "Plan":
-        """The plan that trusts no block to be full: something else than the mask hides pairs."""
+    def all_partial(self) -> "BlockMask":
+        """The block mask without full blocks: something else than the mask hides pairs."""
         every = tuple(tuple(sorted(a + b)) for a, b in zip(self.full, self.partial, strict=True))
         return dataclasses.replace(self, full=((),) * len(every), partial=every)
+
+    def transposed(self) -> "BlockMask":
+        """Keys as rows and queries as columns, every block partial."""
+        every = (tuple(range(self.grid[0])),) * self.grid[1]
+        return BlockMask(self.keys, self.queries, self.block[::-1], ((),) * len(every), every)
 
 
 def tiling() -> Tiling:
@@ -111,43 +121,43 @@ def cut(size: int, side: int) -> int:
     return max(size, 1) if parts == 1 else GRAIN * math.ceil(size / parts / GRAIN)
 
 
-def choose_plan(mask: Mask, queries: int, keys: int, offset: int | None, first: int) -> Plan:
+def choose_block_mask(mask: Mask, queries: int, keys: int, offset: int | None, first: int) -> BlockMask:
     """One block for a short problem; else the blocks that take the least time, masked pairs included."""
     use, longest = tiling(), max(queries, keys)
     if longest <= use.dense:
-        return lay(mask, queries, keys, offset, (max(queries, 1), max(keys, 1)), first)
-    plans: dict[Plan, float] = {}
-    for side, span, time in use.steps:
+        return tile(mask, queries, keys, offset, (max(queries, 1), max(keys, 1)), first)
+    candidates: dict[BlockMask, float] = {}
+    for side, merge_width, time in use.steps:
         blocks = math.ceil(queries / side) * math.ceil(keys / side)
-        if side < longest and not (plans and blocks > CELLS):
-            plan = lay(mask, queries, keys, offset, (cut(queries, side), cut(keys, side)), first)
-            if plan.reach() <= span or span == 1:
-                plan = dataclasses.replace(plan, span=min(span, plan.grid[1]))
-                plans[plan] = plan.computed * plan.block[0] * plan.block[1] * time
-    return min(plans, key=lambda plan: plans[plan])
+        if side < longest and not (candidates and blocks > CELLS):
+            block_mask = tile(mask, queries, keys, offset, (cut(queries, side), cut(keys, side)), first)
+            if block_mask.band_width() <= merge_width or merge_width == 1:
+                block_mask = dataclasses.replace(block_mask, merge_width=min(merge_width, block_mask.grid[1]))
+                candidates[block_mask] = block_mask.computed * block_mask.block[0] * block_mask.block[1] * time
+    return min(candidates, key=lambda block_mask: candidates[block_mask])
 
 
 @functools.lru_cache(maxsize=256)
-def make_plan(
+def make_block_mask(
     mask: Mask,
     queries: int,
     keys: int,
     offset: int | None = 0,
     block: tuple[int, int] | None = None,
     first: int = 0,
-) -> Plan:
-    """The plan for queries at positions `offset ...` and keys at positions `first ...`.
+) -> BlockMask:
+    """The block mask for queries at positions `offset ...` and keys at positions `first ...`.
 
     `offset = None` says that the positions of the queries are known only at run time: nothing can be
     skipped. `block` is chosen if it is not given.
     """
     if block is None:
-        return choose_plan(mask, queries, keys, offset, first)
-    return lay(mask, queries, keys, offset, block, first)
+        return choose_block_mask(mask, queries, keys, offset, first)
+    return tile(mask, queries, keys, offset, block, first)
 
 
-def lay(mask: Mask, queries: int, keys: int, offset: int | None, block: tuple[int, int], first: int) -> Plan:
-    """The plan for blocks of a given size."""
+def tile(mask: Mask, queries: int, keys: int, offset: int | None, block: tuple[int, int], first: int) -> BlockMask:
+    """The block mask for blocks of a given size."""
     grid = max(1, math.ceil(queries / block[0])), max(1, math.ceil(keys / block[1]))
     if offset is None:
         possible, certain = np.ones(grid, bool), np.zeros(grid, bool)
@@ -159,7 +169,7 @@ def lay(mask: Mask, queries: int, keys: int, offset: int | None, block: tuple[in
         possible, certain = (np.array(np.broadcast_to(part, grid)) for part in mask.cover(rows, columns))
     if keys != grid[1] * block[1]:
         certain[:, -1] = False  # keys that fill up the last block are not real
-    return Plan(queries, keys, block, places(possible & certain), places(possible & ~certain))
+    return BlockMask(queries, keys, block, places(possible & certain), places(possible & ~certain))
 
 
 def places(table: np.ndarray) -> tuple[tuple[int, ...], ...]:
