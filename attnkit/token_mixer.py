@@ -8,8 +8,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from attnkit.hooks import Hooked
 
-class TokenMixer:
+
+class TokenMixer(Hooked):
     """Options of one way of mixing information between positions.
 
     Scored attention, recurrent attention, approximations and the recurrent and convolutional baselines

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from attnkit.hooks import Hooked
 from attnkit.options import options
 
 Data = Mapping[str, Any]
@@ -63,7 +64,7 @@ def unknown(rows: Interval, columns: Interval) -> Cover:
     return Cover(np.ones(pairs, bool), np.zeros(pairs, bool))
 
 
-class Mask(abc.ABC):
+class Mask(Hooked, abc.ABC):
     """Who may look at whom.
 
     `&`, `|` and `~` combine masks and obey the laws of Boolean algebra on every pair of positions. A mask

@@ -35,9 +35,9 @@ class Sinusoidal(Position):
         return self.key(q, i)
 
     def key(self, k: Keys, j: Columns) -> Keys:
-        return (k + self.vectors(j, k.shape[1])).astype(k.dtype)
+        return (k + self._vectors(j, k.shape[1])).astype(k.dtype)
 
-    def vectors(self, at: Int[Array, "tokens"], dim: int) -> Float[Array, "tokens dim"]:
+    def _vectors(self, at: Int[Array, "tokens"], dim: int) -> Float[Array, "tokens dim"]:
         """The sinusoids of each position, in at least float32. Raises `ValueError` if `dim` is odd."""
         if (message := odd(told(self), dim)) is not None:
             raise ValueError(message)
