@@ -58,11 +58,16 @@ def table(
 
     Names of the data that it reads are added to `read`.
     """
-    given = {name: along(name, value) for name, value in data.items()} | {"head": head}
-    allowed = np.asarray(mask.allows(i[:, None], j[None, :], Read(given, set() if read is None else read)))
-    if allowed.dtype != bool:
-        raise TypeError(f"allows gives {allowed.dtype}, not bool")
+    allowed = answer(mask, i, j, data, head, read).astype(bool)
     return np.broadcast_to(allowed, (i.size, j.size))
+
+
+def answer(
+    mask: Mask, i: np.ndarray, j: np.ndarray, data: Data, head: int = 0, read: set[str] | None = None
+) -> np.ndarray:
+    """As `table`, of the shape and type that the mask gives."""
+    given = {name: along(name, value) for name, value in data.items()} | {"head": head}
+    return np.asarray(mask.allows(i[:, None], j[None, :], Read(given, set() if read is None else read)))
 
 
 @dataclasses.dataclass(frozen=True)

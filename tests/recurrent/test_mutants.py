@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from attnkit.conformance.recurrent import check_recurrent
+from attnkit.conformance import check
 from attnkit.forms import recurrent_chunked, recurrent_head
 from attnkit.options import options
 from attnkit.recurrent.variant.delta_net import DeltaNet
@@ -85,7 +85,7 @@ ENGINES = [
 )
 def test_a_broken_engine_is_caught(monkeypatch, mutate, module, name, thing, check_name, property):
     monkeypatch.setattr(module, name, mutate(getattr(module, name)))
-    assert property in check_recurrent(thing, only=frozenset({check_name})).failed()
+    assert property in check(thing, only=frozenset({check_name})).failed()
 
 
 @options
@@ -124,4 +124,4 @@ class Forgetful(Mlstm):
     ids=lambda value: type(value).__name__ if not isinstance(value, str) else value,
 )
 def test_a_broken_variant_is_caught(thing, check_name, property):
-    assert property in check_recurrent(thing, only=frozenset({check_name})).failed()
+    assert property in check(thing, only=frozenset({check_name})).failed()
