@@ -10,11 +10,12 @@ import numpy as np
 
 from attnkit.approximate.contract import Approximate, Shape
 from attnkit.conformance.agreement import DERIVATIVE, DIFFERENCE, EXACT, central, shifted
+from attnkit.conformance.hooks import heads_first, watched
 from attnkit.conformance.matrix import Finding, Unclaimed
 from attnkit.conformance.measure import different_bits, distance, named
 from attnkit.conformance.programs import Program, Tree, as_numpy
 from attnkit.conformance.subject import draw_like
-from attnkit.conformance.suite import Check, Suite
+from attnkit.conformance.suite import Check, Item, Suite
 
 COLUMNS = ("parallel", "mapped", "matrix", "step")
 PIECES = (1, 1, 3, 3, 3, 1)
@@ -106,6 +107,14 @@ class Bench:
         arrays = self.arrays if arrays is None else arrays
         count = self.widths.tokens if length is None else length
         return as_numpy(self.whole(arrays, jnp.asarray(count, jnp.int32)))
+
+
+def hooks(bench: Bench) -> Iterator[Item]:
+    """Shapes of what hooks give, and parameters by head."""
+    with watched([bench.variant], lambda *result: None):
+        jax.eval_shape(bench.simple, jax.tree.map(jnp.asarray, bench.arrays))
+    wrong = list(heads_first(bench.variant, bench.shape, jax.random.key(0)))
+    yield Finding("hooks", "parallel", len(wrong), 0, "; ".join(wrong))
 
 
 def output(bench: Bench) -> Iterator[Finding | Unclaimed]:
@@ -220,6 +229,7 @@ def repeated(bench: Bench) -> Iterator[Finding]:
 
 
 CHECKS: Mapping[str, Check] = {
+    "hooks": hooks,
     "output": output,
     "differences": differences,
     "padding": padding,

@@ -10,6 +10,7 @@ from attnkit.conformance import (
     chance,
     decoding,
     influence,
+    parts,
     precision,
     splitting,
     stability,
@@ -38,6 +39,7 @@ PRECISIONS = (
 )
 
 CHECKS: Mapping[str, Check] = {
+    "hooks": parts.hooks,
     "agreement": agreement.agreement,
     "decoding": decoding.decoding,
     "differences": agreement.differences,
@@ -61,8 +63,11 @@ CHECKS: Mapping[str, Check] = {
     "without jit": stability.without_jit,
     "repeated": stability.repeated,
 }
-BRIEF = frozenset(CHECKS) - {"decoding", "dropout", "precision"}
-QUICK = frozenset(tuple(CHECKS)[:12]) | {"repeated"}
+BRIEF = frozenset(
+    {"agreement", "differences", "large scores", "causality", "masked content", "masked nan", "visible nan"}
+    | {"empty rows", "permutation", "repeated"}
+)
+QUICK = BRIEF | {"hooks", "decoding", "translation", "skipped blocks", "dropout", "precision"}
 BY_AGREEMENT = "follows from agreeing with reference"
 RULER = "the ruler that the other forms are measured with"
 LATER = "not part of a quick check"
@@ -98,7 +103,7 @@ def cases(thing: Any, level: str, sizes: Sizes | None) -> Iterator[Bench]:
 SCORED = Suite(
     columns=(*FORMS, "step", "split"),
     checks=CHECKS,
-    levels={"brief": QUICK & BRIEF, "quick": QUICK, "full": frozenset(CHECKS)},
+    levels={"brief": BRIEF, "quick": QUICK, "full": frozenset(CHECKS)},
     cases=cases,
     otherwise=BY_AGREEMENT,
     reasons=lambda bench: REASONS,

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attnkit.conformance.hooks import called, heads_first, watched, where
 from attnkit.conformance.matrix import Finding, Unclaimed
 from attnkit.conformance.measure import different_bits, distance, distances, excess, named
 from attnkit.conformance.programs import Tree
@@ -17,15 +18,33 @@ from attnkit.conformance.recurrent_bench import (
     join_floats,
     split_floats,
 )
-from attnkit.conformance.recurrent_gates import extreme_gates
+from attnkit.conformance.recurrent_gates import extreme_gates, transitions
 from attnkit.conformance.subject import draw_like
-from attnkit.conformance.suite import Check, Suite
+from attnkit.conformance.suite import Check, Item, Suite
 from attnkit.forms.recurrent import RecurrentForm, empty_state, recur
-from attnkit.recurrent.contract import Recurrent
+from attnkit.recurrent.contract import LinearRecurrent, Recurrent
 
 EXACT, DERIVATIVE, DIFFERENCE, STEP = 1e-12, 1e-10, 1e-6, 1e-5
 LIMITS = {"output": EXACT, "state": EXACT, "vjp": DERIVATIVE, "jvp": DERIVATIVE}
 DOCUMENTS = ("one", "three")
+
+
+def hooks(bench: RecurrentBench) -> Iterator[Item]:
+    """Shapes of what hooks give, parameters by head, and gates that let nothing grow."""
+    variant, shape, arrays = bench.variant, bench.sizes.shape, bench.arrays()
+    given = jax.tree.map(lambda a: jnp.asarray(a, jnp.result_type(float)), arrays)
+    with watched([variant], lambda *result: None):
+        jax.eval_shape(bench.forward("scan", None), given, {})
+    wrong = list(heads_first(variant, shape, jax.random.key(0)))
+    if isinstance(variant, LinearRecurrent):
+        with jax.enable_x64(True):
+            g = transitions(variant, bench)["write"].g
+        if g is not None and np.max(np.asarray(g), initial=-np.inf) > 0:
+            place = where(variant, "write")
+            wrong.append(
+                f"{called(variant, 'write')}: g = {np.max(np.asarray(g)):.3g}, expected at most 0 [{place}]"
+            )
+    yield Finding("hooks", "scan", len(wrong), 0, "; ".join(wrong))
 
 
 def agreement(bench: RecurrentBench) -> Iterator[Finding | Unclaimed]:
@@ -211,6 +230,7 @@ def repeated(bench: RecurrentBench) -> Iterator[Finding]:
 
 
 CHECKS: Mapping[str, Check] = {
+    "hooks": hooks,
     "agreement": agreement,
     "differences": differences,
     "causality": causality,
@@ -222,7 +242,7 @@ CHECKS: Mapping[str, Check] = {
     "short sequences": short,
     "repeated": repeated,
 }
-QUICK = ("agreement", "differences", "causality", "resets", "padding", "precision", "repeated")
+QUICK = (*tuple(CHECKS)[:7], "repeated")
 
 
 def cases(variant: Recurrent, level: str, sizes: RecurrentSizes | None) -> Iterator[RecurrentBench]:

@@ -99,8 +99,14 @@ def waived(item: Item, unclaimed: Mapping[str, str]) -> Item:
     return item
 
 
+class HookError(Exception):
+    """A hook gives arrays of a wrong shape. The message names its file and line."""
+
+
 def message(error: Exception) -> str:
     """An exception in one line, with file and line of the innermost hook of a variant that was running."""
+    if isinstance(error, HookError):
+        return str(error)
     text = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         owner = frame.f_locals.get("self")
