@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 
@@ -15,6 +15,7 @@ Item = Finding | Unclaimed | Warned
 Check = Callable[[Any], Iterator[Item]]
 
 
+@runtime_checkable
 class Case(Protocol):
     """A variant with arrays to check it on."""
 
