@@ -39,11 +39,10 @@ def hooks(bench: RecurrentBench) -> Iterator[Item]:
     if isinstance(variant, LinearRecurrent):
         with jax.enable_x64(True):
             g = transitions(variant, bench)["write"].g
-        if g is not None and np.max(np.asarray(g), initial=-np.inf) > 0:
-            place = where(variant, "write")
-            wrong.append(
-                f"{called(variant, 'write')}: g = {np.max(np.asarray(g)):.3g}, expected at most 0 [{place}]"
-            )
+        largest = -np.inf if g is None else np.max(np.asarray(g), initial=-np.inf)
+        if largest > 0:
+            text = f"{called(variant, 'write')}: g = {largest:.3g}, expected at most 0"
+            wrong.append(f"{text} [{where(variant, 'write')}]")
     yield Finding("hooks", "scan", len(wrong), 0, "; ".join(wrong))
 
 

@@ -255,7 +255,7 @@ BROKEN = [
 @pytest.mark.parametrize(
     ("thing", "sound", "check_name", "property"),
     BROKEN,
-    ids=[f"{type(row[0]).__name__}-{row[3]}" for row in BROKEN],,
+    ids=[f"{type(row[0]).__name__}-{row[3]}" for row in BROKEN],
 )
 def test_a_broken_variant_is_caught(thing, sound, check_name, property):
     healthy(sound, check_name)
