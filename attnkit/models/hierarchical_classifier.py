@@ -14,7 +14,7 @@ from attnkit.layers.hierarchy import Hierarchy, through
 from attnkit.layers.pooling import PoolLayer
 from attnkit.layers.stack import make_stack
 from attnkit.layers.taps import exists
-from attnkit.masks.contract import Mask
+from attnkit.masks.contract import Data, Mask, Needs
 from attnkit.masks.documents import Documents
 from attnkit.masks.padding import Padding
 from attnkit.models.block_options import Blocks, Mixers, need_segments, prefixed, source
@@ -28,6 +28,7 @@ from attnkit.scored.preset.attention import Attention
 from attnkit.token_mixer import TokenMixer
 
 WORDS = 64
+SEGMENT = frozenset({"segment"})
 
 
 @options
@@ -97,7 +98,7 @@ def refuse_strangers(mixers: Mixers) -> None:
     """Raise `ValueError` if a word could see the words of another sentence."""
     for mixer in mixers if isinstance(mixers, tuple) else (mixers,):
         mask = sight(mixer)
-        apart = mask is not None and "segment_i" in mask.needs() and not mixes_segments(mask)
+        apart = mask is not None and "segment" in mask.needs().query and not mixes_segments(mask)
         resets = getattr(mixer, "keeps_segments", False) or getattr(mixer, "documents", False)
         if not (apart or resets):
             raise ValueError(
@@ -108,11 +109,14 @@ def refuse_strangers(mixers: Mixers) -> None:
 
 def mixes_segments(mask: Mask) -> bool:
     """Whether it lets some of the first words see one of another sentence, as `Documents() | ...` does."""
-    if not mask.needs() <= {"segment_i", "segment_j", "length"}:
+    if not mask.needs() <= Needs(SEGMENT, SEGMENT, frozenset({"length"})):
         return False
     i, j = np.arange(WORDS)[:, None], np.arange(WORDS)[None]
-    data = {"segment_i": np.zeros_like(i), "segment_j": np.ones_like(j), "length": WORDS}
-    return any(np.any(mask.allows(i, j, {**data, "head": h})) for h in range(mask.heads() or 1))
+    query, key = {"segment": np.zeros_like(i)}, {"segment": np.ones_like(j)}
+    return any(
+        np.any(mask.allows(i, j, Data(query, key, {"length": WORDS}, head)))
+        for head in range(mask.heads() or 1)
+    )
 
 
 class HierarchicalClassifierNetwork(Classifying):
@@ -142,7 +146,7 @@ class HierarchicalClassifierNetwork(Classifying):
         found = self.hierarchy(
             source(batch), batch["source_segment"], batch["source_length"], key=k[0], look=look
         )
-        real = exists({"length": found.number}, found.sentences.shape[1])
+        real = exists(found.number, found.sentences.shape[1])
         pooled = self.pool(found.sentences, real)
         maps = {}
         if look:

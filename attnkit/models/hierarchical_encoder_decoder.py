@@ -14,6 +14,7 @@ from attnkit.layers.hierarchy import Document
 from attnkit.layers.stack import make_stack
 from attnkit.layers.two_level import TwoLevel
 from attnkit.masks.causal import Causal
+from attnkit.masks.contract import Data
 from attnkit.masks.documents import Documents
 from attnkit.masks.padding import Padding
 from attnkit.models.block_options import Blocks, prefixed, source, target
@@ -94,19 +95,20 @@ class HierarchicalEncoderDecoderNetwork(Network):
 
     def encode(
         self, batch: Batch, *, key: jax.Array | None = None, look: bool = False
-    ) -> tuple[Document, jax.Array, dict[str, jax.Array]]:
+    ) -> tuple[Document, jax.Array, Data]:
         """What has been read, as a memory of words, then sentences, and how many of each there are."""
         found = self.hierarchy(
             source(batch), batch["source_segment"], batch["source_length"], key=key, look=look
         )
         memory = jnp.concatenate([found.tokens, found.sentences], axis=1)
-        return found, memory, {"length": jnp.asarray(batch["source_length"]), "sentences": found.number}
+        length = jnp.asarray(batch["source_length"])
+        return found, memory, Data(scalar={"length": length, "sentences": found.number})
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
         k = keys(key, 3)
         found, memory, real = self.encode(batch, key=k[0], look=look)
         x = dropout(self.embedding(target(batch)), self.dropout, k[1])
-        data = dict(real, words=found.words)
+        data = real.with_scalars(words=found.words)
         x, maps, penalty = self.decoder(x, memory, memory_data=data, key=k[2], look=look)
         named = prefixed("encoder", found.maps) | prefixed("decoder", maps)
         return Output(self.readout(x, self.embedding), named, found.penalty + penalty)

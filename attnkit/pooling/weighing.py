@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from attnkit import forms
+from attnkit.masks.contract import Data
 from attnkit.masks.documents import Documents
 from attnkit.options import options
 from attnkit.scored.contract import (
@@ -75,6 +76,6 @@ def seek(
     scored: Scored, p: Mapping[str, Any], q: Array, k: Array, v: Array, keep: Array, inputs: dict[str, Array]
 ) -> tuple[Array, Array]:
     """Output and weights of the engine, where a query's document is the kept tokens."""
-    data = {"segment_i": jnp.ones(q.shape[1], jnp.int32), "segment_j": keep.astype(jnp.int32)}
+    data = Data({"segment": jnp.ones(q.shape[1], jnp.int32)}, {"segment": keep.astype(jnp.int32)})
     output = forms.attend(scored, p, q, k, v, inputs=inputs, data=data).output
     return output, forms.look(scored, p, q, k, inputs=inputs, data=data)

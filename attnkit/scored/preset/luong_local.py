@@ -16,7 +16,7 @@ from attnkit.scored.score.bilinear import Bilinear
 class LuongLocal(Preset):
     """Local-p: the "general" score inside a window around a place that the query predicts.
 
-    For cross-attention; keys are counted by `data["length"]`.
+    For cross-attention; keys are counted by `data.scalar["length"]`.
 
     Attributes:
         reach: keys on each side of the place.
