@@ -120,7 +120,7 @@ def test_a_memory_is_written_once_and_read_by_every_piece(mixer, monkeypatch):
     monkeypatch.undo()
     longer = jax.eval_shape(lambda m: made.start(BATCH, 99, jnp.float32, m, data=data), tokens(29))
     assert {*sizes, sum(a.size for a in jax.tree.leaves(longer))} == {sizes[0]}
-    with pytest.raises(ValueError, match="data lacks scalar.length"):
+    with pytest.raises(ValueError, match=r"data lacks scalar\.length"):
         made.start(BATCH, 99, jnp.float32, memory)
 
 

@@ -170,7 +170,7 @@ def test_mrope_of_text_is_rotary():
 def test_mrope_wants_its_positions():
     scored = Scored(score=Dot(), position=(Mrope(),), normalizer=Softmax())
     x = jnp.ones((1, 2, 8))
-    with pytest.raises(ValueError, match="query.time, key.column, key.row, key.time, which Mrope reads"):
+    with pytest.raises(ValueError, match=r"query\.time, key\.column, key\.row, key\.time, which Mrope reads"):
         forms.attend(scored, {}, x, x, x)
-    with pytest.raises(ValueError, match="data lacks key.column, key.row, key.time"):
+    with pytest.raises(ValueError, match=r"data lacks key\.column, key\.row, key\.time"):
         forms.extend(scored, forms.empty_cache(scored, HeadShape(1, 1, 8, 8), 3), x, x)
