@@ -7,8 +7,10 @@ computed. True always means *may attend*. Positions are absolute integers, 0 for
 
 import abc
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+import functools
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -204,88 +206,61 @@ class Mask(abc.ABC):
         return None
 
     def __and__(self, other: "Mask") -> "Mask":
-        return And(left=self, right=other)
+        from attnkit.masks.all_of import AllOf
+
+        return AllOf.of(self, other)
 
     def __or__(self, other: "Mask") -> "Mask":
-        return Or(left=self, right=other)
+        from attnkit.masks.any_of import AnyOf
+
+        return AnyOf.of(self, other)
 
     def __invert__(self) -> "Mask":
-        return Not(mask=self)
+        from attnkit.masks.complement import Complement
+
+        return Complement(mask=self)
 
 
-def same_heads(left: Mask, right: Mask) -> int | None:
-    """The number of heads that both masks agree on. Raises `ValueError` if they do not."""
-    a, b = left.heads(), right.heads()
-    if a is not None and b is not None and a != b:
-        raise ValueError(
-            f"masks for {a} heads and for {b} heads cannot be combined; give both the same number"
+@options
+class Combination(Mask):
+    """Several masks, combined pair by pair.
+
+    Attributes:
+        masks: at least one.
+    """
+
+    #: of what two masks say of pairs, what the combination says of them
+    combine: ClassVar[Callable[[Any, Any], Any]]
+    masks: tuple[Mask, ...]
+
+    @classmethod
+    def of(cls, *masks: Mask) -> Mask:
+        """The combination of `masks`; one that is such a combination itself is taken apart."""
+        return cls(
+            masks=tuple(one for mask in masks for one in (mask.masks if type(mask) is cls else (mask,)))
         )
-    return b if a is None else a
 
-
-@options
-class And(Mask):
-    """Pairs that both masks allow."""
-
-    left: Mask
-    right: Mask
+    def __post_init__(self) -> None:
+        if not self.masks:
+            raise ValueError(f"{type(self).__name__}: masks = (): give at least one")
+        self.heads()
 
     def allows(self, i: Any, j: Any, data: Data) -> Any:
-        return self.left.allows(i, j, data) & self.right.allows(i, j, data)
+        return functools.reduce(type(self).combine, (mask.allows(i, j, data) for mask in self.masks))
 
     def cover(self, rows: Interval, columns: Interval) -> Cover:
-        a, b = self.left.cover(rows, columns), self.right.cover(rows, columns)
-        return Cover(np.logical_and(a.possible, b.possible), np.logical_and(a.certain, b.certain))
+        covers = [mask.cover(rows, columns) for mask in self.masks]
+        return Cover(*(functools.reduce(type(self).combine, known) for known in zip(*covers, strict=True)))
 
     def needs(self) -> Needs:
-        return self.left.needs() | self.right.needs()
+        return functools.reduce(operator.or_, (mask.needs() for mask in self.masks))
 
     def heads(self) -> int | None:
-        return same_heads(self.left, self.right)
-
-
-@options
-class Or(Mask):
-    """Pairs that either mask allows."""
-
-    left: Mask
-    right: Mask
-
-    def allows(self, i: Any, j: Any, data: Data) -> Any:
-        return self.left.allows(i, j, data) | self.right.allows(i, j, data)
-
-    def cover(self, rows: Interval, columns: Interval) -> Cover:
-        a, b = self.left.cover(rows, columns), self.right.cover(rows, columns)
-        return Cover(np.logical_or(a.possible, b.possible), np.logical_or(a.certain, b.certain))
-
-    def needs(self) -> Needs:
-        return self.left.needs() | self.right.needs()
-
-    def heads(self) -> int | None:
-        return same_heads(self.left, self.right)
-
-
-@options
-class Not(Mask):
-    """Pairs that the mask does not allow."""
-
-    mask: Mask
-
-    def allows(self, i: Any, j: Any, data: Data) -> Any:
-        return ~self.mask.allows(i, j, data)
-
-    def cover(self, rows: Interval, columns: Interval) -> Cover:
-        inside = self.mask.cover(rows, columns)
-        return Cover(np.logical_not(inside.certain), np.logical_not(inside.possible))
-
-    def needs(self) -> Needs:
-        return self.mask.needs()
-
-    def heads(self) -> int | None:
-        return self.mask.heads()
-
-    def __invert__(self) -> Mask:
-        return self.mask
+        numbers = sorted({heads for mask in self.masks if (heads := mask.heads()) is not None})
+        if len(numbers) > 1:
+            several = " and ".join(f"for {number} heads" for number in numbers)
+            raise ValueError(f"masks {several} cannot be combined; give all the same number")
+        return numbers[0] if numbers else None
 
 
 class Composed(Mask):
