@@ -101,10 +101,10 @@ def as_array(value: Any) -> Any:
 def check_data(reader: Any, data: Data, known: Needs = Needs()) -> None:
     """Raise `ValueError` if a mask, or a part of a variant, reads data that is missing and not `known`.
 
-    >>> from attnkit.masks.documents import Documents
-    >>> check_data(Documents(), Data(query={"segment": [0, 0, 1]}))
+    >>> from attnkit.masks.same_document import SameDocument
+    >>> check_data(SameDocument(), Data(query={"segment": [0, 0, 1]}))
     Traceback (most recent call last):
-    ValueError: data lacks key.segment, which Documents reads
+    ValueError: data lacks key.segment, which SameDocument reads
     """
     for option in vars(reader).values():
         for inner in option if isinstance(option, tuple) else (option,):

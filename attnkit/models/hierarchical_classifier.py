@@ -15,13 +15,13 @@ from attnkit.layers.pooling import PoolLayer
 from attnkit.layers.stack import make_stack
 from attnkit.layers.taps import exists
 from attnkit.masks.contract import Data, Mask, Needs
-from attnkit.masks.documents import Documents
 from attnkit.masks.padding import Padding
+from attnkit.masks.same_document import SameDocument
 from attnkit.models.block_options import Blocks, Mixers, need_segments, prefixed, source
 from attnkit.models.classification import Answer, Classifying
 from attnkit.models.contract import Batch, Output, Sizes
 from attnkit.options import options
-from attnkit.pooling.additive import Additive
+from attnkit.pooling.additive_pooling import AdditivePooling
 from attnkit.pooling.contract import Pool
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
@@ -39,7 +39,7 @@ class HierarchicalClassifier(Blocks):
         word_depth: number of blocks over the words of each sentence.
         sentence_depth: number of blocks over the sentences.
         words: what mixes the words of a sentence; it must keep to the sentence, as attention with the mask
-            `Documents` does.
+            `SameDocument` does.
         sentences: what mixes sentences.
         word_pool: what makes a sentence of its words.
         sentence_pool: what makes the document of its sentences.
@@ -51,10 +51,10 @@ class HierarchicalClassifier(Blocks):
 
     word_depth: Annotated[int, Ge(0)] = 1
     sentence_depth: Annotated[int, Ge(0)] = 1
-    words: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Documents())
+    words: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=SameDocument())
     sentences: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Padding())
-    word_pool: Pool = Additive()
-    sentence_pool: Pool = Additive()
+    word_pool: Pool = AdditivePooling()
+    sentence_pool: Pool = AdditivePooling()
     absolute: SourceAbsolute = "none"
 
     def build(self, sizes: Sizes, rngs: nnx.Rngs) -> "HierarchicalClassifierNetwork":
@@ -103,12 +103,12 @@ def refuse_strangers(mixers: Mixers) -> None:
         if not (apart or resets):
             raise ValueError(
                 f"words = {type(mixer).__name__} with mask {mask}: a word would see other sentences; use "
-                "attention with mask & Documents(), a mixer with documents = True, a gru, lstm or convolution"
+                "attention with mask & SameDocument(), a mixer with documents = True, gru, lstm or convolution"
             )
 
 
 def mixes_segments(mask: Mask) -> bool:
-    """Whether it lets some of the first words see one of another sentence, as `Documents() | ...` does."""
+    """Whether it lets some of the first words see one of another sentence, as `SameDocument() | ...` does."""
     if not mask.needs() <= Needs(SEGMENT, SEGMENT, frozenset({"length"})):
         return False
     i, j = np.arange(WORDS)[:, None], np.arange(WORDS)[None]

@@ -15,13 +15,13 @@ from attnkit.layers.stack import make_stack
 from attnkit.layers.two_level import TwoLevel
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data
-from attnkit.masks.documents import Documents
 from attnkit.masks.padding import Padding
+from attnkit.masks.same_document import SameDocument
 from attnkit.models.block_options import Blocks, prefixed, source, target
 from attnkit.models.contract import Batch, Network, Output, Sizes
 from attnkit.models.hierarchical_classifier import make_hierarchy
 from attnkit.options import options
-from attnkit.pooling.additive import Additive
+from attnkit.pooling.additive_pooling import AdditivePooling
 from attnkit.pooling.contract import Pool
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
@@ -37,7 +37,7 @@ class HierarchicalEncoderDecoder(Blocks):
         sentence_depth: number of blocks over the sentences.
         decoder_depth: number of decoder blocks.
         words: what mixes the words of a sentence; it must keep to the sentence, as attention with the mask
-            `Documents` does.
+            `SameDocument` does.
         sentences: what mixes sentences.
         word_pool: what makes a sentence of its words.
         decoder: what mixes target positions; must be causal.
@@ -54,9 +54,9 @@ class HierarchicalEncoderDecoder(Blocks):
     word_depth: Annotated[int, Ge(0)] = 1
     sentence_depth: Annotated[int, Ge(0)] = 1
     decoder_depth: Annotated[int, Ge(1)] = 2
-    words: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Documents())
+    words: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=SameDocument())
     sentences: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Padding())
-    word_pool: Pool = Additive()
+    word_pool: Pool = AdditivePooling()
     decoder: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Causal())
     cross: TokenMixer = Attention(mask=Padding())
     cross_sentences: TokenMixer = Attention(mask=Padding())

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from attnkit import forms
 from attnkit.masks.contract import Data
-from attnkit.masks.documents import Documents
+from attnkit.masks.same_document import SameDocument
 from attnkit.options import options
 from attnkit.scored.contract import (
     Columns,
@@ -53,7 +53,7 @@ def weigh(
     keep: Bool[Array, "tokens"],
 ) -> tuple[Float[Array, "hops dim"], Float[Array, "hops tokens"]]:
     """`w x` and `w`, the normalized scores of the kept tokens."""
-    scored = Scored(score=Given(), normalizer=normalizer, mask=Documents())
+    scored = Scored(score=Given(), normalizer=normalizer, mask=SameDocument())
     nobody = jnp.zeros((scores.shape[0], 1, x.shape[1]), x.dtype)
     wide = scores.astype(jnp.promote_types(x.dtype, jnp.float32))
     output, w = seek(scored, p, nobody, x[None], x[None], keep, {"score.score": wide[..., None]})
@@ -69,7 +69,7 @@ def ask(
     keep: Bool[Array, "tokens"],
 ) -> tuple[Float[Array, "heads seeds value_dim"], Float[Array, "heads seeds tokens"]]:
     """What queries that belong to no token find among the kept ones by scaled products, and the weights."""
-    return seek(Scored(score=Dot(), normalizer=normalizer, mask=Documents()), p, q, k, v, keep, {})
+    return seek(Scored(score=Dot(), normalizer=normalizer, mask=SameDocument()), p, q, k, v, keep, {})
 
 
 def seek(

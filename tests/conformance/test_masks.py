@@ -12,10 +12,10 @@ from attnkit.masks.block_list import BlockList
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Cover, Mask, Needs
 from attnkit.masks.dilated import Dilated
-from attnkit.masks.documents import Documents
 from attnkit.masks.fixed import Fixed
 from attnkit.masks.padding import Padding
 from attnkit.masks.per_head import PerHead
+from attnkit.masks.same_document import SameDocument
 from attnkit.masks.strided import Strided
 from attnkit.masks.window import Window
 from attnkit.options import options
@@ -51,7 +51,7 @@ class CountsFromItsFirstRow(Window):
 
 
 @options
-class ForgetsItsData(Documents):
+class ForgetsItsData(SameDocument):
     """Segments of the keys are read but not asked for."""
 
     def needs(self):

@@ -8,8 +8,8 @@ from oracles.attention import alibi_slope, attention
 from attnkit.forms import attend
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data
-from attnkit.masks.documents import Documents
 from attnkit.masks.padding import Padding
+from attnkit.masks.same_document import SameDocument
 from attnkit.masks.window import Window
 from attnkit.scored.position.alibi import Alibi
 from attnkit.scored.preset.attention import Attention
@@ -27,7 +27,7 @@ CASES = {
     "window": (Attention(mask=Window(back=2, ahead=1)), lambda h, i, j: i - 2 <= j <= i + 1, None, {}),
     "padding": (Attention(mask=Padding()), lambda h, i, j: j < 6, Data(scalar={"length": 6}), {}),
     "documents": (
-        Attention(mask=Documents() & Causal()),
+        Attention(mask=SameDocument() & Causal()),
         lambda h, i, j: SEGMENTS[i] == SEGMENTS[j] and j <= i,
         Data({"segment": SEGMENTS[FIRST:]}, {"segment": SEGMENTS}),
         {},

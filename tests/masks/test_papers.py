@@ -10,7 +10,6 @@ from attnkit.masks.chunked import Chunked
 from attnkit.masks.coarse import Coarse
 from attnkit.masks.contract import Data, Interval, dense
 from attnkit.masks.counters import random_bits
-from attnkit.masks.documents import Documents
 from attnkit.masks.drop_key import DropKey
 from attnkit.masks.fixed import Fixed
 from attnkit.masks.forgetful import Forgetful
@@ -20,6 +19,7 @@ from attnkit.masks.neighborhood import Neighborhood
 from attnkit.masks.packed import Packed
 from attnkit.masks.per_head import PerHead
 from attnkit.masks.random_blocks import RandomBlocks
+from attnkit.masks.same_document import SameDocument
 from attnkit.masks.sliding_tile import SlidingTile
 from attnkit.masks.streaming import Streaming
 from attnkit.masks.strided import Strided
@@ -151,7 +151,7 @@ def test_packed_is_documents_of_known_lengths():
     expected = segments[:, None] == segments[None, :]
     np.testing.assert_array_equal(table(Packed(lengths=(3, 5)), 10), expected)
     data = Data.segments(segments)
-    np.testing.assert_array_equal(np.asarray(dense(Documents(), range(10), range(10), data)), expected)
+    np.testing.assert_array_equal(np.asarray(dense(SameDocument(), range(10), range(10), data)), expected)
 
 
 def test_words_before_any_picture_see_nothing():

@@ -22,7 +22,7 @@ from attnkit.scored.position.sinusoidal import Sinusoidal
 from attnkit.scored.score.dot import Dot
 from attnkit.scored.score.location import Location
 from attnkit.scored.score.trilinear import Trilinear
-from attnkit.scored.selection.lightning import Lightning
+from attnkit.scored.selection.lightning_indexer import LightningIndexer
 from attnkit.scored.selection.lsh import Lsh
 from attnkit.scored.selection.moba import Moba
 
@@ -121,7 +121,7 @@ def test_lightning():
         return content.chosen(q, k, v, lambda a: seen[OFFSET + a])
 
     names = (f"['inputs']['selection_0.{name}']" for name in ("query", "weight", "key"))
-    part = Lightning(heads=2, dim=3, count=4)
+    part = LightningIndexer(heads=2, dim=3, count=4)
     assert_agrees(scored(selection=(part,), mask=Causal()), None, output=output, flat=tuple(names))
 
 

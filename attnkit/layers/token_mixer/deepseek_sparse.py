@@ -40,7 +40,7 @@ from attnkit.scored.contract import (
     TokenInput,
 )
 from attnkit.scored.normalizer.softmax import Softmax
-from attnkit.scored.selection.lightning import Lightning, index, index_inputs
+from attnkit.scored.selection.lightning_indexer import LightningIndexer, index, index_inputs
 
 
 @options
@@ -85,7 +85,7 @@ class DeepseekSparse(HeadTokenMixer):
     penalty: Annotated[float, Gt(0)] = 1.0
 
     def scored(self) -> Scored:
-        chosen = Lightning(heads=self.index_heads, dim=self.index_dim, count=self.count)
+        chosen = LightningIndexer(heads=self.index_heads, dim=self.index_dim, count=self.count)
         return dataclasses.replace(super().scored(), selection=(chosen,))
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:

@@ -7,13 +7,13 @@ from attnkit.options import options
 
 
 @options
-class Documents(Mask):
+class SameDocument(Mask):
     """A query attends only inside its own document: the segments of query and key are equal.
 
     >>> from attnkit.masks.contract import Data
     >>> from attnkit.masks.picture import picture
     >>> segments = [7, 7, 7, 2, 2]
-    >>> print(picture(Documents(), 5, data=Data.segments(segments)))
+    >>> print(picture(SameDocument(), 5, data=Data.segments(segments)))
     # # # . .
     # # # . .
     # # # . .
