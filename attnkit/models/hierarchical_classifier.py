@@ -103,7 +103,8 @@ def refuse_strangers(mixers: Mixers) -> None:
         if not (apart or resets):
             raise ValueError(
                 f"words = {type(mixer).__name__} with mask {mask}: a word would see other sentences; use "
-                "attention with mask & SameDocument(), a mixer with documents = True, gru, lstm or convolution"
+                "attention with mask & SameDocument(), a mixer with documents = True, a gru, lstm or "
+                "convolution"
             )
 
 

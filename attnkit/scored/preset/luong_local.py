@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.contract import Card, Preset
 from attnkit.scored.position.local_predictive import LocalPredictive
+from attnkit.scored.preset.attention import Attention
 from attnkit.scored.score.bilinear import Bilinear
 
 
@@ -30,6 +30,6 @@ class LuongLocal(Preset):
     refuses: ClassVar[Mapping[str, str]] = {"writing": "its window looks both ways"}
     reach: Annotated[int, Ge(1)] = 10
 
-    def scored(self) -> Scored:
+    def scored(self) -> Attention:
         position = (LocalPredictive(reach=self.reach),)
-        return Scored(score=Bilinear(), position=position, normalizer=Softmax())
+        return Attention(score=Bilinear(), position=position)
