@@ -24,7 +24,9 @@ def options(cls: Class) -> Class:
     Traceback (most recent call last):
     ValueError: Window: reach = -1: input should be greater than or equal to 0
     """
-    config = pydantic.ConfigDict(arbitrary_types_allowed=True, extra="forbid", strict=True)
+    config = pydantic.ConfigDict(
+        arbitrary_types_allowed=True, extra="forbid", strict=True, allow_inf_nan=False
+    )
     made: Any = pydantic.dataclasses.dataclass(cls, frozen=True, kw_only=True, config=config)
     checked = made.__init__
 

@@ -48,16 +48,14 @@ class TrainingCost:
     state_mebibytes: float
 
 
-def bench_training(
-    loaded: Config, rounds: int, tell: Callable[[str], None], imports: bool = False
-) -> TrainingCost:
+def bench_training(loaded: Config, rounds: int, tell: Callable[[str], None]) -> TrainingCost:
     """The cost of `rounds` dispatches of training steps from fresh parameters, after one that does not count.
 
     Raises:
         ConfigError: as `start`.
         DataError: as `start`.
     """
-    session = start(loaded, imports)
+    session = start(loaded)
     plan, data = session.training, session.dataset
     graph, params, constants = split(session.network)
     count = steps_per_dispatch(plan, params, plan.batch_size * (data.length + data.source_length))

@@ -178,7 +178,7 @@ def environment(loaded: config.Config) -> dict[str, Any]:
     packages = ("attnkit", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
     import jax
 
-    own = sorted({str(node.ENTRY.source.file) for node in loaded.nodes() if ":" in node.ENTRY.kind})
+    own = sorted({str(node.entry.file) for node in loaded.nodes() if ":" in node.entry.kind})
     return {
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in packages},

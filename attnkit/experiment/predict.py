@@ -155,7 +155,7 @@ def opened(run: Path, changes: Mapping[str, Any], seed: int, imports: bool = Fal
         run: the run folder.
         changes: options of decoding to change.
         seed: of the random numbers of sampling.
-        imports: whether kinds may import installed packages by their dotted names.
+        imports: whether the run's config may run code outside the package.
 
     Raises:
         ConfigError: for options that do not go together.

@@ -1,6 +1,6 @@
 """From a picture to its caption."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from annotated_types import Ge
 from flax import nnx
@@ -37,6 +37,8 @@ class Captioner(Blocks):
     arXiv 2204.14198, section 2.2 (there with a gated feed-forward part too).
     """
 
+    autoregressive: ClassVar[tuple[str, ...]] = ("decoder",)
+    cross_attention: ClassVar[tuple[str, ...]] = ("cross",)
     encoder_depth: Annotated[int, Ge(0)] = 2
     decoder_depth: Annotated[int, Ge(1)] = 2
     encoder: TokenMixer | tuple[TokenMixer, ...] = Attention(mask=Padding())

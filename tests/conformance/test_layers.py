@@ -67,7 +67,7 @@ class Mistaken(HeadTokenMixer):
         join = Concatenate(dim, shape.heads * shape.value_dim, scale=scale, rngs=rngs)
         return Broken(self.mistake, scored, project, join, dim, rngs=rngs)
 
-    def sight(self) -> Any:
+    def receptive_field(self) -> Any:
         return Causal() if self.mistake == "lies" else self.mask
 
 

@@ -28,7 +28,7 @@ def add(groups: Any) -> None:
     command.add_argument("--seed", type=int, default=0, help="random seed of sampling (default: 0)")
     command.add_argument("--json", action="store_true", help="print a JSON object for every turn")
     command.add_argument(
-        "--allow-import", action="store_true", help="let kinds run code of installed packages"
+        "--allow-import", action="store_true", help="let the run's config run code outside of attnkit"
     )
     command.set_defaults(run=chat)
 
