@@ -1,6 +1,6 @@
-"""The base class of all options that mix information between positions, with the rules on where each may be used.
+"""The base class of all options that mix information between positions, with the rules on their use.
 
-A rule is a method that raises `ValueError`. `attnkit validate` and the constructors of layers call the same ones.
+A rule is a method that raises `ValueError`; `attnkit validate` and the constructors of layers call the same.
 """
 
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ class TokenMixer:
     Scored attention, recurrent attention, approximations and the recurrent and convolutional baselines
     are token mixers. A model takes one for each layer; `attnkit.layers.mixer_layer` owns its parameters.
 
-    `refuses` maps uses that are undefined for a mixer to the reason: `cross_attention`, attending to a memory;
-    `autoregressive`, use in a decoder; `bidirectional`, a second pass over the reversed sequence; `lowest`,
-    the first layer of a stack.
+    `refuses` maps uses that are undefined for a mixer to the reason: `cross_attention`, attending to a
+    memory; `autoregressive`, use in a decoder; `bidirectional`, a second pass over the reversed sequence;
+    `lowest`, the first layer of a stack.
     """
 
     refuses: ClassVar[Mapping[str, str]] = {}
@@ -35,7 +35,7 @@ class TokenMixer:
             raise ValueError(f"mixer = {type(self).__name__}: {why}; put an attention layer below it")
 
     def check_heads(self, heads: int, kv_heads: int, head_dim: int) -> None:
-        """Raise `ValueError` if the mixer cannot have so many heads, key-value heads, or features in a head."""
+        """Raise `ValueError` if the mixer cannot have so many heads or features in a head."""
 
 
 def no_cross_attention(mixer: Any, why: str) -> str:

@@ -1,4 +1,4 @@
-"""Catalogues: a catalogue is a folder, a kind is a file in it with an options class, or an alias, of its name."""
+"""Catalogues: a catalogue is a folder, a kind a file in it with an options class or alias of its name."""
 
 import dataclasses
 import difflib
@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from attnkit.errors import ConfigError
 from attnkit.experiment import importing
 from attnkit.experiment.field_types import FOLDERS, base_of, in_package
+from attnkit.experiment.importing import UnknownKind
 
 PACKAGE = Path(__file__).resolve().parents[1]
 REQUIRED = object()
@@ -21,10 +22,6 @@ FIXED = {
     "optimizer": ("training.plan", "Optimizer"),
     "decoding": ("generation.plan", "Decoding"),
 }
-
-
-class UnknownKind(ConfigError):
-    """A kind that no catalogue has."""
 
 
 @dataclasses.dataclass(frozen=True)

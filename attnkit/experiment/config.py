@@ -22,7 +22,7 @@ COMMAND_LINE = "command line"
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """The checked sections of a config. `training`, `optimizer` and `decoding` have every default filled in."""
+    """The checked sections of a config; `training`, `optimizer` and `decoding` with every default."""
 
     about: str
     task: Node

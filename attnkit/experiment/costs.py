@@ -76,7 +76,9 @@ def card_of(thing: Any) -> Mapping[str, Any]:
 def parts_of(entry: catalogue.Entry) -> tuple[Any, ...]:
     """The parts of a preset with default options; for required options, those that it is checked with."""
     checked = getattr(entry.cls, "checked_with", {})
-    required = {field.name: checked[field.name] for field in entry.fields if field.default is catalogue.REQUIRED}
+    required = {
+        field.name: checked[field.name] for field in entry.fields if field.default is catalogue.REQUIRED
+    }
     scored = (entry.cls(**required) if entry.alias is None else entry.alias).scored()
     return (scored.score, scored.normalizer, *scored.position, *scored.selection, scored.mask)
 
@@ -176,5 +178,7 @@ def forms_of(part: Any) -> tuple[str, ...]:
     if issubclass(cls, Normalizer):
         merges = issubclass(cls, Exponential)
     else:
-        merges = not (issubclass(cls, Selection) or getattr(cls, "walks", False)) and cls.inputs is Part.inputs
+        merges = (
+            not (issubclass(cls, Selection) or getattr(cls, "walks", False)) and cls.inputs is Part.inputs
+        )
     return (*SCORED_FORMS, "split") if merges else SCORED_FORMS

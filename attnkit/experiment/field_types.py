@@ -69,11 +69,16 @@ def shown(kind: Any) -> str:
 def limits(marks: Iterable[Any]) -> list[str]:
     """The limits among the marks of an annotated type."""
     return [
-        f"{sign} {getattr(mark, name)}"
+        f"{sign} {number(getattr(mark, name))}"
         for mark in marks
         for limit, name, sign in LIMITS
         if isinstance(mark, limit)
     ]
+
+
+def number(value: float) -> str:
+    """A number, without a point if it is whole: equal types are the same object, whichever was made first."""
+    return str(int(value) if value == int(value) else value)
 
 
 def is_endless(kind: Any) -> bool:

@@ -17,8 +17,8 @@ from attnkit.errors import AttnkitError, ConfigError
 OWN = "attnkit_own_"
 
 
-class NoModule(ConfigError):
-    """No module has the given name."""
+class UnknownKind(ConfigError):
+    """A kind that no catalogue, file or package has."""
 
 
 def by_name(name: str) -> ModuleType:
@@ -28,7 +28,7 @@ def by_name(name: str) -> ModuleType:
     except ConfigError as error:
         missing = getattr(error.__cause__, "name", None) if isinstance(error.__cause__, ImportError) else None
         if missing is not None and f"{name}.".startswith(f"{missing}."):
-            raise NoModule(f"no module {name!r} on the search path; is its package installed?") from error
+            raise UnknownKind(f"no module {name!r} on the search path; is its package installed?") from error
         raise
 
 
@@ -55,7 +55,7 @@ def by_file(file: Path) -> ModuleType:
 
 
 def run(do: Callable[[], Any], file: Path | None) -> Any:
-    """The result of `do`, which imports `file`, or some module; `ConfigError` with file and line if it fails."""
+    """The result of `do`, which imports `file` or some module; `ConfigError` with the line if it fails."""
     try:
         return do()
     except AttnkitError:
@@ -68,5 +68,7 @@ def run(do: Callable[[], Any], file: Path | None) -> Any:
         known = [f"{name}:{line}: " for name, line in places if name not in (__file__, importlib.__file__)]
         where = known[-1] if known else f"{file}:1: " if file else ""
         message = " ".join(str(error).split())
-        kind = "not Python" if isinstance(error, SyntaxError) else f"cannot be imported: {type(error).__name__}"
+        kind = (
+            "not Python" if isinstance(error, SyntaxError) else f"cannot be imported: {type(error).__name__}"
+        )
         raise ConfigError(f"{where}{kind}: {message}") from error

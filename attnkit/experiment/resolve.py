@@ -33,7 +33,9 @@ def node(name: str, words: Sequence[str], bases: Sequence[str]) -> Node:
 
     def report(key: Key, value: Any, message: str) -> None:
         given = "" if value is None else written(value)
-        problems.append(Problem(config.COMMAND_LINE, config.dotted(key) or name, given if key else "", message))
+        problems.append(
+            Problem(config.COMMAND_LINE, config.dotted(key) or name, given if key else "", message)
+        )
 
     def missing(key: Key, path: Path) -> None:
         report(key, None, f"no such file: {json.dumps(str(path))}")

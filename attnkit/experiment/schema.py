@@ -92,20 +92,23 @@ class Reader:
             return self.node(entry, {field.name: getattr(value, field.name) for field in entry.fields}, key)
         if not isinstance(value, Mapping | str):
             self.report(
-                key, value, f"should be a table with a kind of {catalogue.spoken(base)}, or just the kind in quotes"
+                key,
+                value,
+                f"should be a table with a kind of {catalogue.spoken(base)}, or just the kind in quotes",
             )
             return INVALID
         given = {"kind": value} if isinstance(value, str) else dict(value)
         if catalogue.is_options(type(default)):
             usual = catalogue.of_object(default)
             if given.get("kind", usual.kind) == usual.kind:
+                given.pop("kind", None)
                 unchanged = {field.name: getattr(default, field.name) for field in usual.fields}
                 return self.node(usual, {**unchanged, **given}, key)
         if "kind" not in given:
             known = ", ".join(catalogue.kinds(base))
             self.report(key, None, f"needs a kind{': one of ' + known if known else ''}")
             return INVALID
-        kind = given["kind"]
+        kind = given.pop("kind")
         if not isinstance(kind, str):
             self.report((*key, "kind"), kind, "should be a string")
             return INVALID
@@ -130,7 +133,7 @@ class Reader:
                 value = self.file(value, at)
             options[field.name] = value
         for name in given:
-            if name not in options and not (name == "kind" and entry.kind):
+            if name not in options:
                 hint = catalogue.nearest(name, options) or f"have: {', '.join(options) or 'no options'}"
                 self.report((*key, name), given[name], f"no such option of {named(entry, key)}; {hint}")
         made = self.construct(entry, options, key)
@@ -174,7 +177,7 @@ class Reader:
             self.report(key, entry.kind or None, message)
 
     def option(self, kind: Any, value: Any, key: Key, default: Any) -> Any:
-        """A value of TOML as one for `kind`: lists as tuples, `"none"` as `None`, tables of parts as nodes."""
+        """A value of TOML as one for `kind`: lists as tuples, `"none"` as `None`, tables as nodes."""
         several = [member for member in members(kind) if member is not types.NoneType]
         if len(several) < len(members(kind)) and (value is None or value == NONE):
             return None
@@ -196,7 +199,8 @@ class Reader:
             return INVALID
         wanted = inner[:1] * len(value) if is_endless(kind) else inner
         return tuple(
-            self.option(t, item, (*key, n), REQUIRED) for n, (t, item) in enumerate(zip(wanted, value, strict=True))
+            self.option(t, item, (*key, n), REQUIRED)
+            for n, (t, item) in enumerate(zip(wanted, value, strict=True))
         )
 
     def file(self, path: str, key: Key) -> Any:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int

@@ -26,7 +26,9 @@ def refuse_future(name: str, mixer: TokenMixer | tuple[TokenMixer, ...]) -> None
         mask = one.receptive_field()
         ahead = None if mask is None else certain_future(mask) if mask.needs() else future(mask)
         if ahead is not None or "autoregressive" in one.refuses:
-            details = "" if ahead is None else f" (with mask {mask} a position depends on the one {ahead} later)"
+            details = (
+                "" if ahead is None else f" (with mask {mask} a position depends on the one {ahead} later)"
+            )
             raise ValueError(
                 f"{name} = {type(one).__name__}: a non-causal mixer cannot be used in a decoder{details}; "
                 f"{how_to_make_causal(one)}"

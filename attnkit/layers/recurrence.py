@@ -29,7 +29,9 @@ class Cell(LayerTokenMixer):
         bidirectional: whether a second cell reads from the end (for reading only); both states are joined.
     """
 
-    refuses: ClassVar[Mapping[str, str]] = {"cross_attention": "it reads one sequence and cannot attend to another"}
+    refuses: ClassVar[Mapping[str, str]] = {
+        "cross_attention": "it reads one sequence and cannot attend to another"
+    }
     keeps_segments: ClassVar[bool] = True
     bidirectional: bool = False
 

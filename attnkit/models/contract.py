@@ -86,7 +86,8 @@ class Network(nnx.Module):
 class Model(abc.ABC):
     """Options of one model.
 
-    `autoregressive` and `cross_attention` name the options whose token mixers decode, and whose attend to a memory.
+    `autoregressive` names the options whose token mixers decode, `cross_attention` those whose token mixers
+    attend to a memory.
     """
 
     autoregressive: ClassVar[tuple[str, ...]] = ()

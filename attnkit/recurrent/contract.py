@@ -169,7 +169,8 @@ class Recurrent(TokenMixer, abc.ABC):
     def check_heads(self, heads: int, kv_heads: int, head_dim: int) -> None:
         if kv_heads != heads:
             raise ValueError(
-                f"kv_heads = {kv_heads}: each head of {type(self).__name__} has its own state; leave kv_heads out"
+                f"kv_heads = {kv_heads}: each head of {type(self).__name__} has its own state; "
+                "leave kv_heads out"
             )
 
     def constants(self, shape: HeadShape) -> Params:

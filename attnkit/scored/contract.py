@@ -207,7 +207,6 @@ class Position(Part):
         """What is added to the output. Linear in the weights `w`."""
         return None
 
-
     def check_head_dim(self, dim: int) -> None:
         """Raise `ValueError` if heads cannot have `dim` features."""
 
@@ -239,7 +238,7 @@ class Selection(Part, abc.ABC):
 class Normalizer(Part):
     """How a row of scores becomes weights. Implement one of the kinds in `attnkit.scored.normalize`."""
 
-    #: whether weights are normalized over the keys of a query, or over the queries of a key, later ones included
+    #: whether weights are normalized over the keys of a query or over the queries of a key, later ones too
     axis: ClassVar[Literal["keys", "queries"]] = "keys"
 
     def perturb(self, p: Params, s: Scores, i: Rows, j: Columns) -> Scores:

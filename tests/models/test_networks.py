@@ -154,7 +154,10 @@ def test_a_pattern_of_mixers_is_repeated_over_depth():
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (dataclasses.replace(DECODER, mixer=Attention()), "mixer = Attention: .* cannot be used in a decoder"),
+        (
+            dataclasses.replace(DECODER, mixer=Attention()),
+            "mixer = Attention: .* cannot be used in a decoder",
+        ),
         (
             dataclasses.replace(TRANSLATOR, decoder=(Attention(),)),
             "decoder = Attention: .* cannot be used in a decoder",

@@ -33,7 +33,9 @@ class Exclusive(HeadTokenMixer):
         forms=("dense", "blockwise", "step"),
         assumes="self-attention; a value of zero takes nothing away",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"cross_attention": "a query's token has no value of its own in the memory"}
+    refuses: ClassVar[Mapping[str, str]] = {
+        "cross_attention": "a query's token has no value of its own in the memory"
+    }
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
         if cross:

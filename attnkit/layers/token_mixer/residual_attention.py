@@ -42,7 +42,9 @@ class ResidualAttention(HeadTokenMixer):
         forms=("dense", "blockwise", "step"),
         assumes="blocks of this kind in a row; position parts without bias, parameters or inputs",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"cross_attention": "its memory is not the tokens of the layers below"}
+    refuses: ClassVar[Mapping[str, str]] = {
+        "cross_attention": "its memory is not the tokens of the layers below"
+    }
 
     def beneath(self) -> tuple[TokenMixer, ...]:
         return (self,)

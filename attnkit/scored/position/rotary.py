@@ -38,5 +38,6 @@ class Rotary(Position):
         turning = int(dim * self.fraction)
         if turning % 2:
             raise ValueError(
-                f"{type(self).__name__}: dim * fraction = {turning} must be even; change the head dim or fraction"
+                f"{type(self).__name__}: dim * fraction = {turning} must be even; "
+                "change the head dim or fraction"
             )
