@@ -170,7 +170,7 @@ def forms(entry: catalogue.Entry) -> tuple[str, ...]:
 
 def forms_of(part: Any) -> tuple[str, ...]:
     """The forms that a part, or its class, can be computed in."""
-    cls = part if isinstance(part, type) else type(part)
+    cls: Any = part if isinstance(part, type) else type(part)
     if names := card_of(cls).get("forms"):
         return tuple(names)
     if getattr(cls, "whole", False):

@@ -1,5 +1,6 @@
 """The types of options: what they are, how they are shown, and their JSON schema."""
 
+import functools
 import types
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -86,6 +87,7 @@ def is_endless(kind: Any) -> bool:
     return get_args(kind)[-1] is Ellipsis
 
 
+@functools.cache
 def schema(kind: Any) -> dict[str, Any]:
     """The JSON schema of a type: pydantic's, with parts as references and `none` as a string."""
     several = members(kind)
