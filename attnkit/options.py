@@ -50,5 +50,7 @@ def one_line(name: str, error: pydantic.ValidationError) -> str:
             continue
         key = ".".join(str(step) for step in problem["loc"])
         message = problem["msg"][:1].lower() + problem["msg"][1:]
+        if problem["type"] == "is_instance_of" and isinstance(problem["input"], str):
+            message += "; kinds are names of configs, in Python pass the object"
         parts.append(f"{key} = {problem['input']!r}: {message}")
     return f"{name}: " + "; ".join(parts)

@@ -1,4 +1,4 @@
-"""What whole training steps of a config cost."""
+"""Cost of the training steps of a config."""
 
 import dataclasses
 import statistics
@@ -19,7 +19,7 @@ from attnkit.training.step import begin, make_dispatch, make_step, split, steps_
 
 @dataclasses.dataclass(frozen=True)
 class TrainingCost:
-    """What training a config costs on this machine.
+    """Cost of training a config on this machine.
 
     Attributes:
         name: the config.

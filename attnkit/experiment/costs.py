@@ -67,7 +67,7 @@ def family(entry: catalogue.Entry) -> str:
 
 
 def card_of(thing: Any) -> Mapping[str, Any]:
-    """What the card of a class, part or entry says beyond its defaults; empty if it has none."""
+    """The fields of the card of a class, part or entry that differ from the defaults."""
     card = getattr(thing, "card", None)
     fields = dataclasses.fields(card) if card is not None else ()
     return {f.name: getattr(card, f.name) for f in fields if getattr(card, f.name) != f.default}

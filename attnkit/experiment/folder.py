@@ -172,7 +172,7 @@ def read_json(path: Path) -> Any:
 
 
 def environment(loaded: config.Config) -> dict[str, Any]:
-    """What the run was made with: versions, machine, and the digests of the user's own files."""
+    """The environment of a run: versions, machine, and the digests of the user's own files."""
     import hashlib
 
     packages = ("attnkit", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")

@@ -29,7 +29,7 @@ BATCH_KEYS = (
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """What a config means.
+    """The objects of a config.
 
     Attributes:
         config: the config itself.

@@ -1,8 +1,10 @@
 import io
 import json
 import re
+import shlex
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,21 @@ def test_every_command_has_help_with_an_example(capsys, command):
     assert main([command, "--help"]) == 0
     help_text = capsys.readouterr().out
     assert f"example: attnkit {command}" in " ".join(help_text.split()) and "--json" in help_text
+
+
+@pytest.mark.parametrize("command", ["validate", "show", "check", "variants", "tasks", "schema"])
+def test_the_example_of_a_command_is_one(capsys, monkeypatch, command):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("attnkit.conformance.check", lambda thing, level: types.SimpleNamespace(ok=True))
+    monkeypatch.setattr("attnkit.experiment.commands.check.show", lambda matrix: None)
+    assert main([command, "--help"]) == 0
+    example = " ".join(capsys.readouterr().out.split("example: attnkit ")[1].split())
+    assert main(shlex.split(example.split(" > ")[0])) == 0
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "attnkit", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("attnkit ")
 
 
 def test_help_version_and_nothing(capsys):

@@ -60,8 +60,8 @@ def chat(arguments: argparse.Namespace) -> int:
                     raise DataError(f"standard input:{number}: {error}") from None
                 print(f"error: {error}", file=sys.stderr)
                 continue
-            told = json.dumps({"said": line, "answer": answer}) if arguments.json else harmless(answer)
-            print(told, flush=True)
+            answered = json.dumps({"said": line, "answer": answer}) if arguments.json else harmless(answer)
+            print(answered, flush=True)
     return 0
 
 

@@ -15,7 +15,7 @@ def add(groups: Any) -> None:
         description="Check a variant or a part of one: every form against the definition, with derivatives, "
         "and everything that attention must do; of a mask, what it says of blocks against all pairs. "
         "Exit code 6 if something fails.",
-        epilog="example: attnkit check alibi strength=2.0 --full",
+        epilog="example: attnkit check rotary base=500.0 --full",
     )
     command.add_argument("name", metavar="NAME", help="a kind, or path/to/file.py:Class")
     command.add_argument("words", metavar="dotted.key=value", nargs="*", help="options of it, as TOML")
