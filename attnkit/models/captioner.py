@@ -1,5 +1,6 @@
 """From a picture to its caption."""
 
+import dataclasses
 from typing import Annotated, ClassVar
 
 from annotated_types import Ge
@@ -55,5 +56,5 @@ class Captioner(Blocks):
             raise ValueError(
                 f"Captioner needs a task whose source is vectors of numbers, but sizes = {sizes}"
             )
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "patches"}
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "patches"}
         return EncoderDecoder(**values, source_absolute=self.patches).build(sizes, rngs)
