@@ -37,6 +37,7 @@ ATTENTION = "4 * dim + 3"
 SCORED_FORMS = ("reference", "dense", "blockwise", "step")
 FAMILIES: Mapping[str, str] = {
     "scored": "scored attention",
+    "preset": "scored attention, presets",
     "recurrent": "recurrent attention",
     "approximate": "approximations",
     "layers": "layers",
@@ -63,6 +64,7 @@ def family(entry: catalogue.Entry) -> str:
     if entry.base != "TokenMixer":
         return entry.base
     room = entry.module.split(".")[1] if entry.module.startswith("attnkit.") else ""
+    room = "preset" if ".preset." in entry.module and entry.kind != "attention" else room
     return f"TokenMixer: {FAMILIES[room]}" if room in FAMILIES else "TokenMixer"
 
 
@@ -110,7 +112,7 @@ def costs(entry: catalogue.Entry) -> list[Cost]:
     if room == "TokenMixer: recurrent attention":
         state = line("state, per head", card["state"], "bytes") if "state" in card else None
         return [state] if state else []
-    if room == "TokenMixer: scored attention":
+    if room.startswith("TokenMixer: scored attention"):
         parts = parts_of(entry)
         for part in parts:
             names = {**names_of((f.name, getattr(part, f.name)) for f in dataclasses.fields(part)), **names}
@@ -160,7 +162,7 @@ def forms(entry: catalogue.Entry) -> tuple[str, ...]:
     if names := card_of(entry).get("forms"):
         return tuple(names)
     room = family(entry)
-    if room == "TokenMixer: scored attention":
+    if room.startswith("TokenMixer: scored attention"):
         each = [forms_of(part) for part in parts_of(entry) if isinstance(part, Part)]
         return tuple(form for form in each[0] if all(form in other for other in each))
     if room == "TokenMixer: recurrent attention":

@@ -3,7 +3,7 @@
 import numpy as np
 
 from attnkit.approximate.contract import Approximate
-from attnkit.masks.contract import Interval, Mask
+from attnkit.masks.contract import Data, Interval, Mask
 from attnkit.recurrent.contract import Recurrent
 from attnkit.token_mixer import TokenMixer
 
@@ -56,7 +56,9 @@ def how_to_make_causal(mixer: TokenMixer) -> str:
 def future(mask: Mask) -> int | None:
     """How far ahead some head sees at least, `None` if nowhere. The mask needs no run-time data."""
     i, j = np.arange(HORIZON)[:, None], np.arange(FAR)[None]
-    seen = [np.broadcast_to(mask.allows(i, j, {"head": h}), (HORIZON, FAR)) for h in range(mask.heads() or 1)]
+    seen = [
+        np.broadcast_to(mask.allows(i, j, Data(head=h)), (HORIZON, FAR)) for h in range(mask.heads() or 1)
+    ]
     ahead = (j - i)[np.any(seen, axis=0) & (j > i)]
     return int(ahead.min()) if ahead.size else None
 

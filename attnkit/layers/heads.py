@@ -196,6 +196,6 @@ def fitted(mixer: TokenMixer, scored: Scored, width: Width, *, cross: bool, padd
         for name, need in scored.inputs(plain_shape(width)).items():
             if need.side != "key":
                 raise ValueError(no_cross_attention(mixer, f"its input {name} belongs to queries"))
-    if padded and "length" not in scored.mask.needs():
+    if padded and "length" not in scored.mask.needs().scalar:
         return dataclasses.replace(scored, mask=scored.mask & Padding())
     return scored

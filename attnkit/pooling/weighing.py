@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from attnkit import forms
-from attnkit.masks.documents import Documents
+from attnkit.masks.contract import Data
+from attnkit.masks.same_document import SameDocument
 from attnkit.options import options
 from attnkit.scored.contract import (
     Columns,
@@ -52,7 +53,7 @@ def weigh(
     keep: Bool[Array, "tokens"],
 ) -> tuple[Float[Array, "hops dim"], Float[Array, "hops tokens"]]:
     """`w x` and `w`, the normalized scores of the kept tokens."""
-    scored = Scored(score=Given(), normalizer=normalizer, mask=Documents())
+    scored = Scored(score=Given(), normalizer=normalizer, mask=SameDocument())
     nobody = jnp.zeros((scores.shape[0], 1, x.shape[1]), x.dtype)
     wide = scores.astype(jnp.promote_types(x.dtype, jnp.float32))
     output, w = seek(scored, p, nobody, x[None], x[None], keep, {"score.score": wide[..., None]})
@@ -68,13 +69,13 @@ def ask(
     keep: Bool[Array, "tokens"],
 ) -> tuple[Float[Array, "heads seeds value_dim"], Float[Array, "heads seeds tokens"]]:
     """What queries that belong to no token find among the kept ones by scaled products, and the weights."""
-    return seek(Scored(score=Dot(), normalizer=normalizer, mask=Documents()), p, q, k, v, keep, {})
+    return seek(Scored(score=Dot(), normalizer=normalizer, mask=SameDocument()), p, q, k, v, keep, {})
 
 
 def seek(
     scored: Scored, p: Mapping[str, Any], q: Array, k: Array, v: Array, keep: Array, inputs: dict[str, Array]
 ) -> tuple[Array, Array]:
     """Output and weights of the engine, where a query's document is the kept tokens."""
-    data = {"segment_i": jnp.ones(q.shape[1], jnp.int32), "segment_j": keep.astype(jnp.int32)}
+    data = Data({"segment": jnp.ones(q.shape[1], jnp.int32)}, {"segment": keep.astype(jnp.int32)})
     output = forms.attend(scored, p, q, k, v, inputs=inputs, data=data).output
     return output, forms.look(scored, p, q, k, inputs=inputs, data=data)

@@ -99,6 +99,6 @@ def test_code_outside_the_package_runs_only_where_it_may(write, workplace, monke
 
 def test_our_own_package_needs_no_permission(write):
     file = write("mask.toml", "task = 'copy'\nmodel = 'encoder'\n")
-    words = ["model.mixer.mask={kind='attnkit.masks.contract:Not', mask='causal'}"]
+    words = ["model.mixer.mask={kind='attnkit.masks.complement:Complement', mask='causal'}"]
     mask = config.load(file, words, imports=False).experiment.model.made.mixer.mask
-    assert type(mask).__name__ == "Not" and type(mask.mask).__name__ == "Causal"
+    assert type(mask).__name__ == "Complement" and type(mask.mask).__name__ == "Causal"

@@ -9,6 +9,7 @@ import pytest
 
 from attnkit import forms
 from attnkit.masks.causal import Causal
+from attnkit.masks.contract import Data
 from attnkit.scored.contract import HEADS, HeadShape, Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.position.cope import Cope
@@ -101,7 +102,12 @@ def test_selective_cannot_be_cut_into_blocks_of_keys():
 
 
 def test_localness_falls_with_the_squared_distance_from_the_predicted_place():
-    p = {"into": jnp.zeros((2, 2)), "place": jnp.ones(2), "width": jnp.ones(2), "data": {"length": 8}}
+    p = {
+        "into": jnp.zeros((2, 2)),
+        "place": jnp.ones(2),
+        "width": jnp.ones(2),
+        "data": Data(scalar={"length": 8}),
+    }
     # sigmoid(0) = 1/2: place 4, width 4, deviation 2.
     made = Localness().bias(p, jnp.ones((1, 2)), jnp.ones((3, 2)), jnp.array([0]), jnp.array([0, 4, 6]))
     np.testing.assert_allclose(made, [[-2, 0, -0.5]])
@@ -109,7 +115,7 @@ def test_localness_falls_with_the_squared_distance_from_the_predicted_place():
 
 def test_local_predictive_sees_a_window_and_weighs_it_by_a_gaussian():
     part, q, j = LocalPredictive(reach=2), jnp.ones((1, 2)), jnp.arange(6)
-    p = {"into": jnp.zeros((2, 2)), "place": jnp.ones(2), "data": {"length": 4}}
+    p = {"into": jnp.zeros((2, 2)), "place": jnp.ones(2), "data": Data(scalar={"length": 4})}
     shown = part.shows(p, q, jnp.ones((6, 2)), jnp.array([0]), j)
     assert shown.tolist() == [[True] * 5 + [False]]
     made = part.reweigh(p, jnp.full((1, 6), 2.0), q, jnp.array([0]), j)[0, :5]
@@ -164,7 +170,7 @@ def test_mrope_of_text_is_rotary():
 def test_mrope_wants_its_positions():
     scored = Scored(score=Dot(), position=(Mrope(),), normalizer=Softmax())
     x = jnp.ones((1, 2, 8))
-    with pytest.raises(ValueError, match="data lacks column_i, column_j, row_i"):
+    with pytest.raises(ValueError, match=r"query\.time, key\.column, key\.row, key\.time, which Mrope reads"):
         forms.attend(scored, {}, x, x, x)
-    with pytest.raises(ValueError, match="data lacks column_j, row_j, time_j"):
+    with pytest.raises(ValueError, match=r"data lacks key\.column, key\.row, key\.time"):
         forms.extend(scored, forms.empty_cache(scored, HeadShape(1, 1, 8, 8), 3), x, x)

@@ -12,7 +12,7 @@ import pytest
 
 import attnkit.scored.preset
 from attnkit import forms
-from attnkit.masks.contract import dense
+from attnkit.masks.contract import Data, dense
 from attnkit.scored.contract import HeadShape, Preset
 from attnkit.scored.preset.attention import Attention
 from attnkit.scored.preset.deberta import Deberta
@@ -109,8 +109,8 @@ def test_luong_local_is_not_normalized_again():
         jnp.ones((1, 9, 2)),
         jnp.ones((1, 9, 1)),
     )
-    result = forms.attend(*given, data={"length": 8}).output
-    assert forms.look(*given[:4], data={"length": 8}).sum() == pytest.approx(result.item())
+    result = forms.attend(*given, data=Data(scalar={"length": 8})).output
+    assert forms.look(*given[:4], data=Data(scalar={"length": 8})).sum() == pytest.approx(result.item())
     # Five keys around place 4, a fifth each, by 1, e^-1/2 twice and e^-2 twice.
     assert result.item() == pytest.approx((1 + 2 * math.exp(-0.5) + 2 * math.exp(-2)) / 5)
 

@@ -20,8 +20,9 @@ from attnkit.layers.heads import (
     fitted,
     plain_shape,
 )
-from attnkit.layers.mixing import Data, Mixing, Relay, Width
+from attnkit.layers.mixing import Mixing, Relay, Width
 from attnkit.layers.multi_head import Engine
+from attnkit.masks.contract import Data
 from attnkit.options import options
 from attnkit.scored.contract import Card, HeadShape, Part, Position, Scored
 from attnkit.token_mixer import TokenMixer

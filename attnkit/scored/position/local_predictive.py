@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Ge
 
+from attnkit.masks.contract import Needs
 from attnkit.options import options
 from attnkit.scored.contract import (
     Card,
@@ -28,8 +29,8 @@ class LocalPredictive(Position):
     """Each query predicts a place among the keys, sees `reach` on each side of it, and the nearest best.
 
     The weights are those of the normalizer inside the window, times a Gaussian with deviation `reach / 2`;
-    they are not normalized again. The place is a share of the number of keys, `data["length"]`; keys are
-    numbered from 0. The window's borders carry no derivative, the Gaussian does.
+    they are not normalized again. The place is a share of the number of keys, `data.scalar["length"]`; keys
+    are numbered from 0. The window's borders carry no derivative, the Gaussian does.
 
     Attributes:
         reach: `D` of the paper.
@@ -45,8 +46,8 @@ class LocalPredictive(Position):
     hides: ClassVar[bool] = True
     reach: Annotated[int, Ge(1)] = 10
 
-    def needs(self) -> frozenset[str]:
-        return frozenset({"length"})
+    def needs(self) -> Needs:
+        return Needs(scalar=frozenset({"length"}))
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         into, place = jax.random.split(key)
@@ -57,7 +58,7 @@ class LocalPredictive(Position):
 
     def place(self, p: Params, q: Queries) -> Row:
         """Where each query looks."""
-        return p["data"]["length"] * predicted(p["into"], p["place"], q)
+        return p["data"].scalar["length"] * predicted(p["into"], p["place"], q)
 
     def shows(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Keep:
         return jnp.abs(j[None, :] - self.place(p, q)[:, None]) <= self.reach

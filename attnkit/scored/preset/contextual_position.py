@@ -6,10 +6,9 @@ from annotated_types import Ge
 
 from attnkit.masks.causal import Causal
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.contract import Card, Preset
 from attnkit.scored.position.cope import Cope
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.preset.attention import Attention
 
 
 @options
@@ -28,6 +27,6 @@ class ContextualPosition(Preset):
     )
     reach: Annotated[int, Ge(1)] = 63
 
-    def scored(self) -> Scored:
+    def scored(self) -> Attention:
         position = (Cope(reach=self.reach),)
-        return Scored(score=Dot(), position=position, normalizer=Softmax(), mask=Causal())
+        return Attention(position=position, mask=Causal())

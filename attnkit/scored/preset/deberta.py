@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.contract import Card, Preset
+from attnkit.scored.preset.attention import Attention
 from attnkit.scored.score.disentangled import Disentangled
 
 
@@ -26,5 +26,5 @@ class Deberta(Preset):
     refuses: ClassVar[Mapping[str, str]] = {"autoregressive": "it is defined for whole texts"}
     reach: Annotated[int, Ge(1)] = 512
 
-    def scored(self) -> Scored:
-        return Scored(score=Disentangled(reach=self.reach), normalizer=Softmax())
+    def scored(self) -> Attention:
+        return Attention(score=Disentangled(reach=self.reach))

@@ -7,9 +7,9 @@ from annotated_types import Ge, Gt
 from attnkit.masks.causal import Causal
 from attnkit.masks.window import Window
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.contract import Card, Preset
 from attnkit.scored.position.rotary import Rotary
+from attnkit.scored.preset.attention import Attention
 from attnkit.scored.score.dot import Dot
 
 
@@ -35,8 +35,6 @@ class Gemma2(Preset):
     cap: Annotated[float, Gt(0)] = 50.0
     scale: Annotated[float, Gt(0)] | None = None
 
-    def scored(self) -> Scored:
+    def scored(self) -> Attention:
         mask = Causal() if self.window is None else Window(back=self.window - 1)
-        return Scored(
-            score=Dot(scale=self.scale), position=(Rotary(),), normalizer=Softmax(), cap=self.cap, mask=mask
-        )
+        return Attention(score=Dot(scale=self.scale), position=(Rotary(),), cap=self.cap, mask=mask)

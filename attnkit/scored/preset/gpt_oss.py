@@ -7,10 +7,10 @@ from annotated_types import Ge, Gt
 from attnkit.masks.causal import Causal
 from attnkit.masks.window import Window
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.contract import Card, Preset
 from attnkit.scored.normalizer.sink import Sink
 from attnkit.scored.position.rotary import Rotary
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.preset.attention import Attention
 
 
 @options
@@ -34,6 +34,6 @@ class GptOss(Preset):
     window: Annotated[int, Ge(1)] | None = 128
     base: Annotated[float, Gt(1)] = 150000.0
 
-    def scored(self) -> Scored:
+    def scored(self) -> Attention:
         mask = Causal() if self.window is None else Window(back=self.window - 1)
-        return Scored(score=Dot(), position=(Rotary(base=self.base),), normalizer=Sink(), mask=mask)
+        return Attention(position=(Rotary(base=self.base),), normalizer=Sink(), mask=mask)

@@ -7,9 +7,8 @@ from annotated_types import Ge
 
 from attnkit.masks.longformer import Longformer
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.contract import Card, Preset
+from attnkit.scored.preset.attention import Attention
 
 
 @options
@@ -33,6 +32,6 @@ class LongformerAttention(Preset):
     dilation: Annotated[int, Ge(1)] = 1
     count: Annotated[int, Ge(0)] = 1
 
-    def scored(self) -> Scored:
+    def scored(self) -> Attention:
         mask = Longformer(reach=self.reach, dilation=self.dilation, count=self.count)
-        return Scored(score=Dot(), normalizer=Softmax(), mask=mask)
+        return Attention(mask=mask)

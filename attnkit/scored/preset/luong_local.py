@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.contract import Card, Preset
 from attnkit.scored.position.local_predictive import LocalPredictive
+from attnkit.scored.preset.attention import Attention
 from attnkit.scored.score.bilinear import Bilinear
 
 
@@ -16,7 +16,7 @@ from attnkit.scored.score.bilinear import Bilinear
 class LuongLocal(Preset):
     """Local-p: the "general" score inside a window around a place that the query predicts.
 
-    For cross-attention; keys are counted by `data["length"]`.
+    For cross-attention; keys are counted by `data.scalar["length"]`.
 
     Attributes:
         reach: keys on each side of the place.
@@ -30,6 +30,6 @@ class LuongLocal(Preset):
     refuses: ClassVar[Mapping[str, str]] = {"autoregressive": "its window looks both ways"}
     reach: Annotated[int, Ge(1)] = 10
 
-    def scored(self) -> Scored:
+    def scored(self) -> Attention:
         position = (LocalPredictive(reach=self.reach),)
-        return Scored(score=Bilinear(), position=position, normalizer=Softmax())
+        return Attention(score=Bilinear(), position=position)

@@ -6,10 +6,9 @@ from annotated_types import Ge, Gt
 
 from attnkit.masks.window import Window
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.contract import Card, Preset
 from attnkit.scored.position.rotary import Rotary
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.preset.attention import Attention
 
 
 @options
@@ -29,7 +28,7 @@ class Mistral(Preset):
     window: Annotated[int, Ge(1)] = 4096
     base: Annotated[float, Gt(1)] = 10000.0
 
-    def scored(self) -> Scored:
+    def scored(self) -> Attention:
         position = (Rotary(base=self.base),)
         mask = Window(back=self.window - 1)
-        return Scored(score=Dot(), position=position, normalizer=Softmax(), mask=mask)
+        return Attention(position=position, mask=mask)

@@ -7,10 +7,9 @@ from annotated_types import Ge
 from attnkit.masks.causal import Causal
 from attnkit.masks.everything import Everything
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.contract import Card, Preset
 from attnkit.scored.position.shaw import Shaw
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.preset.attention import Attention
 
 
 @options
@@ -29,6 +28,6 @@ class ShawAttention(Preset):
     reach: Annotated[int, Ge(0)] = 16
     causal: bool = False
 
-    def scored(self) -> Scored:
+    def scored(self) -> Attention:
         mask = Causal() if self.causal else Everything()
-        return Scored(score=Dot(), position=(Shaw(reach=self.reach),), normalizer=Softmax(), mask=mask)
+        return Attention(position=(Shaw(reach=self.reach),), mask=mask)

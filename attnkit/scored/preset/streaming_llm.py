@@ -6,10 +6,9 @@ from annotated_types import Ge
 
 from attnkit.masks.streaming import Streaming
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.contract import Card, Preset
 from attnkit.scored.position.rotary import Rotary
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.preset.attention import Attention
 
 
 @options
@@ -31,6 +30,6 @@ class StreamingLlm(Preset):
     sinks: Annotated[int, Ge(0)] = 4
     window: Annotated[int, Ge(1)] = 1020
 
-    def scored(self) -> Scored:
+    def scored(self) -> Attention:
         mask = Streaming(sinks=self.sinks, back=self.window - 1)
-        return Scored(score=Dot(), position=(Rotary(),), normalizer=Softmax(), mask=mask)
+        return Attention(position=(Rotary(),), mask=mask)

@@ -7,9 +7,9 @@ from annotated_types import Ge, MultipleOf
 from attnkit.masks.causal import Causal
 from attnkit.masks.everything import Everything
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.contract import Card, Preset
 from attnkit.scored.position.t5_buckets import T5Buckets
+from attnkit.scored.preset.attention import Attention
 from attnkit.scored.score.dot import Dot
 
 
@@ -31,7 +31,7 @@ class T5(Preset):
     buckets: Annotated[int, Ge(4), MultipleOf(2)] = 32
     reach: Annotated[int, Ge(2)] = 128
 
-    def scored(self) -> Scored:
+    def scored(self) -> Attention:
         bias = T5Buckets(buckets=self.buckets, reach=self.reach, two_sided=not self.causal)
         mask = Causal() if self.causal else Everything()
-        return Scored(score=Dot(scale=1.0), position=(bias,), normalizer=Softmax(), mask=mask)
+        return Attention(score=Dot(scale=1.0), position=(bias,), mask=mask)

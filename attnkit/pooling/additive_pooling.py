@@ -15,7 +15,7 @@ from attnkit.scored.normalizer.softmax import Softmax
 
 
 @options
-class Additive(Pool):
+class AdditivePooling(Pool):
     """A small network scores each vector alone; the weighted mean of the vectors comes out.
 
     Attributes:
