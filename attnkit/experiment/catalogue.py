@@ -1,4 +1,4 @@
-"""Catalogues: a catalogue is a folder, a kind a file in it with an options class or alias of its name."""
+"""Catalogues: a catalogue is a folder, a kind a file in it with an options class of its name."""
 
 import dataclasses
 import difflib
@@ -43,19 +43,17 @@ class Entry:
         kind: its name in a config.
         cls: the options class.
         module: the module that defines it.
-        alias: of an alias, the object whose options are the defaults; `None` for a class.
     """
 
     base: str
     kind: str
     cls: Any
     module: str
-    alias: Any = None
 
     @property
     def name(self) -> str:
-        """The name of its class; of an alias, its kind in camel case."""
-        return str(self.cls.__name__) if self.alias is None else camel(self.kind)
+        """The name of its class."""
+        return str(self.cls.__name__)
 
     @property
     def file(self) -> Path:
@@ -65,12 +63,12 @@ class Entry:
     @property
     def line(self) -> int:
         """The line of its definition."""
-        return 1 if self.alias is not None else line_of(self.cls)
+        return line_of(self.cls)
 
     @property
     def doc(self) -> str:
         """Its documentation."""
-        return inspect.cleandoc((sys.modules[self.module] if self.alias else self.cls).__doc__ or "")
+        return inspect.cleandoc(self.cls.__doc__ or "")
 
     @property
     def summary(self) -> str:
@@ -80,13 +78,7 @@ class Entry:
     @property
     def card(self) -> Any:
         """Its card; `None` if it has none."""
-        return getattr(sys.modules[self.module] if self.alias else self.cls, "card", None)
-
-    def default(self, name: str, info: Any) -> Any:
-        """The default of an option."""
-        if self.alias is not None:
-            return getattr(self.alias, name)
-        return REQUIRED if info.is_required() else info.get_default(call_default_factory=True)
+        return getattr(self.cls, "card", None)
 
     @functools.cached_property
     def fields(self) -> tuple[Field, ...]:
@@ -98,7 +90,7 @@ class Entry:
             Field(
                 name,
                 Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation,
-                self.default(name, info),
+                REQUIRED if info.is_required() else info.get_default(call_default_factory=True),
                 docs.get(name, ""),
             )
             for name, info in self.cls.__pydantic_fields__.items()
@@ -143,14 +135,11 @@ def catalogue(base: str) -> list[Entry]:
 
 @functools.cache
 def shipped(base: str, file: Path) -> Entry | None:
-    """The entry of a file of the package; `None` if it defines neither a class nor an alias of its name."""
+    """The entry of a file of the package; `None` if it defines no options class of its name."""
     name = ".".join((PACKAGE.name, *file.relative_to(PACKAGE).with_suffix("").parts))
     module = importing.by_name(name)
     cls = getattr(module, camel(file.stem), None)
-    if is_options(cls) and base_of(cls) == base:
-        return Entry(base, file.stem, cls, name)
-    alias = getattr(module, file.stem, None)
-    return Entry(base, file.stem, type(alias), name, alias) if base_of(type(alias)) == base else None
+    return Entry(base, file.stem, cls, name) if is_options(cls) and base_of(cls) == base else None
 
 
 def fixed(section: str) -> Entry:
@@ -166,7 +155,7 @@ def of_object(value: Any) -> Entry:
     file = Path(str(sys.modules[cls.__module__].__file__))
     if any(file.parent == PACKAGE / folder for folder in FOLDERS[base]):
         entry = shipped(base, file)
-        if entry is not None and entry.alias is None and entry.cls is cls:
+        if entry is not None and entry.cls is cls:
             return entry
     place = file if cls.__module__.startswith(importing.OWN) else cls.__module__
     return Entry(base, f"{place}:{cls.__name__}", cls, cls.__module__)

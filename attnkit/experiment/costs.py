@@ -81,7 +81,7 @@ def parts_of(entry: catalogue.Entry) -> tuple[Any, ...]:
     required = {
         field.name: checked[field.name] for field in entry.fields if field.default is catalogue.REQUIRED
     }
-    scored = (entry.cls(**required) if entry.alias is None else entry.alias).scored()
+    scored = entry.cls(**required).scored()
     return (scored.score, scored.normalizer, *scored.position, *scored.selection, scored.mask)
 
 

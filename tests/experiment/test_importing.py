@@ -4,7 +4,7 @@ import pytest
 
 from attnkit.errors import ConfigError
 from attnkit.experiment import catalogue, importing
-from attnkit.experiment.catalogue import REQUIRED, Entry
+from attnkit.experiment.catalogue import REQUIRED
 from attnkit.experiment.field_types import shown
 
 HEAD = """\
@@ -109,10 +109,3 @@ def test_an_entry_of_the_package_that_cannot_be_imported_is_one_line(monkeypatch
     with pytest.raises(ConfigError, match=r"broken.py:2: cannot be imported: ZeroDivisionError") as caught:
         catalogue.find("Mask", "broken", [])
     assert "\n" not in str(caught.value)
-
-
-def test_an_alias_is_an_object_whose_options_are_the_defaults(monkeypatch):
-    from attnkit.scored.preset.attention import Attention
-
-    entry = Entry("TokenMixer", "capped", Attention, Attention.__module__, Attention(cap=3.0))
-    assert {field.name: field.default for field in entry.fields}["cap"] == 3.0 and entry.name == "Capped"
