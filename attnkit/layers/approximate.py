@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from attnkit.approximate.contract import Approximate, Shape
-from attnkit.layers.heads import merge_heads, refuse_cross, split_heads
+from attnkit.layers.heads import merge_heads, split_heads
 from attnkit.layers.linear import Linear
 from attnkit.layers.mixing import Mixing, Width
 from attnkit.masks.contract import Data
@@ -43,7 +43,7 @@ class Approximation(Mixing):
         self, variant: Approximate, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
     ) -> None:
         if cross:
-            refuse_cross(variant)
+            variant.check_cross_attention()
         self.variant, self.padded, self.cross, self.kv_heads = variant, padded, cross, width.kv_heads
         plain = not variant.projections
         self.shape = (

@@ -153,7 +153,7 @@ class LayerTokenMixer(TokenMixer, abc.ABC):
         """
 
     @abc.abstractmethod
-    def sight(self) -> Mask:
+    def receptive_field(self) -> Mask:
         """By which positions a position can be influenced: `Causal()` for a recurrent network.
 
         A decoder refuses a mixer that sees the future, and the conformance checks hold it to its word.

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from attnkit.layers.heads import refuse_cross
 from attnkit.layers.linear import Linear
 from attnkit.layers.mixing import LayerTokenMixer, Mixing, Width
 from attnkit.layers.taps import exists
@@ -30,7 +29,9 @@ class Cell(LayerTokenMixer):
         bidirectional: whether a second cell reads from the end (for reading only); both states are joined.
     """
 
-    refuses: ClassVar[Mapping[str, str]] = {"cross": "it reads one sequence and cannot attend to another"}
+    refuses: ClassVar[Mapping[str, str]] = {
+        "cross_attention": "it reads one sequence and cannot attend to another"
+    }
     keeps_segments: ClassVar[bool] = True
     bidirectional: bool = False
 
@@ -58,10 +59,10 @@ class Cell(LayerTokenMixer):
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
         if cross:
-            refuse_cross(self)
+            self.check_cross_attention()
         return RecurrentMixing(self, width.model_dim, scale=scale, rngs=rngs)
 
-    def sight(self) -> Mask:
+    def receptive_field(self) -> Mask:
         return Everything() if self.bidirectional else Causal()
 
 

@@ -36,7 +36,7 @@ class TwoLevel(LayerTokenMixer):
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
         return TwoViews(self, width, scale=scale, rngs=rngs)
 
-    def sight(self) -> Mask:
+    def receptive_field(self) -> Mask:
         return Everything()
 
 

@@ -7,7 +7,6 @@ import numpy as np
 from annotated_types import Ge
 from flax import nnx
 
-from attnkit.layers.causality import sight
 from attnkit.layers.dropout import keys
 from attnkit.layers.embedding import SourceAbsolute
 from attnkit.layers.hierarchy import Hierarchy, through
@@ -97,7 +96,7 @@ def make_hierarchy(
 def refuse_strangers(mixers: Mixers) -> None:
     """Raise `ValueError` if a word could see the words of another sentence."""
     for mixer in mixers if isinstance(mixers, tuple) else (mixers,):
-        mask = sight(mixer)
+        mask = mixer.receptive_field()
         apart = mask is not None and "segment" in mask.needs().query and not mixes_segments(mask)
         resets = getattr(mixer, "keeps_segments", False) or getattr(mixer, "documents", False)
         if not (apart or resets):

@@ -19,7 +19,6 @@ from attnkit.layers.heads import (
     Tokens,
     fitted,
     plain_shape,
-    refuse_cross,
 )
 from attnkit.layers.mixing import Mixing, Relay, Width
 from attnkit.layers.multi_head import MultiHead
@@ -75,6 +74,9 @@ class DeepseekSparse(HeadTokenMixer):
         assumes="a network that adds the penalty to its objective, as all here do",
     )
     checked_with: ClassVar[dict[str, int]] = {"count": 4, "index_heads": 2, "index_dim": 3}
+    refuses: ClassVar[Mapping[str, str]] = {
+        "cross_attention": "its index is made of the tokens of the queries"
+    }
     unclaimed: ClassVar[dict[str, str]] = {
         "gradients": "the index has no part in the output's gradient; it is trained by the penalty, which "
         "has a test of its own"
@@ -90,7 +92,7 @@ class DeepseekSparse(HeadTokenMixer):
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
         if cross:
-            refuse_cross(self, "its index is made of the tokens that ask")
+            self.check_cross_attention()
         if self.mask.heads() is not None:
             raise ValueError(
                 f"mixer = DeepseekSparse: mask = {self.mask} distinguishes heads, but they share one index; "

@@ -2,7 +2,7 @@
 
 import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import jax
@@ -12,7 +12,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from attnkit import forms
-from attnkit.layers.heads import Heads, Maps, Tokens, merge_heads, plain_shape, refuse_cross, split_heads
+from attnkit.layers.heads import Heads, Maps, Tokens, merge_heads, plain_shape, split_heads
 from attnkit.layers.linear import Linear
 from attnkit.layers.mixing import LayerTokenMixer, Mixing, Width
 from attnkit.layers.multi_head import Engine
@@ -86,6 +86,7 @@ class NativeSparse(LayerTokenMixer):
         "local": 1,
         "window": 2,
     }
+    refuses: ClassVar[Mapping[str, str]] = {"cross_attention": "its blocks are those of a causal text"}
     position: tuple[Position, ...] = ()
     size: Annotated[int, Ge(1)] = 32
     stride: Annotated[int, Ge(1)] = 16
@@ -109,12 +110,12 @@ class NativeSparse(LayerTokenMixer):
                 f"first + local = {self.first + self.local}"
             )
 
-    def sight(self) -> Mask:
+    def receptive_field(self) -> Mask:
         return Causal()
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
         if cross:
-            refuse_cross(self, "its blocks are those of a text up to the query")
+            self.check_cross_attention()
         for part in self.position:
             if not per_token(part, plain_shape(width)):
                 raise ValueError(
