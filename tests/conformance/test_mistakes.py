@@ -77,10 +77,10 @@ class ShortTable(Position):
 
 @options
 class HidesByNumbers(Position):
-    number: float
+    number: str
 
     def bias(self, p, q, k, i, j):
-        return jnp.where(i[:, None] >= j[None, :], 0.0, self.number)
+        return jnp.where(i[:, None] >= j[None, :], 0.0, float(self.number))
 
 
 @options
@@ -129,8 +129,8 @@ FAILURES = {
 }
 WARNINGS = {
     "no effect": (Nothing, "hooks", "Nothing has no effect on any output"),
-    "a huge number for a mask": (HidesByNumbers(number=-1e9), "hooks", r"bias gives -1e\+09 .*a mask hides"),
-    "infinity for a mask": (HidesByNumbers(number=float("-inf")), "hooks", r"gives -inf .*a mask hides"),
+    "a huge number for a mask": (HidesByNumbers(number="-1e9"), "hooks", r"bias gives -1e\+09 .*a mask hides"),
+    "infinity for a mask": (HidesByNumbers(number="-inf"), "hooks", r"gives -inf .*a mask hides"),
     "an absent claim": (SilentlyRelative, "translation", "does not claim: translation"),
 }
 
