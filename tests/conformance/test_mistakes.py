@@ -129,7 +129,11 @@ FAILURES = {
 }
 WARNINGS = {
     "no effect": (Nothing, "hooks", "Nothing has no effect on any output"),
-    "a huge number for a mask": (HidesByNumbers(number="-1e9"), "hooks", r"bias gives -1e\+09 .*a mask hides"),
+    "a huge number for a mask": (
+        HidesByNumbers(number="-1e9"),
+        "hooks",
+        r"bias gives -1e\+09 .*a mask hides",
+    ),
     "infinity for a mask": (HidesByNumbers(number="-inf"), "hooks", r"gives -inf .*a mask hides"),
     "an absent claim": (SilentlyRelative, "translation", "does not claim: translation"),
 }
