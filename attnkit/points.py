@@ -217,6 +217,18 @@ def observe(
     return run
 
 
+def observed() -> bool:
+    """Whether somebody observes here: for points whose value must be made ready first."""
+    return _scope.value is not None
+
+
+def reading(function: Callable[..., Any], *, read: Read) -> Callable[..., Observed]:
+    """`observe` where somebody observes, else `function` without values: for views made of other points."""
+    if observed():
+        return observe(function, read=read)
+    return lambda *args, **kwargs: Observed(function(*args, **kwargs), {})
+
+
 def names(function: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, jax.ShapeDtypeStruct]:
     """All points of `function(*args, **kwargs)` with their shapes; nothing is computed.
 

@@ -152,8 +152,7 @@ class RecurrentMixing(Mixing):
         *,
         data: Data | None = None,
         key: jax.Array | None = None,
-        look: bool = False,
-    ) -> tuple[Tokens, jax.Array | None]:
+    ) -> Tokens:
         data, (batch, length, _) = data or {}, x.shape
         real = exists(data, length) if "length" in data else None
         first = last = None
@@ -166,7 +165,7 @@ class RecurrentMixing(Mixing):
         if self.backward is not None:
             other, _ = self.backward(x, start, real=real, fresh=last, backward=True)
             y = jnp.concatenate([y, other], axis=-1)
-        return self.outward(y), None
+        return self.outward(y)
 
     def start(
         self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None
