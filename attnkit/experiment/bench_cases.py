@@ -73,8 +73,7 @@ def variant_of(name: str, thing: Any) -> Scored | Recurrent | Approximate:
         advice = "; it is a layer: measure a config with it" if isinstance(thing, TokenMixer) else ""
         raise ConfigError(f"{name}: bench measures heads of attention and their parts{advice}") from error
     if scored.needs():
-        needs = ", ".join(sorted(scored.needs()))
-        raise ConfigError(f"{name}: reads run-time data ({needs}); bench has none")
+        raise ConfigError(f"{name}: reads run-time data ({scored.needs()}); bench has none")
     return scored
 
 

@@ -36,6 +36,7 @@ ATTENTION = "4 * dim + 3"
 SCORED_FORMS = ("reference", "dense", "blockwise", "step")
 FAMILIES: Mapping[str, str] = {
     "scored": "scored attention",
+    "preset": "scored attention, presets",
     "recurrent": "recurrent attention",
     "approximate": "approximations",
     "layers": "layers",
@@ -62,6 +63,7 @@ def family(entry: catalogue.Entry) -> str:
     if entry.base != "TokenMixer":
         return entry.base
     room = entry.module.split(".")[1] if entry.module.startswith("attnkit.") else ""
+    room = "preset" if ".preset." in entry.module and entry.kind != "attention" else room
     return f"TokenMixer: {FAMILIES[room]}" if room in FAMILIES else "TokenMixer"
 
 
@@ -159,7 +161,7 @@ def costs(entry: catalogue.Entry) -> list[Cost]:
     if room == "TokenMixer: recurrent attention":
         state = line("state, per head", card["state"], "bytes") if "state" in card else None
         return [state] if state else []
-    if room == "TokenMixer: scored attention":
+    if room.startswith("TokenMixer: scored attention"):
         parts = parts_of(entry)
         for part in parts:
             names |= {k: v for k, v in names_of(part).items() if k not in names}
@@ -211,7 +213,7 @@ def forms(entry: catalogue.Entry) -> tuple[str, ...]:
     if card.get("forms"):
         return tuple(card["forms"])
     room = family(entry)
-    if room == "TokenMixer: scored attention":
+    if room.startswith("TokenMixer: scored attention"):
         return narrowest([forms(part) for part in parts_of(entry) if part.base != "Mask"])
     if room == "TokenMixer: recurrent attention":
         return ("scan", "chunked", "matrix", "step")

@@ -7,7 +7,7 @@ import numpy as np
 from attnkit.approximate.contract import Approximate
 from attnkit.layers.mixing import LayerTokenMixer
 from attnkit.masks.causal import Causal
-from attnkit.masks.contract import Interval, Mask
+from attnkit.masks.contract import Data, Interval, Mask
 from attnkit.masks.everything import Everything
 from attnkit.recurrent.contract import Recurrent
 from attnkit.scored.contract import Preset
@@ -42,7 +42,9 @@ def refuse_future(name: str, mixer: TokenMixer | tuple[TokenMixer, ...]) -> None
 def future(mask: Mask) -> int | None:
     """How far ahead some head sees at least, `None` if nowhere. The mask needs no run-time data."""
     i, j = np.arange(HORIZON)[:, None], np.arange(FAR)[None]
-    seen = [np.broadcast_to(mask.allows(i, j, {"head": h}), (HORIZON, FAR)) for h in range(mask.heads() or 1)]
+    seen = [
+        np.broadcast_to(mask.allows(i, j, Data(head=h)), (HORIZON, FAR)) for h in range(mask.heads() or 1)
+    ]
     ahead = (j - i)[np.any(seen, axis=0) & (j > i)]
     return int(ahead.min()) if ahead.size else None
 

@@ -200,7 +200,7 @@ def fitted(mixer: TokenMixer, scored: Scored, width: Width, *, cross: bool, padd
                     f"mixer = {type(mixer).__name__}: its input {name} belongs to queries; "
                     "use it for self-attention, not for cross-attention"
                 )
-    if padded and "length" not in scored.mask.needs():
+    if padded and "length" not in scored.mask.needs().scalar:
         return dataclasses.replace(scored, mask=scored.mask & Padding())
     return scored
 

@@ -10,11 +10,11 @@ from jaxtyping import Array, Float, Int
 
 from attnkit.layers.dropout import keys
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import Data
 from attnkit.layers.pooling import PoolLayer
 from attnkit.layers.reader import Reader
 from attnkit.layers.stack import Stack
 from attnkit.layers.taps import exists
+from attnkit.masks.contract import Data
 from attnkit.points import reading, view, within
 
 
@@ -43,7 +43,7 @@ class Hierarchy(nnx.Module):
     the weights between sentences as weights between their words.
 
     Args:
-        words: reads the words; its mixers must keep to `segment_i == segment_j`.
+        words: reads the words; its mixers must keep to the segment of the query.
         pool: makes a sentence of its words.
         sentences: blocks over the sentences.
         most: most sentences of a document.
@@ -71,10 +71,10 @@ class Hierarchy(nnx.Module):
     ) -> Document:
         """The document of the first `length` tokens, `segment` being their sentences, counted from 0."""
         k = keys(key, 2)
-        data: Data = {"length": length, "segment_i": segment, "segment_j": segment}
+        data = Data.segments(segment, length=length)
         with within("words"):
             x, asked = self.words(tokens, data=data, segment=segment, key=k[0])
-        real = exists(data, segment.shape[1])
+        real = exists(length, segment.shape[1])
         member = (segment[:, None] == jnp.arange(self.most)[:, None]) & real[:, None]
         pooled = self.pool.parts(x, member)
         joined = pooled.output.reshape(*pooled.output.shape[:2], -1)
@@ -83,7 +83,7 @@ class Hierarchy(nnx.Module):
         words = jnp.swapaxes(pooled.weights, 1, 2)
         with within("sentences"):
             run = reading(self.sentences, read=lambda name: name.endswith(".self.weights"))
-            (y, more), found = run(joined, data={"length": count}, key=k[1])
+            (y, more), found = run(joined, data=Data(scalar={"length": count}), key=k[1])
             for name, own in found.items():
                 view(f"{name.removesuffix('.weights')}.map", functools.partial(spread, own, member, words))
         penalty = jnp.sum(jnp.asarray(pooled.penalty), axis=1) / jnp.maximum(count, 1)

@@ -11,10 +11,10 @@ from jaxtyping import Array, Bool, Float
 
 from attnkit.layers.heads import refuse_cross
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import Data, LayerTokenMixer, Mixing, Width
+from attnkit.layers.mixing import LayerTokenMixer, Mixing, Width
 from attnkit.layers.taps import exists
 from attnkit.masks.causal import Causal
-from attnkit.masks.contract import Mask
+from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
 from attnkit.options import options
 
@@ -153,11 +153,11 @@ class RecurrentMixing(Mixing):
         data: Data | None = None,
         key: jax.Array | None = None,
     ) -> Tokens:
-        data, (batch, length, _) = data or {}, x.shape
-        real = exists(data, length) if "length" in data else None
+        data, (batch, length, _) = data or Data(), x.shape
+        real = exists(data.scalar["length"], length) if "length" in data.scalar else None
         first = last = None
-        if "segment_j" in data:
-            turns = jnp.diff(data["segment_j"], axis=1) != 0
+        if "segment" in data.key:
+            turns = jnp.diff(data.key["segment"], axis=1) != 0
             edge = jnp.ones((batch, 1), bool)
             first, last = jnp.concatenate([edge, turns], 1), jnp.concatenate([turns, edge], 1)
         start = self.forward.start(batch, x.dtype)

@@ -10,8 +10,8 @@ from jaxtyping import Array, Float
 
 from attnkit.layers.hierarchy import through
 from attnkit.layers.mixer_layer import mixer_layer
-from attnkit.layers.mixing import Data, LayerTokenMixer, Mixing, Width
-from attnkit.masks.contract import Mask
+from attnkit.layers.mixing import LayerTokenMixer, Mixing, Width
+from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
 from attnkit.options import options
 from attnkit.points import reading, view, within
@@ -44,9 +44,10 @@ class TwoLevel(LayerTokenMixer):
 class TwoViews(Mixing):
     """The layer of `TwoLevel`.
 
-    The memory is words, then `most` sentences. `data` has the number of words `length`, of `sentences`, and
-    the weights `words` `[batch, hops, sentences, length]` by which weights of sentences become weights of
-    words. The point `map` has weights of words: of the words' heads, then of the sentences' heads (and hops).
+    The memory is words, then `most` sentences. `data.scalar` has the number of words `length`, of
+    `sentences`, and the weights `words` `[batch, hops, sentences, length]` by which weights of sentences
+    become weights of words. The point `map` has weights of words: of the words' heads, then of the
+    sentences' heads (and hops).
     """
 
     def __init__(self, chosen: TwoLevel, width: Width, *, scale: float, rngs: nnx.Rngs) -> None:
@@ -71,7 +72,7 @@ class TwoViews(Mixing):
         with within("sentences"):
             two, far = reading(self.sentences, read=is_weights)(x, sentences, data=counted, key=k[1])
         if near and far and data is not None:
-            both = (near["weights"], through(far["weights"], data["words"]))
+            both = (near["weights"], through(far["weights"], data.scalar["words"]))
             view("map", lambda: jnp.concatenate(both, axis=1))
         return one + two
 
@@ -106,4 +107,5 @@ def views(data: Data | None) -> tuple[Data, Data]:
     """How many words and how many sentences there are, as each view's own mask data."""
     if data is None:
         raise ValueError("data = None: the numbers of words and sentences are needed")
-    return {"length": data["length"]}, {"length": data["sentences"]}
+    words, sentences = data.scalar["length"], data.scalar["sentences"]
+    return Data(scalar={"length": words}), Data(scalar={"length": sentences})

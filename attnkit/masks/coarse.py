@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
 
-from attnkit.masks.contract import Cover, Data, Interval, Mask
+from attnkit.masks.contract import Cover, Data, Interval, Mask, Needs
 from attnkit.masks.window import Window
 from attnkit.options import options
 
@@ -44,7 +44,7 @@ class Coarse(Mask):
     def cover(self, rows: Interval, columns: Interval) -> Cover:
         return self.mask.cover(rows // self.size, columns // self.size)
 
-    def needs(self) -> frozenset[str]:
+    def needs(self) -> Needs:
         return self.mask.needs()
 
     def heads(self) -> int | None:

@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 from attnkit.masks.chunked import Chunked
-from attnkit.masks.contract import Cover, Data, Interval, Mask
+from attnkit.masks.contract import Cover, Data, Interval, Mask, Needs
 from attnkit.options import options
 
 
@@ -43,7 +43,7 @@ class Shifted(Mask):
     def cover(self, rows: Interval, columns: Interval) -> Cover:
         return self.mask.cover(rows.shifted(self.queries), columns.shifted(self.keys))
 
-    def needs(self) -> frozenset[str]:
+    def needs(self) -> Needs:
         return self.mask.needs()
 
     def heads(self) -> int | None:

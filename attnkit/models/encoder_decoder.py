@@ -13,6 +13,7 @@ from attnkit.layers.dropout import dropout, keys
 from attnkit.layers.embedding import Absolute, Readout, SourceAbsolute
 from attnkit.layers.stack import Passed, make_stack
 from attnkit.masks.causal import Causal
+from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
 from attnkit.models.block_options import Blocks, source, target
 from attnkit.models.contract import Batch, Network, Output, Sizes
@@ -81,7 +82,7 @@ class EncoderDecoderNetwork(Network):
 
     def encode(self, batch: Batch, *, key: jax.Array | None = None) -> Passed:
         """The encoder's output `[batch, source_length, model_dim]`, and its penalty."""
-        real = {"length": batch["source_length"]}
+        real = Data(scalar={"length": batch["source_length"]})
         segment = batch.get("source_segment")
         with within("encoder"):
             return self.encoder(source(batch), data=real, segment=segment, key=key)
@@ -89,7 +90,7 @@ class EncoderDecoderNetwork(Network):
     def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
         k = keys(key, 3)
         memory, penalty = self.encode(batch, key=k[0])
-        real = {"length": batch["source_length"]}
+        real = Data(scalar={"length": batch["source_length"]})
         with within("decoder"):
             x = point("embedding", dropout(self.embedding(target(batch)), self.dropout, k[1]))
             x, more = self.decoder(x, memory, memory_data=real, key=k[2])
@@ -98,15 +99,15 @@ class EncoderDecoderNetwork(Network):
     def start(self, batch: Batch, length: int) -> Any:
         self.embedding.check(length)
         memory = self.encode(batch).output
-        rows, real = memory.shape[0], {"length": jnp.asarray(batch["source_length"])}
+        rows, real = memory.shape[0], Data(scalar={"length": jnp.asarray(batch["source_length"])})
         return {
             "blocks": self.decoder.start(rows, length, self.embedding.dtype, memory, memory_data=real),
             "position": jnp.zeros(rows, jnp.int32),
-            "source_length": real["length"],
+            "source_length": real.scalar["length"],
         }
 
     def step(self, state: Any, tokens: jax.Array) -> tuple[jax.Array, Any]:
-        real = {"length": state["source_length"]}
+        real = Data(scalar={"length": state["source_length"]})
         with within("decoder"):
             x = point("embedding", self.embedding(tokens, state["position"]))
             x, blocks = self.decoder.step(x, state["blocks"], memory_data=real)

@@ -14,14 +14,15 @@ from attnkit.layers.hierarchy import Document
 from attnkit.layers.stack import make_stack
 from attnkit.layers.two_level import TwoLevel
 from attnkit.masks.causal import Causal
-from attnkit.masks.documents import Documents
+from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
+from attnkit.masks.same_document import SameDocument
 from attnkit.models.block_options import Blocks, source, target
 from attnkit.models.contract import Batch, Network, Output, Sizes
 from attnkit.models.hierarchical_classifier import make_hierarchy
 from attnkit.options import options
 from attnkit.points import point, within
-from attnkit.pooling.additive import Additive
+from attnkit.pooling.additive_pooling import AdditivePooling
 from attnkit.pooling.contract import Pool
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
@@ -37,7 +38,7 @@ class HierarchicalEncoderDecoder(Blocks):
         sentence_depth: number of blocks over the sentences.
         decoder_depth: number of decoder blocks.
         words: what mixes the words of a sentence; it must keep to the sentence, as attention with the mask
-            `Documents` does.
+            `SameDocument` does.
         sentences: what mixes sentences.
         word_pool: what makes a sentence of its words.
         decoder: what mixes target positions; must be causal.
@@ -54,9 +55,9 @@ class HierarchicalEncoderDecoder(Blocks):
     word_depth: Annotated[int, Ge(0)] = 1
     sentence_depth: Annotated[int, Ge(0)] = 1
     decoder_depth: Annotated[int, Ge(1)] = 2
-    words: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Documents())
+    words: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=SameDocument())
     sentences: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Padding())
-    word_pool: Pool = Additive()
+    word_pool: Pool = AdditivePooling()
     decoder: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Causal())
     cross: TokenMixer = Attention(mask=Padding())
     cross_sentences: TokenMixer = Attention(mask=Padding())
@@ -100,19 +101,18 @@ class HierarchicalEncoderDecoderNetwork(Network):
         self.readout = Readout(chosen.model_dim, sizes.vocabulary, tied=chosen.tied, rngs=rngs)
         self.dropout = chosen.dropout
 
-    def encode(
-        self, batch: Batch, *, key: jax.Array | None = None
-    ) -> tuple[Document, jax.Array, dict[str, jax.Array]]:
+    def encode(self, batch: Batch, *, key: jax.Array | None = None) -> tuple[Document, jax.Array, Data]:
         """What has been read, as a memory of words, then sentences, and how many of each there are."""
         with within("encoder"):
             found = self.hierarchy(source(batch), batch["source_segment"], batch["source_length"], key=key)
         memory = jnp.concatenate([found.tokens, found.sentences], axis=1)
-        return found, memory, {"length": jnp.asarray(batch["source_length"]), "sentences": found.number}
+        length = jnp.asarray(batch["source_length"])
+        return found, memory, Data(scalar={"length": length, "sentences": found.number})
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
         k = keys(key, 3)
         found, memory, real = self.encode(batch, key=k[0])
-        data = dict(real, words=found.words)
+        data = real.with_scalars(words=found.words)
         with within("decoder"):
             x = point("embedding", dropout(self.embedding(target(batch)), self.dropout, k[1]))
             x, penalty = self.decoder(x, memory, memory_data=data, key=k[2])

@@ -15,6 +15,7 @@ from attnkit.layers.hierarchy import through
 from attnkit.layers.pooling import PoolLayer
 from attnkit.layers.stack import make_stack
 from attnkit.masks.causal import Causal
+from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
 from attnkit.models.block_options import Blocks, source, target
 from attnkit.models.classification import Answer, Classifying
@@ -83,7 +84,7 @@ class Latents(nnx.Module):
     ) -> tuple[jax.Array, jax.Array | float, jax.Array | None]:
         """Latents `[batch, latents, dim]`; penalty; weights of the last view of the source, if observed."""
         k = keys(key, 2)
-        real = {"length": batch["source_length"]}
+        real = Data(scalar={"length": batch["source_length"]})
         with within("encoder"):
             memory = self.reader(source(batch), data=real, key=k[0]).output  # it has no blocks
         table = self.table[...].astype(memory.dtype)
@@ -138,9 +139,9 @@ class PerceiverText(Network):
         self.readout = Readout(chosen.model_dim, sizes.vocabulary, tied=False, rngs=rngs)
         self.dropout = chosen.dropout
 
-    def real(self, batch: int) -> dict[str, jax.Array]:
+    def real(self, batch: int) -> Data:
         """All latents exist."""
-        return {"length": jnp.full(batch, self.latents.table[...].shape[0], jnp.int32)}
+        return Data(scalar={"length": jnp.full(batch, self.latents.table[...].shape[0], jnp.int32)})
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
         k = keys(key, 3)

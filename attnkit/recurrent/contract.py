@@ -136,7 +136,7 @@ class Recurrent(TokenMixer, abc.ABC):
         shift: mix of each input's token with the token before it: `static` with learned shares, `dynamic`
             with shares that depend on the tokens.
         direction: `both` adds a pass from the last token to the first, so that every token sees all others.
-        documents: whether the state is emptied where `data["segment_j"]` changes.
+        documents: whether the state is emptied where `data.key["segment"]` changes.
     """
 
     card: ClassVar[Card]

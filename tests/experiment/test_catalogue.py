@@ -26,6 +26,11 @@ def test_what_is_read_from_source_is_what_the_class_is(base, kind):
     assert entry.summary
 
 
+def test_no_two_catalogues_share_a_name():
+    kinds = [kind for _, kind in EVERY]
+    assert sorted(kinds) == sorted(set(kinds))
+
+
 @pytest.mark.parametrize("section", catalogue.FIXED)
 def test_fixed_sections_are_what_their_classes_are(section):
     entry = catalogue.fixed(section)
@@ -77,9 +82,9 @@ def test_a_path_is_looked_for_in_every_folder_in_order(workplace, tmp_path_facto
 
 
 def test_a_dotted_kind_is_found_without_importing_it():
-    entry = catalogue.find("Mask", "attnkit.masks.contract:Not", [])
+    entry = catalogue.find("Mask", "attnkit.masks.contract:Combination", [])
     assert entry.source.file == source.PACKAGE / "masks/contract.py"
-    assert [field.name for field in entry.fields] == ["mask"]
+    assert [field.name for field in entry.fields] == ["masks"]
 
 
 def test_the_default_of_a_part_is_a_kind_with_its_options(workplace):

@@ -9,6 +9,7 @@ from jax.sharding import Mesh, PartitionSpec
 from attnkit.approximate.contract import Shape
 from attnkit.layers.causality import refuse_future
 from attnkit.layers.mixer_layer import Width, mixer_layer
+from attnkit.masks.contract import Data
 from attnkit.points import names, observe
 
 DIM, HEADS, BATCH = 24, 6, 2
@@ -109,7 +110,7 @@ def test_what_does_not_exist_changes_nothing():
     for name, options in (("fnet", {}), ("nystromformer", {"landmarks": 3}), ("performer", {"features": 16})):
         mixing, x, length = layer(name, options, padded=True), tokens(7), jnp.array([7, 3])
         graph, state = nnx.split(mixing)
-        call = jax.jit(lambda s, x, n, graph=graph: nnx.merge(graph, s)(x, data={"length": n}))
+        call = jax.jit(lambda s, x, n, graph=graph: nnx.merge(graph, s)(x, data=Data(scalar={"length": n})))
         real = (jnp.arange(7) < length[:, None])[..., None]
         before, after = (call(state, jnp.where(real, x, fill), length) for fill in (0.0, jnp.nan))
         np.testing.assert_array_equal(jnp.where(real, before, 0), jnp.where(real, after, 0))
@@ -128,7 +129,7 @@ def test_what_does_not_exist_changes_nothing():
 )
 def test_cross_attention_decodes_as_it_reads(name, options):
     mixing = layer(name, options, cross=True, padded=True)
-    x, memory, data = tokens(4), tokens(7, 2), {"length": jnp.array([7, 3])}
+    x, memory, data = tokens(4), tokens(7, 2), Data(scalar={"length": jnp.array([7, 3])})
     whole = mixing(x, memory, data=data)
     changed = mixing(x, memory.at[1, 3:].set(9.0), data=data)
     np.testing.assert_array_equal(whole, changed)

@@ -11,10 +11,10 @@ from jaxtyping import Array, Float
 
 from attnkit.layers.heads import refuse_cross
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import Data, LayerTokenMixer, Mixing, Width
+from attnkit.layers.mixing import LayerTokenMixer, Mixing, Width
 from attnkit.layers.taps import Window
 from attnkit.masks.causal import Causal
-from attnkit.masks.contract import Mask
+from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
 from attnkit.options import options
 from attnkit.scored.contract import Card

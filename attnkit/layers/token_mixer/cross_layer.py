@@ -16,8 +16,9 @@ from attnkit.layers.heads import (
     split_heads,
 )
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import Data, Mixing, Relay, Width
+from attnkit.layers.mixing import Mixing, Relay, Width
 from attnkit.layers.multi_head import Engine, lender
+from attnkit.masks.contract import Data
 from attnkit.options import options
 from attnkit.points import point, view
 from attnkit.scored.contract import Card, HeadShape, Scored

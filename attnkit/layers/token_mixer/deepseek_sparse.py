@@ -20,8 +20,9 @@ from attnkit.layers.heads import (
     plain_shape,
     refuse_cross,
 )
-from attnkit.layers.mixing import Data, Mixing, Relay, Width
+from attnkit.layers.mixing import Mixing, Relay, Width
 from attnkit.layers.multi_head import MultiHead
+from attnkit.masks.contract import Data
 from attnkit.options import options
 from attnkit.scored.contract import (
     Card,
@@ -38,7 +39,7 @@ from attnkit.scored.contract import (
     TokenInput,
 )
 from attnkit.scored.normalizer.softmax import Softmax
-from attnkit.scored.selection.lightning import Lightning, index, index_inputs
+from attnkit.scored.selection.lightning_indexer import LightningIndexer, index, index_inputs
 
 
 @options
@@ -83,7 +84,7 @@ class DeepseekSparse(HeadTokenMixer):
     penalty: Annotated[float, Gt(0)] = 1.0
 
     def scored(self) -> Scored:
-        chosen = Lightning(heads=self.index_heads, dim=self.index_dim, count=self.count)
+        chosen = LightningIndexer(heads=self.index_heads, dim=self.index_dim, count=self.count)
         return dataclasses.replace(super().scored(), selection=(chosen,))
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
@@ -146,7 +147,7 @@ class Indexed(MultiHead):
         key: jax.Array | None = None,
     ) -> tuple[Tokens, Relay]:
         y, above = super().relay(x, memory, below=below, data=data, key=key)
-        penalty = self.factor * self.disagreement(jax.lax.stop_gradient(x), dict(data or {}))
+        penalty = self.factor * self.disagreement(jax.lax.stop_gradient(x), data or Data())
         return y, {**above, "penalty": below.get("penalty", 0.0) + penalty}
 
     def disagreement(self, x: Tokens, data: Data) -> Float[Array, "batch"]:
@@ -179,7 +180,7 @@ class Indexed(MultiHead):
             return jnp.where(level > -jnp.inf, level - found.output[..., 0].mean(0), 0)
 
         each = jax.vmap(one)(*still[1:], own, data)
-        if "length" not in data:
+        if "length" not in data.scalar:
             return each.mean(axis=1)
-        real = jnp.arange(x.shape[1]) < data["length"][:, None]
+        real = jnp.arange(x.shape[1]) < data.scalar["length"][:, None]
         return jnp.sum(jnp.where(real, each, 0), axis=1) / jnp.maximum(real.sum(axis=1), 1)

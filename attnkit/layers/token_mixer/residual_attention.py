@@ -20,8 +20,9 @@ from attnkit.layers.heads import (
     plain_shape,
     refuse_cross,
 )
-from attnkit.layers.mixing import Data, Mixing, Relay, Width
+from attnkit.layers.mixing import Mixing, Relay, Width
 from attnkit.layers.multi_head import Engine
+from attnkit.masks.contract import Data
 from attnkit.options import options
 from attnkit.points import point, view
 from attnkit.scored.contract import Card, HeadShape, Part, Position, Scored

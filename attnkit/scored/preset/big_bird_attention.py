@@ -7,9 +7,8 @@ from annotated_types import Ge
 
 from attnkit.masks.big_bird import BigBird
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.contract import Card, Preset
+from attnkit.scored.preset.attention import Attention
 
 
 @options
@@ -37,7 +36,7 @@ class BigBirdAttention(Preset):
     length: Annotated[int, Ge(1)] = 4096
     seed: Annotated[int, Ge(0)] = 0
 
-    def scored(self) -> Scored:
+    def scored(self) -> Attention:
         mask = BigBird(
             size=self.size,
             near=self.near,
@@ -46,4 +45,4 @@ class BigBirdAttention(Preset):
             length=self.length,
             seed=self.seed,
         )
-        return Scored(score=Dot(), normalizer=Softmax(), mask=mask)
+        return Attention(mask=mask)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.contract import Card, Preset
+from attnkit.scored.preset.attention import Attention
 from attnkit.scored.score.bilinear import Bilinear
 
 
@@ -19,5 +19,5 @@ class Luong(Preset):
     )
     refuses: ClassVar[Mapping[str, str]] = {"writing": "it scores every pair"}
 
-    def scored(self) -> Scored:
-        return Scored(score=Bilinear(), normalizer=Softmax())
+    def scored(self) -> Attention:
+        return Attention(score=Bilinear())

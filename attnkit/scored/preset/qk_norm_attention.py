@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.contract import Card, Preset
 from attnkit.scored.position.qk_norm import QkNorm
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.preset.attention import Attention
 
 
 @options
@@ -20,5 +19,5 @@ class QkNormAttention(Preset):
     )
     refuses: ClassVar[Mapping[str, str]] = {"writing": "it is defined for whole texts"}
 
-    def scored(self) -> Scored:
-        return Scored(score=Dot(), position=(QkNorm(),), normalizer=Softmax())
+    def scored(self) -> Attention:
+        return Attention(position=(QkNorm(),))

@@ -5,9 +5,8 @@ from typing import ClassVar
 from attnkit.masks.causal import Causal
 from attnkit.masks.everything import Everything
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.contract import Card, Preset
+from attnkit.scored.preset.attention import Attention
 
 
 @options
@@ -24,6 +23,6 @@ class ScaledDot(Preset):
     )
     causal: bool = False
 
-    def scored(self) -> Scored:
+    def scored(self) -> Attention:
         mask = Causal() if self.causal else Everything()
-        return Scored(score=Dot(), normalizer=Softmax(), mask=mask)
+        return Attention(mask=mask)

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.contract import Card, Preset
 from attnkit.scored.normalizer.inverted import Inverted
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.preset.attention import Attention
 
 
 @options
@@ -23,5 +23,5 @@ class SlotAttention(Preset):
     )
     refuses: ClassVar[Mapping[str, str]] = {"writing": "its queries compete for keys"}
 
-    def scored(self) -> Scored:
-        return Scored(score=Dot(), normalizer=Inverted())
+    def scored(self) -> Attention:
+        return Attention(normalizer=Inverted())
