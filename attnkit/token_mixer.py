@@ -13,10 +13,10 @@ class TokenMixer:
     """Options of one way of mixing information between positions.
 
     Scored attention, recurrent attention, approximations and the recurrent and convolutional baselines
-    are mixers. A model takes a mixer for each layer; `attnkit.layers.mixer_layer` owns its parameters.
+    are mixers. A model takes a mixer for each layer; `attnkit.layers.build` owns its parameters.
 
-    `refuses` says which uses make no sense, each with the reason: `cross`, attending to a memory; `writing`,
-    the text of a decoder, where nothing may look ahead; `lowest`, the first layer of a stack.
+    `refuses` says which uses make no sense, each with the reason: `cross`, attending to a memory;
+    `autoregressive`, a decoder, where nothing may look ahead; `lowest`, the first layer of a stack.
     """
 
     refuses: ClassVar[Mapping[str, str]] = {}
@@ -123,7 +123,7 @@ def looks_ahead(option: str, mixer: Told) -> str | None:
     """
     mask, causal = mixer.option("mask"), mixer.option("causal", mixer.facts.get("causal"))
     ahead = (
-        "writing" in mixer.facts.get("refuses", {})
+        "autoregressive" in mixer.facts.get("refuses", {})
         or mixer.option("direction") == "both"
         or mixer.option("bidirectional") is True
         or ("Approximate" in mixer.ancestors and not causal)
@@ -138,7 +138,7 @@ def ahead_of(option: str, mixer: Told, details: str = "", competing: bool = Fals
     """What is said of a mixer that looks ahead in a decoder."""
     seen = details or "a position sees later ones"
     advice = "use a causal mask, such as mask & Causal()"
-    if own := mixer.facts.get("refuses", {}).get("writing"):
+    if own := mixer.facts.get("refuses", {}).get("autoregressive"):
         advice = f"{own}, so use it to read"
     elif "Recurrent" in mixer.ancestors:
         advice = 'set direction = "forward"'

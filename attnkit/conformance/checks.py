@@ -22,7 +22,7 @@ from attnkit.conformance.matrix import Finding, Matrix, Unclaimed, make_matrix
 from attnkit.conformance.programs import FORMS, Bench
 from attnkit.conformance.recurrent import check_recurrent
 from attnkit.conformance.subject import Sizes, make_subject
-from attnkit.layers.mixing import LayerTokenMixer
+from attnkit.layers.contract import CustomTokenMixer
 from attnkit.masks.contract import Mask
 from attnkit.recurrent.contract import Recurrent
 
@@ -164,7 +164,7 @@ def required(kind: type) -> list[str]:
 
 def is_layer(thing: Any) -> bool:
     """Whether something is a mixer that is a layer of its own, or the class of one."""
-    return issubclass(thing if isinstance(thing, type) else type(thing), LayerTokenMixer)
+    return issubclass(thing if isinstance(thing, type) else type(thing), CustomTokenMixer)
 
 
 def guarded(name: str, run: Check, bench: Bench) -> list[Finding | Unclaimed]:

@@ -11,8 +11,8 @@ import numpy as np
 from attnkit.conformance.chain import Chain, LayerSizes, causal_form, make_chain
 from attnkit.conformance.matrix import Finding, Matrix, Unclaimed, make_matrix
 from attnkit.conformance.measure import different_bits, distance
-from attnkit.layers.causality import sight
-from attnkit.layers.multi_head import MultiHead
+from attnkit.layers.attention import AttentionLayer
+from attnkit.layers.causality import receptive_field
 from attnkit.masks.contract import Data, dense
 from attnkit.scored.contract import Position
 from attnkit.token_mixer import TokenMixer
@@ -144,9 +144,11 @@ def causality(subject: Subject) -> Iterator[Item]:
 def sees(subject: Subject) -> Iterator[Item]:
     """What the mixer says it cannot see has no influence."""
     chain = subject.whole
-    mask = sight(chain.mixer)
+    mask = receptive_field(chain.mixer)
     if mask is None or mask.needs() or mask.heads() is not None:
-        yield Unclaimed("sight", "full", "says nothing that does not depend on run-time data or heads")
+        yield Unclaimed(
+            "receptive field", "full", "says nothing that does not depend on run-time data or heads"
+        )
         return
     length = subject.x.shape[1]
     seen = np.asarray(dense(mask, np.arange(length), np.arange(length)))
@@ -156,7 +158,11 @@ def sees(subject: Subject) -> Iterator[Item]:
         after = chain.outputs(changed(subject.x, token))
         blind = ~seen[:, token]
         yield Finding(
-            "sight", "full", different_bits(after[:, blind], before[:, blind]), 0, f"token {token} changed"
+            "receptive field",
+            "full",
+            different_bits(after[:, blind], before[:, blind]),
+            0,
+            f"token {token} changed",
         )
 
 
@@ -187,7 +193,7 @@ def looking(subject: Subject) -> Iterator[Item]:
 def maps(subject: Subject) -> Iterator[Item]:
     """What is shown, times values, is what the heads found."""
     layer, scored = subject.whole.layers[-1], None
-    if isinstance(layer, MultiHead):
+    if isinstance(layer, AttentionLayer):
         scored = layer.engine.scored
     if scored is None or any(type(part).value is not Position.value for part in scored.position):
         yield Unclaimed("maps", "full", "does not say what its maps multiply")
@@ -254,7 +260,7 @@ def changed(x: np.ndarray, token: int) -> np.ndarray:
 QUICK: Mapping[str, Callable[[Subject], Iterator[Item]]] = {
     "decoding": decoding,
     "causality": causality,
-    "sight": sees,
+    "receptive field": sees,
     "padding": padding,
     "looking": looking,
     "maps": maps,

@@ -14,7 +14,7 @@ from attnkit.errors import ConfigError, DataError
 from attnkit.experiment import catalogue, compatibility, relations, toml
 from attnkit.experiment.diagnostics import InvalidConfig, Problem, written
 from attnkit.experiment.relations import Key
-from attnkit.experiment.schema import Node, Reader
+from attnkit.experiment.schema import Node, SourceEncoder
 
 PARTS = {"task": "Task", "model": "Model"}
 SECTIONS = ("about", *PARTS, *catalogue.FIXED)
@@ -134,7 +134,7 @@ def load(file: Path, overrides: Sequence[str] = ()) -> Config:
             )
         )
 
-    sections = read_sections(data, Reader(report, folders, missing), report)
+    sections = read_sections(data, SourceEncoder(report, folders, missing), report)
     known = {name: node.table() for name, node in sections.items() if isinstance(node, Node)}
     for key, value, message in relations.broken(known):
         report(key, value, message)
@@ -148,7 +148,7 @@ def load(file: Path, overrides: Sequence[str] = ()) -> Config:
     return Config(file, Experiment(**sections))
 
 
-def read_sections(data: dict[str, Any], reader: Reader, report: Any) -> dict[str, Any]:
+def read_sections(data: dict[str, Any], reader: SourceEncoder, report: Any) -> dict[str, Any]:
     """The nodes of all sections of a config, `None` for those that cannot be told."""
     for name, value in data.items():
         if name not in SECTIONS:

@@ -177,7 +177,7 @@ def costs(entry: catalogue.Entry) -> list[Cost]:
 def layer_costs(entry: catalogue.Entry, card: Mapping[str, Any], line: Any) -> list[Cost]:
     """Of a mixer that is a layer: what its card says, on top of plain attention if it is attention."""
     token, step = card.get("token_flops", "0"), card.get("step_flops", "")
-    if "HeadTokenMixer" not in entry.source.ancestors and "cache" not in card:
+    if "AttentionTokenMixer" not in entry.source.ancestors and "cache" not in card:
         state = card.get("state", "0")
         lines = [line("reading, per token", token, "FLOPs")] if token != "0" else []
         return [*lines, *([line("state", state, "numbers")] if state != "0" else [])]

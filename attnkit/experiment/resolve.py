@@ -9,7 +9,7 @@ from attnkit.errors import ConfigError
 from attnkit.experiment import build, catalogue, config, source
 from attnkit.experiment.diagnostics import InvalidConfig, Problem, written
 from attnkit.experiment.relations import Key
-from attnkit.experiment.schema import Node, Reader
+from attnkit.experiment.schema import Node, SourceEncoder
 
 
 def node(name: str, words: Sequence[str], bases: Sequence[str]) -> Node:
@@ -38,7 +38,7 @@ def node(name: str, words: Sequence[str], bases: Sequence[str]) -> Node:
     def missing(key: Key, path: Path) -> None:
         report(key, None, f"no such file: {json.dumps(str(path))}")
 
-    made = Reader(report, lambda key: [Path.cwd()], missing).node(found[0], data, ())
+    made = SourceEncoder(report, lambda key: [Path.cwd()], missing).node(found[0], data, ())
     if problems:
         raise InvalidConfig(problems)
     return made

@@ -44,7 +44,7 @@ def plain(value: Any) -> Any:
     return NONE if value is None else value
 
 
-class Reader:
+class SourceEncoder:
     """Turns tables into nodes and reports everything that is wrong with them.
 
     Args:

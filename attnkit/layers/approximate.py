@@ -8,9 +8,9 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from attnkit.approximate.contract import Approximate, Shape
+from attnkit.layers.contract import TokenMixerLayer, Width
 from attnkit.layers.heads import merge_heads, refuse_cross, split_heads
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import Mixing, Width
 from attnkit.masks.contract import Data
 from attnkit.points import point, view
 
@@ -22,7 +22,7 @@ class Fixed(nnx.Variable):
     """A constant that was drawn once: saved with the parameters, and not trained."""
 
 
-class Approximation(Mixing):
+class ApproximationLayer(TokenMixerLayer):
     """Queries from `x`, keys and values from `x` or from a memory, and one approximation for each head.
 
     It owns the projections that the variant asks for and no others. A variant that asks for none mixes the
@@ -65,7 +65,7 @@ class Approximation(Mixing):
                 for made, need in variant.inputs(self.shape).items()
             }
         )
-        self.join = (
+        self.output_projection = (
             None
             if plain
             else Linear(width.heads * width.head_dim, width.model_dim, bias=None, scale=scale, rngs=rngs)
@@ -170,4 +170,4 @@ class Approximation(Mixing):
     def merge(self, output: Heads, x: Tokens) -> Tokens:
         """The output of all heads, in the type of `x`."""
         merged = merge_heads(point("head_output", output.astype(x.dtype)))
-        return merged if self.join is None else self.join(merged)
+        return merged if self.output_projection is None else self.output_projection(merged)

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from attnkit.approximate.contract import Approximate
-from attnkit.layers.mixing import LayerTokenMixer
+from attnkit.layers.contract import CustomTokenMixer
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data, Interval, Mask
 from attnkit.masks.everything import Everything
@@ -32,7 +32,7 @@ def refuse_future(name: str, mixer: TokenMixer | tuple[TokenMixer, ...]) -> None
     for one in mixer if isinstance(mixer, tuple) else (mixer,):
         if dataclasses.is_dataclass(one) and (message := looks_ahead(name, told(one))) is not None:
             raise ValueError(message)
-        mask = sight(one)
+        mask = receptive_field(one)
         ahead = None if mask is None else certain_future(mask) if mask.needs() else future(mask)
         if ahead is not None:
             details = f"with mask {mask} a position sees the one {ahead} later"
@@ -59,10 +59,10 @@ def certain_future(mask: Mask) -> int | None:
     return None
 
 
-def sight(mixer: TokenMixer) -> Mask | None:
+def receptive_field(mixer: TokenMixer) -> Mask | None:
     """Who may look at whom, if the mixer says."""
-    if isinstance(mixer, LayerTokenMixer):
-        return mixer.sight()
+    if isinstance(mixer, CustomTokenMixer):
+        return mixer.receptive_field()
     if isinstance(mixer, Approximate):
         return Causal() if mixer.is_causal() else Everything()
     if isinstance(mixer, Recurrent):

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from attnkit.layers.contract import CustomTokenMixer, TokenMixerLayer, Width
+from attnkit.layers.conv_window import exists
 from attnkit.layers.heads import refuse_cross
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import LayerTokenMixer, Mixing, Width
-from attnkit.layers.taps import exists
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
@@ -23,7 +23,7 @@ Hidden = tuple[Float[Array, "hidden"], ...]
 
 
 @options
-class Cell(LayerTokenMixer):
+class Cell(CustomTokenMixer):
     """A cell: how the state of one sequence changes with one token.
 
     Attributes:
@@ -56,12 +56,14 @@ class Cell(LayerTokenMixer):
         """Initial bias of the projected vectors."""
         return jnp.zeros((self.gates(), hidden))
 
-    def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
+    def make_layer(
+        self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
+    ) -> TokenMixerLayer:
         if cross:
             refuse_cross(self)
-        return RecurrentMixing(self, width.model_dim, scale=scale, rngs=rngs)
+        return CellLayer(self, width.model_dim, scale=scale, rngs=rngs)
 
-    def sight(self) -> Mask:
+    def receptive_field(self) -> Mask:
         return Everything() if self.bidirectional else Causal()
 
 
@@ -137,7 +139,7 @@ class Recurrence(nnx.Module):
         return jnp.swapaxes(y, 0, 1).astype(x.dtype), state
 
 
-class RecurrentMixing(Mixing):
+class CellLayer(TokenMixerLayer):
     """A recurrent network of the model's width, or one in each direction, and a map back to the model."""
 
     def __init__(self, cell: Cell, dim: int, *, scale: float, rngs: nnx.Rngs) -> None:

@@ -11,9 +11,9 @@ from jaxtyping import Array, Float
 
 from attnkit import forms
 from attnkit.layers.channel_convolution import ChannelConvolution
+from attnkit.layers.contract import TokenMixerLayer, Width
 from attnkit.layers.heads import merge_heads
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import Mixing, Width
 from attnkit.layers.norm import LayerNorm, RMSNorm
 from attnkit.layers.token_shift import TokenShift, begins_document
 from attnkit.masks.contract import Data, Needs
@@ -24,7 +24,7 @@ from attnkit.token_mixer import no_sharing, told
 Heads = dict[str, Float[Array, "batch ..."]]
 
 
-class RecurrentLayer(Mixing):
+class RecurrentLayer(TokenMixerLayer):
     """Token inputs projected from `x`, one recurrence for each head, and what its paper puts around it.
 
     In order: token shift, projections, short convolution, recurrence, norm, gate, output projection. The

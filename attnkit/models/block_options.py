@@ -8,11 +8,11 @@ from annotated_types import Ge, Lt
 from flax import nnx
 
 from attnkit.layers.block import Gate, Order
+from attnkit.layers.build import Width
 from attnkit.layers.embedding import Absolute, Embedding, SourceAbsolute
 from attnkit.layers.feed_forward import Activation
-from attnkit.layers.mixer_layer import Width
 from attnkit.layers.norm import NormKind
-from attnkit.layers.reader import Reader
+from attnkit.layers.source_encoder import SourceEncoder
 from attnkit.layers.stack import Style, make_stack
 from attnkit.models.contract import Batch, Model, Sizes
 from attnkit.options import options
@@ -60,7 +60,7 @@ class Blocks(Model):
             gate=gate,
         )
 
-    def writer_embedding(self, sizes: Sizes, absolute: Absolute, rngs: nnx.Rngs) -> Embedding:
+    def decoder_embedding(self, sizes: Sizes, absolute: Absolute, rngs: nnx.Rngs) -> Embedding:
         """The embedding of what a decoder reads."""
         return Embedding(
             sizes.vocabulary,
@@ -71,7 +71,7 @@ class Blocks(Model):
             rngs=rngs,
         )
 
-    def source_reader(
+    def source_encoder(
         self,
         sizes: Sizes,
         depth: int,
@@ -80,7 +80,7 @@ class Blocks(Model):
         absolute: SourceAbsolute,
         segment_vectors: bool = False,
         rngs: nnx.Rngs,
-    ) -> Reader:
+    ) -> SourceEncoder:
         """Embedding and blocks for the source. Raises `ValueError` if the task has none."""
         need_source(type(self).__name__, sizes)
         if segment_vectors:
@@ -96,7 +96,7 @@ class Blocks(Model):
             rngs=rngs,
         )
         stack = make_stack(depth, self.style(), mixer, padded=True, reads=True, rngs=rngs)
-        return Reader(embedding, stack, rate=self.dropout)
+        return SourceEncoder(embedding, stack, rate=self.dropout)
 
 
 def need_source(name: str, sizes: Sizes) -> None:

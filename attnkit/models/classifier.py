@@ -6,10 +6,10 @@ import jax
 from annotated_types import Ge
 from flax import nnx
 
+from attnkit.layers.conv_window import exists
 from attnkit.layers.dropout import keys
 from attnkit.layers.embedding import SourceAbsolute
 from attnkit.layers.pooling import PoolLayer
-from attnkit.layers.taps import exists
 from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
 from attnkit.models.block_options import Blocks, source
@@ -53,7 +53,7 @@ class ClassifierNetwork(Classifying):
     """The network of `Classifier`. Its points are `encoder.<block>...`, `document.pool.weights`, `logits`."""
 
     def __init__(self, chosen: Classifier, sizes: Sizes, rngs: nnx.Rngs) -> None:
-        self.encoder = chosen.source_reader(
+        self.encoder = chosen.source_encoder(
             sizes,
             chosen.depth,
             chosen.mixer,

@@ -49,7 +49,7 @@ class DecoderNetwork(Network):
 
     def __init__(self, chosen: Decoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
         refuse_future("mixer", chosen.mixer)
-        self.embedding = chosen.writer_embedding(sizes, chosen.absolute, rngs)
+        self.embedding = chosen.decoder_embedding(sizes, chosen.absolute, rngs)
         self.stack = make_stack(chosen.depth, chosen.style(), chosen.mixer, rngs=rngs)
         self.readout = Readout(chosen.model_dim, sizes.vocabulary, tied=chosen.tied, rngs=rngs)
         self.dropout = chosen.dropout

@@ -56,7 +56,7 @@ class EncoderNetwork(Network):
                 f"tied = True: the source has {sizes.source_vocabulary} tokens and the labels "
                 f"{sizes.vocabulary}; say tied = False"
             )
-        self.encoder = chosen.source_reader(
+        self.encoder = chosen.source_encoder(
             sizes,
             chosen.depth,
             chosen.mixer,

@@ -11,7 +11,7 @@ from attnkit.layers.block import Gate
 from attnkit.layers.causality import refuse_future
 from attnkit.layers.dropout import dropout, keys
 from attnkit.layers.embedding import Absolute, Readout, SourceAbsolute
-from attnkit.layers.stack import Passed, make_stack
+from attnkit.layers.stack import StackOutput, make_stack
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
@@ -66,7 +66,7 @@ class EncoderDecoderNetwork(Network):
 
     def __init__(self, chosen: EncoderDecoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
         refuse_future("decoder", chosen.decoder)
-        self.encoder = chosen.source_reader(
+        self.encoder = chosen.source_encoder(
             sizes,
             chosen.encoder_depth,
             chosen.encoder,
@@ -74,13 +74,13 @@ class EncoderDecoderNetwork(Network):
             segment_vectors=chosen.segment_vectors,
             rngs=rngs,
         )
-        self.embedding = chosen.writer_embedding(sizes, chosen.absolute, rngs)
+        self.embedding = chosen.decoder_embedding(sizes, chosen.absolute, rngs)
         style = chosen.style(chosen.gate)
         self.decoder = make_stack(chosen.decoder_depth, style, chosen.decoder, cross=chosen.cross, rngs=rngs)
         self.readout = Readout(chosen.model_dim, sizes.vocabulary, tied=chosen.tied, rngs=rngs)
         self.dropout = chosen.dropout
 
-    def encode(self, batch: Batch, *, key: jax.Array | None = None) -> Passed:
+    def encode(self, batch: Batch, *, key: jax.Array | None = None) -> StackOutput:
         """The encoder's output `[batch, source_length, model_dim]`, and its penalty."""
         real = Data(scalar={"length": batch["source_length"]})
         segment = batch.get("source_segment")

@@ -7,13 +7,13 @@ import numpy as np
 from annotated_types import Ge
 from flax import nnx
 
-from attnkit.layers.causality import sight
+from attnkit.layers.causality import receptive_field
+from attnkit.layers.conv_window import exists
 from attnkit.layers.dropout import keys
 from attnkit.layers.embedding import SourceAbsolute
 from attnkit.layers.hierarchy import Hierarchy, through
 from attnkit.layers.pooling import PoolLayer
 from attnkit.layers.stack import make_stack
-from attnkit.layers.taps import exists
 from attnkit.masks.contract import Data, Mask, Needs
 from attnkit.masks.padding import Padding
 from attnkit.masks.same_document import SameDocument
@@ -89,7 +89,7 @@ def make_hierarchy(
     """
     need_segments(type(chosen).__name__, sizes)
     refuse_strangers(mixers[0])
-    reader = chosen.source_reader(sizes, depths[0], mixers[0], absolute=absolute, rngs=rngs)
+    reader = chosen.source_encoder(sizes, depths[0], mixers[0], absolute=absolute, rngs=rngs)
     layer = PoolLayer(pool, chosen.model_dim, rngs=rngs)
     above = make_stack(depths[1], chosen.style(), mixers[1], padded=True, reads=True, rngs=rngs)
     return Hierarchy(reader, layer, above, most=sizes.segments, dim=chosen.model_dim, rngs=rngs)
@@ -98,7 +98,7 @@ def make_hierarchy(
 def refuse_strangers(mixers: Mixers) -> None:
     """Raise `ValueError` if a word could see the words of another sentence."""
     for mixer in mixers if isinstance(mixers, tuple) else (mixers,):
-        mask = sight(mixer)
+        mask = receptive_field(mixer)
         apart = mask is not None and "segment" in mask.needs().query and not mixes_segments(mask)
         resets = getattr(mixer, "keeps_segments", False) or getattr(mixer, "documents", False)
         if not (apart or resets):

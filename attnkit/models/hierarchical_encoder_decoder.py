@@ -95,7 +95,7 @@ class HierarchicalEncoderDecoderNetwork(Network):
             absolute=chosen.source_absolute,
             rngs=rngs,
         )
-        self.embedding = chosen.writer_embedding(sizes, chosen.absolute, rngs)
+        self.embedding = chosen.decoder_embedding(sizes, chosen.absolute, rngs)
         both = TwoLevel(words=chosen.cross, sentences=chosen.cross_sentences, most=sizes.segments)
         self.decoder = make_stack(chosen.decoder_depth, chosen.style(), chosen.decoder, cross=both, rngs=rngs)
         self.readout = Readout(chosen.model_dim, sizes.vocabulary, tied=chosen.tied, rngs=rngs)

@@ -72,7 +72,7 @@ class Latents(nnx.Module):
     """What the latents make of a source."""
 
     def __init__(self, chosen: Perceiver, sizes: Sizes, rngs: nnx.Rngs) -> None:
-        self.reader = chosen.source_reader(sizes, 0, (), absolute=chosen.source_absolute, rngs=rngs)
+        self.reader = chosen.source_encoder(sizes, 0, (), absolute=chosen.source_absolute, rngs=rngs)
         self.table = nnx.Param(jax.random.normal(rngs.params(), (chosen.latents, chosen.model_dim)))
         self.stack = make_stack(
             chosen.depth, chosen.style(), chosen.mixer, cross=chosen.cross, reads=True, rngs=rngs
@@ -132,7 +132,7 @@ class PerceiverText(Network):
     def __init__(self, chosen: Perceiver, sizes: Sizes, rngs: nnx.Rngs) -> None:
         refuse_future("decoder", chosen.decoder)
         self.latents = Latents(chosen, sizes, rngs)
-        self.embedding = chosen.writer_embedding(sizes, chosen.absolute, rngs)
+        self.embedding = chosen.decoder_embedding(sizes, chosen.absolute, rngs)
         self.decoder = make_stack(
             chosen.decoder_depth, chosen.style(), chosen.decoder, cross=chosen.decoder_cross, rngs=rngs
         )

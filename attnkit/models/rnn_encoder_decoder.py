@@ -9,11 +9,11 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from attnkit.layers.alignment import Additive, Alignment, General
+from attnkit.layers.conv_window import exists
 from attnkit.layers.dropout import dropout, keys
 from attnkit.layers.embedding import Embedding, Readout
 from attnkit.layers.linear import Linear
 from attnkit.layers.recurrence import Cell, Recurrence
-from attnkit.layers.taps import exists
 from attnkit.layers.token_mixer.gru import Gru
 from attnkit.models.block_options import need_source, source, target
 from attnkit.models.contract import Batch, Model, Network, Output, Sizes

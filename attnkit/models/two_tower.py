@@ -8,12 +8,12 @@ from annotated_types import Ge
 from flax import nnx
 from jaxtyping import Array, Float
 
+from attnkit.layers.conv_window import exists
 from attnkit.layers.dropout import keys
 from attnkit.layers.embedding import Absolute, SourceAbsolute
 from attnkit.layers.linear import Linear
 from attnkit.layers.pooling import PoolLayer
-from attnkit.layers.reader import Reader
-from attnkit.layers.taps import exists
+from attnkit.layers.source_encoder import SourceEncoder
 from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
 from attnkit.models.block_options import Blocks, sources, target_as_source
@@ -73,7 +73,7 @@ class TwoTower(Blocks):
 class Tower(nnx.Module):
     """A reader, a pool, and a map to the common space."""
 
-    def __init__(self, reader: Reader, pool: Pool, dim: int, outputs: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, reader: SourceEncoder, pool: Pool, dim: int, outputs: int, *, rngs: nnx.Rngs) -> None:
         self.reader = reader
         self.pool = PoolLayer(pool, dim, rngs=rngs)
         self.outward = Linear(self.pool.outputs * dim, outputs, bias=None, rngs=rngs)
@@ -100,7 +100,7 @@ class TwoTowerNetwork(Classifying):
 
     def __init__(self, chosen: TwoTower, sizes: Sizes, rngs: nnx.Rngs) -> None:
         def tower(sizes: Sizes, depth: int, mixer: Any, pool: Pool, absolute: SourceAbsolute) -> Tower:
-            reader = chosen.source_reader(sizes, depth, mixer, absolute=absolute, rngs=rngs)
+            reader = chosen.source_encoder(sizes, depth, mixer, absolute=absolute, rngs=rngs)
             dim = chosen.model_dim
             return Tower(reader, pool, dim, chosen.embedding_dim or dim, rngs=rngs)
 

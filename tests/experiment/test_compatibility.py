@@ -4,7 +4,7 @@ import pytest
 
 from attnkit.errors import ConfigError
 from attnkit.experiment import catalogue, compatibility, config, resolve
-from attnkit.layers.causality import certain_future, competes, future, refuse_future, sight
+from attnkit.layers.causality import certain_future, competes, future, receptive_field, refuse_future
 from attnkit.token_mixer import looks_ahead, no_direction, no_memory, told
 
 MIXERS = [entry.kind for entry in catalogue.catalogue("TokenMixer")]
@@ -29,7 +29,7 @@ def test_options_say_of_a_mixer_what_its_object_says(kind):
         assert no_memory(known) == no_memory(seen) and no_direction(known) is None
         assert looks_ahead("mixer", known) == looks_ahead("mixer", seen)
         if looks_ahead("mixer", known) is not None:
-            mask = sight(mixer)
+            mask = receptive_field(mixer)
             ahead = certain_future(mask) if mask.needs() else future(mask)
             assert ahead is not None or competes(mixer)
             with pytest.raises(ValueError, match="must not look ahead"):

@@ -62,7 +62,7 @@ def test_the_saved_config_means_the_same(run):
 def test_the_report_shows_the_run_and_runs_nothing(run):
     from html.parser import HTMLParser
 
-    class Reader(HTMLParser):
+    class SourceEncoder(HTMLParser):
         tags, text, attributes = [], [], []
 
         def handle_starttag(self, tag, attributes):
@@ -73,7 +73,7 @@ def test_the_report_shows_the_run_and_runs_nothing(run):
             self.text.append(data)
 
     page = (run / folder.REPORT).read_text()
-    reader = Reader()
+    reader = SourceEncoder()
     reader.feed(page)
     assert "script" not in reader.tags and not any(name.startswith("on") for name in reader.attributes)
     assert "a </script><img src=x onerror=alert(1)> test" in "".join(reader.text)

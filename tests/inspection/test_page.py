@@ -28,7 +28,7 @@ HOSTILE = (
 VOID = {"meta", "img", "br", "link", "input"}
 
 
-class Reader(html.parser.HTMLParser):
+class SourceEncoder(html.parser.HTMLParser):
     """Elements, attributes and texts of a page, as a browser's parser sees them."""
 
     def __init__(self):
@@ -63,7 +63,7 @@ class Reader(html.parser.HTMLParser):
 
 
 def read(page):
-    reader = Reader()
+    reader = SourceEncoder()
     reader.feed(page)
     reader.close()
     assert reader.unbalanced == []

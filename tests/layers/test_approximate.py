@@ -7,8 +7,8 @@ from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
 
 from attnkit.approximate.contract import Shape
+from attnkit.layers.build import Width, build_layer
 from attnkit.layers.causality import refuse_future
-from attnkit.layers.mixer_layer import Width, mixer_layer
 from attnkit.masks.contract import Data
 from attnkit.points import names, observe
 
@@ -26,7 +26,7 @@ CAUSAL = [
 
 
 def layer(name, options, kv_heads=3, **more):
-    return mixer_layer(variant_of(name, options), Width.of(DIM, HEADS, kv_heads), rngs=nnx.Rngs(0), **more)
+    return build_layer(variant_of(name, options), Width.of(DIM, HEADS, kv_heads), rngs=nnx.Rngs(0), **more)
 
 
 def tokens(count, seed=1):

@@ -5,9 +5,9 @@ import pytest
 from flax import nnx
 from oracles import cells
 
-from attnkit.layers.mixer_layer import Width, mixer_layer
+from attnkit.layers.build import Width, build_layer
+from attnkit.layers.conv_window import Window
 from attnkit.layers.short_convolution import ShortConvolution
-from attnkit.layers.taps import Window
 from attnkit.layers.token_mixer.convolution import Convolution
 from attnkit.layers.token_mixer.gru import Gru
 from attnkit.layers.token_mixer.lstm import Lstm
@@ -19,7 +19,7 @@ CELLS = {"gru": Gru, "lstm": Lstm, "min_gru": MinGru}
 
 
 def layer(mixer, **more):
-    return mixer_layer(mixer, Width.of(DIM, 1, None), rngs=nnx.Rngs(0), **more)
+    return build_layer(mixer, Width.of(DIM, 1, None), rngs=nnx.Rngs(0), **more)
 
 
 def numbers(recurrence):

@@ -8,9 +8,9 @@ from flax import nnx
 
 from attnkit import forms
 from attnkit.conformance.programs import QUICK_COMPILE
+from attnkit.layers.build import build_layer
 from attnkit.layers.causality import refuse_future
-from attnkit.layers.mixer_layer import mixer_layer
-from attnkit.layers.mixing import Width
+from attnkit.layers.contract import Width
 from attnkit.masks.contract import Data
 from attnkit.options import options
 from attnkit.points import names, observe
@@ -26,7 +26,7 @@ BATCH, TOKENS, WIDTH = 2, 13, Width.of(12, 2, None)
 
 
 def layer(mixer, **how):
-    return mixer_layer(mixer, WIDTH, rngs=nnx.Rngs(0), **how)
+    return build_layer(mixer, WIDTH, rngs=nnx.Rngs(0), **how)
 
 
 def tokens(count=TOKENS, seed=1):
@@ -138,7 +138,7 @@ def test_a_memory_is_written_once_and_read_by_every_piece(mixer, monkeypatch):
         (lambda: Retnet(direction="sideways"), "direction"),
         (lambda: refuse_future("mixer", Gla(direction="both")), 'set direction = "forward"'),
         (lambda: layer(Gla(direction="both")).start(1, 1, jnp.float32), "decode with 'forward'"),
-        (lambda: mixer_layer(Gla(), Width.of(12, 2, 1), rngs=nnx.Rngs(0)), "kv_heads = 1"),
+        (lambda: build_layer(Gla(), Width.of(12, 2, 1), rngs=nnx.Rngs(0)), "kv_heads = 1"),
         (lambda: layer(Gla(documents=True))(tokens()), "data lacks key.segment, which"),
         (lambda: forms.explain_recurrent(Gla(), 9, chunk=3), "chunk = 3: expected a power of two"),
     ],

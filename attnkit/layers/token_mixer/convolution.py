@@ -9,10 +9,10 @@ from annotated_types import Ge
 from flax import nnx
 from jaxtyping import Array, Float
 
+from attnkit.layers.contract import CustomTokenMixer, TokenMixerLayer, Width
+from attnkit.layers.conv_window import Window
 from attnkit.layers.heads import refuse_cross
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import LayerTokenMixer, Mixing, Width
-from attnkit.layers.taps import Window
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
@@ -23,7 +23,7 @@ Tokens = Float[Array, "batch length model_dim"]
 
 
 @options
-class Convolution(LayerTokenMixer):
+class Convolution(CustomTokenMixer):
     """Each position sees a window of tokens, by a convolution with a gate on its output.
 
     Blocks of this mixer with growing dilation are WaveNet's; without, those of a convolutional
@@ -48,16 +48,18 @@ class Convolution(LayerTokenMixer):
     causal: bool = True
     gate: Literal["linear", "tanh"] = "linear"
 
-    def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
+    def make_layer(
+        self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
+    ) -> TokenMixerLayer:
         if cross:
             refuse_cross(self)
-        return GatedConvolution(self, width.model_dim, scale=scale, rngs=rngs)
+        return ConvolutionLayer(self, width.model_dim, scale=scale, rngs=rngs)
 
-    def sight(self) -> Mask:
+    def receptive_field(self) -> Mask:
         return Causal() if self.causal else Everything()
 
 
-class GatedConvolution(Mixing):
+class ConvolutionLayer(TokenMixerLayer):
     """The layer of `Convolution`."""
 
     def __init__(self, chosen: Convolution, dim: int, *, scale: float, rngs: nnx.Rngs) -> None:

@@ -11,17 +11,13 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from attnkit import forms
+from attnkit.layers.attention import AttentionLayer, AttentionTokenMixer
+from attnkit.layers.contract import Carry, TokenMixerLayer, Width
 from attnkit.layers.heads import (
-    Concatenate,
-    HeadTokenMixer,
-    PlainProjection,
     Tokens,
     fitted,
-    plain_shape,
     refuse_cross,
 )
-from attnkit.layers.mixing import Mixing, Relay, Width
-from attnkit.layers.multi_head import MultiHead
 from attnkit.masks.contract import Data
 from attnkit.options import options
 from attnkit.scored.contract import (
@@ -43,7 +39,7 @@ from attnkit.scored.selection.lightning_indexer import LightningIndexer, index, 
 
 
 @options
-class DeepseekSparse(HeadTokenMixer):
+class DeepseekSparse(AttentionTokenMixer):
     """Each query attends to the `count` keys whose index is highest, the same for all heads.
 
     The index learns by a penalty alone, and the penalty moves nothing else: for each query, the cross-entropy
@@ -87,7 +83,9 @@ class DeepseekSparse(HeadTokenMixer):
         chosen = LightningIndexer(heads=self.index_heads, dim=self.index_dim, count=self.count)
         return dataclasses.replace(super().scored(), selection=(chosen,))
 
-    def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
+    def make_layer(
+        self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
+    ) -> TokenMixerLayer:
         if cross:
             refuse_cross(self, "its index is made of the tokens that ask")
         if self.mask.heads() is not None:
@@ -96,10 +94,8 @@ class DeepseekSparse(HeadTokenMixer):
                 "use one mask for all"
             )
         scored = fitted(self, self.scored(), width, cross=cross, padded=padded)
-        shape, dim = plain_shape(width), width.model_dim
-        project = PlainProjection(dim, shape, rngs=rngs)
-        join = Concatenate(dim, shape.heads * shape.value_dim, scale=scale, rngs=rngs)
-        return Indexed(self, scored, project, join, dim, rngs=rngs)
+        project, output = self.make_input(width, rngs), self.make_output(width, scale, rngs)
+        return DeepseekSparseLayer(self, scored, project, output, width.model_dim, rngs=rngs)
 
 
 @options
@@ -130,25 +126,25 @@ class IndexValue(Position):
         return jnp.sum(w * index(p, self.heads), axis=1, keepdims=True)
 
 
-class Indexed(MultiHead):
+class DeepseekSparseLayer(AttentionLayer):
     """The layer of `DeepseekSparse`. It hands up `penalty [batch]`, added to that of the layers below."""
 
     def __init__(self, chosen: DeepseekSparse, *given: Any, rngs: nnx.Rngs) -> None:
         super().__init__(*given, rngs=rngs)
         self.factor, self.heads, self.dim = chosen.penalty, chosen.index_heads, chosen.index_dim
 
-    def relay(
+    def with_carry(
         self,
         x: Tokens,
         memory: Tokens | None = None,
         *,
-        below: Relay,
+        carry: Carry,
         data: Data | None = None,
         key: jax.Array | None = None,
-    ) -> tuple[Tokens, Relay]:
-        y, above = super().relay(x, memory, below=below, data=data, key=key)
+    ) -> tuple[Tokens, Carry]:
+        y, above = super().with_carry(x, memory, carry=carry, data=data, key=key)
         penalty = self.factor * self.disagreement(jax.lax.stop_gradient(x), data or Data())
-        return y, {**above, "penalty": below.get("penalty", 0.0) + penalty}
+        return y, {**above, "penalty": carry.get("penalty", 0.0) + penalty}
 
     def disagreement(self, x: Tokens, data: Data) -> Float[Array, "batch"]:
         """The cross-entropy of attention and index, mean over the tokens that exist.

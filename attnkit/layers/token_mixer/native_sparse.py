@@ -12,10 +12,10 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from attnkit import forms
+from attnkit.layers.attention import Engine
+from attnkit.layers.contract import CustomTokenMixer, TokenMixerLayer, Width
 from attnkit.layers.heads import Heads, Maps, Tokens, merge_heads, plain_shape, refuse_cross, split_heads
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import LayerTokenMixer, Mixing, Width
-from attnkit.layers.multi_head import Engine
 from attnkit.layers.summaries import Complete, Summaries, shared_strides
 from attnkit.layers.token_mixer.residual_attention import per_token, turned
 from attnkit.masks.causal import Causal
@@ -43,7 +43,7 @@ Ask = Callable[..., Heads]
 
 
 @options
-class NativeSparse(LayerTokenMixer):
+class NativeSparse(CustomTokenMixer):
     """Three attentions of the same queries, each let through by a gate of the query's token and head.
 
     The first asks learned summaries of overlapping runs of tokens, the second the tokens of the blocks that
@@ -110,10 +110,12 @@ class NativeSparse(LayerTokenMixer):
                 f"first + local = {self.first + self.local}"
             )
 
-    def sight(self) -> Mask:
+    def receptive_field(self) -> Mask:
         return Causal()
 
-    def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
+    def make_layer(
+        self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
+    ) -> TokenMixerLayer:
         if cross:
             refuse_cross(self, "its blocks are those of a text up to the query")
         for part in self.position:
@@ -122,7 +124,9 @@ class NativeSparse(LayerTokenMixer):
                     f"mixer = NativeSparse: position = {part} does more than turn queries and keys one by "
                     "one, which summaries cannot follow; use one that does not, such as rotary"
                 )
-        return Branches(self, width, scale, rngs=rngs)  # what is padded lies ahead of all that is real
+        return NativeSparseLayer(
+            self, width, scale, rngs=rngs
+        )  # what is padded lies ahead of all that is real
 
 
 @options
@@ -164,7 +168,7 @@ class Kept(NamedTuple):
     near: forms.Cache
 
 
-class Branches(Mixing):
+class NativeSparseLayer(TokenMixerLayer):
     """The layer of `NativeSparse`."""
 
     def __init__(self, chosen: NativeSparse, width: Width, scale: float, *, rngs: nnx.Rngs) -> None:

@@ -23,7 +23,7 @@ class Bahdanau(Preset):
         source="Bahdanau, Cho & Bengio 2014, arXiv 1409.0473, section 3 and appendix A.1.2",
         equation="o_i = sum_j softmax_j(w . tanh(W q_i + U k_j)) v_j",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"writing": "it scores every pair"}
+    refuses: ClassVar[Mapping[str, str]] = {"autoregressive": "it scores every pair"}
     hidden: Annotated[int, Ge(1)] = 32
 
     def scored(self) -> Attention:

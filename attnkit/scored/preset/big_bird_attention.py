@@ -28,7 +28,7 @@ class BigBirdAttention(Preset):
         source="Zaheer et al. 2020 (BigBird), arXiv 2007.14062, section 2",
         equation="o_i = sum_{j in near, global or random blocks} softmax_j(q_i . k_j / sqrt(dim)) v_j",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"writing": "its blocks look both ways"}
+    refuses: ClassVar[Mapping[str, str]] = {"autoregressive": "its blocks look both ways"}
     size: Annotated[int, Ge(1)] = 64
     near: Annotated[int, Ge(0)] = 1
     first: Annotated[int, Ge(0)] = 2

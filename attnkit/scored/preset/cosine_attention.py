@@ -23,7 +23,7 @@ class CosineAttention(Preset):
         source="Henry et al. 2020 (QKNorm), arXiv 2010.04245",
         equation="o_i = sum_j softmax_j(g_h q_i . k_j / (|q_i| |k_j|)) v_j",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"writing": "it is defined for whole texts"}
+    refuses: ClassVar[Mapping[str, str]] = {"autoregressive": "it is defined for whole texts"}
     start: Annotated[float, Gt(0)] = 10.0
 
     def scored(self) -> Attention:

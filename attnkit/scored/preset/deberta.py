@@ -23,7 +23,7 @@ class Deberta(Preset):
         source="He et al. 2020 (DeBERTa), arXiv 2006.03654, equation 4",
         equation="o_i = sum_j softmax_j((q_i . k_j + q_i . kr_d(i,j) + k_j . qr_d(j,i)) / sqrt(3 dim)) v_j",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"writing": "it is defined for whole texts"}
+    refuses: ClassVar[Mapping[str, str]] = {"autoregressive": "it is defined for whole texts"}
     max_distance: Annotated[int, Ge(1)] = 512
 
     def scored(self) -> Attention:

@@ -27,7 +27,7 @@ class LongformerAttention(Preset):
         source="Beltagy et al. 2020 (Longformer), arXiv 2004.05150, section 3.1",
         equation="o_i = sum_{j near i or global} softmax_j(q_i . k_j / sqrt(dim)) v_j",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"writing": "its window looks both ways"}
+    refuses: ClassVar[Mapping[str, str]] = {"autoregressive": "its window looks both ways"}
     window_size: Annotated[int, Ge(1)] = 513
     dilation: Annotated[int, Ge(1)] = 1
     count: Annotated[int, Ge(0)] = 1

@@ -17,7 +17,7 @@ class Luong(Preset):
         source="Luong, Pham & Manning 2015, arXiv 1508.04025, section 3.1, 'general'",
         equation="o_i = sum_j softmax_j(q_i^T W k_j) v_j",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"writing": "it scores every pair"}
+    refuses: ClassVar[Mapping[str, str]] = {"autoregressive": "it scores every pair"}
 
     def scored(self) -> Attention:
         return Attention(score=Bilinear())

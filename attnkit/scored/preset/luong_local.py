@@ -27,7 +27,7 @@ class LuongLocal(Preset):
         equation="o_i = sum_{|j - p_i| <= D} softmax_j(q_i^T W k_j) exp(-(j - p_i)^2 / (2 (D/2)^2)) v_j",
         assumes="cross-attention",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"writing": "its window looks both ways"}
+    refuses: ClassVar[Mapping[str, str]] = {"autoregressive": "its window looks both ways"}
     half_width: Annotated[int, Ge(1)] = 10
 
     def scored(self) -> Attention:

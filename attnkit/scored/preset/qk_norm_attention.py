@@ -17,7 +17,7 @@ class QkNormAttention(Preset):
         source="Dehghani et al. 2023 (ViT-22B), arXiv 2302.05442",
         equation="o_i = sum_j softmax_j(g_h q_i / rms(q_i) . k_j / rms(k_j) / sqrt(dim)) v_j",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"writing": "it is defined for whole texts"}
+    refuses: ClassVar[Mapping[str, str]] = {"autoregressive": "it is defined for whole texts"}
 
     def scored(self) -> Attention:
         return Attention(position=(QkNorm(),))

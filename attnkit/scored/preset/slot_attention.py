@@ -21,7 +21,7 @@ class SlotAttention(Preset):
         equation="o_i = sum_j w_ij v_j, w_ij = a_ij / sum_m a_im, a_ij = softmax_i(q_i . k_j / sqrt(dim))",
         assumes="all queries at once; not for decoding",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"writing": "its queries compete for keys"}
+    refuses: ClassVar[Mapping[str, str]] = {"autoregressive": "its queries compete for keys"}
 
     def scored(self) -> Attention:
         return Attention(normalizer=Inverted())

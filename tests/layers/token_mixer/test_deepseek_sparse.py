@@ -60,7 +60,7 @@ def loops(layer, x, count):
                 [layers.rotated(q[h, t], t) @ key / np.sqrt(len(key)) for key in turned]
             )
     v = np.repeat(both[GROUPS:], HEADS // GROUPS, axis=0)
-    y = np.concatenate(list(weights @ v), axis=1) @ number(layer.join.output.kernel)
+    y = np.concatenate(list(weights @ v), axis=1) @ number(layer.output_projection.output.kernel)
     return weights, y, table, seen
 
 
@@ -77,7 +77,7 @@ def divergence(weights, table, seen):
 
 
 def relayed(layer, x, data=None):
-    return compiled([layer], lambda one, x: one[0].relay(x, below={}, data=data))(x)
+    return compiled([layer], lambda one, x: one[0].with_carry(x, carry={}, data=data))(x)
 
 
 def test_equations_and_penalty():
@@ -96,7 +96,7 @@ def test_the_penalty_moves_the_index_and_nothing_else():
     graph, params = nnx.split(layer)
 
     def asked(params, x):
-        return nnx.merge(graph, params).relay(x, below={})[2]["penalty"].sum()
+        return nnx.merge(graph, params).with_carry(x, carry={})[2]["penalty"].sum()
 
     grads, by_token = jax.jit(jax.grad(asked, argnums=(0, 1)))(params, x)
     assert not np.any(by_token)
@@ -126,7 +126,7 @@ def test_decoding_in_pieces():
 def test_many_keys_are_plain_attention():
     plain, x = made(Attention(**CAUSAL), GROUPS), tokens(count=COUNT)
     layer = made(DeepseekSparse(count=COUNT, **INDEX, **CAUSAL), GROUPS)
-    layer.project, layer.join = plain.project, plain.join
+    layer.project, layer.output_projection = plain.project, plain.output_projection
     assert apart(called(layer, x), called(plain, x)) < 1e-14
 
 

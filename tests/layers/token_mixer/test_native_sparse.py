@@ -98,7 +98,7 @@ def test_a_branch_alone_is_plain_attention():
     plain, x = made(Attention(**CAUSAL), GROUPS), tokens(count=COUNT)
     everything = NativeSparse(size=4, stride=2, block=6, count=4, window=COUNT)
     layer, width = made(everything, GROUPS), GROUPS * HEAD_DIM
-    layer.query, layer.output = plain.project.query, plain.join.output
+    layer.query, layer.output = plain.project.query, plain.output_projection.output
     kernel = plain.project.key_value.kernel[...]
     k, v = kernel[:, :width], kernel[:, width:]
     layer.key_value.kernel[...] = jnp.concatenate([k, k, k, v, v, v], axis=1)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from attnkit.layers.build import Width, build_layer
 from attnkit.layers.causality import refuse_future
-from attnkit.layers.mixer_layer import Width, mixer_layer
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
@@ -26,7 +26,7 @@ DIM, HEADS, BATCH = 24, 6, 2
 
 
 def layer(mixer, kv_heads=3, **more):
-    return mixer_layer(mixer, Width.of(DIM, HEADS, kv_heads), rngs=nnx.Rngs(0), **more)
+    return build_layer(mixer, Width.of(DIM, HEADS, kv_heads), rngs=nnx.Rngs(0), **more)
 
 
 def by_loops(attention, x, memory, kv_heads, allowed):
@@ -48,7 +48,7 @@ def by_loops(attention, x, memory, kv_heads, allowed):
                 for j, w in zip(keys, e / e.sum(), strict=True):
                     weights[b, h, i, j] = w
                     output[b, i, h * dim : (h + 1) * dim] += w * v_all[b, j, g * dim : (g + 1) * dim]
-    return output @ np.asarray(attention.join.output.kernel[...], np.float64), weights
+    return output @ np.asarray(attention.output_projection.output.kernel[...], np.float64), weights
 
 
 def seen(attention, *given, **more):
