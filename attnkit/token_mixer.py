@@ -139,17 +139,17 @@ def ahead_of(option: str, mixer: Told, details: str = "", competing: bool = Fals
     seen = details or "a position sees later ones"
     advice = "use a causal mask, such as mask & Causal()"
     if own := mixer.facts.get("refuses", {}).get("autoregressive"):
-        advice = f"{own}, so use it to read"
+        advice = f"{own}, so use it in an encoder"
     elif "Recurrent" in mixer.ancestors:
         advice = 'set direction = "forward"'
     elif competing or competes(mixer):
-        advice = "its queries compete for keys, so use it to read"
+        advice = "its queries compete for keys, so use it in an encoder"
     elif "causal" in mixer.options:
         advice = "set causal = true"
     elif "bidirectional" in mixer.options:
         advice = "set bidirectional = false"
     elif "Approximate" in mixer.ancestors:
-        advice = "it has no causal form, so use it to read"
+        advice = "it has no causal form, so use it in an encoder"
     return f"{option} = {mixer.name}: {seen}, but a decoder must not look ahead; {advice}"
 
 

@@ -1,4 +1,4 @@
-"""What a report says, as plain values: made by whoever ran the experiment, drawn by `page.render`.
+"""The contents of a report, as plain values: made by whoever ran the experiment, drawn by `page.render`.
 
 Every string here is data: it may hold any character, and the page shows it as text.
 """
@@ -78,7 +78,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Sample:
-    """What the model wrote.
+    """A text that the model wrote.
 
     Attributes:
         prompt: what it was given.

@@ -29,7 +29,7 @@ class ApproximationLayer(TokenMixerLayer):
     tokens themselves, as one head, and what it gives is the layer's output.
 
     Args:
-        variant: what each head computes.
+        variant: the computation of each head.
         width: sizes; fewer key-value heads than heads are shared by groups of heads.
         cross: whether the layer attends to a memory.
         padded: whether tokens at `data.scalar["length"]` and beyond do not exist.
@@ -111,8 +111,8 @@ class ApproximationLayer(TokenMixerLayer):
             return {**kept, "position": jnp.zeros(batch, jnp.int32)}
         if not self.variant.is_causal():
             raise ValueError(
-                f"mixer = {type(self.variant).__name__}: what sees the tokens that follow cannot write; "
-                "use it to read, or a causal mixer"
+                f"mixer = {type(self.variant).__name__}: bidirectional mixers cannot decode; "
+                "use it in an encoder, or a causal mixer"
             )
         one = self.variant.start(self.shape, room, dtype)
         return jax.tree.map(lambda a: jnp.broadcast_to(a, (batch, self.shape.heads, *a.shape)), one)

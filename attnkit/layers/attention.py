@@ -35,17 +35,17 @@ from attnkit.scored.score.dot import Dot
 
 
 class Memory(NamedTuple):
-    """What cross attention keeps while decoding: prepared keys and values, and the next query's position."""
+    """Decoding state of cross-attention: prepared keys and values, and the next query's position."""
 
     cache: forms.Cache
     position: Int[Array, "batch"]
 
 
 class Engine(nnx.Module):
-    """Scored attention of every head of every sequence of a batch, with what its parts learn and are told.
+    """Scored attention of every head of every sequence of a batch, with the parameters and inputs of its parts.
 
     Args:
-        scored: what each head computes.
+        scored: the computation of each head.
         shape: heads and widths as attention sees them.
         model_dim: width of a token's vector.
         rngs: source of the initial values.
@@ -130,12 +130,12 @@ class Engine(nnx.Module):
 class AttentionLayer(CarryingLayer):
     """Queries from `x`, keys and values from `x` or from a memory, and one scored attention for each head.
 
-    It hands up to the layers above: `keys_values` (in decoding `cache`), what it keeps of its tokens, and
+    Its carry for the layers above: `keys_values` (in decoding `cache`), as they are cached, and
     `values`, the values of the lowest such layer. Besides `weights`, its points `values` and
     `weighted_values` are the values of each head and their sums, which are `weights @ values`.
 
     Args:
-        scored: what each head computes.
+        scored: the computation of each head.
         project: makes queries, keys and values.
         join: makes the output of the heads' outputs.
         model_dim: width of a token's vector.
@@ -249,7 +249,7 @@ class AttentionTokenMixer(CustomTokenMixer):
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
 
     def scored(self) -> Scored:
-        """What each head computes."""
+        """The computation of each head."""
         return Scored(
             score=Dot(),
             normalizer=Softmax(),

@@ -24,7 +24,7 @@ Carries = dict[str, Carry]
 
 
 def empty_carry() -> Carries:
-    """What the lowest block is handed: nothing, for its mixer and for its view of the memory."""
+    """The carry of the lowest block: empty, for its mixer and for cross-attention."""
     return {"self": {}, "cross": {}}
 
 
@@ -62,7 +62,7 @@ class Block(nnx.Module):
     """Self-attention (or another mixer), cross-attention to a memory if there is one, feed-forward.
 
     Args:
-        mixing: mixes the positions of `x`.
+        mixer: mixes the positions of `x`.
         cross: attends to the memory; `None` where there is none.
         feed_forward: the token-wise part; `None` for a block without.
         dim: width of a token's vector.
@@ -74,7 +74,7 @@ class Block(nnx.Module):
 
     def __init__(
         self,
-        mixing: TokenMixerLayer,
+        mixer: TokenMixerLayer,
         cross: TokenMixerLayer | None,
         feed_forward: FeedForward | None,
         *,
@@ -84,14 +84,14 @@ class Block(nnx.Module):
         rate: float,
         gate: Gate = "none",
     ) -> None:
-        self.mixing = mixing
+        self.mixer = mixer
         self.cross = cross
         self.feed_forward = feed_forward
 
         def around(gate: Gate = "none") -> Residual:
             return Residual(dim, norm=norm, order=order, rate=rate, gate=gate)
 
-        self.around_mixing = around()
+        self.around_mixer = around()
         self.around_cross = around(gate) if cross is not None else None
         self.around_feed_forward = around() if feed_forward is not None else None
 
@@ -105,13 +105,13 @@ class Block(nnx.Module):
         memory_data: Data | None = None,
         key: jax.Array | None = None,
     ) -> tuple[Tokens, Carries]:
-        """The block's output, and what it hands to the block above.
+        """The block's output, and the carry for the block above.
 
         Args:
             x: the tokens.
-            memory: what cross-attention asks.
-            carry: what the blocks below hand up, to its mixer and to its view of the memory.
-            data: what masks need to know of `x` at run time.
+            memory: tokens of the keys of cross-attention.
+            carry: from the blocks below, for its mixer and for cross-attention.
+            data: run-time data of `x`.
             memory_data: the same of the memory.
             key: random key for dropout.
         """
@@ -120,10 +120,10 @@ class Block(nnx.Module):
 
         def mix(h: Tokens) -> tuple[Tokens, Carry]:
             with within("self"):
-                y, above = self.mixing.with_carry(h, carry=carry["self"], data=data, key=k[0])
+                y, above = self.mixer.with_carry(h, carry=carry["self"], data=data, key=k[0])
                 return point("mixer_output", y), above
 
-        x, carry["self"] = self.around_mixing(x, mix, k[1])
+        x, carry["self"] = self.around_mixer(x, mix, k[1])
         if self.cross is not None and self.around_cross is not None:
             cross = self.cross
 
@@ -145,7 +145,7 @@ class Block(nnx.Module):
         memory_data: Data | None = None,
     ) -> State:
         """Decoding state of both mixers."""
-        state = {"self": self.mixing.start(batch, room, dtype)}
+        state = {"self": self.mixer.start(batch, room, dtype)}
         if self.cross is not None:
             state["cross"] = self.cross.start(batch, room, dtype, memory, data=memory_data)
         return state
@@ -153,16 +153,16 @@ class Block(nnx.Module):
     def step(
         self, x: Tokens, state: State, *, carry: Carries | None = None, memory_data: Data | None = None
     ) -> tuple[Tokens, State, Carries]:
-        """Output for the tokens that continue `state`, the next state, and what goes to the block above."""
+        """Output for the tokens that continue `state`, the next state, and the carry for the block above."""
         state, carry = dict(state), dict(carry or empty_carry())
         x = point("residual", x)
 
         def mix(h: Tokens) -> tuple[Tokens, Any]:
             with within("self"):
-                y, *more = self.mixing.step_with_carry(h, state["self"], carry=carry["self"])
+                y, *more = self.mixer.step_with_carry(h, state["self"], carry=carry["self"])
                 return point("mixer_output", y), more
 
-        x, (state["self"], carry["self"]) = self.around_mixing(x, mix)
+        x, (state["self"], carry["self"]) = self.around_mixer(x, mix)
         if self.cross is not None and self.around_cross is not None:
             cross = self.cross
 

@@ -1,4 +1,4 @@
-"""What an attention layer is put together from: how tokens become heads, and heads a token again."""
+"""Parts of an attention layer: projections of tokens to heads, and of heads to tokens."""
 
 import abc
 import dataclasses
@@ -22,11 +22,11 @@ Maps = Float[Array, "batch heads queries keys"]
 
 
 class InputProjection(nnx.Module):
-    """How tokens become queries, keys and values.
+    """The map from tokens to queries, keys and values.
 
     Attributes:
         shape: heads and widths as attention sees them.
-        kept: heads and widths as the cache keeps them; `expand` leads from one to the other.
+        cached: heads and widths in the cache; `expand` makes keys and values of it.
     """
 
     shape: HeadShape
@@ -38,22 +38,22 @@ class InputProjection(nnx.Module):
 
     @abc.abstractmethod
     def keys_values(self, x: Tokens, carry: Carry) -> tuple[Heads, Heads]:
-        """What is kept of tokens: `[batch, kept.kv_heads, tokens, kept.dim]`, and values alike.
+        """Keys `[batch, cached.kv_heads, tokens, cached.dim]` as they are cached, and values alike.
 
         Args:
             x: the tokens.
-            below: what the layers below hand up.
+            carry: from the layers below.
         """
 
     def check_below(self, below: Sequence[TokenMixerLayer]) -> None:
         """Raise `ValueError` if the carry of the layers below will not have what `keys_values` needs."""
 
     def expand(self, k: Heads, v: Heads) -> tuple[Heads, Heads]:
-        """Keys and values as attention sees them, from what is kept of tokens."""
+        """Keys and values of attention, from those in the cache."""
         return k, v
 
     def values(self, k: Heads, v: Heads) -> Heads:
-        """The values that the weights of each head multiply, from what is kept of tokens."""
+        """The values that the weights of each head multiply, from those in the cache."""
         wide = self.expand(k, v)[1]
         return jnp.repeat(wide, self.shape.heads // wide.shape[1], axis=1)
 
@@ -62,17 +62,17 @@ class InputProjection(nnx.Module):
         return self
 
     def finish(self, output: Heads) -> Heads:
-        """The heads' outputs, from what attention made of the values that `expand` gave."""
+        """The heads' outputs, from those of attention over the expanded values."""
         return output
 
 
 class QueryTokens(NamedTuple):
-    """What is known of the tokens that ask.
+    """The tokens of the queries.
 
     Attributes:
         x: their vectors.
         q: their queries, before positions.
-        v: their own values as they are kept; `None` in cross-attention, where they have none.
+        v: their own values as they are cached; `None` in cross-attention, where they have none.
     """
 
     x: Tokens
@@ -81,18 +81,18 @@ class QueryTokens(NamedTuple):
 
 
 class OutputProjection(nnx.Module):
-    """How the outputs of all heads become one vector for each token."""
+    """The map from the outputs of all heads to one vector for each token."""
 
     @abc.abstractmethod
     def __call__(self, output: Heads, query: QueryTokens) -> Tokens:
         """The layer's output."""
 
     def combine_weights(self, weights: Maps) -> Maps:
-        """What multiplies values, from the weights of attention."""
+        """The weights that multiply values, from those of attention."""
         return weights
 
     def combine_heads(self, output: Heads) -> Heads:
-        """What each head found: the sum of its values times what is shown."""
+        """The outputs of heads that `combine_weights` corresponds to."""
         return output
 
 
@@ -155,7 +155,7 @@ def plain_shape(width: Width) -> HeadShape:
 
 
 def fitted(mixer: TokenMixer, scored: Scored, width: Width, *, cross: bool, padded: bool) -> Scored:
-    """What each head computes in a layer: with `padded`, keys that do not exist are masked.
+    """`scored` as a layer computes it: with `padded`, keys that do not exist are masked.
 
     Raises `ValueError` if with `cross` a token input belongs to queries: they are not the tokens remembered.
     """

@@ -19,14 +19,14 @@ from attnkit.points import reading, view, within
 
 
 class Document(NamedTuple):
-    """What has been read.
+    """An encoded document.
 
     Attributes:
         tokens: `[batch, length, dim]`, what each word is within its sentence.
         sentences: `[batch, sentences, dim]`, what each sentence is within the document.
         words: `[batch, hops, sentences, length]`, the weights of the words that made each sentence.
         number: `[batch]`, how many sentences there are.
-        penalty: `[batch]`, mean of what the pool adds for each sentence, and what the layers add.
+        penalty: `[batch]`, mean of the pool's over sentences, and that of the layers.
     """
 
     tokens: Float[Array, "batch length dim"]

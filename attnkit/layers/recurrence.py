@@ -27,7 +27,7 @@ class Cell(CustomTokenMixer):
     """A cell: how the state of one sequence changes with one token.
 
     Attributes:
-        bidirectional: whether a second cell reads from the end (for reading only); both states are joined.
+        bidirectional: whether a second cell reads from the end (for encoders only); both states are joined.
     """
 
     refuses: ClassVar[Mapping[str, str]] = {"cross": "it reads one sequence and cannot attend to another"}
@@ -98,7 +98,7 @@ class Recurrence(nnx.Module):
         return jax.vmap(self.cell.advance, in_axes=(None, 0, 0))(u, state, projected)
 
     def project(self, x: Tokens) -> Float[Array, "batch length gates hidden"]:
-        """What the cell needs of each token."""
+        """The cell's inputs of each token."""
         wide = jnp.promote_types(x.dtype, jnp.float32)
         a = self.inward(x).reshape(*x.shape[:-1], self.cell.gates(), self.hidden)
         return a.astype(wide) + self.bias[...].astype(wide)
@@ -173,7 +173,7 @@ class CellLayer(TokenMixerLayer):
         self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None
     ) -> Any:
         if self.backward is not None:
-            raise ValueError("bidirectional = True: what reads from the end cannot write; use it to read")
+            raise ValueError("bidirectional = True: bidirectional mixers cannot decode; use it in an encoder")
         return self.forward.start(batch, dtype)
 
     def step(self, x: Tokens, state: Any, *, data: Data | None = None) -> tuple[Tokens, Any]:

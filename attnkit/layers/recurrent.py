@@ -32,7 +32,7 @@ class RecurrentLayer(TokenMixerLayer):
     grow with the tokens, nor with those of a memory.
 
     Args:
-        variant: what each head computes.
+        variant: the computation of each head.
         sizes: number of heads, and widths of tokens and heads.
         cross: whether the state is written by a memory and only read by `x`.
         padded: whether tokens at `data.scalar["length"]` and beyond do not exist.
@@ -144,7 +144,7 @@ class RecurrentLayer(TokenMixerLayer):
                 raise ValueError("memory = None: a layer made with cross = True reads a memory; give it")
             state["memory"] = self.remember(memory, data)
         elif self.variant.direction == "both":
-            raise ValueError("direction = 'both': a token waits for the last one; decode with 'forward'")
+            raise ValueError("direction = 'both': bidirectional mixers cannot decode; decode with 'forward'")
         else:
             one = forms.empty_state(self.variant, self.shape, dtype)
             state["recurrent"] = jax.tree.map(lambda a: jnp.broadcast_to(a, (batch, *a.shape)), one)
@@ -204,7 +204,7 @@ class RecurrentLayer(TokenMixerLayer):
 
         Args:
             x: tokens.
-            state: what was known before them; empty at the beginning.
+            state: decoding state before them; empty at the beginning.
             segments: document of each token.
             side: `key` or `query` for the inputs of one side; the gate belongs to the queries.
         """

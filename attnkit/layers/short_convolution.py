@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from attnkit.layers.contract import Carry, CarryingLayer, TokenMixerLayer
-from attnkit.layers.conv_window import Window
+from attnkit.layers.conv_window import ConvWindow
 from attnkit.masks.contract import Data
 
 Tokens = Float[Array, "batch length model_dim"]
@@ -22,7 +22,7 @@ class ShortConvolution(CarryingLayer):
 
     Args:
         inner: the mixer.
-        window: what an output depends on.
+        window: positions that an output depends on.
         dim: width of a token's vector.
         rngs: source of the initial values.
 
@@ -30,14 +30,14 @@ class ShortConvolution(CarryingLayer):
     2312.04927.
     """
 
-    def __init__(self, inner: TokenMixerLayer, window: Window, dim: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, inner: TokenMixerLayer, window: ConvWindow, dim: int, *, rngs: nnx.Rngs) -> None:
         self.inner = inner
         self.window = window
-        self.kernel = nnx.Param(jax.random.normal(rngs.params(), (window.width, dim)) * window.width**-0.5)
+        self.kernel = nnx.Param(jax.random.normal(rngs.params(), (window.size, dim)) * window.size**-0.5)
 
-    def convolve(self, taps: Float[Array, "batch length width dim"]) -> Tokens:
+    def convolve(self, windows: Float[Array, "batch length width dim"]) -> Tokens:
         """The weighted sum of each window."""
-        return jnp.sum(taps * self.kernel[...].astype(taps.dtype), axis=2)
+        return jnp.sum(windows * self.kernel[...].astype(windows.dtype), axis=2)
 
     def with_carry(
         self,
@@ -48,7 +48,7 @@ class ShortConvolution(CarryingLayer):
         data: Data | None = None,
         key: jax.Array | None = None,
     ) -> tuple[Tokens, Carry]:
-        convolved = self.convolve(self.window.taps(x, data))
+        convolved = self.convolve(self.window.windows(x, data))
         return self.inner.with_carry(convolved, memory, carry=carry, data=data, key=key)
 
     def start(
@@ -61,8 +61,8 @@ class ShortConvolution(CarryingLayer):
     def step_with_carry(
         self, x: Tokens, state: Any, *, carry: Carry, data: Data | None = None
     ) -> tuple[Tokens, Any, Carry]:
-        taps, tail = self.window.continued(state["tail"], x)
+        windows, tail = self.window.continued(state["tail"], x)
         y, inner, above = self.inner.step_with_carry(
-            self.convolve(taps), state["inner"], carry=carry, data=data
+            self.convolve(windows), state["inner"], carry=carry, data=data
         )
         return y, {"tail": tail, "inner": inner}, above

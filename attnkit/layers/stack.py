@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from attnkit.layers.block import Block, Gate, Order, State, Tokens, empty_carry
 from attnkit.layers.build import Width, build_layer
 from attnkit.layers.contract import TokenMixerLayer
-from attnkit.layers.conv_window import Window
+from attnkit.layers.conv_window import ConvWindow
 from attnkit.layers.feed_forward import Activation, FeedForward
 from attnkit.layers.norm import NormKind, make_norm
 from attnkit.layers.short_convolution import ShortConvolution
@@ -21,7 +21,7 @@ from attnkit.token_mixer import TokenMixer
 
 @dataclasses.dataclass(frozen=True)
 class Style:
-    """What all blocks of a stack have in common.
+    """Options that all blocks of a stack share.
 
     Attributes:
         width: sizes of the mixing layers.
@@ -45,11 +45,11 @@ class Style:
 
 
 class StackOutput(NamedTuple):
-    """What a stack gives.
+    """The result of a stack.
 
     Attributes:
         output: of the last block.
-        penalty: `[batch]`, what its layers add to the objective, or 0.
+        penalty: `[batch]`, added to the objective by its layers, or 0.
     """
 
     output: Tokens
@@ -76,7 +76,7 @@ class Stack(nnx.Module):
         memory_data: Data | None = None,
         key: jax.Array | None = None,
     ) -> StackOutput:
-        """What comes out of the last block, and what the layers want added to the objective."""
+        """Output of the last block, and the penalty of all layers."""
         carry = empty_carry()
         for n, block in enumerate(self.blocks):
             own = None if key is None else jax.random.fold_in(key, n)
@@ -118,24 +118,24 @@ def make_stack(
     *,
     cross: TokenMixer | tuple[TokenMixer, ...] | None = None,
     padded: bool = False,
-    reads: bool = False,
+    encoder: bool = False,
     rngs: nnx.Rngs,
 ) -> Stack:
     """A fresh stack.
 
     Args:
         depth: number of blocks.
-        style: what they have in common.
+        style: options that they share.
         mixer: the mixer of every block, or a pattern that is repeated over depth.
         cross: the same for cross-attention, `None` where there is no memory.
         padded: whether `data.scalar["length"]` says how many of the stack's own tokens exist.
-        reads: whether a token may see those that follow; short convolutions are centered then.
+        encoder: whether tokens may see those that follow; short convolutions are centered then.
         rngs: source of the initial values.
 
     Raises:
         ValueError: if a pattern is empty, or a mixer cannot do what is asked.
 
-    What each part adds starts smaller by sqrt(2 depth), so that the sum over a pre-norm stack does not
+    The output of each part starts smaller by sqrt(2 depth), so that the sum over a pre-norm stack does not
     grow with its depth (Radford et al. 2019, GPT-2, section 2.3).
     """
     scale = (2 * max(1, depth)) ** -0.5 if style.order == "pre" else 1.0
@@ -148,7 +148,7 @@ def make_stack(
         own.check_below(mixers)
         mixers.append(own)
         if style.short_convolution:
-            window = Window(style.short_convolution, causal=not reads)
+            window = ConvWindow(style.short_convolution, causal=not encoder)
             own = ShortConvolution(own, window, dim, rngs=rngs)
         other = None
         if cross is not None:

@@ -52,11 +52,11 @@ class TwoLevelLayer(TokenMixerLayer):
     sentences' heads (and hops).
     """
 
-    def __init__(self, chosen: TwoLevel, width: Width, *, scale: float, rngs: nnx.Rngs) -> None:
-        self.most = chosen.most
+    def __init__(self, config: TwoLevel, width: Width, *, scale: float, rngs: nnx.Rngs) -> None:
+        self.most = config.most
         self.words, self.sentences = (
             build_layer(own, width, cross=True, padded=True, scale=scale, rngs=rngs)
-            for own in (chosen.words, chosen.sentences)
+            for own in (config.words, config.sentences)
         )
 
     def __call__(

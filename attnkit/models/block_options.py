@@ -1,4 +1,4 @@
-"""What networks made of blocks have in common: their options, and how they read a source."""
+"""Options and builders that networks made of blocks share."""
 
 import dataclasses
 from typing import Annotated
@@ -48,7 +48,7 @@ class Blocks(Model):
     dropout: Annotated[float, Ge(0.0), Lt(1.0)] = 0.0
 
     def style(self, gate: Gate = "none") -> Style:
-        """What all blocks have in common."""
+        """Options of all blocks of a stack."""
         return Style(
             width=Width.of(self.model_dim, self.heads, self.kv_heads),
             mlp_ratio=self.mlp_ratio,
@@ -61,7 +61,7 @@ class Blocks(Model):
         )
 
     def decoder_embedding(self, sizes: Sizes, absolute: Absolute, rngs: nnx.Rngs) -> Embedding:
-        """The embedding of what a decoder reads."""
+        """The embedding of a decoder's inputs."""
         return Embedding(
             sizes.vocabulary,
             self.model_dim,
@@ -95,7 +95,7 @@ class Blocks(Model):
             grid=sizes.grid,
             rngs=rngs,
         )
-        stack = make_stack(depth, self.style(), mixer, padded=True, reads=True, rngs=rngs)
+        stack = make_stack(depth, self.style(), mixer, padded=True, encoder=True, rngs=rngs)
         return SourceEncoder(embedding, stack, rate=self.dropout)
 
 
@@ -120,13 +120,13 @@ def refuse_pairs(batch: Batch) -> None:
 
 
 def target(batch: Batch) -> jax.Array:
-    """What a decoder reads: tokens or vectors of numbers."""
+    """Inputs of a decoder: tokens or vectors of numbers."""
     refuse_pairs(batch)
     return batch["features"] if "features" in batch else batch["inputs"]
 
 
 def source(batch: Batch) -> jax.Array:
-    """What an encoder reads: tokens or vectors of numbers."""
+    """Inputs of an encoder: tokens or vectors of numbers."""
     refuse_pairs(batch)
     return sources(batch)
 

@@ -40,9 +40,9 @@ class TwoTower(Blocks):
     Attributes:
         source_depth: number of blocks over a source.
         text_depth: number of blocks over a text.
-        source: what mixes the places of a source.
-        text: what mixes the words of a text.
-        source_pool: what makes one vector of a source; several are joined by a linear map.
+        source: mixer of the places of a source.
+        text: mixer of the words of a text.
+        source_pool: pool that makes one vector of a source; several are joined by a linear map.
         text_pool: the same of a text.
         embedding_dim: width of the common space; `None` for `model_dim`.
         loss: `softmax` asks which member of the group fits, in both directions; `sigmoid` asks of each pair
@@ -98,20 +98,20 @@ class TwoTowerNetwork(Classifying):
 
     maps: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, chosen: TwoTower, sizes: Sizes, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: TwoTower, sizes: Sizes, rngs: nnx.Rngs) -> None:
         def tower(sizes: Sizes, depth: int, mixer: Any, pool: Pool, absolute: SourceAbsolute) -> Tower:
-            reader = chosen.source_encoder(sizes, depth, mixer, absolute=absolute, rngs=rngs)
-            dim = chosen.model_dim
-            return Tower(reader, pool, dim, chosen.embedding_dim or dim, rngs=rngs)
+            reader = config.source_encoder(sizes, depth, mixer, absolute=absolute, rngs=rngs)
+            dim = config.model_dim
+            return Tower(reader, pool, dim, config.embedding_dim or dim, rngs=rngs)
 
         text = target_as_source(sizes)
         self.source = tower(
-            sizes, chosen.source_depth, chosen.source, chosen.source_pool, chosen.source_absolute
+            sizes, config.source_depth, config.source, config.source_pool, config.source_absolute
         )
-        self.text = tower(text, chosen.text_depth, chosen.text, chosen.text_pool, chosen.absolute)
-        self.loss = chosen.loss
-        self.temperature = nnx.Param(jnp.log(TEMPERATURE[chosen.loss]))
-        self.bias = nnx.Param(jnp.asarray(-10.0)) if chosen.loss == "sigmoid" else None
+        self.text = tower(text, config.text_depth, config.text, config.text_pool, config.absolute)
+        self.loss = config.loss
+        self.temperature = nnx.Param(jnp.log(TEMPERATURE[config.loss]))
+        self.bias = nnx.Param(jnp.asarray(-10.0)) if config.loss == "sigmoid" else None
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
         k = keys(key, 2)

@@ -29,8 +29,8 @@ def sharpened(model):
     network.readout.kernel[...] = 30 * network.readout.kernel[...]
     stack = network.stack if hasattr(network, "stack") else network.decoder
     for block in stack.blocks:
-        block.mixing.output_projection.output.kernel[...] = (
-            10 * block.mixing.output_projection.output.kernel[...]
+        block.mixer.output_projection.output.kernel[...] = (
+            10 * block.mixer.output_projection.output.kernel[...]
         )
     return network
 

@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from attnkit.layers.contract import CustomTokenMixer, TokenMixerLayer, Width
-from attnkit.layers.conv_window import Window
+from attnkit.layers.conv_window import ConvWindow
 from attnkit.layers.heads import refuse_cross
 from attnkit.layers.linear import Linear
 from attnkit.masks.causal import Causal
@@ -30,7 +30,7 @@ class Convolution(CustomTokenMixer):
     sequence-to-sequence model.
 
     Attributes:
-        width: tokens of a window.
+        conv_size: tokens of a window.
         dilation: distance from one to the next.
         causal: whether a window ends at its position, or has it in its middle (for reading only).
         gate: `linear` for ConvS2S's gated linear unit, `tanh` for WaveNet's.
@@ -43,7 +43,7 @@ class Convolution(CustomTokenMixer):
     )
     refuses: ClassVar[Mapping[str, str]] = {"cross": "it mixes neighbors"}
     keeps_segments: ClassVar[bool] = True
-    width: Annotated[int, Ge(1)] = 4
+    conv_size: Annotated[int, Ge(1)] = 4
     dilation: Annotated[int, Ge(1)] = 1
     causal: bool = True
     gate: Literal["linear", "tanh"] = "linear"
@@ -62,16 +62,16 @@ class Convolution(CustomTokenMixer):
 class ConvolutionLayer(TokenMixerLayer):
     """The layer of `Convolution`."""
 
-    def __init__(self, chosen: Convolution, dim: int, *, scale: float, rngs: nnx.Rngs) -> None:
-        self.window = Window(chosen.width, chosen.dilation, chosen.causal)
-        self.gate = chosen.gate
+    def __init__(self, config: Convolution, dim: int, *, scale: float, rngs: nnx.Rngs) -> None:
+        self.window = ConvWindow(config.conv_size, config.dilation, config.causal)
+        self.gate = config.gate
         self.dim = dim
-        self.inward = Linear(chosen.width * dim, 2 * dim, rngs=rngs)
+        self.inward = Linear(config.conv_size * dim, 2 * dim, rngs=rngs)
         self.outward = Linear(dim, dim, bias=None, scale=scale, rngs=rngs)
 
-    def convolve(self, taps: Float[Array, "batch length width dim"]) -> Tokens:
+    def convolve(self, windows: Float[Array, "batch length width dim"]) -> Tokens:
         """The gated sum of each window."""
-        value, gate = jnp.split(self.inward(taps.reshape(*taps.shape[:2], -1)), 2, axis=-1)
+        value, gate = jnp.split(self.inward(windows.reshape(*windows.shape[:2], -1)), 2, axis=-1)
         value = jnp.tanh(value) if self.gate == "tanh" else value
         return self.outward(value * jax.nn.sigmoid(gate))
 
@@ -83,7 +83,7 @@ class ConvolutionLayer(TokenMixerLayer):
         data: Data | None = None,
         key: jax.Array | None = None,
     ) -> Tokens:
-        return self.convolve(self.window.taps(x, data))
+        return self.convolve(self.window.windows(x, data))
 
     def start(
         self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None
@@ -92,5 +92,5 @@ class ConvolutionLayer(TokenMixerLayer):
         return jnp.zeros((batch, self.window.span, self.dim), dtype)
 
     def step(self, x: Tokens, state: Any, *, data: Data | None = None) -> tuple[Tokens, Any]:
-        taps, tail = self.window.continued(state, x)
-        return self.convolve(taps), tail
+        windows, tail = self.window.continued(state, x)
+        return self.convolve(windows), tail

@@ -44,7 +44,7 @@ class CrossLayer(AttentionTokenMixer):
     )
     refuses: ClassVar[Mapping[str, str]] = {
         "cross": "it has no keys of its own to make from a memory",
-        "lowest": "the lowest layer has nobody to borrow keys and values from",
+        "lowest": "the lowest layer has no layer below with keys and values",
     }
 
     def requires_below(self) -> tuple[TokenMixer, ...]:
@@ -122,7 +122,7 @@ class CrossLayerAttention(CarryingLayer):
 
 
 def lent(carry: Carry, name: str) -> Any:
-    """What the layer below put into the carry. Raises `ValueError` if there is no such layer."""
+    """An entry of the carry. Raises `ValueError` if there is no such layer."""
     if name not in carry:
         raise ValueError("mixer = CrossLayer: call it with the carry of the layers below, by with_carry")
     return carry[name]

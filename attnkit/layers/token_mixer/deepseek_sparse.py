@@ -80,8 +80,8 @@ class DeepseekSparse(AttentionTokenMixer):
     penalty: Annotated[float, Gt(0)] = 1.0
 
     def scored(self) -> Scored:
-        chosen = LightningIndexer(heads=self.index_heads, dim=self.index_dim, count=self.count)
-        return dataclasses.replace(super().scored(), selection=(chosen,))
+        indexer = LightningIndexer(heads=self.index_heads, dim=self.index_dim, count=self.count)
+        return dataclasses.replace(super().scored(), selection=(indexer,))
 
     def make_layer(
         self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
@@ -129,9 +129,9 @@ class IndexValue(Position):
 class DeepseekSparseLayer(AttentionLayer):
     """The layer of `DeepseekSparse`. It hands up `penalty [batch]`, added to that of the layers below."""
 
-    def __init__(self, chosen: DeepseekSparse, *given: Any, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: DeepseekSparse, *given: Any, rngs: nnx.Rngs) -> None:
         super().__init__(*given, rngs=rngs)
-        self.factor, self.heads, self.dim = chosen.penalty, chosen.index_heads, chosen.index_dim
+        self.factor, self.heads, self.dim = config.penalty, config.index_heads, config.index_dim
 
     def with_carry(
         self,

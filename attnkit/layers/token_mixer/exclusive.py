@@ -1,4 +1,4 @@
-"""Exclusive self-attention: what a token finds, without what it brought itself."""
+"""Exclusive self-attention: outputs orthogonal to the token's own value."""
 
 from collections.abc import Mapping
 from typing import ClassVar

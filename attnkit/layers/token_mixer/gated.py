@@ -1,4 +1,4 @@
-"""Gated attention: what a head found is let through or not."""
+"""Gated attention: a sigmoid gate on the outputs or the values of heads."""
 
 from typing import ClassVar, Literal
 

@@ -69,7 +69,7 @@ class Latent(CustomTokenMixer):
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
 
     def scored(self) -> Scored:
-        """What each head computes."""
+        """The computation of each head."""
         turn = (TurnLast(width=self.rotary, base=self.base),) if self.rotary else ()
         return Scored(score=Dot(), normalizer=Softmax(), position=turn, mask=self.mask, dropout=self.dropout)
 
@@ -105,19 +105,19 @@ class TurnLast(Position):
 class FromLatent(InputProjection):
     """Keeps `[latent, rotated key]` as the one key of a token, and nothing as its value."""
 
-    def __init__(self, chosen: Latent, width: Width, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: Latent, width: Width, *, rngs: nnx.Rngs) -> None:
         heads, dim, model_dim = width.heads, width.head_dim, width.model_dim
-        self.latent, self.rotary = chosen.latent, chosen.rotary
-        self.shape = HeadShape(heads, heads, dim + chosen.rotary, dim)
-        self.cached = HeadShape(heads, 1, chosen.latent + chosen.rotary, 0)
-        asked = chosen.query_latent
+        self.latent, self.rotary = config.latent, config.rotary
+        self.shape = HeadShape(heads, heads, dim + config.rotary, dim)
+        self.cached = HeadShape(heads, 1, config.latent + config.rotary, 0)
+        asked = config.query_latent
         self.narrow = None if asked is None else Linear(model_dim, asked, bias=None, rngs=rngs)
-        self.query_norm = RMSNorm(asked) if asked is not None and chosen.normalize else None
+        self.query_norm = RMSNorm(asked) if asked is not None and config.normalize else None
         self.query = Linear(asked or model_dim, heads * self.shape.dim, bias=None, rngs=rngs)
         self.down = Linear(model_dim, self.cached.dim, bias=None, rngs=rngs)
-        self.norm = RMSNorm(chosen.latent) if chosen.normalize else None
-        self.up_key = Linear(chosen.latent, heads * dim, bias=None, rngs=rngs)
-        self.up_value = Linear(chosen.latent, heads * dim, bias=None, rngs=rngs)
+        self.norm = RMSNorm(config.latent) if config.normalize else None
+        self.up_key = Linear(config.latent, heads * dim, bias=None, rngs=rngs)
+        self.up_value = Linear(config.latent, heads * dim, bias=None, rngs=rngs)
 
     def queries(self, x: Tokens) -> Heads:
         x = x if self.narrow is None else self.narrow(x)
@@ -140,7 +140,7 @@ class FromLatent(InputProjection):
 
 
 class Absorbed(InputProjection):
-    """The same attention among latents: what makes keys and values of them goes to queries and outputs."""
+    """The same attention over latents: the up-projections are applied to queries and outputs instead."""
 
     def __init__(self, whole: FromLatent) -> None:
         self.whole, self.cached = whole, whole.cached

@@ -56,13 +56,13 @@ class TensorProduct(AttentionTokenMixer):
 class Factors(InputProjection):
     """Keeps, for each rank, `b` of a key as the key and `b` of a value with the `a` of both as the value."""
 
-    def __init__(self, chosen: TensorProduct, width: Width, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: TensorProduct, width: Width, *, rngs: nnx.Rngs) -> None:
         heads, dim = width.heads, width.head_dim
-        self.rank, self.query_rank = chosen.rank, chosen.query_rank
+        self.rank, self.query_rank = config.rank, config.query_rank
         self.shape = HeadShape(heads, heads, dim, dim)
-        self.cached = HeadShape(chosen.rank, chosen.rank, dim, dim + 2 * heads)
-        self.query = Linear(width.model_dim, chosen.query_rank * (heads + dim), bias=None, rngs=rngs)
-        self.key_value = Linear(width.model_dim, chosen.rank * 2 * (heads + dim), bias=None, rngs=rngs)
+        self.cached = HeadShape(config.rank, config.rank, dim, dim + 2 * heads)
+        self.query = Linear(width.model_dim, config.query_rank * (heads + dim), bias=None, rngs=rngs)
+        self.key_value = Linear(width.model_dim, config.rank * 2 * (heads + dim), bias=None, rngs=rngs)
 
     def queries(self, x: Tokens) -> Heads:
         a, b = jnp.split(split_heads(self.query(x), self.query_rank), [self.shape.heads], axis=-1)

@@ -32,7 +32,7 @@ from attnkit.scored.preset.attention import Attention
 
 SLOW = pytest.mark.slow  # some seconds each, all of it compiling
 GROUPS, HEAD_DIM, COUNT = 3, DIM // HEADS, 23
-SMALL = NativeSparse(size=4, stride=2, block=6, count=3, first=1, local=1, window=3)
+SMALL = NativeSparse(size=4, stride=2, block=6, count=3, first=1, local=1, window_size=4)
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +79,9 @@ def test_equations(turn):
 
 
 def with_rotary():
-    return NativeSparse(position=(Rotary(),), size=4, stride=2, block=6, count=3, first=1, local=1, window=3)
+    return NativeSparse(
+        position=(Rotary(),), size=4, stride=2, block=6, count=3, first=1, local=1, window_size=4
+    )
 
 
 def test_importance_and_choice_by_hand():
@@ -96,7 +98,7 @@ def test_importance_and_choice_by_hand():
 @SLOW
 def test_a_branch_alone_is_plain_attention():
     plain, x = made(Attention(**CAUSAL), GROUPS), tokens(count=COUNT)
-    everything = NativeSparse(size=4, stride=2, block=6, count=4, window=COUNT)
+    everything = NativeSparse(size=4, stride=2, block=6, count=4, window_size=COUNT + 1)
     layer, width = made(everything, GROUPS), GROUPS * HEAD_DIM
     layer.query, layer.output = plain.project.query, plain.output_projection.output
     kernel = plain.project.key_value.kernel[...]
