@@ -11,7 +11,6 @@ from flax import nnx
 
 from attnkit.conformance.programs import QUICK_COMPILE
 from attnkit.layers.build import build_layer
-from attnkit.layers.causality import receptive_field
 from attnkit.layers.contract import Carry, CustomTokenMixer, TokenMixerLayer, Width
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Interval
@@ -51,7 +50,7 @@ def causal_form(mixer: TokenMixer) -> TokenMixer | None:
 
 def sees_future(mixer: TokenMixer) -> bool:
     """Whether it certainly lets a position see a later one."""
-    mask, now = receptive_field(mixer), np.arange(8)
+    mask, now = mixer.receptive_field(), np.arange(8)
     if mask is None:
         return False
     return bool(np.any(mask.cover(Interval(now, now), Interval(now + 1, now + 1)).certain))

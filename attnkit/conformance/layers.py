@@ -12,7 +12,6 @@ from attnkit.conformance.chain import Chain, LayerSizes, causal_form, make_chain
 from attnkit.conformance.matrix import Finding, Matrix, Unclaimed, make_matrix
 from attnkit.conformance.measure import different_bits, distance
 from attnkit.layers.attention import AttentionLayer
-from attnkit.layers.causality import receptive_field
 from attnkit.masks.contract import Data, dense
 from attnkit.scored.contract import Position
 from attnkit.token_mixer import TokenMixer
@@ -144,7 +143,7 @@ def causality(subject: Subject) -> Iterator[Item]:
 def sees(subject: Subject) -> Iterator[Item]:
     """What the mixer says it cannot see has no influence."""
     chain = subject.whole
-    mask = receptive_field(chain.mixer)
+    mask = chain.mixer.receptive_field()
     if mask is None or mask.needs() or mask.heads() is not None:
         yield Unclaimed(
             "receptive field", "full", "says nothing that does not depend on run-time data or heads"

@@ -24,7 +24,7 @@ Output = Callable[[Arrays], jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What is measured.
+    """Sizes and settings of a measurement.
 
     Attributes:
         heads: number of heads.
@@ -58,7 +58,7 @@ class Way:
 
 
 def variant_of(name: str, thing: Any) -> Scored | Recurrent | Approximate:
-    """What is measured: a scored, recurrent or approximate variant, or plain attention with a part exchanged.
+    """The measured variant: scored, recurrent, approximate, or plain attention with one part replaced.
 
     Raises:
         ConfigError: for a mixer that is a layer of its own, and for what needs run-time data.
@@ -78,7 +78,7 @@ def variant_of(name: str, thing: Any) -> Scored | Recurrent | Approximate:
 
 
 def causal(variant: Scored | Recurrent | Approximate) -> bool:
-    """Whether no position sees a later one."""
+    """Whether a variant is causal."""
     if isinstance(variant, Recurrent):
         return variant.direction == "forward"
     if isinstance(variant, Approximate):

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from attnkit.approximate.contract import Approximate, Shape
 from attnkit.layers.contract import TokenMixerLayer, Width
-from attnkit.layers.heads import merge_heads, refuse_cross, split_heads
+from attnkit.layers.heads import merge_heads, split_heads
 from attnkit.layers.linear import Linear
 from attnkit.masks.contract import Data
 from attnkit.points import point, view
@@ -44,7 +44,7 @@ class ApproximationLayer(TokenMixerLayer):
         self, variant: Approximate, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
     ) -> None:
         if cross:
-            refuse_cross(variant)
+            variant.check_cross_attention()
         self.variant, self.padded, self.cross, self.kv_heads = variant, padded, cross, width.kv_heads
         plain = not variant.projections
         self.shape = (
@@ -124,7 +124,7 @@ class ApproximationLayer(TokenMixerLayer):
         if self.cross:
             at = state["position"]
             length = (self.length(data), at)
-            found = self.each(lambda p, q, k, v, told: self.variant.output(p, q, k, v, *told))
+            found = self.each(lambda p, q, k, v, more: self.variant.output(p, q, k, v, *more))
             y = found(p, {}, q, state["key"], state["value"], length)
             return self.merge(y, x), dict(state, position=at + x.shape[1])
 
@@ -136,10 +136,10 @@ class ApproximationLayer(TokenMixerLayer):
         return self.merge(y, x), state
 
     def each(self, function: Any, axis: int | None = None) -> Any:
-        """`function(p, q, k, v, told)` mapped from a head to a batch of heads; `axis` is that of `told`."""
+        """`function(p, q, k, v, more)` mapped from a head to a batch of heads; `axis` is that of `more`."""
 
-        def one(p: Any, inputs: Any, q: Array, k: Array, v: Array, told: Any) -> Any:
-            return function({**p, **inputs}, q, k, v, told)
+        def one(p: Any, inputs: Any, q: Array, k: Array, v: Array, more: Any) -> Any:
+            return function({**p, **inputs}, q, k, v, more)
 
         return jax.vmap(jax.vmap(one, (0, 0, 0, 0, 0, axis)), (None, 0, 0, 0, 0, 0))
 

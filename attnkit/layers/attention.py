@@ -42,7 +42,7 @@ class Memory(NamedTuple):
 
 
 class Engine(nnx.Module):
-    """Scored attention of every head of every sequence of a batch, with the parameters and inputs of its parts.
+    """Scored attention of every head of a batch, with the parameters and inputs of its parts.
 
     Args:
         scored: the computation of each head.

@@ -11,7 +11,6 @@ from jaxtyping import Array, Bool, Float
 
 from attnkit.layers.contract import CustomTokenMixer, TokenMixerLayer, Width
 from attnkit.layers.conv_window import exists
-from attnkit.layers.heads import refuse_cross
 from attnkit.layers.linear import Linear
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data, Mask
@@ -30,7 +29,9 @@ class Cell(CustomTokenMixer):
         bidirectional: whether a second cell reads from the end (for encoders only); both states are joined.
     """
 
-    refuses: ClassVar[Mapping[str, str]] = {"cross": "it reads one sequence and cannot attend to another"}
+    refuses: ClassVar[Mapping[str, str]] = {
+        "cross_attention": "it reads one sequence and cannot attend to another"
+    }
     keeps_segments: ClassVar[bool] = True
     bidirectional: bool = False
 
@@ -60,7 +61,7 @@ class Cell(CustomTokenMixer):
         self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
     ) -> TokenMixerLayer:
         if cross:
-            refuse_cross(self)
+            self.check_cross_attention()
         return CellLayer(self, width.model_dim, scale=scale, rngs=rngs)
 
     def receptive_field(self) -> Mask:

@@ -19,7 +19,6 @@ from attnkit.layers.token_shift import TokenShift, begins_document
 from attnkit.masks.contract import Data, Needs
 from attnkit.points import observed, point, view
 from attnkit.recurrent.contract import HeadShape, LinearRecurrent, Recurrent, State, TokenInput
-from attnkit.token_mixer import no_sharing, told
 
 Heads = dict[str, Float[Array, "batch ..."]]
 
@@ -54,10 +53,9 @@ class RecurrentLayer(TokenMixerLayer):
         rngs: nnx.Rngs,
     ) -> None:
         if cross:
-            forms.refuse_cross(variant)
+            variant.check_cross_attention()
         model_dim, heads, head_dim = sizes.model_dim, sizes.heads, sizes.head_dim
-        if (message := no_sharing(told(variant), heads, sizes.kv_heads)) is not None:
-            raise ValueError(message)
+        variant.check_heads(heads, sizes.kv_heads, head_dim)
         self.variant, self.cross, self.padded = variant, cross, padded
         self.shape = HeadShape(heads, head_dim, head_dim)
         needs, width = variant.inputs(self.shape), heads * head_dim

@@ -263,6 +263,23 @@ class Combination(Mask):
         return numbers[0] if numbers else None
 
 
+@options
+class Wrapper(Mask):
+    """A mask made from another one, which reads the same data.
+
+    Attributes:
+        mask: the other one.
+    """
+
+    mask: Mask
+
+    def needs(self) -> Needs:
+        return self.mask.needs()
+
+    def heads(self) -> int | None:
+        return self.mask.heads()
+
+
 class Composed(Mask):
     """A mask with a name of its own that is put together from others."""
 

@@ -2,7 +2,6 @@
 
 import abc
 import dataclasses
-import fnmatch
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -107,7 +106,14 @@ def attention_maps(network: Network, batch: Batch, *, key: jax.Array | None = No
 
 
 class Model(abc.ABC):
-    """Options of one model."""
+    """Options of one model.
+
+    `autoregressive` names the options whose token mixers decode, `cross_attention` those whose token mixers
+    attend to a memory.
+    """
+
+    autoregressive: ClassVar[tuple[str, ...]] = ()
+    cross_attention: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
     def build(self, sizes: Sizes, rngs: nnx.Rngs) -> Network:

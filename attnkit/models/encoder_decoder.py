@@ -1,6 +1,6 @@
 """An encoder-decoder Transformer: sequence to sequence."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +45,8 @@ class EncoderDecoder(Blocks):
     Source: Vaswani et al. 2017, arXiv 1706.03762, figure 1.
     """
 
+    autoregressive: ClassVar[tuple[str, ...]] = ("decoder",)
+    cross_attention: ClassVar[tuple[str, ...]] = ("cross",)
     encoder_depth: Annotated[int, Ge(0)] = 2
     decoder_depth: Annotated[int, Ge(1)] = 2
     encoder: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Padding())

@@ -7,8 +7,6 @@ import numpy as np
 from annotated_types import Ge
 from flax import nnx
 
-from attnkit.layers.causality import receptive_field
-from attnkit.layers.conv_window import exists
 from attnkit.layers.dropout import keys
 from attnkit.layers.embedding import SourceAbsolute
 from attnkit.layers.hierarchy import Hierarchy, through
@@ -98,7 +96,7 @@ def make_hierarchy(
 def refuse_strangers(mixers: Mixers) -> None:
     """Raise `ValueError` if a word could see the words of another sentence."""
     for mixer in mixers if isinstance(mixers, tuple) else (mixers,):
-        mask = receptive_field(mixer)
+        mask = mixer.receptive_field()
         apart = mask is not None and "segment" in mask.needs().query and not mixes_segments(mask)
         resets = getattr(mixer, "keeps_segments", False) or getattr(mixer, "documents", False)
         if not (apart or resets):

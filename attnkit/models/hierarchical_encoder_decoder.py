@@ -52,6 +52,8 @@ class HierarchicalEncoderDecoder(Blocks):
     1701.07149, for attention to both.
     """
 
+    autoregressive: ClassVar[tuple[str, ...]] = ("decoder",)
+    cross_attention: ClassVar[tuple[str, ...]] = ("cross", "cross_sentences")
     word_depth: Annotated[int, Ge(0)] = 1
     sentence_depth: Annotated[int, Ge(0)] = 1
     decoder_depth: Annotated[int, Ge(1)] = 2

@@ -1,6 +1,5 @@
 """A few learned vectors read a long source, at a cost that grows linearly with its length."""
 
-import functools
 from typing import Annotated, Any, ClassVar, Literal
 
 import jax
@@ -49,6 +48,7 @@ class Perceiver(Blocks):
     Source: Jaegle et al. 2021, arXiv 2103.03206, section 3.1, without shared weights.
     """
 
+    cross_attention: ClassVar[tuple[str, ...]] = ("cross", "decoder_cross")
     latents: Annotated[int, Ge(1)] = 16
     depth: Annotated[int, Ge(1)] = 2
     mixer: TokenMixer | tuple[TokenMixer, ...] = Attention()

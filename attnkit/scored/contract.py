@@ -209,6 +209,9 @@ class Position(Part):
         """What is added to the output. Linear in the weights `w`."""
         return None
 
+    def check_head_dim(self, dim: int) -> None:
+        """Raise `ValueError` if heads cannot have `dim` features."""
+
 
 class Selection(Part, abc.ABC):
     """Which of the keys that the mask allows are chosen by what stands in them. Carries no derivative."""
@@ -236,6 +239,9 @@ class Selection(Part, abc.ABC):
 
 class Normalizer(Part):
     """How a row of scores becomes weights. Implement one of the kinds in `attnkit.scored.normalize`."""
+
+    #: whether weights are normalized over the keys of a query or over the queries of a key, later ones too
+    axis: ClassVar[Literal["keys", "queries"]] = "keys"
 
     def perturb(self, p: Params, s: Scores, i: Rows, j: Columns) -> Scores:
         """What is made of the capped scores before they are normalized: noise, say, or a temperature."""
@@ -312,6 +318,14 @@ class Preset(TokenMixer, abc.ABC):
     @abc.abstractmethod
     def scored(self) -> Scored:
         """The parts it stands for. Raises `ValueError` where they do not go together."""
+
+    def receptive_field(self) -> Mask:
+        scored = self.scored()
+        return Everything() if scored.normalizer.axis == "queries" else scored.mask
+
+    def check_heads(self, heads: int, kv_heads: int, head_dim: int) -> None:
+        for part in self.scored().position:
+            part.check_head_dim(head_dim)
 
 
 def dot(a: Float[Array, "rows dim"], b: Float[Array, "columns dim"]) -> Float[Array, "rows columns"]:

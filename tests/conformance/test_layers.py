@@ -11,9 +11,9 @@ from flax import nnx
 from attnkit.conformance import check
 from attnkit.conformance.checks import shrunk
 from attnkit.conformance.layers import check_layer
-from attnkit.experiment.catalogue import camel, files
-from attnkit.layers.attention import AttentionLayer, AttentionTokenMixer
-from attnkit.layers.heads import ConcatProjection, QKVProjection, fitted, plain_shape
+from attnkit.experiment.catalogue import camel, catalogue
+from attnkit.layers.attention import AttentionLayer
+from attnkit.layers.heads import AttentionTokenMixer, ConcatProjection, QKVProjection, fitted, plain_shape
 from attnkit.layers.token_mixer.gated import Gated
 from attnkit.masks.causal import Causal
 from attnkit.options import options
@@ -121,9 +121,7 @@ def test_options_for_long_texts_are_shrunk_unless_they_were_chosen():
     assert shrunk(Moba(count=4)) is None and shrunk(Gated) is None
 
 
-LAYERS = [
-    kind for kind, file in files("TokenMixer").items() if file.parent.parts[-2:] == ("layers", "token_mixer")
-]
+LAYERS = [entry.kind for entry in catalogue("TokenMixer") if ".layers." in entry.module]
 
 
 @pytest.mark.slow

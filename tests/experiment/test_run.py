@@ -62,7 +62,7 @@ def test_the_saved_config_means_the_same(run):
 def test_the_report_shows_the_run_and_runs_nothing(run):
     from html.parser import HTMLParser
 
-    class SourceEncoder(HTMLParser):
+    class Reader(HTMLParser):
         tags, text, attributes = [], [], []
 
         def handle_starttag(self, tag, attributes):
@@ -73,7 +73,7 @@ def test_the_report_shows_the_run_and_runs_nothing(run):
             self.text.append(data)
 
     page = (run / folder.REPORT).read_text()
-    reader = SourceEncoder()
+    reader = Reader()
     reader.feed(page)
     assert "script" not in reader.tags and not any(name.startswith("on") for name in reader.attributes)
     assert "a </script><img src=x onerror=alert(1)> test" in "".join(reader.text)
@@ -179,7 +179,7 @@ def test_parts_that_do_not_fit_are_refused_before_there_is_a_folder(run, capsys,
 def test_a_signal_before_training_ends_the_run_in_order(run, monkeypatch, capsys, number, code):
     from attnkit.experiment import run as runs
 
-    def interrupted(loaded, imports):
+    def interrupted(loaded):
         os.kill(os.getpid(), number)
         time.sleep(0.3)
         return None

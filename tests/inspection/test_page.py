@@ -28,7 +28,7 @@ HOSTILE = (
 VOID = {"meta", "img", "br", "link", "input"}
 
 
-class SourceEncoder(html.parser.HTMLParser):
+class Reader(html.parser.HTMLParser):
     """Elements, attributes and texts of a page, as a browser's parser sees them."""
 
     def __init__(self):
@@ -63,7 +63,7 @@ class SourceEncoder(html.parser.HTMLParser):
 
 
 def read(page):
-    reader = SourceEncoder()
+    reader = Reader()
     reader.feed(page)
     reader.close()
     assert reader.unbalanced == []

@@ -167,7 +167,7 @@ def test_features_are_redrawn_only_where_asked_and_only_with_a_key():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("performer", {"causal": True}, "causal = True has no meaning for a memory"),
+        ("performer", {"causal": True}, "causal = True is undefined for a memory"),
         ("nystromformer", {}, "mixes one sequence; use it for self-attention"),
         ("fnet", {}, "mixes one sequence"),
     ],
@@ -197,7 +197,7 @@ def test_a_batch_can_be_spread_over_devices():
 def test_decoders_refuse_what_sees_the_future():
     with pytest.raises(ValueError, match=r"mixer = Performer: .* set causal = true"):
         refuse_future("mixer", variant_of("performer", {}))
-    with pytest.raises(ValueError, match="it has no causal form, so use it to read"):
+    with pytest.raises(ValueError, match="it has no causal form, so use it in an encoder"):
         refuse_future("mixer", variant_of("fnet", {}))
     with pytest.raises(ValueError, match="what sees the tokens that follow cannot write"):
         layer("performer", {}).start(BATCH, 4, jnp.float32)

@@ -200,7 +200,7 @@ def test_a_block_without_feed_forward_has_none():
         (Decoder(tied=True, **SMALL), Sizes(vocabulary=0, length=3, features=2), "tied = True"),
         (RnnEncoderDecoder(cell=Gru(bidirectional=True)), TRANSLATE, "one direction"),
         (RnnEncoderDecoder(cell=Attention()), TRANSLATE, "recurrent cell"),
-        (Perceiver(output="text", decoder=Attention(), **SMALL), TRANSLATE, "must not look ahead"),
+        (Perceiver(output="text", decoder=Attention(), **SMALL), TRANSLATE, "cannot be used in a decoder"),
     ],
 )
 def test_what_does_not_fit_is_refused(model, sizes, message):

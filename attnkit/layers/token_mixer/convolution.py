@@ -11,7 +11,6 @@ from jaxtyping import Array, Float
 
 from attnkit.layers.contract import CustomTokenMixer, TokenMixerLayer, Width
 from attnkit.layers.conv_window import ConvWindow
-from attnkit.layers.heads import refuse_cross
 from attnkit.layers.linear import Linear
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data, Mask
@@ -41,7 +40,7 @@ class Convolution(CustomTokenMixer):
         "(WaveNet), arXiv 1609.03499",
         equation="y_t = O (f(sum_n W_n x_{t-nd} + b) * sigmoid(sum_n V_n x_{t-nd} + c))",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"cross": "it mixes neighbors"}
+    refuses: ClassVar[Mapping[str, str]] = {"cross_attention": "it mixes neighbors"}
     keeps_segments: ClassVar[bool] = True
     conv_size: Annotated[int, Ge(1)] = 4
     dilation: Annotated[int, Ge(1)] = 1
@@ -52,7 +51,7 @@ class Convolution(CustomTokenMixer):
         self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
     ) -> TokenMixerLayer:
         if cross:
-            refuse_cross(self)
+            self.check_cross_attention()
         return ConvolutionLayer(self, width.model_dim, scale=scale, rngs=rngs)
 
     def receptive_field(self) -> Mask:

@@ -13,7 +13,6 @@ from attnkit.layers.heads import (
     Tokens,
     fitted,
     plain_shape,
-    refuse_cross,
     split_heads,
 )
 from attnkit.layers.linear import Linear
@@ -22,7 +21,7 @@ from attnkit.options import options
 from attnkit.points import point, view
 from attnkit.scored.contract import Card, HeadShape, Scored
 from attnkit.scored.preset.attention import Attention
-from attnkit.token_mixer import TokenMixer, no_place, told
+from attnkit.token_mixer import TokenMixer
 
 
 @options
@@ -43,7 +42,7 @@ class CrossLayer(AttentionTokenMixer):
         assumes="an attention layer below with the same heads and position parts",
     )
     refuses: ClassVar[Mapping[str, str]] = {
-        "cross": "it has no keys of its own to make from a memory",
+        "cross_attention": "it has no keys of its own to make from a memory",
         "lowest": "the lowest layer has no layer below with keys and values",
     }
 
@@ -54,9 +53,9 @@ class CrossLayer(AttentionTokenMixer):
         self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
     ) -> TokenMixerLayer:
         if cross:
-            refuse_cross(self)
+            self.check_cross_attention()
         if width.depth == 0:
-            raise ValueError(no_place(told(self)))
+            self.check_lowest()
         return CrossLayerAttention(
             fitted(self, self.scored(), width, cross=cross, padded=padded), width, scale, rngs=rngs
         )

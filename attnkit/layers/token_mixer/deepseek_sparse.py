@@ -16,7 +16,6 @@ from attnkit.layers.contract import Carry, TokenMixerLayer, Width
 from attnkit.layers.heads import (
     Tokens,
     fitted,
-    refuse_cross,
 )
 from attnkit.masks.contract import Data
 from attnkit.options import options
@@ -70,6 +69,9 @@ class DeepseekSparse(AttentionTokenMixer):
         assumes="a network that adds the penalty to its objective, as all here do",
     )
     checked_with: ClassVar[dict[str, int]] = {"count": 4, "index_heads": 2, "index_dim": 3}
+    refuses: ClassVar[Mapping[str, str]] = {
+        "cross_attention": "its index is made of the tokens of the queries"
+    }
     unclaimed: ClassVar[dict[str, str]] = {
         "gradients": "the index has no part in the output's gradient; it is trained by the penalty, which "
         "has a test of its own"
@@ -87,7 +89,7 @@ class DeepseekSparse(AttentionTokenMixer):
         self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
     ) -> TokenMixerLayer:
         if cross:
-            refuse_cross(self, "its index is made of the tokens that ask")
+            self.check_cross_attention()
         if self.mask.heads() is not None:
             raise ValueError(
                 f"mixer = DeepseekSparse: mask = {self.mask} distinguishes heads, but they share one index; "

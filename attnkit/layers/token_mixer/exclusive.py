@@ -30,7 +30,9 @@ class Exclusive(AttentionTokenMixer):
         forms=("dense", "blockwise", "step"),
         assumes="self-attention; a value of zero takes nothing away",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"cross": "a query's token has no value of its own in the memory"}
+    refuses: ClassVar[Mapping[str, str]] = {
+        "cross_attention": "a query's token has no value of its own in the memory"
+    }
 
     def make_output(self, width: Width, scale: float, rngs: nnx.Rngs) -> OutputProjection:
         return OrthogonalOutput(width.model_dim, width.heads * width.head_dim, scale=scale, rngs=rngs)

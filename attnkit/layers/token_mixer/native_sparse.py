@@ -2,7 +2,7 @@
 
 import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import jax
@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from attnkit import forms
 from attnkit.layers.attention import Engine
 from attnkit.layers.contract import CustomTokenMixer, TokenMixerLayer, Width
-from attnkit.layers.heads import Heads, Maps, Tokens, merge_heads, plain_shape, refuse_cross, split_heads
+from attnkit.layers.heads import Heads, Maps, Tokens, merge_heads, plain_shape, split_heads
 from attnkit.layers.linear import Linear
 from attnkit.layers.summaries import Complete, Summaries, shared_strides
 from attnkit.layers.token_mixer.residual_attention import per_token, turned
@@ -87,6 +87,7 @@ class NativeSparse(CustomTokenMixer):
         "local": 1,
         "window_size": 3,
     }
+    refuses: ClassVar[Mapping[str, str]] = {"cross_attention": "its blocks are those of a causal text"}
     position: tuple[Position, ...] = ()
     size: Annotated[int, Ge(1)] = 32
     stride: Annotated[int, Ge(1)] = 16
@@ -117,7 +118,7 @@ class NativeSparse(CustomTokenMixer):
         self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
     ) -> TokenMixerLayer:
         if cross:
-            refuse_cross(self, "its blocks are those of a text up to the query")
+            self.check_cross_attention()
         for part in self.position:
             if not per_token(part, plain_shape(width)):
                 raise ValueError(

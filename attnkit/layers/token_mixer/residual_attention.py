@@ -19,7 +19,6 @@ from attnkit.layers.heads import (
     Tokens,
     fitted,
     plain_shape,
-    refuse_cross,
 )
 from attnkit.masks.contract import Data
 from attnkit.options import options
@@ -43,7 +42,9 @@ class ResidualAttention(AttentionTokenMixer):
         forms=("dense", "blockwise", "step"),
         assumes="blocks of this kind in a row; position parts without bias, parameters or inputs",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"cross": "its memory is not the tokens of the layers below"}
+    refuses: ClassVar[Mapping[str, str]] = {
+        "cross_attention": "its memory is not the tokens of the layers below"
+    }
 
     def requires_below(self) -> tuple[TokenMixer, ...]:
         return (self,)
@@ -52,7 +53,7 @@ class ResidualAttention(AttentionTokenMixer):
         self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
     ) -> TokenMixerLayer:
         if cross:
-            refuse_cross(self)
+            self.check_cross_attention()
         shape = plain_shape(width)
         for part in self.position:
             if not per_token(part, shape):

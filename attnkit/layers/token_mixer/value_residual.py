@@ -34,7 +34,7 @@ class ValueResidual(AttentionTokenMixer):
         forms=("dense", "blockwise", "step"),
         assumes="an attention layer below, with values of the same heads and width",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"cross": "a memory has no values in a lower layer"}
+    refuses: ClassVar[Mapping[str, str]] = {"cross_attention": "a memory has no values in a lower layer"}
 
     def requires_below(self) -> tuple[TokenMixer, ...]:
         return (self,)

@@ -25,7 +25,7 @@ class Forgetting(Preset):
         equation="o_i = sum_{j <= i} softmax_j(q_i . k_j / sqrt(dim) + sum_{l=j+1..i} log sigmoid(f_l)) v_j",
         assumes="causal self-attention",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"cross": "its gate belongs to queries"}
+    refuses: ClassVar[Mapping[str, str]] = {"cross_attention": "its gate belongs to queries"}
     start: float = 0.0
 
     def scored(self) -> Attention:
