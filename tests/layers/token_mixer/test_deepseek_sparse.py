@@ -96,7 +96,7 @@ def test_the_penalty_moves_the_index_and_nothing_else():
     graph, params = nnx.split(layer)
 
     def asked(params, x):
-        return nnx.merge(graph, params).with_carry(x, carry={})[2]["penalty"].sum()
+        return nnx.merge(graph, params).with_carry(x, carry={})[1]["penalty"].sum()
 
     grads, by_token = jax.jit(jax.grad(asked, argnums=(0, 1)))(params, x)
     assert not np.any(by_token)
@@ -152,7 +152,7 @@ def test_the_objective_of_a_network_has_it():
     (_, found), grads = jax.jit(jax.value_and_grad(objective, has_aux=True))(params)
     assert np.all(np.asarray(found.objective) > np.asarray(found.loss))
     for n in range(2):
-        linear = grads["stack"]["blocks"][n]["mixing"]["engine"]["inputs"]["selection_0_query"]
+        linear = grads["stack"]["blocks"][n]["mixer"]["engine"]["inputs"]["selection_0_query"]
         assert np.any(np.asarray(linear["kernel"][...]))
 
 

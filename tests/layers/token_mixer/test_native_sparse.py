@@ -43,7 +43,9 @@ def float64():
 
 def expected(layer, chosen, x, turn):
     """The layer's output for one sequence, from the oracle."""
-    sizes = [getattr(chosen, n) for n in ("size", "stride", "block", "count", "first", "local", "window")]
+    sizes = [
+        getattr(chosen, n) for n in ("size", "stride", "block", "count", "first", "local", "window_size")
+    ]
     q = layers.split(x @ number(layer.query.kernel), HEADS)
     both = layers.split(x @ number(layer.key_value.kernel), 6 * GROUPS)
     if turn:

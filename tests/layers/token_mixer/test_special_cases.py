@@ -32,6 +32,7 @@ from attnkit.layers.token_mixer.value_residual import ValueResidual
 from attnkit.masks.contract import Data
 from attnkit.models.contract import Sizes
 from attnkit.models.decoder import Decoder
+from attnkit.points import observe
 from attnkit.scored.position.alibi import Alibi
 from attnkit.scored.position.fox import Fox
 from attnkit.scored.position.rotary import Rotary
@@ -50,7 +51,7 @@ def float64():
 def like(layer, other):
     """`layer` with the plain projections of `other`."""
     layer.project.query, layer.project.key_value = other.project.query, other.project.key_value
-    layer.output_projection.output = other.join.output
+    layer.output_projection.output = other.output_projection.output
     return layer
 
 
@@ -85,7 +86,7 @@ def test_differential_attention_with_factor_zero_is_normalized_attention_of_half
     plain.project.query.kernel[...] = kernel[:, :half]
     values = both[:, DIM:].reshape(DIM, 2, HEADS, 2).transpose(0, 2, 1, 3).reshape(DIM, DIM)
     plain.project.key_value.kernel[...] = jnp.concatenate([both[:, :half], values], axis=1)
-    heads = plain.explain(jnp.asarray(x), carry={})[2]
+    heads = observe(plain, read=["weighted_values"])(jnp.asarray(x)).values["weighted_values"]
     expected = (
         heads
         / jnp.sqrt(jnp.mean(heads**2, axis=-1, keepdims=True) + 1e-6)
@@ -188,7 +189,7 @@ def test_a_network_decodes_what_its_layers_hand_up(pattern):
             ),
             "even",
         ),
-        (lambda: made(CrossLayer()), "nobody to borrow"),
+        (lambda: made(CrossLayer()), "no layer below with keys"),
         (lambda: made(CrossLayer(), cross=True), "not for cross-attention"),
         (lambda: made(Exclusive(), cross=True), "no value of its own"),
         (lambda: made(ValueResidual(), cross=True), "not for cross-attention"),
