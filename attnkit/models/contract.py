@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import fnmatch
 from typing import Any, ClassVar, NamedTuple
 
 import jax

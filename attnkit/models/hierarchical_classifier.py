@@ -7,6 +7,7 @@ import numpy as np
 from annotated_types import Ge
 from flax import nnx
 
+from attnkit.layers.conv_window import exists
 from attnkit.layers.dropout import keys
 from attnkit.layers.embedding import SourceAbsolute
 from attnkit.layers.hierarchy import Hierarchy, through

@@ -1,5 +1,6 @@
 """A few learned vectors read a long source, at a cost that grows linearly with its length."""
 
+import functools
 from typing import Annotated, Any, ClassVar, Literal
 
 import jax

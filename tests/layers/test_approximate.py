@@ -79,13 +79,16 @@ def test_the_state_of_a_prefix_sum_does_not_grow():
     ("name", "owned"),
     [
         ("fnet", set()),
-        ("synthesizer_random", {"project.value.kernel", "join.kernel", "learned.scores"}),
+        ("synthesizer_random", {"project.value.kernel", "output_projection.kernel", "learned.scores"}),
         (
             "synthesizer_dense",
-            {"project.query.kernel", "project.value.kernel", "join.kernel"}
+            {"project.query.kernel", "project.value.kernel", "output_projection.kernel"}
             | {f"learned.{part}" for part in ("hidden", "scores", "bias")},
         ),
-        ("performer", {f"project.{made}.kernel" for made in ("query", "key", "value")} | {"join.kernel"}),
+        (
+            "performer",
+            {f"project.{made}.kernel" for made in ("query", "key", "value")} | {"output_projection.kernel"},
+        ),
     ],
 )
 def test_a_layer_owns_what_its_variant_uses_and_nothing_else(name, owned):

@@ -76,13 +76,13 @@ def divergence(weights, table, seen):
     return crossed, entropy
 
 
-def relayed(layer, x, data=None):
+def carried(layer, x, data=None):
     return compiled([layer], lambda one, x: one[0].with_carry(x, carry={}, data=data))(x)
 
 
 def test_equations_and_penalty():
     layer, x = made(SMALL, GROUPS), tokens(count=COUNT)
-    y, above = relayed(layer, x)
+    y, above = carried(layer, x)
     for b in range(2):
         weights, expected, table, seen = loops(layer, x[b], 3)
         assert apart(y[b], expected) < 1e-12
@@ -133,8 +133,8 @@ def test_many_keys_are_plain_attention():
 @SLOW
 def test_tokens_that_do_not_exist_ask_for_nothing():
     layer, x = made(SMALL, GROUPS, padded=True), tokens(count=COUNT)
-    short = relayed(layer, x[:, :5], Data(scalar={"length": jnp.array([5, 5])}))[2]["penalty"]
-    long = relayed(layer, x, Data(scalar={"length": jnp.array([5, 5])}))[2]["penalty"]
+    short = carried(layer, x[:, :5], Data(scalar={"length": jnp.array([5, 5])}))[1]["penalty"]
+    long = carried(layer, x, Data(scalar={"length": jnp.array([5, 5])}))[1]["penalty"]
     assert apart(long, short) < 1e-13
 
 
