@@ -111,7 +111,7 @@ class ApproximationLayer(TokenMixerLayer):
             return {**kept, "position": jnp.zeros(batch, jnp.int32)}
         if not self.variant.is_causal():
             raise ValueError(
-                f"mixer = {type(self.variant).__name__}: bidirectional mixers cannot decode; "
+                f"mixer = {type(self.variant).__name__}: bidirectional mixers cannot decode autoregressively; "
                 "use it in an encoder, or a causal mixer"
             )
         one = self.variant.start(self.shape, room, dtype)

@@ -174,7 +174,9 @@ class CellLayer(TokenMixerLayer):
         self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None
     ) -> Any:
         if self.backward is not None:
-            raise ValueError("bidirectional = True: bidirectional mixers cannot decode; use it in an encoder")
+            raise ValueError(
+                "bidirectional = True: bidirectional mixers cannot decode autoregressively; use it in an encoder"
+            )
         return self.forward.start(batch, dtype)
 
     def step(self, x: Tokens, state: Any, *, data: Data | None = None) -> tuple[Tokens, Any]:

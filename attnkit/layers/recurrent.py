@@ -142,7 +142,9 @@ class RecurrentLayer(TokenMixerLayer):
                 raise ValueError("memory = None: a layer made with cross = True reads a memory; give it")
             state["memory"] = self.remember(memory, data)
         elif self.variant.direction == "both":
-            raise ValueError("direction = 'both': bidirectional mixers cannot decode; decode with 'forward'")
+            raise ValueError(
+                "direction = 'both': bidirectional mixers cannot decode autoregressively; decode with 'forward'"
+            )
         else:
             one = forms.empty_state(self.variant, self.shape, dtype)
             state["recurrent"] = jax.tree.map(lambda a: jnp.broadcast_to(a, (batch, *a.shape)), one)

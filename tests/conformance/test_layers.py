@@ -12,8 +12,8 @@ from attnkit.conformance import check
 from attnkit.conformance.checks import shrunk
 from attnkit.conformance.layers import check_layer
 from attnkit.experiment.catalogue import camel, catalogue
-from attnkit.layers.attention import AttentionLayer
-from attnkit.layers.heads import AttentionTokenMixer, ConcatProjection, QKVProjection, fitted, plain_shape
+from attnkit.layers.attention import AttentionLayer, AttentionTokenMixer
+from attnkit.layers.heads import ConcatProjection, QKVProjection, fitted, plain_shape
 from attnkit.layers.token_mixer.gated import Gated
 from attnkit.masks.causal import Causal
 from attnkit.options import options

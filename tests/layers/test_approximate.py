@@ -202,5 +202,5 @@ def test_decoders_refuse_what_sees_the_future():
         refuse_future("mixer", variant_of("performer", {}))
     with pytest.raises(ValueError, match="it has no causal form, so use it in an encoder"):
         refuse_future("mixer", variant_of("fnet", {}))
-    with pytest.raises(ValueError, match="what sees the tokens that follow cannot write"):
+    with pytest.raises(ValueError, match="bidirectional mixers cannot decode autoregressively"):
         layer("performer", {}).start(BATCH, 4, jnp.float32)
