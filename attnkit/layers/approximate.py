@@ -35,16 +35,11 @@ class ApproximationLayer(TokenMixerLayer):
         padded: whether tokens at `data.scalar["length"]` and beyond do not exist.
         scale: initial scale of the output.
         rngs: source of the initial values.
-
-    Raises:
-        ValueError: if the variant cannot attend to a memory and is asked to.
     """
 
     def __init__(
         self, variant: Approximate, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
     ) -> None:
-        if cross:
-            variant.check_cross_attention()
         self.variant, self.padded, self.cross, self.kv_heads = variant, padded, cross, width.kv_heads
         plain = not variant.projections
         self.shape = (
@@ -111,8 +106,8 @@ class ApproximationLayer(TokenMixerLayer):
             return {**kept, "position": jnp.zeros(batch, jnp.int32)}
         if not self.variant.is_causal():
             raise ValueError(
-                f"mixer = {type(self.variant).__name__}: bidirectional mixers cannot decode autoregressively; "
-                "use it in an encoder, or a causal mixer"
+                f"mixer = {type(self.variant).__name__}: bidirectional mixers cannot decode "
+                "autoregressively; use it in an encoder, or a causal mixer"
             )
         one = self.variant.start(self.shape, room, dtype)
         return jax.tree.map(lambda a: jnp.broadcast_to(a, (batch, self.shape.heads, *a.shape)), one)

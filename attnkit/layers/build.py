@@ -43,6 +43,11 @@ def build_layer(
     Raises:
         ValueError: if the mixer cannot do what is asked.
     """
+    if cross:
+        mixer.check_cross_attention()
+    elif width.depth == 0:
+        mixer.check_lowest()
+    mixer.check_heads(width.heads, width.kv_heads, width.head_dim)
     if isinstance(mixer, CustomTokenMixer):
         return mixer.make_layer(width, cross=cross, padded=padded, scale=scale, rngs=rngs)
     if isinstance(mixer, Approximate):

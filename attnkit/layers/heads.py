@@ -160,7 +160,6 @@ def fitted(mixer: TokenMixer, scored: Scored, width: Width, *, cross: bool, padd
     Raises `ValueError` if with `cross` a token input belongs to queries: they are not the tokens remembered.
     """
     if cross:
-        mixer.check_cross_attention()
         for name, need in scored.inputs(plain_shape(width)).items():
             if need.side != "key":
                 raise ValueError(no_cross_attention(mixer, f"its input {name} belongs to queries"))

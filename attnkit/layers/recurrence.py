@@ -60,8 +60,6 @@ class Cell(CustomTokenMixer):
     def make_layer(
         self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
     ) -> TokenMixerLayer:
-        if cross:
-            self.check_cross_attention()
         return CellLayer(self, width.model_dim, scale=scale, rngs=rngs)
 
     def receptive_field(self) -> Mask:
@@ -174,9 +172,7 @@ class CellLayer(TokenMixerLayer):
         self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None
     ) -> Any:
         if self.backward is not None:
-            raise ValueError(
-                "bidirectional = True: bidirectional mixers cannot decode autoregressively; use it in an encoder"
-            )
+            raise ValueError("bidirectional = True: bidirectional mixers cannot decode autoregressively")
         return self.forward.start(batch, dtype)
 
     def step(self, x: Tokens, state: Any, *, data: Data | None = None) -> tuple[Tokens, Any]:

@@ -37,9 +37,6 @@ class RecurrentLayer(TokenMixerLayer):
         padded: whether tokens at `data.scalar["length"]` and beyond do not exist.
         scale: initial scale of the output.
         rngs: source of the initial values.
-
-    Raises:
-        ValueError: if the variant cannot do what is asked.
     """
 
     def __init__(
@@ -52,10 +49,7 @@ class RecurrentLayer(TokenMixerLayer):
         scale: float = 1.0,
         rngs: nnx.Rngs,
     ) -> None:
-        if cross:
-            variant.check_cross_attention()
         model_dim, heads, head_dim = sizes.model_dim, sizes.heads, sizes.head_dim
-        variant.check_heads(heads, sizes.kv_heads, head_dim)
         self.variant, self.cross, self.padded = variant, cross, padded
         self.shape = HeadShape(heads, head_dim, head_dim)
         needs, width = variant.inputs(self.shape), heads * head_dim
@@ -142,9 +136,7 @@ class RecurrentLayer(TokenMixerLayer):
                 raise ValueError("memory = None: a layer made with cross = True reads a memory; give it")
             state["memory"] = self.remember(memory, data)
         elif self.variant.direction == "both":
-            raise ValueError(
-                "direction = 'both': bidirectional mixers cannot decode autoregressively; decode with 'forward'"
-            )
+            raise ValueError("direction = 'both': bidirectional mixers cannot decode; decode with 'forward'")
         else:
             one = forms.empty_state(self.variant, self.shape, dtype)
             state["recurrent"] = jax.tree.map(lambda a: jnp.broadcast_to(a, (batch, *a.shape)), one)

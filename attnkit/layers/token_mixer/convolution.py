@@ -50,8 +50,6 @@ class Convolution(CustomTokenMixer):
     def make_layer(
         self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
     ) -> TokenMixerLayer:
-        if cross:
-            self.check_cross_attention()
         return ConvolutionLayer(self, width.model_dim, scale=scale, rngs=rngs)
 
     def receptive_field(self) -> Mask:

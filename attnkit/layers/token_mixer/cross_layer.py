@@ -52,10 +52,6 @@ class CrossLayer(AttentionTokenMixer):
     def make_layer(
         self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
     ) -> TokenMixerLayer:
-        if cross:
-            self.check_cross_attention()
-        if width.depth == 0:
-            self.check_lowest()
         return CrossLayerAttention(
             fitted(self, self.scored(), width, cross=cross, padded=padded), width, scale, rngs=rngs
         )

@@ -88,8 +88,6 @@ class DeepseekSparse(AttentionTokenMixer):
     def make_layer(
         self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
     ) -> TokenMixerLayer:
-        if cross:
-            self.check_cross_attention()
         if self.mask.heads() is not None:
             raise ValueError(
                 f"mixer = DeepseekSparse: mask = {self.mask} distinguishes heads, but they share one index; "

@@ -117,8 +117,6 @@ class NativeSparse(CustomTokenMixer):
     def make_layer(
         self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
     ) -> TokenMixerLayer:
-        if cross:
-            self.check_cross_attention()
         for part in self.position:
             if not per_token(part, plain_shape(width)):
                 raise ValueError(

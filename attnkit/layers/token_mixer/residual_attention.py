@@ -52,8 +52,6 @@ class ResidualAttention(AttentionTokenMixer):
     def make_layer(
         self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
     ) -> TokenMixerLayer:
-        if cross:
-            self.check_cross_attention()
         shape = plain_shape(width)
         for part in self.position:
             if not per_token(part, shape):
