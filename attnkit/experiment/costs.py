@@ -24,7 +24,6 @@ SIZES: Mapping[str, float] = {
     "value_dim": 64,
     "length": 4096,
     "keys": 4096,
-    "T": 4096,
     "below": 1,
 }
 SETTING = "model_dim 1024, 16 heads of 64, 4096 tokens, 2 bytes a number"
@@ -154,11 +153,10 @@ def costs(entry: catalogue.Entry) -> list[Cost]:
     room = family(entry)
     if entry.base in PARTS:
         return [line("per pair and head", card["pair_flops"], "FLOPs")] if "pair_flops" in card else []
-    if "cost" in card:
-        return [line("reading, per head", card["cost"], "multiply-adds")]
+    if "sequence_flops" in card:
+        return [line("reading, per head", card["sequence_flops"], "FLOPs")]
     if room == "TokenMixer: recurrent attention":
-        state = line("state, per head", card["state"], "bytes") if "state" in card else None
-        return [state] if state else []
+        return [line("state", card["state"], "numbers")] if "state" in card else []
     if room == "TokenMixer: scored attention":
         parts = parts_of(entry)
         for part in parts:

@@ -12,8 +12,9 @@ from attnkit.forms.recurrent import cast, check, numbers
 from attnkit.forms.recurrent_chunked import chunked
 from attnkit.forms.recurrent_decay import exact_einsum
 from attnkit.forms.recurrent_head import Tokens, enrich, expand_writes, read_tokens, with_unit_values
-from attnkit.recurrent.contract import HeadShape, LinearRecurrent, Params, State
+from attnkit.recurrent.contract import LinearRecurrent, Params, State
 from attnkit.token_mixer import no_memory, told
+from attnkit.variant import HeadShape
 
 
 def refuse_cross(variant: Any) -> None:

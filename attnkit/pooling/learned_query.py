@@ -10,8 +10,9 @@ from jaxtyping import Array, Bool, Float
 from attnkit.options import options
 from attnkit.pooling.contract import Params, Pool, Pooled
 from attnkit.pooling.weighing import ask, start
-from attnkit.scored.contract import Card, Normalizer
+from attnkit.scored.contract import Normalizer
 from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.variant import Card
 
 
 @options

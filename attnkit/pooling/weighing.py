@@ -10,20 +10,9 @@ from jaxtyping import Array, Bool, Float
 from attnkit import forms
 from attnkit.masks.documents import Documents
 from attnkit.options import options
-from attnkit.scored.contract import (
-    Columns,
-    HeadShape,
-    Keys,
-    Normalizer,
-    Params,
-    Queries,
-    Rows,
-    Score,
-    Scored,
-    Scores,
-    TokenInput,
-)
+from attnkit.scored.contract import Columns, Keys, Normalizer, Params, Queries, Rows, Score, Scored, Scores
 from attnkit.scored.score.dot import Dot
+from attnkit.variant import HeadShape, TokenInput
 
 
 @options
@@ -31,7 +20,7 @@ class Given(Score):
     """A score that is computed elsewhere from the key's token alone: `s_ij = c_j`."""
 
     def inputs(self, shape: HeadShape) -> Mapping[str, TokenInput]:
-        return {"score": TokenInput(side="key")}
+        return {"score": TokenInput(bias=0.0)}
 
     def score(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:
         return jnp.broadcast_to(p["score_j"][:, 0], (i.shape[0], j.shape[0]))
@@ -39,7 +28,7 @@ class Given(Score):
 
 def start(key: jax.Array, normalizer: Normalizer, heads: int, dim: int) -> dict[str, Any]:
     """Fresh parameters of the normalizer, by part, as the engine takes them."""
-    shape = HeadShape(heads, heads, dim, dim)
+    shape = HeadShape(heads, dim, dim)
     own = dict(normalizer.init(key, shape))
     return {"normalizer": own} if own else {}
 

@@ -23,7 +23,8 @@ from attnkit.layers.mixing import Data, Mixing, Width
 from attnkit.layers.multi_head import Engine, MultiHead
 from attnkit.masks.everything import Everything
 from attnkit.options import options
-from attnkit.scored.contract import Card, HeadShape, Scored
+from attnkit.scored.contract import Scored
+from attnkit.variant import Card, HeadShape
 
 
 @options

@@ -24,8 +24,9 @@ from attnkit.layers.heads import (
 from attnkit.layers.mixing import Data, Mixing, Relay, Width
 from attnkit.layers.multi_head import Engine
 from attnkit.options import options
-from attnkit.scored.contract import Card, HeadShape, Part, Position, Scored
+from attnkit.scored.contract import Part, Position, Scored
 from attnkit.token_mixer import TokenMixer
+from attnkit.variant import Card, HeadShape
 
 
 @options

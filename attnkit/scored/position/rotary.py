@@ -6,8 +6,9 @@ from annotated_types import Gt, Le
 
 from attnkit.options import options
 from attnkit.positions.rotation import frequencies, rotate
-from attnkit.scored.contract import Card, Columns, Keys, Params, Position, Queries, Rows
+from attnkit.scored.contract import Columns, Keys, Params, Position, Queries, Rows
 from attnkit.token_mixer import odd, told
+from attnkit.variant import Card
 
 
 @options

@@ -7,9 +7,10 @@ from annotated_types import Ge, Gt, Lt
 from attnkit.masks.contract import Mask
 from attnkit.masks.everything import Everything
 from attnkit.options import options
-from attnkit.scored.contract import Card, Normalizer, Position, Preset, Score, Scored, Selection
+from attnkit.scored.contract import Normalizer, Position, Preset, Score, Scored, Selection
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.score.dot import Dot
+from attnkit.variant import Card
 
 
 @options

@@ -7,9 +7,10 @@ from annotated_types import Ge
 
 from attnkit.masks.big_bird import BigBird
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.contract import Preset, Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.score.dot import Dot
+from attnkit.variant import Card
 
 
 @options

@@ -6,11 +6,12 @@ from annotated_types import Ge
 
 from attnkit.masks.causal import Causal
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.contract import Preset, Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.score.dot import Dot
 from attnkit.scored.selection.moba import Moba
+from attnkit.variant import Card
 
 
 @options

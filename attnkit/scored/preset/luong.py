@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.contract import Preset, Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.score.bilinear import Bilinear
+from attnkit.variant import Card
 
 
 @options

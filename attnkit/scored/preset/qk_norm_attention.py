@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.contract import Preset, Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.position.qk_norm import QkNorm
 from attnkit.scored.score.dot import Dot
+from attnkit.variant import Card
 
 
 @options

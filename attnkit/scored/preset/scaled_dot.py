@@ -5,9 +5,10 @@ from typing import ClassVar
 from attnkit.masks.causal import Causal
 from attnkit.masks.everything import Everything
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.contract import Preset, Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.score.dot import Dot
+from attnkit.variant import Card
 
 
 @options

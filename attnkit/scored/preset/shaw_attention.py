@@ -7,10 +7,11 @@ from annotated_types import Ge
 from attnkit.masks.causal import Causal
 from attnkit.masks.everything import Everything
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.contract import Preset, Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.position.shaw import Shaw
 from attnkit.scored.score.dot import Dot
+from attnkit.variant import Card
 
 
 @options

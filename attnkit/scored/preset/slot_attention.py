@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.contract import Preset, Scored
 from attnkit.scored.normalizer.inverted import Inverted
 from attnkit.scored.score.dot import Dot
+from attnkit.variant import Card
 
 
 @options

@@ -4,9 +4,10 @@ from typing import ClassVar
 
 from attnkit.masks.causal import Causal
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.contract import Preset, Scored
 from attnkit.scored.normalizer.stick_breaking import StickBreaking
 from attnkit.scored.score.dot import Dot
+from attnkit.variant import Card
 
 
 @options

@@ -6,10 +6,11 @@ from annotated_types import Ge, MultipleOf
 
 from attnkit.masks.causal import Causal
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.contract import Preset, Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.position.transformer_xl import TransformerXl
 from attnkit.scored.score.dot import Dot
+from attnkit.variant import Card
 
 
 @options
