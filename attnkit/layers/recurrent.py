@@ -16,7 +16,8 @@ from attnkit.layers.mixing import Mixing, Width
 from attnkit.layers.norm import LayerNorm, RMSNorm
 from attnkit.layers.token_shift import TokenShift, begins_document
 from attnkit.masks.contract import Data, Needs
-from attnkit.recurrent.contract import HeadShape, LinearRecurrent, Recurrent, State, TokenInput
+from attnkit.recurrent.contract import LinearRecurrent, Recurrent, State
+from attnkit.variant import HeadShape, TokenInput
 
 Heads = dict[str, Float[Array, "batch ..."]]
 
@@ -100,7 +101,7 @@ class RecurrentLayer(Mixing):
             return forms.effective(self.variant, self.shape, learned, inputs, **known)
 
         y = self.finish(jax.vmap(one)(inputs, known), gate)
-        seen = look and "matrix" in self.variant.card.forms
+        seen = look and "matrix" in self.variant.forms
         return y, jax.vmap(weights)(inputs, known) if seen else None
 
     def across(self, x: Array, memory: Array, data: Data | None, look: bool) -> tuple[Array, Array | None]:
@@ -245,12 +246,12 @@ class Projection(nnx.Module):
     def __init__(self, dim: int, need: TokenInput, heads: int, *, rngs: nnx.Rngs) -> None:
         width = total_width(need, heads)
         self.down = None if need.rank is None else Linear(dim, need.rank, bias=None, rngs=rngs)
-        self.squashed = need.squashed
-        self.full = Linear(need.rank or dim, width, bias=need.start, rngs=rngs)
+        self.tanh = need.tanh
+        self.full = Linear(need.rank or dim, width, bias=need.bias, rngs=rngs)
 
     def __call__(self, x: Float[Array, "batch tokens dim"]) -> Float[Array, "batch tokens width"]:
         narrow = x if self.down is None else self.down(x)
-        return self.full(jnp.tanh(narrow) if self.squashed else narrow)
+        return self.full(jnp.tanh(narrow) if self.tanh else narrow)
 
 
 def total_width(need: TokenInput, heads: int) -> int:

@@ -6,7 +6,8 @@ from typing import ClassVar
 import jax
 from jaxtyping import Array, Float
 
-from attnkit.recurrent.contract import Card, HeadShape, Params
+from attnkit.recurrent.contract import Params
+from attnkit.variant import Card, HeadShape
 
 
 class FeatureMap(abc.ABC):
