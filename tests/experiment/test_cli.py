@@ -146,6 +146,8 @@ def test_lists_and_cards(capsys, workplace):
     assert main(["variants", "alibbi"]) == 2 and "did you mean 'alibi'" in capsys.readouterr().err
     assert main(["tasks", "mine.py:Job"]) == 0 and "count: int, required" in capsys.readouterr().out
     assert main(["tasks", "mine.py:Net"]) == 2
+    assert main(["variants", "training"]) == 0
+    assert re.search(r"^  batch_size: int >= 1, default \d+\n {6}\w", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_the_schema_is_json(capsys):
