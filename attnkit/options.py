@@ -19,10 +19,10 @@ def options(cls: Class) -> Class:
     >>> from annotated_types import Ge
     >>> @options
     ... class Window:
-    ...     reach: Annotated[int, Ge(0)] = 4
-    >>> Window(reach=-1)
+    ...     back: Annotated[int, Ge(0)] = 4
+    >>> Window(back=-1)
     Traceback (most recent call last):
-    ValueError: Window: reach = -1: input should be greater than or equal to 0
+    ValueError: Window: back = -1: input should be greater than or equal to 0
     """
     config = pydantic.ConfigDict(
         arbitrary_types_allowed=True, extra="forbid", strict=True, allow_inf_nan=False

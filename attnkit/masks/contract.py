@@ -139,7 +139,7 @@ class Interval(NamedTuple):
 
 
 class Cover(NamedTuple):
-    """What is known of all pairs of two intervals.
+    """Bounds on a mask over all pairs of two intervals.
 
     Attributes:
         possible: False only if it is proved that no pair may attend.
@@ -162,7 +162,7 @@ def unknown(rows: Interval, columns: Interval) -> Cover:
 
 
 class Mask(abc.ABC):
-    """Who may look at whom.
+    """Which queries may attend to which keys.
 
     `&`, `|` and `~` combine masks and obey the laws of Boolean algebra on every pair of positions. A mask
     of your own is an options class derived from this one that defines `allows`, and `cover` if blocks that
@@ -191,7 +191,7 @@ class Mask(abc.ABC):
         """
 
     def cover(self, rows: Interval, columns: Interval) -> Cover:
-        """What is known of all pairs of query positions `rows` and key positions `columns`.
+        """Bounds on the mask over query positions `rows` and key positions `columns`.
 
         It must hold for any run-time data. A mask that does not say otherwise claims nothing.
         """
@@ -202,7 +202,7 @@ class Mask(abc.ABC):
         return Needs()
 
     def heads(self) -> int | None:
-        """How many heads the mask distinguishes; `None` if it is the same for all."""
+        """Number of heads that the mask distinguishes; `None` if it is the same for all."""
         return None
 
     def __and__(self, other: "Mask") -> "Mask":

@@ -1,4 +1,4 @@
-"""Text that looks at the last picture before it."""
+"""Cross-attention from text to the last picture before it."""
 
 from typing import Annotated, Any, ClassVar
 

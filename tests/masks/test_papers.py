@@ -64,7 +64,7 @@ def test_streaming_keeps_sinks_and_recent():
 
 
 def test_longformer_row_in_the_middle():
-    row = table(Longformer(reach=2, dilation=3, count=2), 23)[11]
+    row = table(Longformer(half_width=2, dilation=3, count=2), 23)[11]
     assert np.flatnonzero(row).tolist() == [0, 1, 5, 8, 11, 14, 17]
 
 
@@ -187,7 +187,7 @@ def blocks(mask, length, size=64):
         (Chunked(size=128) & Causal(), 2),
         (Packed(lengths=(128,) * 60) & Causal(), 2),
         (BigBird(size=64, near=1, first=0, random=3, length=8192), 6),
-        (Longformer(reach=64, count=0), 3),
+        (Longformer(half_width=64, count=0), 3),
     ],
     ids=("window", "streaming", "llama4", "packed", "big_bird", "longformer"),
 )

@@ -30,7 +30,7 @@ PLACES = np.array(
     [[0, 0, 0], [1, 1, 1], [2, 2, 2], [2, 2, 3], [2, 3, 2], [2, 3, 3], *[[n] * 3 for n in range(4, 9)]]
 )
 POSITIONS = {
-    Cope(reach=2): lambda q, k, p, x: content.cope(q, k, p, OFFSET, 2),
+    Cope(max_position=2): lambda q, k, p, x: content.cope(q, k, p, OFFSET, 2),
     Path(): lambda q, k, p, x: content.path(q, k, x, OFFSET),
     Localness(): lambda q, k, p, x: content.localness(q, k, p, OFFSET, 11),
     Sinusoidal(base=50.0): lambda q, k, p, x: rotations.sinusoidal(q, k, OFFSET, 50.0),
@@ -91,7 +91,7 @@ def test_score(score, oracle, flat):
 
 def test_local_predictive():
     assert_agrees(
-        scored(position=(LocalPredictive(reach=3),)),
+        scored(position=(LocalPredictive(half_width=3),)),
         None,
         output=lambda q, k, v, params, x, h: content.local_predictive(q, k, v, params["position_0"], 3, 11),
         data=Data(scalar={"length": 11.0}),

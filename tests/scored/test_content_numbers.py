@@ -32,10 +32,10 @@ NONE = jnp.zeros((1, 3))
 def test_cope_counts_half_a_position_where_scores_are_zero():
     p, q = {"place": jnp.array([[0.0], [4.0]])}, jnp.array([[1.0]])
     given = (p, q, jnp.zeros((3, 1)), NONE, ALL, jnp.array([2]), jnp.arange(3))
-    s, ahead = Cope(reach=1).walk(*given, jnp.zeros(1))
+    s, ahead = Cope(max_position=1).walk(*given, jnp.zeros(1))
     np.testing.assert_allclose(s, [[4, 4, 2]])  # places 1.5 and 1 end at 1; 0.5 lies between 0 and 4
     assert ahead.tolist() == [1.5]
-    s, ahead = Cope(reach=1).walk(*given, jnp.full(1, 0.5))
+    s, ahead = Cope(max_position=1).walk(*given, jnp.full(1, 0.5))
     np.testing.assert_allclose(s, [[4, 4, 4]])
     assert ahead.tolist() == [2.0]
 
@@ -43,7 +43,7 @@ def test_cope_counts_half_a_position_where_scores_are_zero():
 def test_cope_does_not_count_hidden_keys_and_adds_without_a_scale():
     p, q = {"place": jnp.array([[0.0] * 4, [3.0] * 4, [9.0] * 4])}, jnp.ones((1, 4))
     keep = jnp.array([[True, False, True]])
-    s, ahead = Cope(reach=2).walk(
+    s, ahead = Cope(max_position=2).walk(
         p, q, jnp.zeros((3, 4)), NONE, keep, jnp.array([2]), jnp.arange(3), jnp.zeros(1)
     )
     np.testing.assert_allclose(s, [[12, 6, 6]])
@@ -114,7 +114,7 @@ def test_localness_falls_with_the_squared_distance_from_the_predicted_place():
 
 
 def test_local_predictive_sees_a_window_and_weighs_it_by_a_gaussian():
-    part, q, j = LocalPredictive(reach=2), jnp.ones((1, 2)), jnp.arange(6)
+    part, q, j = LocalPredictive(half_width=2), jnp.ones((1, 2)), jnp.arange(6)
     p = {"into": jnp.zeros((2, 2)), "place": jnp.ones(2), "data": Data(scalar={"length": 4})}
     shown = part.shows(p, q, jnp.ones((6, 2)), jnp.array([0]), j)
     assert shown.tolist() == [[True] * 5 + [False]]

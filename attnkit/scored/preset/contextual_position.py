@@ -16,7 +16,7 @@ class ContextualPosition(Preset):
     """Causal attention in which the query decides what counts as a position.
 
     Attributes:
-        reach: largest position.
+        max_position: largest position.
     """
 
     card: ClassVar[Card] = Card(
@@ -25,8 +25,8 @@ class ContextualPosition(Preset):
         "s_ij = q_i . k_j / sqrt(dim)",
         assumes="causal self-attention",
     )
-    reach: Annotated[int, Ge(1)] = 63
+    max_position: Annotated[int, Ge(1)] = 63
 
     def scored(self) -> Attention:
-        position = (Cope(reach=self.reach),)
+        position = (Cope(max_position=self.max_position),)
         return Attention(position=position, mask=Causal())

@@ -16,7 +16,7 @@ class Deberta(Preset):
     """Disentangled attention over all keys, for an encoder.
 
     Attributes:
-        reach: distances that are told apart; 512 in the paper.
+        max_distance: distances that are told apart; 512 in the paper.
     """
 
     card: ClassVar[Card] = Card(
@@ -24,7 +24,7 @@ class Deberta(Preset):
         equation="o_i = sum_j softmax_j((q_i . k_j + q_i . kr_d(i,j) + k_j . qr_d(j,i)) / sqrt(3 dim)) v_j",
     )
     refuses: ClassVar[Mapping[str, str]] = {"autoregressive": "it is defined for whole texts"}
-    reach: Annotated[int, Ge(1)] = 512
+    max_distance: Annotated[int, Ge(1)] = 512
 
     def scored(self) -> Attention:
-        return Attention(score=Disentangled(reach=self.reach))
+        return Attention(score=Disentangled(max_distance=self.max_distance))

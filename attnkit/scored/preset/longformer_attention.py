@@ -18,7 +18,7 @@ class LongformerAttention(Preset):
     The paper gives global tokens projections of their own; here all tokens share theirs.
 
     Attributes:
-        reach: keys on each side of the query; half of the paper's window.
+        window_size: keys in sight, the query's own included; the paper's window is one less.
         dilation: distance of one of them to the next.
         count: global tokens, at the start.
     """
@@ -28,10 +28,10 @@ class LongformerAttention(Preset):
         equation="o_i = sum_{j near i or global} softmax_j(q_i . k_j / sqrt(dim)) v_j",
     )
     refuses: ClassVar[Mapping[str, str]] = {"autoregressive": "its window looks both ways"}
-    reach: Annotated[int, Ge(0)] = 256
+    window_size: Annotated[int, Ge(1)] = 513
     dilation: Annotated[int, Ge(1)] = 1
     count: Annotated[int, Ge(0)] = 1
 
     def scored(self) -> Attention:
-        mask = Longformer(reach=self.reach, dilation=self.dilation, count=self.count)
+        mask = Longformer(half_width=self.window_size // 2, dilation=self.dilation, count=self.count)
         return Attention(mask=mask)

@@ -19,7 +19,7 @@ class LuongLocal(Preset):
     For cross-attention; keys are counted by `data.scalar["length"]`.
 
     Attributes:
-        reach: keys on each side of the place.
+        half_width: keys on each side of the place.
     """
 
     card: ClassVar[Card] = Card(
@@ -28,8 +28,8 @@ class LuongLocal(Preset):
         assumes="cross-attention",
     )
     refuses: ClassVar[Mapping[str, str]] = {"autoregressive": "its window looks both ways"}
-    reach: Annotated[int, Ge(1)] = 10
+    half_width: Annotated[int, Ge(1)] = 10
 
     def scored(self) -> Attention:
-        position = (LocalPredictive(reach=self.reach),)
+        position = (LocalPredictive(half_width=self.half_width),)
         return Attention(score=Bilinear(), position=position)

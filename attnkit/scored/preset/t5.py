@@ -20,7 +20,7 @@ class T5(Preset):
     Attributes:
         causal: the decoder's: keys after the query are hidden and buckets are one-sided.
         buckets: number of buckets, even.
-        reach: distances from here on share the last bucket.
+        max_distance: distances from here on share the last bucket.
     """
 
     card: ClassVar[Card] = Card(
@@ -29,9 +29,9 @@ class T5(Preset):
     )
     causal: bool = False
     buckets: Annotated[int, Ge(4), MultipleOf(2)] = 32
-    reach: Annotated[int, Ge(2)] = 128
+    max_distance: Annotated[int, Ge(2)] = 128
 
     def scored(self) -> Attention:
-        bias = T5Buckets(buckets=self.buckets, reach=self.reach, two_sided=not self.causal)
+        bias = T5Buckets(buckets=self.buckets, max_distance=self.max_distance, two_sided=not self.causal)
         mask = Causal() if self.causal else Everything()
         return Attention(score=Dot(scale=1.0), position=(bias,), mask=mask)
