@@ -39,7 +39,7 @@ class Node:
     def table(self) -> dict[str, Any]:
         """The node as a TOML table, with every default filled in."""
         kind = {"kind": self.entry.kind} if self.entry.kind else {}
-        return {**kind, **{name: plain(value) for name, value in self.options.items()}}
+        return kind | {name: plain(value) for name, value in self.options.items()} | kind
 
 
 def plain(value: Any) -> Any:
