@@ -14,7 +14,7 @@ from attnkit.errors import ConfigError
 from attnkit.experiment import catalogue
 from attnkit.experiment.catalogue import REQUIRED
 from attnkit.experiment.field_types import base_of, is_endless, members, shown
-from attnkit.experiment.relations import Key
+from attnkit.experiment.toml import Key
 
 NONE = "none"
 INVALID = object()
