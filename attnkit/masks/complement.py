@@ -4,13 +4,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from attnkit.masks.contract import Cover, Data, Interval, Mask, Needs
+from attnkit.masks.contract import Cover, Data, Interval, Mask, Wrapper
 from attnkit.masks.window import Window
 from attnkit.options import options
 
 
 @options
-class Complement(Mask):
+class Complement(Wrapper):
     """Pairs that `mask` does not allow: `~mask`.
 
     >>> from attnkit.masks.picture import picture
@@ -26,7 +26,6 @@ class Complement(Mask):
     """
 
     checked_with: ClassVar[dict[str, Any]] = {"mask": Window(back=5, ahead=2)}
-    mask: Mask
 
     def allows(self, i: Any, j: Any, data: Data) -> Any:
         return ~self.mask.allows(i, j, data)
@@ -34,12 +33,6 @@ class Complement(Mask):
     def cover(self, rows: Interval, columns: Interval) -> Cover:
         inside = self.mask.cover(rows, columns)
         return Cover(np.logical_not(inside.certain), np.logical_not(inside.possible))
-
-    def needs(self) -> Needs:
-        return self.mask.needs()
-
-    def heads(self) -> int | None:
-        return self.mask.heads()
 
     def __invert__(self) -> Mask:
         return self.mask

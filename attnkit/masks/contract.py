@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attnkit.hooks import Hooked
 from attnkit.options import options
 
 
@@ -161,7 +162,7 @@ def unknown(rows: Interval, columns: Interval) -> Cover:
     return Cover(np.ones(pairs, bool), np.zeros(pairs, bool))
 
 
-class Mask(abc.ABC):
+class Mask(Hooked, abc.ABC):
     """Which queries may attend to which keys.
 
     `&`, `|` and `~` combine masks and obey the laws of Boolean algebra on every pair of positions. A mask
@@ -222,7 +223,7 @@ class Mask(abc.ABC):
 
 
 @options
-class Combination(Mask):
+class Combination(Mask, abc.ABC):
     """Several masks, combined pair by pair.
 
     Attributes:
@@ -261,6 +262,23 @@ class Combination(Mask):
             several = " and ".join(f"for {number} heads" for number in numbers)
             raise ValueError(f"masks {several} cannot be combined; give all the same number")
         return numbers[0] if numbers else None
+
+
+@options
+class Wrapper(Mask, abc.ABC):
+    """A mask made from another one, which reads the same data.
+
+    Attributes:
+        mask: the other one.
+    """
+
+    mask: Mask
+
+    def needs(self) -> Needs:
+        return self.mask.needs()
+
+    def heads(self) -> int | None:
+        return self.mask.heads()
 
 
 class Composed(Mask):

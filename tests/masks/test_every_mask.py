@@ -23,7 +23,7 @@ from attnkit.conformance import check
 from attnkit.conformance.pairs import Grid, table
 from attnkit.masks.causal import Causal
 from attnkit.masks.complement import Complement
-from attnkit.masks.contract import Combination, Composed, Data, Mask
+from attnkit.masks.contract import Combination, Composed, Data, Mask, Wrapper
 from attnkit.masks.function import FromFunction
 from attnkit.masks.neighborhood import Neighborhood
 from attnkit.masks.per_head import PerHead
@@ -42,7 +42,7 @@ MASKS = [
     for thing in vars(module).values()
     if inspect.isclass(thing) and issubclass(thing, Mask) and thing.__module__ == module.__name__
 ]
-CLASSES = [cls for cls in MASKS if cls not in (Mask, Composed, Combination)]
+CLASSES = [cls for cls in MASKS if cls not in (Mask, Composed, Combination, Wrapper)]
 IN_CATALOGUE = [cls for cls in CLASSES if cls is not FromFunction]
 EXACT = [cls for cls in CLASSES if re.search(r"The cover\s+is\s+exact[.,;]", cls.__doc__)]
 EXACT_EMPTY = [

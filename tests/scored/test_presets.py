@@ -13,7 +13,7 @@ import pytest
 import attnkit.scored.preset
 from attnkit import forms
 from attnkit.masks.contract import Data, dense
-from attnkit.scored.contract import HeadShape, Preset
+from attnkit.scored.contract import HeadShape, Preset, Scored
 from attnkit.scored.preset.attention import Attention
 from attnkit.scored.preset.deberta import Deberta
 from attnkit.scored.preset.gemma2 import Gemma2
@@ -21,7 +21,6 @@ from attnkit.scored.preset.gpt_oss import GptOss
 from attnkit.scored.preset.longformer_attention import LongformerAttention
 from attnkit.scored.preset.luong_local import LuongLocal
 from attnkit.scored.preset.mistral import Mistral
-from attnkit.scored.preset.scaled_dot import ScaledDot
 from attnkit.scored.preset.stick_breaking_attention import StickBreakingAttention
 from attnkit.scored.preset.streaming_llm import StreamingLlm
 from attnkit.scored.preset.t5 import T5
@@ -85,7 +84,7 @@ def level(kind, q, k, params=None, **more):
 def test_t5_has_no_scale():
     zero = {"position_0": {"bias": jnp.zeros((1, 32))}}
     assert level(T5(), [1.0, 2, 3, 4], [[1.0, 1, 1, 1]], zero) == 10
-    assert level(ScaledDot(), [1.0, 2, 3, 4], [[1.0, 1, 1, 1]]) == 5
+    assert level(Attention(), [1.0, 2, 3, 4], [[1.0, 1, 1, 1]]) == 5
 
 
 def test_gemma2_caps_after_the_scale():
@@ -120,5 +119,7 @@ def test_luong_local_is_not_normalized_again():
     assert result.item() == pytest.approx((1 + 2 * math.exp(-0.5) + 2 * math.exp(-2)) / 5)
 
 
-def test_scaled_dot_is_plain_attention():
-    assert ScaledDot().scored() == Attention().scored()
+def test_attention_is_a_variant_itself():
+    q = jnp.ones((1, 2, 4))
+    assert isinstance(Attention(), Scored) and Attention().scored() == Attention()
+    np.testing.assert_array_equal(forms.attend(Attention(), {}, q, q, q).output, q)
