@@ -74,7 +74,7 @@ def per_token(part: Position, shape: HeadShape) -> bool:
     still = all(
         getattr(kind, name) is getattr(Position, name)
         for name, value in vars(Position).items()
-        if callable(value) and name[0] != "_" and name not in ("query", "key")
+        if callable(value) and name[0] != "_" and name not in ("query", "key", "check_head_dim")
     )
     return still and kind.init is Part.init and kind.constants is Part.constants and not part.inputs(shape)
 
