@@ -15,6 +15,7 @@ from attnkit.masks.contract import Mask
 from attnkit.masks.everything import Everything
 from attnkit.masks.padding import Padding
 from attnkit.options import options
+from attnkit.points import point
 from attnkit.scored.contract import Position, Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.score.dot import Dot
@@ -137,11 +138,11 @@ class Concatenate(Join):
         self.output = Linear(width, model_dim, bias=None, scale=scale, rngs=rngs)
 
     def __call__(self, output: Heads, asked: Asked) -> Tokens:
-        return self.output(merge_heads(output))
+        return self.output(merge_heads(point("head_output", output)))
 
 
 @options
-class HeadTokenMixer(LayerTokenMixer):
+class HeadTokenMixer(LayerTokenMixer, abc.ABC):
     """Scaled dot-product attention whose heads are made or joined in a way of their own.
 
     Attributes:
