@@ -16,10 +16,11 @@ from attnkit.masks.everything import Everything
 from attnkit.masks.padding import Padding
 from attnkit.options import options
 from attnkit.points import point
-from attnkit.scored.contract import HeadShape, Position, Scored
+from attnkit.scored.contract import Position, Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.score.dot import Dot
 from attnkit.token_mixer import TokenMixer, no_cross_attention
+from attnkit.variant import HeadShape
 
 Tokens = Float[Array, "batch tokens model_dim"]
 Heads = Float[Array, "batch heads tokens dim"]
@@ -184,7 +185,7 @@ def merge_heads(x: Heads) -> Tokens:
 
 def plain_shape(width: Width) -> HeadShape:
     """Heads whose queries, keys and values are of one width."""
-    return HeadShape(width.heads, width.kv_heads, width.head_dim, width.head_dim)
+    return HeadShape(width.heads, width.head_dim, width.head_dim, width.kv_heads)
 
 
 def fitted(mixer: TokenMixer, scored: Scored, width: Width, *, cross: bool, padded: bool) -> Scored:

@@ -25,7 +25,8 @@ from attnkit.layers.linear import Linear
 from attnkit.layers.mixing import Mixing, Relay, Width
 from attnkit.masks.contract import Data
 from attnkit.points import point, view
-from attnkit.scored.contract import HeadShape, Scored
+from attnkit.scored.contract import Scored
+from attnkit.variant import HeadShape
 
 
 class Memory(NamedTuple):
@@ -50,7 +51,7 @@ class Engine(nnx.Module):
         self.inputs = nnx.Dict(
             {
                 plain(name): Linear(
-                    model_dim, (1 if need.shared else shape.heads) * need.width, bias=need.start, rngs=rngs
+                    model_dim, (1 if need.shared else shape.heads) * need.width, bias=need.bias, rngs=rngs
                 )
                 for name, need in scored.inputs(shape).items()
             }

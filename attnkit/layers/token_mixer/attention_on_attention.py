@@ -22,7 +22,7 @@ from attnkit.layers.mixing import Mixing, Width
 from attnkit.layers.multi_head import MultiHead
 from attnkit.options import options
 from attnkit.points import point
-from attnkit.scored.contract import Card
+from attnkit.variant import Card
 
 
 @options

@@ -20,9 +20,10 @@ from attnkit.layers.multi_head import Engine, lender
 from attnkit.masks.contract import Data
 from attnkit.options import options
 from attnkit.points import point, view
-from attnkit.scored.contract import Card, HeadShape, Scored
+from attnkit.scored.contract import Scored
 from attnkit.scored.preset.attention import Attention
 from attnkit.token_mixer import TokenMixer
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -102,7 +103,7 @@ class Borrower(Mixing):
     def start(
         self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None
     ) -> Any:
-        return self.engine.empty(HeadShape(self.shape.heads, 1, 0, 0), batch, room, dtype)
+        return self.engine.empty(HeadShape(self.shape.heads, 0, 0, 1), batch, room, dtype)
 
     def step(self, x: Tokens, state: Any, *, data: Data | None = None) -> tuple[Tokens, Any]:
         raise ValueError("mixer = CrossLayer: it must be called with what the layers below hand up, by relay")

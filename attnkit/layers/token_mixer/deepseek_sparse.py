@@ -23,22 +23,10 @@ from attnkit.layers.mixing import Mixing, Relay, Width
 from attnkit.layers.multi_head import MultiHead
 from attnkit.masks.contract import Data
 from attnkit.options import options
-from attnkit.scored.contract import (
-    Card,
-    Columns,
-    HeadShape,
-    Keys,
-    Params,
-    Position,
-    Queries,
-    Rows,
-    Score,
-    Scored,
-    Scores,
-    TokenInput,
-)
+from attnkit.scored.contract import Columns, Keys, Params, Position, Queries, Rows, Score, Scored, Scores
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.selection.lightning_indexer import LightningIndexer, index, index_inputs
+from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options

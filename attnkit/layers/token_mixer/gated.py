@@ -20,7 +20,7 @@ from attnkit.layers.linear import Linear
 from attnkit.layers.mixing import Mixing, Relay, Width
 from attnkit.layers.multi_head import MultiHead
 from attnkit.options import options
-from attnkit.scored.contract import Card, HeadShape
+from attnkit.variant import Card, HeadShape
 
 
 @options

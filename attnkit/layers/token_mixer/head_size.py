@@ -9,7 +9,7 @@ from attnkit.layers.heads import Concatenate, HeadTokenMixer, PlainProjection, f
 from attnkit.layers.mixing import Mixing, Width
 from attnkit.layers.multi_head import MultiHead
 from attnkit.options import options
-from attnkit.scored.contract import Card, HeadShape
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -35,7 +35,7 @@ class HeadSize(HeadTokenMixer):
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
         scored = fitted(self, self.scored(), width, cross=cross, padded=padded)
         key_dim, value_dim = self.key_dim or width.head_dim, self.value_dim or width.head_dim
-        shape = HeadShape(width.heads, width.kv_heads, key_dim, value_dim)
+        shape = HeadShape(width.heads, key_dim, value_dim, width.kv_heads)
         project = PlainProjection(width.model_dim, shape, rngs=rngs)
         join = Concatenate(width.model_dim, width.heads * value_dim, scale=scale, rngs=rngs)
         return MultiHead(scored, project, join, width.model_dim, rngs=rngs)

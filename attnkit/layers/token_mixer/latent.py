@@ -15,19 +15,10 @@ from attnkit.masks.contract import Mask
 from attnkit.masks.everything import Everything
 from attnkit.options import options
 from attnkit.positions.rotation import frequencies, rotate
-from attnkit.scored.contract import (
-    Card,
-    Columns,
-    HeadShape,
-    Keys,
-    Params,
-    Position,
-    Queries,
-    Rows,
-    Scored,
-)
+from attnkit.scored.contract import Columns, Keys, Params, Position, Queries, Rows, Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.score.dot import Dot
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -106,8 +97,8 @@ class FromLatent(Projection):
     def __init__(self, chosen: Latent, width: Width, *, rngs: nnx.Rngs) -> None:
         heads, dim, model_dim = width.heads, width.head_dim, width.model_dim
         self.latent, self.rotary = chosen.latent, chosen.rotary
-        self.shape = HeadShape(heads, heads, dim + chosen.rotary, dim)
-        self.kept = HeadShape(heads, 1, chosen.latent + chosen.rotary, 0)
+        self.shape = HeadShape(heads, dim + chosen.rotary, dim)
+        self.kept = HeadShape(heads, chosen.latent + chosen.rotary, 0, 1)
         asked = chosen.query_latent
         self.narrow = None if asked is None else Linear(model_dim, asked, bias=None, rngs=rngs)
         self.query_norm = RMSNorm(asked) if asked is not None and chosen.normalize else None
@@ -142,7 +133,7 @@ class Absorbed(Projection):
 
     def __init__(self, whole: FromLatent) -> None:
         self.whole, self.kept = whole, whole.kept
-        self.shape = HeadShape(whole.shape.heads, 1, whole.kept.dim, whole.latent)
+        self.shape = HeadShape(whole.shape.heads, whole.kept.dim, whole.latent, 1)
 
     def queries(self, x: Tokens) -> Heads:
         whole = self.whole

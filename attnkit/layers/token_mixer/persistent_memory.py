@@ -24,7 +24,8 @@ from attnkit.layers.multi_head import Engine, MultiHead
 from attnkit.masks.contract import Data
 from attnkit.masks.everything import Everything
 from attnkit.options import options
-from attnkit.scored.contract import Card, HeadShape, Scored
+from attnkit.scored.contract import Scored
+from attnkit.variant import Card, HeadShape
 
 
 @options

@@ -24,8 +24,9 @@ from attnkit.layers.multi_head import Engine
 from attnkit.masks.contract import Data
 from attnkit.options import options
 from attnkit.points import point, view
-from attnkit.scored.contract import Card, HeadShape, Part, Position, Scored
+from attnkit.scored.contract import Part, Position, Scored
 from attnkit.token_mixer import TokenMixer
+from attnkit.variant import Card, HeadShape
 
 
 @options

@@ -12,7 +12,7 @@ from attnkit.layers.linear import Linear
 from attnkit.layers.mixing import Mixing, Relay, Width
 from attnkit.layers.multi_head import MultiHead
 from attnkit.options import options
-from attnkit.scored.contract import Card, HeadShape
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -42,7 +42,7 @@ class TensorProduct(HeadTokenMixer):
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
         scored = fitted(self, self.scored(), width, cross=cross, padded=padded)
-        if scored.inputs(HeadShape(1, 1, 1, 1)):
+        if scored.inputs(HeadShape(1, 1, 1)):
             raise ValueError(
                 "mixer = TensorProduct: its position parts may not have token inputs of their own"
             )
@@ -57,8 +57,8 @@ class Factors(Projection):
     def __init__(self, chosen: TensorProduct, width: Width, *, rngs: nnx.Rngs) -> None:
         heads, dim = width.heads, width.head_dim
         self.rank, self.query_rank = chosen.rank, chosen.query_rank
-        self.shape = HeadShape(heads, heads, dim, dim)
-        self.kept = HeadShape(chosen.rank, chosen.rank, dim, dim + 2 * heads)
+        self.shape = HeadShape(heads, dim, dim)
+        self.kept = HeadShape(chosen.rank, dim, dim + 2 * heads)
         self.query = Linear(width.model_dim, chosen.query_rank * (heads + dim), bias=None, rngs=rngs)
         self.key_value = Linear(width.model_dim, chosen.rank * 2 * (heads + dim), bias=None, rngs=rngs)
 

@@ -18,8 +18,8 @@ from attnkit.layers.heads import (
 from attnkit.layers.mixing import Mixing, Relay, Width
 from attnkit.layers.multi_head import MultiHead, multi_head
 from attnkit.options import options
-from attnkit.scored.contract import Card, HeadShape
 from attnkit.token_mixer import TokenMixer
+from attnkit.variant import Card, HeadShape
 
 
 @options
