@@ -27,7 +27,7 @@ SIZES: Mapping[str, float] = {
     "keys": 4096,
     "below": 1,
 }
-SHAPE = HeadShape(heads=16, kv_heads=16, dim=64, value_dim=64)
+SHAPE = HeadShape(heads=16, dim=64, value_dim=64)
 SETTING = "model_dim 1024, 16 heads of 64, 4096 tokens, 2 bytes a number"
 BYTES = 2
 PARTS = ("Score", "Position", "Normalizer", "Selection", "Mask")
