@@ -8,8 +8,8 @@ from typing import Any
 from attnkit.errors import ConfigError
 from attnkit.experiment import catalogue, config
 from attnkit.experiment.diagnostics import InvalidConfig, Problem, written
-from attnkit.experiment.relations import Key
 from attnkit.experiment.schema import Node, Reader
+from attnkit.experiment.toml import Key
 
 
 def node(name: str, words: Sequence[str], bases: Sequence[str]) -> Node:
@@ -74,4 +74,5 @@ def without_options(name: str, bases: Sequence[str]) -> Any:
     """
     found = entries(name, bases)
     needs = [field for entry in found for field in entry.fields if field.default is catalogue.REQUIRED]
-    return found[0].cls if len(found) == 1 and needs and hasattr(found[0].cls, "checked_with") else None
+    few = getattr(found[0].cls, "checked_with", None) if len(found) == 1 and needs else None
+    return found[0].cls if few else None

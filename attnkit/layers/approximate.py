@@ -7,12 +7,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from attnkit.approximate.contract import Approximate, Shape
+from attnkit.approximate.contract import Approximate
 from attnkit.layers.contract import TokenMixerLayer, Width
 from attnkit.layers.heads import merge_heads, split_heads
 from attnkit.layers.linear import Linear
 from attnkit.masks.contract import Data
 from attnkit.points import point, view
+from attnkit.variant import HeadShape
 
 Tokens = Float[Array, "batch tokens model_dim"]
 Heads = Float[Array, "batch heads tokens dim"]
@@ -43,9 +44,9 @@ class ApproximationLayer(TokenMixerLayer):
         self.variant, self.padded, self.cross, self.kv_heads = variant, padded, cross, width.kv_heads
         plain = not variant.projections
         self.shape = (
-            Shape(1, width.model_dim, width.model_dim)
+            HeadShape(1, width.model_dim, width.model_dim)
             if plain
-            else Shape(width.heads, width.head_dim, width.head_dim)
+            else HeadShape(width.heads, width.head_dim, width.head_dim)
         )
         self.project = nnx.Dict(
             {
@@ -56,7 +57,7 @@ class ApproximationLayer(TokenMixerLayer):
         )
         self.inputs = nnx.Dict(
             {
-                made: Linear(width.model_dim, self.shape.heads * need.width, bias=need.start, rngs=rngs)
+                made: Linear(width.model_dim, self.shape.heads * need.width, bias=need.bias, rngs=rngs)
                 for made, need in variant.inputs(self.shape).items()
             }
         )

@@ -1,5 +1,6 @@
 """Scored attention with several heads, as a layer."""
 
+import abc
 from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
 
@@ -29,9 +30,10 @@ from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
 from attnkit.options import options
 from attnkit.points import point, view
-from attnkit.scored.contract import HeadShape, Position, Scored
+from attnkit.scored.contract import Position, Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.score.dot import Dot
+from attnkit.variant import HeadShape
 
 
 class Memory(NamedTuple):
@@ -56,7 +58,7 @@ class Engine(nnx.Module):
         self.inputs = nnx.Dict(
             {
                 plain(name): Linear(
-                    model_dim, (1 if need.shared else shape.heads) * need.width, bias=need.start, rngs=rngs
+                    model_dim, (1 if need.shared else shape.heads) * need.width, bias=need.bias, rngs=rngs
                 )
                 for name, need in scored.inputs(shape).items()
             }
@@ -233,7 +235,7 @@ class AttentionLayer(CarryingLayer):
 
 
 @options
-class AttentionTokenMixer(CustomTokenMixer):
+class AttentionTokenMixer(CustomTokenMixer, abc.ABC):
     """Scaled dot-product attention whose heads are made or joined in a way of their own.
 
     Attributes:

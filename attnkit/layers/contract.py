@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 from flax import nnx
@@ -153,6 +153,11 @@ class CarryingLayer(TokenMixerLayer):
 
 class CustomTokenMixer(TokenMixer, abc.ABC):
     """Options of a token mixer that makes a layer of its own."""
+
+    #: whether documents packed into a sequence stay apart
+    keeps_segments: ClassVar[bool] = False
+    #: whether its maps show all that it attends to
+    shows_all: ClassVar[bool] = True
 
     @abc.abstractmethod
     def make_layer(

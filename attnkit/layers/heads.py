@@ -13,8 +13,9 @@ from attnkit.layers.contract import Carry, TokenMixerLayer, Width
 from attnkit.layers.linear import Linear
 from attnkit.masks.padding import Padding
 from attnkit.points import point
-from attnkit.scored.contract import HeadShape, Scored
+from attnkit.scored.contract import Scored
 from attnkit.token_mixer import TokenMixer, no_cross_attention
+from attnkit.variant import HeadShape
 
 Tokens = Float[Array, "batch tokens model_dim"]
 Heads = Float[Array, "batch heads tokens dim"]
@@ -151,7 +152,7 @@ def merge_heads(x: Heads) -> Tokens:
 
 def plain_shape(width: Width) -> HeadShape:
     """Heads whose queries, keys and values are of one width."""
-    return HeadShape(width.heads, width.kv_heads, width.head_dim, width.head_dim)
+    return HeadShape(width.heads, width.head_dim, width.head_dim, width.kv_heads)
 
 
 def fitted(mixer: TokenMixer, scored: Scored, width: Width, *, cross: bool, padded: bool) -> Scored:

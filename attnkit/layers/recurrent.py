@@ -18,7 +18,8 @@ from attnkit.layers.norm import LayerNorm, RMSNorm
 from attnkit.layers.token_shift import TokenShift, begins_document
 from attnkit.masks.contract import Data, Needs
 from attnkit.points import observed, point, view
-from attnkit.recurrent.contract import HeadShape, LinearRecurrent, Recurrent, State, TokenInput
+from attnkit.recurrent.contract import LinearRecurrent, Recurrent, State
+from attnkit.variant import HeadShape, TokenInput
 
 Heads = dict[str, Float[Array, "batch ..."]]
 
@@ -94,7 +95,7 @@ class RecurrentLayer(TokenMixerLayer):
         def weights(inputs: Any, known: Any) -> Array:
             return forms.effective(self.variant, self.shape, learned, inputs, **known)
 
-        if "matrix" in self.variant.card.forms:
+        if "matrix" in self.variant.forms:
             view("weights", lambda: jax.vmap(weights)(inputs, known))
         return self.finish(jax.vmap(one)(inputs, known), gate)
 
@@ -244,12 +245,12 @@ class Projection(nnx.Module):
     def __init__(self, dim: int, need: TokenInput, heads: int, *, rngs: nnx.Rngs) -> None:
         width = total_width(need, heads)
         self.down = None if need.rank is None else Linear(dim, need.rank, bias=None, rngs=rngs)
-        self.squashed = need.squashed
-        self.full = Linear(need.rank or dim, width, bias=need.start, rngs=rngs)
+        self.tanh = need.tanh
+        self.full = Linear(need.rank or dim, width, bias=need.bias, rngs=rngs)
 
     def __call__(self, x: Float[Array, "batch tokens dim"]) -> Float[Array, "batch tokens width"]:
         narrow = x if self.down is None else self.down(x)
-        return self.full(jnp.tanh(narrow) if self.squashed else narrow)
+        return self.full(jnp.tanh(narrow) if self.tanh else narrow)
 
 
 def total_width(need: TokenInput, heads: int) -> int:

@@ -6,11 +6,11 @@ from approximate.cases import variant_of
 from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
 
-from attnkit.approximate.contract import Shape
-from attnkit.layers.build import Width, build_layer
 from attnkit.layers.causality import refuse_future
+from attnkit.layers.contract import Width
 from attnkit.masks.contract import Data
 from attnkit.points import names, observe
+from attnkit.variant import HeadShape
 
 DIM, HEADS, BATCH = 24, 6, 2
 CAUSAL = [
@@ -62,7 +62,7 @@ def test_decoding_gives_the_output_of_the_whole(name, options):
 
 
 def test_the_state_of_a_prefix_sum_does_not_grow():
-    shape = Shape(HEADS, 4, 4)
+    shape = HeadShape(HEADS, 4, 4)
     for name, options in CAUSAL:
         sizes = [
             sum(

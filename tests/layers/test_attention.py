@@ -15,12 +15,13 @@ from attnkit.masks.padding import Padding
 from attnkit.masks.per_head import PerHead
 from attnkit.options import options
 from attnkit.points import observe
-from attnkit.scored.contract import Position, TokenInput
+from attnkit.scored.contract import Position
 from attnkit.scored.position.alibi import Alibi
 from attnkit.scored.position.mrope import Mrope
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
 from attnkit.token_mixer import TokenMixer
+from attnkit.variant import TokenInput
 
 DIM, HEADS, BATCH = 24, 6, 2
 
@@ -96,7 +97,7 @@ class Forget(Position):
     """Scores fall by what every key's token says should be forgotten, summed over the way to the query."""
 
     def inputs(self, shape: Any) -> dict[str, TokenInput]:
-        return {"gate": TokenInput(side="both", cumulative=True, start=2.0)}
+        return {"gate": TokenInput(side="both", cumulative=True, bias=2.0)}
 
     def activate(self, name: str, raw: Any) -> Any:
         return jax.nn.log_sigmoid(raw)

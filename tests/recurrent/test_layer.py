@@ -14,13 +14,14 @@ from attnkit.layers.contract import Width
 from attnkit.masks.contract import Data
 from attnkit.options import options
 from attnkit.points import names, observe
-from attnkit.recurrent.contract import Card, HeadShape, SteppedRecurrent, TokenInput
+from attnkit.recurrent.contract import SteppedRecurrent
 from attnkit.recurrent.variant.delta_net import DeltaNet
 from attnkit.recurrent.variant.gla import Gla
 from attnkit.recurrent.variant.linear import Linear
 from attnkit.recurrent.variant.mamba2 import Mamba2
 from attnkit.recurrent.variant.retnet import Retnet
 from attnkit.recurrent.variant.rwkv6 import Rwkv6
+from attnkit.variant import Card, HeadShape, TokenInput
 
 BATCH, TOKENS, WIDTH = 2, 13, Width.of(12, 2, None)
 
@@ -153,7 +154,9 @@ def test_what_cannot_be_done_is_refused(make, words):
 class Average(SteppedRecurrent):
     """The mean of all values so far, by a step of its own."""
 
-    card: ClassVar = Card(source="here", equation="mean", state="4 * value_dim + 4", forms=("scan", "step"))
+    card: ClassVar = Card(
+        source="here", equation="mean", state="heads * (value_dim + 1)", forms=("scan", "step")
+    )
 
     def inputs(self, shape):
         return {"v": TokenInput(shape.value_dim)}

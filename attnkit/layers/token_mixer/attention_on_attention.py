@@ -18,7 +18,7 @@ from attnkit.layers.heads import (
 from attnkit.layers.linear import Linear
 from attnkit.options import options
 from attnkit.points import point
-from attnkit.scored.contract import Card
+from attnkit.variant import Card
 
 
 @options

@@ -16,7 +16,7 @@ from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
 from attnkit.options import options
-from attnkit.scored.contract import Card
+from attnkit.variant import Card
 
 Tokens = Float[Array, "batch length model_dim"]
 

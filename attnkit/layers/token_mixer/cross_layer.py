@@ -19,9 +19,10 @@ from attnkit.layers.linear import Linear
 from attnkit.masks.contract import Data
 from attnkit.options import options
 from attnkit.points import point, view
-from attnkit.scored.contract import Card, HeadShape, Scored
+from attnkit.scored.contract import Scored
 from attnkit.scored.preset.attention import Attention
 from attnkit.token_mixer import TokenMixer
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -100,7 +101,7 @@ class CrossLayerAttention(CarryingLayer):
     def start(
         self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None
     ) -> Any:
-        return self.engine.empty(HeadShape(self.shape.heads, 1, 0, 0), batch, room, dtype)
+        return self.engine.empty(HeadShape(self.shape.heads, 0, 0, 1), batch, room, dtype)
 
     def step_with_carry(
         self, x: Tokens, state: Any, *, carry: Carry, data: Data | None = None

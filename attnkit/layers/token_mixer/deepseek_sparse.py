@@ -19,22 +19,10 @@ from attnkit.layers.heads import (
 )
 from attnkit.masks.contract import Data
 from attnkit.options import options
-from attnkit.scored.contract import (
-    Card,
-    Columns,
-    HeadShape,
-    Keys,
-    Params,
-    Position,
-    Queries,
-    Rows,
-    Score,
-    Scored,
-    Scores,
-    TokenInput,
-)
+from attnkit.scored.contract import Columns, Keys, Params, Position, Queries, Rows, Score, Scored, Scores
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.selection.lightning_indexer import LightningIndexer, index, index_inputs
+from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options

@@ -23,7 +23,7 @@ from attnkit.layers.heads import (
 )
 from attnkit.layers.norm import RMSNorm
 from attnkit.options import options
-from attnkit.scored.contract import Card, HeadShape
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -71,9 +71,9 @@ class Halves(QKVProjection):
 
     def __init__(self, width: Width, *, rngs: nnx.Rngs) -> None:
         half = width.head_dim // 2
-        kept = HeadShape(2 * width.heads, 2 * width.kv_heads, half, half)
+        kept = HeadShape(2 * width.heads, half, half, 2 * width.kv_heads)
         super().__init__(width.model_dim, kept, rngs=rngs)
-        self.shape = HeadShape(kept.heads, kept.kv_heads, half, 2 * half)
+        self.shape = HeadShape(kept.heads, half, 2 * half, kept.kv_heads)
 
     def expand(self, k: Heads, v: Heads) -> tuple[Heads, Heads]:
         whole = jnp.concatenate(jnp.split(v, 2, axis=1), axis=-1)

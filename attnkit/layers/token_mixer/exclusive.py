@@ -16,7 +16,7 @@ from attnkit.layers.heads import (
     Tokens,
 )
 from attnkit.options import options
-from attnkit.scored.contract import Card
+from attnkit.variant import Card
 
 
 @options

@@ -20,7 +20,7 @@ from attnkit.layers.heads import (
 )
 from attnkit.layers.linear import Linear
 from attnkit.options import options
-from attnkit.scored.contract import Card, HeadShape
+from attnkit.variant import Card, HeadShape
 
 
 @options

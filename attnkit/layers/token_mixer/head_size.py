@@ -9,7 +9,7 @@ from attnkit.layers.attention import AttentionTokenMixer
 from attnkit.layers.contract import Width
 from attnkit.layers.heads import ConcatProjection, InputProjection, OutputProjection, QKVProjection
 from attnkit.options import options
-from attnkit.scored.contract import Card, HeadShape
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -34,7 +34,7 @@ class HeadSize(AttentionTokenMixer):
 
     def make_input(self, width: Width, rngs: nnx.Rngs) -> InputProjection:
         key_dim, value_dim = self.key_dim or width.head_dim, self.value_dim or width.head_dim
-        shape = HeadShape(width.heads, width.kv_heads, key_dim, value_dim)
+        shape = HeadShape(width.heads, key_dim, value_dim, width.kv_heads)
         return QKVProjection(width.model_dim, shape, rngs=rngs)
 
     def make_output(self, width: Width, scale: float, rngs: nnx.Rngs) -> OutputProjection:

@@ -15,19 +15,10 @@ from attnkit.masks.contract import Mask
 from attnkit.masks.everything import Everything
 from attnkit.options import options
 from attnkit.positions.rotation import frequencies, rotate
-from attnkit.scored.contract import (
-    Card,
-    Columns,
-    HeadShape,
-    Keys,
-    Params,
-    Position,
-    Queries,
-    Rows,
-    Scored,
-)
+from attnkit.scored.contract import Columns, Keys, Params, Position, Queries, Rows, Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.score.dot import Dot
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -68,7 +59,7 @@ class Latent(CustomTokenMixer):
     mask: Mask = Everything()
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
 
-    def scored(self) -> Scored:
+    def _scored(self) -> Scored:
         """The computation of each head."""
         turn = (TurnLast(width=self.rotary, base=self.base),) if self.rotary else ()
         return Scored(score=Dot(), normalizer=Softmax(), position=turn, mask=self.mask, dropout=self.dropout)
@@ -79,7 +70,7 @@ class Latent(CustomTokenMixer):
     def make_layer(
         self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
     ) -> TokenMixerLayer:
-        scored = fitted(self, self.scored(), width, cross=cross, padded=padded)
+        scored = fitted(self, self._scored(), width, cross=cross, padded=padded)
         project = FromLatent(self, width, rngs=rngs)
         join = ConcatProjection(width.model_dim, width.heads * width.head_dim, scale=scale, rngs=rngs)
         return AttentionLayer(scored, project, join, width.model_dim, rngs=rngs)
@@ -108,8 +99,8 @@ class FromLatent(InputProjection):
     def __init__(self, config: Latent, width: Width, *, rngs: nnx.Rngs) -> None:
         heads, dim, model_dim = width.heads, width.head_dim, width.model_dim
         self.latent, self.rotary = config.latent, config.rotary
-        self.shape = HeadShape(heads, heads, dim + config.rotary, dim)
-        self.cached = HeadShape(heads, 1, config.latent + config.rotary, 0)
+        self.shape = HeadShape(heads, dim + config.rotary, dim)
+        self.cached = HeadShape(heads, config.latent + config.rotary, 0, 1)
         asked = config.query_latent
         self.narrow = None if asked is None else Linear(model_dim, asked, bias=None, rngs=rngs)
         self.query_norm = RMSNorm(asked) if asked is not None and config.normalize else None
@@ -144,7 +135,7 @@ class Absorbed(InputProjection):
 
     def __init__(self, whole: FromLatent) -> None:
         self.whole, self.cached = whole, whole.cached
-        self.shape = HeadShape(whole.shape.heads, 1, whole.cached.dim, whole.latent)
+        self.shape = HeadShape(whole.shape.heads, whole.cached.dim, whole.latent, 1)
 
     def queries(self, x: Tokens) -> Heads:
         whole = self.whole

@@ -23,21 +23,10 @@ from attnkit.masks.contract import Data, Mask, Needs
 from attnkit.masks.window import Window
 from attnkit.options import options
 from attnkit.points import point, view
-from attnkit.scored.contract import (
-    Card,
-    Columns,
-    HeadShape,
-    Keep,
-    Keys,
-    Params,
-    Position,
-    Queries,
-    Rows,
-    Scored,
-    Selection,
-)
+from attnkit.scored.contract import Columns, Keep, Keys, Params, Position, Queries, Rows, Scored, Selection
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.score.dot import Dot
+from attnkit.variant import Card, HeadShape
 
 Ask = Callable[..., Heads]
 
@@ -179,7 +168,7 @@ class NativeSparseLayer(TokenMixerLayer):
         self.value_summary = Summaries(config.size, config.stride, shape.dim, rngs=rngs)
         self.gate = Linear(dim, 3 * shape.heads, rngs=rngs)
         self.output = Linear(shape.heads * shape.dim, dim, bias=None, scale=scale, rngs=rngs)
-        group = HeadShape(shape.heads // shape.kv_heads, 1, shape.dim, shape.dim)
+        group = HeadShape(shape.heads // shape.kv_heads, shape.dim, shape.dim, 1)
 
         def engine(shape: HeadShape, mask: Mask, *selection: Selection) -> Engine:
             scored = Scored(

@@ -18,7 +18,8 @@ from attnkit.layers.heads import (
 from attnkit.masks.contract import Data
 from attnkit.masks.everything import Everything
 from attnkit.options import options
-from attnkit.scored.contract import Card, HeadShape, Scored
+from attnkit.scored.contract import Scored
+from attnkit.variant import Card, HeadShape
 
 
 @options

@@ -23,8 +23,9 @@ from attnkit.layers.heads import (
 from attnkit.masks.contract import Data
 from attnkit.options import options
 from attnkit.points import point, view
-from attnkit.scored.contract import Card, HeadShape, Part, Position, Scored
+from attnkit.scored.contract import Part, Position, Scored
 from attnkit.token_mixer import TokenMixer
+from attnkit.variant import Card, HeadShape
 
 
 @options

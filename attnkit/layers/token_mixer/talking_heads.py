@@ -23,7 +23,8 @@ from attnkit.layers.heads import (
     plain_shape,
 )
 from attnkit.options import options
-from attnkit.scored.contract import HEADS, Card, Columns, HeadShape, Params, Position, Rows, Scored, Scores
+from attnkit.scored.contract import HEADS, Columns, Params, Position, Rows, Scored, Scores
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -82,7 +83,7 @@ class AllValues(QKVProjection):
 
     def __init__(self, model_dim: int, shape: HeadShape, *, rngs: nnx.Rngs) -> None:
         super().__init__(model_dim, shape, rngs=rngs)
-        self.shape = HeadShape(shape.heads, shape.kv_heads, shape.dim, shape.kv_heads * shape.value_dim)
+        self.shape = HeadShape(shape.heads, shape.dim, shape.kv_heads * shape.value_dim, shape.kv_heads)
 
     def expand(self, k: Heads, v: Heads) -> tuple[Heads, Heads]:
         batch, groups, tokens, dim = v.shape

@@ -17,7 +17,7 @@ from attnkit.layers.heads import (
 )
 from attnkit.layers.linear import Linear
 from attnkit.options import options
-from attnkit.scored.contract import Card, HeadShape
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -46,7 +46,7 @@ class TensorProduct(AttentionTokenMixer):
     query_rank: Annotated[int, Ge(1)] = 6
 
     def make_input(self, width: Width, rngs: nnx.Rngs) -> InputProjection:
-        if self.scored().inputs(HeadShape(1, 1, 1, 1)):
+        if self.scored().inputs(HeadShape(1, 1, 1)):
             raise ValueError(
                 "mixer = TensorProduct: its position parts may not have token inputs of their own"
             )
@@ -59,8 +59,8 @@ class Factors(InputProjection):
     def __init__(self, config: TensorProduct, width: Width, *, rngs: nnx.Rngs) -> None:
         heads, dim = width.heads, width.head_dim
         self.rank, self.query_rank = config.rank, config.query_rank
-        self.shape = HeadShape(heads, heads, dim, dim)
-        self.cached = HeadShape(config.rank, config.rank, dim, dim + 2 * heads)
+        self.shape = HeadShape(heads, dim, dim)
+        self.cached = HeadShape(config.rank, dim, dim + 2 * heads)
         self.query = Linear(width.model_dim, config.query_rank * (heads + dim), bias=None, rngs=rngs)
         self.key_value = Linear(width.model_dim, config.rank * 2 * (heads + dim), bias=None, rngs=rngs)
 

@@ -16,8 +16,8 @@ from attnkit.layers.heads import (
     plain_shape,
 )
 from attnkit.options import options
-from attnkit.scored.contract import Card, HeadShape
 from attnkit.token_mixer import TokenMixer
+from attnkit.variant import Card, HeadShape
 
 
 @options
