@@ -23,14 +23,15 @@ def listing(entries: Mapping[str, list[catalogue.Entry]]) -> str:
     for name, found in families(entries).items():
         table: list[tuple[str, ...]] = [(entry.kind, *columns(entry), entry.summary) for entry in found]
         if any(row[1] or row[2] for row in table):
-            work = "multiply-adds/head" if name.endswith("approximations") else "FLOPs/pair"
+            work = "FLOPs/head" if name.endswith("approximations") else "FLOPs/pair"
             table.insert(0, (name, work, "kept", "forms", ""))
         else:
             table = [(name, ""), *((row[0], row[-1]) for row in table)]
         widths = [max(len(row[n]) for row in table) for n in range(len(table[0]))]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in table]
         blocks.append("\n".join(line.rstrip() for line in [lines[0], *(f"  {line}" for line in lines[1:])]))
-    return "\n\n".join([*blocks, f"for {costs.SETTING}"])
+    kept = "kept while decoding: numbers per token and layer of attention, bytes per head of a recurrence"
+    return "\n\n".join([*blocks, f"for {costs.SETTING}\n{kept}"])
 
 
 def families(entries: Mapping[str, list[catalogue.Entry]]) -> dict[str, list[catalogue.Entry]]:
@@ -47,9 +48,7 @@ def columns(entry: catalogue.Entry) -> tuple[str, str, str]:
     """FLOPs per pair, what is kept while decoding, and forms, for a list."""
     lines = {cost.what: cost for cost in costs.costs(entry)}
     pair = next((cost for what, cost in lines.items() if what.startswith(("per pair", "reading"))), None)
-    kept = next(
-        (lines[what] for what in ("cache per token", "state", "state, per head") if what in lines), None
-    )
+    kept = next((lines[what] for what in ("cache per token", "state") if what in lines), None)
     return short(pair), short(kept), " ".join(costs.forms(entry))
 
 
@@ -67,7 +66,8 @@ def card(entries: list[catalogue.Entry]) -> str:
 
 def one(entry: catalogue.Entry) -> str:
     """Everything about one entry, as text."""
-    lines = [f"{entry.kind}  ({entry.base} {entry.name}, {entry.file}:{entry.line})", ""]
+    title = f"{entry.kind}  ({entry.base} {entry.name}" if entry.kind else f"[{entry.name.lower()}]  (section"
+    lines = [f"{title}, {entry.file}:{entry.line})", ""]
     lines.append(prose(entry.doc))
     card = costs.card_of(entry)
     if card:

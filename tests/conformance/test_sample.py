@@ -5,7 +5,7 @@ import pytest
 from attnkit.approximate.contract import Approximate
 from attnkit.conformance import check
 from attnkit.experiment.catalogue import catalogue
-from attnkit.layers.mixing import LayerTokenMixer
+from attnkit.layers.contract import CustomTokenMixer
 from attnkit.masks.contract import Mask
 from attnkit.recurrent.contract import Recurrent
 from attnkit.scored.contract import Part, Preset
@@ -26,7 +26,7 @@ SAMPLES = {
     ),
     Recurrent: ("hooks", "agreement", "causality", "padding", "resets"),
     Approximate: ("hooks", "output", "differences", "padding", "causality", "extremes"),
-    LayerTokenMixer: ("decoding", "gradients", "padding", "looking"),
+    CustomTokenMixer: ("decoding", "gradients", "padding", "looking"),
     Mask: ("data", "offset", "blocks", "algebra"),
 }
 ENTRIES = [entry for base in BASES for entry in catalogue(base)]

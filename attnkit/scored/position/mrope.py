@@ -11,7 +11,8 @@ from jaxtyping import Array, Int
 from attnkit.masks.contract import Needs
 from attnkit.options import options
 from attnkit.positions.rotation import frequencies, rotate
-from attnkit.scored.contract import Card, Keys, Params, Position, Queries
+from attnkit.scored.contract import Keys, Params, Position, Queries
+from attnkit.variant import Card
 
 AXES = ("time", "row", "column")
 
