@@ -7,7 +7,7 @@ Tested with every supported version in `tests/test_jax_api.py`; nothing else in 
 from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, Primitive, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, Primitive, get_opaque_trace_state, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
 
 __all__ = [
@@ -15,13 +15,23 @@ __all__ = [
     "Primitive",
     "ad",
     "batching",
+    "current_trace",
     "is_symbolic_zero",
     "jaxpr_as_fun",
+    "make_user_context",
     "match_vma",
     "mlir",
     "shape_like",
     "varying_axes",
 ]
+
+#: A value that code consults while it is traced, and that is part of the key of every cache of JAX.
+make_user_context = jax.make_user_context
+
+
+def current_trace() -> object:
+    """The trace that is being written, comparable with `==`; that of no transformation if there is none."""
+    return get_opaque_trace_state(convention="attnkit")
 
 
 def is_symbolic_zero(tangent: Any) -> bool:

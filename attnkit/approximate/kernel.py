@@ -14,12 +14,12 @@ from attnkit.approximate.contract import (
     Params,
     Queries,
     Rows,
-    Shape,
     State,
     Values,
     divide,
 )
 from attnkit.approximate.prefix import Past, no_past, prefix
+from attnkit.variant import HeadShape
 
 
 class Features(NamedTuple):
@@ -44,7 +44,7 @@ class Kernel(Approximate):
         """Features of keys at positions `j`."""
 
     @abc.abstractmethod
-    def width(self, shape: Shape) -> int:
+    def width(self, shape: HeadShape) -> int:
         """How many features a vector has."""
 
     def fade(self, p: Params) -> Float[Array, "keys"] | None:
@@ -55,7 +55,7 @@ class Kernel(Approximate):
         self, p: Params, q: Queries, k: Float[Array, "keys dim"], v: Values, i: Rows, length: Count
     ) -> Outputs:
         if self.is_causal():
-            return self.continued(p, q, k, v, i, length, None)[0]
+            return self._continued(p, q, k, v, i, length, None)[0]
         f = self.query_features(p, q, i).values
         h, level = self.key_features(p, k, jnp.arange(k.shape[0]))
         real = jnp.arange(k.shape[0]) < length
@@ -65,7 +65,7 @@ class Kernel(Approximate):
         sums = f @ ((h * factor[:, None]).T @ with_ones(v))
         return divide(sums[:, :-1], sums[:, -1])
 
-    def continued(
+    def _continued(
         self, p: Params, q: Array, k: Array, v: Array, i: Rows, length: Count | None, past: Past | None
     ) -> tuple[Array, Past]:
         """Causal output of tokens at positions `i`, whose keys come after `past`."""
@@ -76,7 +76,7 @@ class Kernel(Approximate):
         sums, _, past = prefix(f, h, with_ones(v), level, self.fade(p), past)
         return divide(sums[:, :-1], sums[:, -1]), past
 
-    def start(self, shape: Shape, room: int, dtype: Any) -> State:
+    def start(self, shape: HeadShape, room: int, dtype: Any) -> State:
         """The sums over no keys."""
         past = no_past(self.width(shape), shape.value_dim + 1, jnp.promote_types(dtype, jnp.float32))
         return {"sums": past.sums, "top": past.top, "length": jnp.zeros((), jnp.int32)}
@@ -84,7 +84,7 @@ class Kernel(Approximate):
     def step(self, p: Params, q: Array, k: Array, v: Array, state: State) -> tuple[Array, State]:
         p, q, k, v, _ = self.ready(p, q, k, v, None)
         i = state["length"] + jnp.arange(q.shape[0])
-        output, past = self.continued(p, q, k, v, i, None, Past(state["sums"], state["top"]))
+        output, past = self._continued(p, q, k, v, i, None, Past(state["sums"], state["top"]))
         return output, {"sums": past.sums, "top": past.top, "length": state["length"] + q.shape[0]}
 
 

@@ -10,7 +10,7 @@ from attnkit.conformance.matrix import Finding
 from attnkit.conformance.measure import different_bits, distances, named
 from attnkit.conformance.programs import Bench, Tree
 from attnkit.conformance.subject import draw_like
-from attnkit.scored.normalize import Exponential
+from attnkit.scored.exponential import ExponentialNormalizer
 
 MASKED = (2, 9)
 
@@ -135,7 +135,10 @@ def empty_rows(bench: Bench) -> Iterator[Finding]:
     """A query without keys gives zeros, level -inf (or that of what is outside), and gradients of zero."""
     empty = ~bench.allowed("empty").any(axis=-1)
     normalizer = bench.subject.scored.normalizer
-    outside = isinstance(normalizer, Exponential) and type(normalizer).rest is not Exponential.rest
+    outside = (
+        isinstance(normalizer, ExponentialNormalizer)
+        and type(normalizer).rest is not ExponentialNormalizer.rest
+    )
     for form in bench.forms:
         result = bench.base(form)["empty"]
         yield Finding("empty rows", form, float(np.abs(result["output"][empty]).max(initial=0)), 0, "output")

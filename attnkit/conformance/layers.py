@@ -1,23 +1,21 @@
-"""The checks that every mixer must pass as a layer, whatever it computes."""
+"""The properties of the layer of a token mixer, whatever it computes."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from typing import Literal
+from collections.abc import Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from attnkit.conformance.chain import Chain, LayerSizes, causal_form, make_chain
-from attnkit.conformance.matrix import Finding, Matrix, Unclaimed, make_matrix
+from attnkit.conformance.matrix import Finding, Unclaimed
 from attnkit.conformance.measure import different_bits, distance
-from attnkit.layers.causality import sight
-from attnkit.layers.multi_head import MultiHead
-from attnkit.masks.contract import dense
+from attnkit.conformance.suite import Check, Suite
+from attnkit.layers.attention import AttentionLayer
+from attnkit.masks.contract import Data, dense
 from attnkit.scored.contract import Position
 from attnkit.token_mixer import TokenMixer
 
-Level = Literal["brief", "quick", "full"]
 Item = Finding | Unclaimed
 COLUMNS = ("full", "step")
 EXACT = 1e-12
@@ -25,7 +23,6 @@ EXACT = 1e-12
 SLOPE = 1e-6
 #: Largest error in bfloat16 by the largest entry: two spacings of bfloat16 there, for each layer.
 BFLOAT16 = 2.0**-6
-FOLLOWS = "follows from decoding, which gives the same numbers"
 RULER = {(name, "full"): "the ruler that decoding is measured with" for name in ("decoding", "one trace")}
 
 
@@ -36,7 +33,7 @@ class Subject:
     Attributes:
         whole: the chain of layers that ends with the mixer.
         causal: the same where no position sees the future; `None` if the mixer cannot be that.
-        padded: a chain that knows that tokens at `data["length"]` and beyond do not exist.
+        padded: a chain that knows that tokens at `data.scalar["length"]` and beyond do not exist.
         x: tokens, float64.
     """
 
@@ -45,70 +42,24 @@ class Subject:
     padded: Chain
     x: np.ndarray
 
-
-def check_layer(
-    mixer: TokenMixer | type[TokenMixer],
-    *,
-    level: Level = "quick",
-    sizes: LayerSizes | None = None,
-    only: frozenset[str] = frozenset(),
-) -> Matrix:
-    """Whether the layer of a mixer keeps the contract of layers.
-
-    Args:
-        mixer: its options, or their class.
-        level: `brief` asks whether decoding gives the same numbers and whether derivatives are right;
-            `quick` also whether it sees what it says it sees; `full` adds the batch, bits and bfloat16.
-        sizes: other sizes than the usual ones.
-        only: names of the checks to run; all of the level's if empty.
-
-    Returns:
-        Properties by `full` (a whole sequence at once) and `step` (decoding).
-
-    Raises:
-        ValueError: if a name in `only` is unknown, or the mixer's options do not go together.
-    """
-    unknown = sorted(only - set(FULL))
-    if unknown:
-        raise ValueError(f"only = {unknown}: expected some of {', '.join(FULL)}")
-    mixer = mixer() if isinstance(mixer, type) else mixer
-    if level not in LEVELS:
-        raise ValueError(f"level = {level!r}: expected one of {', '.join(LEVELS)}")
-    chosen = {name: run for name, run in FULL.items() if name in (only or LEVELS[level])}
-    unclaimed = getattr(mixer, "unclaimed", {})
-    found: list[Item] = []
-    with jax.enable_x64(True):
-        subject = make_subject(mixer, sizes or LayerSizes())
-        for name, run in chosen.items():
-            for item in guarded(name, run, subject):
-                waived = item.rule in unclaimed
-                found.append(Unclaimed(item.rule, item.form, unclaimed[item.rule]) if waived else item)
-    return make_matrix(type(mixer).__name__, COLUMNS, found, FOLLOWS, RULER)
+    @property
+    def unclaimed(self) -> Mapping[str, str]:
+        """Properties that the mixer does not claim."""
+        return self.whole.mixer.unclaimed
 
 
-def make_subject(mixer: TokenMixer, sizes: LayerSizes) -> Subject:
+def cases(mixer: TokenMixer, level: str, sizes: LayerSizes | None) -> Iterator[Subject]:
     """Chains of a mixer, with parameters moved away from where they start."""
-    causal = causal_form(mixer)
+    sizes, causal = sizes or LayerSizes(), causal_form(mixer)
     x = np.random.default_rng(3).normal(size=(sizes.batch, sizes.length, sizes.model_dim))
     whole = make_chain(mixer, sizes)
     same = causal is mixer
-    return Subject(
+    yield Subject(
         whole,
         whole if same else None if causal is None else make_chain(causal, sizes),
         make_chain(mixer, sizes, padded=True),
         x,
     )
-
-
-def guarded(name: str, run: Callable[[Subject], Iterator[Item]], subject: Subject) -> list[Item]:
-    """A check's findings; an exception in it is a finding of its own."""
-    found: list[Item] = []
-    try:
-        found.extend(run(subject))
-    except Exception as error:
-        message = str(error).strip().split("\n")[0][:200]
-        found.append(Finding(name, "full", float("inf"), 0, f"{type(error).__name__}: {message}"))
-    return found
 
 
 def decoding(subject: Subject) -> Iterator[Item]:
@@ -144,9 +95,11 @@ def causality(subject: Subject) -> Iterator[Item]:
 def sees(subject: Subject) -> Iterator[Item]:
     """What the mixer says it cannot see has no influence."""
     chain = subject.whole
-    mask = sight(chain.mixer)
+    mask = chain.mixer.receptive_field()
     if mask is None or mask.needs() or mask.heads() is not None:
-        yield Unclaimed("sight", "full", "says nothing that does not depend on run-time data or heads")
+        yield Unclaimed(
+            "receptive field", "full", "says nothing that does not depend on run-time data or heads"
+        )
         return
     length = subject.x.shape[1]
     seen = np.asarray(dense(mask, np.arange(length), np.arange(length)))
@@ -156,7 +109,11 @@ def sees(subject: Subject) -> Iterator[Item]:
         after = chain.outputs(changed(subject.x, token))
         blind = ~seen[:, token]
         yield Finding(
-            "sight", "full", different_bits(after[:, blind], before[:, blind]), 0, f"token {token} changed"
+            "receptive field",
+            "full",
+            different_bits(after[:, blind], before[:, blind]),
+            0,
+            f"token {token} changed",
         )
 
 
@@ -164,7 +121,7 @@ def padding(subject: Subject) -> Iterator[Item]:
     """What stands in tokens that do not exist has no influence, whatever it is; nor has their number."""
     chain, x = subject.padded, subject.x
     real = x.shape[1] - 4
-    data = {"length": jnp.full(x.shape[0], real)}
+    data = Data(scalar={"length": jnp.full(x.shape[0], real)})
     true = chain.outputs(x, data)[:, :real]
     for name, rubbish in (("large", 1e3), ("nan", np.nan)):
         other = x.copy()
@@ -178,29 +135,26 @@ def padding(subject: Subject) -> Iterator[Item]:
 def looking(subject: Subject) -> Iterator[Item]:
     """Looking changes no bit of the output, with dropout neither."""
     for key in (None, jax.random.key(5)):
-        blind, none = subject.whole.run(subject.x, key=key)
-        seen, _ = subject.whole.run(subject.x, key=key, look=True)
+        blind = subject.whole.outputs(subject.x, key=key)
+        seen = subject.whole.look_inside(subject.x, key).output
         name = "without dropout" if key is None else "with a dropout key"
         yield Finding("looking", "full", different_bits(seen, blind), 0, name)
-        yield Finding("looking", "full", float(any(w is not None for w in none)), 0, "maps nobody asked for")
 
 
 def maps(subject: Subject) -> Iterator[Item]:
     """What is shown, times values, is what the heads found."""
     layer, scored = subject.whole.layers[-1], None
-    if isinstance(layer, MultiHead):
+    if isinstance(layer, AttentionLayer):
         scored = layer.engine.scored
     if scored is None or any(type(part).value is not Position.value for part in scored.position):
         yield Unclaimed("maps", "full", "does not say what its maps multiply")
         return
-    weights, values, found = subject.whole.explain(subject.x)
+    seen = subject.whole.look_inside(subject.x).values
     if getattr(subject.whole.mixer, "shows_all", True):
-        made = np.einsum("bhij,bhjd->bhid", weights, values)
-        yield Finding("maps", "full", distance(made, found), EXACT, "maps times values")
+        made = np.einsum("bhij,bhjd->bhid", seen["weights"], seen["values"])
+        yield Finding("maps", "full", distance(made, seen["weighted_values"]), EXACT, "maps times values")
     else:
         yield Unclaimed("maps", "full", "its maps do not show all that it attends to")
-    shown = subject.whole.run(subject.x, look=True)[1][-1]
-    yield Finding("maps", "full", different_bits(shown, weights), 1e-15, "maps of a call")
 
 
 def gradients(subject: Subject) -> Iterator[Item]:
@@ -254,23 +208,25 @@ def changed(x: np.ndarray, token: int) -> np.ndarray:
     return other
 
 
-QUICK: Mapping[str, Callable[[Subject], Iterator[Item]]] = {
+CHECKS: Mapping[str, Check] = {
     "decoding": decoding,
     "causality": causality,
-    "sight": sees,
+    "receptive field": sees,
     "padding": padding,
     "looking": looking,
     "maps": maps,
     "gradients": gradients,
-}
-FULL: Mapping[str, Callable[[Subject], Iterator[Item]]] = {
-    **QUICK,
     "without jit": without_jit,
     "batch": alone,
     "bfloat16": low_precision,
 }
-LEVELS: Mapping[str, frozenset[str]] = {
-    "brief": frozenset({"decoding", "gradients"}),
-    "quick": frozenset(QUICK),
-    "full": frozenset(FULL),
-}
+#: `quick` adds what a layer sees to decoding and derivatives; `full` adds the batch, bits and bfloat16.
+LAYERS = Suite(
+    columns=COLUMNS,
+    checks=CHECKS,
+    levels={"brief": ("decoding", "gradients"), "quick": tuple(CHECKS)[:7], "full": tuple(CHECKS)},
+    cases=cases,
+    float64=True,
+    otherwise="follows from decoding, which gives the same numbers",
+    reasons=lambda subject: RULER,
+)

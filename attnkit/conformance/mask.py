@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -12,12 +11,13 @@ import numpy as np
 
 from attnkit.conformance.agreement import LIMITS
 from attnkit.conformance.masks import Patches
-from attnkit.conformance.matrix import Finding, Matrix, Unclaimed, make_matrix
+from attnkit.conformance.matrix import Finding, Unclaimed
 from attnkit.conformance.measure import distances
-from attnkit.conformance.pairs import Grid, draw_data, grids, table, taken
+from attnkit.conformance.pairs import Grid, Read, answer, draw_data, grids, table, taken
 from attnkit.conformance.programs import DEPTHS, Bench, Problem, Program, as_numpy, cast, forward
 from attnkit.conformance.subject import Sizes, claims_of, make_subject
-from attnkit.masks.contract import Mask
+from attnkit.conformance.suite import Check, Suite
+from attnkit.masks.contract import Data, Mask, Needs
 from attnkit.masks.window import Window
 from attnkit.scored.preset.attention import Attention
 
@@ -42,7 +42,7 @@ class Subject:
         mask: what is checked.
         scale: one of `SCALES`.
         heads: as many as it distinguishes, or `HEADS`.
-        read: names of the run-time data that it reads.
+        read: the run-time data that it reads.
         data: draws of it.
         tables: which pairs may attend, `[draws, heads, positions, positions]`.
     """
@@ -50,9 +50,14 @@ class Subject:
     mask: Mask
     scale: tuple[int, int, tuple[int, ...], tuple[int, int]]
     heads: int
-    read: frozenset[str]
-    data: list[dict[str, np.ndarray]]
+    read: Needs
+    data: list[Data]
     tables: np.ndarray
+
+    @property
+    def unclaimed(self) -> Mapping[str, str]:
+        """Properties that the mask does not claim."""
+        return self.mask.unclaimed
 
     @property
     def positions(self) -> int:
@@ -69,61 +74,11 @@ class Subject:
         """Pairs that may attend in every draw and head."""
         return np.asarray(self.tables.all((0, 1)))
 
-    def each(self) -> Iterator[tuple[dict[str, np.ndarray], int, np.ndarray]]:
+    def each(self) -> Iterator[tuple[Data, int, np.ndarray]]:
         """Data, head, and the table of both."""
         for data, tables in zip(self.data, self.tables, strict=True):
             for head, pairs in enumerate(tables):
                 yield data, head, pairs
-
-
-def check_mask(mask: Mask, *, level: str = "quick", only: frozenset[str] = frozenset()) -> Matrix:
-    """Whether a mask says of blocks what is true of pairs, and of pairs the same however they are asked.
-
-    Args:
-        mask: what is checked, on so many positions that its options matter, at most 1013.
-        level: `brief` compiles nothing; `quick` and `full` compare the form by blocks, too.
-        only: names of the checks to run; all of the level's if empty.
-
-    Returns:
-        One column. `empty missed` and `full missed` are the shares of empty and of full blocks that the cover
-        does not find: 0 is exact, and no less than 1 is asked.
-
-    Raises:
-        ValueError: if a name in `only` or the level is unknown.
-    """
-    if level not in ("brief", "quick", "full"):
-        raise ValueError(f"level = {level!r}: expected one of brief, quick, full")
-    unknown = sorted(only - set(CHECKS))
-    if unknown:
-        raise ValueError(f"only = {unknown}: expected some of {', '.join(CHECKS)}")
-    chosen = only or set(CHECKS) - ({"by blocks"} if level == "brief" else set())
-    found: list[Finding | Unclaimed] = []
-    try:
-        subject = make_mask_subject(mask)
-    except Exception as error:
-        found.append(raised("data", error))
-    else:
-        for name, run in CHECKS.items():
-            if name in chosen:
-                found += guarded(name, run, subject)
-    return make_matrix(type(mask).__name__, (COLUMN,), found)
-
-
-def raised(name: str, error: Exception) -> Finding:
-    """An exception as a finding."""
-    message = str(error).strip().split("\n")[0][:200]
-    return Finding(name, COLUMN, math.inf, 0, f"{type(error).__name__}: {message}")
-
-
-def guarded(name: str, run: "Check", subject: Subject) -> list[Finding | Unclaimed]:
-    """A check's findings; an exception in it is a finding of its own."""
-    found: list[Finding | Unclaimed] = []
-    try:
-        for item in run(subject):
-            found.append(item)
-    except Exception as error:
-        found.append(raised(name, error))
-    return found
 
 
 def largest(options: Any) -> int:
@@ -140,20 +95,20 @@ def largest(options: Any) -> int:
     return 0
 
 
-def names_read(mask: Mask, heads: int) -> frozenset[str]:
-    """Names of the run-time data that `allows` reads, those that `needs` forgets included."""
-    read: set[str] = set()
+def names_read(mask: Mask, heads: int) -> Needs:
+    """The run-time data that `allows` reads, what `needs` forgets included."""
+    read: Read = (set(), set(), set())
     for _ in range(16):
-        at, names = np.arange(5), frozenset(read - {"head"}) | mask.needs()
+        at, needs = np.arange(5), Needs(*map(frozenset, read)) | mask.needs()
         try:
             for head in range(heads):
-                table(mask, at, at, draw_data(names, 5)[-1], head, read)
+                table(mask, at, at, draw_data(needs, 5)[-1], head, read)
         except KeyError as error:
-            if error.args[0] not in read:
+            if not any(error.args[0] in names for names in read):
                 raise
         else:
             break
-    return frozenset(read - {"head"})
+    return Needs(*map(frozenset, read))
 
 
 def make_mask_subject(mask: Mask) -> Subject:
@@ -167,13 +122,16 @@ def make_mask_subject(mask: Mask) -> Subject:
 
 
 def needed(subject: Subject) -> Iterator[Finding]:
-    """`needs` names the run-time data that is read, and no other."""
+    """`allows` gives Booleans; `needs` names the run-time data that is read, and no other."""
+    at, read = np.arange(subject.positions), subject.data[0]
+    kind = answer(subject.mask, at, at, read).dtype
+    yield Finding("data", COLUMN, float(kind.kind != "b"), 0, f"allows gives {kind}, not bool")
     names = subject.mask.needs()
     for wrong, what in (
         (subject.read - names, "read but not in needs"),
         (names - subject.read, "never read"),
     ):
-        yield Finding("data", COLUMN, len(wrong), 0, f"{what}: {', '.join(sorted(wrong)) or 'none'}")
+        yield Finding("data", COLUMN, float(bool(wrong)), 0, f"{what}: {str(wrong) or 'none'}")
 
 
 def value(subject: Subject) -> Iterator[Finding]:
@@ -244,7 +202,7 @@ def algebra(subject: Subject) -> Iterator[Finding]:
     at = np.arange(size)
     grid = Grid(5, 0, size - 5, size, (max(size // 17, 3), max(size // 13, 4)))
     for other in PARTNERS:
-        b = table(other, at, at, {})
+        b = table(other, at, at, Data())
         for name, (compose, expect) in COMPOSED.items():
             mask, true = compose(subject.mask, other), expect(subject.tables, b)
             where = f"{name} with {type(other).__name__}"
@@ -283,12 +241,17 @@ def by_blocks(subject: Subject) -> Iterator[Finding]:
     """Attention by blocks through the mask and its data, against the definition with a table of pairs."""
     size, queries, _, block = subject.scale
     bench = plain_bench(subject.heads, queries, size)
-    offset, names = bench.sizes.offset, subject.mask.needs()
+    offset, needs = bench.sizes.offset, subject.mask.needs()
     scored = dataclasses.replace(bench.subject.scored, mask=subject.mask)
     program = Program(DEPTHS["gradient"](forward(scored, "blockwise", block, offset)), True)
     for number, (data, tables) in enumerate(zip(subject.data, subject.tables, strict=True)):
-        given = {n: a[offset:] if n.endswith("_i") else a for n, a in data.items() if n in names}
-        true = bench.run("reference", [Problem(bench.arrays, {"table": tables})], depth="gradient")[0]
+        given = Data(
+            {name: data.query[name][offset:] for name in needs.query},
+            {name: data.key[name] for name in needs.key},
+            {name: data.scalar[name] for name in needs.scalar},
+        )
+        tabled = Problem(bench.arrays, Data(scalar={"table": tables}))
+        true = bench.run("reference", [tabled], depth="gradient")[0]
         with jax.enable_x64(True):
             got = as_numpy(program(*cast(Problem(bench.arrays, given), np.float64)))
         for part in ("output", "level", "vjp"):
@@ -298,7 +261,6 @@ def by_blocks(subject: Subject) -> Iterator[Finding]:
     yield Finding("one trace", COLUMN, program.traces - 1, 0, "traces beyond the first")
 
 
-Check = Callable[[Subject], Iterator[Finding | Unclaimed]]
 CHECKS: Mapping[str, Check] = {
     "data": needed,
     "same by value": value,
@@ -309,3 +271,11 @@ CHECKS: Mapping[str, Check] = {
     "claims": claimed,
     "by blocks": by_blocks,
 }
+#: `brief` compiles nothing. `empty missed` and `full missed` are the shares of empty and of full blocks that
+#: the cover does not find: 0 is exact, and no less than 1 is asked.
+MASKS = Suite(
+    columns=(COLUMN,),
+    checks=CHECKS,
+    levels={"brief": tuple(CHECKS)[:-1], "quick": tuple(CHECKS), "full": tuple(CHECKS)},
+    cases=lambda mask, level, sizes: (make_mask_subject(mask),),
+)

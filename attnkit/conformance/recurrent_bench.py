@@ -11,7 +11,8 @@ import numpy as np
 from attnkit.conformance.programs import Program, Tree, as_numpy
 from attnkit.conformance.subject import draw_like
 from attnkit.forms.recurrent import RecurrentForm, empty_state, recur
-from attnkit.recurrent.contract import HeadShape, Recurrent
+from attnkit.recurrent.contract import Recurrent
+from attnkit.variant import HeadShape
 
 COLUMNS = ("scan", "chunked", "matrix", "step")
 CHUNK = 4
@@ -53,10 +54,15 @@ class RecurrentBench:
 
     def __init__(self, variant: Recurrent, sizes: RecurrentSizes, *, brief: bool = True):
         self.variant, self.sizes, self.brief = variant, sizes, brief
-        self.forms = tuple(form for form in COLUMNS if form in variant.card.forms)
+        self.forms = tuple(form for form in COLUMNS if form in variant.forms)
         self.whole = variant.direction == "both"
         self.programs: dict[tuple, Program] = {}
         self.known: dict[tuple, Tree] = {}
+
+    @property
+    def unclaimed(self) -> Mapping[str, str]:
+        """Properties that the variant does not claim."""
+        return self.variant.unclaimed
 
     def segments(self, name: str) -> np.ndarray:
         """Document numbers: one document, or three, of which the second has one token."""

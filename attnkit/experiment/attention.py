@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,10 +10,12 @@ import jax
 import numpy as np
 from flax import nnx
 
+from attnkit.errors import AttnkitError
 from attnkit.experiment.decode import sources
 from attnkit.experiment.session import Session
 from attnkit.inspection.maps import Chosen, Head, Observation, choose_and_score
 from attnkit.inspection.report import AttentionMap, Look
+from attnkit.models.contract import attention_maps
 from attnkit.tasks.contract import Example, Vocabulary
 
 TOGETHER = 16
@@ -47,6 +50,18 @@ def of_encoder(name: str) -> bool:
     return name.startswith("encoder.")
 
 
+class MapsError(AttnkitError):
+    """The maps of a network cannot be computed. Says where; a run's results do not depend on them."""
+
+
+def blame(error: Exception) -> str:
+    """An error on one line, with the last line of code outside of installed packages that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [frame for frame in frames if "site-packages" not in frame.filename] or frames
+    message = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {message} ({places[-1].filename}, line {places[-1].lineno})"
+
+
 def read(session: Session, examples: Sequence[Example], answers: Sequence[Sequence[int]]) -> list[Read]:
     """The maps of the network while it reads each example and is made to write the given answer."""
     graph, params = nnx.split(session.network)
@@ -60,7 +75,10 @@ def read(session: Session, examples: Sequence[Example], answers: Sequence[Sequen
         for row, index in zip(inputs, padded, strict=True):
             row[: len(fed[index])] = fed[index]
         batch = {"inputs": inputs, **sources([examples[n] for n in padded], session.dataset.source_length)}
-        maps = {name: np.asarray(weights) for name, weights in look(graph, params, batch).items()}
+        try:
+            maps = {name: np.asarray(weights) for name, weights in all_maps(graph, params, batch).items()}
+        except Exception as error:
+            raise MapsError(f"no attention maps: {blame(error)}") from error
         for place, index in enumerate(some):
             example, labels = examples[index], tuple(answers[index])
             cut = {name: trimmed(name, weights[place], example, labels) for name, weights in maps.items()}
@@ -69,10 +87,9 @@ def read(session: Session, examples: Sequence[Example], answers: Sequence[Sequen
 
 
 @functools.partial(jax.jit, static_argnames="graph")
-def look(graph: Any, params: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+def all_maps(graph: Any, params: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """All maps of the network with graph definition `graph`."""
-    maps: dict[str, jax.Array] = nnx.merge(graph, params)(batch, look=True).maps
-    return maps
+    return attention_maps(nnx.merge(graph, params), batch)
 
 
 def trimmed(name: str, weights: np.ndarray, example: Example, labels: Sequence[int]) -> np.ndarray:
@@ -128,7 +145,7 @@ def alignment(session: Session) -> tuple[str, Chosen] | None:
 
 
 def identity(example: Example) -> tuple[Any, ...]:
-    """What makes an example the same as another: all that a network reads and is to write."""
+    """The identity of an example: all inputs and targets of the network."""
     vectors = example.source_features
     return (example.source, example.inputs, example.labels, None if vectors is None else vectors.tobytes())
 

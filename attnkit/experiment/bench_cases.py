@@ -1,4 +1,4 @@
-"""Every way of computing a variant, as a function of random arrays: what `bench` runs."""
+"""Every case of computing a variant, as a function of random arrays: what `bench` runs."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
@@ -7,16 +7,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from attnkit.approximate.contract import Approximate, Shape
+from attnkit.approximate.contract import Approximate
 from attnkit.errors import ConfigError
 from attnkit.forms import attend, explain
 from attnkit.forms.attend import Form
 from attnkit.forms.recurrent import RecurrentForm, explain_recurrent, recur
-from attnkit.recurrent.contract import HeadShape as RecurrentShape
 from attnkit.recurrent.contract import Recurrent
-from attnkit.scored.contract import HeadShape, Preset, Scored
+from attnkit.scored.contract import Preset, Scored
 from attnkit.scored.preset.attention import Attention
 from attnkit.token_mixer import TokenMixer
+from attnkit.variant import HeadShape
 
 Arrays = Mapping[str, Any]
 Output = Callable[[Arrays], jax.Array]
@@ -24,7 +24,7 @@ Output = Callable[[Arrays], jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What is measured.
+    """Sizes and settings of a measurement.
 
     Attributes:
         heads: number of heads.
@@ -40,7 +40,7 @@ class Setting:
 
 
 @dataclasses.dataclass(frozen=True)
-class Way:
+class Case:
     """One computation of a variant at one length.
 
     Attributes:
@@ -54,11 +54,11 @@ class Way:
     form: str
     output: Output
     arrays: Arrays
-    part: tuple["Way", float] | None = None
+    part: tuple["Case", float] | None = None
 
 
 def variant_of(name: str, thing: Any) -> Scored | Recurrent | Approximate:
-    """What is measured: a scored, recurrent or approximate variant, or plain attention with a part exchanged.
+    """The measured variant: scored, recurrent, approximate, or plain attention with one part replaced.
 
     Raises:
         ConfigError: for a mixer that is a layer of its own, and for what needs run-time data.
@@ -73,13 +73,12 @@ def variant_of(name: str, thing: Any) -> Scored | Recurrent | Approximate:
         advice = "; it is a layer: measure a config with it" if isinstance(thing, TokenMixer) else ""
         raise ConfigError(f"{name}: bench measures heads of attention and their parts{advice}") from error
     if scored.needs():
-        needs = ", ".join(sorted(scored.needs()))
-        raise ConfigError(f"{name}: reads run-time data ({needs}); bench has none")
+        raise ConfigError(f"{name}: reads run-time data ({scored.needs()}); bench has none")
     return scored
 
 
 def causal(variant: Scored | Recurrent | Approximate) -> bool:
-    """Whether no position sees a later one."""
+    """Whether a variant is causal."""
     if isinstance(variant, Recurrent):
         return variant.direction == "forward"
     if isinstance(variant, Approximate):
@@ -87,11 +86,11 @@ def causal(variant: Scored | Recurrent | Approximate) -> bool:
     return type(variant.mask).__name__ == "Causal"
 
 
-def ways(variant: Scored | Recurrent | Approximate, length: int, setting: Setting) -> Iterator[Way]:
+def cases(variant: Scored | Recurrent | Approximate, length: int, setting: Setting) -> Iterator[Case]:
     """Every computation of a variant at a length."""
     if isinstance(variant, Recurrent):
         for form in ("scan", "chunked", "matrix"):
-            if form in variant.card.forms:
+            if form in variant.forms:
                 yield recurrent(variant, form, length, setting)
     elif isinstance(variant, Approximate):
         yield approximate(variant, length, setting)
@@ -117,10 +116,10 @@ class Draw:
         return jax.random.normal(self.key(), shape)
 
 
-def scored(variant: Scored, form: Form, length: int, setting: Setting) -> Way:
+def scored(variant: Scored, form: Form, length: int, setting: Setting) -> Case:
     """A form of scored attention."""
     heads, dim, draw = setting.heads, setting.dim, Draw()
-    shape = HeadShape(heads, heads, dim, dim)
+    shape = HeadShape(heads, dim, dim)
     inputs = {
         name: draw.normal(1 if need.shared else heads, length, need.width)
         for name, need in variant.inputs(shape).items()
@@ -130,10 +129,10 @@ def scored(variant: Scored, form: Form, length: int, setting: Setting) -> Way:
     def output(a: Arrays) -> jax.Array:
         return attend(variant, a["params"], a["q"], a["k"], a["v"], inputs=a["inputs"], form=form).output
 
-    return Way(form, output, {**arrays, "params": variant.init(draw.key(), shape), "inputs": inputs})
+    return Case(form, output, {**arrays, "params": variant.init(draw.key(), shape), "inputs": inputs})
 
 
-def by_blocks(variant: Scored, length: int, setting: Setting) -> tuple[Way, float]:
+def by_blocks(variant: Scored, length: int, setting: Setting) -> tuple[Case, float]:
     """One block as a dense matrix, and how many of them the form by blocks computes."""
     plan = explain(variant, length, length)
     size = max(plan.block)
@@ -149,10 +148,10 @@ def by_blocks(variant: Scored, length: int, setting: Setting) -> tuple[Way, floa
     )
 
 
-def recurrent(variant: Recurrent, form: str, length: int, setting: Setting) -> Way:
+def recurrent(variant: Recurrent, form: str, length: int, setting: Setting) -> Case:
     """A form of recurrent attention, from an empty state; its part is a token or a chunk."""
     asked: RecurrentForm = form  # type: ignore[assignment]
-    shape, draw = RecurrentShape(setting.heads, setting.dim, setting.dim), Draw()
+    shape, draw = HeadShape(setting.heads, setting.dim, setting.dim), Draw()
     inputs = {}
     for name, need in variant.inputs(shape).items():
         size = (length, need.width) if need.shared else (setting.heads, length, need.width)
@@ -166,17 +165,17 @@ def recurrent(variant: Recurrent, form: str, length: int, setting: Setting) -> W
     part = None
     if plan.chunks > 1 and variant.direction == "forward":
         part = (recurrent(variant, form, tokens, setting), length / tokens)
-    return Way(form, output, {"params": variant.init(draw.key(), shape), "inputs": inputs}, part)
+    return Case(form, output, {"params": variant.init(draw.key(), shape), "inputs": inputs}, part)
 
 
-def approximate(variant: Approximate, length: int, setting: Setting) -> Way:
+def approximate(variant: Approximate, length: int, setting: Setting) -> Case:
     """An approximation: without projections of one head as wide as all, and as long as it must be."""
     if hasattr(variant, "length"):
         variant = dataclasses.replace(variant, length=max(length, variant.length))  # type: ignore[type-var]
     heads, dim = setting.heads, setting.dim
     if not variant.projections:
         heads, dim = 1, setting.heads * setting.dim
-    shape, draw, made = Shape(heads, dim, dim), Draw(), variant.projections
+    shape, draw, made = HeadShape(heads, dim, dim), Draw(), variant.projections
     arrays: dict[str, Any] = {
         name: draw.normal(heads, length, dim if side in made else 0)
         for name, side in (("q", "query"), ("k", "key"))
@@ -190,10 +189,10 @@ def approximate(variant: Approximate, length: int, setting: Setting) -> Way:
             a["p"], fixed, a["q"], a["k"], a["v"]
         )
 
-    return Way("mix", output, {**arrays, "v": draw.normal(heads, length, dim), "p": p})
+    return Case("mix", output, {**arrays, "v": draw.normal(heads, length, dim), "p": p})
 
 
-def plain(is_causal: bool, length: int, setting: Setting) -> Way:
+def plain(is_causal: bool, length: int, setting: Setting) -> Case:
     """`jax.nn.dot_product_attention`."""
 
     def output(a: Arrays) -> jax.Array:
@@ -201,4 +200,4 @@ def plain(is_causal: bool, length: int, setting: Setting) -> Way:
         return jax.nn.dot_product_attention(q, k, v, is_causal=is_causal)
 
     arrays = scored(Attention().scored(), "reference", length, setting).arrays
-    return Way("causal" if is_causal else "full", output, arrays)
+    return Case("causal" if is_causal else "full", output, arrays)

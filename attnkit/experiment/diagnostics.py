@@ -1,4 +1,4 @@
-"""What is wrong with a config: every problem on a line of its own, all of them at once."""
+"""Problems of a config: each on a line of its own, all of them at once."""
 
 import dataclasses
 import json
@@ -37,6 +37,11 @@ class InvalidConfig(ConfigError):
     def __init__(self, problems: Iterable[Problem]):
         self.problems = tuple(dict.fromkeys(problems))
         super().__init__("\n".join(map(str, self.problems)))
+
+
+def printable(text: str, keep: str = "\n\t") -> str:
+    """`text` with a sign in place of control characters, which a terminal would obey, but those to `keep`."""
+    return "".join(letter if letter.isprintable() or letter in keep else "\ufffd" for letter in text)
 
 
 def written(value: Any) -> str:

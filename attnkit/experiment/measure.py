@@ -79,8 +79,11 @@ def measure(
 
 
 def aligned(session: Session) -> dict[str, Any]:
-    """The alignment of the best head, as plain values."""
-    found = attention.alignment(session)
+    """The alignment of the best head, as plain values; or why there is none."""
+    try:
+        found = attention.alignment(session)
+    except attention.MapsError as error:
+        return {"error": str(error)}
     if found is None:
         return {}
     split, chosen = found
@@ -103,7 +106,7 @@ def units(session: Session, splits: Mapping[str, Mapping[str, float]]) -> dict[s
 
 
 def result(session: Session, measured: Measured) -> dict[str, Any]:
-    """What `result.json` holds of the measurements."""
+    """The measurements as `result.json` holds them."""
     text = session.dataset.vocabulary.text
     return {
         "name": session.config.name,

@@ -1,7 +1,8 @@
 """The engine: every way of computing attention, from one definition."""
 
-from attnkit.forms.attend import Attended, Explanation, attend, explain, look
+from attnkit.forms.attend import AttentionOutput, Explanation, attend, explain, weights
 from attnkit.forms.cache import Cache, empty_cache, extend, step
+from attnkit.forms.pieces import attend_piece, finish_pieces, merge_pieces
 from attnkit.forms.recurrent import (
     Recurred,
     RecurrentExplanation,
@@ -10,11 +11,10 @@ from attnkit.forms.recurrent import (
     explain_recurrent,
     recur,
 )
-from attnkit.forms.recurrent_memory import effective_memory, recall, refuse_cross, remember
-from attnkit.forms.split import attend_piece, finish_pieces, merge_pieces
+from attnkit.forms.recurrent_memory import effective_memory, recall, remember
 
 __all__ = [
-    "Attended",
+    "AttentionOutput",
     "Cache",
     "Explanation",
     "Recurred",
@@ -29,11 +29,10 @@ __all__ = [
     "explain_recurrent",
     "extend",
     "finish_pieces",
-    "look",
     "merge_pieces",
     "recall",
     "recur",
-    "refuse_cross",
     "remember",
     "step",
+    "weights",
 ]

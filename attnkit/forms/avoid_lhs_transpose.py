@@ -60,4 +60,6 @@ def _transpose_smaller(equation: Any, a: Any, b: Any) -> Any:
         return _transpose_smaller(equation, b, a).T
     params = {name: equation.params[name] for name in ("precision", "preferred_element_type")}
     contracted = jax.lax.optimization_barrier(a.T)
-    return jax.lax.optimization_barrier(jax.lax.dot_general(contracted, b, (((1,), (0,)), ((), ())), **params))
+    return jax.lax.optimization_barrier(
+        jax.lax.dot_general(contracted, b, (((1,), (0,)), ((), ())), **params)
+    )

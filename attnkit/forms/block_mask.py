@@ -115,7 +115,7 @@ def tiling() -> Tiling:
     return TILINGS.get(jax.default_backend(), TILING)
 
 
-def cut(size: int, side: int) -> int:
+def block_size(size: int, side: int) -> int:
     """The block along an axis: all of it, or parts as even as can be, at most `side` and multiples of 8."""
     parts = max(1, math.ceil(size / side))
     return max(size, 1) if parts == 1 else GRAIN * math.ceil(size / parts / GRAIN)
@@ -130,10 +130,14 @@ def choose_block_mask(mask: Mask, queries: int, keys: int, offset: int | None, f
     for side, merge_width, time in use.steps:
         blocks = math.ceil(queries / side) * math.ceil(keys / side)
         if side < longest and not (candidates and blocks > CELLS):
-            block_mask = tile(mask, queries, keys, offset, (cut(queries, side), cut(keys, side)), first)
+            block_mask = tile(
+                mask, queries, keys, offset, (block_size(queries, side), block_size(keys, side)), first
+            )
             if block_mask.band_width() <= merge_width or merge_width == 1:
                 block_mask = dataclasses.replace(block_mask, merge_width=min(merge_width, block_mask.grid[1]))
-                candidates[block_mask] = block_mask.computed * block_mask.block[0] * block_mask.block[1] * time
+                candidates[block_mask] = (
+                    block_mask.computed * block_mask.block[0] * block_mask.block[1] * time
+                )
     return min(candidates, key=lambda block_mask: candidates[block_mask])
 
 
@@ -156,7 +160,9 @@ def make_block_mask(
     return tile(mask, queries, keys, offset, block, first)
 
 
-def tile(mask: Mask, queries: int, keys: int, offset: int | None, block: tuple[int, int], first: int) -> BlockMask:
+def tile(
+    mask: Mask, queries: int, keys: int, offset: int | None, block: tuple[int, int], first: int
+) -> BlockMask:
     """The block mask for blocks of a given size."""
     grid = max(1, math.ceil(queries / block[0])), max(1, math.ceil(keys / block[1]))
     if offset is None:
@@ -169,9 +175,11 @@ def tile(mask: Mask, queries: int, keys: int, offset: int | None, block: tuple[i
         possible, certain = (np.array(np.broadcast_to(part, grid)) for part in mask.cover(rows, columns))
     if keys != grid[1] * block[1]:
         certain[:, -1] = False  # keys that fill up the last block are not real
-    return BlockMask(queries, keys, block, places(possible & certain), places(possible & ~certain))
+    return BlockMask(
+        queries, keys, block, true_columns(possible & certain), true_columns(possible & ~certain)
+    )
 
 
-def places(table: np.ndarray) -> tuple[tuple[int, ...], ...]:
+def true_columns(table: np.ndarray) -> tuple[tuple[int, ...], ...]:
     """The columns at which each row of a table is true."""
     return tuple(tuple(map(int, np.flatnonzero(row))) for row in table)

@@ -54,7 +54,8 @@ class Passes:
     @property
     def in_order(self) -> bool:
         """Whether keys are visited from the last to the first, or all heads together."""
-        return self.variant.is_sequential() or self.variant.mixes_heads()
+        variant = self.variant
+        return variant.is_sequential() or variant.mixes_heads() or variant.normalizer.is_sequential()
 
     def transposed(self) -> "Passes":
         """Passes over the queries of each key; every block is computed and asks the mask."""

@@ -8,33 +8,35 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from attnkit.pooling.contract import Pool, Pooled, pool
+from attnkit.pooling.contract import Pool, PoolOutput, pool
 
 
 class PoolLayer(nnx.Module):
     """A pool over the vectors of each sequence of a batch.
 
     Args:
-        chosen: the pool.
+        config: the pool.
         dim: width of the vectors.
         rngs: source of the initial values.
     """
 
-    def __init__(self, chosen: Pool, dim: int, *, rngs: nnx.Rngs) -> None:
-        self.chosen = chosen
-        self.outputs = chosen.outputs()
-        self.parameters = owned(chosen.init(rngs.params(), dim))
+    def __init__(self, config: Pool, dim: int, *, rngs: nnx.Rngs) -> None:
+        self.config = config
+        self.outputs = config.outputs()
+        self.parameters = owned(config.init(rngs.params(), dim))
 
-    def one(self, x: Array, keep: Array) -> Pooled:
+    def one(self, x: Array, keep: Array) -> PoolOutput:
         """One sequence, pooled."""
-        found = pool(self.chosen, plain(self.parameters), x, keep)
+        found = pool(self.config, plain(self.parameters), x, keep)
         return found._replace(penalty=jnp.asarray(found.penalty, found.weights.dtype))
 
-    def __call__(self, x: Float[Array, "batch tokens dim"], keep: Bool[Array, "batch tokens"]) -> Pooled:
+    def __call__(self, x: Float[Array, "batch tokens dim"], keep: Bool[Array, "batch tokens"]) -> PoolOutput:
         """The vectors of each sequence where `keep`, pooled; every array with a leading batch axis."""
         return jax.vmap(self.one)(x, keep)
 
-    def parts(self, x: Float[Array, "batch tokens dim"], keep: Bool[Array, "batch parts tokens"]) -> Pooled:
+    def parts(
+        self, x: Float[Array, "batch tokens dim"], keep: Bool[Array, "batch parts tokens"]
+    ) -> PoolOutput:
         """The parts of each sequence that `keep` tells, pooled; every array `[batch, parts, ...]`."""
         return jax.vmap(jax.vmap(self.one, in_axes=(None, 0)))(x, keep)
 

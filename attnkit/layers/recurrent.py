@@ -11,17 +11,20 @@ from jaxtyping import Array, Float
 
 from attnkit import forms
 from attnkit.layers.channel_convolution import ChannelConvolution
+from attnkit.layers.contract import TokenMixerLayer, Width
+from attnkit.layers.heads import merge_heads
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import Data, Mixing, Width
 from attnkit.layers.norm import LayerNorm, RMSNorm
 from attnkit.layers.token_shift import TokenShift, begins_document
-from attnkit.recurrent.contract import HeadShape, LinearRecurrent, Recurrent, State, TokenInput
-from attnkit.token_mixer import no_sharing, told
+from attnkit.masks.contract import Data, Needs
+from attnkit.points import observed, point, view
+from attnkit.recurrent.contract import LinearRecurrent, Recurrent, State
+from attnkit.variant import HeadShape, TokenInput
 
 Heads = dict[str, Float[Array, "batch ..."]]
 
 
-class RecurrentLayer(Mixing):
+class RecurrentLayer(TokenMixerLayer):
     """Token inputs projected from `x`, one recurrence for each head, and what its paper puts around it.
 
     In order: token shift, projections, short convolution, recurrence, norm, gate, output projection. The
@@ -29,15 +32,12 @@ class RecurrentLayer(Mixing):
     grow with the tokens, nor with those of a memory.
 
     Args:
-        variant: what each head computes.
+        variant: the computation of each head.
         sizes: number of heads, and widths of tokens and heads.
         cross: whether the state is written by a memory and only read by `x`.
-        padded: whether tokens at `data["length"]` and beyond do not exist.
+        padded: whether tokens at `data.scalar["length"]` and beyond do not exist.
         scale: initial scale of the output.
         rngs: source of the initial values.
-
-    Raises:
-        ValueError: if the variant cannot do what is asked.
     """
 
     def __init__(
@@ -50,11 +50,7 @@ class RecurrentLayer(Mixing):
         scale: float = 1.0,
         rngs: nnx.Rngs,
     ) -> None:
-        if cross:
-            forms.refuse_cross(variant)
         model_dim, heads, head_dim = sizes.model_dim, sizes.heads, sizes.head_dim
-        if (message := no_sharing(told(variant), heads, sizes.kv_heads)) is not None:
-            raise ValueError(message)
         self.variant, self.cross, self.padded = variant, cross, padded
         self.shape = HeadShape(heads, head_dim, head_dim)
         needs, width = variant.inputs(self.shape), heads * head_dim
@@ -86,10 +82,9 @@ class RecurrentLayer(Mixing):
         *,
         data: Data | None = None,
         key: jax.Array | None = None,
-        look: bool = False,
-    ) -> tuple[Float[Array, "batch queries model_dim"], Float[Array, "batch heads queries keys"] | None]:
+    ) -> Float[Array, "batch queries model_dim"]:
         if self.cross:
-            return self.across(x, x if memory is None else memory, data, look)
+            return self.across(x, x if memory is None else memory, data)
         known = self.known(data)
         inputs, gate, _ = self.read(x, {}, known.get("segments"))
         learned = self.values()
@@ -100,19 +95,21 @@ class RecurrentLayer(Mixing):
         def weights(inputs: Any, known: Any) -> Array:
             return forms.effective(self.variant, self.shape, learned, inputs, **known)
 
-        y = self.finish(jax.vmap(one)(inputs, known), gate)
-        seen = look and "matrix" in self.variant.card.forms
-        return y, jax.vmap(weights)(inputs, known) if seen else None
+        if "matrix" in self.variant.forms:
+            view("weights", lambda: jax.vmap(weights)(inputs, known))
+        return self.finish(jax.vmap(one)(inputs, known), gate)
 
-    def across(self, x: Array, memory: Array, data: Data | None, look: bool) -> tuple[Array, Array | None]:
-        """What `x` reads in a state that `memory` has written."""
+    def across(self, x: Array, memory: Array, data: Data | None) -> Array:
+        """The output of `x` for the state after `memory`."""
         asked, gate, _ = self.read(x, {}, side="query")
-        y = self.finish(self.recall(asked, self.remember(memory, data)), gate)
-        if not look:
-            return y, None
-        written, _, _ = self.read(memory, {}, side="key")
-        weights = functools.partial(forms.effective_memory, self.linear(), self.shape, self.values())
-        return y, jax.vmap(lambda w, a, known: weights(w, a, **known))(written, asked, self.known(data))
+
+        def weights() -> Array:
+            written, _, _ = self.read(memory, {}, side="key")
+            one = functools.partial(forms.effective_memory, self.linear(), self.shape, self.values())
+            return jax.vmap(lambda w, a, known: one(w, a, **known))(written, asked, self.known(data))
+
+        view("weights", weights)
+        return self.finish(self.recall(asked, self.remember(memory, data)), gate)
 
     def remember(self, memory: Array, data: Data | None) -> State:
         """The states after each sequence's memory."""
@@ -140,7 +137,7 @@ class RecurrentLayer(Mixing):
                 raise ValueError("memory = None: a layer made with cross = True reads a memory; give it")
             state["memory"] = self.remember(memory, data)
         elif self.variant.direction == "both":
-            raise ValueError("direction = 'both': a token waits for the last one; decode with 'forward'")
+            raise ValueError("direction = 'both': bidirectional mixers cannot decode; decode with 'forward'")
         else:
             one = forms.empty_state(self.variant, self.shape, dtype)
             state["recurrent"] = jax.tree.map(lambda a: jnp.broadcast_to(a, (batch, *a.shape)), one)
@@ -176,13 +173,14 @@ class RecurrentLayer(Mixing):
 
     def known(self, data: Data | None) -> dict[str, Array]:
         """The run-time data that the variant is told of."""
-        names = {"length": "length"} if self.padded else {}
-        if self.variant.documents and not self.cross:
-            names["segments"] = "segment_j"
-        missing = sorted(set(names.values()) - set(data or {}))
+        data = data or Data()
+        scalar = frozenset({"length"} if self.padded else ())
+        key = frozenset({"segment"} if self.variant.documents and not self.cross else ())
+        missing = Needs(key=key, scalar=scalar) - data.names()
         if missing:
-            raise ValueError(f"data lacks {', '.join(missing)}, which the mixer reads")
-        return {name: (data or {})[source] for name, source in names.items()}
+            raise ValueError(f"data lacks {missing}, which the mixer reads")
+        known = {name: data.scalar[name] for name in scalar}
+        return known | ({"segments": data.key["segment"]} if key else {})
 
     def values(self) -> dict[str, Array]:
         """The heads' learned parameters, as the engine takes them."""
@@ -199,7 +197,7 @@ class RecurrentLayer(Mixing):
 
         Args:
             x: tokens.
-            state: what was known before them; empty at the beginning.
+            state: decoding state before them; empty at the beginning.
             segments: document of each token.
             side: `key` or `query` for the inputs of one side; the gate belongs to the queries.
         """
@@ -216,7 +214,7 @@ class RecurrentLayer(Mixing):
             raw = self.inputs[name](uses[name])
             if name in self.conv:
                 raw, after[f"conv_{name}"] = self.conv[name](raw, state.get(f"conv_{name}"), segments)
-            found[name] = raw if need.shared else by_head(raw, self.shape.heads)
+            found[name] = point(name, raw if need.shared else by_head(raw, self.shape.heads))
         gate = None if self.gate is None or side == "key" else self.gate(uses["gate"])
         return found, gate, after
 
@@ -236,6 +234,8 @@ class RecurrentLayer(Mixing):
             o = o * (jax.nn.silu(raw) if self.variant.gate == "swish" else jax.nn.sigmoid(raw))
         if self.norm is not None and last:
             o = self.norm(o)
+        if observed():
+            o = merge_heads(point("head_output", by_head(o, self.shape.heads)))
         return self.output(o)
 
 
@@ -245,12 +245,12 @@ class Projection(nnx.Module):
     def __init__(self, dim: int, need: TokenInput, heads: int, *, rngs: nnx.Rngs) -> None:
         width = total_width(need, heads)
         self.down = None if need.rank is None else Linear(dim, need.rank, bias=None, rngs=rngs)
-        self.squashed = need.squashed
-        self.full = Linear(need.rank or dim, width, bias=need.start, rngs=rngs)
+        self.tanh = need.tanh
+        self.full = Linear(need.rank or dim, width, bias=need.bias, rngs=rngs)
 
     def __call__(self, x: Float[Array, "batch tokens dim"]) -> Float[Array, "batch tokens width"]:
         narrow = x if self.down is None else self.down(x)
-        return self.full(jnp.tanh(narrow) if self.squashed else narrow)
+        return self.full(jnp.tanh(narrow) if self.tanh else narrow)
 
 
 def total_width(need: TokenInput, heads: int) -> int:

@@ -8,19 +8,20 @@ from annotated_types import Ge
 from flax import nnx
 from jaxtyping import Array, Float
 
+from attnkit.layers.build import build_layer
+from attnkit.layers.contract import CustomTokenMixer, TokenMixerLayer, Width
 from attnkit.layers.hierarchy import through
-from attnkit.layers.mixer_layer import mixer_layer
-from attnkit.layers.mixing import Data, LayerTokenMixer, Mixing, Width
-from attnkit.masks.contract import Mask
+from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
 from attnkit.options import options
+from attnkit.points import reading, view, within
 from attnkit.token_mixer import TokenMixer
 
 Tokens = Float[Array, "batch length model_dim"]
 
 
 @options
-class TwoLevel(LayerTokenMixer):
+class TwoLevel(CustomTokenMixer):
     """One view of the words, one of the sentences; their outputs are added.
 
     Attributes:
@@ -33,26 +34,29 @@ class TwoLevel(LayerTokenMixer):
     sentences: TokenMixer
     most: Annotated[int, Ge(1)]
 
-    def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
-        return TwoViews(self, width, scale=scale, rngs=rngs)
+    def make_layer(
+        self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
+    ) -> TokenMixerLayer:
+        return TwoLevelLayer(self, width, scale=scale, rngs=rngs)
 
-    def sight(self) -> Mask:
+    def receptive_field(self) -> Mask:
         return Everything()
 
 
-class TwoViews(Mixing):
+class TwoLevelLayer(TokenMixerLayer):
     """The layer of `TwoLevel`.
 
-    The memory is words, then `most` sentences. `data` has the number of words `length`, of `sentences`, and
-    the weights `words` `[batch, hops, sentences, length]` by which weights of sentences become weights of
-    words. Maps are those of the words' heads, then those of the sentences' heads (and hops).
+    The memory is words, then `most` sentences. `data.scalar` has the number of words `length`, of
+    `sentences`, and the weights `words` `[batch, hops, sentences, length]` by which weights of sentences
+    become weights of words. The point `map` has weights of words: of the words' heads, then of the
+    sentences' heads (and hops).
     """
 
-    def __init__(self, chosen: TwoLevel, width: Width, *, scale: float, rngs: nnx.Rngs) -> None:
-        self.most = chosen.most
+    def __init__(self, config: TwoLevel, width: Width, *, scale: float, rngs: nnx.Rngs) -> None:
+        self.most = config.most
         self.words, self.sentences = (
-            mixer_layer(own, width, cross=True, padded=True, scale=scale, rngs=rngs)
-            for own in (chosen.words, chosen.sentences)
+            build_layer(own, width, cross=True, padded=True, scale=scale, rngs=rngs)
+            for own in (config.words, config.sentences)
         )
 
     def __call__(
@@ -62,15 +66,17 @@ class TwoViews(Mixing):
         *,
         data: Data | None = None,
         key: jax.Array | None = None,
-        look: bool = False,
-    ) -> tuple[Tokens, jax.Array | None]:
+    ) -> Tokens:
         k = (None, None) if key is None else jax.random.split(key)
         (words, sentences), (real, counted) = self.levels(memory), views(data)
-        one, near = self.words(x, words, data=real, key=k[0], look=look)
-        two, far = self.sentences(x, sentences, data=counted, key=k[1], look=look)
-        if near is None or far is None or data is None:
-            return one + two, None
-        return one + two, jnp.concatenate([near, through(far, data["words"])], axis=1)
+        with within("words"):
+            one, near = reading(self.words, read=is_weights)(x, words, data=real, key=k[0])
+        with within("sentences"):
+            two, far = reading(self.sentences, read=is_weights)(x, sentences, data=counted, key=k[1])
+        if near and far and data is not None:
+            both = (near["weights"], through(far["weights"], data.scalar["words"]))
+            view("map", lambda: jnp.concatenate(both, axis=1))
+        return one + two
 
     def start(
         self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None
@@ -94,8 +100,14 @@ class TwoViews(Mixing):
         return memory[:, : -self.most], memory[:, -self.most :]
 
 
+def is_weights(name: str) -> bool:
+    """Whether a point of a layer holds its weights."""
+    return name == "weights"
+
+
 def views(data: Data | None) -> tuple[Data, Data]:
     """How many words and how many sentences there are, as each view's own mask data."""
     if data is None:
         raise ValueError("data = None: the numbers of words and sentences are needed")
-    return {"length": data["length"]}, {"length": data["sentences"]}
+    words, sentences = data.scalar["length"], data.scalar["sentences"]
+    return Data(scalar={"length": words}), Data(scalar={"length": sentences})

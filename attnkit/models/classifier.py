@@ -6,15 +6,17 @@ import jax
 from annotated_types import Ge
 from flax import nnx
 
+from attnkit.layers.conv_window import exists
 from attnkit.layers.dropout import keys
 from attnkit.layers.embedding import SourceAbsolute
 from attnkit.layers.pooling import PoolLayer
-from attnkit.layers.taps import exists
+from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
-from attnkit.models.block_options import Blocks, prefixed, source
+from attnkit.models.block_options import Blocks, source
 from attnkit.models.classification import Answer, Classifying
 from attnkit.models.contract import Batch, Output, Sizes
 from attnkit.options import options
+from attnkit.points import view, within
 from attnkit.pooling.contract import Pool
 from attnkit.pooling.mean import Mean
 from attnkit.scored.position.rotary import Rotary
@@ -28,8 +30,8 @@ class Classifier(Blocks):
 
     Attributes:
         depth: number of blocks; with 0, what is pooled are the embeddings themselves.
-        mixer: what mixes positions, or a pattern of mixers that is repeated over depth.
-        pool: what makes one vector, or a few, of all.
+        mixer: mixer of positions, or a pattern of mixers that is repeated over depth.
+        pool: pool that makes one vector, or a few, of all.
         absolute: absolute position vectors added to the embedding.
         segment_vectors: whether a vector for its sentence or turn is added to each token.
 
@@ -48,27 +50,28 @@ class Classifier(Blocks):
 
 
 class ClassifierNetwork(Classifying):
-    """The network of `Classifier`. Weights are named `encoder.<block>.self` and `document.pool`."""
+    """The network of `Classifier`. Its points are `encoder.<block>...`, `document.pool.weights`, `logits`."""
 
-    def __init__(self, chosen: Classifier, sizes: Sizes, rngs: nnx.Rngs) -> None:
-        self.encoder = chosen.source_reader(
+    def __init__(self, config: Classifier, sizes: Sizes, rngs: nnx.Rngs) -> None:
+        self.encoder = config.source_encoder(
             sizes,
-            chosen.depth,
-            chosen.mixer,
-            absolute=chosen.absolute,
-            segment_vectors=chosen.segment_vectors,
+            config.depth,
+            config.mixer,
+            absolute=config.absolute,
+            segment_vectors=config.segment_vectors,
             rngs=rngs,
         )
-        self.pool = PoolLayer(chosen.pool, chosen.model_dim, rngs=rngs)
+        self.pool = PoolLayer(config.pool, config.model_dim, rngs=rngs)
         self.answer = Answer(
-            self.pool.outputs, chosen.model_dim, sizes.vocabulary, rate=chosen.dropout, rngs=rngs
+            self.pool.outputs, config.model_dim, sizes.vocabulary, rate=config.dropout, rngs=rngs
         )
 
-    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
         k = keys(key, 2)
-        real = {"length": batch["source_length"]}
+        real = Data(scalar={"length": batch["source_length"]})
         segment = batch.get("source_segment")
-        x, maps, penalty = self.encoder(source(batch), data=real, segment=segment, key=k[0], look=look)
-        pooled = self.pool(x, exists(real, x.shape[1]))
-        named = prefixed("encoder", maps) | {"document.pool": pooled.weights[:, :, None]} if look else {}
-        return Output(self.answer(pooled.output, k[1]), named, pooled.penalty + penalty)
+        with within("encoder"):
+            x, penalty = self.encoder(source(batch), data=real, segment=segment, key=k[0])
+        pooled = self.pool(x, exists(real.scalar["length"], x.shape[1]))
+        view("document.pool.weights", lambda: pooled.weights[:, :, None])
+        return Output(self.answer(pooled.output, k[1]), pooled.penalty + penalty)

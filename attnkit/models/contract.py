@@ -1,20 +1,22 @@
-"""What a model is: the contract that every file beside this one keeps."""
+"""The contract of models: options that build a network, and the network."""
 
 import abc
 import dataclasses
-from typing import Any, NamedTuple
+import fnmatch
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
+from attnkit.points import observe
+
 Batch = dict[str, jax.Array]
-Maps = dict[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """What a model must know of its task.
+    """Sizes of a task that a model is built for.
 
     Attributes:
         vocabulary: how many tokens, or classes, there are to predict; 0 where numbers are predicted.
@@ -38,32 +40,38 @@ class Sizes:
 
 
 class Output(NamedTuple):
-    """What a network gives.
+    """The output of a network.
 
     Attributes:
         logits: `[batch, length, vocabulary]`, or `[batch, length, 1]` predictions of numbers.
-        maps: attention weights by name, each `[batch, heads, queries, keys]`; empty unless asked for. Names
-            that begin with `encoder.` have queries and keys of the source; those that end in `.cross` or
-            `.pool` have queries of the output and keys of the source; all others are of the decoder alone.
-        penalty: what the network adds to the objective of each example, `[batch]`, or 0.
+        penalty: `[batch]`, added to the objective of each example, or 0.
     """
 
     logits: Float[Array, "batch length vocabulary"]
-    maps: Maps
     penalty: Float[Array, "*batch"] | float = 0.0
 
 
 class Network(nnx.Module):
-    """A whole network. Pure in its inputs: the only state is its parameters."""
+    """A whole network. Pure in its inputs: the only state is its parameters.
+
+    Attributes:
+        maps: patterns of the points (`attnkit.points`) that hold attention weights between tokens.
+    """
+
+    maps: ClassVar[tuple[str, ...]] = (
+        "encoder.*.self.weights",
+        "decoder.*.self.weights",
+        "decoder.*.cross.weights",
+        "document.pool.weights",
+    )
 
     @abc.abstractmethod
-    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
-        """Logits for every place to predict at, and attention maps.
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
+        """Logits for every place to predict at.
 
         Args:
             batch: arrays named as in docs/architecture.md.
             key: random key for dropout; `None` switches dropout off.
-            look: whether to return attention weights. Looking does not change the logits.
         """
 
     @abc.abstractmethod
@@ -83,8 +91,30 @@ class Network(nnx.Module):
         """
 
 
+def attention_maps(network: Network, batch: Batch, *, key: jax.Array | None = None) -> dict[str, jax.Array]:
+    """Attention weights between tokens by name, each `[batch, heads, queries, keys]`.
+
+    The name is that of the point without its last part: `decoder.1.cross`. Names that begin with `encoder.`
+    have queries and keys of the source; those that end in `.cross` or `.pool` have queries of the output and
+    keys of the source; all others are of the decoder alone.
+    """
+
+    def read(name: str) -> bool:
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in network.maps)
+
+    found = observe(network, read=read)(batch, key=key).values
+    return {name.rpartition(".")[0]: weights for name, weights in found.items()}
+
+
 class Model(abc.ABC):
-    """Options of one model."""
+    """Options of one model.
+
+    `autoregressive` names the options whose token mixers decode, `cross_attention` those whose token mixers
+    attend to a memory.
+    """
+
+    autoregressive: ClassVar[tuple[str, ...]] = ()
+    cross_attention: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
     def build(self, sizes: Sizes, rngs: nnx.Rngs) -> Network:

@@ -1,6 +1,6 @@
 """A decoder-only Transformer: a language model."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +12,10 @@ from attnkit.layers.dropout import dropout, keys
 from attnkit.layers.embedding import Absolute, Readout
 from attnkit.layers.stack import make_stack
 from attnkit.masks.causal import Causal
-from attnkit.models.block_options import Blocks, prefixed, target
+from attnkit.models.block_options import Blocks, target
 from attnkit.models.contract import Batch, Network, Output, Sizes
 from attnkit.options import options
+from attnkit.points import point, within
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
 from attnkit.token_mixer import TokenMixer
@@ -26,13 +27,14 @@ class Decoder(Blocks):
 
     Attributes:
         depth: number of blocks.
-        mixer: what mixes positions, or a pattern of mixers that is repeated over depth.
+        mixer: mixer of positions, or a pattern of mixers that is repeated over depth.
         absolute: absolute position vectors added to the embedding.
         tied: whether the readout uses the embedding table.
 
     Source: Vaswani et al. 2017, arXiv 1706.03762; decoder-only Liu et al. 2018, arXiv 1801.10198.
     """
 
+    autoregressive: ClassVar[tuple[str, ...]] = ("mixer",)
     depth: Annotated[int, Ge(1)] = 4
     mixer: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Causal())
     absolute: Absolute = "none"
@@ -44,20 +46,21 @@ class Decoder(Blocks):
 
 
 class DecoderNetwork(Network):
-    """The network of `Decoder`. Weights are named `decoder.<block>.self`."""
+    """The network of `Decoder`. Its points are `decoder.<block>...` and `logits`."""
 
-    def __init__(self, chosen: Decoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
-        refuse_future("mixer", chosen.mixer)
-        self.embedding = chosen.writer_embedding(sizes, chosen.absolute, rngs)
-        self.stack = make_stack(chosen.depth, chosen.style(), chosen.mixer, rngs=rngs)
-        self.readout = Readout(chosen.model_dim, sizes.vocabulary, tied=chosen.tied, rngs=rngs)
-        self.dropout = chosen.dropout
+    def __init__(self, config: Decoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
+        refuse_future("mixer", config.mixer)
+        self.embedding = config.decoder_embedding(sizes, config.absolute, rngs)
+        self.stack = make_stack(config.depth, config.style(), config.mixer, rngs=rngs)
+        self.readout = Readout(config.model_dim, sizes.vocabulary, tied=config.tied, rngs=rngs)
+        self.dropout = config.dropout
 
-    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
         k = keys(key, 2)
-        x = dropout(self.embedding(target(batch)), self.dropout, k[0])
-        x, maps, penalty = self.stack(x, key=k[1], look=look)
-        return Output(self.readout(x, self.embedding), prefixed("decoder", maps), penalty)
+        with within("decoder"):
+            x = point("embedding", dropout(self.embedding(target(batch)), self.dropout, k[0]))
+            x, penalty = self.stack(x, key=k[1])
+        return Output(self.readout(x, self.embedding), penalty)
 
     def start(self, batch: Batch, length: int) -> Any:
         self.embedding.check(length)
@@ -66,7 +69,8 @@ class DecoderNetwork(Network):
         return {"blocks": blocks, "position": jnp.zeros(rows, jnp.int32)}
 
     def step(self, state: Any, tokens: jax.Array) -> tuple[jax.Array, Any]:
-        x = self.embedding(tokens, state["position"])
-        x, blocks = self.stack.step(x, state["blocks"])
+        with within("decoder"):
+            x = point("embedding", self.embedding(tokens, state["position"]))
+            x, blocks = self.stack.step(x, state["blocks"])
         after = {"blocks": blocks, "position": state["position"] + tokens.shape[1]}
         return self.readout(x, self.embedding), after

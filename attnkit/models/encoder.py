@@ -8,10 +8,12 @@ from annotated_types import Ge
 from flax import nnx
 
 from attnkit.layers.embedding import Readout, SourceAbsolute
+from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
-from attnkit.models.block_options import Blocks, prefixed, source
+from attnkit.models.block_options import Blocks, source
 from attnkit.models.contract import Batch, Network, Output, Sizes
 from attnkit.options import options
+from attnkit.points import within
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
 from attnkit.token_mixer import TokenMixer
@@ -23,7 +25,7 @@ class Encoder(Blocks):
 
     Attributes:
         depth: number of blocks.
-        mixer: what mixes positions, or a pattern of mixers that is repeated over depth.
+        mixer: mixer of positions, or a pattern of mixers that is repeated over depth.
         absolute: absolute position vectors added to the embedding.
         segment_vectors: whether a vector for its sentence or turn is added to each token.
         tied: whether the readout uses the embedding table; needs equal vocabularies.
@@ -43,32 +45,33 @@ class Encoder(Blocks):
 
 
 class EncoderNetwork(Network):
-    """The network of `Encoder`. Weights are named `encoder.<block>.self`.
+    """The network of `Encoder`. Its points are `encoder.<block>...` and `logits`.
 
     There is nothing to write: a step gives the logits of the next places, whatever the tokens.
     """
 
-    def __init__(self, chosen: Encoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
-        if chosen.tied and sizes.vocabulary != sizes.source_vocabulary:
+    def __init__(self, config: Encoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
+        if config.tied and sizes.vocabulary != sizes.source_vocabulary:
             raise ValueError(
                 f"tied = True: the source has {sizes.source_vocabulary} tokens and the labels "
                 f"{sizes.vocabulary}; say tied = False"
             )
-        self.encoder = chosen.source_reader(
+        self.encoder = config.source_encoder(
             sizes,
-            chosen.depth,
-            chosen.mixer,
-            absolute=chosen.absolute,
-            segment_vectors=chosen.segment_vectors,
+            config.depth,
+            config.mixer,
+            absolute=config.absolute,
+            segment_vectors=config.segment_vectors,
             rngs=rngs,
         )
-        self.readout = Readout(chosen.model_dim, sizes.vocabulary, tied=chosen.tied, rngs=rngs)
+        self.readout = Readout(config.model_dim, sizes.vocabulary, tied=config.tied, rngs=rngs)
 
-    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
-        real = {"length": batch["source_length"]}
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
+        real = Data(scalar={"length": batch["source_length"]})
         segment = batch.get("source_segment")
-        x, maps, penalty = self.encoder(source(batch), data=real, segment=segment, key=key, look=look)
-        return Output(self.readout(x, self.encoder.embedding), prefixed("encoder", maps), penalty)
+        with within("encoder"):
+            x, penalty = self.encoder(source(batch), data=real, segment=segment, key=key)
+        return Output(self.readout(x, self.encoder.embedding), penalty)
 
     def start(self, batch: Batch, length: int) -> Any:
         logits = self(batch).logits

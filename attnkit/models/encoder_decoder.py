@@ -1,6 +1,6 @@
 """An encoder-decoder Transformer: sequence to sequence."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +11,14 @@ from attnkit.layers.block import Gate
 from attnkit.layers.causality import refuse_future
 from attnkit.layers.dropout import dropout, keys
 from attnkit.layers.embedding import Absolute, Readout, SourceAbsolute
-from attnkit.layers.stack import Passed, make_stack
+from attnkit.layers.stack import StackOutput, make_stack
 from attnkit.masks.causal import Causal
+from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
-from attnkit.models.block_options import Blocks, prefixed, source, target
+from attnkit.models.block_options import Blocks, source, target
 from attnkit.models.contract import Batch, Network, Output, Sizes
 from attnkit.options import options
+from attnkit.points import point, within
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
 from attnkit.token_mixer import TokenMixer
@@ -31,7 +33,7 @@ class EncoderDecoder(Blocks):
     Attributes:
         encoder_depth: number of encoder blocks.
         decoder_depth: number of decoder blocks.
-        encoder: what mixes source positions, or a pattern of mixers that is repeated over depth.
+        encoder: mixer of source positions, or a pattern of mixers that is repeated over depth.
         decoder: the same for target positions; must be causal.
         cross: the same for the decoder's view of the source.
         gate: `tanh` multiplies what cross-attention adds by a learned gate that starts closed.
@@ -43,6 +45,8 @@ class EncoderDecoder(Blocks):
     Source: Vaswani et al. 2017, arXiv 1706.03762, figure 1.
     """
 
+    autoregressive: ClassVar[tuple[str, ...]] = ("decoder",)
+    cross_attention: ClassVar[tuple[str, ...]] = ("cross",)
     encoder_depth: Annotated[int, Ge(0)] = 2
     decoder_depth: Annotated[int, Ge(1)] = 2
     encoder: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Padding())
@@ -60,56 +64,54 @@ class EncoderDecoder(Blocks):
 
 
 class EncoderDecoderNetwork(Network):
-    """The network of `EncoderDecoder`.
+    """The network of `EncoderDecoder`. Points: `encoder.<block>...`, `decoder.<block>...`, `logits`."""
 
-    Weights are named `encoder.<block>.self`, `decoder.<block>.self` and `decoder.<block>.cross`.
-    """
-
-    def __init__(self, chosen: EncoderDecoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
-        refuse_future("decoder", chosen.decoder)
-        self.encoder = chosen.source_reader(
+    def __init__(self, config: EncoderDecoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
+        refuse_future("decoder", config.decoder)
+        self.encoder = config.source_encoder(
             sizes,
-            chosen.encoder_depth,
-            chosen.encoder,
-            absolute=chosen.source_absolute or chosen.absolute,
-            segment_vectors=chosen.segment_vectors,
+            config.encoder_depth,
+            config.encoder,
+            absolute=config.source_absolute or config.absolute,
+            segment_vectors=config.segment_vectors,
             rngs=rngs,
         )
-        self.embedding = chosen.writer_embedding(sizes, chosen.absolute, rngs)
-        style = chosen.style(chosen.gate)
-        self.decoder = make_stack(chosen.decoder_depth, style, chosen.decoder, cross=chosen.cross, rngs=rngs)
-        self.readout = Readout(chosen.model_dim, sizes.vocabulary, tied=chosen.tied, rngs=rngs)
-        self.dropout = chosen.dropout
+        self.embedding = config.decoder_embedding(sizes, config.absolute, rngs)
+        style = config.style(config.gate)
+        self.decoder = make_stack(config.decoder_depth, style, config.decoder, cross=config.cross, rngs=rngs)
+        self.readout = Readout(config.model_dim, sizes.vocabulary, tied=config.tied, rngs=rngs)
+        self.dropout = config.dropout
 
-    def encode(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Passed:
-        """What the encoder makes of the source, `[batch, source_length, model_dim]`, and its weights."""
-        real = {"length": batch["source_length"]}
+    def encode(self, batch: Batch, *, key: jax.Array | None = None) -> StackOutput:
+        """The encoder's output `[batch, source_length, model_dim]`, and its penalty."""
+        real = Data(scalar={"length": batch["source_length"]})
         segment = batch.get("source_segment")
-        x, maps, penalty = self.encoder(source(batch), data=real, segment=segment, key=key, look=look)
-        return Passed(x, prefixed("encoder", maps), penalty)
+        with within("encoder"):
+            return self.encoder(source(batch), data=real, segment=segment, key=key)
 
-    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
         k = keys(key, 3)
-        memory, maps, penalty = self.encode(batch, key=k[0], look=look)
-        x = dropout(self.embedding(target(batch)), self.dropout, k[1])
-        real = {"length": batch["source_length"]}
-        x, found, more = self.decoder(x, memory, memory_data=real, key=k[2], look=look)
-        named = maps | prefixed("decoder", found)
-        return Output(self.readout(x, self.embedding), named, penalty + more)
+        memory, penalty = self.encode(batch, key=k[0])
+        real = Data(scalar={"length": batch["source_length"]})
+        with within("decoder"):
+            x = point("embedding", dropout(self.embedding(target(batch)), self.dropout, k[1]))
+            x, more = self.decoder(x, memory, memory_data=real, key=k[2])
+        return Output(self.readout(x, self.embedding), penalty + more)
 
     def start(self, batch: Batch, length: int) -> Any:
         self.embedding.check(length)
         memory = self.encode(batch).output
-        rows, real = memory.shape[0], {"length": jnp.asarray(batch["source_length"])}
+        rows, real = memory.shape[0], Data(scalar={"length": jnp.asarray(batch["source_length"])})
         return {
             "blocks": self.decoder.start(rows, length, self.embedding.dtype, memory, memory_data=real),
             "position": jnp.zeros(rows, jnp.int32),
-            "source_length": real["length"],
+            "source_length": real.scalar["length"],
         }
 
     def step(self, state: Any, tokens: jax.Array) -> tuple[jax.Array, Any]:
-        x = self.embedding(tokens, state["position"])
-        real = {"length": state["source_length"]}
-        x, blocks = self.decoder.step(x, state["blocks"], memory_data=real)
+        real = Data(scalar={"length": state["source_length"]})
+        with within("decoder"):
+            x = point("embedding", self.embedding(tokens, state["position"]))
+            x, blocks = self.decoder.step(x, state["blocks"], memory_data=real)
         after = dict(state, blocks=blocks, position=state["position"] + tokens.shape[1])
         return self.readout(x, self.embedding), after

@@ -1,6 +1,6 @@
 """Sequence to sequence from a source of sentences or turns, attended to at both levels."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +14,15 @@ from attnkit.layers.hierarchy import Document
 from attnkit.layers.stack import make_stack
 from attnkit.layers.two_level import TwoLevel
 from attnkit.masks.causal import Causal
-from attnkit.masks.documents import Documents
+from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
-from attnkit.models.block_options import Blocks, prefixed, source, target
+from attnkit.masks.same_document import SameDocument
+from attnkit.models.block_options import Blocks, source, target
 from attnkit.models.contract import Batch, Network, Output, Sizes
 from attnkit.models.hierarchical_classifier import make_hierarchy
 from attnkit.options import options
-from attnkit.pooling.additive import Additive
+from attnkit.points import point, within
+from attnkit.pooling.additive_pooling import AdditivePooling
 from attnkit.pooling.contract import Pool
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
@@ -35,11 +37,11 @@ class HierarchicalEncoderDecoder(Blocks):
         word_depth: number of blocks over the words of each sentence.
         sentence_depth: number of blocks over the sentences.
         decoder_depth: number of decoder blocks.
-        words: what mixes the words of a sentence; it must keep to the sentence, as attention with the mask
-            `Documents` does.
-        sentences: what mixes sentences.
-        word_pool: what makes a sentence of its words.
-        decoder: what mixes target positions; must be causal.
+        words: mixer of the words of a sentence; it must keep to the sentence, as attention with the mask
+            `SameDocument` does.
+        sentences: mixer of sentences.
+        word_pool: pool of the words of a sentence.
+        decoder: mixer of target positions; must be causal.
         cross: the decoder's view of the words.
         cross_sentences: its view of the sentences.
         absolute: absolute position vectors added to what the decoder reads.
@@ -50,12 +52,14 @@ class HierarchicalEncoderDecoder(Blocks):
     1701.07149, for attention to both.
     """
 
+    autoregressive: ClassVar[tuple[str, ...]] = ("decoder",)
+    cross_attention: ClassVar[tuple[str, ...]] = ("cross", "cross_sentences")
     word_depth: Annotated[int, Ge(0)] = 1
     sentence_depth: Annotated[int, Ge(0)] = 1
     decoder_depth: Annotated[int, Ge(1)] = 2
-    words: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Documents())
+    words: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=SameDocument())
     sentences: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Padding())
-    word_pool: Pool = Additive()
+    word_pool: Pool = AdditivePooling()
     decoder: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Causal())
     cross: TokenMixer = Attention(mask=Padding())
     cross_sentences: TokenMixer = Attention(mask=Padding())
@@ -71,45 +75,50 @@ class HierarchicalEncoderDecoder(Blocks):
 class HierarchicalEncoderDecoderNetwork(Network):
     """The network of `HierarchicalEncoderDecoder`.
 
-    Weights are named `encoder.words.<block>.self`, `encoder.sentences.<block>.self`, `decoder.<block>.self`
-    and `decoder.<block>.cross`: heads over words, then heads over sentences spread over their words.
+    Its points are `encoder.words.<block>...`, `encoder.sentences.<block>...`, `decoder.<block>...`, `logits`;
+    `decoder.<block>.cross.map` has heads over words, then heads over sentences spread over their words.
     """
 
-    def __init__(self, chosen: HierarchicalEncoderDecoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
-        refuse_future("decoder", chosen.decoder)
+    maps: ClassVar[tuple[str, ...]] = (
+        "encoder.words.*.weights",
+        "encoder.sentences.*.map",
+        "decoder.*.self.weights",
+        "decoder.*.cross.map",
+    )
+
+    def __init__(self, config: HierarchicalEncoderDecoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
+        refuse_future("decoder", config.decoder)
         self.hierarchy = make_hierarchy(
-            chosen,
+            config,
             sizes,
-            (chosen.word_depth, chosen.sentence_depth),
-            (chosen.words, chosen.sentences),
-            chosen.word_pool,
-            absolute=chosen.source_absolute,
+            (config.word_depth, config.sentence_depth),
+            (config.words, config.sentences),
+            config.word_pool,
+            absolute=config.source_absolute,
             rngs=rngs,
         )
-        self.embedding = chosen.writer_embedding(sizes, chosen.absolute, rngs)
-        both = TwoLevel(words=chosen.cross, sentences=chosen.cross_sentences, most=sizes.segments)
-        self.decoder = make_stack(chosen.decoder_depth, chosen.style(), chosen.decoder, cross=both, rngs=rngs)
-        self.readout = Readout(chosen.model_dim, sizes.vocabulary, tied=chosen.tied, rngs=rngs)
-        self.dropout = chosen.dropout
+        self.embedding = config.decoder_embedding(sizes, config.absolute, rngs)
+        both = TwoLevel(words=config.cross, sentences=config.cross_sentences, most=sizes.segments)
+        self.decoder = make_stack(config.decoder_depth, config.style(), config.decoder, cross=both, rngs=rngs)
+        self.readout = Readout(config.model_dim, sizes.vocabulary, tied=config.tied, rngs=rngs)
+        self.dropout = config.dropout
 
-    def encode(
-        self, batch: Batch, *, key: jax.Array | None = None, look: bool = False
-    ) -> tuple[Document, jax.Array, dict[str, jax.Array]]:
-        """What has been read, as a memory of words, then sentences, and how many of each there are."""
-        found = self.hierarchy(
-            source(batch), batch["source_segment"], batch["source_length"], key=key, look=look
-        )
+    def encode(self, batch: Batch, *, key: jax.Array | None = None) -> tuple[Document, jax.Array, Data]:
+        """The document, the memory of words and then sentences, and how many of each there are."""
+        with within("encoder"):
+            found = self.hierarchy(source(batch), batch["source_segment"], batch["source_length"], key=key)
         memory = jnp.concatenate([found.tokens, found.sentences], axis=1)
-        return found, memory, {"length": jnp.asarray(batch["source_length"]), "sentences": found.number}
+        length = jnp.asarray(batch["source_length"])
+        return found, memory, Data(scalar={"length": length, "sentences": found.number})
 
-    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
         k = keys(key, 3)
-        found, memory, real = self.encode(batch, key=k[0], look=look)
-        x = dropout(self.embedding(target(batch)), self.dropout, k[1])
-        data = dict(real, words=found.words)
-        x, maps, penalty = self.decoder(x, memory, memory_data=data, key=k[2], look=look)
-        named = prefixed("encoder", found.maps) | prefixed("decoder", maps)
-        return Output(self.readout(x, self.embedding), named, found.penalty + penalty)
+        found, memory, real = self.encode(batch, key=k[0])
+        data = real.with_scalars(words=found.words)
+        with within("decoder"):
+            x = point("embedding", dropout(self.embedding(target(batch)), self.dropout, k[1]))
+            x, penalty = self.decoder(x, memory, memory_data=data, key=k[2])
+        return Output(self.readout(x, self.embedding), found.penalty + penalty)
 
     def start(self, batch: Batch, length: int) -> Any:
         self.embedding.check(length)
@@ -122,7 +131,8 @@ class HierarchicalEncoderDecoderNetwork(Network):
         }
 
     def step(self, state: Any, tokens: jax.Array) -> tuple[jax.Array, Any]:
-        x = self.embedding(tokens, state["position"])
-        x, blocks = self.decoder.step(x, state["blocks"], memory_data=state["real"])
+        with within("decoder"):
+            x = point("embedding", self.embedding(tokens, state["position"]))
+            x, blocks = self.decoder.step(x, state["blocks"], memory_data=state["real"])
         after = dict(state, blocks=blocks, position=state["position"] + tokens.shape[1])
         return self.readout(x, self.embedding), after

@@ -1,4 +1,4 @@
-"""Recurrent sequence to sequence, with or without attention: what attention was invented for."""
+"""Recurrent sequence to sequence, with or without attention."""
 
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -9,15 +9,16 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from attnkit.layers.alignment import Additive, Alignment, General
+from attnkit.layers.conv_window import exists
 from attnkit.layers.dropout import dropout, keys
 from attnkit.layers.embedding import Embedding, Readout
 from attnkit.layers.linear import Linear
 from attnkit.layers.recurrence import Cell, Recurrence
-from attnkit.layers.taps import exists
 from attnkit.layers.token_mixer.gru import Gru
 from attnkit.models.block_options import need_source, source, target
 from attnkit.models.contract import Batch, Model, Network, Output, Sizes
 from attnkit.options import options
+from attnkit.points import view
 from attnkit.token_mixer import TokenMixer
 
 
@@ -49,11 +50,11 @@ class RnnEncoderDecoder(Model):
 
 
 class Memory(NamedTuple):
-    """What the decoder keeps of the source.
+    """The encoded source.
 
     Attributes:
         annotations: both encoder states at each token.
-        prepared: what the alignment needs of them; `None` without attention.
+        prepared: the alignment's projection of them; `None` without attention.
         summary: both last encoder states.
         length: number of tokens that exist.
     """
@@ -65,11 +66,11 @@ class Memory(NamedTuple):
 
 
 class Writing(NamedTuple):
-    """Where the decoder is.
+    """The state of the decoder.
 
     Attributes:
         hidden: arrays of the cell's state.
-        feed: what Luong's decoder feeds to its next step; empty for the others.
+        feed: Luong's attentional vector, an input of the next step; empty for the others.
     """
 
     hidden: tuple[Array, ...]
@@ -77,14 +78,14 @@ class Writing(NamedTuple):
 
 
 class RnnEncoderDecoderNetwork(Network):
-    """The network of `RnnEncoderDecoder`. Weights are named `decoder.0.cross`; none without attention."""
+    """The network of `RnnEncoderDecoder`. Points: `logits`, and `decoder.0.cross.weights` with attention."""
 
-    def __init__(self, chosen: RnnEncoderDecoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: RnnEncoderDecoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
         need_source("RnnEncoderDecoder", sizes)
-        if not isinstance(chosen.cell, Cell) or chosen.cell.bidirectional:
-            raise ValueError(f"cell = {chosen.cell}: expected a recurrent cell of one direction, such as gru")
-        dim, width = chosen.model_dim, 2 * chosen.model_dim
-        self.kind, self.dropout = chosen.attention, chosen.dropout
+        if not isinstance(config.cell, Cell) or config.cell.bidirectional:
+            raise ValueError(f"cell = {config.cell}: expected a recurrent cell of one direction, such as gru")
+        dim, width = config.model_dim, 2 * config.model_dim
+        self.kind, self.dropout = config.attention, config.dropout
         self.source_embedding = Embedding(
             sizes.source_vocabulary,
             dim,
@@ -95,21 +96,21 @@ class RnnEncoderDecoderNetwork(Network):
         self.embedding = Embedding(
             sizes.vocabulary, dim, length=sizes.length, features=sizes.features, rngs=rngs
         )
-        self.forward = Recurrence(chosen.cell, dim, dim, rngs=rngs)
-        self.backward = Recurrence(chosen.cell, dim, dim, rngs=rngs)
+        self.forward = Recurrence(config.cell, dim, dim, rngs=rngs)
+        self.backward = Recurrence(config.cell, dim, dim, rngs=rngs)
         self.bridge = Linear(width, dim, rngs=rngs)
-        extra = dim if chosen.attention == "luong" else width
-        self.cell = Recurrence(chosen.cell, dim + extra, dim, rngs=rngs)
-        self.alignment = make_alignment(chosen.attention, dim, width, rngs)
-        luong = chosen.attention == "luong"
+        extra = dim if config.attention == "luong" else width
+        self.cell = Recurrence(config.cell, dim + extra, dim, rngs=rngs)
+        self.alignment = make_alignment(config.attention, dim, width, rngs)
+        luong = config.attention == "luong"
         self.deep = Linear(dim + width + (0 if luong else dim), dim * (1 if luong else 2), rngs=rngs)
         self.readout = Readout(dim, sizes.vocabulary, tied=False, rngs=rngs)
 
     def encode(self, batch: Batch, key: jax.Array | None = None) -> Memory:
-        """What the decoder will look at."""
+        """The encoded source of a batch."""
         x = dropout(self.source_embedding(source(batch)), self.dropout, key)
         length = jnp.asarray(batch["source_length"])
-        real = exists({"length": length}, x.shape[1])
+        real = exists(length, x.shape[1])
         start = self.forward.start(x.shape[0], x.dtype)
         one, last = self.forward(x, start, real=real)
         two, first = self.backward(x, start, real=real, backward=True)
@@ -126,21 +127,21 @@ class RnnEncoderDecoderNetwork(Network):
         feed = jnp.zeros((rows, self.embedding.dim if self.kind == "luong" else 0), memory.summary.dtype)
         return Writing((first, *zeros[1:]), feed)
 
-    def look(self, state: Array, memory: Memory) -> tuple[Array, Array | None]:
-        """What the state finds in the source, and with which weights."""
+    def attend(self, state: Array, memory: Memory) -> tuple[Array, Array | None]:
+        """The context vector of a state, and the weights of the source that made it."""
         if self.alignment is None or memory.prepared is None:
             return memory.summary, None
-        real = exists({"length": memory.length}, memory.annotations.shape[1])
+        real = exists(memory.length, memory.annotations.shape[1])
         return self.alignment(state.astype(memory.summary.dtype), memory.prepared, memory.annotations, real)
 
     def advance(self, at: Writing, memory: Memory, y: Array) -> tuple[Writing, tuple[Array, Array | None]]:
         """One step with the vector `y` of the last token: the next state, output vector and weights."""
         if self.kind == "luong":
             hidden = self.cell.advance(at.hidden, self.cell.project(jnp.concatenate([y, at.feed], -1)))
-            found, w = self.look(hidden[0], memory)
+            found, w = self.attend(hidden[0], memory)
             out = jnp.tanh(self.deep(jnp.concatenate([hidden[0].astype(y.dtype), found], -1)))
             return Writing(hidden, out), (out, w)
-        found, w = self.look(at.hidden[0], memory)
+        found, w = self.attend(at.hidden[0], memory)
         hidden = self.cell.advance(at.hidden, self.cell.project(jnp.concatenate([y, found], -1)))
         deep = self.deep(jnp.concatenate([hidden[0].astype(y.dtype), y, found], -1))
         return Writing(hidden, at.feed), (jnp.max(deep.reshape(*deep.shape[:-1], -1, 2), axis=-1), w)
@@ -151,13 +152,14 @@ class RnnEncoderDecoderNetwork(Network):
         out, w = jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), found)
         return at, out, w
 
-    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
         k = keys(key, 3)
         memory = self.encode(batch, k[0])
         y = dropout(self.embedding(target(batch)), self.dropout, k[1])
         _, out, w = self.write(self.begin(memory), memory, y)
-        maps = {"decoder.0.cross": w[:, None]} if look and w is not None else {}
-        return Output(self.readout(dropout(out, self.dropout, k[2]), self.embedding), maps)
+        if w is not None:
+            view("decoder.0.cross.weights", lambda: w[:, None])
+        return Output(self.readout(dropout(out, self.dropout, k[2]), self.embedding))
 
     def start(self, batch: Batch, length: int) -> Any:
         memory = self.encode(batch)

@@ -1,6 +1,6 @@
 """Two towers: sources and texts in one space, learned from pairs."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -8,17 +8,19 @@ from annotated_types import Ge
 from flax import nnx
 from jaxtyping import Array, Float
 
+from attnkit.layers.conv_window import exists
 from attnkit.layers.dropout import keys
 from attnkit.layers.embedding import Absolute, SourceAbsolute
 from attnkit.layers.linear import Linear
 from attnkit.layers.pooling import PoolLayer
-from attnkit.layers.reader import Reader
-from attnkit.layers.taps import exists
+from attnkit.layers.source_encoder import SourceEncoder
+from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
 from attnkit.models.block_options import Blocks, sources, target_as_source
 from attnkit.models.classification import Classifying
 from attnkit.models.contract import Batch, Output, Sizes
 from attnkit.options import options
+from attnkit.points import point, within
 from attnkit.pooling.contract import Pool
 from attnkit.pooling.mean import Mean
 from attnkit.scored.position.rotary import Rotary
@@ -38,9 +40,9 @@ class TwoTower(Blocks):
     Attributes:
         source_depth: number of blocks over a source.
         text_depth: number of blocks over a text.
-        source: what mixes the places of a source.
-        text: what mixes the words of a text.
-        source_pool: what makes one vector of a source; several are joined by a linear map.
+        source: mixer of the places of a source.
+        text: mixer of the words of a text.
+        source_pool: pool that makes one vector of a source; several are joined by a linear map.
         text_pool: the same of a text.
         embedding_dim: width of the common space; `None` for `model_dim`.
         loss: `softmax` asks which member of the group fits, in both directions; `sigmoid` asks of each pair
@@ -71,7 +73,7 @@ class TwoTower(Blocks):
 class Tower(nnx.Module):
     """A reader, a pool, and a map to the common space."""
 
-    def __init__(self, reader: Reader, pool: Pool, dim: int, outputs: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, reader: SourceEncoder, pool: Pool, dim: int, outputs: int, *, rngs: nnx.Rngs) -> None:
         self.reader = reader
         self.pool = PoolLayer(pool, dim, rngs=rngs)
         self.outward = Linear(self.pool.outputs * dim, outputs, bias=None, rngs=rngs)
@@ -81,9 +83,9 @@ class Tower(nnx.Module):
     ) -> tuple[Float[Array, "batch group outputs"], Float[Array, "batch"]]:
         """Unit vectors of a batch of groups, in at least float32, and the penalty of each group."""
         batch, group = tokens.shape[:2]
-        data = {"length": length.reshape(-1)}
-        x, _, asked = self.reader(tokens.reshape(-1, *tokens.shape[2:]), data=data, key=key)
-        pooled = self.pool(x, exists(data, x.shape[1]))
+        data = Data(scalar={"length": length.reshape(-1)})
+        x, asked = self.reader(tokens.reshape(-1, *tokens.shape[2:]), data=data, key=key)
+        pooled = self.pool(x, exists(length.reshape(-1), x.shape[1]))
         y = self.outward(pooled.output.reshape(batch * group, -1))
         wide = y.astype(jnp.promote_types(y.dtype, jnp.float32))
         norm = jax.lax.rsqrt(jnp.sum(jnp.square(wide), axis=-1, keepdims=True) + 1e-12)
@@ -92,29 +94,33 @@ class Tower(nnx.Module):
 
 
 class TwoTowerNetwork(Classifying):
-    """The network of `TwoTower`. Its maps are empty: groups of maps have no place in the contract."""
+    """The network of `TwoTower`. Its points are `source.<block>...`, `text.<block>...` and `logits`."""
 
-    def __init__(self, chosen: TwoTower, sizes: Sizes, rngs: nnx.Rngs) -> None:
+    maps: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, config: TwoTower, sizes: Sizes, rngs: nnx.Rngs) -> None:
         def tower(sizes: Sizes, depth: int, mixer: Any, pool: Pool, absolute: SourceAbsolute) -> Tower:
-            reader = chosen.source_reader(sizes, depth, mixer, absolute=absolute, rngs=rngs)
-            dim = chosen.model_dim
-            return Tower(reader, pool, dim, chosen.embedding_dim or dim, rngs=rngs)
+            reader = config.source_encoder(sizes, depth, mixer, absolute=absolute, rngs=rngs)
+            dim = config.model_dim
+            return Tower(reader, pool, dim, config.embedding_dim or dim, rngs=rngs)
 
         text = target_as_source(sizes)
         self.source = tower(
-            sizes, chosen.source_depth, chosen.source, chosen.source_pool, chosen.source_absolute
+            sizes, config.source_depth, config.source, config.source_pool, config.source_absolute
         )
-        self.text = tower(text, chosen.text_depth, chosen.text, chosen.text_pool, chosen.absolute)
-        self.loss = chosen.loss
-        self.temperature = nnx.Param(jnp.log(TEMPERATURE[chosen.loss]))
-        self.bias = nnx.Param(jnp.asarray(-10.0)) if chosen.loss == "sigmoid" else None
+        self.text = tower(text, config.text_depth, config.text, config.text_pool, config.absolute)
+        self.loss = config.loss
+        self.temperature = nnx.Param(jnp.log(TEMPERATURE[config.loss]))
+        self.bias = nnx.Param(jnp.asarray(-10.0)) if config.loss == "sigmoid" else None
 
-    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
         k = keys(key, 2)
         if "input_length" not in batch:
             raise ValueError("TwoTower needs a task of groups of pairs; choose another model for this task")
-        left, one = self.source(sources(batch), batch["source_length"], k[0])
-        right, two = self.text(batch["inputs"], batch["input_length"], k[1])
+        with within("source"):
+            left, one = self.source(sources(batch), batch["source_length"], k[0])
+        with within("text"):
+            right, two = self.text(batch["inputs"], batch["input_length"], k[1])
         scale = jnp.exp(self.temperature[...]).astype(left.dtype)
         fit = scale * jnp.einsum("bmd,bnd->bmn", left, right)
         if self.bias is None:
@@ -123,7 +129,7 @@ class TwoTowerNetwork(Classifying):
             flat = fit.reshape(fit.shape[0], -1) + self.bias[...].astype(fit.dtype)
             logits = jnp.stack([jnp.zeros_like(flat), flat], axis=-1)
         self.check_labels(batch, logits)
-        return Output(logits, {}, one + two)
+        return Output(point("logits", logits), one + two)
 
     def check_labels(self, batch: Batch, logits: Array) -> None:
         """Raise `ValueError` if the task's labels are for the other loss."""

@@ -15,7 +15,6 @@ defines its own `step`; the card says which forms it has, and asking for another
 """
 
 import abc
-import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -24,8 +23,12 @@ import jax.numpy as jnp
 from annotated_types import Ge
 from jaxtyping import Array, Bool, Float
 
+from attnkit.masks.causal import Causal
+from attnkit.masks.contract import Mask
+from attnkit.masks.everything import Everything
 from attnkit.options import options
-from attnkit.token_mixer import TokenMixer, no_direction, told
+from attnkit.token_mixer import TokenMixer, no_cross_attention
+from attnkit.variant import Card, HeadShape, TokenInput
 
 Params = Mapping[str, Any]
 Inputs = Mapping[str, Array]
@@ -34,63 +37,6 @@ Norm = Literal["none", "rms", "layer", "gated_rms"]
 Shift = Literal["none", "static", "dynamic"]
 Taps = Annotated[int, Ge(0)]
 Read = Literal["after", "before", "faded"]
-
-
-@dataclasses.dataclass(frozen=True)
-class HeadShape:
-    """How many heads there are and how wide they are.
-
-    Attributes:
-        heads: number of heads, each with a state of its own.
-        dim: width of a query or key.
-        value_dim: width of a value.
-    """
-
-    heads: int
-    dim: int
-    value_dim: int
-
-
-@dataclasses.dataclass(frozen=True)
-class TokenInput:
-    """A per-token input of each head, which a layer projects from the token.
-
-    Attributes:
-        width: numbers per token and head.
-        start: initial bias of the projection; `None` for a projection without bias.
-        rank: width of a bottleneck in the projection; `None` for none.
-        squashed: whether the bottleneck passes through tanh.
-        conv: whether the layer's short convolution runs over it.
-        shared: whether all heads get the same numbers.
-        side: whether it belongs to the token that reads (`query`) or to the one that writes (`key`).
-    """
-
-    width: int
-    start: float | None = None
-    rank: int | None = None
-    squashed: bool = False
-    conv: bool = False
-    shared: bool = False
-    side: Literal["query", "key"] = "key"
-
-
-@dataclasses.dataclass(frozen=True)
-class Card:
-    """What a catalogue says of a variant, written as literals so that it can be read without importing.
-
-    Attributes:
-        source: authors, year, arXiv number, place in the paper.
-        equation: what is computed, in one line.
-        state: bytes of one head's decoding state, as a formula in `dim` and `value_dim`.
-        forms: the ways in which it can be computed.
-        assumes: what must hold for it to make sense; empty if nothing.
-    """
-
-    source: str
-    equation: str
-    state: str
-    forms: tuple[str, ...] = ("scan", "chunked", "matrix", "step")
-    assumes: str = ""
 
 
 class Transition(NamedTuple):
@@ -136,7 +82,7 @@ class Recurrent(TokenMixer, abc.ABC):
         shift: mix of each input's token with the token before it: `static` with learned shares, `dynamic`
             with shares that depend on the tokens.
         direction: `both` adds a pass from the last token to the first, so that every token sees all others.
-        documents: whether the state is emptied where `data["segment_j"]` changes.
+        documents: whether the state is emptied where `data.key["segment"]` changes.
     """
 
     card: ClassVar[Card]
@@ -151,8 +97,29 @@ class Recurrent(TokenMixer, abc.ABC):
     documents: bool = False
 
     def __post_init__(self) -> None:
-        if (message := no_direction(told(self))) is not None:
-            raise ValueError(message)
+        why = self.refuses.get("bidirectional") if self.direction == "both" else None
+        if why:
+            raise ValueError(f"direction = 'both': {type(self).__name__} {why}; use 'forward'")
+
+    def receptive_field(self) -> Mask:
+        return Everything() if self.direction == "both" else Causal()
+
+    def check_cross_attention(self) -> None:
+        super().check_cross_attention()
+        if self.direction == "both":
+            raise ValueError(no_cross_attention(self, "direction = 'both' is undefined for a memory"))
+
+    def check_heads(self, heads: int, kv_heads: int, head_dim: int) -> None:
+        if kv_heads != heads:
+            raise ValueError(
+                f"kv_heads = {kv_heads}: each head of {type(self).__name__} has its own state; "
+                "leave kv_heads out"
+            )
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """The forms in which it can be computed."""
+        return self.card.forms or ("scan", "chunked", "matrix", "step")
 
     def constants(self, shape: HeadShape) -> Params:
         """Fixed per-head numbers, each with a leading axis of `shape.heads`."""
@@ -187,7 +154,11 @@ class SteppedRecurrent(Recurrent):
     outputs and state must be linear: what the first state adds is found by a scan of zero values.
     """
 
-    refuses: ClassVar[Mapping[str, str]] = {"both": "has an update of its own, which runs forward"}
+    refuses: ClassVar[Mapping[str, str]] = {"bidirectional": "has an update of its own, which runs forward"}
+
+    def check_cross_attention(self) -> None:
+        super().check_cross_attention()
+        raise ValueError(no_cross_attention(self, "a memory is undefined for its own update"))
 
     @abc.abstractmethod
     def step(self, p: Params, state: Any, x: Inputs) -> tuple[Any, Float[Array, "value_dim"]]:
@@ -195,6 +166,14 @@ class SteppedRecurrent(Recurrent):
 
         `p` is the head's own dictionary: constants and learned parameters. Inputs are in at least float32.
         """
+
+    def chunked(self, p: Params, x: Inputs, state: Any, reset: Any, real: Any, size: int | None) -> Any:
+        """Outputs and the next state, by chunks; of variants whose card names the form."""
+        raise NotImplementedError(f"{type(self).__name__} has no chunked form")
+
+    def matrix(self, p: Params, x: Inputs, state: Any, reset: Any) -> Any:
+        """Weights of the values in the outputs; of variants whose card names the form."""
+        raise NotImplementedError(f"{type(self).__name__} has no matrix form")
 
     def longest(self, size: int) -> int:
         """How many tokens a chunk has where `size` are asked for: fewer, if more cannot be done at once."""

@@ -6,10 +6,12 @@ from typing import ClassVar
 import jax
 from jaxtyping import Array, Float
 
-from attnkit.recurrent.contract import Card, HeadShape, Params
+from attnkit.hooks import Hooked
+from attnkit.recurrent.contract import Params
+from attnkit.variant import Card, HeadShape
 
 
-class FeatureMap(abc.ABC):
+class FeatureMap(Hooked, abc.ABC):
     """A map of queries and keys, applied to each token."""
 
     card: ClassVar[Card]

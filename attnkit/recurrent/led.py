@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import HeadShape, Inputs, LinearRecurrent, Params, State, Transition
+from attnkit.recurrent.contract import Inputs, LinearRecurrent, Params, State, Transition
+from attnkit.variant import HeadShape
 
 Read = Callable[[Float[Array, "tokens rows"]], Float[Array, "tokens columns"]]
 
@@ -34,8 +35,8 @@ class LedRecurrent(LinearRecurrent):
     """A linear recurrence with another one before it. Both are computed in the form that is asked for."""
 
     refuses: ClassVar[Mapping[str, str]] = {
-        "both": "reads twice, the second time as the first one's past says",
-        "cross": "asks a state that the reading token has written",
+        "bidirectional": "reads twice, the second time as the first one's past says",
+        "cross_attention": "asks a state that the reading token has written",
     }
 
     @abc.abstractmethod

@@ -16,7 +16,18 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from attnkit.masks.contract import Data
 from attnkit.masks.counters import scramble
-from attnkit.scored.contract import Keep, Own, PartParams, Parts, Position, Row, Scored, Scores, Selection, Values
+from attnkit.scored.contract import (
+    Keep,
+    Own,
+    PartParams,
+    Parts,
+    Position,
+    Row,
+    Scored,
+    Scores,
+    Selection,
+    Values,
+)
 
 Inputs = Parts[Mapping[str, Array]]
 

@@ -14,13 +14,14 @@ the block's queries and keys, and `p.data` the run-time data of the block.
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
 from annotated_types import Ge, Gt, Lt
 from jaxtyping import Array, Bool, Float, Int
 
+from attnkit.hooks import Hooked
 from attnkit.masks.contract import Data, Mask, Needs
 from attnkit.masks.everything import Everything
 from attnkit.options import options
@@ -100,10 +101,12 @@ class KeyPasses(Protocol):
         self, cell: Callable[[bool], Any], shared: Any, rows: Any, columns: Any, start: Any = None
     ) -> Any: ...
 
-    def fold_rows(self, start: Any, step: Callable[[bool], Any], shared: Any, rows: Any, columns: Any) -> Any: ...
+    def fold_rows(
+        self, start: Any, step: Callable[[bool], Any], shared: Any, rows: Any, columns: Any
+    ) -> Any: ...
 
 
-class Part:
+class Part(Hooked):
     """Anything scored attention is put together from: pure functions and the parameters they need."""
 
     #: whether a hook needs the other heads, gathered over the mapped axis `HEADS`
@@ -140,12 +143,14 @@ class Score(Part, abc.ABC):
         """Scores of all pairs, at least float32. Any scale (such as 1/sqrt(dim)) is applied here."""
 
 
-class Position(Part):
+class Position(Part, abc.ABC):
     """Position encodings and other facts about tokens: any of several hooks, each optional.
 
     A part that defines `scan_keys` is sequential: keys are visited from the last to the first.
     """
 
+    #: whether features turn in pairs, so that the width of a head must be even
+    pairs: ClassVar[bool] = False
     #: whether a block must hold all keys, so that nothing can be computed by blocks of keys
     needs_all_keys: ClassVar[bool] = False
 
@@ -192,6 +197,9 @@ class Position(Part):
     def value(self, p: Params, w: Scores, i: Rows, j: Columns) -> Values | None:
         """Term added to the output. Linear in the weights `w`."""
         return None
+
+    def check_head_dim(self, dim: int) -> None:
+        """Raise `ValueError` if heads cannot have `dim` features."""
 
     def is_sequential(self) -> bool:
         """Whether scores depend on later keys."""
@@ -266,7 +274,11 @@ class Normalizer(Part, abc.ABC):
     """
 
     #: over which axis weights compete; with `queries`, later queries matter to earlier ones
-    axis: ClassVar[str] = "keys"
+    axis: ClassVar[Literal["keys", "queries"]] = "keys"
+
+    def is_sequential(self) -> bool:
+        """Whether weights depend on the scores of later keys, so that keys are visited in order."""
+        return False
 
     def transform_capped_logits(self, p: Params, s: Scores, i: Rows, j: Columns) -> Scores:
         """Transform of the capped scores before they are normalized: noise, say, or a temperature."""
@@ -362,6 +374,14 @@ class Preset(TokenMixer, abc.ABC):
     @abc.abstractmethod
     def scored(self) -> Scored:
         """The parts it stands for. Raises `ValueError` where they do not go together."""
+
+    def receptive_field(self) -> Mask:
+        scored = self.scored()
+        return Everything() if scored.normalizer.axis == "queries" else scored.mask
+
+    def check_heads(self, heads: int, kv_heads: int, head_dim: int) -> None:
+        for part in self.scored().position:
+            part.check_head_dim(head_dim)
 
 
 def dot(a: Float[Array, "rows dim"], b: Float[Array, "columns dim"]) -> Float[Array, "rows columns"]:

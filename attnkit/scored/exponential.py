@@ -15,6 +15,7 @@ only what comes out at the end is rounded.
 Source: Rabe & Staats 2021, arXiv 2112.05682, and Dao et al. 2022, arXiv 2205.14135, for the running softmax.
 """
 
+import abc
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -54,7 +55,7 @@ class Partial(NamedTuple):
     values: Values
 
 
-class ExponentialNormalizer(ImplicitNormalizer):
+class ExponentialNormalizer(ImplicitNormalizer, abc.ABC):
     """`w = exp(s - lse)`, with `lse = log(sum exp(s) + exp(rest))`: softmax and its kin."""
 
     def rest(self, p: Params) -> Float[Array, ""] | None:
@@ -100,7 +101,7 @@ class ExponentialNormalizer(ImplicitNormalizer):
         return f"normalizer = {type(self).__name__}: queries compete for keys, so pieces cannot be merged"
 
 
-class QueryNormalizer(ExponentialNormalizer):
+class QueryNormalizer(ExponentialNormalizer, abc.ABC):
     """Queries compete for each key: softmax over queries that may see it, then rows divided by sums.
 
     That is softmax over the keys of `s_ij - c_j`, with `c_j = log sum_i exp(s_ij)` over the queries, found in

@@ -12,6 +12,7 @@ keys to the first and carry what is known of the later ones.
 """
 
 import abc
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +32,17 @@ from attnkit.scored.block import (
     widen,
     zero_rows,
 )
-from attnkit.scored.contract import Columns, FoldKeys, Keep, KeyPasses, Normalizer, Params, Row, Scores, Values
+from attnkit.scored.contract import (
+    Columns,
+    FoldKeys,
+    Keep,
+    KeyPasses,
+    Normalizer,
+    Params,
+    Row,
+    Scores,
+    Values,
+)
 from attnkit.scored.partition import combine, partition, select
 
 Tree = Any
@@ -115,7 +126,12 @@ def pairs_of(variant: Any, block: Block, masked: bool) -> Keep:
 
 def first_carry(variant: Any, shared: Tree, query: Tree, columns: Tree) -> tuple[Any, ...]:
     """Carry of `scan_keys` before any key is visited, for a block of rows."""
-    return initial_carry(variant, Block(shared, query, jax.tree.map(lambda a: a[:0], columns)))
+    return initial_carry(variant, Block(shared, query, no_rows(columns)))
+
+
+def no_rows(columns: Tree) -> Tree:
+    """Arrays without rows, of the types of `columns`."""
+    return jax.tree.map(lambda a: jnp.zeros((0, *a.shape[1:]), a.dtype), columns)
 
 
 def mix(
@@ -226,14 +242,81 @@ def _threshold_jvp(passes: KeyPasses, primals: Tree, tangents: Tree) -> tuple[Ro
         result: Row = normalizer.outside(own, at)
         return result
 
-    only = jax.tree.map(lambda a: None, change)
-    only = _with_params(only, params)
-    _, pull_outside = jax.jvp(
-        lambda m: outside(finite(threshold), m), (select(only, block),), (only,)
-    ) if jax.tree.leaves(params) else (None, jnp.zeros_like(threshold))
-    ones = jnp.ones_like(threshold)
-    _, slope_outside = jax.jvp(lambda at: outside(at, _with_params(only, None)), (finite(threshold),), (ones,))
+    moving = dataclasses.replace(
+        jax.tree.map(lambda a: None, change),
+        shared=dataclasses.replace(jax.tree.map(lambda a: None, change.shared), params=params),
+    )
+    at, ones = finite(threshold), jnp.ones_like(threshold)
+    pull_outside = jnp.zeros_like(threshold)
+    if jax.tree.leaves(params):
+        pull_outside = jax.jvp(lambda m: outside(at, m), (select(moving, block),), (moving,))[1]
+    _, slope_outside = jax.jvp(lambda at: outside(at, block), (at,), (ones,))
     slope = _slope(passes, block, known) + slope_outside
     pull = _change_at_threshold(passes, block, change, known) + pull_outside
     usable = (threshold > -jnp.inf) & (slope != 0)
     return threshold, jnp.where(usable, -pull / jnp.where(usable, slope, 1), 0)
+
+
+def _sum_of_weights(
+    passes: KeyPasses, block: Block, masked: bool, known: Tree, threshold: Row, carry: Tree
+) -> tuple[Row, Tree]:
+    """Of every row of a block, at some threshold; and the next carry."""
+    w, carry = _safe_weights(passes, block, masked, threshold, known["stats"], carry)
+    return jnp.sum(w, axis=1), carry
+
+
+def _slope(passes: KeyPasses, block: Block, known: Tree) -> Row:
+    """`sum_j dw_j/dt` of every row."""
+
+    def start(shared: Tree, row: Tree) -> tuple[Row, Tree]:
+        carry = first_carry(passes.variant, shared, row[0], block.key)
+        return jnp.zeros_like(row[0].nonfinite), carry
+
+    def cell(masked: bool) -> Callable[..., tuple[Row, Tree]]:
+        def of_block(shared: Tree, row: Tree, column: Tree, carry: Tree) -> tuple[Row, Tree]:
+            at, known = widen(Block(shared, row[0], column)), row[1]
+
+            def total(t: Row) -> tuple[Row, Tree]:
+                return _sum_of_weights(passes, at, masked, known, t, carry)
+
+            t = finite(known["threshold"])
+            _, slope, carry = jax.jvp(total, (t,), (jnp.ones_like(t),), has_aux=True)
+            return slope, carry
+
+        return of_block
+
+    return passes.sum_blocks(cell, block.shared, (block.query, known), block.key, start=start)
+
+
+def _change_at_threshold(passes: KeyPasses, block: Block, change: Block, known: Tree) -> Row:
+    """`sum_j dw_j` of every row at a fixed threshold. The carry is a pair of it and its change."""
+    wide = block.query.nonfinite.dtype
+    change = jax.tree.map(lambda t: cast(t, wide), change)
+    none, no_change = no_rows(block.key), no_rows(change.key)
+
+    def pushed(act: Callable[..., Tree], at: Block, change: Block, *carry: Tree) -> Tree:
+        """`act(block, carry)` and its change."""
+        at = widen(at)
+        values, moved = tuple(pair[0] for pair in carry), tuple(pair[1] for pair in carry)
+        return jax.jvp(lambda m, *c: act(combine(m, at), *c), (select(change, at), *values), (change, *moved))
+
+    def start(shared: Tree, row: Tree) -> tuple[Row, Tree]:
+        at, change = Block(shared[0], row[0], none), Block(shared[1], row[1], no_change)
+        zero = jnp.zeros_like(row[0].nonfinite)
+        return zero, pushed(lambda at: initial_carry(passes.variant, at), at, change)
+
+    def cell(masked: bool) -> Callable[..., tuple[Row, Tree]]:
+        def of_block(shared: Tree, row: Tree, column: Tree, carry: Tree) -> tuple[Row, Tree]:
+            (query, d_query, known), (key, d_key) = row, column
+            at, change = Block(shared[0], query, key), Block(shared[1], d_query, d_key)
+
+            def act(at: Block, carry: Tree) -> tuple[Row, Tree]:
+                return _sum_of_weights(passes, at, masked, known, finite(known["threshold"]), carry)
+
+            (_, reached), (pulled, moved) = pushed(act, at, change, carry or ((), ()))
+            return pulled, (reached, moved)
+
+        return of_block
+
+    sides = (block.shared, change.shared), (block.query, change.query, known), (block.key, change.key)
+    return passes.sum_blocks(cell, *sides, start=start)

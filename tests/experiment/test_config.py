@@ -27,6 +27,13 @@ def test_a_config_is_resolved_with_every_default(workplace):
     assert table["decoding"]["method"] == "greedy"
 
 
+def test_an_option_called_kind_does_not_hide_the_kind(write):
+    file = write("one.toml", "task = 'copy'\nmodel = 'encoder'\n")
+    loaded = config.load(file, ["model.mixer=performer"])
+    assert loaded.table()["model"]["mixer"]["kind"] == "performer"
+    assert config.load(write("saved.toml", loaded.toml())).hash() == loaded.hash()
+
+
 def test_the_resolved_config_means_the_same_anywhere(workplace, tmp_path_factory, monkeypatch):
     (workplace / "words.txt").write_text("a")
     first = config.load(workplace / "config.toml", ["task.path=words.txt", "model.layers=['attention']"])
@@ -95,7 +102,7 @@ def test_every_problem_at_once_each_with_file_and_line(write):
         (10, "model.pair = [1]: should have 2 items, has 1"),
         (11, "model.extra = \"alibbi\": no such position; did you mean 'alibi'?"),
         (14, 'model.layers.1.position = "alibi": should be'),
-        (17, "model.mixer.kind = \"atention\": no such mixer; did you mean 'attention'"),
+        (17, "model.mixer.kind = \"atention\": no such token mixer; did you mean 'attention'"),
         (19, "training.steps = 2.5: should be a valid integer"),
         (20, 'training.batch_size = "many": should be a valid integer'),
         (22, "decoding.top_p = 0: should be greater than 0"),

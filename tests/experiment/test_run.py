@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -10,7 +11,7 @@ import jax
 import pytest
 from flax import nnx
 
-from attnkit.experiment import config, folder, session
+from attnkit.experiment import attention, config, folder, session
 from attnkit.experiment.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +91,22 @@ def test_evaluate_measures_the_same_again(run, capsys):
     assert told["steps"] == 4 and told["run"] == str(run) and told["name"] == "small"
 
 
+def test_maps_that_cannot_be_made_cost_no_results(run, monkeypatch, capsys, tmp_path):
+    def broken(*given):
+        raise RuntimeError("a gate on the values\nis not as wide as they are")
+
+    monkeypatch.setattr(attention, "all_maps", broken)
+    copy, before = shutil.copytree(run, tmp_path / "copy"), json.loads((run / folder.RESULT).read_text())
+    for command in ("evaluate", "report"):
+        assert main([command, str(copy)]) == 0
+        result, page = json.loads((copy / folder.RESULT).read_text()), (copy / folder.REPORT).read_text()
+        assert result["splits"]["test"] == pytest.approx(before["splits"]["test"], rel=1e-5)
+        where = f"({__file__}, line {broken.__code__.co_firstlineno + 1})"
+        message = f"no attention maps: RuntimeError: a gate on the values {where}"
+        assert result["alignment"] == {"error": message} and message in page
+        assert f"warning: {message}" in capsys.readouterr().err
+
+
 def test_report_is_written_again(run, capsys):
     before = (run / folder.REPORT).read_text()
     (run / folder.REPORT).unlink()
@@ -146,14 +163,26 @@ def test_resume_goes_on_and_a_changed_model_is_refused(run, capsys):
 
 
 def test_a_damaged_run_is_exit_5(run, tmp_path, monkeypatch, capsys):
-    import shutil
-
     shutil.copytree(run, tmp_path / "copy")
     for file in (tmp_path / "copy/checkpoints").rglob("*"):
         if file.is_file():
             file.write_bytes(b"")
     assert main(["evaluate", str(tmp_path / "copy")]) == 5
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_what_a_run_folder_names_does_not_run_unless_it_is_trusted(run, tmp_path, capsys):
+    shutil.copytree(run, tmp_path / "copy")
+    (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    place = tmp_path / "copy" / folder.CONFIG
+    own = place.read_text().replace('kind = "encoder_decoder"', f'kind = "{tmp_path}/own.py:Net"')
+    place.write_text(own)
+    for command in (["evaluate"], ["report"], ["predict", "--seed=1"]):
+        assert main([*command, str(tmp_path / "copy"), *(["a"] if len(command) > 1 else [])]) == 2
+        assert "say --allow-import if you trust it" in capsys.readouterr().err
+        assert not (tmp_path / "ran").exists()
+    assert main(["evaluate", str(tmp_path / "copy"), "--allow-import"]) == 2
+    assert "class 'Net' is not in this file" in capsys.readouterr().err and (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(
@@ -179,7 +208,7 @@ def test_parts_that_do_not_fit_are_refused_before_there_is_a_folder(run, capsys,
 def test_a_signal_before_training_ends_the_run_in_order(run, monkeypatch, capsys, number, code):
     from attnkit.experiment import run as runs
 
-    def interrupted(loaded, imports):
+    def interrupted(loaded):
         os.kill(os.getpid(), number)
         time.sleep(0.3)
         return None

@@ -11,12 +11,12 @@ from attnkit import forms
 from attnkit.forms.dropout import kept
 from attnkit.masks.causal import Causal
 from attnkit.masks.window import Window
-from attnkit.scored.contract import HeadShape
-from attnkit.scored.normalize import Partial, absorb, finish, merge, nothing
+from attnkit.scored.exponential import Partial, absorb, finish, merge, no_keys
 from attnkit.scored.normalizer.entmax import Entmax
 from attnkit.scored.normalizer.sink import Sink
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
+from attnkit.variant import HeadShape
 
 SHAPE = HeadShape(heads=6, kv_heads=2, dim=4, value_dim=5)
 
@@ -117,7 +117,7 @@ numbers = st.lists(st.floats(-30, 30, width=32), min_size=0, max_size=4)
 def partial(scores):
     """The partial result over keys with these scores, whose values are the scores themselves."""
     s = jnp.asarray(scores, jnp.float32)[None, :]
-    return absorb(nothing(jnp.zeros(1), 1), s, None, lambda e: e @ s.T)
+    return absorb(no_keys(jnp.zeros(1), 1), s, None, lambda e: e @ s.T)
 
 
 def assert_same(a: Partial, b: Partial):
@@ -131,5 +131,5 @@ def test_partial_results_are_a_commutative_monoid(a, b, c):
     x, y, z = partial(a), partial(b), partial(c)
     assert_same(merge(merge(x, y), z), merge(x, merge(y, z)))
     assert_same(merge(x, y), merge(y, x))
-    assert_same(merge(x, nothing(jnp.zeros(1), 1)), x)
+    assert_same(merge(x, no_keys(jnp.zeros(1), 1)), x)
     assert_same(merge(merge(x, y), z), partial(a + b + c))

@@ -4,7 +4,7 @@ import hypothesis
 import hypothesis.strategies as st
 import numpy as np
 
-from attnkit.scored.normalize import Partial, absorb, finish, merge, nothing
+from attnkit.scored.exponential import Partial, absorb, finish, merge, no_keys
 
 ROWS, WIDTH = 3, 2
 values = st.floats(-10, 10)
@@ -16,11 +16,11 @@ def partial(keys):
     """The partial result of keys `(score, allowed, two values)`, with higher scores in later rows."""
     empty = np.zeros(ROWS, np.float32)
     if not keys:
-        return as_numpy(nothing(empty, WIDTH))
+        return as_numpy(no_keys(empty, WIDTH))
     s = np.array([[key[0] + row for key in keys] for row in range(ROWS)], np.float32)
     keep = np.array([[key[1] for key in keys]] * ROWS)
     v = np.array([key[2:] for key in keys], np.float32)
-    return as_numpy(absorb(nothing(empty, WIDTH), s, keep, lambda e: e @ v))
+    return as_numpy(absorb(no_keys(empty, WIDTH), s, keep, lambda e: e @ v))
 
 
 def as_numpy(state):
@@ -46,7 +46,7 @@ def test_merging_sets_in_any_order_is_absorbing_their_union(a, b, c):
 @hypothesis.given(sets)
 @LIMITS
 def test_nothing_is_the_identity(a):
-    a, none = partial(a), nothing(np.zeros(ROWS, np.float32), WIDTH)
+    a, none = partial(a), no_keys(np.zeros(ROWS, np.float32), WIDTH)
     assert_same(merge(a, none), a)
     assert_same(merge(none, a), a)
 

@@ -7,7 +7,7 @@ from oracles.pairwise import attend
 
 from attnkit import forms
 from attnkit.masks.causal import Causal
-from attnkit.scored.contract import HeadShape
+from attnkit.variant import HeadShape
 
 HEADS, KV_HEADS, QUERIES, KEYS, VALUE_DIM, OFFSET = 3, 1, 7, 11, 5, 4
 
@@ -25,7 +25,7 @@ def assert_agrees(scored, oracle, dim=6, extra=None, output=None, data=None, blo
     with jax.enable_x64(True):
         floats = draw(scored, dim, 0)
         moved, weight = draw(scored, dim, 1), draw(scored, dim, 2)["v"][0, :QUERIES]
-        value, reference, slope, gradient = program(scored, data or {}, block)(floats, moved, weight)
+        value, reference, slope, gradient = program(scored, data, block)(floats, moved, weight)
         expected = by_loops(scored, oracle, extra, output, floats)
         size = np.abs(expected).max()
         np.testing.assert_allclose(reference, expected, rtol=0, atol=1e-12 * size)
@@ -45,7 +45,7 @@ def assert_agrees(scored, oracle, dim=6, extra=None, output=None, data=None, blo
 
 def draw(scored, dim, seed):
     """Arrays of every kind that the variant takes: standard normal, parameters around their start."""
-    shape = HeadShape(HEADS, KV_HEADS, dim, VALUE_DIM)
+    shape = HeadShape(HEADS, dim, VALUE_DIM, KV_HEADS)
     keys = jax.random.split(jax.random.key(seed), 6)
     params = scored.init(keys[0], shape)
     leaves, tree = jax.tree.flatten(params)

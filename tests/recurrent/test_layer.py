@@ -8,27 +8,35 @@ from flax import nnx
 
 from attnkit import forms
 from attnkit.conformance.programs import QUICK_COMPILE
+from attnkit.layers.build import build_layer
 from attnkit.layers.causality import refuse_future
-from attnkit.layers.mixer_layer import mixer_layer
-from attnkit.layers.mixing import Width
+from attnkit.layers.contract import Width
+from attnkit.masks.contract import Data
 from attnkit.options import options
-from attnkit.recurrent.contract import Card, HeadShape, SteppedRecurrent, TokenInput
+from attnkit.points import names, observe
+from attnkit.recurrent.contract import SteppedRecurrent
 from attnkit.recurrent.variant.delta_net import DeltaNet
 from attnkit.recurrent.variant.gla import Gla
 from attnkit.recurrent.variant.linear import Linear
 from attnkit.recurrent.variant.mamba2 import Mamba2
 from attnkit.recurrent.variant.retnet import Retnet
 from attnkit.recurrent.variant.rwkv6 import Rwkv6
+from attnkit.variant import Card, HeadShape, TokenInput
 
 BATCH, TOKENS, WIDTH = 2, 13, Width.of(12, 2, None)
 
 
 def layer(mixer, **how):
-    return mixer_layer(mixer, WIDTH, rngs=nnx.Rngs(0), **how)
+    return build_layer(mixer, WIDTH, rngs=nnx.Rngs(0), **how)
 
 
 def tokens(count=TOKENS, seed=1):
     return jax.random.normal(jax.random.key(seed), (BATCH, count, WIDTH.model_dim))
+
+
+def seen(made, *given, **more):
+    output, values = observe(made, read=["weights"])(*given, **more)
+    return output, list(values.values())
 
 
 def compiled(function):
@@ -40,7 +48,7 @@ def compiled(function):
 )
 def test_decoding_in_pieces_gives_what_the_whole_gives(mixer):
     made, x = layer(mixer), tokens()
-    whole, weights = compiled(lambda x: made(x, look=True))(x)
+    whole, (weights,) = compiled(lambda x: seen(made, x))(x)
     step = compiled(made.step)
     state, pieces, sizes = made.start(BATCH, 99, jnp.float32), [], []
     for low, high in ((0, 1), (1, 2), (2, 3), (3, 13)):
@@ -58,20 +66,20 @@ def test_weights_are_those_of_the_output():
     def both(x):
         inputs, _, _ = made.read(x, {})
         v = made.variant.activate("v", inputs["v"])
-        return made.finish(made(x, look=True)[1] @ v, None), made(x)[0]
+        return made.finish(seen(made, x)[1][0] @ v, None), made(x)
 
-    seen, true = compiled(both)(x)
-    np.testing.assert_allclose(seen, true, atol=1e-5)
+    weighted, true = compiled(both)(x)
+    np.testing.assert_allclose(weighted, true, atol=1e-5)
 
 
 def test_documents_in_one_row_are_documents_in_rows_of_their_own():
     made, x = layer(DeltaNet(documents=True)), tokens()
-    run = compiled(lambda x, ids: made(x, data={"segment_j": ids})[0])
+    run = compiled(lambda x, ids: made(x, data=Data(key={"segment": ids})))
     together = run(x, jnp.array([[0] * 6 + [1] * 7] * BATCH))
     second = run(jnp.roll(x, 7, axis=1), jnp.array([[1] * 7 + [0] * 6] * BATCH))
     np.testing.assert_allclose(together[:, 6:], second[:, :7], atol=1e-6)
     shifted = layer(Rwkv6(documents=True, rank=2))
-    run = compiled(lambda x, ids: shifted(x, data={"segment_j": ids})[0])
+    run = compiled(lambda x, ids: shifted(x, data=Data(key={"segment": ids})))
     other = x.at[:, :6].multiply(-3.0)
     ids = jnp.array([[0] * 6 + [1] * 7] * BATCH)
     np.testing.assert_array_equal(run(x, ids)[:, 6:], run(other, ids)[:, 6:])
@@ -79,14 +87,14 @@ def test_documents_in_one_row_are_documents_in_rows_of_their_own():
 
 def test_both_directions_are_mirror_images():
     made, x = layer(Gla(direction="both")), tokens()
-    run = compiled(lambda x: made(x)[0])
+    run = compiled(lambda x: made(x))
     np.testing.assert_allclose(run(x)[:, ::-1], run(x[:, ::-1]), atol=1e-5)
-    assert not np.allclose(layer(Gla())(x)[0], run(x), atol=1e-2)
+    assert not np.allclose(layer(Gla())(x), run(x), atol=1e-2)
 
 
 def test_both_directions_of_linear_attention_are_attention_to_everything():
     made, x = layer(Linear(direction="both")), tokens()
-    _, weights = compiled(lambda x: made(x, look=True))(x)
+    _, (weights,) = compiled(lambda x: seen(made, x))(x)
     inputs, _, _ = made.read(x, {})
     q, k = (jax.nn.elu(inputs[name]) + 1 for name in "qk")
     scores = q @ k.swapaxes(-1, -2)
@@ -95,8 +103,8 @@ def test_both_directions_of_linear_attention_are_attention_to_everything():
 
 def test_a_memory_is_read_as_far_as_it_exists():
     made, x, memory = layer(Gla(), cross=True, padded=True), tokens(), tokens(9, seed=2)
-    run = compiled(lambda memory: made(x, memory, data={"length": jnp.array([5, 9])}, look=True))
-    y, weights = run(memory)
+    run = compiled(lambda memory: seen(made, x, memory, data=Data(scalar={"length": jnp.array([5, 9])})))
+    y, (weights,) = run(memory)
     other, _ = run(memory.at[0, 5:].set(jnp.nan))
     np.testing.assert_array_equal(y, other)
     assert weights.shape == (BATCH, 2, TOKENS, 9) and not weights[0, :, :, 5:].any()
@@ -105,8 +113,8 @@ def test_a_memory_is_read_as_far_as_it_exists():
 @pytest.mark.parametrize("mixer", [Gla(), DeltaNet()], ids=lambda m: type(m).__name__)
 def test_a_memory_is_written_once_and_read_by_every_piece(mixer, monkeypatch):
     made, x, memory = layer(mixer, cross=True, padded=True), tokens(), tokens(9, seed=2)
-    data = {"length": jnp.array([5, 9])}
-    whole, _ = compiled(lambda x: made(x, memory, data=data))(x)
+    data = Data(scalar={"length": jnp.array([5, 9])})
+    whole = compiled(lambda x: made(x, memory, data=data))(x)
     sizes, pieces = [], []
     state = compiled(lambda memory: made.start(BATCH, 99, jnp.float32, memory, data=data))(memory)
     monkeypatch.setattr(forms, "remember", None)
@@ -119,7 +127,7 @@ def test_a_memory_is_written_once_and_read_by_every_piece(mixer, monkeypatch):
     monkeypatch.undo()
     longer = jax.eval_shape(lambda m: made.start(BATCH, 99, jnp.float32, m, data=data), tokens(29))
     assert {*sizes, sum(a.size for a in jax.tree.leaves(longer))} == {sizes[0]}
-    with pytest.raises(ValueError, match="data lacks length"):
+    with pytest.raises(ValueError, match=r"data lacks scalar\.length"):
         made.start(BATCH, 99, jnp.float32, memory)
 
 
@@ -131,8 +139,8 @@ def test_a_memory_is_written_once_and_read_by_every_piece(mixer, monkeypatch):
         (lambda: Retnet(direction="sideways"), "direction"),
         (lambda: refuse_future("mixer", Gla(direction="both")), 'set direction = "forward"'),
         (lambda: layer(Gla(direction="both")).start(1, 1, jnp.float32), "decode with 'forward'"),
-        (lambda: mixer_layer(Gla(), Width.of(12, 2, 1), rngs=nnx.Rngs(0)), "kv_heads = 1"),
-        (lambda: layer(Gla(documents=True))(tokens()), "data lacks segment_j"),
+        (lambda: build_layer(Gla(), Width.of(12, 2, 1), rngs=nnx.Rngs(0)), "kv_heads = 1"),
+        (lambda: layer(Gla(documents=True))(tokens()), "data lacks key.segment, which"),
         (lambda: forms.explain_recurrent(Gla(), 9, chunk=3), "chunk = 3: expected a power of two"),
     ],
 )
@@ -146,7 +154,9 @@ def test_what_cannot_be_done_is_refused(make, words):
 class Average(SteppedRecurrent):
     """The mean of all values so far, by a step of its own."""
 
-    card: ClassVar = Card(source="here", equation="mean", state="4 * value_dim + 4", forms=("scan", "step"))
+    card: ClassVar = Card(
+        source="here", equation="mean", state="heads * (value_dim + 1)", forms=("scan", "step")
+    )
 
     def inputs(self, shape):
         return {"v": TokenInput(shape.value_dim)}
@@ -170,12 +180,13 @@ def test_a_variant_with_a_step_of_its_own():
     for form in ("chunked", "matrix"):
         with pytest.raises(ValueError, match="Average has scan"):
             forms.recur(variant, shape, {}, {"v": v}, form=form)
-    y, weights = layer(variant)(tokens(), look=True)
-    assert weights is None and y.shape == (BATCH, TOKENS, WIDTH.model_dim)
+    assert "weights" not in names(layer(variant), tokens())
+    y = layer(variant)(tokens())
+    assert y.shape == (BATCH, TOKENS, WIDTH.model_dim)
 
 
 def test_a_batch_can_be_spread_over_devices():
     made, x = layer(DeltaNet()), tokens()
     mesh, spread = jax.sharding.Mesh(jax.devices()[:1], ("data",)), jax.sharding.PartitionSpec("data")
-    run = jax.shard_map(lambda x: made(x)[0], mesh=mesh, in_specs=spread, out_specs=spread)
-    np.testing.assert_allclose(compiled(run)(x), compiled(lambda x: made(x)[0])(x), atol=1e-6)
+    run = jax.shard_map(lambda x: made(x), mesh=mesh, in_specs=spread, out_specs=spread)
+    np.testing.assert_allclose(compiled(run)(x), compiled(lambda x: made(x))(x), atol=1e-6)

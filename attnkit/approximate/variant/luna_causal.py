@@ -10,20 +10,18 @@ from annotated_types import Ge
 
 from attnkit.approximate.contract import (
     Approximate,
-    Card,
     Count,
     Keys,
     Outputs,
     Params,
     Queries,
     Rows,
-    Shape,
     State,
-    TokenInput,
     Values,
 )
 from attnkit.approximate.prefix import Past, no_past, prefix
 from attnkit.options import options
+from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
@@ -40,23 +38,23 @@ class LunaCausal(Approximate):
         source="Ma et al. 2021 (Luna's causal attention), arXiv 2106.01540, and the authors' code",
         equation="a_j = softplus(P c_j / sqrt(dim)), "
         "b_t = softmax((1/t) sum_{j<=t} (q_t . k_j) a_j / sqrt(dim)), o_t = (1/t) sum_{j<=t} (b_t . a_j) v_j",
-        cost="6 T rows dim",
+        sequence_flops="12 * length * rows * dim",
         assumes="softplus of base 2, as in the authors' code; rows are the layer's own; c is a second key",
     )
-    causal: ClassVar[bool] = True
+    causal: ClassVar[bool] = True  # type: ignore[misc]
     budget: ClassVar[str] = "rows"
     rows: Annotated[int, Ge(1)] = 16
 
-    def init(self, key: jax.Array, shape: Shape) -> Params:
+    def init(self, key: jax.Array, shape: HeadShape) -> Params:
         return {"rows": jax.random.normal(key, (shape.heads, self.rows, shape.dim))}
 
-    def inputs(self, shape: Shape) -> Mapping[str, TokenInput]:
-        return {"pack": TokenInput(width=shape.dim)}
+    def inputs(self, shape: HeadShape) -> Mapping[str, TokenInput]:
+        return {"pack": TokenInput(shape.dim, bias=0.0)}
 
     def mix(self, p: Params, q: Queries, k: Keys, v: Values, i: Rows, length: Count) -> Outputs:
-        return self.continued(p, q, k, v, i, length, None, None)[0]
+        return self._continued(p, q, k, v, i, length, None, None)[0]
 
-    def continued(self, p: Params, q: Any, k: Any, v: Any, i: Rows, length: Any, one: Any, two: Any) -> Any:
+    def _continued(self, p: Params, q: Any, k: Any, v: Any, i: Rows, length: Any, one: Any, two: Any) -> Any:
         """Output of tokens at positions `i`, whose keys come after the pasts of both sums."""
         scale, past = q.shape[1] ** -0.5, (i + 1.0)[:, None]
         exists = jnp.zeros(len(i), q.dtype) if length is None else jnp.where(i < length, 0, -jnp.inf)
@@ -66,7 +64,7 @@ class LunaCausal(Approximate):
         output, _, two = prefix(read, a, v, exists, None, two)
         return output / past, one, two
 
-    def start(self, shape: Shape, room: int, dtype: Any) -> State:
+    def start(self, shape: HeadShape, room: int, dtype: Any) -> State:
         """The two sums over no keys."""
         wide = jnp.promote_types(dtype, jnp.float32)
         one, two = no_past(shape.dim, self.rows, wide), no_past(self.rows, shape.value_dim, wide)
@@ -77,6 +75,6 @@ class LunaCausal(Approximate):
         p, q, k, v, _ = self.ready(p, q, k, v, None)
         i = state["length"] + jnp.arange(q.shape[0])
         pasts = (Past(state["keys"], state["top"]), Past(state["values"], state["top"]))
-        output, one, two = self.continued(p, q, k, v, i, None, *pasts)
+        output, one, two = self._continued(p, q, k, v, i, None, *pasts)
         length = state["length"] + q.shape[0]
         return output, {"keys": one.sums, "values": two.sums, "top": one.top, "length": length}

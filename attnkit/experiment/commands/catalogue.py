@@ -17,16 +17,21 @@ def add(groups: Any) -> None:
             description=f"List {what}, or show the card of one, a file of your own included.",
             epilog=f"example: attnkit {name} {example}",
         )
-        command.add_argument("name", metavar="NAME", nargs="?", help="a kind, or path/to/file.py:Class")
+        command.add_argument(
+            "name",
+            metavar="NAME",
+            nargs="?",
+            help="a kind, path/to/file.py:Class, or training, optimizer, decoding",
+        )
         command.add_argument("--json", action="store_true", help="print JSON")
         command.set_defaults(run=run)
 
 
 def variants(arguments: argparse.Namespace) -> int:
     """List everything but tasks, or show one."""
-    from attnkit.experiment import catalogue
+    from attnkit.experiment.field_types import FOLDERS
 
-    return answer(arguments, [base for base in catalogue.FOLDERS if base != "Task"])
+    return answer(arguments, [base for base in FOLDERS if base != "Task"])
 
 
 def tasks(arguments: argparse.Namespace) -> int:
@@ -36,35 +41,23 @@ def tasks(arguments: argparse.Namespace) -> int:
 
 def answer(arguments: argparse.Namespace, bases: list[str]) -> int:
     """Print the list of the catalogues of `bases`, or the cards of one name."""
-    import gc
-
-    # Syntax trees have no cycles; looking for some, here and at exit, takes a third of the time.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        print(told(arguments, bases))
-    finally:
-        if collecting:
-            gc.freeze()
-            gc.enable()
-    return 0
-
-
-def told(arguments: argparse.Namespace, bases: list[str]) -> str:
-    """The text of `answer`."""
     from attnkit.experiment import cards
 
     if arguments.name:
-        from attnkit.experiment import resolve
+        from attnkit.experiment import catalogue, resolve
 
-        found = resolve.entries(arguments.name, bases)
+        is_section = arguments.name in catalogue.FIXED
+        found = [catalogue.fixed(arguments.name)] if is_section else resolve.entries(arguments.name, bases)
     else:
-        from attnkit.experiment.catalogue import catalogue
+        from attnkit.experiment import catalogue
 
-        entries = {base: catalogue(base) for base in bases}
+        entries = {base: catalogue.catalogue(base) for base in bases}
         if not arguments.json:
-            return cards.listing(entries)
+            print(cards.listing(entries))
+            return 0
         found = [entry for some in entries.values() for entry in some]
     if arguments.json:
-        return json.dumps([cards.facts(entry) for entry in found], indent=2)
-    return cards.card(found)
+        print(json.dumps([cards.facts(entry) for entry in found], indent=2))
+    else:
+        print(cards.card(found))
+    return 0

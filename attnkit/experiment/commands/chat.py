@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from attnkit.experiment.commands.predict import harmless, lines
+from attnkit.experiment.commands.predict import lines, printable
 
 HELP = "/why: which turns the last answer came from; /history; /reset; /quit"
 BAR = 30
@@ -28,7 +28,7 @@ def add(groups: Any) -> None:
     command.add_argument("--seed", type=int, default=0, help="random seed of sampling (default: 0)")
     command.add_argument("--json", action="store_true", help="print a JSON object for every turn")
     command.add_argument(
-        "--allow-import", action="store_true", help="let kinds run code of installed packages"
+        "--allow-import", action="store_true", help="let the run's config run code outside of attnkit"
     )
     command.set_defaults(run=chat)
 
@@ -60,8 +60,8 @@ def chat(arguments: argparse.Namespace) -> int:
                     raise DataError(f"standard input:{number}: {error}") from None
                 print(f"error: {error}", file=sys.stderr)
                 continue
-            told = json.dumps({"said": line, "answer": answer}) if arguments.json else harmless(answer)
-            print(told, flush=True)
+            answered = json.dumps({"said": line, "answer": answer}) if arguments.json else printable(answer)
+            print(answered, flush=True)
     return 0
 
 
@@ -90,12 +90,12 @@ def order(talk: Any, line: str, as_json: bool) -> None:
             return
         for place, (turn, share) in enumerate(found):
             who = "you" if (len(found) - place) % 2 else "it "
-            print(f"  {share:6.1%}  {'#' * round(BAR * share):{BAR}}  {who}: {harmless(turn)}")
+            print(f"  {share:6.1%}  {'#' * round(BAR * share):{BAR}}  {who}: {printable(turn)}")
         if not found:
             print("  nothing was answered yet")
     elif line == "/history":
         for place, turn in enumerate(talk.turns):
-            print(f"  {'it ' if place % 2 else 'you'}: {harmless(turn)}")
+            print(f"  {'it ' if place % 2 else 'you'}: {printable(turn)}")
     elif line == "/reset":
         talk.forget()
     else:

@@ -10,24 +10,20 @@ from flax import nnx
 from jaxtyping import Array
 
 from attnkit import forms
+from attnkit.layers.attention import AttentionTokenMixer, Engine
 from attnkit.layers.heads import (
-    Concatenate,
     Heads,
-    HeadTokenMixer,
     Maps,
-    PlainProjection,
-    fitted,
-    plain_shape,
 )
-from attnkit.layers.mixing import Data, Mixing, Width
-from attnkit.layers.multi_head import Engine, MultiHead
+from attnkit.masks.contract import Data
 from attnkit.masks.everything import Everything
 from attnkit.options import options
-from attnkit.scored.contract import Card, HeadShape, Scored
+from attnkit.scored.contract import Scored
+from attnkit.variant import Card, HeadShape
 
 
 @options
-class PersistentMemory(HeadTokenMixer):
+class PersistentMemory(AttentionTokenMixer):
     """One softmax over tokens and over learned vectors, which have no position and no mask hides.
 
     The paper drops the feed-forward part, which the learned vectors replace; a stack here keeps it.
@@ -41,21 +37,16 @@ class PersistentMemory(HeadTokenMixer):
         equation="o_i = sum_{j in tokens + memory} softmax_j(q_i . k_j / sqrt(dim)) v_j",
         token_flops="4 * count * heads * head_dim",
         forms=("dense", "blockwise", "step"),
-        assumes="the maps returned for looking hold the weights of tokens; rows sum to less than one",
+        assumes="the point `weights` has the weights of tokens; rows sum to less than one",
     )
     shows_all: ClassVar[bool] = False
     count: Annotated[int, Ge(1)] = 16
 
-    def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
-        scored = fitted(self, self.scored(), width, cross=cross, padded=padded)
-        shape, dim = plain_shape(width), width.model_dim
-        project = PlainProjection(dim, shape, rngs=rngs)
-        join = Concatenate(dim, shape.heads * shape.value_dim, scale=scale, rngs=rngs)
-        engine = Remembering(scored, shape, dim, self.count, rngs=rngs)
-        return MultiHead(scored, project, join, dim, rngs=rngs, engine=engine)
+    def make_engine(self, scored: Scored, shape: HeadShape, model_dim: int, rngs: nnx.Rngs) -> Engine:
+        return PersistentEngine(scored, shape, model_dim, self.count, rngs=rngs)
 
 
-class Remembering(Engine):
+class PersistentEngine(Engine):
     """Attention to tokens, and to learned keys and values, joined by their levels: one softmax over both."""
 
     def __init__(
@@ -74,10 +65,10 @@ class Remembering(Engine):
     def step(self, q: Heads, cache: forms.Cache, data: Data | None, offset: Any = None) -> forms.Attended:
         return self.joined(q, super().step(q, cache, data, offset))[0]
 
-    def look(self, q: Heads, k: Heads, inputs: Any, data: Data | None) -> Maps:
+    def weights(self, q: Heads, k: Heads, inputs: Any, data: Data | None) -> Maps:
         tokens = super().attend(q, k, k, inputs, data, None)
         share = self.joined(q, tokens)[1]
-        return share[..., None] * super().look(q, k, inputs, data)
+        return share[..., None] * super().weights(q, k, inputs, data)
 
     def joined(self, q: Heads, tokens: forms.Attended) -> tuple[forms.Attended, Array]:
         """Attention to tokens and memory, and the share of it that tokens have."""

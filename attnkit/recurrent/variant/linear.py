@@ -7,17 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import (
-    Card,
-    HeadShape,
-    Inputs,
-    LinearRecurrent,
-    Params,
-    TokenInput,
-    Transition,
-)
+from attnkit.recurrent.contract import Inputs, LinearRecurrent, Params, Transition
 from attnkit.recurrent.feature.elu_plus_one import EluPlusOne
 from attnkit.recurrent.feature_map import FeatureMap
+from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
@@ -35,7 +28,7 @@ class Linear(LinearRecurrent):
     card: ClassVar[Card] = Card(
         source="Katharopoulos et al. 2020, arXiv 2006.16236",
         equation="S_t = S_{t-1} + phi(k_t) v_t^T, z_t likewise of ones, o_t = phi(q_t).S_t / phi(q_t).z_t",
-        state="4 * features * (value_dim + 1)",
+        state="heads * features * (value_dim + 1)",
         assumes="with the normalizer, features that are not negative",
     )
     feature: FeatureMap = EluPlusOne()
@@ -55,7 +48,7 @@ class Linear(LinearRecurrent):
     def widths(self, shape: HeadShape) -> tuple[int, int]:
         return self.feature.width(shape.dim), shape.value_dim + self.normalizer
 
-    def features(
+    def _features(
         self, p: Params, side: str, x: Float[Array, "tokens dim"]
     ) -> Float[Array, "tokens features"]:
         """Features of queries or keys, with the parameters of that side."""
@@ -63,13 +56,13 @@ class Linear(LinearRecurrent):
         return self.feature.features(own, x)
 
     def query(self, p: Params, x: Inputs) -> Float[Array, "tokens features"]:
-        return self.features(p, "query", x["q"])
+        return self._features(p, "query", x["q"])
 
     def write(self, p: Params, x: Inputs) -> Transition:
         v = x["v"]
         if self.normalizer:
             v = jnp.concatenate([v, jnp.ones_like(v[:, :1])], axis=-1)
-        return Transition(self.features(p, "key", x["k"]), v)
+        return Transition(self._features(p, "key", x["k"]), v)
 
     def emit(
         self, p: Params, x: Inputs, o: Float[Array, "tokens columns"]

@@ -10,7 +10,8 @@ from jaxtyping import Array, Bool, Float
 
 from attnkit.options import options
 from attnkit.recurrent.chunks import CHUNK, in_chunks
-from attnkit.recurrent.contract import Card, HeadShape, Inputs, Norm, Params, SteppedRecurrent, TokenInput
+from attnkit.recurrent.contract import Inputs, Norm, Params, SteppedRecurrent
+from attnkit.variant import Card, HeadShape, TokenInput
 
 EPSILON = 1e-6
 exact = functools.partial(jnp.einsum, precision="highest")
@@ -93,7 +94,7 @@ class TttLinear(SteppedRecurrent):
     card: ClassVar[Card] = Card(
         source="Sun et al. 2024, arXiv 2407.04620, equations 1 to 6, section 2.7, chunks: section 2.5",
         equation="W_t = W_{t-1} - eta_t dl/dW (W_b; k_t, v_t), l = |f(k_t) - v_t|^2 / 2, o_t = f(q_t; W_t)",
-        state="8 * value_dim * (value_dim + 1) + 4",
+        state="heads * (2 * value_dim * (value_dim + 1) + 1)",
         forms=("scan", "chunked", "step"),
     )
     speed: Annotated[float, Gt(0)] = 1.0
@@ -105,7 +106,7 @@ class TttLinear(SteppedRecurrent):
             "q": TokenInput(shape.value_dim, side="query"),
             "k": TokenInput(shape.value_dim),
             "v": TokenInput(shape.value_dim),
-            "rate": TokenInput(1, start=0.0),
+            "rate": TokenInput(1, bias=0.0),
         }
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
@@ -122,14 +123,14 @@ class TttLinear(SteppedRecurrent):
         still = Moved(jnp.zeros((dim, dim), dtype), jnp.zeros(dim, dtype))
         return Training(still, still, jnp.zeros((), jnp.int32))
 
-    def rate(self, x: Inputs) -> Float[Array, "*tokens"]:
+    def _rate(self, x: Inputs) -> Float[Array, "*tokens"]:
         """The inner step of every token."""
         return self.speed * jax.nn.sigmoid(x["rate"][..., 0]) / x["v"].shape[-1]
 
     def step(self, p: Params, state: Training, x: Inputs) -> tuple[Training, Float[Array, "value_dim"]]:
         first = Moved(p["matrix"], p["bias"])
         slope = slopes(p, x, apply(x["k"], first) + apply(x["k"], state.begin))
-        now = descend(state.now, x["k"][None], (self.rate(x) * slope)[None])
+        now = descend(state.now, x["k"][None], (self._rate(x) * slope)[None])
         place = (state.place + 1) % self.batch
         begin = choose(place == 0, now, state.begin)
         return Training(begin, now, place), model(p, x["q"], apply(x["q"], first) + apply(x["q"], now))
@@ -147,15 +148,15 @@ class TttLinear(SteppedRecurrent):
         size: int | None,
     ) -> tuple[Float[Array, "tokens value_dim"], Training]:
         count, size, first = len(reset), self.longest(size or CHUNK), Moved(p["matrix"], p["bias"])
-        given = {**x, "rate": jnp.where(real, self.rate(x), 0), "reset": reset, "real": real}
+        given = {**x, "rate": jnp.where(real, self._rate(x), 0), "reset": reset, "real": real}
         given |= {"asked": apply(x["q"], first), "found": apply(x["k"], first)}
 
         # Recomputed in the backward pass: what a chunk leaves in between is more than its inputs and states.
-        move = jax.checkpoint(functools.partial(self.move, p), prevent_cse=False)
+        move = jax.checkpoint(functools.partial(self._move, p), prevent_cse=False)
         last, o = jax.lax.scan(move, state, in_chunks(given, count, size))
         return o.reshape(-1, o.shape[-1])[:count], last
 
-    def move(
+    def _move(
         self, p: Params, state: Training, x: Inputs
     ) -> tuple[Training, Float[Array, "tokens value_dim"]]:
         """The state after a chunk, which is no longer than a mini-batch, and the outputs of its tokens.

@@ -8,17 +8,18 @@ from annotated_types import Gt, Le
 from jaxtyping import Array
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, HeadShape, Params, Scores
-from attnkit.scored.normalize import Leveled, Row, Sweep, finite
+from attnkit.scored.contract import FoldKeys, Own, Params, Row, Scores
+from attnkit.scored.implicit import ImplicitNormalizer, finite
+from attnkit.variant import Card, HeadShape
 
 MOST_STEPS = 64
 
 
 @options
-class Entmax(Leveled):
+class Entmax(ImplicitNormalizer):
     """Alpha-entmax: between softmax (alpha near 1) and sparsemax (alpha = 2), with exact zeros.
 
-    The level is the threshold in units of scores, `t = tau / (alpha - 1)`: only differences of scores enter a
+    The threshold is in units of scores, `t = tau / (alpha - 1)`: only differences of scores enter a
     weight and its derivative by alpha, so that scores of 10,000 cost no digits (`(alpha - 1) s` would round,
     and both halves of the derivative grow with the scores before they cancel). It is found by Newton's method
     from below, where the total is a convex decreasing function of it, so that the steps never overshoot; the
@@ -45,30 +46,30 @@ class Entmax(Leveled):
         if self.learned and self.alpha == 2:
             raise ValueError("Entmax: a learned alpha must start below 2; set alpha to 1.5, say")
 
-    def init(self, key: jax.Array, shape: HeadShape) -> Params:
+    def init(self, key: jax.Array, shape: HeadShape) -> Own:
         start = jnp.log((self.alpha - 1) / (2 - self.alpha)) if self.learned else 0.0
         return {"alpha": jnp.full(shape.heads, start)} if self.learned else {}
 
-    def slope(self, p: Params) -> Any:
+    def _slope(self, p: Params) -> Any:
         """`alpha - 1`."""
         return jax.nn.sigmoid(p["alpha"]) if self.learned else self.alpha - 1
 
-    def weights(self, p: Params, s: Scores, level: Row, facts: Row, j: Array) -> Scores:
-        above = self.slope(p) * (s - level[:, None] - facts[:, None])
-        return jnp.where(above > 0, jnp.where(above > 0, above, 1) ** (1 / self.slope(p)), 0)
+    def weights(self, p: Params, s: Scores, threshold: Row, stats: Row, j: Array) -> Scores:
+        above = self._slope(p) * (s - threshold[:, None] - stats[:, None])
+        return jnp.where(above > 0, jnp.where(above > 0, above, 1) ** (1 / self._slope(p)), 0)
 
-    def level(self, p: Params, sweep: Sweep, empty: Row) -> tuple[Row, Row]:
-        """The level, and what was lost of it by rounding."""
+    def threshold(self, p: Params, fold_keys: FoldKeys, empty: Row) -> tuple[Row, Row]:
+        """The threshold, and what was lost of it by rounding."""
 
         def highest(state: Row, p: Params, s: Scores, keep: Array, j: Array) -> Row:
             return jnp.maximum(state, jnp.max(jnp.where(keep, s, -jnp.inf), axis=1, initial=-jnp.inf))
 
-        top = sweep(highest, empty - jnp.inf)
+        top = fold_keys(highest, empty - jnp.inf)
         seen = top > -jnp.inf
         top = finite(top)
 
         def add(state: Any, p: Params, s: Scores, keep: Array, j: Array) -> Any:
-            (top, below, total, change), slope = state, self.slope(p)
+            (top, below, total, change), slope = state, self._slope(p)
             above = slope * (s - top[:, None] - below[:, None])
             inside = keep & (above > 0)
             above = jnp.where(inside, above, 1)
@@ -77,13 +78,13 @@ class Entmax(Leveled):
 
         def improve(state: Any) -> Any:
             below, _, steps = state
-            *_, total, change = sweep(add, (top, below, empty, empty))
+            *_, total, change = fold_keys(add, (top, below, empty, empty))
             better = below + jnp.maximum(total - 1, 0) / jnp.where(change > 0, change, 1)
             return better, better > below, steps + 1
 
-        first = jnp.where(seen, -1 / self.slope(p), 0)
+        first = jnp.where(seen, -1 / self._slope(p), 0)
         below, _, _ = jax.lax.while_loop(
             lambda state: jnp.any(state[1]) & (state[2] < MOST_STEPS), improve, (first, seen, 0)
         )
-        level = top + below
-        return jnp.where(seen, level, -jnp.inf), below - (level - top)
+        threshold = top + below
+        return jnp.where(seen, threshold, -jnp.inf), below - (threshold - top)

@@ -5,12 +5,13 @@ from typing import ClassVar
 import jax
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Params, Scores
-from attnkit.scored.normalize import Elementwise, Row
+from attnkit.scored.contract import Params, Row, Scores
+from attnkit.scored.elementwise import ElementwiseNormalizer
+from attnkit.variant import Card
 
 
 @options
-class Gelu(Elementwise):
+class Gelu(ElementwiseNormalizer):
     """Weights are GELUs of the scores (which may be slightly negative), divided by the number of keys."""
 
     card: ClassVar[Card] = Card(

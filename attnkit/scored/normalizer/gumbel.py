@@ -8,8 +8,9 @@ from jaxtyping import Array, Float, UInt32
 
 from attnkit.masks.counters import scramble
 from attnkit.options import options
-from attnkit.scored.contract import Card, Columns, Params, Rows, Scores
-from attnkit.scored.normalize import Exponential
+from attnkit.scored.contract import Columns, Params, Rows, Scores
+from attnkit.scored.exponential import ExponentialNormalizer
+from attnkit.variant import Card
 
 
 def gumbel_noise(seed: UInt32[Array, "2"], i: Rows, j: Columns) -> Float[Array, "queries keys"]:
@@ -24,16 +25,16 @@ def gumbel_noise(seed: UInt32[Array, "2"], i: Rows, j: Columns) -> Float[Array, 
 
 def perturbed(p: Params, s: Scores, i: Rows, j: Columns, temperature: float) -> Scores:
     """Scores with noise, if there is a seed, divided by the temperature."""
-    noise = gumbel_noise(p["seed"], i, j).astype(s.dtype) if "seed" in p else 0
+    noise = gumbel_noise(p.seed, i, j).astype(s.dtype) if p.seed is not None else 0
     return (s + noise) / temperature
 
 
 @options
-class Gumbel(Exponential):
+class Gumbel(ExponentialNormalizer):
     """Weights are a relaxed sample of one key, each drawn with its softmax weight.
 
     There is noise only where the engine gets a random key (in training); without one this is softmax at
-    `temperature`. The level is the log-sum-exp of the noisy scores divided by the temperature.
+    `temperature`. The log-sum-exp is that of the noisy scores divided by the temperature.
 
     Attributes:
         temperature: the lower, the nearer a sample is to a single key.
@@ -47,5 +48,5 @@ class Gumbel(Exponential):
     random: ClassVar[bool] = True
     temperature: Annotated[float, Gt(0)] = 1.0
 
-    def perturb(self, p: Params, s: Scores, i: Rows, j: Columns) -> Scores:
+    def transform_capped_logits(self, p: Params, s: Scores, i: Rows, j: Columns) -> Scores:
         return perturbed(p, s, i, j, self.temperature)

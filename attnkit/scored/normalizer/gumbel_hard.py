@@ -5,9 +5,10 @@ from typing import Annotated, ClassVar
 from annotated_types import Gt
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Columns, Params, Rows, Scores
+from attnkit.scored.contract import Columns, Params, Rows, Scores
 from attnkit.scored.normalizer.gumbel import perturbed
 from attnkit.scored.normalizer.hard import Hard
+from attnkit.variant import Card
 
 
 @options
@@ -28,5 +29,5 @@ class GumbelHard(Hard):
     random: ClassVar[bool] = True
     temperature: Annotated[float, Gt(0)] = 1.0
 
-    def perturb(self, p: Params, s: Scores, i: Rows, j: Columns) -> Scores:
+    def transform_capped_logits(self, p: Params, s: Scores, i: Rows, j: Columns) -> Scores:
         return perturbed(p, s, i, j, self.temperature)

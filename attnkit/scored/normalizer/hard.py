@@ -7,15 +7,16 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Params, Scores
-from attnkit.scored.normalize import Leveled, Row, Sweep
+from attnkit.scored.contract import FoldKeys, Params, Row, Scores
+from attnkit.scored.implicit import ImplicitNormalizer
 from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.variant import Card
 
 FAR = jnp.iinfo(jnp.int32).max
 
 
 @options
-class Hard(Leveled):
+class Hard(ImplicitNormalizer):
     """Weight 1 on the key with the highest score (the earliest of equals), with the derivative of softmax.
 
     The derivative is not that of the output, which is flat, but the straight-through estimate.
@@ -28,11 +29,11 @@ class Hard(Leveled):
     )
     unclaimed: ClassVar[dict[str, str]] = {"differences": "its derivative is an estimate, not its slope"}
 
-    def weights(self, p: Params, s: Scores, level: Row, facts: Any, j: Array) -> Scores:
-        soft = jnp.exp(s - level[:, None])
-        return (j[None, :] == facts[:, None]) + soft - jax.lax.stop_gradient(soft)
+    def weights(self, p: Params, s: Scores, threshold: Row, stats: Any, j: Array) -> Scores:
+        soft = jnp.exp(s - threshold[:, None])
+        return (j[None, :] == stats[:, None]) + soft - jax.lax.stop_gradient(soft)
 
-    def level(self, p: Params, sweep: Sweep, empty: Row) -> tuple[Row, Any]:
+    def threshold(self, p: Params, fold_keys: FoldKeys, empty: Row) -> tuple[Row, Any]:
         start = empty - jnp.inf, jnp.full(empty.shape, FAR, jnp.int32)
 
         def best(state: Any, p: Params, s: Scores, keep: Array, j: Array) -> Any:
@@ -41,5 +42,5 @@ class Hard(Leveled):
             place = jnp.min(jnp.where(s == top[:, None], j.astype(jnp.int32), FAR), axis=1, initial=FAR)
             return top, jnp.minimum(place, jnp.where(state[0] == top, state[1], FAR))
 
-        _, place = sweep(best, start)
-        return Softmax().level(p, sweep, empty)[0], place
+        _, place = fold_keys(best, start)
+        return Softmax().threshold(p, fold_keys, empty)[0], place

@@ -3,18 +3,18 @@
 from typing import ClassVar
 
 from attnkit.options import options
-from attnkit.scored.contract import Card
-from attnkit.scored.normalize import Competing
+from attnkit.scored.exponential import QueryNormalizer
+from attnkit.variant import Card
 
 ALL = "every query looks at what all queries want"
 
 
 @options
-class Inverted(Competing):
+class Inverted(QueryNormalizer):
     """Queries compete for keys: each key shares itself out, and each query takes the mean of what it gets.
 
     The paper adds a small number to each share before the mean; computed with logarithms, none is needed.
-    The level is the logarithm of what a query gets in all. Not for decoding: a query's weights depend on
+    The log-sum-exp is the logarithm of what a query gets in all. Not for decoding: a query's weights depend on
     queries after it.
     """
 

@@ -6,12 +6,13 @@ import jax
 from annotated_types import Ge
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Params, Scores
-from attnkit.scored.normalize import Elementwise, Row
+from attnkit.scored.contract import Params, Row, Scores
+from attnkit.scored.elementwise import ElementwiseNormalizer
+from attnkit.variant import Card
 
 
 @options
-class Relu(Elementwise):
+class Relu(ElementwiseNormalizer):
     """Weights are rectified scores, divided by the number of keys that the query may attend to.
 
     Attributes:

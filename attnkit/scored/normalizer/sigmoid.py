@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Params, Scores
-from attnkit.scored.normalize import Elementwise, Row
+from attnkit.scored.contract import Params, Row, Scores
+from attnkit.scored.elementwise import ElementwiseNormalizer
+from attnkit.variant import Card
 
 
 @options
-class Sigmoid(Elementwise):
+class Sigmoid(ElementwiseNormalizer):
     """Each weight is a sigmoid of its own score; a row need not sum to 1.
 
     Attributes:

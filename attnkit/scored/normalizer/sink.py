@@ -7,12 +7,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, HeadShape, Params
-from attnkit.scored.normalize import Exponential
+from attnkit.scored.contract import Own, Params
+from attnkit.scored.exponential import ExponentialNormalizer
+from attnkit.variant import Card, HeadShape
 
 
 @options
-class Sink(Exponential):
+class Sink(ExponentialNormalizer):
     """Softmax with an extra key of value 0 whose score each head learns.
 
     Attributes:
@@ -26,7 +27,7 @@ class Sink(Exponential):
     )
     start: float = 0.0
 
-    def init(self, key: jax.Array, shape: HeadShape) -> Params:
+    def init(self, key: jax.Array, shape: HeadShape) -> Own:
         return {"sink": jnp.full(shape.heads, self.start)}
 
     def rest(self, p: Params) -> Float[Array, ""]:

@@ -3,12 +3,12 @@
 from typing import ClassVar
 
 from attnkit.options import options
-from attnkit.scored.contract import Card
-from attnkit.scored.normalize import Exponential
+from attnkit.scored.exponential import ExponentialNormalizer
+from attnkit.variant import Card
 
 
 @options
-class Softmax(Exponential):
+class Softmax(ExponentialNormalizer):
     """Weights proportional to the exponential of the score."""
 
     card: ClassVar[Card] = Card(

@@ -6,12 +6,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Params
-from attnkit.scored.normalize import Exponential
+from attnkit.scored.contract import Params
+from attnkit.scored.exponential import ExponentialNormalizer
+from attnkit.variant import Card
 
 
 @options
-class SoftmaxOne(Exponential):
+class SoftmaxOne(ExponentialNormalizer):
     """Softmax that may attend to nothing: an extra key with score 0 and value 0."""
 
     card: ClassVar[Card] = Card(

@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Params, Scores
-from attnkit.scored.normalize import Keep, Ordered, Row
+from attnkit.scored.contract import Keep, Params, Row, Scores
+from attnkit.scored.ordered import OrderedNormalizer
+from attnkit.variant import Card
 
 
 @options
-class StickBreaking(Ordered):
+class StickBreaking(OrderedNormalizer):
     """Going back from the latest key, each takes the share `sigmoid(score)` of what is left.
 
     Recency is built in, so no position encoding is needed. The rows sum to at most 1. The paper leaves out
@@ -24,8 +25,8 @@ class StickBreaking(Ordered):
         pair_flops="10",
     )
 
-    def walk(self, p: Params, s: Scores, keep: Keep, after: Row) -> tuple[Scores, Row]:
+    def scan_weights(self, p: Params, s: Scores, keep: Keep, carry: Row) -> tuple[Scores, Row]:
         left = jnp.where(keep, jax.nn.log_sigmoid(-s), 0)
-        until = jnp.cumsum(jnp.concatenate([after[:, None], left[:, ::-1]], axis=1), axis=1)[:, ::-1]
+        until = jnp.cumsum(jnp.concatenate([carry[:, None], left[:, ::-1]], axis=1), axis=1)[:, ::-1]
         w = jnp.exp(jax.nn.log_sigmoid(s) + until[:, 1:])
         return jnp.where(keep, w, 0), until[:, 0]

@@ -9,12 +9,13 @@ from jaxtyping import Array
 
 from attnkit.options import options
 from attnkit.scored.best import Best, better, none_yet
-from attnkit.scored.contract import Card, Params, Scores
-from attnkit.scored.normalize import Leveled, Row, Sweep, finite
+from attnkit.scored.contract import FoldKeys, Params, Row, Scores
+from attnkit.scored.implicit import ImplicitNormalizer, finite
+from attnkit.variant import Card
 
 
 @options
-class TopK(Leveled):
+class TopK(ImplicitNormalizer):
     """Softmax over the `k` keys with the highest scores. Of equal scores the earlier key is taken.
 
     The choice of keys carries no derivative. If fewer than `k` keys are allowed, all are taken.
@@ -27,26 +28,26 @@ class TopK(Leveled):
     )
     k: Annotated[int, Ge(1)] = 8
 
-    def weights(self, p: Params, s: Scores, level: Row, facts: Any, j: Array) -> Scores:
-        threshold, margin, last = facts
-        over = s - threshold[:, None]
+    def weights(self, p: Params, s: Scores, threshold: Row, stats: Any, j: Array) -> Scores:
+        cut, margin, last = stats
+        over = s - cut[:, None]
         tied = (jnp.abs(over) <= margin[:, None]) & (j[None, :] <= last[:, None])
         chosen = (over > margin[:, None]) | tied
-        return jnp.where(chosen, jnp.exp(jnp.where(chosen, s - level[:, None], 0)), 0)
+        return jnp.where(chosen, jnp.exp(jnp.where(chosen, s - threshold[:, None], 0)), 0)
 
-    def level(self, p: Params, sweep: Sweep, empty: Row) -> tuple[Row, Any]:
+    def threshold(self, p: Params, fold_keys: FoldKeys, empty: Row) -> tuple[Row, Any]:
         def add(best: Best, p: Params, s: Scores, keep: Array, j: Array) -> Best:
             return better(best, s, keep, j)
 
-        s, where = sweep(add, none_yet(empty, self.k + 1))
+        s, where = fold_keys(add, none_yet(empty, self.k + 1))
         kth, following = s[:, self.k - 1], s[:, self.k]
         # Scores are computed anew in each pass and may differ in the last bits, so a threshold halfway to the
         # next score is safer than comparing for equality; within the margin, positions decide.
         close = 8 * jnp.finfo(empty.dtype).eps * (1 + jnp.abs(finite(kth)))
         tie = (kth > -jnp.inf) & (kth - following <= close)
         halfway = jnp.where(following > -jnp.inf, (finite(kth) + finite(following)) / 2, -jnp.inf)
-        threshold = jnp.where(tie, kth, halfway)
+        cut = jnp.where(tie, kth, halfway)
         at_threshold = jnp.abs(s[:, : self.k] - finite(kth)[:, None]) <= close[:, None]
         last = jnp.max(jnp.where(at_threshold, where[:, : self.k], -1), axis=1)
-        level = jax.nn.logsumexp(s[:, : self.k], axis=1)
-        return level, (threshold, jnp.where(tie, close, 0), jnp.where(tie, last, -1))
+        lse = jax.nn.logsumexp(s[:, : self.k], axis=1)
+        return lse, (cut, jnp.where(tie, close, 0), jnp.where(tie, last, -1))

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 
 from attnkit.options import options
 from attnkit.positions.slopes import slopes
-from attnkit.scored.contract import Card, Columns, HeadShape, Keys, Params, Position, Queries, Rows, Scores
+from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows, Scores
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -20,7 +21,7 @@ class Alibi(Position):
     )
     claims: ClassVar[tuple[str, ...]] = ("translation",)
 
-    def constants(self, shape: HeadShape) -> Params:
+    def constants(self, shape: HeadShape) -> Own:
         return {"slope": slopes(shape.heads)}
 
     def bias(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from annotated_types import Ge, Gt
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Columns, HeadShape, Keys, Params, Position, Queries, Rows, Scores
+from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows, Scores
 from attnkit.scored.hidden import sum_over_units
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -34,7 +35,7 @@ class Fire(Position):
     length: Annotated[float, Gt(0)] = 512.0
     start: Annotated[float, Gt(0)] = 0.1
 
-    def init(self, key: jax.Array, shape: HeadShape) -> Params:
+    def init(self, key: jax.Array, shape: HeadShape) -> Own:
         into, bias, out = jax.random.split(key, 3)
         size = (shape.heads, self.hidden)
         return {

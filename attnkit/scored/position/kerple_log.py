@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Columns, HeadShape, Keys, Params, Position, Queries, Rows, Scores
+from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows, Scores
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -23,7 +24,7 @@ class KerpleLog(Position):
     )
     claims: ClassVar[tuple[str, ...]] = ("translation",)
 
-    def init(self, key: jax.Array, shape: HeadShape) -> Params:
+    def init(self, key: jax.Array, shape: HeadShape) -> Own:
         r1, r2 = jax.random.uniform(key, (2, shape.heads), minval=0.01)
         return {"log_r1": jnp.log(2 * r1), "log_r2": jnp.log(r2)}
 

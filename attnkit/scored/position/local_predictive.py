@@ -1,38 +1,41 @@
 """Attention inside a window around a place that the query predicts."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from annotated_types import Ge
 
+from attnkit.masks.contract import Needs
 from attnkit.options import options
 from attnkit.scored.contract import (
-    Card,
     Columns,
-    HeadShape,
     Keep,
     Keys,
+    Own,
     Params,
     Position,
     Queries,
     Row,
     Rows,
     Scores,
+    Selection,
 )
 from attnkit.scored.position.localness import predicted
+from attnkit.variant import Card, HeadShape
 
 
 @options
-class LocalPredictive(Position):
-    """Each query predicts a place among the keys, sees `reach` on each side of it, and the nearest best.
+class LocalPredictive(Position, Selection):
+    """Each query predicts a place among the keys, sees `half_width` on each side of it, and the nearest best.
 
-    The weights are those of the normalizer inside the window, times a Gaussian with deviation `reach / 2`;
-    they are not normalized again. The place is a share of the number of keys, `data["length"]`; keys are
-    numbered from 0. The window's borders carry no derivative, the Gaussian does.
+    The weights are those of the normalizer inside the window, times a Gaussian with deviation
+    `half_width / 2`; they are not normalized again. The place is a share of the number of keys,
+    `data.scalar["length"]`; keys are numbered from 0. The window's borders carry no derivative, the Gaussian
+    does.
 
     Attributes:
-        reach: `D` of the paper.
+        half_width: `D` of the paper.
     """
 
     card: ClassVar[Card] = Card(
@@ -42,25 +45,24 @@ class LocalPredictive(Position):
         pair_flops="5",
         assumes="cross-attention, where keys ahead may be seen",
     )
-    hides: ClassVar[bool] = True
-    reach: Annotated[int, Ge(1)] = 10
+    half_width: Annotated[int, Ge(1)] = 10
 
-    def needs(self) -> frozenset[str]:
-        return frozenset({"length"})
+    def needs(self) -> Needs:
+        return Needs(scalar=frozenset({"length"}))
 
-    def init(self, key: jax.Array, shape: HeadShape) -> Params:
+    def init(self, key: jax.Array, shape: HeadShape) -> Own:
         into, place = jax.random.split(key)
         return {
             "into": jax.random.normal(into, (shape.heads, shape.dim, shape.dim)) * shape.dim**-0.5,
             "place": jax.random.normal(place, (shape.heads, shape.dim)) * shape.dim**-0.5,
         }
 
-    def place(self, p: Params, q: Queries) -> Row:
+    def _place(self, p: Params, q: Queries) -> Row:
         """Where each query looks."""
-        return p["data"]["length"] * predicted(p["into"], p["place"], q)
+        return p.data.scalar["length"] * predicted(p["into"], p["place"], q)
 
-    def shows(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Keep:
-        return jnp.abs(j[None, :] - self.place(p, q)[:, None]) <= self.reach
+    def select(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns, stats: Any) -> Keep:
+        return jnp.abs(j[None, :] - self._place(p, q)[:, None]) <= self.half_width
 
-    def reweigh(self, p: Params, w: Scores, q: Queries, i: Rows, j: Columns) -> Scores:
-        return w * jnp.exp(-2 * jnp.square((j[None, :] - self.place(p, q)[:, None]) / self.reach))
+    def transform_weights(self, p: Params, w: Scores, q: Queries, i: Rows, j: Columns) -> Scores:
+        return w * jnp.exp(-2 * jnp.square((j[None, :] - self._place(p, q)[:, None]) / self.half_width))

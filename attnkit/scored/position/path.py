@@ -8,19 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.scored.contract import (
-    Card,
-    Columns,
-    HeadShape,
-    Keep,
-    Keys,
-    Params,
-    Position,
-    Queries,
-    Rows,
-    Scores,
-    TokenInput,
-)
+from attnkit.scored.contract import Columns, Keep, Keys, Params, Position, Queries, Rows, Scores
+from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
@@ -45,11 +34,10 @@ class Path(Position):
         assumes="causal self-attention, score = dot",
     )
     claims: ClassVar[tuple[str, ...]] = ("translation",)
-    walks: ClassVar[bool] = True
     start: float = 0.0
 
     def inputs(self, shape: HeadShape) -> Mapping[str, TokenInput]:
-        return {"direction": TokenInput(width=shape.dim), "strength": TokenInput(start=self.start)}
+        return {"direction": TokenInput(shape.dim, bias=0.0), "strength": TokenInput(bias=self.start)}
 
     def activate(self, name: str, raw: Float[Array, "*tokens width"]) -> Float[Array, "*tokens width"]:
         wide = raw.astype(jnp.promote_types(raw.dtype, jnp.float32))
@@ -60,15 +48,15 @@ class Path(Position):
         length = jnp.sqrt(jnp.sum(jnp.square(wide), axis=-1, keepdims=True) + 1e-12)
         return jnp.where(good, wide / length, jnp.nan)
 
-    def ahead(self, p: Params, q: Queries) -> Queries:
+    def initial_carry(self, p: Params, q: Queries) -> Queries:
         return jnp.zeros_like(q, jnp.promote_types(q.dtype, jnp.float32))
 
-    def walk(
-        self, p: Params, q: Queries, k: Keys, s: Scores, keep: Keep, i: Rows, j: Columns, ahead: Queries
+    def scan_keys(
+        self, p: Params, q: Queries, k: Keys, s: Scores, keep: Keep, i: Rows, j: Columns, carry: Queries
     ) -> tuple[Scores, Queries]:
-        wide = ahead.dtype
+        wide = carry.dtype
         q, k = q.astype(wide), k.astype(wide)
-        w, b = p["direction_j"].astype(wide), p["strength_j"][:, 0].astype(wide)
+        w, b = p.key["direction"].astype(wide), p.key["strength"][:, 0].astype(wide)
         good = jnp.isfinite(b) & jnp.all(jnp.isfinite(w), axis=1)
         w, b = jnp.where(good[:, None], w, 0), jnp.where(good, b, 0)
 
@@ -77,5 +65,5 @@ class Path(Position):
             along = jnp.where(seen, b * ((q + change) @ w), 0) + jnp.where(seen & ~good, jnp.nan, 0)
             return change - along[:, None] * w, change @ k
 
-        change, extra = jax.lax.scan(one, ahead, (k, w, b, good, keep.T), reverse=True)
+        change, extra = jax.lax.scan(one, carry, (k, w, b, good, keep.T), reverse=True)
         return s + extra.T * q.shape[1] ** -0.5, change

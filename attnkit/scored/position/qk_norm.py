@@ -8,7 +8,8 @@ from annotated_types import Gt
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Columns, HeadShape, Keys, Params, Position, Queries, Rows
+from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -30,16 +31,16 @@ class QkNorm(Position):
     claims: ClassVar[tuple[str, ...]] = ("translation", "permutation")
     epsilon: Annotated[float, Gt(0)] = 1e-6
 
-    def init(self, key: jax.Array, shape: HeadShape) -> Params:
+    def init(self, key: jax.Array, shape: HeadShape) -> Own:
         return {"gain": jnp.ones((shape.heads, shape.dim))}
 
     def query(self, p: Params, q: Queries, i: Rows) -> Queries:
-        return (self.scaled(q) * p["gain"]).astype(q.dtype)
+        return (self._scaled(q) * p["gain"]).astype(q.dtype)
 
     def key(self, k: Keys, j: Columns) -> Keys:
-        return self.scaled(k).astype(k.dtype)
+        return self._scaled(k).astype(k.dtype)
 
-    def scaled(self, x: Float[Array, "tokens dim"]) -> Float[Array, "tokens dim"]:
+    def _scaled(self, x: Float[Array, "tokens dim"]) -> Float[Array, "tokens dim"]:
         """Rows with a root mean square of 1, in at least float32."""
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         return wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=1, keepdims=True) + self.epsilon)

@@ -9,9 +9,7 @@ import jax.numpy as jnp
 from attnkit.options import options
 from attnkit.scored.contract import (
     HEADS,
-    Card,
     Columns,
-    HeadShape,
     Keep,
     Keys,
     Params,
@@ -20,9 +18,9 @@ from attnkit.scored.contract import (
     Row,
     Rows,
     Scores,
-    TokenInput,
     dot,
 )
+from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
@@ -44,21 +42,20 @@ class Selective(Position):
         pair_flops="2 * length",
         assumes="causal self-attention",
     )
-    walks: ClassVar[bool] = True
-    whole: ClassVar[bool] = True
+    needs_all_keys: ClassVar[bool] = True
     mixes_heads: ClassVar[bool] = True
 
     def inputs(self, shape: HeadShape) -> Mapping[str, TokenInput]:
-        return {"judge": TokenInput(width=shape.dim)}
+        return {"judge": TokenInput(shape.dim, bias=0.0)}
 
-    def walk(
-        self, p: Params, q: Queries, k: Keys, s: Scores, keep: Keep, i: Rows, j: Columns, ahead: Row
+    def scan_keys(
+        self, p: Params, q: Queries, k: Keys, s: Scores, keep: Keep, i: Rows, j: Columns, carry: Row
     ) -> tuple[Scores, Row]:
-        judge, k = (jax.lax.all_gather(rows, HEADS)[0].astype(s.dtype) for rows in (p["judge_j"], k))
+        judge, k = (jax.lax.all_gather(rows, HEADS)[0].astype(s.dtype) for rows in (p.key["judge"], k))
         bad = ~jnp.all(jnp.isfinite(judge), axis=1)
         judge = jnp.where(bad[:, None], 0, judge)
         counts = (j[:, None] > j[None, :]) & (j > 0)[None, :]
         burden = jnp.where(counts, jax.nn.relu(dot(judge, k)) * k.shape[1] ** -0.5, 0)
         speaks = keep & (j[None, :] < i[:, None])
         lost = jnp.where(jnp.any(speaks & bad[None, :], axis=1), jnp.nan, 0)
-        return s - speaks.astype(s.dtype) @ burden + lost[:, None], ahead
+        return s - speaks.astype(s.dtype) @ burden + lost[:, None], carry

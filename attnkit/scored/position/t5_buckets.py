@@ -9,7 +9,8 @@ from annotated_types import Ge, MultipleOf
 from attnkit.options import options
 from attnkit.positions.buckets import buckets, signed_buckets
 from attnkit.positions.distance import clipped
-from attnkit.scored.contract import Card, Columns, HeadShape, Keys, Params, Position, Queries, Rows, Scores
+from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows, Scores
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -22,7 +23,7 @@ class T5Buckets(Position):
 
     Attributes:
         buckets: number of buckets, even.
-        reach: distances from here on share the last bucket.
+        max_distance: distances from here on share the last bucket.
         two_sided: whether keys after the query have buckets of their own (an encoder).
     """
 
@@ -33,23 +34,23 @@ class T5Buckets(Position):
     )
     claims: ClassVar[tuple[str, ...]] = ("translation",)
     buckets: Annotated[int, Ge(4), MultipleOf(2)] = 32
-    reach: Annotated[int, Ge(2)] = 128
+    max_distance: Annotated[int, Ge(2)] = 128
     two_sided: bool = False
 
     def __post_init__(self) -> None:
-        self.of_distances()
+        self._of_distances()
 
-    def of_distances(self) -> np.ndarray:
-        """The bucket of each distance `j - i` from `-reach` to `reach`."""
-        distance = np.arange(-self.reach, self.reach + 1)
+    def _of_distances(self) -> np.ndarray:
+        """The bucket of each distance `j - i` from `-max_distance` to `max_distance`."""
+        distance = np.arange(-self.max_distance, self.max_distance + 1)
         if self.two_sided:
-            return signed_buckets(distance, self.buckets, self.reach)
-        return buckets(np.maximum(-distance, 0), self.buckets, self.reach)
+            return signed_buckets(distance, self.buckets, self.max_distance)
+        return buckets(np.maximum(-distance, 0), self.buckets, self.max_distance)
 
-    def init(self, key: jax.Array, shape: HeadShape) -> Params:
+    def init(self, key: jax.Array, shape: HeadShape) -> Own:
         size = (shape.heads, self.buckets)
         return {"bias": jax.random.normal(key, size) * (shape.heads * shape.dim) ** -0.5}
 
     def bias(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:
-        of_distance = p["bias"][self.of_distances()]
-        return of_distance[clipped(i, j, self.reach, self.reach)]
+        of_distance = p["bias"][self._of_distances()]
+        return of_distance[clipped(i, j, self.max_distance, self.max_distance)]

@@ -7,7 +7,8 @@ from annotated_types import Ge, MultipleOf
 
 from attnkit.options import options
 from attnkit.positions.sinusoids import distance_product
-from attnkit.scored.contract import Card, Columns, HeadShape, Keys, Params, Position, Queries, Rows, Scores
+from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows, Scores
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -30,7 +31,7 @@ class TransformerXl(Position):
     claims: ClassVar[tuple[str, ...]] = ("translation",)
     width: Annotated[int, Ge(2), MultipleOf(2)] = 64
 
-    def init(self, key: jax.Array, shape: HeadShape) -> Params:
+    def init(self, key: jax.Array, shape: HeadShape) -> Own:
         content, place, project = jax.random.split(key, 3)
         return {
             "content": jax.random.normal(content, (shape.heads, shape.dim)) * shape.dim**-0.5,

@@ -7,9 +7,10 @@ from annotated_types import Ge
 from attnkit.masks.causal import Causal
 from attnkit.masks.everything import Everything
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.contract import Preset
 from attnkit.scored.normalizer.top_k import TopK
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.preset.attention import Attention
+from attnkit.variant import Card
 
 
 @options
@@ -28,6 +29,6 @@ class ExplicitSparse(Preset):
     k: Annotated[int, Ge(1)] = 8
     causal: bool = False
 
-    def scored(self) -> Scored:
+    def scored(self) -> Attention:
         mask = Causal() if self.causal else Everything()
-        return Scored(score=Dot(), normalizer=TopK(k=self.k), mask=mask)
+        return Attention(normalizer=TopK(k=self.k), mask=mask)

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from annotated_types import Ge
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Columns, HeadShape, Keys, Params, Queries, Rows, Score, Scores
+from attnkit.scored.contract import Columns, Keys, Own, Params, Queries, Rows, Score, Scores
 from attnkit.scored.hidden import sum_over_units
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -29,7 +30,7 @@ class Additive(Score):
     )
     hidden: Annotated[int, Ge(1)] = 32
 
-    def init(self, key: jax.Array, shape: HeadShape) -> Params:
+    def init(self, key: jax.Array, shape: HeadShape) -> Own:
         query, keys, out = jax.random.split(key, 3)
         size = (shape.heads, shape.dim, self.hidden)
         return {

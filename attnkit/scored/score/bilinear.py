@@ -5,7 +5,8 @@ from typing import ClassVar
 import jax
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Columns, HeadShape, Keys, Params, Queries, Rows, Score, Scores, dot
+from attnkit.scored.contract import Columns, Keys, Own, Params, Queries, Rows, Score, Scores, dot
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -22,7 +23,7 @@ class Bilinear(Score):
         pair_flops="2 * dim",
     )
 
-    def init(self, key: jax.Array, shape: HeadShape) -> Params:
+    def init(self, key: jax.Array, shape: HeadShape) -> Own:
         return {"matrix": jax.random.normal(key, (shape.heads, shape.dim, shape.dim)) / shape.dim}
 
     def score(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:

@@ -8,7 +8,8 @@ from annotated_types import Gt
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Columns, HeadShape, Keys, Params, Queries, Rows, Score, Scores, dot
+from attnkit.scored.contract import Columns, Keys, Own, Params, Queries, Rows, Score, Scores, dot
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -29,7 +30,7 @@ class Cosine(Score):
     )
     start: Annotated[float, Gt(0)] = 10.0
 
-    def init(self, key: jax.Array, shape: HeadShape) -> Params:
+    def init(self, key: jax.Array, shape: HeadShape) -> Own:
         return {"factor": jnp.full(shape.heads, self.start)}
 
     def score(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from annotated_types import Ge
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Columns, HeadShape, Keys, Params, Queries, Rows, Score, Scores, dot
+from attnkit.scored.contract import Columns, Keys, Own, Params, Queries, Rows, Score, Scores, dot
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -29,7 +30,7 @@ class Location(Score):
     claims: ClassVar[tuple[str, ...]] = ()
     length: Annotated[int, Ge(1)] = 512
 
-    def init(self, key: jax.Array, shape: HeadShape) -> Params:
+    def init(self, key: jax.Array, shape: HeadShape) -> Own:
         return {"place": jax.random.normal(key, (shape.heads, self.length, shape.dim)) * shape.dim**-0.5}
 
     def score(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:

@@ -5,7 +5,8 @@ from typing import ClassVar
 import jax
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Columns, HeadShape, Keys, Params, Queries, Rows, Score, Scores, dot
+from attnkit.scored.contract import Columns, Keys, Own, Params, Queries, Rows, Score, Scores, dot
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -21,7 +22,7 @@ class Trilinear(Score):
         pair_flops="2 * dim + 2",
     )
 
-    def init(self, key: jax.Array, shape: HeadShape) -> Params:
+    def init(self, key: jax.Array, shape: HeadShape) -> Own:
         weights = jax.random.normal(key, (3, shape.heads, shape.dim)) * shape.dim**-0.5
         return {"query": weights[0], "key": weights[1], "product": weights[2]}
 

@@ -8,7 +8,8 @@ from annotated_types import Ge, MultipleOf
 from jaxtyping import Array, Int
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Columns, HeadShape, Keep, Keys, Params, Queries, Rows, Selection
+from attnkit.scored.contract import Columns, Keep, Keys, Own, Params, Queries, Rows, Selection
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -36,11 +37,11 @@ class Lsh(Selection):
     rounds: Annotated[int, Ge(1)] = 4
     seed: Annotated[int, Ge(0)] = 0
 
-    def constants(self, shape: HeadShape) -> Params:
+    def constants(self, shape: HeadShape) -> Own:
         size = (shape.heads, self.rounds, shape.dim, self.buckets // 2)
         return {"rotation": np.random.default_rng(self.seed).normal(size=size)}
 
-    def chosen(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns, facts: Any) -> Keep:
+    def select(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns, stats: Any) -> Keep:
         def bucket(rows: Queries) -> Int[Array, "rounds tokens"]:
             turned = jnp.einsum("td,rdb->rtb", rows.astype(p["rotation"].dtype), p["rotation"])
             return jnp.argmax(jnp.concatenate([turned, -turned], axis=-1), axis=-1)

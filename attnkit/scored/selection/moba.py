@@ -8,19 +8,8 @@ from annotated_types import Ge
 from jaxtyping import Array
 
 from attnkit.options import options
-from attnkit.scored.contract import (
-    Card,
-    Columns,
-    Keep,
-    Keys,
-    Params,
-    Queries,
-    Row,
-    Rows,
-    Selection,
-    Sweep,
-    dot,
-)
+from attnkit.scored.contract import Columns, FoldKeys, Keep, Keys, Params, Queries, Row, Rows, Selection, dot
+from attnkit.variant import Card
 
 
 @options
@@ -46,7 +35,7 @@ class Moba(Selection):
     size: Annotated[int, Ge(1)] = 512
     count: Annotated[int, Ge(1)] = 3
 
-    def survey(self, sweep: Sweep, i: Rows, empty: Row, keys: int) -> Any:
+    def row_statistics(self, fold_keys: FoldKeys, i: Rows, empty: Row, keys: int) -> Any:
         blocks = -(-keys // self.size)
         none = jnp.zeros((empty.shape[0], blocks), empty.dtype)
 
@@ -55,11 +44,11 @@ class Moba(Selection):
             fit = jnp.where(keep, dot(q, k), 0).astype(empty.dtype)
             return state[0] + fit @ member, state[1] + keep.astype(empty.dtype) @ member
 
-        total, seen = sweep(add, (none, none))
+        total, seen = fold_keys(add, (none, none))
         fit = jnp.where(seen > 0, total / jnp.maximum(seen, 1), -jnp.inf)
         own = i[:, None] // self.size == jnp.arange(blocks)
         best, place = jax.lax.top_k(jnp.where(own, jnp.inf, fit), min(self.count, blocks))
         return jnp.any((place[:, :, None] == jnp.arange(blocks)) & (best > -jnp.inf)[:, :, None], axis=1)
 
-    def chosen(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns, facts: Array) -> Keep:
-        return jnp.take(facts, j // self.size, axis=1)
+    def select(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns, stats: Array) -> Keep:
+        return jnp.take(stats, j // self.size, axis=1)

@@ -8,8 +8,9 @@ import numpy as np
 from flax import nnx
 
 from attnkit.conformance.chain import moved
-from attnkit.layers.mixer_layer import Width, mixer_layer
+from attnkit.layers.build import Width, build_layer
 from attnkit.masks.causal import Causal
+from attnkit.points import observe
 
 CAUSAL = {"mask": Causal()}
 DIM, HEADS, TOKENS = 24, 6, 5
@@ -17,7 +18,7 @@ DIM, HEADS, TOKENS = 24, 6, 5
 
 def made(mixer, kv_heads=HEADS, depth=0, start=False, **more):
     width = dataclasses.replace(Width.of(DIM, HEADS, kv_heads), depth=depth)
-    layer = mixer_layer(mixer, width, rngs=nnx.Rngs(depth), **more)
+    layer = build_layer(mixer, width, rngs=nnx.Rngs(depth), **more)
     graph, params = nnx.split(layer)
     return layer if start else nnx.merge(graph, moved(params, depth))
 
@@ -41,19 +42,25 @@ def compiled(layers, act):
     return functools.partial(run, params)
 
 
-def called(layer, *given, look=False, data=None):
-    """The layer's output, and its maps if `look`."""
-    y, weights = compiled([layer], lambda one, *given: one[0](*given, look=look, data=data))(*given)
-    return (y, weights) if look else y
+def called(layer, *given, data=None):
+    """The layer's output."""
+    return compiled([layer], lambda one, *given: one[0](*given, data=data))(*given)
+
+
+def looked(layer, *given):
+    """The layer's output and its weights."""
+    read = compiled([layer], lambda one, *given: observe(one[0], read=["weights"])(*given))
+    output, values = read(*given)
+    return output, values["weights"]
 
 
 def decoded(layers, x, pieces=(2, 1, 2)):
     """Step by step, each layer added to what goes in."""
 
     def step(layers, h, states):
-        below, after = {}, []
+        carry, after = {}, []
         for layer, state in zip(layers, states, strict=True):
-            y, state, below = layer.relay_step(h, state, below=below)
+            y, state, carry = layer.step_with_carry(h, state, carry=carry)
             h = h + y
             after.append(state)
         return h, after
@@ -71,9 +78,9 @@ def whole(layers, x):
     """All tokens at once: the same sum."""
 
     def run(layers, x):
-        below = {}
+        carry = {}
         for layer in layers:
-            y, _, below = layer.relay(x, below=below)
+            y, carry = layer.with_carry(x, carry=carry)
             x = x + y
         return x
 

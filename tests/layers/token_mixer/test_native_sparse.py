@@ -5,7 +5,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from layers.token_mixer.setting import CAUSAL, DIM, HEADS, apart, called, decoded, made, number, tokens, whole
+from layers.token_mixer.setting import (
+    CAUSAL,
+    DIM,
+    HEADS,
+    apart,
+    called,
+    decoded,
+    looked,
+    made,
+    number,
+    tokens,
+    whole,
+)
 from oracles import layers, sparse
 
 from attnkit import forms
@@ -20,7 +32,7 @@ from attnkit.scored.preset.attention import Attention
 
 SLOW = pytest.mark.slow  # some seconds each, all of it compiling
 GROUPS, HEAD_DIM, COUNT = 3, DIM // HEADS, 23
-SMALL = NativeSparse(size=4, stride=2, block=6, count=3, first=1, local=1, window=3)
+SMALL = NativeSparse(size=4, stride=2, block=6, count=3, first=1, local=1, window_size=4)
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +43,9 @@ def float64():
 
 def expected(layer, chosen, x, turn):
     """The layer's output for one sequence, from the oracle."""
-    sizes = [getattr(chosen, n) for n in ("size", "stride", "block", "count", "first", "local", "window")]
+    sizes = [
+        getattr(chosen, n) for n in ("size", "stride", "block", "count", "first", "local", "window_size")
+    ]
     q = layers.split(x @ number(layer.query.kernel), HEADS)
     both = layers.split(x @ number(layer.key_value.kernel), 6 * GROUPS)
     if turn:
@@ -67,7 +81,9 @@ def test_equations(turn):
 
 
 def with_rotary():
-    return NativeSparse(position=(Rotary(),), size=4, stride=2, block=6, count=3, first=1, local=1, window=3)
+    return NativeSparse(
+        position=(Rotary(),), size=4, stride=2, block=6, count=3, first=1, local=1, window_size=4
+    )
 
 
 def test_importance_and_choice_by_hand():
@@ -84,9 +100,9 @@ def test_importance_and_choice_by_hand():
 @SLOW
 def test_a_branch_alone_is_plain_attention():
     plain, x = made(Attention(**CAUSAL), GROUPS), tokens(count=COUNT)
-    everything = NativeSparse(size=4, stride=2, block=6, count=4, window=COUNT)
+    everything = NativeSparse(size=4, stride=2, block=6, count=4, window_size=COUNT + 1)
     layer, width = made(everything, GROUPS), GROUPS * HEAD_DIM
-    layer.query, layer.output = plain.project.query, plain.join.output
+    layer.query, layer.output = plain.project.query, plain.output_projection.output
     kernel = plain.project.key_value.kernel[...]
     k, v = kernel[:, :width], kernel[:, width:]
     layer.key_value.kernel[...] = jnp.concatenate([k, k, k, v, v, v], axis=1)
@@ -99,7 +115,7 @@ def test_a_branch_alone_is_plain_attention():
 
 def test_decoding_in_pieces_and_maps():
     layer, x = made(with_rotary(), GROUPS), tokens(count=COUNT)
-    y, shown = called(layer, x, look=True)
+    y, shown = looked(layer, x)
     assert apart(decoded([layer], x, pieces=(1,) * 9 + (7, 7)), whole([layer], x)) < 1e-12
     assert apart(y, called(layer, x)) == 0
     gate = jax.nn.sigmoid(layer.gate(jnp.asarray(x))).reshape(2, COUNT, 3, HEADS)
@@ -132,7 +148,7 @@ def test_by_blocks(monkeypatch):
     graph, params = nnx.split(layer)
 
     def both(params):
-        return jax.value_and_grad(lambda p: (nnx.merge(graph, p)(x)[0] ** 3).sum())(params)
+        return jax.value_and_grad(lambda p: (nnx.merge(graph, p)(x) ** 3).sum())(params)
 
     def by_blocks(*given, **more):
         return attend(*given, **more, block=(5, 4))

@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attnkit.scored.contract import HeadShape
 from attnkit.scored.score.additive import Additive
 from attnkit.scored.score.bilinear import Bilinear
 from attnkit.scored.score.cosine import Cosine
 from attnkit.scored.score.disentangled import Disentangled
 from attnkit.scored.score.dot import Dot
 from attnkit.scored.score.euclidean import Euclidean
+from attnkit.variant import HeadShape
 
 HERE = jnp.array([5])
 
@@ -69,26 +69,26 @@ def test_euclidean_is_minus_the_squared_distance_by_the_root_of_dim():
 def test_disentangled_adds_three_terms_under_one_scale():
     p = {"key": [[9.0, 9, 9]] * 3 + [[0, 1, 0]], "query": [[9.0, 9, 9], [1, 0, 0], [9, 9, 9], [9, 9, 9]]}
     # q.k = 5, q.kr[d(5,4) = 3] = 2, k.qr[d(4,5) = 1] = 3, and the root of 3 * 3 is 3.
-    assert score(Disentangled(reach=2), [1.0, 2.0, 0.0], [3.0, 1.0, 1.0], p) == pytest.approx(10 / 3)
+    assert score(Disentangled(max_distance=2), [1.0, 2.0, 0.0], [3.0, 1.0, 1.0], p) == pytest.approx(10 / 3)
 
 
 def test_disentangled_clips_far_distances():
     rows = {"key": [[1.0], [10], [100], [1000]], "query": [[0.0]] * 4}
-    places = [score(Disentangled(reach=2), [1.0], [0.0], rows, i=5, j=j) * 3**0.5 for j in range(9)]
+    places = [score(Disentangled(max_distance=2), [1.0], [0.0], rows, i=5, j=j) * 3**0.5 for j in range(9)]
     assert places == pytest.approx([1000, 1000, 1000, 1000, 1000, 100, 10, 1, 1])
 
 
 def test_disentangled_with_zero_tables_is_dot_at_another_scale():
     zero = {"key": np.zeros((4, 2)), "query": np.zeros((4, 2))}
-    assert score(Disentangled(reach=2), [1.0, 2.0], [3.0, 4.0], zero) == pytest.approx(11 / 6**0.5)
+    assert score(Disentangled(max_distance=2), [1.0, 2.0], [3.0, 4.0], zero) == pytest.approx(11 / 6**0.5)
 
 
-PARTS = [Dot(), Additive(hidden=3), Bilinear(), Cosine(), Euclidean(), Disentangled(reach=2)]
+PARTS = [Dot(), Additive(hidden=3), Bilinear(), Cosine(), Euclidean(), Disentangled(max_distance=2)]
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: type(part).__name__)
 def test_scores_of_bfloat16_rows_are_float32(part):
-    p = {name: x[0] for name, x in part.init(jax.random.key(0), HeadShape(1, 1, 6, 5)).items()}
+    p = {name: x[0] for name, x in part.init(jax.random.key(0), HeadShape(1, 6, 5)).items()}
     q, k = jnp.ones((2, 6), jnp.bfloat16), jnp.ones((3, 6), jnp.bfloat16)
     made = part.score(p, q, k, jnp.arange(2), jnp.arange(3))
     assert (made.dtype, made.shape) == (jnp.float32, (2, 3))
@@ -96,5 +96,5 @@ def test_scores_of_bfloat16_rows_are_float32(part):
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: type(part).__name__)
 def test_parameters_have_a_leading_axis_of_heads(part):
-    for x in jax.tree.leaves(part.init(jax.random.key(0), HeadShape(3, 1, 6, 5))):
+    for x in jax.tree.leaves(part.init(jax.random.key(0), HeadShape(3, 6, 5, 1))):
         assert x.shape[0] == 3

@@ -6,26 +6,28 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from attnkit.layers.build import Width, build_layer
 from attnkit.layers.causality import refuse_future
-from attnkit.layers.mixer_layer import Width, mixer_layer
 from attnkit.masks.causal import Causal
-from attnkit.masks.contract import Mask
+from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
 from attnkit.masks.padding import Padding
 from attnkit.masks.per_head import PerHead
 from attnkit.options import options
-from attnkit.scored.contract import Position, TokenInput
+from attnkit.points import observe
+from attnkit.scored.contract import Position
 from attnkit.scored.position.alibi import Alibi
 from attnkit.scored.position.mrope import Mrope
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
 from attnkit.token_mixer import TokenMixer
+from attnkit.variant import TokenInput
 
 DIM, HEADS, BATCH = 24, 6, 2
 
 
 def layer(mixer, kv_heads=3, **more):
-    return mixer_layer(mixer, Width.of(DIM, HEADS, kv_heads), rngs=nnx.Rngs(0), **more)
+    return build_layer(mixer, Width.of(DIM, HEADS, kv_heads), rngs=nnx.Rngs(0), **more)
 
 
 def by_loops(attention, x, memory, kv_heads, allowed):
@@ -47,14 +49,19 @@ def by_loops(attention, x, memory, kv_heads, allowed):
                 for j, w in zip(keys, e / e.sum(), strict=True):
                     weights[b, h, i, j] = w
                     output[b, i, h * dim : (h + 1) * dim] += w * v_all[b, j, g * dim : (g + 1) * dim]
-    return output @ np.asarray(attention.join.output.kernel[...], np.float64), weights
+    return output @ np.asarray(attention.output_projection.output.kernel[...], np.float64), weights
+
+
+def seen(attention, *given, **more):
+    output, values = observe(attention, read=["weights"])(*given, **more)
+    return output, values.values()
 
 
 @pytest.mark.parametrize("kv_heads", [1, 2, 6])
 def test_self_attention_agrees_with_loops(kv_heads):
     attention = layer(Attention(mask=Causal()), kv_heads)
     x = jax.random.normal(jax.random.key(1), (BATCH, 5, DIM))
-    output, weights = attention(x, look=True)
+    output, (weights,) = seen(attention, x)
     expected, expected_weights = by_loops(attention, x, x, kv_heads, lambda b, i, j: j <= i)
     np.testing.assert_allclose(output, expected, atol=2e-6)
     np.testing.assert_allclose(weights, expected_weights, atol=2e-6)
@@ -65,7 +72,7 @@ def test_cross_attention_sees_the_keys_that_exist_and_no_others():
     x = jax.random.normal(jax.random.key(1), (BATCH, 5, DIM))
     memory = jax.random.normal(jax.random.key(2), (BATCH, 7, DIM))
     length = jnp.array([7, 3])
-    output, weights = attention(x, memory, data={"length": length}, look=True)
+    output, (weights,) = seen(attention, x, memory, data=Data(scalar={"length": length}))
     expected, expected_weights = by_loops(attention, x, memory, 2, lambda b, i, j: j < length[b])
     np.testing.assert_allclose(output, expected, atol=2e-6)
     np.testing.assert_allclose(weights, expected_weights, atol=2e-6)
@@ -76,8 +83,8 @@ def test_cross_attention_decodes_as_it_reads(position):
     attention = layer(Attention(position=position), 2, cross=True, padded=True)
     x = jax.random.normal(jax.random.key(1), (BATCH, 5, DIM))
     memory = jax.random.normal(jax.random.key(2), (BATCH, 7, DIM))
-    data = {"length": jnp.array([7, 3])}
-    whole, _ = attention(x, memory, data=data)
+    data = Data(scalar={"length": jnp.array([7, 3])})
+    whole = attention(x, memory, data=data)
     state, pieces = attention.start(BATCH, 5, x.dtype, memory), []
     for piece in (x[:, :2], x[:, 2:3], x[:, 3:]):
         output, state = attention.step(piece, state, data=data)
@@ -90,13 +97,13 @@ class Forget(Position):
     """Scores fall by what every key's token says should be forgotten, summed over the way to the query."""
 
     def inputs(self, shape: Any) -> dict[str, TokenInput]:
-        return {"gate": TokenInput(side="both", cumulative=True, start=2.0)}
+        return {"gate": TokenInput(side="both", cumulative=True, bias=2.0)}
 
     def activate(self, name: str, raw: Any) -> Any:
         return jax.nn.log_sigmoid(raw)
 
     def bias(self, p: Any, q: Any, k: Any, i: Any, j: Any) -> Any:
-        return p["gate_i"] - p["gate_j"][:, 0]
+        return p.query["gate"] - p.key["gate"][:, 0]
 
 
 def test_token_inputs_are_projected_and_cached():
@@ -104,9 +111,9 @@ def test_token_inputs_are_projected_and_cached():
     projection = attention.engine.inputs["position_0_gate"]
     np.testing.assert_array_equal(projection.bias[...], np.full(HEADS, 2.0))
     x = jax.random.normal(jax.random.key(1), (BATCH, 5, DIM))
-    whole, _ = attention(x)
+    whole = attention(x)
     projection.kernel[...] = 5 * projection.kernel[...]
-    moved, _ = attention(x)
+    moved = attention(x)
     assert float(jnp.abs(whole - moved).max()) > 1e-3
     state, pieces = attention.start(BATCH, 5, x.dtype), []
     for piece in (x[:, :2], x[:, 2:3], x[:, 3:]):
@@ -119,17 +126,18 @@ def test_position_parts_read_data_of_new_tokens_while_decoding():
     attention = layer(Attention(position=(Mrope(),), mask=Causal()), 2)
     x = jax.random.normal(jax.random.key(1), (BATCH, 5, DIM))
     places = jax.random.randint(jax.random.key(2), (3, BATCH, 5), 0, 7)
-    asked = {f"{name}_i": at for name, at in zip(("time", "row", "column"), places, strict=True)}
-    both = {**asked, **{f"{name[:-2]}_j": at for name, at in asked.items()}}
-    whole, _ = attention(x, data=both)
-    still, _ = attention(x, data={name: 0 * at for name, at in both.items()})
+    asked = dict(zip(("time", "row", "column"), places, strict=True))
+    whole = attention(x, data=Data(asked, asked))
+    still = attention(x, data=jax.tree.map(jnp.zeros_like, Data(asked, asked)))
     assert float(jnp.abs(whole - still).max()) > 1e-3
     state, pieces = attention.start(BATCH, 5, x.dtype), []
     for at in (slice(0, 2), slice(2, 3), slice(3, 5)):
-        output, state = attention.step(x[:, at], state, data={n: a[:, at] for n, a in asked.items()})
+        output, state = attention.step(x[:, at], state, data=Data({n: a[:, at] for n, a in asked.items()}))
         pieces.append(output)
     np.testing.assert_allclose(jnp.concatenate(pieces, 1), whole, atol=2e-6)
-    with pytest.raises(ValueError, match="data lacks column_j"):
+    with pytest.raises(
+        ValueError, match=r"data lacks key\.column, key\.row, key\.time, which a position part reads"
+    ):
         attention.step(x[:, :1], attention.start(BATCH, 5, x.dtype))
 
 
@@ -141,21 +149,20 @@ def test_cross_attention_refuses_inputs_of_queries():
 def test_attention_dropout_needs_a_key_and_differs_between_sequences():
     attention = layer(Attention(dropout=0.5))
     x = jnp.broadcast_to(jax.random.normal(jax.random.key(1), (1, 5, DIM)), (2, 5, DIM))
-    still, _ = attention(x)
+    still = attention(x)
     np.testing.assert_array_equal(still[0], still[1])
-    dropped, _ = attention(x, key=jax.random.key(3))
+    dropped = attention(x, key=jax.random.key(3))
     assert not np.allclose(dropped[0], dropped[1])
-    again, _ = attention(x, key=jax.random.key(3))
+    again = attention(x, key=jax.random.key(3))
     np.testing.assert_array_equal(dropped, again)
 
 
 def test_looking_changes_nothing():
     attention = layer(Attention(dropout=0.5, mask=Causal()))
     x = jax.random.normal(jax.random.key(1), (BATCH, 5, DIM))
-    blind, none = attention(x, key=jax.random.key(3))
-    seen, weights = attention(x, key=jax.random.key(3), look=True)
-    np.testing.assert_array_equal(blind, seen)
-    assert none is None
+    blind = attention(x, key=jax.random.key(3))
+    output, (weights,) = seen(attention, x, key=jax.random.key(3))
+    np.testing.assert_array_equal(blind, output)
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-6)
 
 
@@ -200,7 +207,7 @@ class Ahead(Mask):
 )
 def test_masks_that_look_ahead_are_refused_for_decoders(mask):
     mixer = Attention() if mask is None else Attention(mask=mask)
-    with pytest.raises(ValueError, match="must not look ahead"):
+    with pytest.raises(ValueError, match="cannot be used in a decoder"):
         refuse_future("mixer", (Attention(mask=Causal()), mixer))
 
 

@@ -1,53 +1,53 @@
-"""What a convolution sees at each position: the tokens around it."""
+"""Windows of tokens, over which convolutions sum."""
 
 import dataclasses
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from attnkit.layers.mixing import Data
+from attnkit.masks.contract import Data
 
 
 @dataclasses.dataclass(frozen=True)
-class Window:
+class ConvWindow:
     """The positions that one output of a convolution depends on.
 
     Attributes:
-        width: how many there are.
+        size: how many there are.
         dilation: distance from one to the next.
-        causal: whether they end at the position itself, or have it in their middle (for an even width, one
+        causal: whether they end at the position itself, or have it in their middle (for an even size, one
             more is behind it than before it).
     """
 
-    width: int
+    size: int
     dilation: int = 1
     causal: bool = True
 
     @property
     def behind(self) -> int:
         """How far the window reaches back."""
-        steps = self.width - 1 if self.causal else self.width // 2
+        steps = self.size - 1 if self.causal else self.size // 2
         return steps * self.dilation
 
     @property
     def span(self) -> int:
         """Distance from the first to the last position of the window."""
-        return (self.width - 1) * self.dilation
+        return (self.size - 1) * self.dilation
 
-    def taps(
+    def windows(
         self, x: Float[Array, "batch length dim"], data: Data | None = None
     ) -> Float[Array, "batch length width dim"]:
         """For each position its window, first position first.
 
-        Zeros stand for what is outside the sequence, at `data["length"]` and beyond, or in another segment
-        (`data["segment_j"]`) than the position itself.
+        Zeros stand for what is outside the sequence, at `data.scalar["length"]` and beyond, or in another
+        segment (`data.key["segment"]`) than the position itself.
         """
-        data, length = data or {}, x.shape[1]
-        if "length" in data:
-            x = jnp.where(exists(data, length)[..., None], x, 0)
+        data, length = data or Data(), x.shape[1]
+        if "length" in data.scalar:
+            x = jnp.where(exists(data.scalar["length"], length)[..., None], x, 0)
         seen = self.shifts(x)
-        if "segment_j" in data:
-            segment = data["segment_j"][..., None]
+        if "segment" in data.key:
+            segment = data.key["segment"][..., None]
             same = self.shifts(segment + 1) == (segment + 1)[:, :, None]
             seen = jnp.where(same, seen, 0)
         return seen
@@ -65,15 +65,15 @@ class Window:
         """Windows of the tokens that follow `tail`, and the next tail. Causal windows only."""
         joined = jnp.concatenate([tail, x.astype(tail.dtype)], axis=1)
         starts = range(0, self.span + 1, self.dilation)
-        taps = jnp.stack([joined[:, start : start + x.shape[1]] for start in starts], axis=2)
-        return taps, joined[:, x.shape[1] :]
+        windows = jnp.stack([joined[:, start : start + x.shape[1]] for start in starts], axis=2)
+        return windows, joined[:, x.shape[1] :]
 
     def check_causal(self) -> None:
         """Raise `ValueError` if there is no decoding, because a window sees what follows."""
         if not self.causal:
-            raise ValueError("causal = False: what sees the tokens that follow cannot write; use it to read")
+            raise ValueError("causal = False: a non-causal convolution cannot decode; use it in an encoder")
 
 
-def exists(data: Data, length: int) -> Bool[Array, "batch length"]:
-    """Which tokens are below `data["length"]`."""
-    return jnp.arange(length) < data["length"][:, None]
+def exists(real: Int[Array, "batch"], length: int) -> Bool[Array, "batch length"]:
+    """Which of `length` tokens are below `real`, how many of them exist."""
+    return jnp.arange(length) < real[:, None]

@@ -11,9 +11,8 @@ from jaxtyping import Array
 from attnkit.options import options
 from attnkit.scored.best import Best, better, none_yet
 from attnkit.scored.contract import (
-    Card,
     Columns,
-    HeadShape,
+    FoldKeys,
     Keep,
     Keys,
     Params,
@@ -22,15 +21,14 @@ from attnkit.scored.contract import (
     Rows,
     Scores,
     Selection,
-    Sweep,
-    TokenInput,
 )
+from attnkit.variant import Card, HeadShape, TokenInput
 
 NOWHERE = 2**31 - 1
 
 
 @options
-class Lightning(Selection):
+class LightningIndexer(Selection):
     """Each query sees the `count` keys with the highest index among those that the mask allows.
 
     Of equal ones the earlier is taken; if fewer are allowed, all are. The index is made of token inputs of
@@ -52,7 +50,7 @@ class Lightning(Selection):
     )
     checked_with: ClassVar[dict[str, int]] = {"heads": 2, "dim": 3, "count": 5}
     claims: ClassVar[tuple[str, ...]] = ("translation",)  # of equal keys the earlier
-    looks: ClassVar[bool] = False
+    uses_content: ClassVar[bool] = False
     heads: Annotated[int, Ge(1)] = 64
     dim: Annotated[int, Ge(1)] = 128
     count: Annotated[int, Ge(1)] = 2048
@@ -60,31 +58,31 @@ class Lightning(Selection):
     def inputs(self, shape: HeadShape) -> Mapping[str, TokenInput]:
         return index_inputs(self.heads, self.dim)
 
-    def survey(self, sweep: Sweep, i: Rows, empty: Row, keys: int) -> Any:
+    def row_statistics(self, fold_keys: FoldKeys, i: Rows, empty: Row, keys: int) -> Any:
         def add(best: Best, p: Params, q: Queries, k: Keys, keep: Keep, i: Rows, j: Columns) -> Best:
             return better(best, index(p, self.heads).astype(empty.dtype), keep, j)
 
-        places = sweep(add, none_yet(empty, min(self.count, keys))).places
+        places = fold_keys(add, none_yet(empty, min(self.count, keys))).places
         return jnp.sort(jnp.where(places < 0, NOWHERE, places), axis=1)
 
-    def chosen(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns, facts: Array) -> Keep:
+    def select(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns, stats: Array) -> Keep:
         # Positions, not scores, are compared: a score that is computed anew may differ in its last bit.
-        at = jax.vmap(lambda row: jnp.searchsorted(row, j, method="scan_unrolled"))(facts)
-        return jnp.take_along_axis(facts, jnp.minimum(at, facts.shape[1] - 1), axis=1) == j
+        at = jax.vmap(lambda row: jnp.searchsorted(row, j, method="scan_unrolled"))(stats)
+        return jnp.take_along_axis(stats, jnp.minimum(at, stats.shape[1] - 1), axis=1) == j
 
 
 def index_inputs(heads: int, dim: int) -> dict[str, TokenInput]:
     """What a part that asks for the index declares."""
     return {
-        "query": TokenInput(width=heads * dim, side="query", shared=True),
-        "weight": TokenInput(width=heads, side="query", shared=True),
-        "key": TokenInput(width=dim, shared=True),
+        "query": TokenInput(heads * dim, side="query", bias=0.0, shared=True),
+        "weight": TokenInput(heads, side="query", bias=0.0, shared=True),
+        "key": TokenInput(dim, bias=0.0, shared=True),
     }
 
 
 def index(p: Params, heads: int) -> Scores:
     """`I`, in at least float32, from the inputs of a block."""
-    q, w, k = p["query_i"], p["weight_i"], p["key_j"]
+    q, w, k = p.query["query"], p.query["weight"], p.key["key"]
     wide = jnp.promote_types(q.dtype, jnp.float32)
     apart = q.reshape(q.shape[0], heads, k.shape[1])
     fit = jnp.einsum("ihd,jd->hij", apart, k, preferred_element_type=wide)

@@ -1,0 +1,197 @@
+"""The door of the engine: one function for every scored variant and every form."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from attnkit.forms import scored as folder
+from attnkit.forms.catalogue import get_form
+from attnkit.forms.heads import HeadBlocks, Inputs, make_heads, prepared_inputs, prepared_keys, split_inputs
+from attnkit.forms.scored.blockwise import block_mask_of
+from attnkit.forms.scored.reference import weights as reference_weights
+from attnkit.forms.sizes import Sizes
+from attnkit.masks.contract import Data, Needs, check_data
+from attnkit.scored.block import Block, transformed_weights
+from attnkit.scored.contract import Own, Parts, Scored
+
+Params = Parts[Own] | None
+
+
+class AttentionOutput(NamedTuple):
+    """Result of attention.
+
+    Attributes:
+        output: `[heads, queries, value_dim]`, in the type of the values.
+        lse: `[heads, queries]`, at least float32 and differentiable: for softmax the log-sum-exp of the
+            allowed scores, for other normalizers their threshold; -inf for a query without keys.
+    """
+
+    output: Float[Array, "heads queries value_dim"]
+    lse: Float[Array, "heads queries"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """The computation that `attend` runs, and what it skips.
+
+    Attributes:
+        form: name of the form.
+        reason: why that one.
+        block: queries and keys of a block.
+        blocks: how many blocks there are.
+        computed: how many of them are computed; the others are proved empty by the mask.
+    """
+
+    form: str
+    reason: str
+    block: tuple[int, int]
+    blocks: int
+    computed: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.form} ({self.reason}): {self.computed} of {self.blocks} blocks of "
+            f"{self.block[0]} x {self.block[1]} computed"
+        )
+
+
+def explain(
+    variant: Scored,
+    queries: int,
+    keys: int,
+    *,
+    offset: int = 0,
+    implementation: str = "auto",
+    block: tuple[int, int] | None = None,
+) -> Explanation:
+    """The computation that `attend` runs for these sizes. Raises `ValueError` as `attend` does."""
+    sizes = Sizes(queries, keys, offset, block)
+    name, reason = choose_form(variant, sizes, implementation)
+    if name not in ("dense", "blockwise"):
+        return Explanation(name, reason, (queries, keys), 1, 1)
+    if name == "dense":
+        sizes = dataclasses.replace(sizes, block=(max(queries, 1), max(keys, 1)))
+    found = block_mask_of(variant, sizes)
+    return Explanation(name, reason, found.block, found.grid[0] * found.grid[1], found.computed)
+
+
+def choose_form(variant: Scored, sizes: Sizes, implementation: str) -> tuple[str, str]:
+    """Name of a form, and why that one.
+
+    Raises `ValueError` if the form that was asked for cannot compute the variant.
+    """
+    if implementation != "auto":
+        form = get_form(folder, implementation)
+        if reason := form.supports(variant, sizes, jax.default_backend()):
+            raise ValueError(f"implementation = {implementation!r}: {reason}")
+        return implementation, "asked for"
+    if reason := get_form(folder, "blockwise").supports(variant, sizes, jax.default_backend()):
+        raise ValueError(f"block = {sizes.block}: {reason}")
+    if block_mask_of(variant, sizes).is_whole:
+        return "dense" if sizes.block is None else "blockwise", "short enough for one block"
+    return "blockwise", "asked for" if sizes.block else "longer than one block"
+
+
+def attend(
+    variant: Scored,
+    params: Params,
+    q: Float[Array, "heads queries dim"],
+    k: Float[Array, "kv_heads keys dim"],
+    v: Float[Array, "kv_heads keys value_dim"],
+    *,
+    inputs: Inputs | None = None,
+    data: Data | None = None,
+    offset: int = 0,
+    key: jax.Array | None = None,
+    implementation: str = "auto",
+    block: tuple[int, int] | None = None,
+) -> AttentionOutput:
+    """Scored attention of one sequence. Batch with `jax.vmap`.
+
+    Args:
+        variant: the parts.
+        params: their learned parameters, as from `variant.init`; `None` if there are none.
+        q: queries; each group of `heads / kv_heads` consecutive heads shares a key-value head.
+        k: keys, at positions 0, 1, ...
+        v: values.
+        inputs: projected token inputs, as declared by `variant.inputs`; for those of both sides queries and
+            keys must be the same tokens.
+        data: run-time data of the mask and the parts (see their `needs`).
+        offset: position of the first query.
+        key: random key for dropout; `None` for no dropout.
+        implementation: name of a form; `auto` computes one block if the problem is short, and otherwise by
+            blocks (see `explain`).
+        block: queries and keys of a block, instead of the default choice.
+
+    Returns:
+        Output and log-sum-exp. Rows whose keys are all masked give zeros.
+
+    Raises:
+        ValueError: if shapes, inputs or data do not fit together, or the form cannot compute the variant.
+    """
+    sizes = Sizes(q.shape[-2], k.shape[-2], offset, block)
+    heads = heads_of(variant, params, q, k, v, inputs, data, offset, key)
+    name, _ = choose_form(variant, sizes, implementation)
+    output, lse = get_form(folder, name).run(variant, heads, sizes)
+    return AttentionOutput(output.astype(v.dtype), lse)
+
+
+def weights(
+    variant: Scored,
+    params: Params,
+    q: Float[Array, "heads queries dim"],
+    k: Float[Array, "kv_heads keys dim"],
+    *,
+    inputs: Inputs | None = None,
+    data: Data | None = None,
+    offset: int = 0,
+) -> Float[Array, "heads queries keys"]:
+    """The attention weights that `attend` uses, before dropout, by the definition."""
+
+    def one(block: Block) -> Array:
+        return transformed_weights(variant, block, reference_weights(variant, block)[0])
+
+    found: Array = heads_of(variant, params, q, k, k, inputs, data, offset, None).run(one)
+    return found
+
+
+def heads_of(
+    variant: Scored,
+    params: Params,
+    q: Array,
+    k: Array,
+    v: Array,
+    inputs: Inputs | None,
+    data: Data | None,
+    offset: int,
+    key: jax.Array | None,
+) -> HeadBlocks:
+    """The blocks of all heads, checked and prepared."""
+    data = Data() if data is None else data
+    check(variant, q, k, v, data)
+    i, j = offset + jnp.arange(q.shape[1]), jnp.arange(k.shape[1])
+    sides = split_inputs(variant, prepared_inputs(variant, inputs), i)
+    return make_heads(variant, params, q, prepared_keys(variant, k, j, data), v, i, j, sides, data, key)
+
+
+def check(variant: Scored, q: Any, k: Any, v: Any, data: Data, known: Needs = Needs()) -> None:
+    """Raise `ValueError` if the arguments of `attend` do not fit together. Data in `known` may be missing."""
+    if q.ndim != 3 or k.ndim != 3 or v.ndim != 3:
+        shapes = f"q {q.shape}, k {k.shape}, v {v.shape}"
+        raise ValueError(f"{shapes}: each must be [heads, tokens, dim] of one sequence; batch with jax.vmap")
+    if q.shape[2] != k.shape[2]:
+        raise ValueError(f"q has dim {q.shape[2]} and k has dim {k.shape[2]}; they must be equal")
+    if k.shape[:2] != v.shape[:2]:
+        raise ValueError(f"k {k.shape} and v {v.shape} must have the same kv_heads and keys")
+    if q.shape[0] % k.shape[0]:
+        raise ValueError(f"heads = {q.shape[0]} must be a multiple of kv_heads = {k.shape[0]}")
+    if not q.dtype == k.dtype == v.dtype:
+        raise ValueError(f"q is {q.dtype}, k is {k.dtype}, v is {v.dtype}; cast them to one type")
+    for reader in (variant.mask, *variant.parts().all()):
+        check_data(reader, data, known)
+    heads = variant.mask.heads()
+    if heads is not None and heads != q.shape[0]:
+        raise ValueError(f"the mask distinguishes {heads} heads but q has {q.shape[0]}")

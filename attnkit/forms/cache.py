@@ -1,0 +1,126 @@
+"""Decoding: a few new queries against a cache of prepared keys and values."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from attnkit.forms.attend import AttentionOutput, Params, check
+from attnkit.forms.block_mask import make_block_mask
+from attnkit.forms.heads import Inputs, make_heads, prepared_inputs, prepared_keys
+from attnkit.forms.scored.blockwise import attend_blocks
+from attnkit.masks.contract import Data, Needs
+from attnkit.scored.contract import Scored
+from attnkit.variant import HeadShape, TokenInput
+
+
+class Cache(NamedTuple):
+    """Prepared keys, values and token inputs of the tokens so far, of one sequence.
+
+    Attributes:
+        k: prepared keys; rows at and beyond `length` mean nothing.
+        v: values.
+        inputs: token inputs of all sides, prepared, of every part.
+        length: how many tokens are in the cache.
+    """
+
+    k: Float[Array, "kv_heads room dim"]
+    v: Float[Array, "kv_heads room value_dim"]
+    inputs: Inputs
+    length: Int[Array, ""]
+
+
+def empty_cache(variant: Scored, shape: HeadShape, room: int, dtype: Any = jnp.float32) -> Cache:
+    """A cache without tokens and with room for `room` of them."""
+    wide = jnp.promote_types(dtype, jnp.float32)
+
+    def zeros(need: TokenInput) -> Array:
+        heads = 1 if need.shared else shape.heads
+        return jnp.zeros((heads, room, need.width), wide if need.cumulative else dtype)
+
+    return Cache(
+        jnp.zeros((shape.kv_heads, room, shape.dim), dtype),
+        jnp.zeros((shape.kv_heads, room, shape.value_dim), dtype),
+        jax.tree.map(zeros, variant.inputs(shape)),
+        jnp.zeros((), jnp.int32),
+    )
+
+
+def extend(
+    variant: Scored,
+    cache: Cache,
+    k: Float[Array, "kv_heads new dim"],
+    v: Float[Array, "kv_heads new value_dim"],
+    inputs: Inputs | None = None,
+    data: Data | None = None,
+) -> Cache:
+    """The cache with `new` more tokens. There must be room: `length + new <= room` is not checked here.
+
+    `data.key` is the run-time data of these tokens that position parts read.
+    """
+    data = data or Data()
+    missing = key_needs(variant) - data.names()
+    if missing:
+        raise ValueError(f"data lacks {missing}, which a position part reads")
+    at = cache.length
+
+    def last(kept: Array) -> Array:
+        return jnp.where(at > 0, jax.lax.dynamic_index_in_dim(kept, at - 1, 1, keepdims=False), 0)
+
+    def write(kept: Array, new: Array) -> Array:
+        return jax.lax.dynamic_update_slice_in_dim(kept, new.astype(kept.dtype), at, 1)
+
+    ready = prepared_inputs(variant, inputs, jax.tree.map(last, cache.inputs))
+    keys = prepared_keys(variant, k, at + jnp.arange(k.shape[1]), data)
+    grown = jax.tree.map(write, cache.inputs, ready)
+    return Cache(write(cache.k, keys), write(cache.v, v), grown, at + k.shape[1])
+
+
+def key_needs(variant: Scored) -> Needs:
+    """Names of the run-time data that prepares keys."""
+    return Needs(key=frozenset().union(*(part.needs().key for part in variant.position)))
+
+
+def step(
+    variant: Scored,
+    params: Params,
+    q: Float[Array, "heads new dim"],
+    cache: Cache,
+    *,
+    data: Data | None = None,
+    offset: Int[Array, ""] | None = None,
+) -> AttentionOutput:
+    """Attention of the newest queries over everything in the cache.
+
+    Args:
+        variant: the parts.
+        params: their learned parameters.
+        q: queries of the newest tokens, whose keys are in the cache already.
+        cache: all tokens so far.
+        data: run-time data of the mask; arrays along keys have length `room`.
+        offset: position of the first query; by default the queries are the last tokens of the cache.
+
+    Returns:
+        Output and log-sum-exp, equal to those of `attend` over the whole sequence.
+    """
+    if variant.normalizer.axis == "queries":
+        name = type(variant.normalizer).__name__
+        raise ValueError(f"normalizer = {name}: queries compete, so all must be there; it cannot decode")
+    data, room = data or Data(), cache.k.shape[1]
+    check(variant, q, cache.k, cache.v, data, key_needs(variant))  # given when the keys came
+    at = cache.length - q.shape[1] if offset is None else offset
+    i, j, needs = at + jnp.arange(q.shape[1]), jnp.arange(room), variant.inputs(HeadShape(1, 1, 1))
+
+    def rows(need: Mapping[str, TokenInput], own: Mapping[str, Array]) -> dict[str, Array]:
+        return {name: jnp.take(a, i, axis=1) for name, a in own.items() if need[name].side != "key"}
+
+    def columns(need: Mapping[str, TokenInput], own: Mapping[str, Array]) -> dict[str, Array]:
+        return {name: a for name, a in own.items() if need[name].side != "query"}
+
+    sides = needs.map(rows, cache.inputs), needs.map(columns, cache.inputs)
+    exists = j < cache.length
+    heads = make_heads(variant, params, q, cache.k, cache.v, i, j, sides, data, exists=exists)
+    block_mask = make_block_mask(variant.mask, q.shape[1], room, None, (q.shape[1], room))
+    return AttentionOutput(*heads.run(lambda block: attend_blocks(variant, block_mask, block)))

@@ -1,0 +1,7 @@
+"""Forms of scored attention, one a file; the file's name is the name of the form.
+
+A form has two functions:
+
+    supports(variant, sizes, platform) -> reason or None     why it cannot compute the variant, or None
+    run(variant, heads, sizes) -> (output, lse)               [heads, queries, value_dim], [heads, queries]
+"""

@@ -1,0 +1,46 @@
+"""Attention by blocks: the normalizer's passes over blocks of keys that the mask does not prove empty."""
+
+from jaxtyping import Array
+
+from attnkit.forms.block_mask import BlockMask, block_size, make_block_mask, tiling
+from attnkit.forms.heads import HeadBlocks
+from attnkit.forms.passes import Passes, pad
+from attnkit.forms.select import with_statistics
+from attnkit.forms.sizes import Sizes
+from attnkit.scored.block import Block
+from attnkit.scored.contract import Scored
+
+
+def supports(variant: Scored, sizes: Sizes, platform: str) -> str | None:
+    """Every variant, unless a part must see all keys and the block that is asked for holds fewer."""
+    part = variant.needs_all_keys()
+    if part is None or sizes.block is None or sizes.block[1] >= sizes.keys:
+        return None
+    return (
+        f"{type(part).__name__} looks at all keys at once and cannot be computed by blocks of "
+        f"{sizes.block[1]} of {sizes.keys} keys; use implementation = 'reference', or one block for all keys"
+    )
+
+
+def block_mask_of(variant: Scored, sizes: Sizes) -> BlockMask:
+    """The blocks that are computed; all keys are in one block where a part must see them."""
+    block = sizes.block
+    if block is None and variant.needs_all_keys():
+        block = (block_size(sizes.queries, tiling().steps[0][0]), sizes.keys or 1)
+    return make_block_mask(variant.mask, sizes.queries, sizes.keys, sizes.offset, block)
+
+
+def run(variant: Scored, heads: HeadBlocks, sizes: Sizes) -> tuple[Array, Array]:
+    """Output and log-sum-exp (or threshold) of all heads."""
+    block_mask = block_mask_of(variant, sizes)
+    return heads.run(lambda block: attend_blocks(variant, block_mask, block))
+
+
+def attend_blocks(variant: Scored, block_mask: BlockMask, block: Block) -> tuple[Array, Array]:
+    """Output `[queries, value_dim]` and log-sum-exp (or threshold) `[queries]` of one head."""
+    block = pad(block_mask, block)
+    if variant.selects():
+        block_mask = block_mask.all_partial()
+        block = with_statistics(variant, block_mask, block)
+    output, lse = variant.normalizer.attend(Passes(variant, block_mask), block)
+    return output[: block_mask.queries], lse[: block_mask.queries]

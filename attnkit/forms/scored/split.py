@@ -1,0 +1,52 @@
+"""Attention over pieces of the keys, merged: as over split caches, or keys that live on other devices."""
+
+import dataclasses
+import functools
+import itertools
+
+import jax
+from jaxtyping import Array
+
+from attnkit.forms.block_mask import make_block_mask
+from attnkit.forms.heads import HeadBlocks
+from attnkit.forms.passes import Passes, pad
+from attnkit.forms.sizes import Sizes
+from attnkit.scored.block import Block, bind
+from attnkit.scored.contract import Scored
+from attnkit.scored.exponential import Partial, finish, merge, partial_softmax
+
+PIECES = 3
+
+
+def supports(variant: Scored, sizes: Sizes, platform: str) -> str | None:
+    """Normalizers whose partial results merge, of weights that depend on no other keys."""
+    if reason := variant.normalizer.unmergeable():
+        return reason
+    sequential = (part for part in variant.position if part.is_sequential() or part.needs_all_keys)
+    for part in (*variant.selection, *sequential):
+        return f"{type(part).__name__}: a weight depends on other keys, so pieces cannot be merged"
+    return None
+
+
+def run(variant: Scored, heads: HeadBlocks, sizes: Sizes) -> tuple[Array, Array]:
+    """Output and log-sum-exp of all heads, from three pieces of the keys."""
+    bounds = sorted({0, sizes.keys // PIECES, sizes.keys // PIECES + 1, sizes.keys})
+
+    def one(block: Block) -> tuple[Array, Array]:
+        pieces = []
+        for low, high in itertools.pairwise(bounds):
+            key = jax.tree.map(lambda a, low=low, high=high: a[low:high], block.key)
+            piece = dataclasses.replace(sizes, keys=high - low)
+            pieces.append(attend_piece(variant, dataclasses.replace(block, key=key), piece, low))
+        return finish(variant.normalizer.rest(bind(block).normalizer), functools.reduce(merge, pieces))
+
+    return heads.run(one)
+
+
+def attend_piece(variant: Scored, block: Block, sizes: Sizes, first: int) -> Partial:
+    """Partial result of one head over the block's keys, the first of which is at position `first`."""
+    block_mask = make_block_mask(variant.mask, sizes.queries, sizes.keys, sizes.offset, sizes.block, first)
+    if variant.selects():
+        block_mask = block_mask.all_partial()
+    state = partial_softmax(Passes(variant, block_mask), pad(block_mask, block))
+    return Partial(*(part[: sizes.queries] for part in state))

@@ -1,0 +1,20 @@
+"""Sizes of a call of attention, by which a form says whether it can do it."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """Sizes of one call.
+
+    Attributes:
+        queries: number of queries.
+        keys: number of keys.
+        offset: position of the first query.
+        block: queries and keys of a block, if asked for.
+    """
+
+    queries: int
+    keys: int
+    offset: int = 0
+    block: tuple[int, int] | None = None

@@ -1,0 +1,303 @@
+"""Scored attention with several heads, as a layer."""
+
+import abc
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from annotated_types import Ge, Gt, Lt
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from attnkit import forms
+from attnkit.layers.contract import Carry, CarryingLayer, CustomTokenMixer, TokenMixerLayer, Width
+from attnkit.layers.heads import (
+    ConcatProjection,
+    Heads,
+    InputProjection,
+    Maps,
+    OutputProjection,
+    QKVProjection,
+    QueryTokens,
+    Tokens,
+    fitted,
+    plain_shape,
+    split_heads,
+)
+from attnkit.layers.linear import Linear
+from attnkit.masks.contract import Data, Mask
+from attnkit.masks.everything import Everything
+from attnkit.options import options
+from attnkit.points import point, view
+from attnkit.scored.contract import Position, Scored
+from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.score.dot import Dot
+from attnkit.variant import HeadShape
+
+
+class Memory(NamedTuple):
+    """Decoding state of cross-attention: prepared keys and values, and the next query's position."""
+
+    cache: forms.Cache
+    position: Int[Array, "batch"]
+
+
+class Engine(nnx.Module):
+    """Scored attention of every head of a batch, with the parameters and inputs of its parts.
+
+    Args:
+        scored: the computation of each head.
+        shape: heads and widths as attention sees them.
+        model_dim: width of a token's vector.
+        rngs: source of the initial values.
+    """
+
+    def __init__(self, scored: Scored, shape: HeadShape, model_dim: int, *, rngs: nnx.Rngs) -> None:
+        self.scored, self.shape = scored, shape
+        self.inputs = nnx.Dict(
+            {
+                plain(name): Linear(
+                    model_dim, (1 if need.shared else shape.heads) * need.width, bias=need.bias, rngs=rngs
+                )
+                for name, need in scored.inputs(shape).items()
+            }
+        )
+        learned = scored.init(rngs.params(), shape)
+        self.parts = nnx.Dict(
+            {part: nnx.Dict({name: nnx.Param(a) for name, a in own.items()}) for part, own in learned.items()}
+        )
+
+    def attend(
+        self, q: Heads, k: Heads, v: Heads, inputs: Any, data: Data | None, key: jax.Array | None
+    ) -> forms.Attended:
+        """Output and level of all queries over keys at positions 0, 1, ..."""
+        parts, keys = self.learned(), None if key is None else jax.random.split(key, q.shape[0])
+
+        def one(q: Array, k: Array, v: Array, inputs: Any, data: Any, key: Any) -> forms.Attended:
+            return forms.attend(self.scored, parts, q, k, v, inputs=inputs, data=data, key=key)
+
+        return jax.vmap(one)(q, k, v, inputs, data or Data(), keys)
+
+    def weights(self, q: Heads, k: Heads, inputs: Any, data: Data | None) -> Maps:
+        """The weights of `attend` before dropout."""
+        parts = self.learned()
+
+        def one(q: Array, k: Array, inputs: Any, data: Any) -> Array:
+            return forms.look(self.scored, parts, q, k, inputs=inputs, data=data)
+
+        return jax.vmap(one)(q, k, inputs, data or Data())
+
+    def step(self, q: Heads, cache: forms.Cache, data: Data | None, offset: Any = None) -> forms.Attended:
+        """Output and level of the newest queries over a cache of prepared keys."""
+        parts = self.learned()
+
+        def one(q: Array, cache: forms.Cache, data: Any, offset: Any) -> forms.Attended:
+            return forms.step(self.scored, parts, q, cache, data=data, offset=offset)
+
+        return jax.vmap(one)(q, cache, data or Data(), offset)
+
+    def empty(self, kept: HeadShape, batch: int, room: int, dtype: Any) -> forms.Cache:
+        """Caches without tokens."""
+        one = forms.empty_cache(self.scored, kept, room, dtype)
+        return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (batch, *leaf.shape)), one)
+
+    def extend(
+        self, cache: forms.Cache, k: Heads, v: Heads, inputs: Any, data: Data | None = None
+    ) -> forms.Cache:
+        """Caches with more tokens. `data` has what position parts read of them, as keys or as queries."""
+        given = {} if data is None else {**data.query, **data.key}
+        names = set().union(*(part.needs().key for part in self.scored.position))
+        own = Data(key={name: given[name] for name in names & set(given)})
+        return jax.vmap(lambda *one: forms.extend(self.scored, *one))(cache, k, v, inputs, own)
+
+    def token_inputs(self, asking: Tokens, asked: Tokens) -> dict[str, Array]:
+        """Projected per-token inputs `[batch, heads, tokens, width]` of queries, keys or both.
+
+        Those that all heads share have one head.
+        """
+        return {
+            name: split_heads(
+                self.inputs[plain(name)](asking if need.side == "query" else asked),
+                1 if need.shared else self.shape.heads,
+            )
+            for name, need in self.scored.inputs(self.shape).items()
+        }
+
+    def learned(self) -> dict[str, dict[str, Array]]:
+        """The parts' own parameters, as the engine takes them."""
+        return {part: {name: a[...] for name, a in own.items()} for part, own in self.parts.items()}
+
+
+class AttentionLayer(CarryingLayer):
+    """Queries from `x`, keys and values from `x` or from a memory, and one scored attention for each head.
+
+    Its carry for the layers above: `keys_values` (in decoding `cache`), as they are cached, and
+    `values`, the values of the lowest such layer. Besides `weights`, its points `values` and
+    `weighted_values` are the values of each head and their sums, which are `weights @ values`.
+
+    Args:
+        scored: the computation of each head.
+        project: makes queries, keys and values.
+        join: makes the output of the heads' outputs.
+        model_dim: width of a token's vector.
+        rngs: source of the initial values.
+        engine: computes attention, if not in the usual way.
+
+    Source: Vaswani et al. 2017, arXiv 1706.03762, section 3.2.2; grouped queries Ainslie et al. 2023,
+    arXiv 2305.13245.
+    """
+
+    def __init__(
+        self,
+        scored: Scored,
+        project: InputProjection,
+        join: OutputProjection,
+        model_dim: int,
+        *,
+        rngs: nnx.Rngs,
+        engine: Engine | None = None,
+    ) -> None:
+        self.project, self.output_projection = project, join
+        self.engine = engine or Engine(scored, project.shape, model_dim, rngs=rngs)
+
+    @property
+    def scored(self) -> Scored:
+        """The computation of each head."""
+        return self.engine.scored
+
+    def check_below(self, below: Sequence[TokenMixerLayer]) -> None:
+        self.project.check_below(below)
+
+    def with_carry(
+        self,
+        x: Float[Array, "batch queries model_dim"],
+        memory: Float[Array, "batch keys model_dim"] | None = None,
+        *,
+        carry: Carry,
+        data: Data | None = None,
+        key: jax.Array | None = None,
+    ) -> tuple[Float[Array, "batch queries model_dim"], Carry]:
+        source = x if memory is None else memory
+        q, (k, v) = point("q", self.project.queries(x)), self.project.keys_values(source, carry)
+        inputs = self.engine.token_inputs(x, source)
+        wide_k, wide_v = self.project.expand(k, v)
+        wide_k, wide_v = point("k", wide_k), point("v", wide_v)
+        output = self.engine.attend(q, wide_k, wide_v, inputs, data, key).output
+        view(
+            "weights",
+            lambda: self.output_projection.combine_weights(self.engine.weights(q, wide_k, inputs, data)),
+        )
+        view("values", lambda: self.project.values(k, v))
+        view("weighted_values", lambda: self.output_projection.combine_heads(output))
+        y = self.output_projection(
+            self.project.finish(output), QueryTokens(x, q, v if memory is None else None)
+        )
+        if memory is None:
+            carry = {"values": v, **carry, "keys_values": (k, v)}
+        return y, carry
+
+    def start(
+        self,
+        batch: int,
+        room: int,
+        dtype: Any,
+        memory: Float[Array, "batch keys model_dim"] | None = None,
+        *,
+        data: Data | None = None,
+    ) -> Any:
+        room = room if memory is None else memory.shape[1]
+        cache = self.engine.empty(self.project.cached, batch, room, dtype)
+        if memory is None:
+            return cache
+        inputs = self.engine.token_inputs(memory, memory)
+        cache = self.engine.extend(cache, *self.project.keys_values(memory, {}), inputs, data)
+        return Memory(cache, jnp.zeros(batch, jnp.int32))
+
+    def step_with_carry(
+        self, x: Float[Array, "batch new model_dim"], state: Any, *, carry: Carry, data: Data | None = None
+    ) -> tuple[Float[Array, "batch new model_dim"], Any, Carry]:
+        if isinstance(state, Memory):
+            (cache, offset), v = state, None
+            state = state._replace(position=offset + x.shape[1])
+        else:
+            k, v = self.project.keys_values(x, carry)
+            offset = None
+            state = cache = self.engine.extend(state, k, v, self.engine.token_inputs(x, x), data)
+            carry = {"values": v, **carry, "cache": cache}
+        project = self.project.decoding()
+        wide_k, wide_v = project.expand(cache.k, cache.v)
+        output = self.engine.step(project.queries(x), cache._replace(k=wide_k, v=wide_v), data, offset).output
+        y = self.output_projection(
+            project.finish(output.astype(x.dtype)), QueryTokens(x, self.project.queries(x), v)
+        )
+        return y, state, carry
+
+
+@options
+class AttentionTokenMixer(CustomTokenMixer, abc.ABC):
+    """Scaled dot-product attention whose heads are made or joined in a way of their own.
+
+    Attributes:
+        position: position encodings and other additions, applied in order.
+        mask: who may look at whom.
+        cap: soft cap of the scores, `None` for none.
+        dropout: probability with which a weight is dropped during training.
+    """
+
+    position: tuple[Position, ...] = ()
+    mask: Mask = Everything()
+    cap: Annotated[float, Gt(0)] | None = None
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
+
+    def scored(self) -> Scored:
+        """The computation of each head."""
+        return Scored(
+            score=Dot(),
+            normalizer=Softmax(),
+            position=self.position,
+            mask=self.mask,
+            cap=self.cap,
+            dropout=self.dropout,
+        )
+
+    def receptive_field(self) -> Mask:
+        return self.mask
+
+    def make_input(self, width: Width, rngs: nnx.Rngs) -> InputProjection:
+        """The projection of tokens to queries, keys and values."""
+        return QKVProjection(width.model_dim, plain_shape(width), rngs=rngs)
+
+    def make_output(self, width: Width, scale: float, rngs: nnx.Rngs) -> OutputProjection:
+        """The projection of the heads' outputs to the layer's output, of initial scale `scale`."""
+        return ConcatProjection(width.model_dim, width.heads * width.head_dim, scale=scale, rngs=rngs)
+
+    def make_layer(
+        self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
+    ) -> TokenMixerLayer:
+        scored = fitted(self, self.scored(), width, cross=cross, padded=padded)
+        project, output = self.make_input(width, rngs), self.make_output(width, scale, rngs)
+        engine = self.make_engine(scored, project.shape, width.model_dim, rngs)
+        return AttentionLayer(scored, project, output, width.model_dim, rngs=rngs, engine=engine)
+
+    def make_engine(self, scored: Scored, shape: HeadShape, model_dim: int, rngs: nnx.Rngs) -> Engine:
+        """The computation of attention from queries, keys and values."""
+        return Engine(scored, shape, model_dim, rngs=rngs)
+
+
+def attention_layer(scored: Scored, width: Width, *, scale: float, rngs: nnx.Rngs) -> AttentionLayer:
+    """Plain multi-head attention, or multi-query attention with one key-value head."""
+    shape = plain_shape(width)
+    project = QKVProjection(width.model_dim, shape, rngs=rngs)
+    join = ConcatProjection(width.model_dim, shape.heads * shape.value_dim, scale=scale, rngs=rngs)
+    return AttentionLayer(scored, project, join, width.model_dim, rngs=rngs)
+
+
+def nearest_attention(below: Sequence[TokenMixerLayer]) -> AttentionLayer | None:
+    """The nearest layer below that hands up its keys and values."""
+    return next((layer for layer in reversed(below) if isinstance(layer, AttentionLayer)), None)
+
+
+def plain(name: str) -> str:
+    """The input `part.input` as a name that a parameter path can hold."""
+    return name.replace(".", "_")
