@@ -13,7 +13,9 @@ CANCELLED = 1e-1
 
 
 def named(tree: Any, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
-    """Leaves of a tree of dictionaries, by dotted path, as float64 or wider."""
+    """Leaves of a tree of dictionaries and tuples, by dotted path, as float64 or wider."""
+    if isinstance(tree, tuple):
+        tree = tree._asdict() if hasattr(tree, "_asdict") else dict(enumerate(tree))
     if isinstance(tree, Mapping):
         for name, value in tree.items():
             yield from named(value, f"{prefix}.{name}" if prefix else str(name))
@@ -55,7 +57,7 @@ def distance(got: np.ndarray, true: np.ndarray) -> float:
 
 
 def distances(got: Any, true: Any) -> dict[str, float]:
-    """The distance of every array of two trees of dictionaries."""
+    """The distance of every array of two trees."""
     right = dict(named(true))
     return {name: distance(value, right[name]) for name, value in named(got)}
 
