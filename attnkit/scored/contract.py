@@ -86,8 +86,11 @@ class KeyPasses(Protocol):
     attend. Sides of the problem, `shared`, `rows`, `columns`, are trees of arrays; a loop cuts the last two.
     """
 
-    variant: Any
-    block_mask: Any
+    @property
+    def variant(self) -> Any: ...
+
+    @property
+    def block_mask(self) -> Any: ...
 
     @property
     def is_whole(self) -> bool: ...
@@ -233,7 +236,7 @@ class Selection(Part, abc.ABC):
         """Pairs that are kept; those that the mask hides stay hidden."""
 
 
-Leaf = TypeVar("Leaf")
+Leaf = TypeVar("Leaf", covariant=True)
 
 
 class Parts(NamedTuple, Generic[Leaf]):
