@@ -14,7 +14,7 @@ the block's queries and keys, and `p.data` the run-time data of the block.
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -69,6 +69,7 @@ class PartParams:
 Params = PartParams
 
 
+@runtime_checkable
 class FoldKeys(Protocol):
     """`fold_keys(step, start)` folds `step` over all of a row's keys, block by block, in any order.
 
@@ -79,6 +80,7 @@ class FoldKeys(Protocol):
     def __call__(self, step: Callable[..., Any], start: Any) -> Any: ...
 
 
+@runtime_checkable
 class KeyPasses(Protocol):
     """Passes over the blocks of keys that a normalizer is given: `attnkit.forms.passes.Passes`.
 
