@@ -1,8 +1,8 @@
 """attnkit: write an attention idea once, as a small pure function, and get every way of computing it.
 
-Everything a user needs is a name of this module, `import attnkit as ak`, and is imported when it is first used:
+All public names are here, `import attnkit as ak`, and are imported when they are first used:
 
-- computing: `attend`, `weights`, `explain`; `init` for parameters; `init_cache`, `extend`, `step` for decoding;
+- computing: `attend`, `weights`, `explain`; `init` for parameters; `init_cache`, `extend`, `step` to decode;
   `recurrent` and `recurrent_weights` for recurrent attention;
 - describing: `Attention` and its parts, each by its own name (`Alibi`, `Causal`, `Sparsemax`) and by its room
   (`masks`, `positions`, `scores`, `normalizers`, `selections`, `presets`, `feature_maps`, `recurrences`,

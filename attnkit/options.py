@@ -49,7 +49,9 @@ def options(cls: Class) -> Class:
 def sequences(cls: type) -> frozenset[str]:
     """The fields of an options class that are tuples of any length."""
     fields: Any = cls.__pydantic_fields__  # type: ignore[attr-defined]
-    return frozenset(name for name, field in fields.items() if typing.get_args(field.annotation)[1:] == (...,))
+    return frozenset(
+        name for name, field in fields.items() if typing.get_args(field.annotation)[1:] == (...,)
+    )
 
 
 def one_line(name: str, error: pydantic.ValidationError) -> str:

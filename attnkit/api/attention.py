@@ -59,8 +59,9 @@ def attend(
         block: queries and keys of a block, instead of the default choice.
 
     Returns:
-        `output`, in the layout and type of the values, and `level`, the log-sum-exp of the scores `[..., heads,
-        queries]` (`[..., queries, heads]` for `thd`). A query whose keys are all masked gives zeros and -inf.
+        `output`, in the layout and type of the values, and `level`, the log-sum-exp of the scores:
+        `[..., heads, queries]`, or `[..., queries, heads]`. A query whose keys are all masked gives zeros
+        and -inf.
 
     Raises:
         ValueError: if shapes, parameters, inputs or data do not fit together, or the form that is asked for

@@ -48,12 +48,13 @@ class Closure:
 
 
 def closure(function: Callable[..., Any], first: tuple[Any, ...], integers: int) -> Closure | None:
-    """The closure of a function of a scalar of a type in `first` and of int32 scalars; `None` without traced arrays.
+    """A function of a scalar of a type in `first` and of int32 scalars; `None` if it has no traced arrays.
 
     Raises:
         TypeError: if the function does not take so many scalars, or does not return one.
     """
-    programs, places, arrays = {}, {}, []
+    programs, places = {}, {}
+    arrays: list[Array] = []
     for dtype in first:
         scalars = [jax.ShapeDtypeStruct((), dtype)] + [jax.ShapeDtypeStruct((), jnp.int32)] * integers
         program = jax.make_jaxpr(function)(*scalars)
@@ -101,8 +102,9 @@ class MaskMod(Mask):
 
     def allows(self, i: Any, j: Any, data: Data) -> Any:
         scalars = (jnp.asarray(a).astype(jnp.int32) for a in (data.get("head", 0), i, j))
-        run = self.function if self.closure is None else None
-        return jnp.vectorize(run)(*scalars) if run else self.closure(data, *scalars)
+        if self.closure is None:
+            return jnp.vectorize(self.function)(*scalars)
+        return self.closure(data, *scalars)
 
 
 def from_score_mod(function: Callable[..., Any]) -> ScoreMod:
@@ -133,7 +135,7 @@ def from_score_mod(function: Callable[..., Any]) -> ScoreMod:
     >>> jnp.log(w[:, 0, 0] / w[:, 0, 1]).tolist()
     [1.0, 0.5]
     """
-    floats = (jnp.float32, jnp.float64) if jax.config.jax_enable_x64 else (jnp.float32,)
+    floats = (jnp.float32, jnp.float64) if jax.config.read("jax_enable_x64") else (jnp.float32,)
     return ScoreMod(function=function, closure=closure(function, floats, 3))
 
 

@@ -5,6 +5,7 @@ Besides the two classes here, every layer of `attnkit.layers` that acts on token
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -112,7 +113,7 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
     ) -> None:
         refused = sorted({"attention_fn", "broadcast_dropout", "precision"} & flax.keys())
         if refused:
-            raise ValueError(f"{', '.join(refused)}: the variant decides how attention is computed; leave out")
+            raise ValueError(f"{', '.join(refused)}: the variant decides how to compute; leave out")
         scored = parts_of(variant)
         if dropout_rate is not None:
             scored = dataclasses.replace(scored, dropout=dropout_rate)
@@ -123,11 +124,11 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
         )
         if self.in_kv_features != in_features and (names := sorted(scored.inputs(self.shape))):
             raise ValueError(
-                f"in_kv_features = {in_kv_features}: the variant projects {', '.join(names)} from the tokens, "
-                f"which must be as wide as in_features = {in_features}"
+                f"in_kv_features = {in_kv_features}: the variant projects {', '.join(names)} from tokens "
+                f"of in_features = {in_features}; give both the same width"
             )
         self.engine = Engine(scored, self.shape, in_features, rngs=rngs)
-        self.cached_inputs = nnx.data({})
+        self.cached_inputs: dict[str, nnx.Cache[Array]] = nnx.data({})
 
     def __call__(
         self,
@@ -141,6 +142,8 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
         sow_weights: bool = False,
         decode: bool | None = None,
         is_causal: bool = False,
+        out_sharding: Any = None,
+        qkv_sharding: Any = None,
         data: Any = None,
     ) -> Tokens:
         """The layer's output `[batch..., length, out_features]`.
@@ -157,6 +160,8 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
             decode: whether to append the keys to the cache and attend to all of it; any number of tokens at
                 a time, where flax's module takes one.
             is_causal: whether later keys are masked, besides the variant's own mask.
+            out_sharding: sharding of the output.
+            qkv_sharding: sharding of queries, keys and values.
             data: run-time data of the variant, every array with the batch axes first.
         """
         if inputs_k is None and inputs_v is not None:
@@ -165,7 +170,9 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
         inputs_v = inputs_k if inputs_v is None else inputs_v
         if inputs_q.shape[-1] != self.in_features:
             raise ValueError(f"inputs_q {inputs_q.shape}: expected a width of {self.in_features}")
-        q, k, v = self.query(inputs_q), self.key(inputs_k), self.value(inputs_v)
+        q = self.query(inputs_q, out_sharding=qkv_sharding)
+        k = self.key(inputs_k, out_sharding=qkv_sharding)
+        v = self.value(inputs_v, out_sharding=qkv_sharding)
         if self.query_ln is not None and self.key_ln is not None:
             q, k = self.query_ln(q), self.key_ln(k)
         batch = q.shape[:-3]
@@ -178,7 +185,7 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
             scored = dataclasses.replace(scored, mask=scored.mask & Causal())
         if mask is not None:
             scored = dataclasses.replace(scored, mask=scored.mask & Table())
-            first = self.cache_index[...] if decode else 0
+            first = self.cache_index[...] if decode and self.cache_index is not None else 0
             table = jnp.broadcast_to(mask, (*batch, *mask.shape[-3:])).astype(bool)
             given = {**given, ALLOWED: flat(table, batch), FIRST: jnp.full(len(q), first)}
         key = self.dropout_key(deterministic, rngs)
@@ -192,7 +199,7 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
                 maps = self.maps(scored, q, k, inputs, given)
                 self.sow(nnx.Intermediate, "attention_weights", maps.reshape(*batch, *maps.shape[1:]))
         output = jnp.swapaxes(output, 1, 2)
-        return self.out(output.reshape(*batch, *output.shape[1:]))
+        return self.out(output.reshape(*batch, *output.shape[1:]), out_sharding=out_sharding)
 
     def whole(
         self, scored: Scored, q: Array, k: Array, v: Array, inputs: Any, data: Any, key: jax.Array | None
@@ -217,7 +224,7 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
     def decoded(
         self, scored: Scored, q: Array, k: Array, v: Array, inputs: Any, key_data: Any, data: Any
     ) -> Array:
-        """Outputs `[batch, heads, new, dim]` of new tokens, whose keys and values are appended to the cache."""
+        """Outputs `[batch, heads, new, dim]` of new tokens; appends their keys and values to the cache."""
         if self.cached_key is None or self.cached_value is None or self.cache_index is None:
             raise ValueError("decode = True: there is no cache; call init_cache first")
         stored = {"k": self.cached_key, "v": self.cached_value, "inputs": self.cached_inputs}
@@ -228,9 +235,8 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
         cache = forms.Cache(**held, length=jnp.full(len(q), index))
         cache = self.engine.extend(cache, k, v, inputs, key_data)
         self.cache_index[...] = index + q.shape[2]
-        for name, a in {"k": cache.k, "v": cache.v, **cache.inputs}.items():
-            variable = stored[name] if name in ("k", "v") else self.cached_inputs[name]
-            variable[...] = jnp.swapaxes(a, 1, 2).reshape(variable.shape)
+        new = {"k": cache.k, "v": cache.v, "inputs": cache.inputs}
+        jax.tree.map(store, stored, new, is_leaf=is_variable)
         params = self.engine.learned()
 
         def one(q: Array, cache: forms.Cache, data: Any) -> Array:
@@ -238,7 +244,7 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
 
         return jax.vmap(one)(q, cache, data)
 
-    def init_cache(self, input_shape: tuple[int, ...], dtype: Any = jnp.float32) -> None:
+    def init_cache(self, input_shape: Sequence[int], dtype: Any = jnp.float32) -> None:
         """An empty cache for tokens `input_shape = [batch..., length, features]`."""
         *batch, length, _ = input_shape
         empty = forms.empty_cache(self.engine.scored, self.shape, length, dtype)
@@ -339,7 +345,7 @@ class TokenMixer(nnx.Module):
     def init_cache(
         self, input_shape: tuple[int, ...], dtype: Any = jnp.float32, *, inputs_k: Tokens | None = None
     ) -> None:
-        """An empty cache for tokens `input_shape = [batch..., length, features]`, and of the memory `inputs_k`."""
+        """An empty cache for `input_shape = [batch..., length, features]`; `inputs_k` is the memory."""
         *batch, length, _ = input_shape
         memory = None if inputs_k is None else flat(inputs_k, tuple(batch))
         state = self.layer.start(math.prod(batch), length, dtype, memory)
@@ -371,6 +377,11 @@ def chosen(given: bool | None, own: bool | None, name: str) -> bool:
     if given is None and own is None:
         raise ValueError(f"{name} = None: give it to the call or to the constructor")
     return bool(own if given is None else given)
+
+
+def store(variable: nnx.Cache[Array], a: Array) -> None:
+    """Set a variable `[batch..., length, heads, width]` to `a [batch, heads, length, width]`."""
+    variable[...] = jnp.swapaxes(a, 1, 2).reshape(variable.shape)
 
 
 def is_variable(leaf: Any) -> bool:

@@ -52,7 +52,8 @@ def recurrent(
     >>> import attnkit as ak
     >>> ones = jnp.ones((1, 3, 1))  # 1 head, 3 tokens, width 1
     >>> v = jnp.array([[[1.0], [2.0], [4.0]]])
-    >>> ak.recurrent({"q": ones, "k": ones, "v": v}, ak.Linear(feature=ak.Identity(), normalizer=False)).output.ravel().tolist()
+    >>> sums = ak.Linear(feature=ak.Identity(), normalizer=False)
+    >>> ak.recurrent({"q": ones, "k": ones, "v": v}, sums).output.ravel().tolist()
     [1.0, 3.0, 7.0]
     """
     inputs, shape = checked(variant, inputs, layout, dim)
@@ -83,7 +84,8 @@ def recurrent_weights(
     >>> import jax.numpy as jnp
     >>> import attnkit as ak
     >>> ones = jnp.ones((1, 2, 1))
-    >>> ak.recurrent_weights({"q": ones, "k": ones, "v": ones}, ak.Linear(feature=ak.Identity(), normalizer=False)).tolist()
+    >>> sums = ak.Linear(feature=ak.Identity(), normalizer=False)
+    >>> ak.recurrent_weights({"q": ones, "k": ones, "v": ones}, sums).tolist()
     [[[1.0, 0.0], [1.0, 1.0]]]
     """
     inputs, shape = checked(variant, inputs, layout, dim)

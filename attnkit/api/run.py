@@ -26,7 +26,7 @@ class Tokenizer:
     dataset: "Dataset"
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Tokens that the network reads of a text: of the encoder, or of a network without one, of the decoder."""
+        """Tokens of a text as the encoder reads it, or the decoder of a network without encoder."""
         example = self.dataset.encode(text)
         return example.inputs if example.source is None else example.source
 
@@ -59,7 +59,7 @@ class Metrics:
         return tuple(name for name in every if name not in ("step", "split"))
 
     def curve(self, name: str, split: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Steps and values of a metric while training, or on a split. Raises `KeyError` for an unknown name."""
+        """Steps and values of a metric in training, or on a split. Raises `KeyError` for unknown names."""
         rows = [row for row in self.rows if name in row and row.get("split") == split]
         if not rows:
             raise KeyError(f"{name} of split {split}: not recorded; have {', '.join(self.names())}")
@@ -132,7 +132,7 @@ class Run:
         return found[0] if isinstance(text, str) else found
 
     def attention(self, text: str, *, seed: int = 0, **decoding: Any) -> dict[str, AttentionMap]:
-        """The weights of every layer while the network reads a text and writes what `predict` gives, by name."""
+        """Attention weights of every layer, by name, on a text and the output that `predict` gives for it."""
         from attnkit.experiment import attention
 
         (written,) = self._write([text], seed, decoding)

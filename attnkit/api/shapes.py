@@ -65,7 +65,7 @@ def over(leading: tuple[int, ...], function: Callable[..., Any]) -> Callable[...
         for path, leaf in jax.tree_util.tree_leaves_with_path(arguments):
             if jnp.shape(leaf)[: len(leading)] != leading:
                 name = jax.tree_util.keystr(path[1:])
-                raise ValueError(f"{name} {jnp.shape(leaf)}: expected the leading axes of q, {leading}, first")
+                raise ValueError(f"{name} {jnp.shape(leaf)}: expected leading axes {leading}, as q has")
         return each(*arguments)
 
     each = function

@@ -18,10 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from attnkit.layers.recurrence import Cell
 from attnkit.layers.token_mixer.gru import Gru
 from attnkit.layers.token_mixer.lstm import Lstm
 from attnkit.layers.token_mixer.min_gru import MinGru
-from attnkit.layers.recurrence import Cell
 from attnkit.masks.causal import Causal
 from attnkit.models.contract import Sizes
 from attnkit.models.decoder import Decoder

@@ -1,4 +1,4 @@
-"""`ak.attend` and its kin: hand-worked numbers, equality with jax.nn, leading axes, layouts, functions as parts."""
+"""`ak.attend`, `ak.recurrent` and decoding: hand-worked numbers, jax.nn, leading axes, layouts, functions."""
 
 import functools
 
@@ -29,14 +29,16 @@ def close(a, b, atol=2e-6):
 
 
 def test_numbers_by_hand():
-    # Scores are q k / sqrt(1) - distance / 256: keys 0 and log 3, so the last query weighs them 1 : 3 e^(1/256).
+    # Scores are q k / sqrt(1) - distance / 256: the last query weighs its keys 1 : 3 e^(1/256).
     q, k = jnp.ones((1, 2, 1)), jnp.array([[[0.0], [np.log(3)]]])
     v = jnp.array([[[0.0], [1.0]]])
     found = ak.attend(q, k, v, ak.Attention(position=ak.Alibi(), mask=ak.Causal()))
     share = 3 / (3 + np.exp(-1 / 256))
     close(found.output, [[[0.0], [share]]], 1e-6)
     close(found[1], [[0.0, np.log(3 + np.exp(-1 / 256))]], 1e-6)
-    close(ak.weights(q, k, ak.Attention(position=ak.Alibi(), mask=ak.Causal())), [[[1, 0], [1 - share, share]]])
+    close(
+        ak.weights(q, k, ak.Attention(position=ak.Alibi(), mask=ak.Causal())), [[[1, 0], [1 - share, share]]]
+    )
 
 
 @pytest.mark.parametrize("kv_heads", [HEADS, 2])
@@ -131,10 +133,8 @@ def test_functions_with_concrete_arrays_work_in_every_place():
     score = ak.from_score_mod(lambda s, head, i, j: jnp.tanh(s) + table[head, i, j])
     mask = ak.from_mask_mod(lambda head, i, j: SEGMENT[i] == SEGMENT[j]) & ak.Causal()
     variant = ak.Attention(position=(score, ak.Alibi()), mask=mask)
-    bias = -(0.5 ** (8 * (jnp.arange(HEADS) + 1) / HEADS))[:, None, None]
     full = ak.attend(q, k, v, ak.Attention(position=score, mask=mask)).output
     close(full, dense(q, k, v, lambda s: jnp.tanh(s) + table, KEEP))
-    assert bias.shape == (HEADS, 1, 1)
     cache = ak.extend(ak.init_cache(variant, KEYS, heads=HEADS, dim=DIM, value_dim=WIDTH), k, v, variant)
     close(ak.step(q[:, -2:], cache, variant).output, ak.attend(q, k, v, variant).output[:, -2:])
     assert ak.check(variant, level="brief").ok
@@ -154,13 +154,14 @@ def test_second_derivatives_reach_closed_over_arrays():
 
 
 def test_recurrent_numbers_by_hand():
-    # Decay 1/2 and k = q = 1: states 1, 2.5, 5.25.
+    # With k = q = 1 the state is the sum of the values.
     ones, v = jnp.ones((2, 1, 3, 1)), jnp.array([1.0, 2.0, 4.0])[:, None] * jnp.ones((2, 1, 3, 1))
-    gate = jnp.full((2, 1, 3, 1), np.log(0.5))
     variant = ak.Linear(feature=ak.Identity(), normalizer=False)
     found = ak.recurrent({"q": ones, "k": ones, "v": v}, variant)
     close(found.output[1, 0, :, 0], [1.0, 3.0, 7.0])
-    more = ak.recurrent({"q": ones[:, :, :1], "k": ones[:, :, :1], "v": v[:, :, :1]}, variant, state=found.state)
+    more = ak.recurrent(
+        {"q": ones[:, :, :1], "k": ones[:, :, :1], "v": v[:, :, :1]}, variant, state=found.state
+    )
     close(more.output.ravel(), [8.0, 8.0])
     assert gate.shape == ones.shape
 

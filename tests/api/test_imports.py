@@ -19,7 +19,9 @@ def run(code):
 
 
 def test_import_alone_loads_neither_jax_nor_flax():
-    loaded = run("import sys, attnkit; print(sorted({'jax', 'flax', 'numpy', 'pydantic'} & sys.modules.keys()))")
+    loaded = run(
+        "import sys, attnkit; print(sorted({'jax', 'flax', 'numpy', 'pydantic'} & sys.modules.keys()))"
+    )
     assert loaded == "[]\n"
 
 

@@ -132,7 +132,13 @@ def test_dropout_and_weights():
 
 @pytest.mark.parametrize(
     "variant",
-    [ak.Gla(), ak.GatedDeltaNet(conv=3), ak.Gru(), ak.Differential(mask=ak.Causal()), ak.StickBreakingAttention()],
+    [
+        ak.Gla(),
+        ak.GatedDeltaNet(conv=3),
+        ak.Gru(),
+        ak.Differential(mask=ak.Causal()),
+        ak.StickBreakingAttention(),
+    ],
 )
 def test_token_mixers_decode_as_they_read(variant):
     layer = ak.nnx.TokenMixer(4, 24, variant=variant, rngs=nnx.Rngs(0))
@@ -160,19 +166,18 @@ def test_a_layer_in_a_module_of_ones_own_learns():
     assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(gradient))
 
 
+def made(*sizes, **options):
+    return ak.nnx.MultiHeadAttention(*sizes, **options, rngs=nnx.Rngs(0))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ak.nnx.MultiHeadAttention(2, 8, precision="high", rngs=nnx.Rngs(0)), "precision"),
-        (lambda: ak.nnx.MultiHeadAttention(2, 8, rngs=nnx.Rngs(0))(jnp.ones((3, 8))), "decode = None"),
-        (lambda: ak.nnx.MultiHeadAttention(2, 8, decode=True, rngs=nnx.Rngs(0))(jnp.ones((3, 8))), "no cache"),
-        (lambda: ak.nnx.MultiHeadAttention(2, 8, decode=False, rngs=nnx.Rngs(0))(jnp.ones((3, 6))), "width of 8"),
-        (
-            lambda: ak.nnx.MultiHeadAttention(
-                2, 8, in_kv_features=6, variant=ak.Attention(position=ak.Fox()), rngs=nnx.Rngs(0)
-            ),
-            "in_kv_features = 6",
-        ),
+        (lambda: made(2, 8, precision="high"), "precision"),
+        (lambda: made(2, 8)(jnp.ones((3, 8))), "decode = None"),
+        (lambda: made(2, 8, decode=True)(jnp.ones((3, 8))), "no cache"),
+        (lambda: made(2, 8, decode=False)(jnp.ones((3, 6))), "width of 8"),
+        (lambda: made(2, 8, in_kv_features=6, variant=ak.Attention(position=ak.Fox())), "in_kv_features = 6"),
     ],
 )
 def test_errors_name_the_argument(make, message):
