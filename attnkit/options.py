@@ -22,12 +22,14 @@ def options(cls: Class) -> Class:
     >>> from annotated_types import Ge
     >>> @options
     ... class Window:
-    ...     reach: Annotated[int, Ge(0)] = 4
-    >>> Window(reach=-1)
+    ...     back: Annotated[int, Ge(0)] = 4
+    >>> Window(back=-1)
     Traceback (most recent call last):
-    ValueError: Window: reach = -1: input should be greater than or equal to 0
+    ValueError: Window: back = -1: input should be greater than or equal to 0
     """
-    config = pydantic.ConfigDict(arbitrary_types_allowed=True, extra="forbid", strict=True)
+    config = pydantic.ConfigDict(
+        arbitrary_types_allowed=True, extra="forbid", strict=True, allow_inf_nan=False
+    )
     made: Any = pydantic.dataclasses.dataclass(cls, frozen=True, kw_only=True, config=config)
     checked = made.__init__
 
@@ -63,5 +65,7 @@ def one_line(name: str, error: pydantic.ValidationError) -> str:
             continue
         key = ".".join(str(step) for step in problem["loc"])
         message = problem["msg"][:1].lower() + problem["msg"][1:]
+        if problem["type"] == "is_instance_of" and isinstance(problem["input"], str):
+            message += "; kinds are names of configs, in Python pass the object"
         parts.append(f"{key} = {problem['input']!r}: {message}")
     return f"{name}: " + "; ".join(parts)

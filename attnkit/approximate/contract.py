@@ -17,7 +17,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from attnkit.token_mixer import TokenMixer
+from attnkit.masks.causal import Causal
+from attnkit.masks.contract import Mask
+from attnkit.masks.everything import Everything
+from attnkit.token_mixer import TokenMixer, no_cross_attention
 
 Params = Mapping[str, Any]
 Rows = Int[Array, "queries"]
@@ -92,6 +95,18 @@ class Approximate(TokenMixer, abc.ABC):
     def is_causal(self) -> bool:
         """Whether no position sees a later one."""
         return bool(getattr(self, "causal", False))
+
+    def receptive_field(self) -> Mask:
+        return Causal() if self.is_causal() else Everything()
+
+    def check_cross_attention(self) -> None:
+        super().check_cross_attention()
+        if not self.crosses:
+            raise ValueError(no_cross_attention(self, "it mixes one sequence"))
+        if self.is_causal():
+            raise ValueError(
+                f"mixer = {type(self).__name__}: causal = True is undefined for a memory; set causal = False"
+            )
 
     def redraws(self) -> bool:
         """Whether constants are drawn anew at every training step."""

@@ -10,7 +10,6 @@ import numpy as np
 from flax import nnx
 
 from attnkit.conformance.programs import QUICK_COMPILE
-from attnkit.layers.causality import sight
 from attnkit.layers.mixer_layer import mixer_layer
 from attnkit.layers.mixing import LayerTokenMixer, Mixing, Relay, Width
 from attnkit.masks.causal import Causal
@@ -50,7 +49,7 @@ def causal_form(mixer: TokenMixer) -> TokenMixer | None:
 
 def sees_future(mixer: TokenMixer) -> bool:
     """Whether it certainly lets a position see a later one."""
-    mask, now = sight(mixer), np.arange(8)
+    mask, now = mixer.receptive_field(), np.arange(8)
     if mask is None:
         return False
     return bool(np.any(mask.cover(Interval(now, now), Interval(now + 1, now + 1)).certain))

@@ -1,5 +1,6 @@
 """Decoding a whole sequence against a cache, a few tokens at a time."""
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from attnkit.conformance.measure import distance
 from attnkit.conformance.programs import Bench, Problem, Program, Tree, as_numpy, cast
 from attnkit.conformance.subject import draw_like
 from attnkit.forms import empty_cache, extend, step
+from attnkit.masks.contract import Data
 
 SPARE = 2
 
@@ -28,14 +30,10 @@ class Decoder:
         """Extend by `new` tokens, then attend."""
         scored = self.bench.tabled
 
-        def run(arrays: Tree, cache: Any, data: Tree) -> tuple[Any, Tree]:
+        def run(arrays: Tree, cache: Any, data: Data) -> tuple[Any, Tree]:
             new = arrays["k"].shape[1]
-            fresh = {
-                name: jax.lax.dynamic_slice_in_dim(a, cache.length, new)
-                for name, a in data.items()
-                if name.endswith("_j")
-            }
-            cache = extend(scored, cache, arrays["k"], arrays["v"], arrays["inputs"], fresh)
+            fresh = {name: jax.lax.dynamic_slice_in_dim(a, cache.length, new) for name, a in data.key.items()}
+            cache = extend(scored, cache, arrays["k"], arrays["v"], arrays["inputs"], Data(key=fresh))
             result = step(scored, arrays["params"], arrays["q"], cache, data=data)
             return cache, {"output": result.output, "level": result.level}
 
@@ -48,11 +46,11 @@ class Decoder:
         sizes, room = self.bench.sizes, self.bench.sizes.keys + SPARE
         cache = empty_cache(self.bench.tabled, sizes.shape, room, jnp.float64)
         cache = cache._replace(k=cache.k + jnp.nan, v=cache.v + jnp.nan)
-        data = {name: grown(name, value) for name, value in problem.data.items()}
+        data = grown(problem.data)
         whole, results, at = self.whole(problem.arrays), [], 0
         for new in pieces:
             now = {n: a if n == "params" else tokens(a, at, new) for n, a in whole.items()}
-            told = {n: self.rows(n, a, at, new) for n, a in data.items()}
+            told = dataclasses.replace(data, query=self.rows(data.query, at, new))
             arrays, told, _ = cast(Problem(now, told), np.float64)
             cache, result = self.program(new)(arrays, cache, told)
             results.append(as_numpy(result))
@@ -70,12 +68,10 @@ class Decoder:
 
         return {**arrays, "q": complete(arrays["q"]), "inputs": jax.tree.map(complete, arrays["inputs"])}
 
-    def rows(self, name: str, value: np.ndarray, at: int, new: int) -> np.ndarray:
-        """Mask data of the queries of a piece."""
-        if not name.endswith("_i"):
-            return value
-        before = np.zeros(self.bench.sizes.offset, value.dtype)
-        return np.concatenate([before, value])[at : at + new]
+    def rows(self, query: Tree, at: int, new: int) -> Tree:
+        """Run-time data of the queries of a piece."""
+        before = self.bench.sizes.offset, 0
+        return {name: np.pad(value, before)[at : at + new] for name, value in query.items()}
 
 
 def tokens(tree: Tree, at: int, new: int) -> Tree:
@@ -83,11 +79,11 @@ def tokens(tree: Tree, at: int, new: int) -> Tree:
     return jax.tree.map(lambda a: a[:, at : at + new], tree)
 
 
-def grown(name: str, value: np.ndarray) -> np.ndarray:
-    """Mask data along keys with room for tokens that do not exist; the table allows them all."""
-    if name == "table":
-        return np.pad(value, ((0, 0), (0, SPARE), (0, SPARE)), constant_values=True)
-    return np.pad(value, (0, SPARE)) if name.endswith("_j") else value
+def grown(data: Data) -> Data:
+    """Run-time data of keys with room for tokens that do not exist; the table allows them all."""
+    table = np.pad(data.scalar["table"], ((0, 0), (0, SPARE), (0, SPARE)), constant_values=True)
+    key = {name: np.pad(value, (0, SPARE)) for name, value in data.key.items()}
+    return dataclasses.replace(data, key=key).with_scalars(table=table)
 
 
 def decoding(bench: Bench) -> Iterator[Finding | Unclaimed]:

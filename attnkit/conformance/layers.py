@@ -11,9 +11,8 @@ import numpy as np
 from attnkit.conformance.chain import Chain, LayerSizes, causal_form, make_chain
 from attnkit.conformance.matrix import Finding, Matrix, Unclaimed, make_matrix
 from attnkit.conformance.measure import different_bits, distance
-from attnkit.layers.causality import sight
 from attnkit.layers.multi_head import MultiHead
-from attnkit.masks.contract import dense
+from attnkit.masks.contract import Data, dense
 from attnkit.scored.contract import Position
 from attnkit.token_mixer import TokenMixer
 
@@ -36,7 +35,7 @@ class Subject:
     Attributes:
         whole: the chain of layers that ends with the mixer.
         causal: the same where no position sees the future; `None` if the mixer cannot be that.
-        padded: a chain that knows that tokens at `data["length"]` and beyond do not exist.
+        padded: a chain that knows that tokens at `data.scalar["length"]` and beyond do not exist.
         x: tokens, float64.
     """
 
@@ -144,7 +143,7 @@ def causality(subject: Subject) -> Iterator[Item]:
 def sees(subject: Subject) -> Iterator[Item]:
     """What the mixer says it cannot see has no influence."""
     chain = subject.whole
-    mask = sight(chain.mixer)
+    mask = chain.mixer.receptive_field()
     if mask is None or mask.needs() or mask.heads() is not None:
         yield Unclaimed("sight", "full", "says nothing that does not depend on run-time data or heads")
         return
@@ -164,7 +163,7 @@ def padding(subject: Subject) -> Iterator[Item]:
     """What stands in tokens that do not exist has no influence, whatever it is; nor has their number."""
     chain, x = subject.padded, subject.x
     real = x.shape[1] - 4
-    data = {"length": jnp.full(x.shape[0], real)}
+    data = Data(scalar={"length": jnp.full(x.shape[0], real)})
     true = chain.outputs(x, data)[:, :real]
     for name, rubbish in (("large", 1e3), ("nan", np.nan)):
         other = x.copy()

@@ -14,10 +14,10 @@ from attnkit.conformance.agreement import LIMITS
 from attnkit.conformance.masks import Patches
 from attnkit.conformance.matrix import Finding, Matrix, Unclaimed, make_matrix
 from attnkit.conformance.measure import distances
-from attnkit.conformance.pairs import Grid, draw_data, grids, table, taken
+from attnkit.conformance.pairs import Grid, Read, draw_data, grids, table, taken
 from attnkit.conformance.programs import DEPTHS, Bench, Problem, Program, as_numpy, cast, forward
 from attnkit.conformance.subject import Sizes, claims_of, make_subject
-from attnkit.masks.contract import Mask
+from attnkit.masks.contract import Data, Mask, Needs
 from attnkit.masks.window import Window
 from attnkit.scored.preset.attention import Attention
 
@@ -42,7 +42,7 @@ class Subject:
         mask: what is checked.
         scale: one of `SCALES`.
         heads: as many as it distinguishes, or `HEADS`.
-        read: names of the run-time data that it reads.
+        read: the run-time data that it reads.
         data: draws of it.
         tables: which pairs may attend, `[draws, heads, positions, positions]`.
     """
@@ -50,8 +50,8 @@ class Subject:
     mask: Mask
     scale: tuple[int, int, tuple[int, ...], tuple[int, int]]
     heads: int
-    read: frozenset[str]
-    data: list[dict[str, np.ndarray]]
+    read: Needs
+    data: list[Data]
     tables: np.ndarray
 
     @property
@@ -69,7 +69,7 @@ class Subject:
         """Pairs that may attend in every draw and head."""
         return np.asarray(self.tables.all((0, 1)))
 
-    def each(self) -> Iterator[tuple[dict[str, np.ndarray], int, np.ndarray]]:
+    def each(self) -> Iterator[tuple[Data, int, np.ndarray]]:
         """Data, head, and the table of both."""
         for data, tables in zip(self.data, self.tables, strict=True):
             for head, pairs in enumerate(tables):
@@ -140,20 +140,20 @@ def largest(options: Any) -> int:
     return 0
 
 
-def names_read(mask: Mask, heads: int) -> frozenset[str]:
-    """Names of the run-time data that `allows` reads, those that `needs` forgets included."""
-    read: set[str] = set()
+def names_read(mask: Mask, heads: int) -> Needs:
+    """The run-time data that `allows` reads, what `needs` forgets included."""
+    read: Read = (set(), set(), set())
     for _ in range(16):
-        at, names = np.arange(5), frozenset(read - {"head"}) | mask.needs()
+        at, needs = np.arange(5), Needs(*map(frozenset, read)) | mask.needs()
         try:
             for head in range(heads):
-                table(mask, at, at, draw_data(names, 5)[-1], head, read)
+                table(mask, at, at, draw_data(needs, 5)[-1], head, read)
         except KeyError as error:
-            if error.args[0] not in read:
+            if not any(error.args[0] in names for names in read):
                 raise
         else:
             break
-    return frozenset(read - {"head"})
+    return Needs(*map(frozenset, read))
 
 
 def make_mask_subject(mask: Mask) -> Subject:
@@ -173,7 +173,7 @@ def needed(subject: Subject) -> Iterator[Finding]:
         (subject.read - names, "read but not in needs"),
         (names - subject.read, "never read"),
     ):
-        yield Finding("data", COLUMN, len(wrong), 0, f"{what}: {', '.join(sorted(wrong)) or 'none'}")
+        yield Finding("data", COLUMN, float(bool(wrong)), 0, f"{what}: {str(wrong) or 'none'}")
 
 
 def value(subject: Subject) -> Iterator[Finding]:
@@ -244,7 +244,7 @@ def algebra(subject: Subject) -> Iterator[Finding]:
     at = np.arange(size)
     grid = Grid(5, 0, size - 5, size, (max(size // 17, 3), max(size // 13, 4)))
     for other in PARTNERS:
-        b = table(other, at, at, {})
+        b = table(other, at, at, Data())
         for name, (compose, expect) in COMPOSED.items():
             mask, true = compose(subject.mask, other), expect(subject.tables, b)
             where = f"{name} with {type(other).__name__}"
@@ -283,12 +283,17 @@ def by_blocks(subject: Subject) -> Iterator[Finding]:
     """Attention by blocks through the mask and its data, against the definition with a table of pairs."""
     size, queries, _, block = subject.scale
     bench = plain_bench(subject.heads, queries, size)
-    offset, names = bench.sizes.offset, subject.mask.needs()
+    offset, needs = bench.sizes.offset, subject.mask.needs()
     scored = dataclasses.replace(bench.subject.scored, mask=subject.mask)
     program = Program(DEPTHS["gradient"](forward(scored, "blockwise", block, offset)), True)
     for number, (data, tables) in enumerate(zip(subject.data, subject.tables, strict=True)):
-        given = {n: a[offset:] if n.endswith("_i") else a for n, a in data.items() if n in names}
-        true = bench.run("reference", [Problem(bench.arrays, {"table": tables})], depth="gradient")[0]
+        given = Data(
+            {name: data.query[name][offset:] for name in needs.query},
+            {name: data.key[name] for name in needs.key},
+            {name: data.scalar[name] for name in needs.scalar},
+        )
+        tabled = Problem(bench.arrays, Data(scalar={"table": tables}))
+        true = bench.run("reference", [tabled], depth="gradient")[0]
         with jax.enable_x64(True):
             got = as_numpy(program(*cast(Problem(bench.arrays, given), np.float64)))
         for part in ("output", "level", "vjp"):

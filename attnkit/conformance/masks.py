@@ -4,23 +4,23 @@ from typing import Any
 
 import numpy as np
 
-from attnkit.masks.contract import Cover, Data, Interval, Mask
+from attnkit.masks.contract import Cover, Data, Interval, Mask, Needs
 from attnkit.options import options
 
 
 @options
 class Table(Mask):
-    """Pairs listed in `data["table"]`, `[heads, positions, positions]`: any mask, in one compiled program."""
+    """Pairs listed in `data.scalar["table"]` `[heads, positions, positions]`: any mask, in one program."""
 
     def allows(self, i: Any, j: Any, data: Data) -> Any:
-        return data["table"][data["head"]][i, j]
+        return data.scalar["table"][data.head][i, j]
 
     def cover(self, rows: Interval, columns: Interval) -> Cover:
         pairs = np.broadcast(rows.low, columns.low).shape
         return Cover(np.ones(pairs, bool), np.zeros(pairs, bool))
 
-    def needs(self) -> frozenset[str]:
-        return frozenset({"table"})
+    def needs(self) -> Needs:
+        return Needs(scalar=frozenset({"table"}))
 
 
 @options
@@ -43,7 +43,7 @@ class Patches(Mask):
 
     def cover(self, rows: Interval, columns: Interval) -> Cover:
         def answer(a: int, b: int, c: int, d: int) -> tuple[bool, bool]:
-            table = self.allows(np.arange(a, b + 1)[:, None], np.arange(c, d + 1)[None, :], {})
+            table = self.allows(np.arange(a, b + 1)[:, None], np.arange(c, d + 1)[None, :], Data())
             return bool(table.any()), bool(table.all())
 
         possible, certain = np.vectorize(answer)(rows.low, rows.high, columns.low, columns.high)

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from attnkit.masks.contract import Interval, Mask, along
+from attnkit.masks.contract import Data, Interval, Mask, Needs
 
-Data = Mapping[str, np.ndarray]
+Read = tuple[set[str], set[str], set[str]]
 
 
-class Read(dict[str, Any]):
-    """Run-time data that remembers which of it was read, in `names`."""
+class Recorded(dict[str, Any]):
+    """Run-time data of one side that remembers which of it was read, in `names`."""
 
     def __init__(self, given: Mapping[str, Any], names: set[str]):
         super().__init__(given)
@@ -28,38 +28,47 @@ class Read(dict[str, Any]):
         return super().get(name, default)
 
 
-def draw_data(names: frozenset[str], positions: int) -> list[dict[str, np.ndarray]]:
+def draw_data(needs: Needs, positions: int) -> list[Data]:
     """Run-time data of four kinds for positions 0, 1, ...: all alike, all different, runs, and noise.
 
-    What ends in `_i` or `_j` has an integer for each position, anything else is one integer.
+    Queries and keys have an integer for each position, the sequence has one integer.
     """
     random, at = np.random.default_rng(31), np.arange(positions)
-    kinds: list[dict[str, np.ndarray]] = [{} for _ in range(4 if names else 1)]
-    for name in sorted(names):
-        if name.endswith(("_i", "_j")):
+    scalars = (0, positions, positions // 2, positions // 5)
+
+    def side(names: frozenset[str]) -> list[dict[str, np.ndarray]]:
+        kinds: list[dict[str, np.ndarray]] = [{} for _ in scalars]
+        for name in sorted(names):
             some = [0 * at, at, 3 * at // positions, random.integers(0, 3, positions)]
-        else:
-            some = [np.asarray(number) for number in (0, positions, positions // 2, positions // 5)]
-        for data, values in zip(kinds, some, strict=True):
-            data[name] = values.astype(np.int32)
-    return kinds
+            for data, values in zip(kinds, some, strict=True):
+                data[name] = values.astype(np.int32)
+        return kinds
+
+    kinds = [
+        Data(query, key, {name: np.asarray(scalar, np.int32) for name in needs.scalar})
+        for query, key, scalar in zip(side(needs.query), side(needs.key), scalars, strict=True)
+    ]
+    return kinds if needs else kinds[:1]
 
 
-def taken(data: Data, i: np.ndarray, j: np.ndarray) -> dict[str, np.ndarray]:
-    """What belongs to queries `i` and keys `j`, of data of positions 0, 1, ..."""
-    own = {"_i": i, "_j": j}
-    return {name: value[own[name[-2:]]] if name[-2:] in own else value for name, value in data.items()}
+def taken(data: Data, i: np.ndarray, j: np.ndarray) -> Data:
+    """The data of queries `i` and keys `j`, from that of positions 0, 1, ..."""
+    query = {name: value[i] for name, value in data.query.items()}
+    return Data(query, {name: value[j] for name, value in data.key.items()}, data.scalar)
 
 
 def table(
-    mask: Mask, i: np.ndarray, j: np.ndarray, data: Data, head: int = 0, read: set[str] | None = None
+    mask: Mask, i: np.ndarray, j: np.ndarray, data: Data, head: int = 0, read: Read | None = None
 ) -> np.ndarray:
     """Which pairs of positions `i` and `j` the mask allows, `[queries, keys]`, for data of these positions.
 
-    Names of the data that it reads are added to `read`.
+    Names of the data that it reads are added to `read`, those of queries, of keys and of the sequence.
     """
-    given = {name: along(name, value) for name, value in data.items()} | {"head": head}
-    allowed = np.asarray(mask.allows(i[:, None], j[None, :], Read(given, set() if read is None else read)))
+    given = dataclasses.replace(data.over_pairs(), head=head)
+    if read is not None:
+        query, key, scalar = map(Recorded, (given.query, given.key, given.scalar), read)
+        given = Data(query, key, scalar, head)
+    allowed = np.asarray(mask.allows(i[:, None], j[None, :], given))
     if allowed.dtype != bool:
         raise TypeError(f"allows gives {allowed.dtype}, not bool")
     return np.broadcast_to(allowed, (i.size, j.size))

@@ -11,6 +11,7 @@ import numpy as np
 from attnkit.conformance.masks import Table, mask_classes
 from attnkit.conformance.subject import Sizes, Subject, draw_arrays, draw_like, own_data, own_table
 from attnkit.forms.attend import Form, attend
+from attnkit.masks.contract import Data
 from attnkit.scored.contract import Scored
 
 Tree = Any
@@ -35,7 +36,7 @@ class Problem:
     """
 
     arrays: Tree
-    data: Mapping[str, np.ndarray]
+    data: Data
     key: Any = None
 
 
@@ -168,7 +169,7 @@ class Bench:
     def problem(self, table: np.ndarray | str, arrays: Tree = None, key: Any = None) -> Problem:
         """A problem with the subject's arrays (or others) under a mask class or table."""
         table = self.tables[table] if isinstance(table, str) else table
-        return Problem(self.arrays if arrays is None else arrays, {**self.data, "table": table}, key)
+        return Problem(self.arrays if arrays is None else arrays, self.data.with_scalars(table=table), key)
 
     def allowed(self, table: np.ndarray | str) -> np.ndarray:
         """Which pairs may attend under the variant's own mask and a table, `[heads, queries, keys]`."""
@@ -236,4 +237,4 @@ def cast(problem: Problem, dtype: Any) -> tuple[Tree, Tree, Any]:
         name: jax.tree.map(lambda a, name=name: jnp.asarray(a, wide if name == "params" else dtype), value)
         for name, value in problem.arrays.items()
     }
-    return arrays, {name: jnp.asarray(value) for name, value in problem.data.items()}, problem.key
+    return arrays, jax.tree.map(jnp.asarray, problem.data), problem.key

@@ -1,5 +1,6 @@
 """The split form: partial results over pieces of the keys, merged."""
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from attnkit.conformance.measure import distances
 from attnkit.conformance.programs import BLOCK, Bench, Program, Tree, as_numpy, cast, with_gradient
 from attnkit.forms import attend_piece, finish_pieces, merge_pieces
 from attnkit.forms.split import inseparable
+from attnkit.masks.contract import Data
 
 ORDER = (2, 0, 1)
 
@@ -22,10 +24,10 @@ def split_run(bench: Bench, bounds: tuple[int, ...]) -> Callable[..., Tree]:
     """Output and level from pieces of the keys between `bounds`, merged in an order of their own."""
     scored, offset = bench.tabled, bench.sizes.offset
 
-    def run(arrays: Tree, data: Tree, key: Any) -> Tree:
+    def run(arrays: Tree, data: Data, key: Any) -> Tree:
         pieces = []
         for low, high in itertools.pairwise(bounds):
-            told = {name: a[low:high] if name.endswith("_j") else a for name, a in data.items()}
+            piece = {name: a[low:high] for name, a in data.key.items()}
             k, v = arrays["k"][:, low:high], arrays["v"][:, low:high]
             pieces.append(
                 attend_piece(
@@ -36,7 +38,7 @@ def split_run(bench: Bench, bounds: tuple[int, ...]) -> Callable[..., Tree]:
                     v,
                     first=low,
                     offset=offset,
-                    data=told,
+                    data=dataclasses.replace(data, key=piece),
                     block=BLOCK,
                 )
             )

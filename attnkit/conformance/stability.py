@@ -9,6 +9,7 @@ import numpy as np
 from attnkit.conformance.agreement import DERIVATIVE, EXACT, compare
 from attnkit.conformance.matrix import Finding
 from attnkit.conformance.measure import different_bits, distance, distances, named
+from attnkit.conformance.pairs import taken
 from attnkit.conformance.programs import FORMS, Bench, Problem, Tree
 from attnkit.conformance.subject import draw_arrays, draw_like, own_data
 from attnkit.forms.attend import Form, attend
@@ -45,8 +46,9 @@ def padding(bench: Bench) -> Iterator[Finding]:
     problems = []
     for name in names:
         table = np.pad(bench.tables[name], ((0, 0), (0, EXTRA), (0, EXTRA)))
-        data = {key: np.pad(a, (0, EXTRA)) if key.endswith("_j") else a for key, a in bench.data.items()}
-        problems.append(Problem(arrays, {**data, "table": table}))
+        longer_keys = {key: np.pad(a, (0, EXTRA)) for key, a in bench.data.key.items()}
+        data = dataclasses.replace(bench.data, key=longer_keys)
+        problems.append(Problem(arrays, data.with_scalars(table=table)))
     for form in ("reference", "blockwise"):
         results = bench.run(form, problems, depth="forward")
         for name, result in zip(names, results, strict=True):
@@ -65,10 +67,9 @@ def lengths(bench: Bench) -> Iterator[Finding]:
         small = dataclasses.replace(
             bench.subject, sizes=dataclasses.replace(sizes, queries=queries, keys=keys)
         )
-        count = {"_i": queries, "_j": keys}
-        data = {k: v[: count[k[-2:]]] if v.ndim else v for k, v in own_data(bench.subject).items()}
+        data = taken(own_data(bench.subject), np.arange(queries), np.arange(keys))
         table = np.ones((sizes.heads, max(keys, 1), max(keys, 1)), bool)
-        problem = Problem(draw_arrays(small), {**data, "table": table})
+        problem = Problem(draw_arrays(small), data.with_scalars(table=table))
         true, got = (
             bench.run(form, [problem], depth="gradient", offset=0)[0] for form in ("reference", "blockwise")
         )
@@ -108,7 +109,7 @@ def without_jit(bench: Bench) -> Iterator[Finding]:
     arrays = problem.arrays
     with jax.enable_x64(True):
         given = [jax.numpy.asarray(arrays[name]) for name in ("q", "k", "v")]
-        data = jax.tree.map(jax.numpy.asarray, dict(problem.data))
+        data = jax.tree.map(jax.numpy.asarray, problem.data)
         asked: Form
         asking: dict[str, Form] = {"reference": "reference", "dense": "blockwise"}
         for form, asked in asking.items():

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from attnkit.masks.causal import Causal
-from attnkit.masks.contract import Mask, along
+from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
 from attnkit.masks.window import Window
 from attnkit.scored.contract import HeadShape, Normalizer, Part, Position, Preset, Score, Scored, Selection
@@ -153,30 +153,27 @@ def draw_like(tree: Tree, seed: int) -> Tree:
     return jax.tree.map(lambda a: random.normal(size=np.shape(a)), tree)
 
 
-def own_data(subject: Subject) -> dict[str, np.ndarray]:
+def own_data(subject: Subject) -> Data:
     """Run-time data for the variant's own mask and parts: lengths below `keys`, and three segments."""
-    sizes, data = subject.sizes, {}
+    sizes, needs = subject.sizes, subject.scored.needs()
     segments = np.minimum(np.arange(sizes.keys) // 6, 2).astype(np.int32)
-    for name in sorted(subject.scored.needs()):
-        if name.endswith("_j"):
-            data[name] = segments
-        elif name.endswith("_i"):
-            data[name] = segments[sizes.offset :]
-        elif "length" in name:
-            data[name] = np.asarray(sizes.keys - 3, np.int32)
-        else:
-            raise ValueError(f"the mask reads data[{name!r}]; the check knows lengths, and names in _i or _j")
-    return data
+    strange = sorted(name for name in needs.scalar if "length" not in name)
+    if strange:
+        raise ValueError(f"data.scalar[{strange[0]!r}] is read; of scalars the check knows lengths only")
+    return Data(
+        dict.fromkeys(needs.query, segments[sizes.offset :]),
+        dict.fromkeys(needs.key, segments),
+        dict.fromkeys(needs.scalar, np.asarray(sizes.keys - 3, np.int32)),
+    )
 
 
 def own_table(subject: Subject) -> np.ndarray:
     """Which pairs the variant's own mask allows, `[heads, queries, keys]`."""
-    sizes, data = subject.sizes, own_data(subject)
+    sizes, data = subject.sizes, own_data(subject).over_pairs()
     i, j = np.arange(sizes.offset, sizes.keys)[:, None], np.arange(sizes.keys)[None, :]
-    shaped = {name: along(name, value) for name, value in data.items()}
     tables = [
         np.broadcast_to(
-            np.asarray(subject.scored.mask.allows(i, j, {**shaped, "head": head})),
+            np.asarray(subject.scored.mask.allows(i, j, dataclasses.replace(data, head=head))),
             (sizes.queries, sizes.keys),
         )
         for head in range(sizes.heads)

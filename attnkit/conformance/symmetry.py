@@ -1,5 +1,6 @@
 """Symmetries that a variant claims, of the definition; other forms share them by agreeing with it."""
 
+import dataclasses
 from collections.abc import Iterator
 
 import jax
@@ -36,8 +37,9 @@ def translation(bench: Bench) -> Iterator[Finding | Unclaimed]:
     for name in names:
         table = np.zeros((sizes.heads, sizes.keys + SHIFT, sizes.keys + SHIFT), bool)
         table[:, SHIFT:, SHIFT:] = bench.tables[name]
-        data = {key: np.pad(a, (SHIFT, 0)) if key.endswith("_j") else a for key, a in bench.data.items()}
-        problems.append(Problem(moved, {**data, "table": table}))
+        key = {name: np.pad(a, (SHIFT, 0)) for name, a in bench.data.key.items()}
+        data = dataclasses.replace(bench.data, key=key).with_scalars(table=table)
+        problems.append(Problem(moved, data))
     results = bench.run("reference", problems, depth="forward", offset=sizes.offset + SHIFT)
     for name, result in zip(names, results, strict=True):
         true = bench.base("reference")[name]

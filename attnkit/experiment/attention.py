@@ -128,7 +128,7 @@ def alignment(session: Session) -> tuple[str, Chosen] | None:
 
 
 def identity(example: Example) -> tuple[Any, ...]:
-    """What makes an example the same as another: all that a network reads and is to write."""
+    """The identity of an example: all inputs and targets of the network."""
     vectors = example.source_features
     return (example.source, example.inputs, example.labels, None if vectors is None else vectors.tobytes())
 

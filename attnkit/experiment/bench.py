@@ -21,7 +21,7 @@ SOFTMAX = "attention"
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What one computation costs at one length.
+    """Cost of one computation at one length.
 
     Attributes:
         name: the variant; `jax.nn` is plain attention by `jax.nn.dot_product_attention`.

@@ -24,7 +24,7 @@ Output = Callable[[Arrays], jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What is measured.
+    """Sizes and settings of a measurement.
 
     Attributes:
         heads: number of heads.
@@ -58,7 +58,7 @@ class Way:
 
 
 def variant_of(name: str, thing: Any) -> Scored | Recurrent | Approximate:
-    """What is measured: a scored, recurrent or approximate variant, or plain attention with a part exchanged.
+    """The measured variant: scored, recurrent, approximate, or plain attention with one part replaced.
 
     Raises:
         ConfigError: for a mixer that is a layer of its own, and for what needs run-time data.
@@ -73,13 +73,12 @@ def variant_of(name: str, thing: Any) -> Scored | Recurrent | Approximate:
         advice = "; it is a layer: measure a config with it" if isinstance(thing, TokenMixer) else ""
         raise ConfigError(f"{name}: bench measures heads of attention and their parts{advice}") from error
     if scored.needs():
-        needs = ", ".join(sorted(scored.needs()))
-        raise ConfigError(f"{name}: reads run-time data ({needs}); bench has none")
+        raise ConfigError(f"{name}: reads run-time data ({scored.needs()}); bench has none")
     return scored
 
 
 def causal(variant: Scored | Recurrent | Approximate) -> bool:
-    """Whether no position sees a later one."""
+    """Whether a variant is causal."""
     if isinstance(variant, Recurrent):
         return variant.direction == "forward"
     if isinstance(variant, Approximate):

@@ -1,4 +1,4 @@
-"""What whole training steps of a config cost."""
+"""Cost of the training steps of a config."""
 
 import dataclasses
 import statistics
@@ -19,7 +19,7 @@ from attnkit.training.step import begin, make_dispatch, make_step, split, steps_
 
 @dataclasses.dataclass(frozen=True)
 class TrainingCost:
-    """What training a config costs on this machine.
+    """Cost of training a config on this machine.
 
     Attributes:
         name: the config.
@@ -48,16 +48,14 @@ class TrainingCost:
     state_mebibytes: float
 
 
-def bench_training(
-    loaded: Config, rounds: int, tell: Callable[[str], None], imports: bool = False
-) -> TrainingCost:
+def bench_training(loaded: Config, rounds: int, tell: Callable[[str], None]) -> TrainingCost:
     """The cost of `rounds` dispatches of training steps from fresh parameters, after one that does not count.
 
     Raises:
         ConfigError: as `start`.
         DataError: as `start`.
     """
-    session = start(loaded, imports)
+    session = start(loaded)
     plan, data = session.training, session.dataset
     graph, params, constants = split(session.network)
     count = steps_per_dispatch(plan, params, plan.batch_size * (data.length + data.source_length))

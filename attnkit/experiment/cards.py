@@ -1,12 +1,13 @@
-"""What the command line prints about entries of the catalogues."""
+"""Entries of the catalogues as text and as JSON."""
 
 import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from attnkit.experiment import catalogue, costs, source
+from attnkit.experiment import catalogue, costs
+from attnkit.experiment.catalogue import REQUIRED, is_options, of_object, plain
 from attnkit.experiment.diagnostics import written
-from attnkit.experiment.editor_schema import plain
+from attnkit.experiment.field_types import shown
 from attnkit.experiment.formula import rounded
 
 WIDTH = 100
@@ -66,32 +67,30 @@ def card(entries: list[catalogue.Entry]) -> str:
 
 def one(entry: catalogue.Entry) -> str:
     """Everything about one entry, as text."""
-    lines = [f"{entry.kind}  ({entry.base} {entry.source.name}, {entry.source.file}:{entry.source.line})", ""]
-    lines.append(prose(entry.source.doc))
-    attributes = entry.source.attributes.get("card")
-    if isinstance(attributes, dict):
+    lines = [f"{entry.kind}  ({entry.base} {entry.name}, {entry.file}:{entry.line})", ""]
+    lines.append(prose(entry.doc))
+    card = costs.card_of(entry)
+    if card:
         lines.append("")
-        told = {name: attributes[name] for name in ("source", "equation", "assumes") if attributes.get(name)}
-        told |= {"forms": ", ".join(costs.forms(entry))} if costs.forms(entry) else {}
-        width = max((len(name) for name in told), default=0)
-        lines.extend(f"{name:{width}}  {value}" for name, value in told.items())
+        rows = {name: card[name] for name in ("source", "equation", "assumes") if card.get(name)}
+        rows |= {"forms": ", ".join(costs.forms(entry))} if costs.forms(entry) else {}
+        width = max((len(name) for name in rows), default=0)
+        lines.extend(f"{name:{width}}  {value}" for name, value in rows.items())
         lines.extend(costly(entry))
     fields = entry.fields
     lines += ["", "options" if fields else "no options"]
     for field in fields:
-        default = (
-            "required" if field.default is source.REQUIRED else f"default {written(plain(field.default))}"
-        )
-        if isinstance(field.default, catalogue.Default):
-            default = f"default {field.default.kind}"
-        lines.append(f"  {field.name}: {field.type}, {default}")
+        default = "required" if field.default is REQUIRED else f"default {written(plain(field.default))}"
+        if is_options(type(field.default)):
+            default = f"default {of_object(field.default).kind}"
+        lines.append(f"  {field.name}: {shown(field.type)}, {default}")
         if field.doc:
             lines.append(textwrap.fill(field.doc, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6))
     return "\n".join(lines)
 
 
 def costly(entry: catalogue.Entry) -> list[str]:
-    """What an entry costs, as lines of text."""
+    """The costs of an entry, as lines of text."""
     found = costs.costs(entry)
     if not found:
         return []
@@ -118,9 +117,9 @@ def facts(entry: catalogue.Entry) -> dict[str, Any]:
     return {
         "base": entry.base,
         "kind": entry.kind,
-        "class": entry.source.name,
-        "file": str(entry.source.file),
-        "line": entry.source.line,
+        "class": entry.name,
+        "file": str(entry.file),
+        "line": entry.line,
         "summary": entry.summary,
         "family": costs.family(entry),
         "forms": list(costs.forms(entry)),
@@ -128,13 +127,13 @@ def facts(entry: catalogue.Entry) -> dict[str, Any]:
             {"what": cost.what, "formula": cost.formula, "unit": cost.unit, "value": cost.value}
             for cost in costs.costs(entry)
         ],
-        **{name: value for name, value in entry.source.attributes.items() if name == "card"},
+        **({"card": card} if (card := costs.card_of(entry)) else {}),
         "options": [
             {
                 "name": field.name,
-                "type": str(field.type),
-                "required": field.default is source.REQUIRED,
-                "default": None if field.default is source.REQUIRED else plain(field.default),
+                "type": shown(field.type),
+                "required": field.default is REQUIRED,
+                "default": None if field.default is REQUIRED else plain(field.default),
                 "doc": field.doc,
             }
             for field in entry.fields

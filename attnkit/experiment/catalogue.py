@@ -1,48 +1,37 @@
-"""Catalogues: a catalogue is a folder, a kind is a file name in it; both are read, nothing is imported."""
+"""Catalogues: a catalogue is a folder, a kind a file in it with an options class of its name."""
 
 import dataclasses
 import difflib
 import functools
+import inspect
 import re
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from attnkit.errors import ConfigError
-from attnkit.experiment import annotation, source
+from attnkit.experiment import importing
+from attnkit.experiment.field_types import FOLDERS, base_of, in_package
+from attnkit.experiment.importing import UnknownKind
 
-FOLDERS: Mapping[str, tuple[str, ...]] = {
-    "Score": ("scored/score",),
-    "Position": ("scored/position",),
-    "Normalizer": ("scored/normalizer",),
-    "Selection": ("scored/selection",),
-    "Mask": ("masks",),
-    "FeatureMap": ("recurrent/feature",),
-    "TokenMixer": ("scored/preset", "recurrent/variant", "approximate/variant", "layers/token_mixer"),
-    "Pool": ("pooling",),
-    "Model": ("models",),
-    "Task": ("tasks",),
-}
+PACKAGE = Path(__file__).resolve().parents[1]
+REQUIRED = object()
 FIXED = {
-    "training": ("training/plan.py", "Training"),
-    "optimizer": ("training/plan.py", "Optimizer"),
-    "decoding": ("generation/plan.py", "Decoding"),
+    "training": ("training.plan", "Training"),
+    "optimizer": ("training.plan", "Optimizer"),
+    "decoding": ("generation.plan", "Decoding"),
 }
-
-
-OPTIONS = re.compile(r"^@options\b.*\nclass (\w+)\b", re.MULTILINE)
-
-
-class UnknownKind(ConfigError):
-    """A kind that no catalogue has."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Default:
-    """The default of a field that is a part: its kind and the options that differ from the kind's own."""
+class Field:
+    """One option: its type, its default (`REQUIRED` if it has none) and its documentation."""
 
-    kind: str
-    options: Mapping[str, Any]
+    name: str
+    type: Any
+    default: Any
+    doc: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,33 +40,69 @@ class Entry:
 
     Attributes:
         base: base class of the catalogue it belongs to; empty for the fixed sections of a config.
-        kind: how a config names it.
-        source: the options class.
-        module: dotted name to import it by; empty for a user's file.
+        kind: its name in a config.
+        cls: the options class.
+        module: the module that defines it.
     """
 
     base: str
     kind: str
-    source: source.Source
+    cls: Any
     module: str
+
+    @property
+    def name(self) -> str:
+        """The name of its class."""
+        return str(self.cls.__name__)
+
+    @property
+    def file(self) -> Path:
+        """The file that defines it."""
+        return Path(str(sys.modules[self.module].__file__))
+
+    @property
+    def line(self) -> int:
+        """The line of its definition."""
+        return line_of(self.cls)
+
+    @property
+    def doc(self) -> str:
+        """Its documentation."""
+        return inspect.cleandoc(self.cls.__doc__ or "")
 
     @property
     def summary(self) -> str:
         """The first line of its documentation."""
-        return self.source.doc.strip().split("\n", 1)[0]
+        return self.doc.split("\n", 1)[0]
+
+    @property
+    def card(self) -> Any:
+        """Its card; `None` if it has none."""
+        return getattr(self.cls, "card", None)
 
     @functools.cached_property
-    def fields(self) -> tuple[source.Field, ...]:
-        """Its options, with defaults that are parts resolved to their kinds."""
+    def fields(self) -> tuple[Field, ...]:
+        """Its options, in the order of the class."""
+        docs: dict[str, str] = {}
+        for ancestor in reversed(self.cls.__mro__):
+            docs |= documented(vars(ancestor).get("__doc__") or "")
         return tuple(
-            dataclasses.replace(field, default=resolved_default(field.type, field.default, self.source.file))
-            for field in self.source.fields
+            Field(
+                name,
+                Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation,
+                REQUIRED if info.is_required() else info.get_default(call_default_factory=True),
+                docs.get(name, ""),
+            )
+            for name, info in self.cls.__pydantic_fields__.items()
         )
 
 
-def is_base(name: str) -> bool:
-    """Whether `name` is the base class of a catalogue."""
-    return name in FOLDERS
+def line_of(cls: type) -> int:
+    """The line of a class in its file."""
+    try:
+        return inspect.getsourcelines(cls)[1]
+    except (OSError, TypeError):
+        return 1
 
 
 def camel(kind: str) -> str:
@@ -85,96 +110,114 @@ def camel(kind: str) -> str:
     return "".join(word[:1].upper() + word[1:] for word in kind.split("_"))
 
 
-def files(base: str) -> dict[str, Path]:
-    """Kind -> file of every file with an options class of its name, sorted by kind."""
-    found = (file for folder in FOLDERS[base] for file in (source.PACKAGE / folder).glob("[a-z]*.py"))
-    return {file.stem: file for file in sorted(found, key=lambda file: file.stem) if is_entry(file)}
+def spoken(base: str) -> str:
+    """`token mixer` of `TokenMixer`."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", base).lower()
 
 
-def is_entry(file: Path) -> bool:
-    """Whether `file` has an options class of its name."""
-    return camel(file.stem) in OPTIONS.findall(file.read_text(encoding="utf-8"))
+def is_options(thing: Any) -> bool:
+    """Whether a thing is a class made by `@options`."""
+    return isinstance(thing, type) and "__pydantic_fields__" in vars(thing)
 
 
-def file_of(base: str, kind: str) -> Path | None:
-    """The file of one kind, without a look at the others."""
-    if re.fullmatch(r"[a-z]\w*", kind):
-        for folder in FOLDERS[base]:
-            file = source.PACKAGE / folder / f"{kind}.py"
-            if file.is_file() and is_entry(file):
-                return file
-    return None
+@functools.cache
+def kinds(base: str) -> Mapping[str, Entry]:
+    """Every shipped entry of the catalogue of `base` by kind, sorted."""
+    found = (file for folder in FOLDERS[base] for file in (PACKAGE / folder).glob("[a-z]*.py"))
+    entries = {file.stem: shipped(base, file) for file in sorted(found, key=lambda file: file.stem)}
+    return {kind: entry for kind, entry in entries.items() if entry is not None}
 
 
 def catalogue(base: str) -> list[Entry]:
     """Every shipped entry of the catalogue of `base`, sorted by kind."""
-    return [shipped(base, kind, file) for kind, file in files(base).items()]
+    return list(kinds(base).values())
 
 
-@functools.lru_cache(maxsize=1024)
-def shipped(base: str, kind: str, file: Path) -> Entry:
-    """The entry of a file of the package, read once."""
-    module = ".".join((source.PACKAGE.name, *file.relative_to(source.PACKAGE).with_suffix("").parts))
-    return Entry(base, kind, source.read(file, camel(kind), is_base), module)
+@functools.cache
+def shipped(base: str, file: Path) -> Entry | None:
+    """The entry of a file of the package; `None` if it defines no options class of its name."""
+    name = ".".join((PACKAGE.name, *file.relative_to(PACKAGE).with_suffix("").parts))
+    module = importing.by_name(name)
+    cls = getattr(module, camel(file.stem), None)
+    return Entry(base, file.stem, cls, name) if is_options(cls) and base_of(cls) == base else None
 
 
 def fixed(section: str) -> Entry:
     """The options of a config section that has no kinds: training, optimizer, decoding."""
     place, name = FIXED[section]
-    file = source.PACKAGE / place
-    module = ".".join((source.PACKAGE.name, *Path(place).with_suffix("").parts))
-    return Entry("", "", source.read(file, name, is_base), module)
+    module = importing.by_name(f"{PACKAGE.name}.{place}")
+    return Entry("", "", getattr(module, name), module.__name__)
 
 
-def find(base: str, kind: str, folders: Iterable[Path]) -> Entry:
+def of_object(value: Any) -> Entry:
+    """The entry of an options object's class."""
+    cls, base = type(value), base_of(type(value)) or ""
+    file = Path(str(sys.modules[cls.__module__].__file__))
+    if any(file.parent == PACKAGE / folder for folder in FOLDERS[base]):
+        entry = shipped(base, file)
+        if entry is not None and entry.cls is cls:
+            return entry
+    place = file if cls.__module__.startswith(importing.OWN) else cls.__module__
+    return Entry(base, f"{place}:{cls.__name__}", cls, cls.__module__)
+
+
+def find(base: str, kind: str, folders: Iterable[Path], imports: bool = True) -> Entry:
     """The entry that a config means by `kind`.
 
     Args:
         base: base class that the place in the config wants.
         kind: a name of the catalogue, `path/to/file.py:Class` or `package.module:Class`.
         folders: folders that a relative path may start from, in order.
+        imports: whether code outside the package may run.
 
     Raises:
         UnknownKind: with the nearest names.
         ConfigError: with file and line, for a file that cannot be used.
     """
     if ":" in kind:
-        return own(base, kind, folders)
-    file = file_of(base, kind)
-    if file is not None:
-        return shipped(base, kind, file)
-    known = files(base)
+        return own(base, kind, folders, imports)
+    if re.fullmatch(r"[a-z]\w*", kind):
+        for file in (PACKAGE / folder / f"{kind}.py" for folder in FOLDERS[base]):
+            if file.is_file() and (entry := shipped(base, file)) is not None:
+                return entry
+    known = kinds(base)
     hint = nearest(kind, known)
     if not hint:
         hint = f"have: {', '.join(known)}" if known else "this catalogue is empty"
-    raise UnknownKind(f"no such {base.lower()}; {hint}; your own is 'path/to/file.py:Class'")
+    raise UnknownKind(f"no such {spoken(base)}; {hint}; your own is 'path/to/file.py:Class'")
 
 
-def own(base: str, kind: str, folders: Iterable[Path]) -> Entry:
+def own(base: str, kind: str, folders: Iterable[Path], imports: bool = True) -> Entry:
     """The entry of a class outside the catalogue; with an empty `base`, of any catalogue's base class."""
     place, _, name = kind.rpartition(":")
     folders = list(folders)
     if not name.isidentifier() or not place or "\0" in place:
         raise UnknownKind("a kind of your own is written 'path/to/file.py:Class' or 'package.module:Class'")
+    if not imports and (place.endswith(".py") or not in_package(place)):
+        raise ConfigError("is code of its own that the run folder names; say --allow-import if you trust it")
     if place.endswith(".py"):
         tried = [folder / Path(place) for folder in folders]
         file = next((path.resolve() for path in tried if path.is_file()), None)
-        module = ""
         if file is None:
             raise UnknownKind(f"no such file; looked for {' and '.join(dict.fromkeys(map(str, tried)))}")
-        kind = f"{file}:{name}"
+        kind, module = f"{file}:{name}", importing.by_file(file)
     else:
         if not all(step.isidentifier() for step in place.split(".")):
             raise UnknownKind(f"{place!r} is neither a dotted module name nor a path ending in .py")
-        file, module = source.locate(place, Path.cwd()), place
-        if file is None:
-            raise UnknownKind(f"no module {place!r} on the search path; is its package installed?")
-    made = source.read(file, name, is_base)
-    bases = [ancestor for ancestor in made.ancestors if is_base(ancestor)]
-    if not bases or (base and base not in bases):
+        module = importing.by_name(place)
+    cls = getattr(module, name, None)
+    if not isinstance(cls, type):
+        classes = [n for n, c in vars(module).items() if is_options(c) and c.__module__ == module.__name__]
+        have = ", ".join(classes) or "none"
+        raise ConfigError(f"{module.__file__}:1: class {name!r} is not in this file; classes here: {have}")
+    where = f"{module.__file__}:{line_of(cls)}: class {name!r}"
+    if not is_options(cls):
+        raise ConfigError(f"{where} is not an options class; decorate it with @options")
+    found = base_of(cls)
+    if found is None or (base and base != found):
         wanted = base or " or ".join(FOLDERS)
-        raise ConfigError(f"{file}:{made.line}: class {name!r} is not a {wanted}; derive it from {wanted}")
-    return Entry(base or bases[0], kind, made, module)
+        raise ConfigError(f"{where} is not a {wanted}; derive it from {wanted}")
+    return Entry(found, kind, cls, module.__name__)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -183,50 +226,34 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
-def resolved_default(kind: annotation.Type, value: Any, file: Path) -> Any:
-    """`value` with every options class in it replaced by its kind in the catalogue that `kind` wants."""
+def documented(docstring: str) -> dict[str, str]:
+    """Field name -> its text in the docstring's `Attributes:` (or `Args:`) section."""
+    found = re.search(
+        r"^(?:Attributes|Args):\n((?:[ \t]+.*\n?|\n)+)", inspect.cleandoc(docstring), re.MULTILINE
+    )
+    docs: dict[str, str] = {}
+    name = ""
+    for line in inspect.cleandoc("\n" + found[1]).splitlines() if found else []:
+        entry = re.match(r"(\w+)(?: \(.*?\))?: ?(.*)", line)
+        if entry:
+            name = entry[1]
+            docs[name] = entry[2]
+        elif name:
+            docs[name] = f"{docs[name]} {line.strip()}".strip()
+    return docs
+
+
+def changed(value: Any) -> Iterator[tuple[str, Any]]:
+    """The options of an object that differ from the defaults of its kind."""
+    for field in of_object(value).fields:
+        if getattr(value, field.name) != field.default:
+            yield field.name, getattr(value, field.name)
+
+
+def plain(value: Any) -> Any:
+    """A default as TOML and JSON can hold it; of parts, the options that differ from those of their kind."""
+    if is_options(type(value)):
+        return {"kind": of_object(value).kind, **{name: plain(item) for name, item in changed(value)}}
     if isinstance(value, tuple):
-        match kind:
-            case annotation.Items(types=types, endless=endless):
-                wanted = types * len(value) if endless else types
-                return tuple(resolved_default(t, item, file) for t, item in zip(wanted, value, strict=True))
-            case annotation.Either(types=types):
-                items = [option for option in types if isinstance(option, annotation.Items)]
-                return resolved_default(items[0], value, file) if items else value
-    if isinstance(value, source.Made):
-        base = part_base(kind)
-        if base is None:
-            raise ConfigError(f"{file}: default {value.name}(...) stands where {kind} is wanted")
-        chosen = kind_of(base, value.name, file)
-        made = find(base, chosen, ()).source
-        declared = {field.name: field.type for field in made.fields}
-        unknown = [name for name, _ in value.arguments if name not in declared]
-        if unknown:
-            raise ConfigError(
-                f"{file}: default {value.name}({unknown[0]}=...): {value.name} has no such option"
-            )
-        options = {name: resolved_default(declared[name], item, made.file) for name, item in value.arguments}
-        return Default(chosen, options)
-    return value
-
-
-def part_base(kind: annotation.Type) -> str | None:
-    """The base class of the part that a field holds, `None` if it holds none."""
-    match kind:
-        case annotation.Part(base=base):
-            return base
-        case annotation.Either(types=types):
-            return next((option.base for option in types if isinstance(option, annotation.Part)), None)
-    return None
-
-
-def kind_of(base: str, name: str, file: Path) -> str:
-    """The kind whose class is `name`, in the catalogue of `base` or beside it in `file`."""
-    for folder in FOLDERS[base]:
-        for path in (source.PACKAGE / folder).glob("[a-z]*.py"):
-            if camel(path.stem) == name and is_entry(path):
-                return path.stem
-    found = source.find_class(file, name)
-    if found is None:
-        raise ConfigError(f"{file}: default {name}(...) is no {base} of the catalogue nor of this file")
-    return f"{found[0]}:{name}"
+        return [plain(item) for item in value]
+    return "none" if value is None else value

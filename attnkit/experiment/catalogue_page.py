@@ -1,8 +1,9 @@
-"""The catalogue as a page: every variant by family, from the cards, without importing any of them."""
+"""The catalogue as a page: every variant by family, from the cards."""
 
 import re
 
 from attnkit.experiment import cards, catalogue, costs
+from attnkit.experiment.field_types import FOLDERS
 
 INTRODUCTION = f"""# The catalogue
 
@@ -15,7 +16,7 @@ recurrent attention, bytes of each head and sequence. Both are for {costs.SETTIN
 and for default options; the formulas are on the cards. Forms are explained in
 [architecture.md](architecture.md).
 """
-BASES = tuple(base for base in catalogue.FOLDERS if base not in ("Task", "Model"))
+BASES = tuple(base for base in FOLDERS if base not in ("Task", "Model"))
 
 
 def page() -> str:
@@ -45,8 +46,8 @@ def row(entry: catalogue.Entry) -> str:
 
 def mask(entry: catalogue.Entry) -> str:
     """One mask, with the picture that its documentation draws."""
-    drawn = picture(entry.source.doc)
-    paper = re.search(r"^Source: (.*?)(?:\n\n|\Z)", entry.source.doc, re.MULTILINE | re.DOTALL)
+    drawn = picture(entry.doc)
+    paper = re.search(r"^Source: (.*?)(?:\n\n|\Z)", entry.doc, re.MULTILINE | re.DOTALL)
     about = [f"### `{entry.kind}`", "", entry.summary]
     about += ["", " ".join(paper[1].split())] if paper else []
     return "\n".join([*about, "", *(["```", *drawn, "```", ""] if drawn else [])])

@@ -1,4 +1,4 @@
-"""From a TOML file and overrides to a checked, resolved config: every problem at once, JAX not imported."""
+"""From a TOML file and overrides to a checked, resolved config: every problem at once."""
 
 import dataclasses
 import hashlib
@@ -8,23 +8,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pydantic
-
 from attnkit.errors import ConfigError, DataError
 from attnkit.experiment import catalogue, compatibility, relations, toml
 from attnkit.experiment.diagnostics import InvalidConfig, Problem, written
 from attnkit.experiment.relations import Key
-from attnkit.experiment.schema import Node, Reader
+from attnkit.experiment.schema import Node, Reader, inside
+from attnkit.training.devices import use_cores
 
 PARTS = {"task": "Task", "model": "Model"}
 SECTIONS = ("about", *PARTS, *catalogue.FIXED)
 COMMAND_LINE = "command line"
 
 
-class Experiment(pydantic.BaseModel):
-    """What a config says, checked. `training`, `optimizer` and `decoding` have every default filled in."""
-
-    model_config = pydantic.ConfigDict(strict=True, extra="forbid", frozen=True)
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """The checked sections of a config; `training`, `optimizer` and `decoding` with every default."""
 
     about: str
     task: Node
@@ -80,28 +78,19 @@ def line_of(problem: Problem) -> int:
     return int(line) if line.isdigit() else toml.LARGEST
 
 
-def inside(value: Any) -> Iterator[Node]:
-    """`value` and every node below it."""
-    if isinstance(value, Node):
-        yield value
-        for _, item in value.options():
-            yield from inside(item)
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from inside(item)
-
-
-def load(file: Path, overrides: Sequence[str] = ()) -> Config:
+def load(file: Path, overrides: Sequence[str] = (), imports: bool = True) -> Config:
     """Read, check and resolve a config.
 
     Args:
         file: a TOML file.
         overrides: `dotted.key=value`, as on the command line; values are TOML, or else plain strings.
+        imports: whether kinds may run code outside the package; a config that the user did not name may not.
 
     Raises:
         ConfigError: with everything that is wrong, a line each.
         DataError: if the only thing wrong is that files of the task do not exist.
     """
+    use_cores()  # before a user's file runs anything
     file = Path(file)
     data, lines = toml.read(file)
     problems: list[Problem] = []
@@ -134,12 +123,12 @@ def load(file: Path, overrides: Sequence[str] = ()) -> Config:
             )
         )
 
-    sections = read_sections(data, Reader(report, folders, missing), report)
+    sections = read_sections(data, Reader(report, folders, missing, imports), report)
     known = {name: node.table() for name, node in sections.items() if isinstance(node, Node)}
     for key, value, message in relations.broken(known):
         report(key, value, message)
     if isinstance(model := sections.get("model"), Node):
-        for key, value, message in compatibility.unfit(model):
+        for key, value, message in compatibility.incompatible(model):
             report(key, value, message)
     if problems:
         raise InvalidConfig(sorted(problems + absent, key=line_of))
@@ -156,13 +145,13 @@ def read_sections(data: dict[str, Any], reader: Reader, report: Any) -> dict[str
             report((name,), value, f"no such section; {hint}")
     about = data.get("about", "")
     if not isinstance(about, str):
-        report(("about",), about, "should be a string: what this experiment shows")
+        report(("about",), about, "should be a string: the purpose of this experiment")
     sections: dict[str, Any] = {"about": about}
     for name, base in PARTS.items():
         if name in data:
             sections[name] = reader.part(base, data[name], (name,))
         else:
-            known = ", ".join(catalogue.files(base))
+            known = ", ".join(catalogue.kinds(base))
             report((name,), None, f"required: add [{name}] with a kind, one of: {known}")
     for name in catalogue.FIXED:
         table = data.get(name, {})

@@ -1,18 +1,18 @@
-"""What a variant costs, put together from the cards of its parts; everything is read, nothing is imported.
+"""Costs of a variant, put together from the cards of its parts.
 
 One layer. A multiplication and an addition are two floating-point operations (FLOPs). Numbers are worked out
 for `SIZES`. Training takes three times the FLOPs of reading: the backward pass is two forward passes.
 """
 
-import ast
 import dataclasses
-import functools
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from attnkit.experiment import catalogue, source
+from attnkit.experiment import catalogue
 from attnkit.experiment.formula import plus, rounded, worked_out
+from attnkit.layers.heads import HeadTokenMixer
+from attnkit.scored.contract import HeadShape, Normalizer, Part, Selection
+from attnkit.scored.normalize import Exponential
 
 SIZES: Mapping[str, float] = {
     "model_dim": 1024,
@@ -27,6 +27,7 @@ SIZES: Mapping[str, float] = {
     "T": 4096,
     "below": 1,
 }
+SHAPE = HeadShape(heads=16, kv_heads=16, dim=64, value_dim=64)
 SETTING = "model_dim 1024, 16 heads of 64, 4096 tokens, 2 bytes a number"
 BYTES = 2
 PARTS = ("Score", "Position", "Normalizer", "Selection", "Mask")
@@ -36,6 +37,7 @@ ATTENTION = "4 * dim + 3"
 SCORED_FORMS = ("reference", "dense", "blockwise", "step")
 FAMILIES: Mapping[str, str] = {
     "scored": "scored attention",
+    "preset": "scored attention, presets",
     "recurrent": "recurrent attention",
     "approximate": "approximations",
     "layers": "layers",
@@ -62,90 +64,41 @@ def family(entry: catalogue.Entry) -> str:
     if entry.base != "TokenMixer":
         return entry.base
     room = entry.module.split(".")[1] if entry.module.startswith("attnkit.") else ""
+    room = "preset" if ".preset." in entry.module and entry.kind != "attention" else room
     return f"TokenMixer: {FAMILIES[room]}" if room in FAMILIES else "TokenMixer"
 
 
-def card_of(entry: catalogue.Entry) -> Mapping[str, Any]:
-    """The card of an entry, empty if it has none."""
-    card = entry.source.attributes.get("card")
-    return card if isinstance(card, dict) else {}
+def card_of(thing: Any) -> Mapping[str, Any]:
+    """The fields of the card of a class, part or entry that differ from the defaults."""
+    card = getattr(thing, "card", None)
+    fields = dataclasses.fields(card) if card is not None else ()
+    return {f.name: getattr(card, f.name) for f in fields if getattr(card, f.name) != f.default}
 
 
-def parts_of(entry: catalogue.Entry) -> list[catalogue.Entry]:
-    """The parts that a preset is put together from, with default options, as far as its source says."""
-    tree = source.module(entry.source.file).classes.get(entry.source.name)
-    found = [part for field in entry.fields for part in defaults(field.default, field.type)]
-    for method in tree.body if tree is not None else []:
-        if isinstance(method, ast.FunctionDef):
-            for node in ast.walk(method):
-                if isinstance(node, ast.Call):
-                    found += called(node)
-    return found
+def parts_of(entry: catalogue.Entry) -> tuple[Any, ...]:
+    """The parts of a preset with default options; for required options, those that it is checked with."""
+    checked = getattr(entry.cls, "checked_with", {})
+    required = {
+        field.name: checked[field.name] for field in entry.fields if field.default is catalogue.REQUIRED
+    }
+    scored = entry.cls(**required).scored()
+    return (scored.score, scored.normalizer, *scored.position, *scored.selection, scored.mask)
 
 
-def defaults(value: Any, kind: Any) -> Iterator[catalogue.Entry]:
-    """The parts in a default."""
-    if isinstance(value, tuple):
-        for item in value:
-            yield from defaults(item, kind)
-    elif isinstance(value, catalogue.Default):
-        for base in PARTS:
-            if catalogue.file_of(base, value.kind) is not None and base in str(kind):
-                yield catalogue.find(base, value.kind, ())
+def token_widths(part: Any) -> list[str]:
+    """The widths of the token inputs that a part declares."""
+    return [str(need.width) for need in part.inputs(SHAPE).values()] if isinstance(part, Part) else []
 
 
-def called(node: ast.Call) -> list[catalogue.Entry]:
-    """The part that a call makes, or the default parts of the preset that it makes."""
-    name = node.func.id if isinstance(node.func, ast.Name) else ""
-    if not name[:1].isupper():
-        return []
-    if name in part_files():
-        return [catalogue.shipped(*part_files()[name])]
-    plain = catalogue.file_of("TokenMixer", "attention")
-    if name != "Attention" or plain is None:
-        return []
-    given = {keyword.arg for keyword in node.keywords}
-    fields = catalogue.shipped("TokenMixer", "attention", plain).fields
-    return [part for f in fields if f.name not in given for part in defaults(f.default, f.type)]
-
-
-@functools.cache
-def part_files() -> dict[str, tuple[str, str, Path]]:
-    """Base, kind and file of every part by the name of its class."""
-    found = ((base, kind, file) for base in PARTS for kind, file in catalogue.files(base).items())
-    return {catalogue.camel(kind): (base, kind, file) for base, kind, file in found}
-
-
-def token_widths(part: catalogue.Entry) -> list[str]:
-    """The widths of the token inputs that a part declares, as formulas."""
-    tree = source.module(part.source.file).classes.get(part.source.name)
-    found = []
-    for method in tree.body if tree is not None else []:
-        if isinstance(method, ast.FunctionDef) and method.name == "inputs":
-            calls = [node for node in ast.walk(method) if isinstance(node, ast.Call)]
-            for call in calls:
-                if isinstance(call.func, ast.Name) and call.func.id == "TokenInput":
-                    given = [*call.args[:1], *(k.value for k in call.keywords if k.arg == "width")]
-                    text = ast.unparse(given[0]) if given else "1"
-                    found.append(text.replace("shape.", "").replace("self.", ""))
-    return found
-
-
-def chooses(entry: catalogue.Entry) -> bool:
-    """Whether the parts of a preset depend on its options."""
-    tree = source.module(entry.source.file).classes.get(entry.source.name)
-    return tree is not None and any(isinstance(node, ast.IfExp | ast.If) for node in ast.walk(tree))
-
-
-def names_of(entry: catalogue.Entry) -> dict[str, float]:
-    """Usual sizes, and the entry's own numeric options by name."""
-    own = {f.name: float(f.default) for f in entry.fields if type(f.default) in (int, float)}
-    return {**SIZES, **own}
+def names_of(options: Iterable[tuple[str, Any]]) -> dict[str, float]:
+    """The numeric options among some, by name."""
+    return {name: float(value) for name, value in options if type(value) in (int, float)}
 
 
 def costs(entry: catalogue.Entry) -> list[Cost]:
-    """What an entry costs, line by line."""
-    card, names = card_of(entry), names_of(entry)
+    """The costs of an entry, line by line."""
+    card = card_of(entry)
+    names = {**SIZES, **names_of((field.name, field.default) for field in entry.fields)}
 
     def line(what: str, formula: str, unit: str, times: float = 1) -> Cost:
         number = worked_out(formula, names)
@@ -159,23 +112,22 @@ def costs(entry: catalogue.Entry) -> list[Cost]:
     if room == "TokenMixer: recurrent attention":
         state = line("state, per head", card["state"], "bytes") if "state" in card else None
         return [state] if state else []
-    if room == "TokenMixer: scored attention":
+    if room.startswith("TokenMixer: scored attention"):
         parts = parts_of(entry)
         for part in parts:
-            names |= {k: v for k, v in names_of(part).items() if k not in names}
+            names = {**names_of((f.name, getattr(part, f.name)) for f in dataclasses.fields(part)), **names}
         pair = plus(*(card_of(part).get("pair_flops", "0") for part in parts), "2 * dim")
-        what = "per pair and head" + (", all that options may choose" if chooses(entry) else "")
         widths = [width for part in parts for width in token_widths(part)]
         cache = plus(CACHE, *(f"heads * {width}" for width in widths))
         token = plus(PROJECTIONS, *(f"2 * model_dim * heads * {width}" for width in widths))
-        return [line(what, pair, "FLOPs"), *per_token(line, token, token, cache)]
+        return [line("per pair and head", pair, "FLOPs"), *per_token(line, token, token, cache)]
     return layer_costs(entry, card, line)
 
 
 def layer_costs(entry: catalogue.Entry, card: Mapping[str, Any], line: Any) -> list[Cost]:
     """Of a mixer that is a layer: what its card says, on top of plain attention if it is attention."""
     token, step = card.get("token_flops", "0"), card.get("step_flops", "")
-    if "HeadTokenMixer" not in entry.source.ancestors and "cache" not in card:
+    if not issubclass(entry.cls, HeadTokenMixer) and "cache" not in card:
         state = card.get("state", "0")
         lines = [line("reading, per token", token, "FLOPs")] if token != "0" else []
         return [*lines, *([line("state", state, "numbers")] if state != "0" else [])]
@@ -207,34 +159,28 @@ def per_token(line: Any, reading: str, decoding: str, cache: str) -> list[Cost]:
 
 def forms(entry: catalogue.Entry) -> tuple[str, ...]:
     """The forms that exist, empty if that says nothing (masks, models)."""
-    card = card_of(entry)
-    if card.get("forms"):
-        return tuple(card["forms"])
+    if names := card_of(entry).get("forms"):
+        return tuple(names)
     room = family(entry)
-    if room == "TokenMixer: scored attention":
-        return narrowest([forms(part) for part in parts_of(entry) if part.base != "Mask"])
+    if room.startswith("TokenMixer: scored attention"):
+        each = [forms_of(part) for part in parts_of(entry) if isinstance(part, Part)]
+        return tuple(form for form in each[0] if all(form in other for other in each))
     if room == "TokenMixer: recurrent attention":
         return ("scan", "chunked", "matrix", "step")
-    if entry.base in ("Score", "Position", "Selection", "Normalizer"):
-        if entry.source.attributes.get("whole"):
-            return ("reference", "dense", "step")
-        return (*SCORED_FORMS, "split") if merges(entry) else SCORED_FORMS
-    return ()
+    return forms_of(entry.cls) if issubclass(entry.cls, Part) else ()
 
 
-def merges(entry: catalogue.Entry) -> bool:
-    """Whether results over pieces of the keys can be merged."""
-    if entry.base == "Normalizer":
-        return "Exponential" in entry.source.ancestors
-    tree = source.module(entry.source.file).classes.get(entry.source.name)
-    own = (
-        {node.name for node in tree.body if isinstance(node, ast.FunctionDef)} if tree is not None else set()
-    )
-    return entry.base != "Selection" and not entry.source.attributes.get("walks") and "inputs" not in own
-
-
-def narrowest(each: list[tuple[str, ...]]) -> tuple[str, ...]:
-    """The forms that all have, in the order of the first."""
-    if not each:
-        return SCORED_FORMS
-    return tuple(form for form in each[0] if all(form in other for other in each))
+def forms_of(part: Any) -> tuple[str, ...]:
+    """The forms that a part, or its class, can be computed in."""
+    cls: Any = part if isinstance(part, type) else type(part)
+    if names := card_of(cls).get("forms"):
+        return tuple(names)
+    if getattr(cls, "whole", False):
+        return ("reference", "dense", "step")
+    if issubclass(cls, Normalizer):
+        merges = issubclass(cls, Exponential)
+    else:
+        merges = (
+            not (issubclass(cls, Selection) or getattr(cls, "walks", False)) and cls.inputs is Part.inputs
+        )
+    return (*SCORED_FORMS, "split") if merges else SCORED_FORMS

@@ -20,7 +20,7 @@ FEWEST = 16
 
 
 def sources(examples: Sequence[Example], width: int) -> dict[str, jax.Array]:
-    """What an encoder reads of some examples, at least `width` wide; empty for decoder-only tasks."""
+    """Encoder inputs of some examples, at least `width` wide; empty for decoder-only tasks."""
     sizes = [example.source_size for example in examples]
     wide = (len(examples), max(width, *sizes))
     found: dict[str, np.ndarray] = {}
@@ -44,7 +44,7 @@ def sources(examples: Sequence[Example], width: int) -> dict[str, jax.Array]:
 def write(
     session: Session, examples: Sequence[Example], decoding: Decoding, seed: int = 0, before: int = 0
 ) -> list[tuple[int, ...]]:
-    """What the network writes for each example: token ids up to `END`, which is included if it came.
+    """Output of each example: token ids up to `END`, which is included if it was generated.
 
     An encoder writes one token for each of its source, and at most `max_length`.
 

@@ -1,4 +1,4 @@
-"""What is wrong with a config: every problem on a line of its own, all of them at once."""
+"""Problems of a config: each on a line of its own, all of them at once."""
 
 import dataclasses
 import json

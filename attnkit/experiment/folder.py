@@ -172,13 +172,13 @@ def read_json(path: Path) -> Any:
 
 
 def environment(loaded: config.Config) -> dict[str, Any]:
-    """What the run was made with: versions, machine, and the digests of the user's own files."""
+    """The environment of a run: versions, machine, and the digests of the user's own files."""
     import hashlib
 
     packages = ("attnkit", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
     import jax
 
-    own = sorted({str(node.ENTRY.source.file) for node in loaded.nodes() if ":" in node.ENTRY.kind})
+    own = sorted({str(node.entry.file) for node in loaded.nodes() if ":" in node.entry.kind})
     return {
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in packages},

@@ -1,4 +1,4 @@
-"""What a network looked at when it answered: for the terminal, and for a dialogue's turns."""
+"""Attention of an answer to its source: for the terminal, and for the turns of a dialogue."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ STRONG = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """What one head, or the mean of some, saw of an example.
+    """Attention of one head, or the mean of some, in an example.
 
     Attributes:
         tokens: spelling of what could be seen: the source, or a decoder's prompt.
@@ -42,7 +42,7 @@ class Seen:
 def seen(
     session: Session, examples: Sequence[Example], written: Sequence[Sequence[int]], head: Head | None
 ) -> list[Seen]:
-    """What the network saw of each example when it wrote `written`.
+    """Attention of the network in each example while it wrote `written`.
 
     Args:
         session: the network.
@@ -136,7 +136,7 @@ def terminal(found: Seen) -> "Text":
 
 
 def table(found: Seen) -> "Table | None":
-    """What was written beside what was read for it; `None` where that is not known."""
+    """Each written word with the source words that it attends to most; `None` where unknown."""
     from rich.table import Table
     from rich.text import Text
 
@@ -156,7 +156,7 @@ def printable(token: str) -> str:
 
 
 def facts(found: Seen) -> Mapping[str, Any]:
-    """What was seen, for a JSON file."""
+    """Attention as JSON."""
     return {
         "tokens": list(found.tokens),
         "weights": [round(float(weight), 6) for weight in found.weights],

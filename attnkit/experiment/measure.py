@@ -103,7 +103,7 @@ def units(session: Session, splits: Mapping[str, Mapping[str, float]]) -> dict[s
 
 
 def result(session: Session, measured: Measured) -> dict[str, Any]:
-    """What `result.json` holds of the measurements."""
+    """The measurements as `result.json` holds them."""
     text = session.dataset.vocabulary.text
     return {
         "name": session.config.name,

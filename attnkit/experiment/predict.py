@@ -23,7 +23,7 @@ MOST_PICTURES = 8
 
 @dataclasses.dataclass(frozen=True)
 class Written:
-    """What a network wrote for a text.
+    """Output of a network for a text.
 
     Attributes:
         text: what it was given.
@@ -68,7 +68,7 @@ class Writer:
         return example
 
     def write(self, examples: Sequence[tuple[str, Example]], before: int = 0) -> list[Written]:
-        """What the network writes for texts, of which `before` others came first (for sampling)."""
+        """Outputs for texts, of which `before` others came first (for sampling)."""
         if not examples:
             return []
         read = [example for _, example in examples]
@@ -85,7 +85,7 @@ class Writer:
     def lines(
         self, lines: Iterable[str], name: str, together: int = decode.TOGETHER
     ) -> Iterator[Written | None]:
-        """What the network writes for each line, in order, `together` at a time; `None` for a blank line.
+        """Outputs for each line, in order, `together` at a time; `None` for a blank line.
 
         Raises:
             DataError: with `name` and number of the line that cannot be read.
@@ -103,12 +103,12 @@ class Writer:
         yield from self.filled(waiting, before)
 
     def filled(self, waiting: Sequence[tuple[str, Example] | None], before: int) -> Iterator[Written | None]:
-        """What is written for the lines that are not blank, at their places."""
+        """Outputs for the lines that are not blank, at their places."""
         found = iter(self.write([one for one in waiting if one is not None], before))
         yield from (None if one is None else next(found) for one in waiting)
 
     def seen(self, written: Sequence[Written]) -> list[highlight.Seen]:
-        """What the network looked at. Raises `ConfigError` if it cannot be said."""
+        """Attention of each output. Raises `ConfigError` where it is undefined."""
         self.check_looked(written)
         read = [one.example for one in written]
         return highlight.seen(self.session, read, [one.tokens for one in written], self.head)
@@ -155,7 +155,7 @@ def opened(run: Path, changes: Mapping[str, Any], seed: int, imports: bool = Fal
         run: the run folder.
         changes: options of decoding to change.
         seed: of the random numbers of sampling.
-        imports: whether kinds may import installed packages by their dotted names.
+        imports: whether the run's config may run code outside the package.
 
     Raises:
         ConfigError: for options that do not go together.

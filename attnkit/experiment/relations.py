@@ -19,7 +19,7 @@ class Divides:
         return isinstance(part, int) and isinstance(whole, int) and part > 0 and whole % part != 0
 
 
-RELATIONS = (Divides("heads", "model_dim"), Divides("kv_heads", "heads"), Divides("accumulate", "batch_size"))
+RELATIONS = (Divides("heads", "model_dim"), Divides("kv_heads", "heads"))
 
 
 def broken(options: Mapping[str, Any]) -> Iterator[tuple[Key, Any, str]]:

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from attnkit.errors import ConfigError
-from attnkit.experiment import build, catalogue, config, source
+from attnkit.experiment import catalogue, config
 from attnkit.experiment.diagnostics import InvalidConfig, Problem, written
 from attnkit.experiment.relations import Key
 from attnkit.experiment.schema import Node, Reader
 
 
 def node(name: str, words: Sequence[str], bases: Sequence[str]) -> Node:
-    """The checked options of a kind, without importing its code.
+    """The checked options of a kind.
 
     Args:
         name: a kind of one of `bases`, `path/to/file.py:Class` or `package.module:Class`.
@@ -25,15 +25,17 @@ def node(name: str, words: Sequence[str], bases: Sequence[str]) -> Node:
     """
     found = entries(name, bases)
     if len(found) > 1:
-        names = " or ".join(f"{entry.module}:{entry.source.name}" for entry in found)
+        names = " or ".join(f"{entry.module}:{entry.name}" for entry in found)
         raise ConfigError(f"{name!r} is a {' and a '.join(e.base for e in found)}; say {names}")
     problems: list[Problem] = []
     data: dict[str, Any] = {}
     config.override(data, words, problems)
 
     def report(key: Key, value: Any, message: str) -> None:
-        said = "" if value is None else written(value)
-        problems.append(Problem(config.COMMAND_LINE, config.dotted(key), said, message))
+        given = "" if value is None else written(value)
+        problems.append(
+            Problem(config.COMMAND_LINE, config.dotted(key) or name, given if key else "", message)
+        )
 
     def missing(key: Key, path: Path) -> None:
         report(key, None, f"no such file: {json.dumps(str(path))}")
@@ -51,24 +53,17 @@ def entries(name: str, bases: Sequence[str]) -> list[catalogue.Entry]:
         if entry.base in bases:
             return [entry]
         raise ConfigError(f"{name} is a {entry.base}, not a {' or '.join(bases)}")
-    files = {base: catalogue.files(base) for base in bases}
-    found = [catalogue.shipped(base, name, known[name]) for base, known in files.items() if name in known]
+    found = [catalogue.kinds(base)[name] for base in bases if name in catalogue.kinds(base)]
     if not found:
-        every = sorted({kind for known in files.values() for kind in known})
+        every = sorted({kind for base in bases for kind in catalogue.kinds(base)})
         hint = catalogue.nearest(name, every) or "have: " + ", ".join(every)
         raise ConfigError(f"no such name: {name!r}; {hint}")
     return found
 
 
-def made(name: str, words: Sequence[str], bases: Sequence[str], imports: bool) -> Any:
-    """The object of a kind with its options; `imports` allows code of installed packages.
-
-    Raises:
-        ConfigError: as `node`, and if the class refuses its options.
-    """
-    chosen = node(name, words, bases)
-    build.allow(config.inside(chosen), imports)
-    return build.build(chosen)
+def made(name: str, words: Sequence[str], bases: Sequence[str]) -> Any:
+    """The object of a kind with its options. Raises `ConfigError` as `node`."""
+    return node(name, words, bases).made
 
 
 def without_options(name: str, bases: Sequence[str]) -> Any:
@@ -78,8 +73,5 @@ def without_options(name: str, bases: Sequence[str]) -> Any:
         ConfigError: if no such kind is there.
     """
     found = entries(name, bases)
-    needs = [field for entry in found for field in entry.fields if field.default is source.REQUIRED]
-    if len(found) != 1 or not needs or found[0].module.split(".")[0] not in ("", source.PACKAGE.name):
-        return None
-    made = build.imported(found[0])
-    return made if getattr(made, "checked_with", None) else None
+    needs = [field for entry in found for field in entry.fields if field.default is catalogue.REQUIRED]
+    return found[0].cls if len(found) == 1 and needs and hasattr(found[0].cls, "checked_with") else None

@@ -10,7 +10,7 @@ from typing import Any, cast
 import jax
 
 from attnkit.errors import ConfigError
-from attnkit.experiment import attention, config, decode, display, folder, measure, summary
+from attnkit.experiment import attention, config, decode, display, folder, measure, summary, toml
 from attnkit.experiment.session import Session, best, reopen, start
 from attnkit.generation.plan import Decoding
 from attnkit.inspection.maps import Head
@@ -30,7 +30,6 @@ def train(
     *,
     out: str | None = None,
     resume: bool = False,
-    imports: bool = False,
     quiet: bool = False,
     command: str = "",
 ) -> tuple[Path, dict[str, Any]]:
@@ -40,7 +39,6 @@ def train(
         loaded: the config.
         out: the run folder, below the working directory; by default `runs/<config name>-<n>`.
         resume: go on with the run that is there.
-        imports: whether kinds may import installed packages by their dotted names.
         quiet: show no progress.
         command: the command line, for the record.
 
@@ -53,14 +51,14 @@ def train(
     begun = time.perf_counter()
     place = folder.choose(loaded.name, out, resume)
     if resume and (place / folder.CONFIG).is_file():
-        folder.agree(config.load(place / folder.CONFIG).table(), loaded.table(), place)
+        folder.agree(toml.read(place / folder.CONFIG)[0], loaded.table(), place)
     with Interruption() as asked:
 
         def pause() -> None:
             if asked.asked:
                 raise asked.error(f"stopped between two pieces of work; go on with --resume --out {place}")
 
-        session = start(loaded, imports)
+        session = start(loaded)
         pause()
         with folder.lock(place):
             folder.write(place / folder.CONFIG, loaded.toml())

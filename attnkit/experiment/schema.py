@@ -1,47 +1,63 @@
-"""Frozen pydantic models of what a config chose, made from the catalogue's source text."""
+"""From tables of a config to options objects: pydantic checks them, every problem is reported."""
 
-import warnings
+import dataclasses
+import re
+import types
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pydantic
+from pydantic_core import ArgsKwargs
 
 from attnkit.errors import ConfigError
-from attnkit.experiment import annotation, catalogue, source
+from attnkit.experiment import catalogue
+from attnkit.experiment.catalogue import REQUIRED
+from attnkit.experiment.field_types import base_of, is_endless, members, shown
 from attnkit.experiment.relations import Key
 
-BUILTINS = {"int": int, "float": float, "str": str, "bool": bool}
 NONE = "none"
+INVALID = object()
 
 Report = Callable[[Key, Any, str], None]
 
 
-class Node(pydantic.BaseModel):
-    """One checked options table. Models of kinds derive from it; `ENTRY` is what they were made from."""
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """One checked options table.
 
-    model_config = pydantic.ConfigDict(
-        strict=True, extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=()
-    )
-    ENTRY: ClassVar[catalogue.Entry]
+    Attributes:
+        entry: the kind.
+        options: every option by name, with parts as nodes.
+        made: the options object; `None` if something is wrong with it or a part of it.
+    """
 
-    def options(self) -> Iterator[tuple[str, Any]]:
-        """Every option with its value, in the order of the class."""
-        return ((field.name, getattr(self, field.name, None)) for field in self.ENTRY.source.fields)
+    entry: catalogue.Entry
+    options: Mapping[str, Any]
+    made: Any
 
     def table(self) -> dict[str, Any]:
         """The node as a TOML table, with every default filled in."""
-        kind = {"kind": self.ENTRY.kind} if self.ENTRY.kind else {}
-        return {**kind, **{name: plain(value) for name, value in self.options()}}
+        kind = {"kind": self.entry.kind} if self.entry.kind else {}
+        return {**kind, **{name: plain(value) for name, value in self.options.items()}}
 
 
 def plain(value: Any) -> Any:
     """A value as TOML can hold it."""
     if isinstance(value, Node):
         return value.table()
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return [plain(item) for item in value]
     return NONE if value is None else value
+
+
+def inside(value: Any) -> Iterator[Node]:
+    """`value` and every node below it."""
+    if isinstance(value, Node):
+        yield value
+        value = tuple(value.options.values())
+    for item in value if isinstance(value, tuple) else ():
+        yield from inside(item)
 
 
 class Reader:
@@ -51,163 +67,182 @@ class Reader:
         report: called with key, value and message for every problem.
         folders: key -> folders that relative paths at that key start from, in order.
         missing: called with key and path for every data file that does not exist.
+        imports: whether kinds may run code outside the package.
     """
 
     def __init__(
-        self, report: Report, folders: Callable[[Key], list[Path]], missing: Callable[[Key, Path], None]
+        self,
+        report: Report,
+        folders: Callable[[Key], list[Path]],
+        missing: Callable[[Key, Path], None],
+        imports: bool = True,
     ) -> None:
         self.report = report
         self.folders = folders
         self.missing = missing
+        self.imports = imports
 
-    def part(self, base: str, value: Any, key: Key, default: catalogue.Default | None = None) -> Node | None:
-        """The node of a part; `None`, with a report, if it cannot be told what it should be."""
-        table = {"kind": value} if isinstance(value, str) else value
-        if not isinstance(table, Mapping):
+    def part(self, base: str, value: Any, key: Key, default: Any = REQUIRED) -> Any:
+        """The node of a part; `INVALID`, with a report, if its kind is unknown.
+
+        A table without a kind, or with that of the default, changes options of the default.
+        """
+        if catalogue.is_options(type(value)):
+            entry = catalogue.of_object(value)
+            return self.node(entry, {field.name: getattr(value, field.name) for field in entry.fields}, key)
+        if not isinstance(value, Mapping | str):
             self.report(
-                key, value, f"should be a table with a kind of {base.lower()}, or just the kind in quotes"
+                key,
+                value,
+                f"should be a table with a kind of {catalogue.spoken(base)}, or just the kind in quotes",
             )
-            return None
-        given = dict(table)
-        if default is not None and given.get("kind", default.kind) == default.kind:
-            given = {"kind": default.kind, **default.options, **given}
-        kind = given.pop("kind", None)
-        if kind is None:
-            known = ", ".join(catalogue.files(base))
+            return INVALID
+        given = {"kind": value} if isinstance(value, str) else dict(value)
+        if catalogue.is_options(type(default)):
+            usual = catalogue.of_object(default)
+            if given.get("kind", usual.kind) == usual.kind:
+                given.pop("kind", None)
+                unchanged = {field.name: getattr(default, field.name) for field in usual.fields}
+                return self.node(usual, {**unchanged, **given}, key)
+        if "kind" not in given:
+            known = ", ".join(catalogue.kinds(base))
             self.report(key, None, f"needs a kind{': one of ' + known if known else ''}")
-            return None
+            return INVALID
+        kind = given.pop("kind")
         if not isinstance(kind, str):
             self.report((*key, "kind"), kind, "should be a string")
-            return None
+            return INVALID
         try:
-            entry = catalogue.find(base, kind, self.folders((*key, "kind")))
-            entry.fields  # noqa: B018 - reads the defaults too, so that a bad one is reported here
+            entry = catalogue.find(base, kind, self.folders((*key, "kind")), self.imports)
         except ConfigError as error:
             self.report(key if isinstance(value, str) else (*key, "kind"), kind, str(error))
-            return None
+            return INVALID
         return self.node(entry, given, key)
 
     def node(self, entry: catalogue.Entry, given: Mapping[str, Any], key: Key) -> Node:
         """The node of a table whose kind is known."""
-        declared: dict[str, Any] = {}
-        data: dict[str, Any] = {}
+        options = {}
         for field in entry.fields:
             at = (*key, field.name)
-            if field.name in given:
-                kind, item = self.shape(field.type, given[field.name], at, field.default)
-            elif field.default is source.REQUIRED:
-                self.report(at, None, f"required: {named(entry, key)} needs it ({field.type})")
-                declared[field.name] = (Any, None)
+            if field.name not in given and field.default is REQUIRED:
+                self.report(at, None, f"required: {named(entry, key)} needs it ({shown(field.type)})")
+                options[field.name] = INVALID
                 continue
-            else:
-                kind, item = self.shape(field.type, field.default, at, None)
-            if entry.base == "Task" and is_path(field.name) and isinstance(item, str) and item:
-                item = self.file(item, at)
-            declared[field.name] = (kind, ...)
-            data[field.name] = item
-        self.check_names(entry, given, key)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            made = pydantic.create_model(entry.source.name, __base__=Node, **declared)
-        made.ENTRY = entry
-        try:
-            return made.model_validate(data)
-        except pydantic.ValidationError as error:
-            for problem in error.errors(include_url=False):
-                where = existing(problem["loc"], data)
-                message = problem["msg"].removeprefix("Input ").replace("valid tuple", "list")
-                self.report((*key, *where), problem["input"], message[:1].lower() + message[1:])
-            return made.model_construct(**data)
-
-    def check_names(self, entry: catalogue.Entry, given: Mapping[str, Any], key: Key) -> None:
-        """Reports the keys of `given` that `entry` does not have."""
-        names = [field.name for field in entry.source.fields]
+            value = self.option(field.type, given.get(field.name, field.default), at, field.default)
+            if entry.base == "Task" and is_path(field.name) and isinstance(value, str) and value:
+                value = self.file(value, at)
+            options[field.name] = value
         for name in given:
-            if name not in names:
-                hint = catalogue.nearest(name, names) or f"have: {', '.join(names) or 'no options'}"
+            if name not in options:
+                hint = catalogue.nearest(name, options) or f"have: {', '.join(options) or 'no options'}"
                 self.report((*key, name), given[name], f"no such option of {named(entry, key)}; {hint}")
+        made = self.construct(entry, options, key)
+        if made is not None:
+            parts = {name for name, value in options.items() if any(True for _ in inside(value))}
+            options |= {name: getattr(made, name) for name in options if name not in parts}
+        return Node(entry, options, made)
 
-    def shape(self, kind: annotation.Type, value: Any, key: Key, default: Any) -> tuple[Any, Any]:
-        """What pydantic should check `value` against, and `value` with its parts made into nodes."""
-        if isinstance(value, catalogue.Default):
-            value = {"kind": value.kind, **value.options}
-        match kind:
-            case annotation.Scalar(name=name, limits=limits):
-                bounds: dict[str, Any] = dict(limits)
-                return Annotated[BUILTINS[name], pydantic.Field(**bounds)] if limits else BUILTINS[
-                    name
-                ], value
-            case annotation.Choice(values=values):
-                return Literal[values], value
-            case annotation.Part(base=base):
-                node = self.part(
-                    base, value, key, default if isinstance(default, catalogue.Default) else None
-                )
-                return (Any if node is None else type(node)), node
-            case annotation.Items():
-                return self.items(kind, value, key)
-            case annotation.Either(types=types, optional=optional):
-                if optional and (value is None or value == NONE):
-                    return None, None
-                chosen = branch(types, value)
-                if chosen is not None:
-                    return self.shape(chosen, value, key, default)
-                return union_of(tuple(self.shape(option, value, key, None)[0] for option in types)), value
-        raise AssertionError(kind)
+    def construct(self, entry: catalogue.Entry, options: Mapping[str, Any], key: Key) -> Any:
+        """The options object, as pydantic makes it; `None`, with reports, if it refuses."""
+        values = {name: built(value) for name, value in options.items()}
+        try:
+            made = object.__new__(entry.cls)
+            entry.cls.__pydantic_validator__.validate_python(ArgsKwargs((), values), self_instance=made)
+            return made
+        except pydantic.ValidationError as error:
+            found: dict[Key, tuple[Any, list[str]]] = {}
+            for problem in error.errors(include_url=False):
+                where = existing(problem["loc"], values)
+                if is_valid(values.get(str(where[0])) if where else None):
+                    message = problem["msg"].removeprefix("Input ").removeprefix("Value error, ")
+                    message = message.replace("valid tuple", "list")
+                    if where:
+                        message = message[:1].lower() + message[1:]
+                    found.setdefault(where, (problem["input"], []))[1].append(message)
+            for where, (value, messages) in found.items():
+                if where:
+                    self.report((*key, *where), value, " or ".join(messages))
+                else:
+                    self.refused(entry, options, key, " ".join(messages))
+        except (ValueError, TypeError) as error:
+            self.refused(entry, options, key, " ".join(str(error).split()))
+        return None
 
-    def items(self, kind: annotation.Items, value: Any, key: Key) -> tuple[Any, Any]:
-        """The same as `shape` for a tuple."""
+    def refused(self, entry: catalogue.Entry, options: Mapping[str, Any], key: Key, message: str) -> None:
+        """Reports an error of a class's own, at the option that it begins with: `name = value: message`."""
+        blamed = re.match(r"(?:\w+: )?(\w+) = [^:]*: (.*)", message)
+        if blamed and blamed[1] in options:
+            self.report((*key, blamed[1]), plain(options[blamed[1]]), blamed[2])
+        else:
+            self.report(key, entry.kind or None, message)
+
+    def option(self, kind: Any, value: Any, key: Key, default: Any) -> Any:
+        """A value of TOML as one for `kind`: lists as tuples, `"none"` as `None`, tables as nodes."""
+        several = [member for member in members(kind) if member is not types.NoneType]
+        if len(several) < len(members(kind)) and (value is None or value == NONE):
+            return None
+        member = intended(several, value)
+        if (base := base_of(member)) is not None:
+            return self.part(base, value, key, default)
+        if get_origin(member) is tuple:
+            return self.items(member, value, key)
+        return value
+
+    def items(self, kind: Any, value: Any, key: Key) -> Any:
+        """The same as `option` for a tuple."""
         if not isinstance(value, list | tuple):
-            self.report(key, value, f"should be a {kind}: write it in [ ]".replace("a [", "["))
-            return Any, value
-        if not kind.endless and len(value) != len(kind.types):
-            self.report(key, value, f"should have {len(kind.types)} items, has {len(value)}")
-            return Any, value
-        types = kind.types * len(value) if kind.endless else kind.types
-        shaped = [
-            self.shape(t, item, (*key, n), None) for n, (t, item) in enumerate(zip(types, value, strict=True))
-        ]
-        declared = tuple[tuple(t for t, _ in shaped)] if shaped else tuple[()]  # type: ignore[misc]
-        return declared, tuple(item for _, item in shaped)
+            self.report(key, value, f"should be a {shown(kind)}: write it in [ ]".replace("a [", "["))
+            return INVALID
+        inner = get_args(kind)
+        if not is_endless(kind) and len(value) != len(inner):
+            self.report(key, value, f"should have {len(inner)} items, has {len(value)}")
+            return INVALID
+        wanted = inner[:1] * len(value) if is_endless(kind) else inner
+        return tuple(
+            self.option(t, item, (*key, n), REQUIRED)
+            for n, (t, item) in enumerate(zip(wanted, value, strict=True))
+        )
 
-    def file(self, path: str, key: Key) -> str:
+    def file(self, path: str, key: Key) -> Any:
         """The absolute path of a data file, reported as missing if it does not exist."""
         if not path.isprintable():
             self.report(key, path, "is not a path: it has unprintable characters")
-            return path
+            return INVALID
         file = self.folders(key)[0].joinpath(Path(path).expanduser()).resolve()
         if not file.exists():
             self.missing(key, file)
         return str(file)
 
 
+def built(value: Any) -> Any:
+    """`value` with every node in it replaced by its object."""
+    if isinstance(value, Node):
+        return INVALID if value.made is None else value.made
+    return tuple(map(built, value)) if isinstance(value, tuple) else value
+
+
+def is_valid(value: Any) -> bool:
+    """Whether nothing in a value has been reported before."""
+    return all(map(is_valid, value)) if isinstance(value, tuple) else value is not INVALID
+
+
 def named(entry: catalogue.Entry, key: Key) -> str:
-    """What to call a table in messages: its kind, the class of a user's kind, or the section."""
-    return entry.source.name if ":" in entry.kind else entry.kind or str(key[-1])
+    """The name of a table in messages: its kind, the class of a user's kind, or the section."""
+    return entry.name if ":" in entry.kind else entry.kind or str(key[-1])
 
 
-def union_of(types: tuple[Any, ...]) -> Any:
-    """The union of some types."""
-    union = types[0]
-    for other in types[1:]:
-        union = union | other
-    return union
-
-
-def branch(types: tuple[annotation.Type, ...], value: Any) -> annotation.Type | None:
+def intended(several: list[Any], value: Any) -> Any:
     """The member of a union that `value` was meant for; `None` if only checking can tell."""
-    if len(types) == 1:
-        return types[0]
-    for option in types:
-        match option:
-            case annotation.Choice(values=values) if value in values:
-                return option
-            case annotation.Items() if isinstance(value, list | tuple):
-                return option
-            case annotation.Part() if isinstance(value, dict | str):
-                return option
-    rest = [option for option in types if isinstance(option, annotation.Scalar | annotation.Choice)]
-    return rest[0] if len(rest) == 1 else None
+    if len(several) == 1:
+        return several[0] if get_origin(several[0]) is not Annotated else get_args(several[0])[0]
+    for member in several:
+        if get_origin(member) is Literal and value in get_args(member):
+            return member
+        if get_origin(member) is tuple and isinstance(value, list | tuple):
+            return member
+        if base_of(member) is not None and isinstance(value, Mapping | str | member):
+            return member
+    return None
 
 
 def is_path(name: str) -> bool:

@@ -9,11 +9,10 @@ import numpy as np
 from flax import nnx
 
 from attnkit.errors import AttnkitError, ConfigError
-from attnkit.experiment import build, config, folder
+from attnkit.experiment import config, folder
 from attnkit.generation.plan import Decoding
 from attnkit.models.contract import Network, Sizes
 from attnkit.tasks.contract import Batch, Dataset
-from attnkit.training.devices import use_cores
 from attnkit.training.load import load
 from attnkit.training.plan import Optimizer, Training
 
@@ -30,7 +29,7 @@ BATCH_KEYS = (
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """What a config means.
+    """The objects of a config.
 
     Attributes:
         config: the config itself.
@@ -48,24 +47,18 @@ class Session:
     step: int = 0
 
 
-def start(loaded: config.Config, imports: bool = False) -> Session:
+def start(loaded: config.Config) -> Session:
     """The objects of a config, with a fresh network.
 
-    Args:
-        loaded: the config.
-        imports: whether kinds may import installed packages by their dotted names.
-
     Raises:
-        ConfigError: if options do not fit together, or code of a kind cannot be imported.
+        ConfigError: if options do not fit together.
         DataError: if the data is bad.
     """
     chosen = loaded.experiment
-    use_cores()
-    build.allow(loaded.nodes(), imports)
     model, training, optimizer, decoding = (
-        build.build(node) for node in (chosen.model, chosen.training, chosen.optimizer, chosen.decoding)
+        node.made for node in (chosen.model, chosen.training, chosen.optimizer, chosen.decoding)
     )
-    dataset: Dataset = build.build(chosen.task).load()
+    dataset: Dataset = chosen.task.made.load()
     source = dataset.source_vocabulary
     sizes = Sizes(
         vocabulary=0 if dataset.numbers else len(dataset.vocabulary),
@@ -145,11 +138,15 @@ def widest(batch: Batch, dataset: Dataset, most: int) -> dict[str, jax.ShapeDtyp
 def reopen(run: Path, imports: bool = False) -> Session:
     """The objects of a run, its network with the parameters of the best checkpoint.
 
+    Args:
+        run: the run folder.
+        imports: whether its config may run code outside the package.
+
     Raises:
-        ConfigError: if `run` is not a run folder.
+        ConfigError: if `run` is not a run folder, or names code that it may not run.
         CheckpointError: if no checkpoint can be used.
     """
-    session = start(config.load(folder.existing(run) / folder.CONFIG), imports)
+    session = start(config.load(folder.existing(run) / folder.CONFIG, imports=imports))
     return best(session, run)
 
 

@@ -10,7 +10,7 @@ from attnkit.forms.recurrent import (
     explain_recurrent,
     recur,
 )
-from attnkit.forms.recurrent_memory import effective_memory, recall, refuse_cross, remember
+from attnkit.forms.recurrent_memory import effective_memory, recall, remember
 from attnkit.forms.split import attend_piece, finish_pieces, merge_pieces
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "merge_pieces",
     "recall",
     "recur",
-    "refuse_cross",
     "remember",
     "step",
 ]

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from attnkit.forms.blockwise import blockwise
 from attnkit.forms.plan import Plan, cut, make_plan, tiling
 from attnkit.forms.problem import Problem, make_heads, prepare_inputs, prepare_keys
 from attnkit.forms.reference import mixing_weights, reference
+from attnkit.masks.contract import Data, Needs, check_data
 from attnkit.scored.contract import HeadShape, Params, Scored
 
 Form = Literal["auto", "reference", "blockwise"]
@@ -81,7 +82,7 @@ def attend(
     v: Float[Array, "kv_heads keys value_dim"],
     *,
     inputs: Mapping[str, Float[Array, "heads tokens width"]] | None = None,
-    data: Mapping[str, Any] | None = None,
+    data: Data | None = None,
     offset: int = 0,
     key: jax.Array | None = None,
     form: Form = "auto",
@@ -97,7 +98,7 @@ def attend(
         v: values.
         inputs: projected token inputs, as declared by `scored.inputs`; for those of both sides
             queries and keys must be the same tokens.
-        data: run-time data of the mask and the parts, by name (see their `needs`).
+        data: run-time data of the mask and the parts (see their `needs`).
         offset: position of the first query.
         key: random key for dropout; `None` for no dropout.
         form: `auto` or `blockwise` compute by blocks (one block if the problem is short, see `explain`);
@@ -110,8 +111,8 @@ def attend(
     Raises:
         ValueError: if shapes, inputs or mask data do not fit together.
     """
-    raw, data = dict(inputs or {}), dict(data or {})
-    check(scored, q, k, v, data)
+    raw, data = dict(inputs or {}), arrays(data)
+    check(scored, q, k, v, data, Needs())
     if form == "auto" or form == "blockwise":
         plan = plan_for(scored, q.shape[1], k.shape[1], offset, block)
     elif form != "reference":
@@ -136,11 +137,11 @@ def look(
     k: Float[Array, "kv_heads keys dim"],
     *,
     inputs: Mapping[str, Float[Array, "heads tokens width"]] | None = None,
-    data: Mapping[str, Any] | None = None,
+    data: Data | None = None,
     offset: int = 0,
 ) -> Float[Array, "heads queries keys"]:
     """The attention weights that `attend` uses, before dropout, computed beside it for looking inside."""
-    i, j, data = offset + jnp.arange(q.shape[1]), jnp.arange(k.shape[1]), dict(data or {})
+    i, j, data = offset + jnp.arange(q.shape[1]), jnp.arange(k.shape[1]), arrays(data)
     sides = split_inputs(scored, prepare_inputs(scored, dict(inputs or {})), i)
     heads = make_heads(scored, params, q, prepare_keys(scored, k, j, data), k, i, j, *sides, data, None)
     return heads.run(lambda problem: mixing_weights(scored, problem))
@@ -169,8 +170,13 @@ def split_inputs(
     return rows, columns
 
 
-def check(scored: Scored, q: Array, k: Array, v: Array, data: Mapping[str, Any]) -> None:
-    """Raise `ValueError` if the arguments of `attend` do not fit together."""
+def arrays(data: Data | None) -> Data:
+    """Run-time data as JAX arrays."""
+    return jax.tree.map(jnp.asarray, data or Data())
+
+
+def check(scored: Scored, q: Array, k: Array, v: Array, data: Data, known: Needs) -> None:
+    """Raise `ValueError` if the arguments of `attend` do not fit together. Data in `known` may be missing."""
     if q.ndim != 3 or k.ndim != 3 or v.ndim != 3:
         shapes = f"q {q.shape}, k {k.shape}, v {v.shape}"
         raise ValueError(f"{shapes}: each must be [heads, tokens, dim] of one sequence; batch with jax.vmap")
@@ -182,9 +188,8 @@ def check(scored: Scored, q: Array, k: Array, v: Array, data: Mapping[str, Any])
         raise ValueError(f"heads = {q.shape[0]} must be a multiple of kv_heads = {k.shape[0]}")
     if not q.dtype == k.dtype == v.dtype:
         raise ValueError(f"q is {q.dtype}, k is {k.dtype}, v is {v.dtype}; cast them to one type")
-    missing = sorted(scored.needs() - set(data))
-    if missing:
-        raise ValueError(f"data lacks {', '.join(missing)}, which the mask or a part reads")
+    for reader in (scored.mask, *scored.parts().values()):
+        check_data(reader, data, known)
     heads = scored.mask.heads()
     if heads is not None and heads != q.shape[0]:
         raise ValueError(f"the mask distinguishes {heads} heads but q has {q.shape[0]}")

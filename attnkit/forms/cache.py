@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from attnkit.forms.attend import Attended, check
+from attnkit.forms.attend import Attended, arrays, check
 from attnkit.forms.blockwise import blockwise
 from attnkit.forms.plan import make_plan
 from attnkit.forms.problem import make_heads, prepare_inputs, prepare_keys
+from attnkit.masks.contract import Data, Needs
 from attnkit.scored.contract import HeadShape, Params, Scored
 from attnkit.scored.normalize import Competing
 
@@ -54,22 +55,23 @@ def extend(
     k: Float[Array, "kv_heads new dim"],
     v: Float[Array, "kv_heads new value_dim"],
     inputs: Mapping[str, Float[Array, "heads new width"]] | None = None,
-    data: Mapping[str, Any] | None = None,
+    data: Data | None = None,
 ) -> Cache:
     """The cache with `new` more tokens. There must be room: `length + new <= room` is not checked here.
 
-    `data` is the run-time data of these tokens that position parts read (`name_j`).
+    `data.key` is the run-time data of these tokens that position parts read.
     """
-    missing = key_needs(scored) - set(data or {})
+    data = arrays(data)
+    missing = key_needs(scored) - data.names()
     if missing:
-        raise ValueError(f"data lacks {', '.join(sorted(missing))}, which a position part reads")
+        raise ValueError(f"data lacks {missing}, which a position part reads")
     at = cache.length
     last = {
         name: jnp.where(at > 0, jax.lax.dynamic_index_in_dim(kept, at - 1, 1, keepdims=False), 0)
         for name, kept in cache.inputs.items()
     }
     ready = prepare_inputs(scored, dict(inputs or {}), last)
-    keys = prepare_keys(scored, k, at + jnp.arange(k.shape[1]), data or {})
+    keys = prepare_keys(scored, k, at + jnp.arange(k.shape[1]), data)
 
     def write(kept: Array, new: Array) -> Array:
         return jax.lax.dynamic_update_slice_in_dim(kept, new.astype(kept.dtype), at, 1)
@@ -78,9 +80,9 @@ def extend(
     return Cache(write(cache.k, keys), write(cache.v, v), grown, at + k.shape[1])
 
 
-def key_needs(scored: Scored) -> frozenset[str]:
+def key_needs(scored: Scored) -> Needs:
     """Names of the run-time data that prepares keys."""
-    return frozenset(name for part in scored.position for name in part.needs() if name.endswith("_j"))
+    return Needs(key=frozenset().union(*(part.needs().key for part in scored.position)))
 
 
 def step(
@@ -89,7 +91,7 @@ def step(
     q: Float[Array, "heads new dim"],
     cache: Cache,
     *,
-    data: Mapping[str, Any] | None = None,
+    data: Data | None = None,
     offset: Int[Array, ""] | None = None,
 ) -> Attended:
     """Attention of the newest queries over everything in the cache.
@@ -108,9 +110,8 @@ def step(
     if isinstance(scored.normalizer, Competing):
         name = type(scored.normalizer).__name__
         raise ValueError(f"normalizer = {name}: queries compete, so all must be there; it cannot decode")
-    data, room = dict(data or {}), cache.k.shape[1]
-    prepared = dict.fromkeys(key_needs(scored))  # was given when the keys came
-    check(scored, q, cache.k, cache.v, prepared | data)
+    data, room = arrays(data), cache.k.shape[1]
+    check(scored, q, cache.k, cache.v, data, key_needs(scored))  # given when the keys came
     at = cache.length - q.shape[1] if offset is None else offset
     i, j = at + jnp.arange(q.shape[1]), jnp.arange(room)
     needs = scored.inputs(HeadShape(1, 1, 1, 1))

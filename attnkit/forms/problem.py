@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from attnkit.forms.dropout import kept, seeds
-from attnkit.masks.contract import along
+from attnkit.masks.contract import Data
 from attnkit.scored.contract import HEADS, HeadShape, Params, Position, Scored
 from attnkit.scored.order import mix_values, prepare_key, prepare_query, walk_logits
 
@@ -74,7 +74,7 @@ def make_heads(
     j: Int[Array, "keys"],
     row_inputs: Mapping[str, Array],
     column_inputs: Mapping[str, Array],
-    data: Mapping[str, Any],
+    data: Data,
     key: jax.Array | None,
 ) -> Heads:
     """Gather the arrays of all heads.
@@ -95,7 +95,6 @@ def make_heads(
     if changes(scored, "query"):
         q, bad_turned = clean(jax.vmap(lambda p, rows: prepare_query(scored, p, rows, i, data))(merged, q))
         bad_i = bad_i + bad_turned
-    rows, columns, scalars = sort_data(data)
     needs = scored.inputs(shape)
 
     def apart(inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -121,7 +120,7 @@ def make_heads(
         group=({"column": {"k": k, "v": v}}, {"column": {"bad": bad_k + bad_v}}),
         shared=(
             {"row": {"x": common(row_inputs)}, "column": {"x": common(column_inputs)}},
-            {"row": {"i": i, "data": rows}, "column": {"j": j, "data": columns}, "data": scalars},
+            {"row": {"i": i, "data": data.query}, "column": {"j": j, "data": data.key}, "data": data.scalar},
         ),
         shape=shape,
     )
@@ -147,17 +146,17 @@ def clean(a: Float[Array, "heads tokens width"]) -> tuple[Array, Float[Array, "h
     return jnp.where((bad == 0)[..., None], a, 0), bad
 
 
-def sort_data(data: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Mask data by what it runs along: queries (`name_i`), keys (`name_j`), or neither."""
-    rows = {name: jnp.asarray(value) for name, value in data.items() if name.endswith("_i")}
-    columns = {name: jnp.asarray(value) for name, value in data.items() if name.endswith("_j")}
-    return rows, columns, {name: value for name, value in data.items() if name[-2:] not in ("_i", "_j")}
+def block_data(problem: Problem) -> Data:
+    """The run-time data of one block."""
+    fixed = problem.fixed
+    head = fixed["p"]["score"]["head"]
+    return Data(fixed["row"]["data"], fixed["column"]["data"], fixed["data"], head)
 
 
 def bind(problem: Problem) -> dict[str, dict[str, Any]]:
     """Each part's dictionary `p` for one block: constants, parameters, and token inputs of this block."""
     fixed = problem.fixed
-    data = {**fixed["row"]["data"], **fixed["column"]["data"], **fixed["data"]}
+    data = block_data(problem)
     p = {part: {**own, **problem.floats["p"].get(part, {}), "data": data} for part, own in fixed["p"].items()}
     for side, suffix in (("row", "_i"), ("column", "_j")):
         for name, value in problem.floats[side]["x"].items():
@@ -190,11 +189,9 @@ def block_bad(problem: Problem) -> Float[Array, "queries keys"]:
 def block_keep(scored: Scored, problem: Problem) -> Array:
     """Which pairs of a block may attend."""
     row, column = problem.fixed["row"], problem.fixed["column"]
-    data = {name: along(name, value) for name, value in {**row["data"], **column["data"]}.items()}
-    data |= problem.fixed["data"]
-    data["head"] = problem.fixed["p"]["score"]["head"]
     i, j = row["i"][:, None], column["j"][None, :]
-    keep = jnp.broadcast_to(scored.mask.allows(i, j, data), (i.shape[0], j.shape[1]))
+    allowed = scored.mask.allows(i, j, block_data(problem).over_pairs())
+    keep = jnp.broadcast_to(allowed, (i.shape[0], j.shape[1]))
     keep = keep & column["real"][None, :] if "real" in column else keep
     facts, hiding = row.get("facts", {}), [part.hides for part in scored.position]
     if not facts and not any(hiding):
@@ -263,7 +260,7 @@ def prepare_inputs(
 
 
 def prepare_keys(
-    scored: Scored, k: Float[Array, "kv_heads keys dim"], j: Int[Array, "keys"], data: Mapping[str, Any]
+    scored: Scored, k: Float[Array, "kv_heads keys dim"], j: Int[Array, "keys"], data: Data
 ) -> Array:
     """Keys of all heads as the score and the cache see them.
 

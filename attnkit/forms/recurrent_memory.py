@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +12,6 @@ from attnkit.forms.recurrent_chunked import chunked
 from attnkit.forms.recurrent_decay import exact_einsum
 from attnkit.forms.recurrent_head import Tokens, enrich, expand_writes, read_tokens, with_unit_values
 from attnkit.recurrent.contract import HeadShape, LinearRecurrent, Params, State
-from attnkit.token_mixer import no_memory, told
-
-
-def refuse_cross(variant: Any) -> None:
-    """Raise `ValueError` if a variant cannot be read by tokens that have not written."""
-    if (message := no_memory(told(variant))) is not None:
-        raise ValueError(message)
 
 
 def remember(

@@ -1,17 +1,17 @@
 """Attention over pieces of the keys, merged: for split caches, and for keys that live on other devices."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from attnkit.forms.attend import Attended, check, split_inputs
+from attnkit.forms.attend import Attended, arrays, check, split_inputs
 from attnkit.forms.blocks import padded
 from attnkit.forms.plan import make_plan
 from attnkit.forms.problem import make_heads, prepare_inputs, prepare_keys
 from attnkit.forms.stream import exponential, partial
+from attnkit.masks.contract import Data, Needs
 from attnkit.scored.contract import Params, Scored
 from attnkit.scored.normalize import Competing, Exponential, Partial, finish, merge
 
@@ -25,7 +25,7 @@ def attend_piece(
     *,
     first: int = 0,
     offset: int = 0,
-    data: Mapping[str, Any] | None = None,
+    data: Data | None = None,
     block: tuple[int, int] | None = None,
 ) -> Partial:
     """The unfinished result of all queries over the keys at positions `first, first + 1, ...`.
@@ -50,8 +50,8 @@ def attend_piece(
     reason = inseparable(scored)
     if reason:
         raise ValueError(reason)
-    data = dict(data or {})
-    check(scored, q, k, v, data)
+    data = arrays(data)
+    check(scored, q, k, v, data, Needs())
     plan = make_plan(scored.mask, q.shape[1], k.shape[1], offset, block, first)
     i, j = offset + jnp.arange(q.shape[1]), first + jnp.arange(k.shape[1])
     sides = split_inputs(scored, prepare_inputs(scored, {}), i)

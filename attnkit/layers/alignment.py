@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from attnkit.layers.linear import Linear
-from attnkit.pooling.weighing import weigh
+from attnkit.pooling.attend import attend_by_score
 from attnkit.scored.normalizer.softmax import Softmax
 
 Annotations = Float[Array, "batch keys width"]
@@ -37,7 +37,7 @@ class Alignment(nnx.Module):
         """The weighted mean of the annotations, and the weights."""
 
         def one(s: Array, x: Array, keep: Array) -> tuple[Array, Array]:
-            mean, w = weigh(Softmax(), {}, s[None], jnp.where(keep[:, None], x, 0), keep)
+            mean, w = attend_by_score(Softmax(), {}, s[None], jnp.where(keep[:, None], x, 0), keep)
             return mean[0], w[0]
 
         scores = jnp.where(real, self.score(state, prepared), 0)

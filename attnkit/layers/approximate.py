@@ -8,9 +8,10 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from attnkit.approximate.contract import Approximate, Shape
-from attnkit.layers.heads import merge_heads, refuse_cross, split_heads
+from attnkit.layers.heads import merge_heads, split_heads
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import Data, Mixing, Width
+from attnkit.layers.mixing import Mixing, Width
+from attnkit.masks.contract import Data
 
 Tokens = Float[Array, "batch tokens model_dim"]
 Heads = Float[Array, "batch heads tokens dim"]
@@ -30,7 +31,7 @@ class Approximation(Mixing):
         variant: what each head computes.
         width: sizes; fewer key-value heads than heads are shared by groups of heads.
         cross: whether the layer attends to a memory.
-        padded: whether tokens at `data["length"]` and beyond do not exist.
+        padded: whether tokens at `data.scalar["length"]` and beyond do not exist.
         scale: initial scale of the output.
         rngs: source of the initial values.
 
@@ -42,7 +43,7 @@ class Approximation(Mixing):
         self, variant: Approximate, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
     ) -> None:
         if cross:
-            refuse_cross(variant)
+            variant.check_cross_attention()
         self.variant, self.padded, self.cross, self.kv_heads = variant, padded, cross, width.kv_heads
         plain = not variant.projections
         self.shape = (
@@ -160,7 +161,7 @@ class Approximation(Mixing):
 
     def length(self, data: Data | None) -> Array | None:
         """How many tokens of each sequence exist, `None` for all."""
-        return data["length"] if self.padded and data is not None else None
+        return data.scalar["length"] if self.padded and data is not None else None
 
     def merge(self, output: Heads, x: Tokens) -> Tokens:
         """The output of all heads, in the type of `x`."""

@@ -10,8 +10,9 @@ from jaxtyping import Array, Float
 
 from attnkit.layers.dropout import dropout, keys
 from attnkit.layers.feed_forward import FeedForward
-from attnkit.layers.mixing import Data, Mixing, Relay
+from attnkit.layers.mixing import Mixing, Relay
 from attnkit.layers.norm import NormKind, make_norm
+from attnkit.masks.contract import Data
 
 Aside = TypeVar("Aside")
 Tokens = Float[Array, "batch length model_dim"]

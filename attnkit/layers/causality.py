@@ -1,18 +1,11 @@
 """Proof that a mixer lets nothing from the future into the present."""
 
-import dataclasses
-
 import numpy as np
 
 from attnkit.approximate.contract import Approximate
-from attnkit.layers.mixing import LayerTokenMixer
-from attnkit.masks.causal import Causal
-from attnkit.masks.contract import Interval, Mask
-from attnkit.masks.everything import Everything
+from attnkit.masks.contract import Data, Interval, Mask
 from attnkit.recurrent.contract import Recurrent
-from attnkit.scored.contract import Preset
-from attnkit.scored.normalize import Competing
-from attnkit.token_mixer import TokenMixer, ahead_of, looks_ahead, told
+from attnkit.token_mixer import TokenMixer
 
 HORIZON = 64
 FAR = 1024
@@ -30,19 +23,42 @@ def refuse_future(name: str, mixer: TokenMixer | tuple[TokenMixer, ...]) -> None
         mixer: the mixers of a decoder.
     """
     for one in mixer if isinstance(mixer, tuple) else (mixer,):
-        if dataclasses.is_dataclass(one) and (message := looks_ahead(name, told(one))) is not None:
-            raise ValueError(message)
-        mask = sight(one)
+        mask = one.receptive_field()
         ahead = None if mask is None else certain_future(mask) if mask.needs() else future(mask)
-        if ahead is not None:
-            details = f"with mask {mask} a position sees the one {ahead} later"
-            raise ValueError(ahead_of(name, told(one), details, competes(one)))
+        if ahead is not None or "autoregressive" in one.refuses:
+            details = (
+                "" if ahead is None else f" (with mask {mask} a position depends on the one {ahead} later)"
+            )
+            raise ValueError(
+                f"{name} = {type(one).__name__}: a non-causal mixer cannot be used in a decoder{details}; "
+                f"{how_to_make_causal(one)}"
+            )
+
+
+def how_to_make_causal(mixer: TokenMixer) -> str:
+    """The advice for a non-causal mixer in a decoder."""
+    if why := mixer.refuses.get("autoregressive"):
+        return f"{why}, so use it in an encoder"
+    scored = getattr(mixer, "scored", None)
+    if scored is not None and scored().normalizer.axis == "queries":
+        return "its normalizer runs over queries, so use it in an encoder"
+    if isinstance(mixer, Recurrent):
+        return 'bidirectional mixers cannot decode autoregressively: set direction = "forward"'
+    if hasattr(mixer, "bidirectional"):
+        return "bidirectional mixers cannot decode autoregressively: set bidirectional = false"
+    if hasattr(mixer, "causal"):
+        return "set causal = true"
+    if isinstance(mixer, Approximate):
+        return "it has no causal form, so use it in an encoder"
+    return "use a causal mask, such as mask & Causal()"
 
 
 def future(mask: Mask) -> int | None:
     """How far ahead some head sees at least, `None` if nowhere. The mask needs no run-time data."""
     i, j = np.arange(HORIZON)[:, None], np.arange(FAR)[None]
-    seen = [np.broadcast_to(mask.allows(i, j, {"head": h}), (HORIZON, FAR)) for h in range(mask.heads() or 1)]
+    seen = [
+        np.broadcast_to(mask.allows(i, j, Data(head=h)), (HORIZON, FAR)) for h in range(mask.heads() or 1)
+    ]
     ahead = (j - i)[np.any(seen, axis=0) & (j > i)]
     return int(ahead.min()) if ahead.size else None
 
@@ -55,21 +71,3 @@ def certain_future(mask: Mask) -> int | None:
         if np.any(mask.cover(Interval(now, now), Interval(later, later)).certain):
             return ahead
     return None
-
-
-def sight(mixer: TokenMixer) -> Mask | None:
-    """Who may look at whom, if the mixer says."""
-    if isinstance(mixer, LayerTokenMixer):
-        return mixer.sight()
-    if isinstance(mixer, Approximate):
-        return Causal() if mixer.is_causal() else Everything()
-    if isinstance(mixer, Recurrent):
-        return Everything() if mixer.direction == "both" else Causal()
-    if not isinstance(mixer, Preset):
-        return None
-    return Everything() if competes(mixer) else mixer.scored().mask
-
-
-def competes(mixer: TokenMixer) -> bool:
-    """Whether queries compete for keys, so that later ones matter to earlier ones whatever the mask."""
-    return isinstance(mixer, Preset) and isinstance(mixer.scored().normalizer, Competing)

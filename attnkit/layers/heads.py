@@ -18,7 +18,7 @@ from attnkit.options import options
 from attnkit.scored.contract import HeadShape, Position, Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.score.dot import Dot
-from attnkit.token_mixer import TokenMixer, no_memory, told
+from attnkit.token_mixer import TokenMixer, no_cross_attention
 
 Tokens = Float[Array, "batch tokens model_dim"]
 Heads = Float[Array, "batch heads tokens dim"]
@@ -166,7 +166,7 @@ class HeadTokenMixer(LayerTokenMixer):
             dropout=self.dropout,
         )
 
-    def sight(self) -> Mask:
+    def receptive_field(self) -> Mask:
         return self.mask
 
 
@@ -192,22 +192,10 @@ def fitted(mixer: TokenMixer, scored: Scored, width: Width, *, cross: bool, padd
     Raises `ValueError` if with `cross` a token input belongs to queries: they are not the tokens remembered.
     """
     if cross:
-        refuse_cross(mixer)
+        mixer.check_cross_attention()
         for name, need in scored.inputs(plain_shape(width)).items():
             if need.side != "key":
-                raise ValueError(
-                    f"mixer = {type(mixer).__name__}: its input {name} belongs to queries; "
-                    "use it for self-attention, not for cross-attention"
-                )
-    if padded and "length" not in scored.mask.needs():
+                raise ValueError(no_cross_attention(mixer, f"its input {name} belongs to queries"))
+    if padded and "length" not in scored.mask.needs().scalar:
         return dataclasses.replace(scored, mask=scored.mask & Padding())
     return scored
-
-
-def refuse_cross(mixer: TokenMixer, why: str = "") -> None:
-    """Raise `ValueError` if the mixer has no meaning in cross-attention, for a reason of its own or `why`."""
-    known = told(mixer)
-    if why:
-        known = dataclasses.replace(known, facts={"refuses": {"cross": why}})
-    if (message := no_memory(known)) is not None:
-        raise ValueError(message)

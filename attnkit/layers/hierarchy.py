@@ -9,11 +9,11 @@ from jaxtyping import Array, Float, Int
 
 from attnkit.layers.dropout import keys
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import Data
 from attnkit.layers.pooling import PoolLayer
 from attnkit.layers.reader import Reader
 from attnkit.layers.stack import Stack
 from attnkit.layers.taps import exists
+from attnkit.masks.contract import Data
 
 
 class Document(NamedTuple):
@@ -40,7 +40,7 @@ class Hierarchy(nnx.Module):
     """Words attend within their sentence, each sentence is pooled, sentences attend to each other.
 
     Args:
-        words: reads the words; its mixers must keep to `segment_i == segment_j`.
+        words: reads the words; its mixers must keep to the segment of the query.
         pool: makes a sentence of its words.
         sentences: blocks over the sentences.
         most: most sentences of a document.
@@ -69,15 +69,15 @@ class Hierarchy(nnx.Module):
     ) -> Document:
         """The document of the first `length` tokens, `segment` being their sentences, counted from 0."""
         k = keys(key, 2)
-        data: Data = {"length": length, "segment_i": segment, "segment_j": segment}
+        data = Data.segments(segment, length=length)
         x, maps, asked = self.words(tokens, data=data, segment=segment, key=k[0], look=look)
-        real = exists(data, segment.shape[1])
+        real = exists(length, segment.shape[1])
         member = (segment[:, None] == jnp.arange(self.most)[:, None]) & real[:, None]
         pooled = self.pool.parts(x, member)
         joined = pooled.output.reshape(*pooled.output.shape[:2], -1)
         joined = joined if self.join is None else self.join(joined)
         count = jnp.max(jnp.where(real, segment + 1, 0), axis=1)
-        y, above, more = self.sentences(joined, data={"length": count}, key=k[1], look=look)
+        y, above, more = self.sentences(joined, data=Data(scalar={"length": count}), key=k[1], look=look)
         words = jnp.swapaxes(pooled.weights, 1, 2)
         maps = {f"words.{name}": own for name, own in maps.items()}
         maps |= {f"sentences.{name}": spread(own, member, words) for name, own in above.items()}

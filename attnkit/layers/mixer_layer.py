@@ -30,7 +30,7 @@ def mixer_layer(
         mixer: options of the mixer.
         width: sizes.
         cross: whether the layer will attend to a memory instead of its own input.
-        padded: whether keys at `data["length"]` and beyond do not exist.
+        padded: whether keys at `data.scalar["length"]` and beyond do not exist.
         scale: initial scale of the output.
         rngs: source of the initial values.
 

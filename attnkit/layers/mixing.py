@@ -9,10 +9,9 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from attnkit.masks.contract import Mask
+from attnkit.masks.contract import Data, Mask
 from attnkit.token_mixer import TokenMixer
 
-Data = Mapping[str, jax.Array]
 Relay = Mapping[str, Any]
 
 
@@ -145,7 +144,7 @@ class LayerTokenMixer(TokenMixer, abc.ABC):
         Args:
             width: sizes.
             cross: whether the layer will attend to a memory instead of its own input.
-            padded: whether tokens at `data["length"]` and beyond do not exist.
+            padded: whether tokens at `data.scalar["length"]` and beyond do not exist.
             scale: initial scale of the output.
             rngs: source of the initial values.
 
@@ -154,7 +153,7 @@ class LayerTokenMixer(TokenMixer, abc.ABC):
         """
 
     @abc.abstractmethod
-    def sight(self) -> Mask:
+    def receptive_field(self) -> Mask:
         """By which positions a position can be influenced: `Causal()` for a recurrent network.
 
         A decoder refuses a mixer that sees the future, and the conformance checks hold it to its word.

@@ -22,7 +22,8 @@ from attnkit.layers.heads import (
     split_heads,
 )
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import Data, Mixing, Relay, Width
+from attnkit.layers.mixing import Mixing, Relay, Width
+from attnkit.masks.contract import Data
 from attnkit.scored.contract import HeadShape, Scored
 
 
@@ -67,7 +68,7 @@ class Engine(nnx.Module):
         def one(q: Array, k: Array, v: Array, inputs: Any, data: Any, key: Any) -> forms.Attended:
             return forms.attend(self.scored, parts, q, k, v, inputs=inputs, data=data, key=key)
 
-        return jax.vmap(one)(q, k, v, inputs, dict(data or {}), keys)
+        return jax.vmap(one)(q, k, v, inputs, data or Data(), keys)
 
     def look(self, q: Heads, k: Heads, inputs: Any, data: Data | None) -> Maps:
         """The weights of `attend` before dropout."""
@@ -76,7 +77,7 @@ class Engine(nnx.Module):
         def one(q: Array, k: Array, inputs: Any, data: Any) -> Array:
             return forms.look(self.scored, parts, q, k, inputs=inputs, data=data)
 
-        return jax.vmap(one)(q, k, inputs, dict(data or {}))
+        return jax.vmap(one)(q, k, inputs, data or Data())
 
     def step(self, q: Heads, cache: forms.Cache, data: Data | None, offset: Any = None) -> forms.Attended:
         """Output and level of the newest queries over a cache of prepared keys."""
@@ -85,7 +86,7 @@ class Engine(nnx.Module):
         def one(q: Array, cache: forms.Cache, data: Any, offset: Any) -> forms.Attended:
             return forms.step(self.scored, parts, q, cache, data=data, offset=offset)
 
-        return jax.vmap(one)(q, cache, dict(data or {}), offset)
+        return jax.vmap(one)(q, cache, data or Data(), offset)
 
     def empty(self, kept: HeadShape, batch: int, room: int, dtype: Any) -> forms.Cache:
         """Caches without tokens."""
@@ -95,12 +96,10 @@ class Engine(nnx.Module):
     def extend(
         self, cache: forms.Cache, k: Heads, v: Heads, inputs: Any, data: Data | None = None
     ) -> forms.Cache:
-        """Caches with more tokens. `data` has what position parts read of them, as `name_i` or `name_j`."""
-        own: dict[str, Array] = {}
-        for name in sorted(need for part in self.scored.position for need in part.needs()):
-            given = (data or {}).get(name, (data or {}).get(f"{name[:-2]}_i"))
-            if name.endswith("_j") and given is not None:
-                own[name] = given
+        """Caches with more tokens. `data` has what position parts read of them, as keys or as queries."""
+        given = {} if data is None else {**data.query, **data.key}
+        names = set().union(*(part.needs().key for part in self.scored.position))
+        own = Data(key={name: given[name] for name in names & set(given)})
         return jax.vmap(lambda *one: forms.extend(self.scored, *one))(cache, k, v, inputs, own)
 
     def token_inputs(self, asking: Tokens, asked: Tokens) -> dict[str, Array]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from attnkit.pooling.contract import Pool, Pooled, pool
+from attnkit.pooling.contract import Pool, PoolOutput, pool
 
 
 class PoolLayer(nnx.Module):
@@ -25,16 +25,18 @@ class PoolLayer(nnx.Module):
         self.outputs = chosen.outputs()
         self.parameters = owned(chosen.init(rngs.params(), dim))
 
-    def one(self, x: Array, keep: Array) -> Pooled:
+    def one(self, x: Array, keep: Array) -> PoolOutput:
         """One sequence, pooled."""
         found = pool(self.chosen, plain(self.parameters), x, keep)
         return found._replace(penalty=jnp.asarray(found.penalty, found.weights.dtype))
 
-    def __call__(self, x: Float[Array, "batch tokens dim"], keep: Bool[Array, "batch tokens"]) -> Pooled:
+    def __call__(self, x: Float[Array, "batch tokens dim"], keep: Bool[Array, "batch tokens"]) -> PoolOutput:
         """The vectors of each sequence where `keep`, pooled; every array with a leading batch axis."""
         return jax.vmap(self.one)(x, keep)
 
-    def parts(self, x: Float[Array, "batch tokens dim"], keep: Bool[Array, "batch parts tokens"]) -> Pooled:
+    def parts(
+        self, x: Float[Array, "batch tokens dim"], keep: Bool[Array, "batch parts tokens"]
+    ) -> PoolOutput:
         """The parts of each sequence that `keep` tells, pooled; every array `[batch, parts, ...]`."""
         return jax.vmap(jax.vmap(self.one, in_axes=(None, 0)))(x, keep)
 

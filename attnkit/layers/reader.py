@@ -6,8 +6,8 @@ from jaxtyping import Array, Float, Int
 
 from attnkit.layers.dropout import dropout, keys
 from attnkit.layers.embedding import Embedding
-from attnkit.layers.mixing import Data
 from attnkit.layers.stack import Passed, Stack
+from attnkit.masks.contract import Data
 
 
 class Reader(nnx.Module):
@@ -15,7 +15,7 @@ class Reader(nnx.Module):
 
     Args:
         embedding: of tokens or numbers.
-        stack: made for tokens of which `data["length"]` exist.
+        stack: made for tokens of which `data.scalar["length"]` exist.
         rate: probability of dropout of the embedding.
     """
 

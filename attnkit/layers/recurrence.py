@@ -9,12 +9,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from attnkit.layers.heads import refuse_cross
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import Data, LayerTokenMixer, Mixing, Width
+from attnkit.layers.mixing import LayerTokenMixer, Mixing, Width
 from attnkit.layers.taps import exists
 from attnkit.masks.causal import Causal
-from attnkit.masks.contract import Mask
+from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
 from attnkit.options import options
 
@@ -30,7 +29,9 @@ class Cell(LayerTokenMixer):
         bidirectional: whether a second cell reads from the end (for reading only); both states are joined.
     """
 
-    refuses: ClassVar[Mapping[str, str]] = {"cross": "it reads one sequence and cannot attend to another"}
+    refuses: ClassVar[Mapping[str, str]] = {
+        "cross_attention": "it reads one sequence and cannot attend to another"
+    }
     keeps_segments: ClassVar[bool] = True
     bidirectional: bool = False
 
@@ -58,10 +59,10 @@ class Cell(LayerTokenMixer):
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
         if cross:
-            refuse_cross(self)
+            self.check_cross_attention()
         return RecurrentMixing(self, width.model_dim, scale=scale, rngs=rngs)
 
-    def sight(self) -> Mask:
+    def receptive_field(self) -> Mask:
         return Everything() if self.bidirectional else Causal()
 
 
@@ -154,11 +155,11 @@ class RecurrentMixing(Mixing):
         key: jax.Array | None = None,
         look: bool = False,
     ) -> tuple[Tokens, jax.Array | None]:
-        data, (batch, length, _) = data or {}, x.shape
-        real = exists(data, length) if "length" in data else None
+        data, (batch, length, _) = data or Data(), x.shape
+        real = exists(data.scalar["length"], length) if "length" in data.scalar else None
         first = last = None
-        if "segment_j" in data:
-            turns = jnp.diff(data["segment_j"], axis=1) != 0
+        if "segment" in data.key:
+            turns = jnp.diff(data.key["segment"], axis=1) != 0
             edge = jnp.ones((batch, 1), bool)
             first, last = jnp.concatenate([edge, turns], 1), jnp.concatenate([turns, edge], 1)
         start = self.forward.start(batch, x.dtype)

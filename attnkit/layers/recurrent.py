@@ -12,11 +12,11 @@ from jaxtyping import Array, Float
 from attnkit import forms
 from attnkit.layers.channel_convolution import ChannelConvolution
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import Data, Mixing, Width
+from attnkit.layers.mixing import Mixing, Width
 from attnkit.layers.norm import LayerNorm, RMSNorm
 from attnkit.layers.token_shift import TokenShift, begins_document
+from attnkit.masks.contract import Data, Needs
 from attnkit.recurrent.contract import HeadShape, LinearRecurrent, Recurrent, State, TokenInput
-from attnkit.token_mixer import no_sharing, told
 
 Heads = dict[str, Float[Array, "batch ..."]]
 
@@ -32,7 +32,7 @@ class RecurrentLayer(Mixing):
         variant: what each head computes.
         sizes: number of heads, and widths of tokens and heads.
         cross: whether the state is written by a memory and only read by `x`.
-        padded: whether tokens at `data["length"]` and beyond do not exist.
+        padded: whether tokens at `data.scalar["length"]` and beyond do not exist.
         scale: initial scale of the output.
         rngs: source of the initial values.
 
@@ -51,10 +51,9 @@ class RecurrentLayer(Mixing):
         rngs: nnx.Rngs,
     ) -> None:
         if cross:
-            forms.refuse_cross(variant)
+            variant.check_cross_attention()
         model_dim, heads, head_dim = sizes.model_dim, sizes.heads, sizes.head_dim
-        if (message := no_sharing(told(variant), heads, sizes.kv_heads)) is not None:
-            raise ValueError(message)
+        variant.check_heads(heads, sizes.kv_heads, head_dim)
         self.variant, self.cross, self.padded = variant, cross, padded
         self.shape = HeadShape(heads, head_dim, head_dim)
         needs, width = variant.inputs(self.shape), heads * head_dim
@@ -176,13 +175,14 @@ class RecurrentLayer(Mixing):
 
     def known(self, data: Data | None) -> dict[str, Array]:
         """The run-time data that the variant is told of."""
-        names = {"length": "length"} if self.padded else {}
-        if self.variant.documents and not self.cross:
-            names["segments"] = "segment_j"
-        missing = sorted(set(names.values()) - set(data or {}))
+        data = data or Data()
+        scalar = frozenset({"length"} if self.padded else ())
+        key = frozenset({"segment"} if self.variant.documents and not self.cross else ())
+        missing = Needs(key=key, scalar=scalar) - data.names()
         if missing:
-            raise ValueError(f"data lacks {', '.join(missing)}, which the mixer reads")
-        return {name: (data or {})[source] for name, source in names.items()}
+            raise ValueError(f"data lacks {missing}, which the mixer reads")
+        known = {name: data.scalar[name] for name in scalar}
+        return known | ({"segments": data.key["segment"]} if key else {})
 
     def values(self) -> dict[str, Array]:
         """The heads' learned parameters, as the engine takes them."""

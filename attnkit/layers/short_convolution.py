@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from attnkit.layers.mixing import Data, Mixing, Relay
+from attnkit.layers.mixing import Mixing, Relay
 from attnkit.layers.taps import Window
+from attnkit.masks.contract import Data
 
 Tokens = Float[Array, "batch length model_dim"]
 

@@ -10,10 +10,11 @@ from jaxtyping import Array, Float
 from attnkit.layers.block import Block, Gate, Order, State, Tokens, start_relay
 from attnkit.layers.feed_forward import Activation, FeedForward
 from attnkit.layers.mixer_layer import Width, mixer_layer
-from attnkit.layers.mixing import Data, Mixing
+from attnkit.layers.mixing import Mixing
 from attnkit.layers.norm import NormKind, make_norm
 from attnkit.layers.short_convolution import ShortConvolution
 from attnkit.layers.taps import Window
+from attnkit.masks.contract import Data
 from attnkit.token_mixer import TokenMixer
 
 
@@ -128,7 +129,7 @@ def make_stack(
         style: what they have in common.
         mixer: the mixer of every block, or a pattern that is repeated over depth.
         cross: the same for cross-attention, `None` where there is no memory.
-        padded: whether `data["length"]` says how many of the stack's own tokens exist.
+        padded: whether `data.scalar["length"]` says how many of the stack's own tokens exist.
         reads: whether a token may see those that follow; short convolutions are centered then.
         rngs: source of the initial values.
 

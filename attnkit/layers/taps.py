@@ -3,9 +3,9 @@
 import dataclasses
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from attnkit.layers.mixing import Data
+from attnkit.masks.contract import Data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,15 +39,15 @@ class Window:
     ) -> Float[Array, "batch length width dim"]:
         """For each position its window, first position first.
 
-        Zeros stand for what is outside the sequence, at `data["length"]` and beyond, or in another segment
-        (`data["segment_j"]`) than the position itself.
+        Zeros stand for what is outside the sequence, at `data.scalar["length"]` and beyond, or in another
+        segment (`data.key["segment"]`) than the position itself.
         """
-        data, length = data or {}, x.shape[1]
-        if "length" in data:
-            x = jnp.where(exists(data, length)[..., None], x, 0)
+        data, length = data or Data(), x.shape[1]
+        if "length" in data.scalar:
+            x = jnp.where(exists(data.scalar["length"], length)[..., None], x, 0)
         seen = self.shifts(x)
-        if "segment_j" in data:
-            segment = data["segment_j"][..., None]
+        if "segment" in data.key:
+            segment = data.key["segment"][..., None]
             same = self.shifts(segment + 1) == (segment + 1)[:, :, None]
             seen = jnp.where(same, seen, 0)
         return seen
@@ -74,6 +74,6 @@ class Window:
             raise ValueError("causal = False: what sees the tokens that follow cannot write; use it to read")
 
 
-def exists(data: Data, length: int) -> Bool[Array, "batch length"]:
-    """Which tokens are below `data["length"]`."""
-    return jnp.arange(length) < data["length"][:, None]
+def exists(real: Int[Array, "batch"], length: int) -> Bool[Array, "batch length"]:
+    """Which of `length` tokens are below `real`, how many of them exist."""
+    return jnp.arange(length) < real[:, None]

@@ -10,8 +10,8 @@ from jaxtyping import Array, Float
 
 from attnkit.layers.hierarchy import through
 from attnkit.layers.mixer_layer import mixer_layer
-from attnkit.layers.mixing import Data, LayerTokenMixer, Mixing, Width
-from attnkit.masks.contract import Mask
+from attnkit.layers.mixing import LayerTokenMixer, Mixing, Width
+from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
 from attnkit.options import options
 from attnkit.token_mixer import TokenMixer
@@ -36,16 +36,17 @@ class TwoLevel(LayerTokenMixer):
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
         return TwoViews(self, width, scale=scale, rngs=rngs)
 
-    def sight(self) -> Mask:
+    def receptive_field(self) -> Mask:
         return Everything()
 
 
 class TwoViews(Mixing):
     """The layer of `TwoLevel`.
 
-    The memory is words, then `most` sentences. `data` has the number of words `length`, of `sentences`, and
-    the weights `words` `[batch, hops, sentences, length]` by which weights of sentences become weights of
-    words. Maps are those of the words' heads, then those of the sentences' heads (and hops).
+    The memory is words, then `most` sentences. `data.scalar` has the number of words `length`, of
+    `sentences`, and the weights `words` `[batch, hops, sentences, length]` by which weights of sentences
+    become weights of words. Maps are those of the words' heads, then those of the sentences' heads (and
+    hops).
     """
 
     def __init__(self, chosen: TwoLevel, width: Width, *, scale: float, rngs: nnx.Rngs) -> None:
@@ -70,7 +71,7 @@ class TwoViews(Mixing):
         two, far = self.sentences(x, sentences, data=counted, key=k[1], look=look)
         if near is None or far is None or data is None:
             return one + two, None
-        return one + two, jnp.concatenate([near, through(far, data["words"])], axis=1)
+        return one + two, jnp.concatenate([near, through(far, data.scalar["words"])], axis=1)
 
     def start(
         self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None
@@ -98,4 +99,5 @@ def views(data: Data | None) -> tuple[Data, Data]:
     """How many words and how many sentences there are, as each view's own mask data."""
     if data is None:
         raise ValueError("data = None: the numbers of words and sentences are needed")
-    return {"length": data["length"]}, {"length": data["sentences"]}
+    words, sentences = data.scalar["length"], data.scalar["sentences"]
+    return Data(scalar={"length": words}), Data(scalar={"length": sentences})

@@ -62,7 +62,7 @@ class BlockList(Mask):
 
 @functools.lru_cache(maxsize=64)
 def block_table(pairs: tuple[tuple[int, int], ...]) -> np.ndarray:
-    """Which blocks are allowed, `[query blocks, key blocks]`, as far as they are listed."""
+    """Table of allowed blocks, `[query blocks, key blocks]`, as far as they are listed."""
     table = np.zeros([max((pair[side] for pair in pairs), default=0) + 1 for side in (0, 1)], bool)
     for a, b in pairs:
         table[a, b] = True
@@ -71,5 +71,5 @@ def block_table(pairs: tuple[tuple[int, int], ...]) -> np.ndarray:
 
 @functools.lru_cache(maxsize=64)
 def block_sums(pairs: tuple[tuple[int, int], ...]) -> np.ndarray:
-    """How many allowed blocks lie before block a of queries and block b of keys: `[a, b]`."""
+    """Number of allowed blocks before block a of queries and block b of keys: `[a, b]`."""
     return np.pad(np.cumsum(np.cumsum(block_table(pairs), axis=0), axis=1), [(1, 0), (1, 0)])

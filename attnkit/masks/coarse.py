@@ -4,13 +4,13 @@ from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
 
-from attnkit.masks.contract import Cover, Data, Interval, Mask
+from attnkit.masks.contract import Cover, Data, Interval, Wrapper
 from attnkit.masks.window import Window
 from attnkit.options import options
 
 
 @options
-class Coarse(Mask):
+class Coarse(Wrapper):
     """Queries of block a see keys of block b where `mask` lets position a see position b.
 
     >>> from attnkit.masks.picture import picture
@@ -35,7 +35,6 @@ class Coarse(Mask):
     """
 
     checked_with: ClassVar[dict[str, Any]] = {"mask": Window(back=2), "size": 3}
-    mask: Mask
     size: Annotated[int, Ge(1)] = 64
 
     def allows(self, i: Any, j: Any, data: Data) -> Any:
@@ -43,9 +42,3 @@ class Coarse(Mask):
 
     def cover(self, rows: Interval, columns: Interval) -> Cover:
         return self.mask.cover(rows // self.size, columns // self.size)
-
-    def needs(self) -> frozenset[str]:
-        return self.mask.needs()
-
-    def heads(self) -> int | None:
-        return self.mask.heads()

@@ -1,19 +1,20 @@
-"""A mask turned around in a config."""
+"""The complement of a mask."""
 
 from typing import Any, ClassVar
 
-from attnkit.masks.contract import Composed, Mask
+import numpy as np
+
+from attnkit.masks.contract import Cover, Data, Interval, Mask, Wrapper
 from attnkit.masks.window import Window
 from attnkit.options import options
 
 
 @options
-class Complement(Composed):
-    """Pairs that `mask` does not allow: `~mask` of Python, for a config.
+class Complement(Wrapper):
+    """Pairs that `mask` does not allow: `~mask`.
 
     >>> from attnkit.masks.picture import picture
-    >>> from attnkit.masks.window import Window
-    >>> print(picture(Complement(mask=Window(back=0)), 3))
+    >>> print(picture(~Window(back=0), 3))
     . # #
     # . #
     # # .
@@ -21,11 +22,17 @@ class Complement(Composed):
     The cover is as exact as the mask's own.
 
     Attributes:
-        mask: what is turned around.
+        mask: the mask that is inverted.
     """
 
     checked_with: ClassVar[dict[str, Any]] = {"mask": Window(back=5, ahead=2)}
-    mask: Mask
 
-    def composition(self) -> Mask:
-        return ~self.mask
+    def allows(self, i: Any, j: Any, data: Data) -> Any:
+        return ~self.mask.allows(i, j, data)
+
+    def cover(self, rows: Interval, columns: Interval) -> Cover:
+        inside = self.mask.cover(rows, columns)
+        return Cover(np.logical_not(inside.certain), np.logical_not(inside.possible))
+
+    def __invert__(self) -> Mask:
+        return self.mask

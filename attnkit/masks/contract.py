@@ -6,15 +6,113 @@ computed. True always means *may attend*. Positions are absolute integers, 0 for
 """
 
 import abc
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+import dataclasses
+import functools
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from attnkit.options import options
 
-Data = Mapping[str, Any]
+
+@dataclasses.dataclass(frozen=True)
+class Needs:
+    """Names of run-time data, by what it belongs to.
+
+    >>> segments = Needs(query=frozenset({"segment"}), key=frozenset({"segment"}))
+    >>> segments <= segments | Needs(scalar=frozenset({"length"})), bool(segments - segments)
+    (True, False)
+    >>> print(segments)
+    query.segment, key.segment
+
+    Attributes:
+        query: names of arrays with an entry for each query.
+        key: names of arrays with an entry for each key.
+        scalar: names of what belongs to the sequence.
+    """
+
+    query: frozenset[str] = frozenset()
+    key: frozenset[str] = frozenset()
+    scalar: frozenset[str] = frozenset()
+
+    def __or__(self, other: "Needs") -> "Needs":
+        return Needs(self.query | other.query, self.key | other.key, self.scalar | other.scalar)
+
+    def __sub__(self, other: "Needs") -> "Needs":
+        return Needs(self.query - other.query, self.key - other.key, self.scalar - other.scalar)
+
+    def __le__(self, other: "Needs") -> bool:
+        return not self - other
+
+    def __bool__(self) -> bool:
+        return bool(self.query or self.key or self.scalar)
+
+    def __str__(self) -> str:
+        sides = {"query": self.query, "key": self.key, "scalar": self.scalar}
+        return ", ".join(f"{side}.{name}" for side, names in sides.items() for name in sorted(names))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Data:
+    """Arrays that masks and parts read at run time, of one sequence; a pytree.
+
+    Attributes:
+        query: arrays `[queries]`, by name.
+        key: arrays `[keys]`, by name.
+        scalar: what belongs to the sequence, such as `length`, by name.
+        head: index of the head, set by the engine.
+    """
+
+    query: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    key: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    scalar: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    head: Any = None
+
+    @staticmethod
+    def segments(segment: Any, **scalar: Any) -> "Data":
+        """The segment of every token of self-attention, and other data of the sequence."""
+        return Data(query={"segment": segment}, key={"segment": segment}, scalar=scalar)
+
+    def names(self) -> Needs:
+        """Names of what is there."""
+        return Needs(frozenset(self.query), frozenset(self.key), frozenset(self.scalar))
+
+    def with_scalars(self, **scalar: Any) -> "Data":
+        """The data with more that belongs to the sequence."""
+        return dataclasses.replace(self, scalar={**self.scalar, **scalar})
+
+    def over_pairs(self) -> "Data":
+        """The data shaped to broadcast over pairs: `[queries, 1]` and `[1, keys]`."""
+        query = {name: as_array(value)[..., :, None] for name, value in self.query.items()}
+        key = {name: as_array(value)[..., None, :] for name, value in self.key.items()}
+        return dataclasses.replace(self, query=query, key=key)
+
+
+def as_array(value: Any) -> Any:
+    """`value` if it is an array of numpy's or JAX's, otherwise as a numpy array."""
+    return value if hasattr(value, "ndim") else np.asarray(value)
+
+
+def check_data(reader: Any, data: Data, known: Needs = Needs()) -> None:
+    """Raise `ValueError` if a mask, or a part of a variant, reads data that is missing and not `known`.
+
+    >>> from attnkit.masks.same_document import SameDocument
+    >>> check_data(SameDocument(), Data(query={"segment": [0, 0, 1]}))
+    Traceback (most recent call last):
+    ValueError: data lacks key.segment, which SameDocument reads
+    """
+    for option in vars(reader).values():
+        for inner in option if isinstance(option, tuple) else (option,):
+            if isinstance(inner, Mask):
+                check_data(inner, data, known)
+    missing = reader.needs() - data.names() - known
+    if missing:
+        raise ValueError(f"data lacks {missing}, which {type(reader).__name__} reads")
 
 
 class Interval(NamedTuple):
@@ -41,7 +139,7 @@ class Interval(NamedTuple):
 
 
 class Cover(NamedTuple):
-    """What is known of all pairs of two intervals.
+    """Bounds on a mask over all pairs of two intervals.
 
     Attributes:
         possible: False only if it is proved that no pair may attend.
@@ -64,7 +162,7 @@ def unknown(rows: Interval, columns: Interval) -> Cover:
 
 
 class Mask(abc.ABC):
-    """Who may look at whom.
+    """Which queries may attend to which keys.
 
     `&`, `|` and `~` combine masks and obey the laws of Boolean algebra on every pair of positions. A mask
     of your own is an options class derived from this one that defines `allows`, and `cover` if blocks that
@@ -88,108 +186,98 @@ class Mask(abc.ABC):
         Args:
             i: integer query positions, `[queries, 1]` inside the engine.
             j: integer key positions, `[1, keys]` inside the engine.
-            data: arrays known only at run time, already broadcastable in the same way, and `head`, the
-                number of the head.
+            data: arrays known only at run time, broadcastable in the same way (`Data.over_pairs`), and
+                the index of the head.
         """
 
     def cover(self, rows: Interval, columns: Interval) -> Cover:
-        """What is known of all pairs of query positions `rows` and key positions `columns`.
+        """Bounds on the mask over query positions `rows` and key positions `columns`.
 
         It must hold for any run-time data. A mask that does not say otherwise claims nothing.
         """
         return unknown(rows, columns)
 
-    def needs(self) -> frozenset[str]:
-        """Names of the run-time data that `allows` reads, apart from `head`."""
-        return frozenset()
+    def needs(self) -> Needs:
+        """Names of the run-time data that `allows` reads."""
+        return Needs()
 
     def heads(self) -> int | None:
-        """How many heads the mask distinguishes; `None` if it is the same for all."""
+        """Number of heads that the mask distinguishes; `None` if it is the same for all."""
         return None
 
     def __and__(self, other: "Mask") -> "Mask":
-        return And(left=self, right=other)
+        from attnkit.masks.all_of import AllOf
+
+        return AllOf.of(self, other)
 
     def __or__(self, other: "Mask") -> "Mask":
-        return Or(left=self, right=other)
+        from attnkit.masks.any_of import AnyOf
+
+        return AnyOf.of(self, other)
 
     def __invert__(self) -> "Mask":
-        return Not(mask=self)
+        from attnkit.masks.complement import Complement
+
+        return Complement(mask=self)
 
 
-def same_heads(left: Mask, right: Mask) -> int | None:
-    """The number of heads that both masks agree on. Raises `ValueError` if they do not."""
-    a, b = left.heads(), right.heads()
-    if a is not None and b is not None and a != b:
-        raise ValueError(
-            f"masks for {a} heads and for {b} heads cannot be combined; give both the same number"
+@options
+class Combination(Mask):
+    """Several masks, combined pair by pair.
+
+    Attributes:
+        masks: at least one.
+    """
+
+    #: of what two masks say of pairs, what the combination says of them
+    combine: ClassVar[Callable[[Any, Any], Any]]
+    masks: tuple[Mask, ...]
+
+    @classmethod
+    def of(cls, *masks: Mask) -> Mask:
+        """The combination of `masks`; one that is such a combination itself is taken apart."""
+        return cls(
+            masks=tuple(one for mask in masks for one in (mask.masks if type(mask) is cls else (mask,)))
         )
-    return b if a is None else a
 
-
-@options
-class And(Mask):
-    """Pairs that both masks allow."""
-
-    left: Mask
-    right: Mask
+    def __post_init__(self) -> None:
+        if not self.masks:
+            raise ValueError(f"{type(self).__name__}: masks = (): give at least one")
+        self.heads()
 
     def allows(self, i: Any, j: Any, data: Data) -> Any:
-        return self.left.allows(i, j, data) & self.right.allows(i, j, data)
+        return functools.reduce(type(self).combine, (mask.allows(i, j, data) for mask in self.masks))
 
     def cover(self, rows: Interval, columns: Interval) -> Cover:
-        a, b = self.left.cover(rows, columns), self.right.cover(rows, columns)
-        return Cover(np.logical_and(a.possible, b.possible), np.logical_and(a.certain, b.certain))
+        covers = [mask.cover(rows, columns) for mask in self.masks]
+        return Cover(*(functools.reduce(type(self).combine, known) for known in zip(*covers, strict=True)))
 
-    def needs(self) -> frozenset[str]:
-        return self.left.needs() | self.right.needs()
+    def needs(self) -> Needs:
+        return functools.reduce(operator.or_, (mask.needs() for mask in self.masks))
 
     def heads(self) -> int | None:
-        return same_heads(self.left, self.right)
+        numbers = sorted({heads for mask in self.masks if (heads := mask.heads()) is not None})
+        if len(numbers) > 1:
+            several = " and ".join(f"for {number} heads" for number in numbers)
+            raise ValueError(f"masks {several} cannot be combined; give all the same number")
+        return numbers[0] if numbers else None
 
 
 @options
-class Or(Mask):
-    """Pairs that either mask allows."""
+class Wrapper(Mask):
+    """A mask made from another one, which reads the same data.
 
-    left: Mask
-    right: Mask
-
-    def allows(self, i: Any, j: Any, data: Data) -> Any:
-        return self.left.allows(i, j, data) | self.right.allows(i, j, data)
-
-    def cover(self, rows: Interval, columns: Interval) -> Cover:
-        a, b = self.left.cover(rows, columns), self.right.cover(rows, columns)
-        return Cover(np.logical_or(a.possible, b.possible), np.logical_or(a.certain, b.certain))
-
-    def needs(self) -> frozenset[str]:
-        return self.left.needs() | self.right.needs()
-
-    def heads(self) -> int | None:
-        return same_heads(self.left, self.right)
-
-
-@options
-class Not(Mask):
-    """Pairs that the mask does not allow."""
+    Attributes:
+        mask: the other one.
+    """
 
     mask: Mask
 
-    def allows(self, i: Any, j: Any, data: Data) -> Any:
-        return ~self.mask.allows(i, j, data)
-
-    def cover(self, rows: Interval, columns: Interval) -> Cover:
-        inside = self.mask.cover(rows, columns)
-        return Cover(np.logical_not(inside.certain), np.logical_not(inside.possible))
-
-    def needs(self) -> frozenset[str]:
+    def needs(self) -> Needs:
         return self.mask.needs()
 
     def heads(self) -> int | None:
         return self.mask.heads()
-
-    def __invert__(self) -> Mask:
-        return self.mask
 
 
 class Composed(Mask):
@@ -205,7 +293,7 @@ class Composed(Mask):
     def cover(self, rows: Interval, columns: Interval) -> Cover:
         return self.composition().cover(rows, columns)
 
-    def needs(self) -> frozenset[str]:
+    def needs(self) -> Needs:
         return self.composition().needs()
 
     def heads(self) -> int | None:
@@ -220,16 +308,5 @@ def dense(mask: Mask, i: Any, j: Any, data: Data | None = None) -> jnp.ndarray:
     [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
     """
     rows, columns = jnp.asarray(i)[:, None], jnp.asarray(j)[None, :]
-    shaped = {name: along(name, value) for name, value in (data or {}).items()}
-    allowed = jnp.asarray(mask.allows(rows, columns, shaped))
+    allowed = jnp.asarray(mask.allows(rows, columns, (data or Data()).over_pairs()))
     return jnp.broadcast_to(allowed, (*allowed.shape[:-2], rows.shape[0], columns.shape[1]))
-
-
-def along(name: str, value: Any) -> Any:
-    """Run-time data shaped to broadcast: `name_i` along queries, `name_j` along keys, others as they are."""
-    array = value if hasattr(value, "ndim") else np.asarray(value)
-    if name.endswith("_i"):
-        return array[..., :, None]
-    if name.endswith("_j"):
-        return array[..., None, :]
-    return value

@@ -3,16 +3,17 @@
 from typing import Any
 
 from attnkit.masks.causal import Causal
-from attnkit.masks.contract import Cover, Data, Interval, Mask, unknown
+from attnkit.masks.contract import Cover, Data, Interval, Mask, Needs, unknown
 from attnkit.options import options
 
 
 @options
 class GivenPrefix(Mask):
-    """`Prefix` of `data["prefix_length"]` positions: `j <= i or j < prefix_length`.
+    """`Prefix` of `data.scalar["prefix_length"]` positions: `j <= i or j < prefix_length`.
 
+    >>> from attnkit.masks.contract import Data
     >>> from attnkit.masks.picture import picture
-    >>> print(picture(GivenPrefix(), 4, data={"prefix_length": 3}))
+    >>> print(picture(GivenPrefix(), 4, data=Data(scalar={"prefix_length": 3})))
     # # # .
     # # # .
     # # # .
@@ -24,10 +25,10 @@ class GivenPrefix(Mask):
     """
 
     def allows(self, i: Any, j: Any, data: Data) -> Any:
-        return (j <= i) | (j < data["prefix_length"])
+        return (j <= i) | (j < data.scalar["prefix_length"])
 
     def cover(self, rows: Interval, columns: Interval) -> Cover:
         return Cover(unknown(rows, columns).possible, Causal().cover(rows, columns).certain)
 
-    def needs(self) -> frozenset[str]:
-        return frozenset({"prefix_length"})
+    def needs(self) -> Needs:
+        return Needs(scalar=frozenset({"prefix_length"}))

@@ -1,10 +1,10 @@
-"""Text that looks at the last picture before it."""
+"""Cross-attention from text to the last picture before it."""
 
 from typing import Annotated, Any, ClassVar
 
 from annotated_types import Ge
 
-from attnkit.masks.contract import Data, Mask
+from attnkit.masks.contract import Data, Mask, Needs
 from attnkit.options import options
 
 
@@ -14,14 +14,15 @@ class ImageText(Mask):
 
     Three words, of which one comes before any picture, one after the first and one after the second:
 
+    >>> from attnkit.masks.contract import Data
     >>> from attnkit.masks.picture import picture
-    >>> print(picture(ImageText(tokens=2), 3, 6, {"image_i": [0, 1, 2]}))
+    >>> print(picture(ImageText(tokens=2), 3, 6, Data(query={"image": [0, 1, 2]})))
     . . . . . .
     # # . . . .
     . . # # . .
 
-    Keys are the pictures of the sequence one after the other, `tokens` for each. `data["image_i"]` says for
-    every query how many pictures came before it, so the query sees picture number `image_i - 1`, and
+    Keys are the pictures of the sequence one after the other, `tokens` for each. `data.query["image"]` says
+    for every query how many pictures came before it, so the query sees picture number `image - 1`, and
     nothing if there is none: `np.cumsum(is_picture)` of the text with its picture marks. The cover claims
     nothing.
 
@@ -35,7 +36,7 @@ class ImageText(Mask):
     tokens: Annotated[int, Ge(1)] = 64
 
     def allows(self, i: Any, j: Any, data: Data) -> Any:
-        return (j // self.tokens == data["image_i"] - 1) & (j >= 0)
+        return (j // self.tokens == data.query["image"] - 1) & (j >= 0)
 
-    def needs(self) -> frozenset[str]:
-        return frozenset({"image_i"})
+    def needs(self) -> Needs:
+        return Needs(query=frozenset({"image"}))

@@ -13,10 +13,10 @@ from attnkit.options import options
 
 @options
 class Longformer(Composed):
-    """`reach` keys on each side of the query, `dilation` apart, and `count` global tokens at the start.
+    """`half_width` keys on each side of the query, `dilation` apart, and `count` global tokens at the start.
 
     >>> from attnkit.masks.picture import picture
-    >>> print(picture(Longformer(reach=1, dilation=2, count=1), 6))
+    >>> print(picture(Longformer(half_width=1, dilation=2, count=1), 6))
     # # # # # #
     # # . # . .
     # . # . # .
@@ -24,25 +24,25 @@ class Longformer(Composed):
     # . # . # .
     # . . # . #
 
-    `Window(back=reach * dilation, ahead=reach * dilation) & Dilated(step=dilation) |
+    `Window(back=half_width * dilation, ahead=half_width * dilation) & Dilated(step=dilation) |
     GlobalTokens(count=count)`. The paper's (and transformers') window w counts both sides together:
-    `reach = w // 2`. Not causal; `& Causal()` makes it so. The cover is exact for empty blocks with
+    `half_width = w // 2`. Not causal; `& Causal()` makes it so. The cover is exact for empty blocks with
     `dilation = 1`, conservative otherwise.
 
     Source: Beltagy et al. 2020 (Longformer), arXiv 2004.05150, section 3.1, figure 2.
 
     Attributes:
-        reach: keys on each side of the query, not counting itself.
+        half_width: keys on each side of the query, not counting itself.
         dilation: distance of one of them to the next.
         count: global tokens.
     """
 
-    checked_with: ClassVar[dict[str, Any]] = {"reach": 3, "dilation": 2, "count": 2}
-    reach: Annotated[int, Ge(0)] = 256
+    checked_with: ClassVar[dict[str, Any]] = {"half_width": 3, "dilation": 2, "count": 2}
+    half_width: Annotated[int, Ge(0)] = 256
     dilation: Annotated[int, Ge(1)] = 1
     count: Annotated[int, Ge(0)] = 1
 
     def composition(self) -> Mask:
-        far = self.reach * self.dilation
+        far = self.half_width * self.dilation
         near = Window(back=far, ahead=far) & Dilated(step=self.dilation)
         return near | GlobalTokens(count=self.count)

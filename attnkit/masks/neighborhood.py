@@ -48,8 +48,8 @@ class Neighborhood(Mask):
             raise ValueError(
                 f"Neighborhood: kernel = {self.kernel}, shape = {self.shape}: give both a number per axis"
             )
-        for size, reach in zip(self.shape, self.kernel, strict=True):
-            if reach > size or reach % 2 == 0:
+        for size, width in zip(self.shape, self.kernel, strict=True):
+            if width > size or width % 2 == 0:
                 raise ValueError(
                     f"Neighborhood: kernel = {self.kernel}: each must be odd and at most shape = {self.shape}"
                 )
@@ -62,10 +62,10 @@ class Neighborhood(Mask):
     def allows(self, i: Any, j: Any, data: Data) -> Any:
         total = math.prod(self.shape)
         allowed = (i >= 0) & (i < total) & (j >= 0) & (j < total)
-        for size, reach, step in self.axes():
-            start = (i // step % size - reach // 2).clip(0, size - reach)
+        for size, width, step in self.axes():
+            start = (i // step % size - width // 2).clip(0, size - width)
             along = j // step % size
-            allowed = allowed & (along >= start) & (along < start + reach)
+            allowed = allowed & (along >= start) & (along < start + width)
         return allowed
 
     def cover(self, rows: Interval, columns: Interval) -> Cover:
@@ -77,11 +77,11 @@ class Neighborhood(Mask):
             possible = np.logical_and(possible, low <= high)
             certain = np.logical_and(certain, (low == interval.low) & (high == interval.high))
             inner.append(Interval(low, high))
-        for size, reach, step in self.axes():
+        for size, width, step in self.axes():
             query, key = (box(interval, size, step) for interval in inner)
-            first, last = (np.clip(end - reach // 2, 0, size - reach) for end in query)
-            possible = np.logical_and(possible, (key.low < last + reach) & (key.high >= first))
-            certain = np.logical_and(certain, (key.low >= last) & (key.high < first + reach))
+            first, last = (np.clip(end - width // 2, 0, size - width) for end in query)
+            possible = np.logical_and(possible, (key.low < last + width) & (key.high >= first))
+            certain = np.logical_and(certain, (key.low >= last) & (key.high < first + width))
         return Cover(possible, certain)
 
 

@@ -22,7 +22,7 @@ class Packed(Mask):
     . . . # #
 
     What follows the last of them is one more document without end. Because the lengths are options, blocks
-    between documents are never computed, at the price of one compilation for each packing; `Documents`
+    between documents are never computed, at the price of one compilation for each packing; `SameDocument`
     takes run-time data instead. The cover is exact.
 
     Source: Krell et al. 2021, arXiv 2107.02027.

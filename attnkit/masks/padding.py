@@ -2,16 +2,17 @@
 
 from typing import Any
 
-from attnkit.masks.contract import Data, Mask
+from attnkit.masks.contract import Data, Mask, Needs
 from attnkit.options import options
 
 
 @options
 class Padding(Mask):
-    """A key exists if its position is below `data["length"]`, the number of real keys of this sequence.
+    """A key exists if its position is below `data.scalar["length"]`, the number of keys of the sequence.
 
+    >>> from attnkit.masks.contract import Data
     >>> from attnkit.masks.picture import picture
-    >>> print(picture(Padding(), 3, 5, {"length": 2}))
+    >>> print(picture(Padding(), 3, 5, Data(scalar={"length": 2})))
     # # . . .
     # # . . .
     # # . . .
@@ -20,7 +21,7 @@ class Padding(Mask):
     """
 
     def allows(self, i: Any, j: Any, data: Data) -> Any:
-        return (j < data["length"]) & (i == i)
+        return (j < data.scalar["length"]) & (i == i)
 
-    def needs(self) -> frozenset[str]:
-        return frozenset({"length"})
+    def needs(self) -> Needs:
+        return Needs(scalar=frozenset({"length"}))

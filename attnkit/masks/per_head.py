@@ -8,7 +8,7 @@ import numpy as np
 
 from attnkit.masks.causal import Causal
 from attnkit.masks.chunked import Chunked
-from attnkit.masks.contract import Cover, Data, Interval, Mask
+from attnkit.masks.contract import Cover, Data, Interval, Mask, Needs
 from attnkit.masks.window import Window
 from attnkit.options import options
 
@@ -25,7 +25,7 @@ class PerHead(Mask):
     # # .   . # .
     # # #   . . #
 
-    There must be a mask for every query head; the engine gives the head's number as `data["head"]`. All
+    There must be a mask for every query head; the engine gives the head's number as `data.head`. All
     heads share one plan of blocks: the cover calls a block possible if it is for some head, and certain if
     it is for every head.
 
@@ -51,7 +51,7 @@ class PerHead(Mask):
     def allows(self, i: Any, j: Any, data: Data) -> Any:
         chosen = []
         for mask in dict.fromkeys(self.masks):
-            heads = [data["head"] == n for n, own in enumerate(self.masks) if own == mask]
+            heads = [data.head == n for n, own in enumerate(self.masks) if own == mask]
             chosen.append(functools.reduce(operator.or_, heads) & mask.allows(i, j, data))
         return functools.reduce(operator.or_, chosen)
 
@@ -60,8 +60,8 @@ class PerHead(Mask):
         possible = functools.reduce(np.logical_or, (cover.possible for cover in covers))
         return Cover(possible, functools.reduce(np.logical_and, (cover.certain for cover in covers)))
 
-    def needs(self) -> frozenset[str]:
-        return frozenset().union(*(mask.needs() for mask in self.masks))
+    def needs(self) -> Needs:
+        return functools.reduce(operator.or_, (mask.needs() for mask in self.masks))
 
     def heads(self) -> int | None:
         return len(self.masks)

@@ -1,8 +1,10 @@
 """A mask drawn in text."""
 
+import dataclasses
+
 import numpy as np
 
-from attnkit.masks.contract import Data, Mask, along
+from attnkit.masks.contract import Data, Mask
 
 
 def picture(mask: Mask, queries: int = 12, keys: int | None = None, data: Data | None = None) -> str:
@@ -12,7 +14,7 @@ def picture(mask: Mask, queries: int = 12, keys: int | None = None, data: Data |
         mask: what to draw. Heads that it distinguishes are drawn beside each other.
         queries: how many, from position 0.
         keys: how many, from position 0; as many as queries if not given.
-        data: the run-time data that the mask reads, `name_i [queries]`, `name_j [keys]`.
+        data: the run-time data that the mask reads.
 
     >>> from attnkit.masks.window import Window
     >>> print(picture(Window(back=1), 3, 4))
@@ -21,9 +23,9 @@ def picture(mask: Mask, queries: int = 12, keys: int | None = None, data: Data |
     . # # .
     """
     i, j = np.arange(queries)[:, None], np.arange(queries if keys is None else keys)[None, :]
-    shaped = {name: along(name, value) for name, value in (data or {}).items()}
+    shaped = (data or Data()).over_pairs()
     drawn = []
     for head in range(mask.heads() or 1):
-        table = np.broadcast_to(mask.allows(i, j, {"head": head, **shaped}), (i.size, j.size))
+        table = np.broadcast_to(mask.allows(i, j, dataclasses.replace(shaped, head=head)), (i.size, j.size))
         drawn.append([" ".join("#" if allowed else "." for allowed in row) for row in table])
     return "\n".join("   ".join(lines) for lines in zip(*drawn, strict=True))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from attnkit.masks.contract import Data, Mask
+from attnkit.masks.contract import Data, Mask, Needs
 from attnkit.options import options
 
 
@@ -13,9 +13,10 @@ class SharedPrefix(Mask):
     A prompt (segment 0) and two continuations of it, with `& Causal()`:
 
     >>> from attnkit.masks.causal import Causal
+    >>> from attnkit.masks.contract import Data
     >>> from attnkit.masks.picture import picture
     >>> segments = [0, 0, 1, 1, 2, 2]
-    >>> data = {"segment_i": segments, "segment_j": segments, "parent_i": [0, 0, 0, 0, 0, 0]}
+    >>> data = Data({"segment": segments, "parent": [0, 0, 0, 0, 0, 0]}, {"segment": segments})
     >>> print(picture(SharedPrefix() & Causal(), 6, data=data))
     # . . . . .
     # # . . . .
@@ -24,15 +25,16 @@ class SharedPrefix(Mask):
     # # . . # .
     # # . . # #
 
-    `segment_j = segment_i or segment_j = parent_i`, all run-time data: the segment of every query and key,
-    and for every query the segment that its own continues (its own, if none). Several prompts with their
-    continuations fit into one sequence. The cover claims nothing.
+    `key.segment = query.segment or key.segment = query.parent`, all run-time data: the segment of every
+    query and key, and for every query the segment that its own continues (its own, if none). Several prompts
+    with their continuations fit into one sequence. The cover claims nothing.
 
     Source: Juravsky et al. 2024 (Hydragen), arXiv 2402.05099.
     """
 
     def allows(self, i: Any, j: Any, data: Data) -> Any:
-        return (data["segment_j"] == data["segment_i"]) | (data["segment_j"] == data["parent_i"])
+        key, query = data.key["segment"], data.query
+        return (key == query["segment"]) | (key == query["parent"])
 
-    def needs(self) -> frozenset[str]:
-        return frozenset({"segment_i", "segment_j", "parent_i"})
+    def needs(self) -> Needs:
+        return Needs(query=frozenset({"segment", "parent"}), key=frozenset({"segment"}))

@@ -3,12 +3,12 @@
 from typing import Any, ClassVar
 
 from attnkit.masks.chunked import Chunked
-from attnkit.masks.contract import Cover, Data, Interval, Mask
+from attnkit.masks.contract import Cover, Data, Interval, Wrapper
 from attnkit.options import options
 
 
 @options
-class Shifted(Mask):
+class Shifted(Wrapper):
     """`mask` as it would be if all queries were `queries` and all keys `keys` positions later.
 
     >>> from attnkit.masks.chunked import Chunked
@@ -33,7 +33,6 @@ class Shifted(Mask):
     """
 
     checked_with: ClassVar[dict[str, Any]] = {"mask": Chunked(size=7), "queries": 2, "keys": 5}
-    mask: Mask
     queries: int = 0
     keys: int = 0
 
@@ -42,9 +41,3 @@ class Shifted(Mask):
 
     def cover(self, rows: Interval, columns: Interval) -> Cover:
         return self.mask.cover(rows.shifted(self.queries), columns.shifted(self.keys))
-
-    def needs(self) -> frozenset[str]:
-        return self.mask.needs()
-
-    def heads(self) -> int | None:
-        return self.mask.heads()

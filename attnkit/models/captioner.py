@@ -1,6 +1,7 @@
 """From a picture to its caption."""
 
-from typing import Annotated
+import dataclasses
+from typing import Annotated, ClassVar
 
 from annotated_types import Ge
 from flax import nnx
@@ -37,6 +38,8 @@ class Captioner(Blocks):
     arXiv 2204.14198, section 2.2 (there with a gated feed-forward part too).
     """
 
+    autoregressive: ClassVar[tuple[str, ...]] = ("decoder",)
+    cross_attention: ClassVar[tuple[str, ...]] = ("cross",)
     encoder_depth: Annotated[int, Ge(0)] = 2
     decoder_depth: Annotated[int, Ge(1)] = 2
     encoder: TokenMixer | tuple[TokenMixer, ...] = Attention(mask=Padding())
@@ -53,5 +56,5 @@ class Captioner(Blocks):
             raise ValueError(
                 f"Captioner needs a task whose source is vectors of numbers, but sizes = {sizes}"
             )
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "patches"}
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "patches"}
         return EncoderDecoder(**values, source_absolute=self.patches).build(sizes, rngs)

@@ -10,6 +10,7 @@ from attnkit.layers.dropout import keys
 from attnkit.layers.embedding import SourceAbsolute
 from attnkit.layers.pooling import PoolLayer
 from attnkit.layers.taps import exists
+from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
 from attnkit.models.block_options import Blocks, prefixed, source
 from attnkit.models.classification import Answer, Classifying
@@ -66,9 +67,9 @@ class ClassifierNetwork(Classifying):
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
         k = keys(key, 2)
-        real = {"length": batch["source_length"]}
+        real = Data(scalar={"length": batch["source_length"]})
         segment = batch.get("source_segment")
         x, maps, penalty = self.encoder(source(batch), data=real, segment=segment, key=k[0], look=look)
-        pooled = self.pool(x, exists(real, x.shape[1]))
+        pooled = self.pool(x, exists(real.scalar["length"], x.shape[1]))
         named = prefixed("encoder", maps) | {"document.pool": pooled.weights[:, :, None]} if look else {}
         return Output(self.answer(pooled.output, k[1]), named, pooled.penalty + penalty)

@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 from flax import nnx
@@ -84,7 +84,14 @@ class Network(nnx.Module):
 
 
 class Model(abc.ABC):
-    """Options of one model."""
+    """Options of one model.
+
+    `autoregressive` names the options whose token mixers decode, `cross_attention` those whose token mixers
+    attend to a memory.
+    """
+
+    autoregressive: ClassVar[tuple[str, ...]] = ()
+    cross_attention: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
     def build(self, sizes: Sizes, rngs: nnx.Rngs) -> Network:

@@ -1,6 +1,6 @@
 """A decoder-only Transformer: a language model."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +33,7 @@ class Decoder(Blocks):
     Source: Vaswani et al. 2017, arXiv 1706.03762; decoder-only Liu et al. 2018, arXiv 1801.10198.
     """
 
+    autoregressive: ClassVar[tuple[str, ...]] = ("mixer",)
     depth: Annotated[int, Ge(1)] = 4
     mixer: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Causal())
     absolute: Absolute = "none"

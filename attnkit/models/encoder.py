@@ -8,6 +8,7 @@ from annotated_types import Ge
 from flax import nnx
 
 from attnkit.layers.embedding import Readout, SourceAbsolute
+from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
 from attnkit.models.block_options import Blocks, prefixed, source
 from attnkit.models.contract import Batch, Network, Output, Sizes
@@ -65,7 +66,7 @@ class EncoderNetwork(Network):
         self.readout = Readout(chosen.model_dim, sizes.vocabulary, tied=chosen.tied, rngs=rngs)
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
-        real = {"length": batch["source_length"]}
+        real = Data(scalar={"length": batch["source_length"]})
         segment = batch.get("source_segment")
         x, maps, penalty = self.encoder(source(batch), data=real, segment=segment, key=key, look=look)
         return Output(self.readout(x, self.encoder.embedding), prefixed("encoder", maps), penalty)

@@ -1,6 +1,6 @@
 """An encoder-decoder Transformer: sequence to sequence."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from attnkit.layers.dropout import dropout, keys
 from attnkit.layers.embedding import Absolute, Readout, SourceAbsolute
 from attnkit.layers.stack import Passed, make_stack
 from attnkit.masks.causal import Causal
+from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
 from attnkit.models.block_options import Blocks, prefixed, source, target
 from attnkit.models.contract import Batch, Network, Output, Sizes
@@ -43,6 +44,8 @@ class EncoderDecoder(Blocks):
     Source: Vaswani et al. 2017, arXiv 1706.03762, figure 1.
     """
 
+    autoregressive: ClassVar[tuple[str, ...]] = ("decoder",)
+    cross_attention: ClassVar[tuple[str, ...]] = ("cross",)
     encoder_depth: Annotated[int, Ge(0)] = 2
     decoder_depth: Annotated[int, Ge(1)] = 2
     encoder: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Padding())
@@ -83,7 +86,7 @@ class EncoderDecoderNetwork(Network):
 
     def encode(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Passed:
         """What the encoder makes of the source, `[batch, source_length, model_dim]`, and its weights."""
-        real = {"length": batch["source_length"]}
+        real = Data(scalar={"length": batch["source_length"]})
         segment = batch.get("source_segment")
         x, maps, penalty = self.encoder(source(batch), data=real, segment=segment, key=key, look=look)
         return Passed(x, prefixed("encoder", maps), penalty)
@@ -92,7 +95,7 @@ class EncoderDecoderNetwork(Network):
         k = keys(key, 3)
         memory, maps, penalty = self.encode(batch, key=k[0], look=look)
         x = dropout(self.embedding(target(batch)), self.dropout, k[1])
-        real = {"length": batch["source_length"]}
+        real = Data(scalar={"length": batch["source_length"]})
         x, found, more = self.decoder(x, memory, memory_data=real, key=k[2], look=look)
         named = maps | prefixed("decoder", found)
         return Output(self.readout(x, self.embedding), named, penalty + more)
@@ -100,16 +103,16 @@ class EncoderDecoderNetwork(Network):
     def start(self, batch: Batch, length: int) -> Any:
         self.embedding.check(length)
         memory = self.encode(batch).output
-        rows, real = memory.shape[0], {"length": jnp.asarray(batch["source_length"])}
+        rows, real = memory.shape[0], Data(scalar={"length": jnp.asarray(batch["source_length"])})
         return {
             "blocks": self.decoder.start(rows, length, self.embedding.dtype, memory, memory_data=real),
             "position": jnp.zeros(rows, jnp.int32),
-            "source_length": real["length"],
+            "source_length": real.scalar["length"],
         }
 
     def step(self, state: Any, tokens: jax.Array) -> tuple[jax.Array, Any]:
         x = self.embedding(tokens, state["position"])
-        real = {"length": state["source_length"]}
+        real = Data(scalar={"length": state["source_length"]})
         x, blocks = self.decoder.step(x, state["blocks"], memory_data=real)
         after = dict(state, blocks=blocks, position=state["position"] + tokens.shape[1])
         return self.readout(x, self.embedding), after

@@ -7,27 +7,27 @@ import numpy as np
 from annotated_types import Ge
 from flax import nnx
 
-from attnkit.layers.causality import sight
 from attnkit.layers.dropout import keys
 from attnkit.layers.embedding import SourceAbsolute
 from attnkit.layers.hierarchy import Hierarchy, through
 from attnkit.layers.pooling import PoolLayer
 from attnkit.layers.stack import make_stack
 from attnkit.layers.taps import exists
-from attnkit.masks.contract import Mask
-from attnkit.masks.documents import Documents
+from attnkit.masks.contract import Data, Mask, Needs
 from attnkit.masks.padding import Padding
+from attnkit.masks.same_document import SameDocument
 from attnkit.models.block_options import Blocks, Mixers, need_segments, prefixed, source
 from attnkit.models.classification import Answer, Classifying
 from attnkit.models.contract import Batch, Output, Sizes
 from attnkit.options import options
-from attnkit.pooling.additive import Additive
+from attnkit.pooling.additive_pooling import AdditivePooling
 from attnkit.pooling.contract import Pool
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
 from attnkit.token_mixer import TokenMixer
 
 WORDS = 64
+SEGMENT = frozenset({"segment"})
 
 
 @options
@@ -38,7 +38,7 @@ class HierarchicalClassifier(Blocks):
         word_depth: number of blocks over the words of each sentence.
         sentence_depth: number of blocks over the sentences.
         words: what mixes the words of a sentence; it must keep to the sentence, as attention with the mask
-            `Documents` does.
+            `SameDocument` does.
         sentences: what mixes sentences.
         word_pool: what makes a sentence of its words.
         sentence_pool: what makes the document of its sentences.
@@ -50,10 +50,10 @@ class HierarchicalClassifier(Blocks):
 
     word_depth: Annotated[int, Ge(0)] = 1
     sentence_depth: Annotated[int, Ge(0)] = 1
-    words: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Documents())
+    words: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=SameDocument())
     sentences: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Padding())
-    word_pool: Pool = Additive()
-    sentence_pool: Pool = Additive()
+    word_pool: Pool = AdditivePooling()
+    sentence_pool: Pool = AdditivePooling()
     absolute: SourceAbsolute = "none"
 
     def build(self, sizes: Sizes, rngs: nnx.Rngs) -> "HierarchicalClassifierNetwork":
@@ -96,23 +96,27 @@ def make_hierarchy(
 def refuse_strangers(mixers: Mixers) -> None:
     """Raise `ValueError` if a word could see the words of another sentence."""
     for mixer in mixers if isinstance(mixers, tuple) else (mixers,):
-        mask = sight(mixer)
-        apart = mask is not None and "segment_i" in mask.needs() and not mixes_segments(mask)
+        mask = mixer.receptive_field()
+        apart = mask is not None and "segment" in mask.needs().query and not mixes_segments(mask)
         resets = getattr(mixer, "keeps_segments", False) or getattr(mixer, "documents", False)
         if not (apart or resets):
             raise ValueError(
                 f"words = {type(mixer).__name__} with mask {mask}: a word would see other sentences; use "
-                "attention with mask & Documents(), a mixer with documents = True, a gru, lstm or convolution"
+                "attention with mask & SameDocument(), a mixer with documents = True, a gru, lstm or "
+                "convolution"
             )
 
 
 def mixes_segments(mask: Mask) -> bool:
-    """Whether it lets some of the first words see one of another sentence, as `Documents() | ...` does."""
-    if not mask.needs() <= {"segment_i", "segment_j", "length"}:
+    """Whether it lets some of the first words see one of another sentence, as `SameDocument() | ...` does."""
+    if not mask.needs() <= Needs(SEGMENT, SEGMENT, frozenset({"length"})):
         return False
     i, j = np.arange(WORDS)[:, None], np.arange(WORDS)[None]
-    data = {"segment_i": np.zeros_like(i), "segment_j": np.ones_like(j), "length": WORDS}
-    return any(np.any(mask.allows(i, j, {**data, "head": h})) for h in range(mask.heads() or 1))
+    query, key = {"segment": np.zeros_like(i)}, {"segment": np.ones_like(j)}
+    return any(
+        np.any(mask.allows(i, j, Data(query, key, {"length": WORDS}, head)))
+        for head in range(mask.heads() or 1)
+    )
 
 
 class HierarchicalClassifierNetwork(Classifying):
@@ -142,7 +146,7 @@ class HierarchicalClassifierNetwork(Classifying):
         found = self.hierarchy(
             source(batch), batch["source_segment"], batch["source_length"], key=k[0], look=look
         )
-        real = exists({"length": found.number}, found.sentences.shape[1])
+        real = exists(found.number, found.sentences.shape[1])
         pooled = self.pool(found.sentences, real)
         maps = {}
         if look:

@@ -1,6 +1,6 @@
 """Sequence to sequence from a source of sentences or turns, attended to at both levels."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -14,13 +14,14 @@ from attnkit.layers.hierarchy import Document
 from attnkit.layers.stack import make_stack
 from attnkit.layers.two_level import TwoLevel
 from attnkit.masks.causal import Causal
-from attnkit.masks.documents import Documents
+from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
+from attnkit.masks.same_document import SameDocument
 from attnkit.models.block_options import Blocks, prefixed, source, target
 from attnkit.models.contract import Batch, Network, Output, Sizes
 from attnkit.models.hierarchical_classifier import make_hierarchy
 from attnkit.options import options
-from attnkit.pooling.additive import Additive
+from attnkit.pooling.additive_pooling import AdditivePooling
 from attnkit.pooling.contract import Pool
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
@@ -36,7 +37,7 @@ class HierarchicalEncoderDecoder(Blocks):
         sentence_depth: number of blocks over the sentences.
         decoder_depth: number of decoder blocks.
         words: what mixes the words of a sentence; it must keep to the sentence, as attention with the mask
-            `Documents` does.
+            `SameDocument` does.
         sentences: what mixes sentences.
         word_pool: what makes a sentence of its words.
         decoder: what mixes target positions; must be causal.
@@ -50,12 +51,14 @@ class HierarchicalEncoderDecoder(Blocks):
     1701.07149, for attention to both.
     """
 
+    autoregressive: ClassVar[tuple[str, ...]] = ("decoder",)
+    cross_attention: ClassVar[tuple[str, ...]] = ("cross", "cross_sentences")
     word_depth: Annotated[int, Ge(0)] = 1
     sentence_depth: Annotated[int, Ge(0)] = 1
     decoder_depth: Annotated[int, Ge(1)] = 2
-    words: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Documents())
+    words: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=SameDocument())
     sentences: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Padding())
-    word_pool: Pool = Additive()
+    word_pool: Pool = AdditivePooling()
     decoder: TokenMixer | tuple[TokenMixer, ...] = Attention(position=(Rotary(),), mask=Causal())
     cross: TokenMixer = Attention(mask=Padding())
     cross_sentences: TokenMixer = Attention(mask=Padding())
@@ -94,19 +97,20 @@ class HierarchicalEncoderDecoderNetwork(Network):
 
     def encode(
         self, batch: Batch, *, key: jax.Array | None = None, look: bool = False
-    ) -> tuple[Document, jax.Array, dict[str, jax.Array]]:
+    ) -> tuple[Document, jax.Array, Data]:
         """What has been read, as a memory of words, then sentences, and how many of each there are."""
         found = self.hierarchy(
             source(batch), batch["source_segment"], batch["source_length"], key=key, look=look
         )
         memory = jnp.concatenate([found.tokens, found.sentences], axis=1)
-        return found, memory, {"length": jnp.asarray(batch["source_length"]), "sentences": found.number}
+        length = jnp.asarray(batch["source_length"])
+        return found, memory, Data(scalar={"length": length, "sentences": found.number})
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
         k = keys(key, 3)
         found, memory, real = self.encode(batch, key=k[0], look=look)
         x = dropout(self.embedding(target(batch)), self.dropout, k[1])
-        data = dict(real, words=found.words)
+        data = real.with_scalars(words=found.words)
         x, maps, penalty = self.decoder(x, memory, memory_data=data, key=k[2], look=look)
         named = prefixed("encoder", found.maps) | prefixed("decoder", maps)
         return Output(self.readout(x, self.embedding), named, found.penalty + penalty)

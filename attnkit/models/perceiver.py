@@ -1,6 +1,6 @@
 """A few learned vectors read a long source, at a cost that grows linearly with its length."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from attnkit.layers.hierarchy import through
 from attnkit.layers.pooling import PoolLayer
 from attnkit.layers.stack import make_stack
 from attnkit.masks.causal import Causal
+from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
 from attnkit.models.block_options import Blocks, source, target
 from attnkit.models.classification import Answer, Classifying
@@ -46,6 +47,7 @@ class Perceiver(Blocks):
     Source: Jaegle et al. 2021, arXiv 2103.03206, section 3.1, without shared weights.
     """
 
+    cross_attention: ClassVar[tuple[str, ...]] = ("cross", "decoder_cross")
     latents: Annotated[int, Ge(1)] = 16
     depth: Annotated[int, Ge(1)] = 2
     mixer: TokenMixer | tuple[TokenMixer, ...] = Attention()
@@ -81,7 +83,7 @@ class Latents(nnx.Module):
     ) -> tuple[jax.Array, jax.Array | None, jax.Array | float]:
         """Latents `[batch, latents, dim]`; weights of the last view of the source, if any; the penalty."""
         k = keys(key, 2)
-        real = {"length": batch["source_length"]}
+        real = Data(scalar={"length": batch["source_length"]})
         memory = self.reader(source(batch), data=real, key=k[0]).output  # it has no blocks
         table = self.table[...].astype(memory.dtype)
         x = jnp.broadcast_to(table, (memory.shape[0], *table.shape))
@@ -130,9 +132,9 @@ class PerceiverText(Network):
         self.readout = Readout(chosen.model_dim, sizes.vocabulary, tied=False, rngs=rngs)
         self.dropout = chosen.dropout
 
-    def real(self, batch: int) -> dict[str, jax.Array]:
+    def real(self, batch: int) -> Data:
         """All latents exist."""
-        return {"length": jnp.full(batch, self.latents.table[...].shape[0], jnp.int32)}
+        return Data(scalar={"length": jnp.full(batch, self.latents.table[...].shape[0], jnp.int32)})
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
         k = keys(key, 3)

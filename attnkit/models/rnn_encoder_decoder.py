@@ -109,7 +109,7 @@ class RnnEncoderDecoderNetwork(Network):
         """What the decoder will look at."""
         x = dropout(self.source_embedding(source(batch)), self.dropout, key)
         length = jnp.asarray(batch["source_length"])
-        real = exists({"length": length}, x.shape[1])
+        real = exists(length, x.shape[1])
         start = self.forward.start(x.shape[0], x.dtype)
         one, last = self.forward(x, start, real=real)
         two, first = self.backward(x, start, real=real, backward=True)
@@ -130,7 +130,7 @@ class RnnEncoderDecoderNetwork(Network):
         """What the state finds in the source, and with which weights."""
         if self.alignment is None or memory.prepared is None:
             return memory.summary, None
-        real = exists({"length": memory.length}, memory.annotations.shape[1])
+        real = exists(memory.length, memory.annotations.shape[1])
         return self.alignment(state.astype(memory.summary.dtype), memory.prepared, memory.annotations, real)
 
     def advance(self, at: Writing, memory: Memory, y: Array) -> tuple[Writing, tuple[Array, Array | None]]:

@@ -14,6 +14,7 @@ from attnkit.layers.linear import Linear
 from attnkit.layers.pooling import PoolLayer
 from attnkit.layers.reader import Reader
 from attnkit.layers.taps import exists
+from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
 from attnkit.models.block_options import Blocks, sources, target_as_source
 from attnkit.models.classification import Classifying
@@ -81,9 +82,9 @@ class Tower(nnx.Module):
     ) -> tuple[Float[Array, "batch group outputs"], Float[Array, "batch"]]:
         """Unit vectors of a batch of groups, in at least float32, and the penalty of each group."""
         batch, group = tokens.shape[:2]
-        data = {"length": length.reshape(-1)}
+        data = Data(scalar={"length": length.reshape(-1)})
         x, _, asked = self.reader(tokens.reshape(-1, *tokens.shape[2:]), data=data, key=key)
-        pooled = self.pool(x, exists(data, x.shape[1]))
+        pooled = self.pool(x, exists(length.reshape(-1), x.shape[1]))
         y = self.outward(pooled.output.reshape(batch * group, -1))
         wide = y.astype(jnp.promote_types(y.dtype, jnp.float32))
         norm = jax.lax.rsqrt(jnp.sum(jnp.square(wide), axis=-1, keepdims=True) + 1e-12)

@@ -1,4 +1,4 @@
-"""What a pool is: the contract that every file beside this one keeps."""
+"""The contract of pools, and the function that applies one."""
 
 import abc
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ from jaxtyping import Array, Bool, Float
 Params = Mapping[str, Any]
 
 
-class Pooled(NamedTuple):
-    """What a pool makes of one sequence.
+class PoolOutput(NamedTuple):
+    """Output of a pool over one sequence.
 
     Attributes:
-        output: `[outputs, dim]`, in the type of the vectors; zeros where no vector is kept.
-        weights: `[hops, tokens]`, at least float32: how much each vector counts in each of the pool's looks
-            at the sequence; 0 for vectors that are not kept.
-        penalty: what the pool adds to the objective of the example.
+        output: `[outputs, dim]`, in the type of the vectors; zeros if no vector is kept.
+        weights: `[hops, tokens]`, at least float32: the weight of each vector in each hop of the pool; 0 for
+            vectors that are not kept.
+        penalty: term that is added to the loss of the example.
     """
 
     output: Float[Array, "outputs dim"]
@@ -27,10 +27,10 @@ class Pooled(NamedTuple):
 
 
 class Pool(abc.ABC):
-    """Options of one way to make one vector, or a few, out of many. Call `pool`, not the method."""
+    """Options of one way to reduce a sequence of vectors to one or a few. Call `pool`, not `apply`."""
 
     def outputs(self) -> int:
-        """How many vectors come out."""
+        """Number of vectors in the output."""
         return 1
 
     def init(self, key: jax.Array, dim: int) -> Params:
@@ -38,20 +38,20 @@ class Pool(abc.ABC):
         return {}
 
     @abc.abstractmethod
-    def look(self, p: Params, x: Float[Array, "tokens dim"], keep: Bool[Array, "tokens"]) -> Pooled:
-        """The vectors `x` where `keep`, pooled. Other vectors are zeros already."""
+    def apply(self, p: Params, x: Float[Array, "tokens dim"], keep: Bool[Array, "tokens"]) -> PoolOutput:
+        """The pooled vectors `x` where `keep`; the others are zero already."""
 
 
 def pool(
-    chosen: Pool, p: Params, x: Float[Array, "tokens dim"], keep: Bool[Array, "tokens"] | None = None
-) -> Pooled:
-    """The vectors of one sequence, pooled. Batch with `jax.vmap`, over segments too.
+    config: Pool, p: Params, x: Float[Array, "tokens dim"], keep: Bool[Array, "tokens"] | None = None
+) -> PoolOutput:
+    """The pooled vectors of one sequence. Batch with `jax.vmap`, over segments too.
 
     Args:
-        chosen: the pool.
-        p: its parameters, as from `chosen.init`.
+        config: the pool.
+        p: its parameters, as from `config.init`.
         x: the vectors.
-        keep: which of them exist; all if not given. What stands in the others, NaN included, has no
+        keep: which of them exist; all if not given. The values of the others, NaN included, have no
             influence on the result nor on a derivative.
 
     >>> from attnkit.pooling.mean import Mean
@@ -60,7 +60,7 @@ def pool(
     [[3.0, 5.0]]
     """
     kept = jnp.ones(x.shape[0], bool) if keep is None else keep
-    return chosen.look(p, jnp.where(kept[:, None], x, 0), kept)
+    return config.apply(p, jnp.where(kept[:, None], x, 0), kept)
 
 
 def weighted(w: Float[Array, "hops tokens"], x: Float[Array, "tokens dim"]) -> Float[Array, "hops dim"]:

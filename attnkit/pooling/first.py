@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from attnkit.options import options
-from attnkit.pooling.contract import Params, Pool, Pooled, weighted
+from attnkit.pooling.contract import Params, Pool, PoolOutput, weighted
 from attnkit.scored.contract import Card
 
 
@@ -19,7 +19,7 @@ class First(Pool):
         equation="o = x_1",
     )
 
-    def look(self, p: Params, x: Float[Array, "tokens dim"], keep: Bool[Array, "tokens"]) -> Pooled:
+    def apply(self, p: Params, x: Float[Array, "tokens dim"], keep: Bool[Array, "tokens"]) -> PoolOutput:
         chosen = keep & (jnp.cumsum(keep) == 1)
         w = chosen.astype(jnp.promote_types(x.dtype, jnp.float32))[None]
-        return Pooled(weighted(w, x), w)
+        return PoolOutput(weighted(w, x), w)

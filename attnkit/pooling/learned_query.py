@@ -8,8 +8,8 @@ from annotated_types import Ge
 from jaxtyping import Array, Bool, Float
 
 from attnkit.options import options
-from attnkit.pooling.contract import Params, Pool, Pooled
-from attnkit.pooling.weighing import ask, start
+from attnkit.pooling.attend import attend, init_normalizer
+from attnkit.pooling.contract import Params, Pool, PoolOutput
 from attnkit.scored.contract import Card, Normalizer
 from attnkit.scored.normalizer.softmax import Softmax
 
@@ -39,13 +39,17 @@ class LearnedQuery(Pool):
             name: jax.random.normal(k, (dim, dim)) * dim**-0.5 for name, k in zip(names, keys, strict=False)
         }
         query = jax.random.normal(keys[3], (self.heads, dim // self.heads))
-        return {"query": query, **matrices, "parts": start(keys[4], self.normalizer, self.heads, dim)}
+        return {
+            "query": query,
+            **matrices,
+            "parts": init_normalizer(keys[4], self.normalizer, self.heads, dim),
+        }
 
-    def look(self, p: Params, x: Float[Array, "tokens dim"], keep: Bool[Array, "tokens"]) -> Pooled:
+    def apply(self, p: Params, x: Float[Array, "tokens dim"], keep: Bool[Array, "tokens"]) -> PoolOutput:
         k, v = (heads_of(x @ p[name].astype(x.dtype), self.heads) for name in ("key", "value"))
         q = p["query"].astype(x.dtype)[:, None]
-        output, w = ask(self.normalizer, p["parts"], q, k, v, keep)
-        return Pooled(output.reshape(1, -1) @ p["output"].astype(x.dtype), w[:, 0])
+        output, w = attend(self.normalizer, p["parts"], q, k, v, keep)
+        return PoolOutput(output.reshape(1, -1) @ p["output"].astype(x.dtype), w[:, 0])
 
 
 def heads_of(x: Float[Array, "tokens dim"], heads: int) -> Float[Array, "heads tokens head_dim"]:

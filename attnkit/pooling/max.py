@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from attnkit.options import options
-from attnkit.pooling.contract import Params, Pool, Pooled
+from attnkit.pooling.contract import Params, Pool, PoolOutput
 from attnkit.scored.contract import Card
 
 
@@ -21,9 +21,9 @@ class Max(Pool):
         source="Collobert et al. 2011, arXiv 1103.0398, section 3.3.2", equation="o_c = max_j x_jc"
     )
 
-    def look(self, p: Params, x: Float[Array, "tokens dim"], keep: Bool[Array, "tokens"]) -> Pooled:
+    def apply(self, p: Params, x: Float[Array, "tokens dim"], keep: Bool[Array, "tokens"]) -> PoolOutput:
         seen = jnp.where(keep[:, None], x, -jnp.inf)
         top = jnp.max(seen, axis=0, initial=-jnp.inf, keepdims=True)
         first = (keep[:, None] & (seen == top)).astype(jnp.promote_types(x.dtype, jnp.float32))
         w = (first / jnp.maximum(first.sum(0, keepdims=True), 1)).mean(1)[None]
-        return Pooled(jnp.where(jnp.any(keep), top, 0).astype(x.dtype), w)
+        return PoolOutput(jnp.where(jnp.any(keep), top, 0).astype(x.dtype), w)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from attnkit.options import options
-from attnkit.pooling.contract import Params, Pool, Pooled, weighted
+from attnkit.pooling.contract import Params, Pool, PoolOutput, weighted
 from attnkit.scored.contract import Card
 
 
@@ -18,7 +18,7 @@ class Mean(Pool):
         source="Zaheer et al. 2017 (Deep Sets), arXiv 1703.06114", equation="o = (1/n) sum_j x_j"
     )
 
-    def look(self, p: Params, x: Float[Array, "tokens dim"], keep: Bool[Array, "tokens"]) -> Pooled:
+    def apply(self, p: Params, x: Float[Array, "tokens dim"], keep: Bool[Array, "tokens"]) -> PoolOutput:
         one = keep.astype(jnp.promote_types(x.dtype, jnp.float32))[None]
         w = one / jnp.maximum(jnp.sum(one), 1)
-        return Pooled(weighted(w, x), w)
+        return PoolOutput(weighted(w, x), w)

@@ -8,9 +8,9 @@ from annotated_types import Ge
 from jaxtyping import Array, Bool, Float
 
 from attnkit.options import options
-from attnkit.pooling.contract import Params, Pool, Pooled
+from attnkit.pooling.attend import attend, init_normalizer
+from attnkit.pooling.contract import Params, Pool, PoolOutput
 from attnkit.pooling.learned_query import heads_of
-from attnkit.pooling.weighing import ask, start
 from attnkit.scored.contract import Card, Normalizer
 from attnkit.scored.normalizer.softmax import Softmax
 
@@ -23,7 +23,7 @@ class Pma(Pool):
     for the second, and so on.
 
     Attributes:
-        seeds: number of vectors that come out.
+        seeds: number of vectors in the output.
         heads: number of heads, a divisor of the vectors' width.
         normalizer: how scores become weights.
     """
@@ -52,21 +52,21 @@ class Pma(Pool):
             **matrices,
             "bias_before": jnp.zeros(dim),
             "bias_after": jnp.zeros(dim),
-            "parts": start(keys[7], self.normalizer, self.heads, dim),
+            "parts": init_normalizer(keys[7], self.normalizer, self.heads, dim),
         }
 
-    def look(self, p: Params, x: Float[Array, "tokens dim"], keep: Bool[Array, "tokens"]) -> Pooled:
+    def apply(self, p: Params, x: Float[Array, "tokens dim"], keep: Bool[Array, "tokens"]) -> PoolOutput:
         m = {name: p[name].astype(x.dtype) for name in p if name != "parts"}
         z = jax.nn.relu(x @ m["before"] + m["bias_before"])
         q, k, v = (
             heads_of(a @ m[name], self.heads) for name, a in (("query", m["seeds"]), ("key", z), ("value", z))
         )
-        found, w = ask(self.normalizer, p["parts"], q, k, v, keep)
+        found, w = attend(self.normalizer, p["parts"], q, k, v, keep)
         found = jnp.swapaxes(found, 0, 1).reshape(self.seeds, -1) @ m["output"]
         h = standard(m["seeds"] + found)
         output = standard(h + jax.nn.relu(h @ m["after"] + m["bias_after"]))
         weights = jnp.swapaxes(w, 0, 1).reshape(-1, w.shape[-1])
-        return Pooled(jnp.where(jnp.any(keep), output, 0), weights)
+        return PoolOutput(jnp.where(jnp.any(keep), output, 0), weights)
 
 
 def standard(x: Float[Array, "tokens dim"]) -> Float[Array, "tokens dim"]:

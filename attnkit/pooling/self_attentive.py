@@ -8,20 +8,20 @@ from annotated_types import Ge
 from jaxtyping import Array, Bool, Float
 
 from attnkit.options import options
-from attnkit.pooling.contract import Params, Pool, Pooled
-from attnkit.pooling.weighing import start, weigh
+from attnkit.pooling.attend import attend_by_score, init_normalizer
+from attnkit.pooling.contract import Params, Pool, PoolOutput
 from attnkit.scored.contract import Card, Normalizer
 from attnkit.scored.normalizer.softmax import Softmax
 
 
 @options
 class SelfAttentive(Pool):
-    """Several hops, each a weighted mean of the vectors; a penalty asks them to look at different ones.
+    """Several hops, each a weighted mean of the vectors; a penalty makes them differ.
 
     A sequence without vectors has no penalty.
 
     Attributes:
-        hops: number of weightings, and of vectors that come out.
+        hops: number of weightings, and of vectors in the output.
         hidden: width of the hidden layer; `None` for that of the vectors.
         penalty: coefficient of the penalty.
         normalizer: how scores become weights.
@@ -45,11 +45,11 @@ class SelfAttentive(Pool):
         return {
             "first": jax.random.normal(a, (hidden, dim)) * dim**-0.5,
             "second": jax.random.normal(b, (self.hops, hidden)) * hidden**-0.5,
-            "parts": start(c, self.normalizer, self.hops, dim),
+            "parts": init_normalizer(c, self.normalizer, self.hops, dim),
         }
 
-    def look(self, p: Params, x: Float[Array, "tokens dim"], keep: Bool[Array, "tokens"]) -> Pooled:
+    def apply(self, p: Params, x: Float[Array, "tokens dim"], keep: Bool[Array, "tokens"]) -> PoolOutput:
         scores = p["second"].astype(x.dtype) @ jnp.tanh(p["first"].astype(x.dtype) @ x.T)
-        output, a = weigh(self.normalizer, p["parts"], scores, x, keep)
+        output, a = attend_by_score(self.normalizer, p["parts"], scores, x, keep)
         apart = jnp.sum(jnp.square(a @ a.T - jnp.eye(self.hops, dtype=a.dtype)))
-        return Pooled(output, a, jnp.where(jnp.any(keep), self.penalty * apart, 0))
+        return PoolOutput(output, a, jnp.where(jnp.any(keep), self.penalty * apart, 0))

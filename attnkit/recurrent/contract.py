@@ -24,8 +24,11 @@ import jax.numpy as jnp
 from annotated_types import Ge
 from jaxtyping import Array, Bool, Float
 
+from attnkit.masks.causal import Causal
+from attnkit.masks.contract import Mask
+from attnkit.masks.everything import Everything
 from attnkit.options import options
-from attnkit.token_mixer import TokenMixer, no_direction, told
+from attnkit.token_mixer import TokenMixer, no_cross_attention
 
 Params = Mapping[str, Any]
 Inputs = Mapping[str, Array]
@@ -136,7 +139,7 @@ class Recurrent(TokenMixer, abc.ABC):
         shift: mix of each input's token with the token before it: `static` with learned shares, `dynamic`
             with shares that depend on the tokens.
         direction: `both` adds a pass from the last token to the first, so that every token sees all others.
-        documents: whether the state is emptied where `data["segment_j"]` changes.
+        documents: whether the state is emptied where `data.key["segment"]` changes.
     """
 
     card: ClassVar[Card]
@@ -151,8 +154,24 @@ class Recurrent(TokenMixer, abc.ABC):
     documents: bool = False
 
     def __post_init__(self) -> None:
-        if (message := no_direction(told(self))) is not None:
-            raise ValueError(message)
+        why = self.refuses.get("bidirectional") if self.direction == "both" else None
+        if why:
+            raise ValueError(f"direction = 'both': {type(self).__name__} {why}; use 'forward'")
+
+    def receptive_field(self) -> Mask:
+        return Everything() if self.direction == "both" else Causal()
+
+    def check_cross_attention(self) -> None:
+        super().check_cross_attention()
+        if self.direction == "both":
+            raise ValueError(no_cross_attention(self, "direction = 'both' is undefined for a memory"))
+
+    def check_heads(self, heads: int, kv_heads: int, head_dim: int) -> None:
+        if kv_heads != heads:
+            raise ValueError(
+                f"kv_heads = {kv_heads}: each head of {type(self).__name__} has its own state; "
+                "leave kv_heads out"
+            )
 
     def constants(self, shape: HeadShape) -> Params:
         """Fixed per-head numbers, each with a leading axis of `shape.heads`."""
@@ -187,7 +206,11 @@ class SteppedRecurrent(Recurrent):
     outputs and state must be linear: what the first state adds is found by a scan of zero values.
     """
 
-    refuses: ClassVar[Mapping[str, str]] = {"both": "has an update of its own, which runs forward"}
+    refuses: ClassVar[Mapping[str, str]] = {"bidirectional": "has an update of its own, which runs forward"}
+
+    def check_cross_attention(self) -> None:
+        super().check_cross_attention()
+        raise ValueError(no_cross_attention(self, "a memory is undefined for its own update"))
 
     @abc.abstractmethod
     def step(self, p: Params, state: Any, x: Inputs) -> tuple[Any, Float[Array, "value_dim"]]:

@@ -34,8 +34,8 @@ class LedRecurrent(LinearRecurrent):
     """A linear recurrence with another one before it. Both are computed in the form that is asked for."""
 
     refuses: ClassVar[Mapping[str, str]] = {
-        "both": "reads twice, the second time as the first one's past says",
-        "cross": "asks a state that the reading token has written",
+        "bidirectional": "reads twice, the second time as the first one's past says",
+        "cross_attention": "asks a state that the reading token has written",
     }
 
     @abc.abstractmethod

@@ -8,11 +8,13 @@
 Every method of a part sees one head and one block: `q [queries, dim]`, `k [keys, dim]`, and the absolute
 integer positions `i [queries]`, `j [keys]`. `p` is the part's own dictionary: its constants, its learned
 parameters, `p["head"]` (the head's index, int32), its per-token inputs (`name_i`, `name_j`) and, outside
-of `query`, `p["data"]`: run-time data by name, of this block.
+of `query`, `p["data"]`: run-time data of this block.
 """
 
 import abc
 import dataclasses
+import functools
+import operator
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -21,7 +23,7 @@ import jax.numpy as jnp
 from annotated_types import Ge, Gt, Lt
 from jaxtyping import Array, Bool, Float, Int
 
-from attnkit.masks.contract import Mask
+from attnkit.masks.contract import Mask, Needs
 from attnkit.masks.everything import Everything
 from attnkit.options import options
 from attnkit.token_mixer import TokenMixer
@@ -136,9 +138,9 @@ class Part:
         """What is made of a projected input before it is summed or used."""
         return raw
 
-    def needs(self) -> frozenset[str]:
-        """Names of the run-time data that the part reads: `name_i`, `name_j`, or of the whole sequence."""
-        return frozenset()
+    def needs(self) -> Needs:
+        """Names of the run-time data that the part reads."""
+        return Needs()
 
 
 class Score(Part, abc.ABC):
@@ -162,7 +164,7 @@ class Position(Part):
     def places(self, positions: Int[Array, "tokens"], data: Mapping[str, Any]) -> Int[Array, "tokens ..."]:
         """What `query` and `key` get as positions, from absolute ones and the run-time data of these tokens.
 
-        `data` has the names in `needs()` that belong to this side, without their ending.
+        `data` is that of the side that these tokens belong to.
         """
         return positions
 
@@ -207,6 +209,9 @@ class Position(Part):
         """What is added to the output. Linear in the weights `w`."""
         return None
 
+    def check_head_dim(self, dim: int) -> None:
+        """Raise `ValueError` if heads cannot have `dim` features."""
+
 
 class Selection(Part, abc.ABC):
     """Which of the keys that the mask allows are chosen by what stands in them. Carries no derivative."""
@@ -234,6 +239,9 @@ class Selection(Part, abc.ABC):
 
 class Normalizer(Part):
     """How a row of scores becomes weights. Implement one of the kinds in `attnkit.scored.normalize`."""
+
+    #: whether weights are normalized over the keys of a query or over the queries of a key, later ones too
+    axis: ClassVar[Literal["keys", "queries"]] = "keys"
 
     def perturb(self, p: Params, s: Scores, i: Rows, j: Columns) -> Scores:
         """What is made of the capped scores before they are normalized: noise, say, or a temperature."""
@@ -268,9 +276,10 @@ class Scored:
         named |= {f"position_{n}": part for n, part in enumerate(self.position)}
         return named | {f"selection_{n}": part for n, part in enumerate(self.selection)}
 
-    def needs(self) -> frozenset[str]:
+    def needs(self) -> Needs:
         """Names of the run-time data that the mask or a part reads."""
-        return self.mask.needs().union(*(part.needs() for part in self.parts().values()))
+        readers: tuple[Mask | Part, ...] = (self.mask, *self.parts().values())
+        return functools.reduce(operator.or_, (reader.needs() for reader in readers))
 
     def walks(self) -> bool:
         """Whether scores depend on later keys."""
@@ -309,6 +318,14 @@ class Preset(TokenMixer, abc.ABC):
     @abc.abstractmethod
     def scored(self) -> Scored:
         """The parts it stands for. Raises `ValueError` where they do not go together."""
+
+    def receptive_field(self) -> Mask:
+        scored = self.scored()
+        return Everything() if scored.normalizer.axis == "queries" else scored.mask
+
+    def check_heads(self, heads: int, kv_heads: int, head_dim: int) -> None:
+        for part in self.scored().position:
+            part.check_head_dim(head_dim)
 
 
 def dot(a: Float[Array, "rows dim"], b: Float[Array, "columns dim"]) -> Float[Array, "rows columns"]:

@@ -96,6 +96,8 @@ class Competing(Exponential):
     the engine finds in a pass of its own. All queries must be there, so there is no decoding.
     """
 
+    axis = "queries"
+
     def perturb(self, p: Params, s: Scores, i: Int[Array, "queries"], j: Int[Array, "keys"]) -> Scores:
         return s - p["contest_j"].astype(s.dtype).T
 

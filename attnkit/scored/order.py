@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from attnkit.masks.contract import Data
 from attnkit.scored.contract import (
     Columns,
     Keys,
     Params,
-    Position,
     Queries,
     Rows,
     Scored,
@@ -54,26 +54,18 @@ def walk_logits(
     return scored.normalizer.perturb(p["normalizer"], s, i, j), reached
 
 
-def prepare_query(
-    scored: Scored, p: Mapping[str, Params], q: Queries, i: Rows, data: Mapping[str, Any]
-) -> Queries:
+def prepare_query(scored: Scored, p: Mapping[str, Params], q: Queries, i: Rows, data: Data) -> Queries:
     """Queries as the score sees them."""
     for n, part in enumerate(scored.position):
-        q = part.query(p[f"position_{n}"], q, places_of(part, i, data, "_i"))
+        q = part.query(p[f"position_{n}"], q, part.places(i, data.query))
     return q
 
 
-def prepare_key(scored: Scored, k: Keys, j: Columns, data: Mapping[str, Any]) -> Keys:
+def prepare_key(scored: Scored, k: Keys, j: Columns, data: Data) -> Keys:
     """Keys as the score and the cache see them."""
     for part in scored.position:
-        k = part.key(k, places_of(part, j, data, "_j"))
+        k = part.key(k, part.places(j, data.key))
     return k
-
-
-def places_of(part: Position, positions: Array, data: Mapping[str, Any], side: str) -> Array:
-    """The positions as a part sees them, from those and the run-time data of one side, `_i` or `_j`."""
-    told = {name.removesuffix(side): data[name] for name in part.needs() if name.endswith(side)}
-    return part.places(positions, told)
 
 
 def reweighed(scored: Scored, p: Mapping[str, Params], w: Scores, q: Queries, i: Rows, j: Columns) -> Scores:

@@ -1,6 +1,6 @@
 """How far attention pooling gets on labeled sentences, beside counting words.
 
-    python experiments/sst/sst.py FOLDER [--pools additive mean max] [--out runs/sst]
+    python experiments/sst/sst.py FOLDER [--pools additive_pooling mean max] [--out runs/sst]
 
 FOLDER holds `sst_binary_train.tsv`, `sst_binary_dev.tsv` and `sst_binary_test.tsv`, a line `label TAB text`
 each. Every row of the table is trained on the same training file, chosen on the same dev file and measured
@@ -76,7 +76,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=pathlib.Path, metavar="FOLDER")
-    parser.add_argument("--pools", nargs="*", default=["additive", "mean", "max"])
+    parser.add_argument("--pools", nargs="*", default=["additive_pooling", "mean", "max"])
     parser.add_argument(
         "--out", default="runs/sst", help="folder of the runs; finished ones are not repeated"
     )

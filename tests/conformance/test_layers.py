@@ -11,7 +11,7 @@ from flax import nnx
 from attnkit.conformance import check
 from attnkit.conformance.checks import shrunk
 from attnkit.conformance.layers import check_layer
-from attnkit.experiment.catalogue import camel, files
+from attnkit.experiment.catalogue import camel, catalogue
 from attnkit.layers.heads import Concatenate, HeadTokenMixer, PlainProjection, fitted, plain_shape
 from attnkit.layers.multi_head import MultiHead
 from attnkit.layers.token_mixer.gated import Gated
@@ -67,7 +67,7 @@ class Mistaken(HeadTokenMixer):
         join = Concatenate(dim, shape.heads * shape.value_dim, scale=scale, rngs=rngs)
         return Broken(self.mistake, scored, project, join, dim, rngs=rngs)
 
-    def sight(self) -> Any:
+    def receptive_field(self) -> Any:
         return Causal() if self.mistake == "lies" else self.mask
 
 
@@ -116,7 +116,7 @@ def test_options_for_long_texts_are_shrunk_unless_they_were_chosen():
     assert shrunk(Moba(count=4)) is None and shrunk(Gated) is None
 
 
-LAYERS = [kind for kind, file in files("TokenMixer").items() if file.parent.parts[-2:] == ("layers", "mixer")]
+LAYERS = [entry.kind for entry in catalogue("TokenMixer") if ".layers." in entry.module]
 
 
 @pytest.mark.slow

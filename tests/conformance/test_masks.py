@@ -10,12 +10,12 @@ from attnkit.conformance.mask import check_mask, make_mask_subject
 from attnkit.masks.any_of import AnyOf
 from attnkit.masks.block_list import BlockList
 from attnkit.masks.causal import Causal
-from attnkit.masks.contract import Cover, Mask
+from attnkit.masks.contract import Cover, Mask, Needs
 from attnkit.masks.dilated import Dilated
-from attnkit.masks.documents import Documents
 from attnkit.masks.fixed import Fixed
 from attnkit.masks.padding import Padding
 from attnkit.masks.per_head import PerHead
+from attnkit.masks.same_document import SameDocument
 from attnkit.masks.strided import Strided
 from attnkit.masks.window import Window
 from attnkit.options import options
@@ -51,11 +51,11 @@ class CountsFromItsFirstRow(Window):
 
 
 @options
-class ForgetsItsData(Documents):
+class ForgetsItsData(SameDocument):
     """Segments of the keys are read but not asked for."""
 
     def needs(self):
-        return frozenset({"segment_i"})
+        return Needs(query=frozenset({"segment"}))
 
 
 @options
@@ -63,7 +63,7 @@ class AsksForMore(Padding):
     """Asks for what it never reads."""
 
     def needs(self):
-        return frozenset({"length", "segment_j"})
+        return Needs(key=frozenset({"segment"}), scalar=frozenset({"length"}))
 
 
 @options
@@ -160,7 +160,7 @@ def test_the_form_by_blocks_sees_what_pairs_alone_do_not():
     only = frozenset({"by blocks"})
     assert "output" in check_mask(OtherInJax(), only=only).failed()
     forgotten = check_mask(ForgetsItsData(), only=only)
-    assert forgotten.failures() and "segment_j" in forgotten.failures()[0]
+    assert forgotten.failures() and "segment" in forgotten.failures()[0]
 
 
 def test_masks_that_are_well_pass():

@@ -10,7 +10,7 @@ from attnkit.experiment.bench import compiled, operations
 from attnkit.experiment.bench_cases import Setting, variant_of, ways
 from attnkit.experiment.cli import main
 from attnkit.recurrent.variant.mamba2 import Mamba2
-from attnkit.scored.selection.lightning import Lightning
+from attnkit.scored.selection.lightning_indexer import LightningIndexer
 
 
 def test_costs_of_a_variant_beside_both_dense_computations(tmp_path, capsys):
@@ -46,7 +46,7 @@ def test_every_form_of_recurrent_attention_and_approximations_beside_softmax(cap
 @pytest.mark.parametrize(
     ("thing", "shared"),
     [
-        (Lightning(heads=2, dim=5, count=7), {"query": 10, "weight": 2, "key": 5}),
+        (LightningIndexer(heads=2, dim=5, count=7), {"query": 10, "weight": 2, "key": 5}),
         (Mamba2(rows=5), {"q": 5, "k": 5}),
     ],
     ids=["scored", "recurrent"],
@@ -61,7 +61,7 @@ def test_inputs_that_all_heads_share_are_drawn_once(thing, shared):
 
 def test_operations_of_a_form_by_blocks_count_what_the_selection_looks_at():
     setting = Setting(heads=1, dim=4)
-    lightning = variant_of("lightning", Lightning(heads=8, dim=16, count=7))
+    lightning = variant_of("lightning_indexer", LightningIndexer(heads=8, dim=16, count=7))
     by_blocks, dense = (
         operations(way, compiled(way, setting), setting) for way in ways(lightning, 1024, setting)
     )
@@ -95,7 +95,7 @@ def test_whole_training_steps_of_a_config(workplace, capsys):
     ("words", "said"),
     [
         (["alibi", "--rounds", "0"], "--rounds 0: expected at least 1"),
-        (["documents"], "documents: reads run-time data"),
+        (["same_document"], "same_document: reads run-time data"),
         (["alibi", "--error"], "alibi: --error wants approximations"),
         (["convolution"], "convolution: bench measures heads of attention and their parts; it is a layer"),
     ],

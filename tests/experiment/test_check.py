@@ -64,13 +64,13 @@ def test_a_file_that_fails_ends_with_its_code_and_names_what_failed(
         (["number_words"], "no such name"),
     ],
 )
-def test_what_is_wrong_is_said_without_importing_jax(capsys, words, said):
+def test_what_is_wrong_is_said_in_a_line(capsys, words, said):
     assert main(["check", *words]) == 2
     assert said in capsys.readouterr().err
 
 
 def test_options_reach_the_object():
-    thing = resolve.made("attention", ["mask=window", "mask.back=5", 'position=["alibi"]'], BASES, False)
+    thing = resolve.made("attention", ["mask=window", "mask.back=5", 'position=["alibi"]'], BASES)
     assert thing.mask.back == 5 and type(thing.position[0]).__name__ == "Alibi"
     with pytest.raises(ConfigError, match="not a Score"):
         resolve.node("attnkit.tasks.number_words:NumberWords", [], BASES)

@@ -95,7 +95,7 @@ def test_every_problem_at_once_each_with_file_and_line(write):
         (10, "model.pair = [1]: should have 2 items, has 1"),
         (11, "model.extra = \"alibbi\": no such position; did you mean 'alibi'?"),
         (14, 'model.layers.1.position = "alibi": should be'),
-        (17, "model.mixer.kind = \"atention\": no such mixer; did you mean 'attention'"),
+        (17, "model.mixer.kind = \"atention\": no such token mixer; did you mean 'attention'"),
         (19, "training.steps = 2.5: should be a valid integer"),
         (20, 'training.batch_size = "many": should be a valid integer'),
         (22, "decoding.top_p = 0: should be greater than 0"),

@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -94,15 +92,6 @@ def test_the_committed_page_is_that_of_the_sources():
     if not place.is_file():
         pytest.skip("no page is committed")
     assert place.read_text(encoding="utf-8") == page(), "run: python docs/make_catalogue.py"
-
-
-def test_a_listing_needs_no_jax():
-    code = (
-        "import sys; from attnkit.experiment import cards, catalogue\n"
-        "print(len(cards.listing({'TokenMixer': catalogue.catalogue('TokenMixer')})), 'jax' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split()[1] == "False"
 
 
 def test_a_listing_shows_families_forms_and_costs():

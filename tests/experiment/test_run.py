@@ -179,7 +179,7 @@ def test_parts_that_do_not_fit_are_refused_before_there_is_a_folder(run, capsys,
 def test_a_signal_before_training_ends_the_run_in_order(run, monkeypatch, capsys, number, code):
     from attnkit.experiment import run as runs
 
-    def interrupted(loaded, imports):
+    def interrupted(loaded):
         os.kill(os.getpid(), number)
         time.sleep(0.3)
         return None

@@ -7,8 +7,9 @@ from oracles.attention import alibi_slope, attention
 
 from attnkit.forms import attend
 from attnkit.masks.causal import Causal
-from attnkit.masks.documents import Documents
+from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
+from attnkit.masks.same_document import SameDocument
 from attnkit.masks.window import Window
 from attnkit.scored.position.alibi import Alibi
 from attnkit.scored.preset.attention import Attention
@@ -21,26 +22,26 @@ FORMS = [
     pytest.param({"form": "blockwise", "block": (3, 4)}, id="blocks"),
 ]
 CASES = {
-    "full": (Attention(), lambda h, i, j: True, {}, {}),
-    "causal": (Attention(mask=Causal()), lambda h, i, j: j <= i, {}, {}),
-    "window": (Attention(mask=Window(back=2, ahead=1)), lambda h, i, j: i - 2 <= j <= i + 1, {}, {}),
-    "padding": (Attention(mask=Padding()), lambda h, i, j: j < 6, {"length": 6}, {}),
+    "full": (Attention(), lambda h, i, j: True, None, {}),
+    "causal": (Attention(mask=Causal()), lambda h, i, j: j <= i, None, {}),
+    "window": (Attention(mask=Window(back=2, ahead=1)), lambda h, i, j: i - 2 <= j <= i + 1, None, {}),
+    "padding": (Attention(mask=Padding()), lambda h, i, j: j < 6, Data(scalar={"length": 6}), {}),
     "documents": (
-        Attention(mask=Documents() & Causal()),
+        Attention(mask=SameDocument() & Causal()),
         lambda h, i, j: SEGMENTS[i] == SEGMENTS[j] and j <= i,
-        {"segment_i": SEGMENTS[FIRST:], "segment_j": SEGMENTS},
+        Data({"segment": SEGMENTS[FIRST:]}, {"segment": SEGMENTS}),
         {},
     ),
     "empty rows": (
         Attention(mask=Causal() & ~Causal(offset=-2) & Padding()),
         lambda h, i, j: i - 2 < j <= i and j < 6,
-        {"length": 6},
+        Data(scalar={"length": 6}),
         {},
     ),
     "cap after bias": (
         Attention(position=(Alibi(),), mask=Causal(), cap=0.7),
         lambda h, i, j: j <= i,
-        {},
+        None,
         {"cap": 0.7, "bias": lambda h, i, j: -alibi_slope(h, 4) * abs(i - j)},
     ),
 }

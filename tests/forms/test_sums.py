@@ -12,6 +12,7 @@ from attnkit.forms.plan import TILINGS, choose_plan, make_plan
 from attnkit.forms.sums import fold_rows, sum_blocks
 from attnkit.forms.visit import run
 from attnkit.masks.causal import Causal
+from attnkit.masks.contract import Data
 from attnkit.masks.everything import Everything
 from attnkit.masks.window import Window
 from attnkit.scored.preset.attention import Attention
@@ -123,7 +124,7 @@ def test_neighboring_blocks_in_one_step_are_those_blocks(name):
 
         def of_block(masked):
             def cell(whole, row, column):
-                keep = mask.allows(row["i"][:, None], column["j"][None, :], {}) if masked else True
+                keep = mask.allows(row["i"][:, None], column["j"][None, :], Data()) if masked else True
                 s = jnp.where(keep, jnp.sin((row["a"] * whole) @ column["b"].T), 0)
                 return jnp.sum(s, axis=1), s @ column["b"]
 

@@ -9,6 +9,7 @@ from jax.sharding import Mesh, PartitionSpec
 from attnkit.approximate.contract import Shape
 from attnkit.layers.causality import refuse_future
 from attnkit.layers.mixer_layer import Width, mixer_layer
+from attnkit.masks.contract import Data
 
 DIM, HEADS, BATCH = 24, 6, 2
 CAUSAL = [
@@ -108,7 +109,9 @@ def test_what_does_not_exist_changes_nothing():
     for name, options in (("fnet", {}), ("nystromformer", {"landmarks": 3}), ("performer", {"features": 16})):
         mixing, x, length = layer(name, options, padded=True), tokens(7), jnp.array([7, 3])
         graph, state = nnx.split(mixing)
-        call = jax.jit(lambda s, x, n, graph=graph: nnx.merge(graph, s)(x, data={"length": n})[0])
+        call = jax.jit(
+            lambda s, x, n, graph=graph: nnx.merge(graph, s)(x, data=Data(scalar={"length": n}))[0]
+        )
         real = (jnp.arange(7) < length[:, None])[..., None]
         before, after = (call(state, jnp.where(real, x, fill), length) for fill in (0.0, jnp.nan))
         np.testing.assert_array_equal(jnp.where(real, before, 0), jnp.where(real, after, 0))
@@ -127,7 +130,7 @@ def test_what_does_not_exist_changes_nothing():
 )
 def test_cross_attention_decodes_as_it_reads(name, options):
     mixing = layer(name, options, cross=True, padded=True)
-    x, memory, data = tokens(4), tokens(7, 2), {"length": jnp.array([7, 3])}
+    x, memory, data = tokens(4), tokens(7, 2), Data(scalar={"length": jnp.array([7, 3])})
     whole, _ = mixing(x, memory, data=data)
     changed, _ = mixing(x, memory.at[1, 3:].set(9.0), data=data)
     np.testing.assert_array_equal(whole, changed)
@@ -161,7 +164,7 @@ def test_features_are_redrawn_only_where_asked_and_only_with_a_key():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("performer", {"causal": True}, "causal = True has no meaning for a memory"),
+        ("performer", {"causal": True}, "causal = True is undefined for a memory"),
         ("nystromformer", {}, "mixes one sequence; use it for self-attention"),
         ("fnet", {}, "mixes one sequence"),
     ],
@@ -191,7 +194,7 @@ def test_a_batch_can_be_spread_over_devices():
 def test_decoders_refuse_what_sees_the_future():
     with pytest.raises(ValueError, match=r"mixer = Performer: .* set causal = true"):
         refuse_future("mixer", variant_of("performer", {}))
-    with pytest.raises(ValueError, match="it has no causal form, so use it to read"):
+    with pytest.raises(ValueError, match="it has no causal form, so use it in an encoder"):
         refuse_future("mixer", variant_of("fnet", {}))
     with pytest.raises(ValueError, match="what sees the tokens that follow cannot write"):
         layer("performer", {}).start(BATCH, 4, jnp.float32)

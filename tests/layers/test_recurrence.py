@@ -12,6 +12,7 @@ from attnkit.layers.token_mixer.convolution import Convolution
 from attnkit.layers.token_mixer.gru import Gru
 from attnkit.layers.token_mixer.lstm import Lstm
 from attnkit.layers.token_mixer.min_gru import MinGru
+from attnkit.masks.contract import Data
 
 DIM, BATCH, LENGTH = 5, 2, 7
 CELLS = {"gru": Gru, "lstm": Lstm, "min_gru": MinGru}
@@ -61,7 +62,7 @@ def test_both_directions_read_what_exists_within_each_segment(name, x):
     length = np.array([7, 5])
     spoiled = jnp.where(jnp.arange(LENGTH)[None, :, None] < length[:, None, None], x, 1e3)
     found, _ = made(
-        spoiled, data={"length": jnp.asarray(length), "segment_j": jnp.stack([jnp.asarray(segment)] * 2)}
+        spoiled, data=Data.segments(jnp.stack([jnp.asarray(segment)] * 2), length=jnp.asarray(length))
     )
     oracle = getattr(cells, name)
     for row in range(BATCH):
@@ -89,7 +90,7 @@ def test_a_gated_convolution_agrees_with_loops(chosen, x):
     made.inward.bias[...] = jnp.arange(2 * DIM) / 7
     segment = np.array([3, 3, 3, 4, 4, 4, 4])
     found, _ = made(
-        x, data={"segment_j": jnp.stack([jnp.asarray(segment)] * BATCH), "length": jnp.array([7, 6])}
+        x, data=Data.segments(jnp.stack([jnp.asarray(segment)] * BATCH), length=jnp.array([7, 6]))
     )
     kernel, bias = (np.asarray(a[...], np.float64) for a in (made.inward.kernel, made.inward.bias))
     for row, length in enumerate((7, 6)):
@@ -106,9 +107,9 @@ def test_a_short_convolution_by_hand():
     made.kernel[...] = jnp.array([[100.0], [10.0], [1.0]])
     x = jnp.array([[[1.0], [2.0], [3.0], [4.0]]])
     assert made.convolve(Window(3).taps(x))[0, :, 0].tolist() == [1.0, 12.0, 123.0, 234.0]
-    centered = Window(3, causal=False).taps(x, {"length": jnp.array([3])})
+    centered = Window(3, causal=False).taps(x, Data(scalar={"length": jnp.array([3])}))
     assert made.convolve(centered)[0, :3, 0].tolist() == [12.0, 123.0, 230.0]
-    apart = Window(3).taps(x, {"segment_j": jnp.array([[0, 0, 1, 1]])})
+    apart = Window(3).taps(x, Data(key={"segment": jnp.array([[0, 0, 1, 1]])}))
     assert made.convolve(apart)[0, :, 0].tolist() == [1.0, 12.0, 3.0, 34.0]
 
 

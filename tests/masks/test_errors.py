@@ -44,7 +44,7 @@ WRONG = {
     "for 2 heads and for 3 heads": lambda: AnyOf(masks=(PerHead(masks=TWO), PerHead(masks=(*TWO, Window())))),
     "mask = 3": lambda: Shifted(mask=3),
     "mask = None": lambda: Complement(mask=None),
-    "right = 1": lambda: Causal() & 1,
+    "masks.1 = 1": lambda: Causal() & 1,
 }
 
 

@@ -8,9 +8,8 @@ from attnkit.masks.big_bird import BigBird
 from attnkit.masks.causal import Causal
 from attnkit.masks.chunked import Chunked
 from attnkit.masks.coarse import Coarse
-from attnkit.masks.contract import Interval, dense
+from attnkit.masks.contract import Data, Interval, dense
 from attnkit.masks.counters import random_bits
-from attnkit.masks.documents import Documents
 from attnkit.masks.drop_key import DropKey
 from attnkit.masks.fixed import Fixed
 from attnkit.masks.forgetful import Forgetful
@@ -20,6 +19,7 @@ from attnkit.masks.neighborhood import Neighborhood
 from attnkit.masks.packed import Packed
 from attnkit.masks.per_head import PerHead
 from attnkit.masks.random_blocks import RandomBlocks
+from attnkit.masks.same_document import SameDocument
 from attnkit.masks.sliding_tile import SlidingTile
 from attnkit.masks.streaming import Streaming
 from attnkit.masks.strided import Strided
@@ -30,7 +30,7 @@ from attnkit.masks.window import Window
 
 def table(mask, queries, keys=None, data=None):
     i, j = np.arange(queries)[:, None], np.arange(keys or queries)[None, :]
-    return np.broadcast_to(mask.allows(i, j, data or {}), (i.size, j.size))
+    return np.broadcast_to(mask.allows(i, j, data or Data()), (i.size, j.size))
 
 
 def loop(queries, keys, rule):
@@ -64,7 +64,7 @@ def test_streaming_keeps_sinks_and_recent():
 
 
 def test_longformer_row_in_the_middle():
-    row = table(Longformer(reach=2, dilation=3, count=2), 23)[11]
+    row = table(Longformer(half_width=2, dilation=3, count=2), 23)[11]
     assert np.flatnonzero(row).tolist() == [0, 1, 5, 8, 11, 14, 17]
 
 
@@ -130,7 +130,7 @@ def test_random_bits_are_fair_and_alike_for_all_integers():
 def test_forgetful_hides_whole_keys_but_never_the_first_nor_the_own():
     shares = []
     for draw in range(60):
-        seen = table(Forgetful(rate=0.6), 97, data={"forget": draw})
+        seen = table(Forgetful(rate=0.6), 97, data=Data(scalar={"forget": draw}))
         assert seen[:, 0].all() and np.diagonal(seen).all()
         hidden = ~seen.all(0)
         assert not seen[np.ix_(range(97), hidden)].sum(0).max(initial=1) > 1
@@ -141,7 +141,7 @@ def test_forgetful_hides_whole_keys_but_never_the_first_nor_the_own():
 
 def test_forgetful_cover_is_certain_of_exactly_what_no_draw_hides():
     mask = Forgetful(rate=1.0)
-    always = np.all([table(mask, 11, data={"forget": draw}) for draw in range(60)], axis=0)
+    always = np.all([table(mask, 11, data=Data(scalar={"forget": draw})) for draw in range(60)], axis=0)
     i, j = np.arange(11)[:, None], np.arange(11)[None, :]
     np.testing.assert_array_equal(mask.cover(Interval(i, i), Interval(j, j)).certain, always)
 
@@ -150,13 +150,13 @@ def test_packed_is_documents_of_known_lengths():
     segments = np.repeat([0, 1, 2], [3, 5, 2])
     expected = segments[:, None] == segments[None, :]
     np.testing.assert_array_equal(table(Packed(lengths=(3, 5)), 10), expected)
-    data = {"segment_i": segments, "segment_j": segments}
-    np.testing.assert_array_equal(np.asarray(dense(Documents(), range(10), range(10), data)), expected)
+    data = Data.segments(segments)
+    np.testing.assert_array_equal(np.asarray(dense(SameDocument(), range(10), range(10), data)), expected)
 
 
 def test_words_before_any_picture_see_nothing():
     is_picture = np.array([0, 0, 1, 0, 0, 1, 0])
-    data = {"image_i": np.cumsum(is_picture)[:, None]}
+    data = Data(query={"image": np.cumsum(is_picture)[:, None]})
     expected = loop(7, 6, lambda i, j: j // 3 == is_picture[: i + 1].sum() - 1)
     np.testing.assert_array_equal(table(ImageText(tokens=3), 7, 6, data), expected)
     assert not expected[:2].any() and expected[2:].any(1).all()
@@ -165,7 +165,7 @@ def test_words_before_any_picture_see_nothing():
 def test_every_head_has_its_own_mask():
     masks = (Causal(), Window(back=1), Causal(), Chunked(size=3))
     heads = PerHead(masks=masks).allows(
-        np.arange(7)[:, None], np.arange(7)[None, :], {"head": np.arange(4)[:, None, None]}
+        np.arange(7)[:, None], np.arange(7)[None, :], Data(head=np.arange(4)[:, None, None])
     )
     for seen, mask in zip(heads, masks, strict=True):
         np.testing.assert_array_equal(seen, table(mask, 7))
@@ -187,7 +187,7 @@ def blocks(mask, length, size=64):
         (Chunked(size=128) & Causal(), 2),
         (Packed(lengths=(128,) * 60) & Causal(), 2),
         (BigBird(size=64, near=1, first=0, random=3, length=8192), 6),
-        (Longformer(reach=64, count=0), 3),
+        (Longformer(half_width=64, count=0), 3),
     ],
     ids=("window", "streaming", "llama4", "packed", "big_bird", "longformer"),
 )
@@ -231,7 +231,7 @@ def test_spatial_and_temporal_heads_of_a_video():
 
 
 def test_drop_key_hides_each_pair_on_its_own():
-    seen = np.stack([table(DropKey(rate=0.3), 97, data={"drop": 5, "head": h}) for h in range(3)])
+    seen = np.stack([table(DropKey(rate=0.3), 97, data=Data(scalar={"drop": 5}, head=h)) for h in range(3)])
     spread = (0.3 * 0.7) ** 0.5
     assert abs(seen.mean() - 0.7) < 6 * spread / seen.size**0.5
     for axis in (1, 2):
@@ -239,5 +239,5 @@ def test_drop_key_hides_each_pair_on_its_own():
     signs = (seen - 0.7) / spread
     for a, b in ((signs[0], signs[1]), (signs[:, 1:], signs[:, :-1]), (signs[:, :, 1:], signs[:, :, :-1])):
         assert abs((a * b).mean()) < 6 / a.size**0.5
-    other = table(DropKey(rate=0.3), 97, data={"drop": 6, "head": 0})
+    other = table(DropKey(rate=0.3), 97, data=Data(scalar={"drop": 6}, head=0))
     assert 0.5 < (other == seen[0]).mean() < 0.66

@@ -154,10 +154,13 @@ def test_a_pattern_of_mixers_is_repeated_over_depth():
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (dataclasses.replace(DECODER, mixer=Attention()), "mixer = Attention: .* must not look ahead"),
+        (
+            dataclasses.replace(DECODER, mixer=Attention()),
+            "mixer = Attention: .* cannot be used in a decoder",
+        ),
         (
             dataclasses.replace(TRANSLATOR, decoder=(Attention(),)),
-            "decoder = Attention: .* must not look ahead",
+            "decoder = Attention: .* cannot be used in a decoder",
         ),
         (dataclasses.replace(DECODER, heads=5), "model_dim = 24 must be a multiple of heads = 5"),
         (dataclasses.replace(DECODER, kv_heads=4), "heads = 6 must be a multiple of kv_heads = 4"),

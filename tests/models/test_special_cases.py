@@ -13,8 +13,8 @@ from attnkit.layers.alignment import Additive, General
 from attnkit.layers.hierarchy import Hierarchy, through
 from attnkit.layers.token_mixer.convolution import Convolution
 from attnkit.layers.token_mixer.gru import Gru
-from attnkit.masks.documents import Documents
 from attnkit.masks.padding import Padding
+from attnkit.masks.same_document import SameDocument
 from attnkit.masks.window import Window
 from attnkit.models.captioner import Captioner
 from attnkit.models.classifier import Classifier
@@ -188,7 +188,7 @@ def test_a_block_without_feed_forward_has_none():
         (HierarchicalClassifier(**SMALL), dataclasses.replace(ANSWER, segments=0), "sentences or turns"),
         (HierarchicalClassifier(words=Attention(), **SMALL), ANSWER, "a word would see other sentences"),
         (
-            HierarchicalClassifier(words=Attention(mask=Documents() | Window(back=1)), **SMALL),
+            HierarchicalClassifier(words=Attention(mask=SameDocument() | Window(back=1)), **SMALL),
             ANSWER,
             "a word would see other sentences",
         ),
@@ -200,7 +200,7 @@ def test_a_block_without_feed_forward_has_none():
         (Decoder(tied=True, **SMALL), Sizes(vocabulary=0, length=3, features=2), "tied = True"),
         (RnnEncoderDecoder(cell=Gru(bidirectional=True)), TRANSLATE, "one direction"),
         (RnnEncoderDecoder(cell=Attention()), TRANSLATE, "recurrent cell"),
-        (Perceiver(output="text", decoder=Attention(), **SMALL), TRANSLATE, "must not look ahead"),
+        (Perceiver(output="text", decoder=Attention(), **SMALL), TRANSLATE, "cannot be used in a decoder"),
     ],
 )
 def test_what_does_not_fit_is_refused(model, sizes, message):

@@ -25,7 +25,7 @@ def assert_agrees(scored, oracle, dim=6, extra=None, output=None, data=None, blo
     with jax.enable_x64(True):
         floats = draw(scored, dim, 0)
         moved, weight = draw(scored, dim, 1), draw(scored, dim, 2)["v"][0, :QUERIES]
-        value, reference, slope, gradient = program(scored, data or {}, block)(floats, moved, weight)
+        value, reference, slope, gradient = program(scored, data, block)(floats, moved, weight)
         expected = by_loops(scored, oracle, extra, output, floats)
         size = np.abs(expected).max()
         np.testing.assert_allclose(reference, expected, rtol=0, atol=1e-12 * size)

@@ -9,14 +9,14 @@ def sigmoid(x):
     return 1 / (1 + math.exp(-x))
 
 
-def cope(q, k, p, offset, reach):
+def cope(q, k, p, offset, max_position):
     def raw(a, b):
         return np.dot(q[a], k[b]) / math.sqrt(len(q[a]))
 
     def score(a, b):
-        place = min(sum(sigmoid(raw(a, n)) for n in range(b, offset + a + 1)), reach)
+        place = min(sum(sigmoid(raw(a, n)) for n in range(b, offset + a + 1)), max_position)
         below = math.floor(place)
-        above = min(below + 1, reach)
+        above = min(below + 1, max_position)
         vector = (1 - (place - below)) * p["place"][below] + (place - below) * p["place"][above]
         return raw(a, b) + np.dot(q[a], vector)
 
@@ -69,14 +69,14 @@ def softmax(s):
     return e / e.sum()
 
 
-def local_predictive(q, k, v, p, reach, length):
+def local_predictive(q, k, v, p, half_width, length):
     out = np.zeros((len(q), v.shape[1]))
     for a in range(len(q)):
         place = centre(q[a], p, "place", length)
-        seen = [b for b in range(len(k)) if place - reach <= b <= place + reach]
+        seen = [b for b in range(len(k)) if place - half_width <= b <= place + half_width]
         align = softmax([np.dot(q[a], k[b]) / math.sqrt(len(q[a])) for b in seen])
         for b, w in zip(seen, align, strict=True):
-            out[a] += w * math.exp(-((b - place) ** 2) / (2 * (reach / 2) ** 2)) * v[b]
+            out[a] += w * math.exp(-((b - place) ** 2) / (2 * (half_width / 2) ** 2)) * v[b]
     return out
 
 

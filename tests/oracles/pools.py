@@ -12,7 +12,7 @@ def mixed(weights, rows):
     return sum(w * row for w, row in zip(weights, rows, strict=True))
 
 
-def additive(p, rows):
+def additive_pooling(p, rows):
     scores = [p["context"] @ np.tanh(p["matrix"].T @ row + p["bias"]) for row in rows]
     w = softmax(scores)
     return np.array([mixed(w, rows)]), np.array([w])

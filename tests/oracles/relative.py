@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 
-def t5_bucket(relative, count, reach, two_sided):
+def t5_bucket(relative, count, max_distance, two_sided):
     """The authors' function for one number; the small term undoes the rounding of logarithms at edges."""
     bucket, n = 0, -relative
     if two_sided:
@@ -17,13 +17,13 @@ def t5_bucket(relative, count, reach, two_sided):
     exact = count // 2
     if n < exact:
         return bucket + n
-    large = exact + math.floor(math.log(n / exact) / math.log(reach / exact) * (count - exact) + 1e-9)
+    large = exact + math.floor(math.log(n / exact) / math.log(max_distance / exact) * (count - exact) + 1e-9)
     return bucket + min(large, count - 1)
 
 
-def t5(q, k, p, offset, count, reach, two_sided):
+def t5(q, k, p, offset, count, max_distance, two_sided):
     def score(a, b):
-        bucket = t5_bucket(b - (offset + a), count, reach, two_sided)
+        bucket = t5_bucket(b - (offset + a), count, max_distance, two_sided)
         return np.dot(q[a], k[b]) + p["bias"][bucket]
 
     return score
@@ -33,22 +33,22 @@ def clip(x, k):
     return max(-k, min(k, x))
 
 
-def shaw(q, k, p, offset, reach):
+def shaw(q, k, p, offset, max_distance):
     def score(a, b):
-        vector = p["key"][clip(b - (offset + a), reach) + reach]
+        vector = p["key"][clip(b - (offset + a), max_distance) + max_distance]
         return np.dot(q[a], k[b] + vector) / math.sqrt(len(q[a]))
 
     return score
 
 
-def shaw_value(p, offset, reach):
-    return lambda a, b: p["value"][clip(b - (offset + a), reach) + reach]
+def shaw_value(p, offset, max_distance):
+    return lambda a, b: p["value"][clip(b - (offset + a), max_distance) + max_distance]
 
 
-def music(q, k, p, offset, reach):
+def music(q, k, p, offset, max_distance):
     def score(a, b):
-        back = min(offset + a - b, reach)
-        return np.dot(q[a], k[b] + p["distance"][reach - back]) / math.sqrt(len(q[a]))
+        back = min(offset + a - b, max_distance)
+        return np.dot(q[a], k[b] + p["distance"][max_distance - back]) / math.sqrt(len(q[a]))
 
     return score
 

@@ -39,13 +39,13 @@ def euclidean(q, k, p):
     return lambda a, b: -sum((q[a] - k[b]) ** 2) / math.sqrt(len(q[a]))
 
 
-def disentangled(q, k, p, offset, reach):
+def disentangled(q, k, p, offset, max_distance):
     def place(i, j):
-        if i - j <= -reach:
+        if i - j <= -max_distance:
             return 0
-        if i - j >= reach:
-            return 2 * reach - 1
-        return i - j + reach
+        if i - j >= max_distance:
+            return 2 * max_distance - 1
+        return i - j + max_distance
 
     def score(a, b):
         i, j = offset + a, b

@@ -7,7 +7,7 @@ import pytest
 from oracles import pools
 
 from attnkit.pooling import contract
-from attnkit.pooling.additive import Additive
+from attnkit.pooling.additive_pooling import AdditivePooling
 from attnkit.pooling.contract import Pool
 from attnkit.pooling.first import First
 from attnkit.pooling.last import Last
@@ -29,7 +29,7 @@ EVERY = {
     "max": Max(),
     "first": First(),
     "last": Last(),
-    "additive": Additive(hidden=5),
+    "additive_pooling": AdditivePooling(hidden=5),
     "self_attentive": SelfAttentive(hops=3, hidden=5, penalty=0.7),
     "learned_query": LearnedQuery(heads=2),
     "pma": Pma(seeds=3, heads=2),
@@ -113,7 +113,7 @@ def test_half_precision_keeps_its_type_and_wide_weights(name, x):
 
 
 ORACLES = {
-    "additive": pools.additive,
+    "additive_pooling": pools.additive_pooling,
     "self_attentive": pools.self_attentive,
     "learned_query": pools.learned_query,
     "pma": functools.partial(pools.pma, heads=2),
@@ -156,7 +156,7 @@ def test_additive_attention_by_hand():
     }
     x = jnp.array([[0.5, 3.0], [-0.5, 5.0]])
     w = 1 / (1 + np.exp(-2 * np.tanh(1.0)))
-    found = pool(Additive(), p, x)
+    found = pool(AdditivePooling(), p, x)
     np.testing.assert_allclose(found.weights, [[w, 1 - w]], rtol=1e-6)
     np.testing.assert_allclose(found.output, [[w - 0.5, 3 * w + 5 * (1 - w)]], rtol=1e-5)
 
@@ -173,7 +173,7 @@ def test_hops_that_look_apart_have_no_penalty_and_equal_ones_do():
 @pytest.mark.parametrize(
     "chosen",
     [
-        Additive(normalizer=Sparsemax()),
+        AdditivePooling(normalizer=Sparsemax()),
         SelfAttentive(normalizer=Sparsemax()),
         LearnedQuery(heads=2, normalizer=Sink()),
     ],

@@ -16,18 +16,20 @@ def relative():
     return module
 
 
-@pytest.mark.parametrize(("count", "reach"), [(32, 128), (16, 128), (8, 17), (2, 5), (7, 1000), (64, 97)])
-def test_one_sided_buckets_agree_with_the_authors_function(relative, count, reach):
-    distance = np.arange(2 * reach)
-    expected = [relative.t5_bucket(-n, count, reach, False) for n in distance]
-    np.testing.assert_array_equal(buckets(distance, count, reach), expected)
+@pytest.mark.parametrize(
+    ("count", "max_distance"), [(32, 128), (16, 128), (8, 17), (2, 5), (7, 1000), (64, 97)]
+)
+def test_one_sided_buckets_agree_with_the_authors_function(relative, count, max_distance):
+    distance = np.arange(2 * max_distance)
+    expected = [relative.t5_bucket(-n, count, max_distance, False) for n in distance]
+    np.testing.assert_array_equal(buckets(distance, count, max_distance), expected)
 
 
-@pytest.mark.parametrize(("count", "reach"), [(32, 128), (4, 9)])
-def test_two_sided_buckets_agree_with_the_authors_function(relative, count, reach):
-    distance = np.arange(-2 * reach, 2 * reach)
-    expected = [relative.t5_bucket(n, count, reach, True) for n in distance]
-    np.testing.assert_array_equal(signed_buckets(distance, count, reach), expected)
+@pytest.mark.parametrize(("count", "max_distance"), [(32, 128), (4, 9)])
+def test_two_sided_buckets_agree_with_the_authors_function(relative, count, max_distance):
+    distance = np.arange(-2 * max_distance, 2 * max_distance)
+    expected = [relative.t5_bucket(n, count, max_distance, True) for n in distance]
+    np.testing.assert_array_equal(signed_buckets(distance, count, max_distance), expected)
 
 
 def test_edges_are_exact_where_a_rounded_logarithm_is_not():
@@ -36,5 +38,5 @@ def test_edges_are_exact_where_a_rounded_logarithm_is_not():
 
 
 def test_a_reach_within_the_exact_buckets_is_refused():
-    with pytest.raises(ValueError, match="reach = 8 must be greater than 8"):
+    with pytest.raises(ValueError, match="max_distance = 8 must be greater than 8"):
         buckets(np.array([0]), 16, 8)

@@ -11,6 +11,7 @@ from attnkit.conformance.programs import QUICK_COMPILE
 from attnkit.layers.causality import refuse_future
 from attnkit.layers.mixer_layer import mixer_layer
 from attnkit.layers.mixing import Width
+from attnkit.masks.contract import Data
 from attnkit.options import options
 from attnkit.recurrent.contract import Card, HeadShape, SteppedRecurrent, TokenInput
 from attnkit.recurrent.variant.delta_net import DeltaNet
@@ -66,12 +67,12 @@ def test_weights_are_those_of_the_output():
 
 def test_documents_in_one_row_are_documents_in_rows_of_their_own():
     made, x = layer(DeltaNet(documents=True)), tokens()
-    run = compiled(lambda x, ids: made(x, data={"segment_j": ids})[0])
+    run = compiled(lambda x, ids: made(x, data=Data(key={"segment": ids}))[0])
     together = run(x, jnp.array([[0] * 6 + [1] * 7] * BATCH))
     second = run(jnp.roll(x, 7, axis=1), jnp.array([[1] * 7 + [0] * 6] * BATCH))
     np.testing.assert_allclose(together[:, 6:], second[:, :7], atol=1e-6)
     shifted = layer(Rwkv6(documents=True, rank=2))
-    run = compiled(lambda x, ids: shifted(x, data={"segment_j": ids})[0])
+    run = compiled(lambda x, ids: shifted(x, data=Data(key={"segment": ids}))[0])
     other = x.at[:, :6].multiply(-3.0)
     ids = jnp.array([[0] * 6 + [1] * 7] * BATCH)
     np.testing.assert_array_equal(run(x, ids)[:, 6:], run(other, ids)[:, 6:])
@@ -95,7 +96,7 @@ def test_both_directions_of_linear_attention_are_attention_to_everything():
 
 def test_a_memory_is_read_as_far_as_it_exists():
     made, x, memory = layer(Gla(), cross=True, padded=True), tokens(), tokens(9, seed=2)
-    run = compiled(lambda memory: made(x, memory, data={"length": jnp.array([5, 9])}, look=True))
+    run = compiled(lambda memory: made(x, memory, data=Data(scalar={"length": jnp.array([5, 9])}), look=True))
     y, weights = run(memory)
     other, _ = run(memory.at[0, 5:].set(jnp.nan))
     np.testing.assert_array_equal(y, other)
@@ -105,7 +106,7 @@ def test_a_memory_is_read_as_far_as_it_exists():
 @pytest.mark.parametrize("mixer", [Gla(), DeltaNet()], ids=lambda m: type(m).__name__)
 def test_a_memory_is_written_once_and_read_by_every_piece(mixer, monkeypatch):
     made, x, memory = layer(mixer, cross=True, padded=True), tokens(), tokens(9, seed=2)
-    data = {"length": jnp.array([5, 9])}
+    data = Data(scalar={"length": jnp.array([5, 9])})
     whole, _ = compiled(lambda x: made(x, memory, data=data))(x)
     sizes, pieces = [], []
     state = compiled(lambda memory: made.start(BATCH, 99, jnp.float32, memory, data=data))(memory)
@@ -119,7 +120,7 @@ def test_a_memory_is_written_once_and_read_by_every_piece(mixer, monkeypatch):
     monkeypatch.undo()
     longer = jax.eval_shape(lambda m: made.start(BATCH, 99, jnp.float32, m, data=data), tokens(29))
     assert {*sizes, sum(a.size for a in jax.tree.leaves(longer))} == {sizes[0]}
-    with pytest.raises(ValueError, match="data lacks length"):
+    with pytest.raises(ValueError, match=r"data lacks scalar\.length"):
         made.start(BATCH, 99, jnp.float32, memory)
 
 
@@ -132,7 +133,7 @@ def test_a_memory_is_written_once_and_read_by_every_piece(mixer, monkeypatch):
         (lambda: refuse_future("mixer", Gla(direction="both")), 'set direction = "forward"'),
         (lambda: layer(Gla(direction="both")).start(1, 1, jnp.float32), "decode with 'forward'"),
         (lambda: mixer_layer(Gla(), Width.of(12, 2, 1), rngs=nnx.Rngs(0)), "kv_heads = 1"),
-        (lambda: layer(Gla(documents=True))(tokens()), "data lacks segment_j"),
+        (lambda: layer(Gla(documents=True))(tokens()), "data lacks key.segment, which"),
         (lambda: forms.explain_recurrent(Gla(), 9, chunk=3), "chunk = 3: expected a power of two"),
     ],
 )

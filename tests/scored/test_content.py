@@ -6,6 +6,7 @@ from oracles import content, rotations, scores, sparse
 from oracles.agreement import OFFSET, assert_agrees
 
 from attnkit.masks.causal import Causal
+from attnkit.masks.contract import Data
 from attnkit.masks.everything import Everything
 from attnkit.scored.contract import HeadShape, Scored
 from attnkit.scored.normalizer.inverted import Inverted
@@ -21,7 +22,7 @@ from attnkit.scored.position.sinusoidal import Sinusoidal
 from attnkit.scored.score.dot import Dot
 from attnkit.scored.score.location import Location
 from attnkit.scored.score.trilinear import Trilinear
-from attnkit.scored.selection.lightning import Lightning
+from attnkit.scored.selection.lightning_indexer import LightningIndexer
 from attnkit.scored.selection.lsh import Lsh
 from attnkit.scored.selection.moba import Moba
 
@@ -29,7 +30,7 @@ PLACES = np.array(
     [[0, 0, 0], [1, 1, 1], [2, 2, 2], [2, 2, 3], [2, 3, 2], [2, 3, 3], *[[n] * 3 for n in range(4, 9)]]
 )
 POSITIONS = {
-    Cope(reach=2): lambda q, k, p, x: content.cope(q, k, p, OFFSET, 2),
+    Cope(max_position=2): lambda q, k, p, x: content.cope(q, k, p, OFFSET, 2),
     Path(): lambda q, k, p, x: content.path(q, k, x, OFFSET),
     Localness(): lambda q, k, p, x: content.localness(q, k, p, OFFSET, 11),
     Sinusoidal(base=50.0): lambda q, k, p, x: rotations.sinusoidal(q, k, OFFSET, 50.0),
@@ -51,10 +52,8 @@ def scored(**parts):
 )
 def test_position(position):
     oracle = POSITIONS[position]
-    data = {"length": 11.0}
-    for n, axis in enumerate(("time", "row", "column")):
-        data |= {f"{axis}_i": PLACES[OFFSET:, n], f"{axis}_j": PLACES[:, n]}
-    data = {name: data[name] for name in position.needs()}
+    axes = dict(zip(("time", "row", "column"), PLACES.T, strict=True))
+    data = Data({axis: at[OFFSET:] for axis, at in axes.items()}, axes, {"length": 11.0})
     mask = Causal() if isinstance(position, Cope | Path) else Everything()
     assert_agrees(
         scored(position=(position,), mask=mask),
@@ -92,10 +91,10 @@ def test_score(score, oracle, flat):
 
 def test_local_predictive():
     assert_agrees(
-        scored(position=(LocalPredictive(reach=3),)),
+        scored(position=(LocalPredictive(half_width=3),)),
         None,
         output=lambda q, k, v, params, x, h: content.local_predictive(q, k, v, params["position_0"], 3, 11),
-        data={"length": 11.0},
+        data=Data(scalar={"length": 11.0}),
     )
 
 
@@ -122,7 +121,7 @@ def test_lightning():
         return content.chosen(q, k, v, lambda a: seen[OFFSET + a])
 
     names = (f"['inputs']['selection_0.{name}']" for name in ("query", "weight", "key"))
-    part = Lightning(heads=2, dim=3, count=4)
+    part = LightningIndexer(heads=2, dim=3, count=4)
     assert_agrees(scored(selection=(part,), mask=Causal()), None, output=output, flat=tuple(names))
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from attnkit import forms
 from attnkit.masks.causal import Causal
+from attnkit.masks.contract import Data
 from attnkit.scored.contract import HEADS, HeadShape, Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.position.cope import Cope
@@ -31,10 +32,10 @@ NONE = jnp.zeros((1, 3))
 def test_cope_counts_half_a_position_where_scores_are_zero():
     p, q = {"place": jnp.array([[0.0], [4.0]])}, jnp.array([[1.0]])
     given = (p, q, jnp.zeros((3, 1)), NONE, ALL, jnp.array([2]), jnp.arange(3))
-    s, ahead = Cope(reach=1).walk(*given, jnp.zeros(1))
+    s, ahead = Cope(max_position=1).walk(*given, jnp.zeros(1))
     np.testing.assert_allclose(s, [[4, 4, 2]])  # places 1.5 and 1 end at 1; 0.5 lies between 0 and 4
     assert ahead.tolist() == [1.5]
-    s, ahead = Cope(reach=1).walk(*given, jnp.full(1, 0.5))
+    s, ahead = Cope(max_position=1).walk(*given, jnp.full(1, 0.5))
     np.testing.assert_allclose(s, [[4, 4, 4]])
     assert ahead.tolist() == [2.0]
 
@@ -42,7 +43,7 @@ def test_cope_counts_half_a_position_where_scores_are_zero():
 def test_cope_does_not_count_hidden_keys_and_adds_without_a_scale():
     p, q = {"place": jnp.array([[0.0] * 4, [3.0] * 4, [9.0] * 4])}, jnp.ones((1, 4))
     keep = jnp.array([[True, False, True]])
-    s, ahead = Cope(reach=2).walk(
+    s, ahead = Cope(max_position=2).walk(
         p, q, jnp.zeros((3, 4)), NONE, keep, jnp.array([2]), jnp.arange(3), jnp.zeros(1)
     )
     np.testing.assert_allclose(s, [[12, 6, 6]])
@@ -101,15 +102,20 @@ def test_selective_cannot_be_cut_into_blocks_of_keys():
 
 
 def test_localness_falls_with_the_squared_distance_from_the_predicted_place():
-    p = {"into": jnp.zeros((2, 2)), "place": jnp.ones(2), "width": jnp.ones(2), "data": {"length": 8}}
+    p = {
+        "into": jnp.zeros((2, 2)),
+        "place": jnp.ones(2),
+        "width": jnp.ones(2),
+        "data": Data(scalar={"length": 8}),
+    }
     # sigmoid(0) = 1/2: place 4, width 4, deviation 2.
     made = Localness().bias(p, jnp.ones((1, 2)), jnp.ones((3, 2)), jnp.array([0]), jnp.array([0, 4, 6]))
     np.testing.assert_allclose(made, [[-2, 0, -0.5]])
 
 
 def test_local_predictive_sees_a_window_and_weighs_it_by_a_gaussian():
-    part, q, j = LocalPredictive(reach=2), jnp.ones((1, 2)), jnp.arange(6)
-    p = {"into": jnp.zeros((2, 2)), "place": jnp.ones(2), "data": {"length": 4}}
+    part, q, j = LocalPredictive(half_width=2), jnp.ones((1, 2)), jnp.arange(6)
+    p = {"into": jnp.zeros((2, 2)), "place": jnp.ones(2), "data": Data(scalar={"length": 4})}
     shown = part.shows(p, q, jnp.ones((6, 2)), jnp.array([0]), j)
     assert shown.tolist() == [[True] * 5 + [False]]
     made = part.reweigh(p, jnp.full((1, 6), 2.0), q, jnp.array([0]), j)[0, :5]
@@ -164,7 +170,7 @@ def test_mrope_of_text_is_rotary():
 def test_mrope_wants_its_positions():
     scored = Scored(score=Dot(), position=(Mrope(),), normalizer=Softmax())
     x = jnp.ones((1, 2, 8))
-    with pytest.raises(ValueError, match="data lacks column_i, column_j, row_i"):
+    with pytest.raises(ValueError, match=r"query\.time, key\.column, key\.row, key\.time, which Mrope reads"):
         forms.attend(scored, {}, x, x, x)
-    with pytest.raises(ValueError, match="data lacks column_j, row_j, time_j"):
+    with pytest.raises(ValueError, match=r"data lacks key\.column, key\.row, key\.time"):
         forms.extend(scored, forms.empty_cache(scored, HeadShape(1, 1, 8, 8), 3), x, x)

@@ -12,15 +12,15 @@ import pytest
 
 import attnkit.scored.preset
 from attnkit import forms
-from attnkit.masks.contract import dense
-from attnkit.scored.contract import HeadShape, Preset
+from attnkit.masks.contract import Data, dense
+from attnkit.scored.contract import HeadShape, Preset, Scored
 from attnkit.scored.preset.attention import Attention
 from attnkit.scored.preset.deberta import Deberta
 from attnkit.scored.preset.gemma2 import Gemma2
 from attnkit.scored.preset.gpt_oss import GptOss
+from attnkit.scored.preset.longformer_attention import LongformerAttention
 from attnkit.scored.preset.luong_local import LuongLocal
 from attnkit.scored.preset.mistral import Mistral
-from attnkit.scored.preset.scaled_dot import ScaledDot
 from attnkit.scored.preset.stick_breaking_attention import StickBreakingAttention
 from attnkit.scored.preset.streaming_llm import StreamingLlm
 from attnkit.scored.preset.t5 import T5
@@ -64,10 +64,14 @@ def sight(kind, at):
 
 def test_windows_count_the_own_token():
     assert (
-        sight(Mistral(window=3), 7) == sight(Gemma2(window=3), 7) == sight(GptOss(window=3), 7) == [5, 6, 7]
+        sight(Mistral(window_size=3), 7)
+        == sight(Gemma2(window_size=3), 7)
+        == sight(GptOss(window_size=3), 7)
+        == [5, 6, 7]
     )
-    assert sight(Gemma2(window=None), 3) == sight(GptOss(window=None), 3) == [0, 1, 2, 3]
-    assert sight(StreamingLlm(sinks=2, window=3), 9) == [0, 1, 7, 8, 9]
+    assert sight(Gemma2(window_size=None), 3) == sight(GptOss(window_size=None), 3) == [0, 1, 2, 3]
+    assert sight(LongformerAttention(window_size=3, count=0), 7) == [6, 7, 8]
+    assert sight(StreamingLlm(sinks=2, window_size=3), 9) == [0, 1, 7, 8, 9]
     assert sight(StickBreakingAttention(), 2) == [0, 1]
 
 
@@ -80,11 +84,11 @@ def level(kind, q, k, params=None, **more):
 def test_t5_has_no_scale():
     zero = {"position_0": {"bias": jnp.zeros((1, 32))}}
     assert level(T5(), [1.0, 2, 3, 4], [[1.0, 1, 1, 1]], zero) == 10
-    assert level(ScaledDot(), [1.0, 2, 3, 4], [[1.0, 1, 1, 1]]) == 5
+    assert level(Attention(), [1.0, 2, 3, 4], [[1.0, 1, 1, 1]]) == 5
 
 
 def test_gemma2_caps_after_the_scale():
-    found = level(Gemma2(window=None, cap=5.0), [1.0, 2, 3, 4], [[1.0, 1, 1, 1]])
+    found = level(Gemma2(window_size=None, cap=5.0), [1.0, 2, 3, 4], [[1.0, 1, 1, 1]])
     assert found == pytest.approx(5 * math.tanh(1))
 
 
@@ -96,24 +100,26 @@ def test_gpt_oss_gives_the_sink_its_share():
 def test_deberta_divides_by_the_root_of_three_dims():
     table = jnp.zeros((1, 2, 3))
     params = {"score": {"key": table, "query": table}}
-    assert level(Deberta(reach=1), [1.0, 2, 3], [[1.0, 1, 1]], params) == pytest.approx(2)
+    assert level(Deberta(max_distance=1), [1.0, 2, 3], [[1.0, 1, 1]], params) == pytest.approx(2)
 
 
 def test_luong_local_is_not_normalized_again():
     params = {"score": {"matrix": jnp.zeros((1, 2, 2))}, "position_0": {"into": jnp.zeros((1, 2, 2))}}
     params["position_0"]["place"] = jnp.zeros((1, 2))
     given = (
-        LuongLocal(reach=2).scored(),
+        LuongLocal(half_width=2).scored(),
         params,
         jnp.ones((1, 1, 2)),
         jnp.ones((1, 9, 2)),
         jnp.ones((1, 9, 1)),
     )
-    result = forms.attend(*given, data={"length": 8}).output
-    assert forms.look(*given[:4], data={"length": 8}).sum() == pytest.approx(result.item())
+    result = forms.attend(*given, data=Data(scalar={"length": 8})).output
+    assert forms.look(*given[:4], data=Data(scalar={"length": 8})).sum() == pytest.approx(result.item())
     # Five keys around place 4, a fifth each, by 1, e^-1/2 twice and e^-2 twice.
     assert result.item() == pytest.approx((1 + 2 * math.exp(-0.5) + 2 * math.exp(-2)) / 5)
 
 
-def test_scaled_dot_is_plain_attention():
-    assert ScaledDot().scored() == Attention().scored()
+def test_attention_is_a_variant_itself():
+    q = jnp.ones((1, 2, 4))
+    assert isinstance(Attention(), Scored) and Attention().scored() == Attention()
+    np.testing.assert_array_equal(forms.attend(Attention(), {}, q, q, q).output, q)

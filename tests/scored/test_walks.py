@@ -22,7 +22,7 @@ KINDS = (Sigmoid(), Sparsemax(), StickBreaking(), TopK(k=3))
 
 
 def variant(normalizer):
-    return Scored(score=Dot(), position=(Cope(reach=2),), normalizer=normalizer, mask=Causal())
+    return Scored(score=Dot(), position=(Cope(max_position=2),), normalizer=normalizer, mask=Causal())
 
 
 def arrays(tokens):
@@ -56,7 +56,7 @@ def test_blocks_agree_with_the_definition_whatever_the_normalizer():
 
 def test_of_equal_scores_the_earlier_keys_are_taken_though_blocks_are_visited_backwards():
     params = {"position_0": {"place": jnp.zeros((1, 3, 2))}}
-    scored = Scored(score=Dot(), position=(Cope(reach=2),), normalizer=TopK(k=2))
+    scored = Scored(score=Dot(), position=(Cope(max_position=2),), normalizer=TopK(k=2))
     given = (scored, params, jnp.ones((1, 1, 2)), jnp.zeros((1, 5, 2)), jnp.eye(5)[None])
     for block in (None, (1, 2)):
         np.testing.assert_allclose(
@@ -68,7 +68,7 @@ def test_what_depends_on_later_keys_cannot_be_merged_from_pieces_nor_compete():
     q, k, v = (jnp.asarray(a, jnp.float32) for a in arrays(3))
     params = variant(Sigmoid()).init(jax.random.key(0), HeadShape(2, 2, 3, 3))
     with pytest.raises(ValueError, match="Cope: a weight depends on other keys"):
-        forms.attend_piece(Attention(position=(Cope(reach=2),)).scored(), params, q, k, v)
+        forms.attend_piece(Attention(position=(Cope(max_position=2),)).scored(), params, q, k, v)
     with pytest.raises(ValueError, match="Inverted: does not go with a position part that depends"):
         forms.attend(variant(Inverted()), params, q, k, v)
 

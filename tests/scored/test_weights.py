@@ -109,7 +109,7 @@ def test_queries_compete_for_keys():
         forms.step(scored, {}, q, forms.Cache(k, value, {}, jnp.int32(2)))
     with pytest.raises(ValueError, match="normalizer = Inverted"):
         forms.attend_piece(scored, {}, q, k, value)
-    with pytest.raises(ValueError, match="its queries compete for keys, so use it to read"):
+    with pytest.raises(ValueError, match="its normalizer runs over queries, so use it in an encoder"):
         refuse_future("mixer", Attention(normalizer=Inverted(), mask=Causal()))
 
 

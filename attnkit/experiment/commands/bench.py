@@ -39,9 +39,6 @@ def add(groups: Any) -> None:
     )
     command.add_argument("--png", type=Path, metavar="FILE", help="draw the times into a picture")
     command.add_argument("--json", action="store_true", help="print JSON")
-    command.add_argument(
-        "--allow-import", action="store_true", help="let kinds run code of installed packages"
-    )
     command.set_defaults(run=bench)
 
 
@@ -61,9 +58,7 @@ def bench(arguments: argparse.Namespace) -> int:
         )
     if arguments.names[0].endswith(".toml"):
         return training(arguments)
-    things = {
-        name: resolve.made(name, [], BASES, arguments.allow_import) for name in dict.fromkeys(arguments.names)
-    }
+    things = {name: resolve.made(name, [], BASES) for name in dict.fromkeys(arguments.names)}
     if arguments.error:
         return errors(things, arguments)
     from attnkit.experiment.bench import bench as measured
@@ -93,7 +88,7 @@ def training(arguments: argparse.Namespace) -> int:
     loaded = config.load(Path(arguments.names[0]), arguments.names[1:])
     from attnkit.experiment.bench_training import bench_training
 
-    found = dataclasses.asdict(bench_training(loaded, arguments.rounds, tell, arguments.allow_import))
+    found = dataclasses.asdict(bench_training(loaded, arguments.rounds, tell))
     if arguments.json:
         print(json.dumps(found, indent=2))
     else:

@@ -24,9 +24,9 @@ def add(groups: Any) -> None:
 
 def variants(arguments: argparse.Namespace) -> int:
     """List everything but tasks, or show one."""
-    from attnkit.experiment import catalogue
+    from attnkit.experiment.field_types import FOLDERS
 
-    return answer(arguments, [base for base in catalogue.FOLDERS if base != "Task"])
+    return answer(arguments, [base for base in FOLDERS if base != "Task"])
 
 
 def tasks(arguments: argparse.Namespace) -> int:
@@ -36,22 +36,6 @@ def tasks(arguments: argparse.Namespace) -> int:
 
 def answer(arguments: argparse.Namespace, bases: list[str]) -> int:
     """Print the list of the catalogues of `bases`, or the cards of one name."""
-    import gc
-
-    # Syntax trees have no cycles; looking for some, here and at exit, takes a third of the time.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        print(told(arguments, bases))
-    finally:
-        if collecting:
-            gc.freeze()
-            gc.enable()
-    return 0
-
-
-def told(arguments: argparse.Namespace, bases: list[str]) -> str:
-    """The text of `answer`."""
     from attnkit.experiment import cards
 
     if arguments.name:
@@ -63,8 +47,11 @@ def told(arguments: argparse.Namespace, bases: list[str]) -> str:
 
         entries = {base: catalogue(base) for base in bases}
         if not arguments.json:
-            return cards.listing(entries)
+            print(cards.listing(entries))
+            return 0
         found = [entry for some in entries.values() for entry in some]
     if arguments.json:
-        return json.dumps([cards.facts(entry) for entry in found], indent=2)
-    return cards.card(found)
+        print(json.dumps([cards.facts(entry) for entry in found], indent=2))
+    else:
+        print(cards.card(found))
+    return 0

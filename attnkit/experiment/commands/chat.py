@@ -28,7 +28,7 @@ def add(groups: Any) -> None:
     command.add_argument("--seed", type=int, default=0, help="random seed of sampling (default: 0)")
     command.add_argument("--json", action="store_true", help="print a JSON object for every turn")
     command.add_argument(
-        "--allow-import", action="store_true", help="let kinds run code of installed packages"
+        "--allow-import", action="store_true", help="let the run's config run code outside of attnkit"
     )
     command.set_defaults(run=chat)
 
@@ -60,8 +60,8 @@ def chat(arguments: argparse.Namespace) -> int:
                     raise DataError(f"standard input:{number}: {error}") from None
                 print(f"error: {error}", file=sys.stderr)
                 continue
-            told = json.dumps({"said": line, "answer": answer}) if arguments.json else harmless(answer)
-            print(told, flush=True)
+            answered = json.dumps({"said": line, "answer": answer}) if arguments.json else harmless(answer)
+            print(answered, flush=True)
     return 0
 
 

@@ -15,16 +15,13 @@ def add(groups: Any) -> None:
         description="Check a variant or a part of one: every form against the definition, with derivatives, "
         "and everything that attention must do; of a mask, what it says of blocks against all pairs. "
         "Exit code 6 if something fails.",
-        epilog="example: attnkit check alibi strength=2.0 --full",
+        epilog="example: attnkit check rotary base=500.0 --full",
     )
     command.add_argument("name", metavar="NAME", help="a kind, or path/to/file.py:Class")
     command.add_argument("words", metavar="dotted.key=value", nargs="*", help="options of it, as TOML")
     command.add_argument("--full", action="store_true", help="more block shapes, precisions and lengths")
     command.add_argument("--brief", action="store_true", help="only the definition and the form by blocks")
     command.add_argument("--json", action="store_true", help="print JSON")
-    command.add_argument(
-        "--allow-import", action="store_true", help="let kinds run code of installed packages"
-    )
     command.set_defaults(run=check)
 
 
@@ -35,7 +32,7 @@ def check(arguments: argparse.Namespace) -> int:
 
     thing = None if arguments.words else resolve.without_options(arguments.name, BASES)
     if thing is None:
-        thing = resolve.made(arguments.name, arguments.words, BASES, arguments.allow_import)
+        thing = resolve.made(arguments.name, arguments.words, BASES)
     from attnkit import conformance
 
     if arguments.full and arguments.brief:

@@ -1,4 +1,4 @@
-"""`validate`, `show`, `schema`: what a config says, without running it."""
+"""`validate`, `show`, `schema`: reading a config without running it."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ def add(groups: Any) -> None:
             name,
             help=text,
             description=f"{text[0].upper()}{text[1:]}.",
-            epilog=f"example: attnkit {name} configs/translation/number_words.toml model.mixer.heads=8",
+            epilog=f"example: attnkit {name} configs/translation/number_words.toml model.heads=8",
         )
         config_arguments(command)
         command.add_argument("--json", action="store_true", help="print JSON")

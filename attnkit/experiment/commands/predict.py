@@ -128,7 +128,7 @@ def answer(writer: Any, read: list[tuple[str, Any]], arguments: argparse.Namespa
 
 
 def facts(one: Any, seen: Any) -> dict[str, Any]:
-    """What was written for one text, for programs."""
+    """Output for one text, as JSON."""
     from attnkit.experiment import highlight
 
     found = {"text": one.text, "output": one.output}
@@ -136,7 +136,7 @@ def facts(one: Any, seen: Any) -> dict[str, Any]:
 
 
 def show(one: Any, seen: Any) -> None:
-    """What was written for one text, and what was looked at, on a terminal."""
+    """Print the output for one text, and its attention, to a terminal."""
     if seen is None:
         print(harmless(one.whole), flush=True)
         return

@@ -39,16 +39,16 @@ def declare(
         aliases=aliases,
     )
     command.add_argument("--json", action="store_true", help="print JSON")
-    command.add_argument(
-        "--allow-import", action="store_true", help="let kinds run code of installed packages"
-    )
     command.set_defaults(run=run)
     return command
 
 
 def run_argument(command: argparse.ArgumentParser) -> None:
-    """Declare RUN."""
+    """Declare RUN, and whether its code may run."""
     command.add_argument("folder", metavar="RUN", type=Path, help="a run folder")
+    command.add_argument(
+        "--allow-import", action="store_true", help="let the run's config run code outside of attnkit"
+    )
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -64,7 +64,6 @@ def train(arguments: argparse.Namespace) -> int:
         loaded,
         out=arguments.out,
         resume=arguments.resume,
-        imports=arguments.allow_import,
         quiet=arguments.quiet,
         command=command,
     )

@@ -9,12 +9,11 @@ from annotated_types import Ge
 from flax import nnx
 from jaxtyping import Array, Float
 
-from attnkit.layers.heads import refuse_cross
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import Data, LayerTokenMixer, Mixing, Width
+from attnkit.layers.mixing import LayerTokenMixer, Mixing, Width
 from attnkit.layers.taps import Window
 from attnkit.masks.causal import Causal
-from attnkit.masks.contract import Mask
+from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
 from attnkit.options import options
 from attnkit.scored.contract import Card
@@ -41,7 +40,7 @@ class Convolution(LayerTokenMixer):
         "(WaveNet), arXiv 1609.03499",
         equation="y_t = O (f(sum_n W_n x_{t-nd} + b) * sigmoid(sum_n V_n x_{t-nd} + c))",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"cross": "it mixes neighbors"}
+    refuses: ClassVar[Mapping[str, str]] = {"cross_attention": "it mixes neighbors"}
     keeps_segments: ClassVar[bool] = True
     width: Annotated[int, Ge(1)] = 4
     dilation: Annotated[int, Ge(1)] = 1
@@ -50,10 +49,10 @@ class Convolution(LayerTokenMixer):
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
         if cross:
-            refuse_cross(self)
+            self.check_cross_attention()
         return GatedConvolution(self, width.model_dim, scale=scale, rngs=rngs)
 
-    def sight(self) -> Mask:
+    def receptive_field(self) -> Mask:
         return Causal() if self.causal else Everything()
 
 

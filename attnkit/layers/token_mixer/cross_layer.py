@@ -13,16 +13,16 @@ from attnkit.layers.heads import (
     Tokens,
     fitted,
     plain_shape,
-    refuse_cross,
     split_heads,
 )
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import Data, Mixing, Relay, Width
+from attnkit.layers.mixing import Mixing, Relay, Width
 from attnkit.layers.multi_head import Engine, lender
+from attnkit.masks.contract import Data
 from attnkit.options import options
 from attnkit.scored.contract import Card, HeadShape, Scored
 from attnkit.scored.preset.attention import Attention
-from attnkit.token_mixer import TokenMixer, no_place, told
+from attnkit.token_mixer import TokenMixer
 
 
 @options
@@ -43,7 +43,7 @@ class CrossLayer(HeadTokenMixer):
         assumes="an attention layer below with the same heads and position parts",
     )
     refuses: ClassVar[Mapping[str, str]] = {
-        "cross": "it has no keys of its own to make from a memory",
+        "cross_attention": "it has no keys of its own to make from a memory",
         "lowest": "the lowest layer has nobody to borrow keys and values from",
     }
 
@@ -52,9 +52,9 @@ class CrossLayer(HeadTokenMixer):
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
         if cross:
-            refuse_cross(self)
+            self.check_cross_attention()
         if width.depth == 0:
-            raise ValueError(no_place(told(self)))
+            self.check_lowest()
         return Borrower(
             fitted(self, self.scored(), width, cross=cross, padded=padded), width, scale, rngs=rngs
         )

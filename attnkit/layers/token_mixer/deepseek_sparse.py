@@ -19,10 +19,10 @@ from attnkit.layers.heads import (
     Tokens,
     fitted,
     plain_shape,
-    refuse_cross,
 )
-from attnkit.layers.mixing import Data, Mixing, Relay, Width
+from attnkit.layers.mixing import Mixing, Relay, Width
 from attnkit.layers.multi_head import MultiHead
+from attnkit.masks.contract import Data
 from attnkit.options import options
 from attnkit.scored.contract import (
     Card,
@@ -39,7 +39,7 @@ from attnkit.scored.contract import (
     TokenInput,
 )
 from attnkit.scored.normalizer.softmax import Softmax
-from attnkit.scored.selection.lightning import Lightning, index, index_inputs
+from attnkit.scored.selection.lightning_indexer import LightningIndexer, index, index_inputs
 
 
 @options
@@ -74,6 +74,9 @@ class DeepseekSparse(HeadTokenMixer):
         assumes="a network that adds the penalty to its objective, as all here do",
     )
     checked_with: ClassVar[dict[str, int]] = {"count": 4, "index_heads": 2, "index_dim": 3}
+    refuses: ClassVar[Mapping[str, str]] = {
+        "cross_attention": "its index is made of the tokens of the queries"
+    }
     unclaimed: ClassVar[dict[str, str]] = {
         "gradients": "the index has no part in the output's gradient; it is trained by the penalty, which "
         "has a test of its own"
@@ -84,12 +87,12 @@ class DeepseekSparse(HeadTokenMixer):
     penalty: Annotated[float, Gt(0)] = 1.0
 
     def scored(self) -> Scored:
-        chosen = Lightning(heads=self.index_heads, dim=self.index_dim, count=self.count)
+        chosen = LightningIndexer(heads=self.index_heads, dim=self.index_dim, count=self.count)
         return dataclasses.replace(super().scored(), selection=(chosen,))
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
         if cross:
-            refuse_cross(self, "its index is made of the tokens that ask")
+            self.check_cross_attention()
         if self.mask.heads() is not None:
             raise ValueError(
                 f"mixer = DeepseekSparse: mask = {self.mask} distinguishes heads, but they share one index; "
@@ -148,7 +151,7 @@ class Indexed(MultiHead):
         look: bool = False,
     ) -> tuple[Tokens, Maps | None, Relay]:
         y, weights, above = super().relay(x, memory, below=below, data=data, key=key, look=look)
-        penalty = self.factor * self.disagreement(jax.lax.stop_gradient(x), dict(data or {}))
+        penalty = self.factor * self.disagreement(jax.lax.stop_gradient(x), data or Data())
         return y, weights, {**above, "penalty": below.get("penalty", 0.0) + penalty}
 
     def disagreement(self, x: Tokens, data: Data) -> Float[Array, "batch"]:
@@ -181,7 +184,7 @@ class Indexed(MultiHead):
             return jnp.where(level > -jnp.inf, level - found.output[..., 0].mean(0), 0)
 
         each = jax.vmap(one)(*still[1:], own, data)
-        if "length" not in data:
+        if "length" not in data.scalar:
             return each.mean(axis=1)
-        real = jnp.arange(x.shape[1]) < data["length"][:, None]
+        real = jnp.arange(x.shape[1]) < data.scalar["length"][:, None]
         return jnp.sum(jnp.where(real, each, 0), axis=1) / jnp.maximum(real.sum(axis=1), 1)

@@ -15,7 +15,6 @@ from attnkit.layers.heads import (
     Tokens,
     fitted,
     plain_shape,
-    refuse_cross,
 )
 from attnkit.layers.mixing import Mixing, Width
 from attnkit.layers.multi_head import MultiHead
@@ -34,11 +33,13 @@ class Exclusive(HeadTokenMixer):
         forms=("dense", "blockwise", "step"),
         assumes="self-attention; a value of zero takes nothing away",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"cross": "a query's token has no value of its own in the memory"}
+    refuses: ClassVar[Mapping[str, str]] = {
+        "cross_attention": "a query's token has no value of its own in the memory"
+    }
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
         if cross:
-            refuse_cross(self)
+            self.check_cross_attention()
         scored = fitted(self, self.scored(), width, cross=cross, padded=padded)
         shape, dim = plain_shape(width), width.model_dim
         project = PlainProjection(dim, shape, rngs=rngs)

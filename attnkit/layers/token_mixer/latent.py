@@ -73,7 +73,7 @@ class Latent(LayerTokenMixer):
         turn = (TurnLast(width=self.rotary, base=self.base),) if self.rotary else ()
         return Scored(score=Dot(), normalizer=Softmax(), position=turn, mask=self.mask, dropout=self.dropout)
 
-    def sight(self) -> Mask:
+    def receptive_field(self) -> Mask:
         return self.mask
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:

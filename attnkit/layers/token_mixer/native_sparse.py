@@ -2,7 +2,7 @@
 
 import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 import jax
@@ -12,14 +12,14 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from attnkit import forms
-from attnkit.layers.heads import Heads, Maps, Tokens, merge_heads, plain_shape, refuse_cross, split_heads
+from attnkit.layers.heads import Heads, Maps, Tokens, merge_heads, plain_shape, split_heads
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import Data, LayerTokenMixer, Mixing, Width
+from attnkit.layers.mixing import LayerTokenMixer, Mixing, Width
 from attnkit.layers.multi_head import Engine
 from attnkit.layers.summaries import Complete, Summaries, shared_strides
 from attnkit.layers.token_mixer.residual_attention import per_token, turned
 from attnkit.masks.causal import Causal
-from attnkit.masks.contract import Mask
+from attnkit.masks.contract import Data, Mask, Needs
 from attnkit.masks.window import Window
 from attnkit.options import options
 from attnkit.scored.contract import (
@@ -86,6 +86,7 @@ class NativeSparse(LayerTokenMixer):
         "local": 1,
         "window": 2,
     }
+    refuses: ClassVar[Mapping[str, str]] = {"cross_attention": "its blocks are those of a causal text"}
     position: tuple[Position, ...] = ()
     size: Annotated[int, Ge(1)] = 32
     stride: Annotated[int, Ge(1)] = 16
@@ -109,12 +110,12 @@ class NativeSparse(LayerTokenMixer):
                 f"first + local = {self.first + self.local}"
             )
 
-    def sight(self) -> Mask:
+    def receptive_field(self) -> Mask:
         return Causal()
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
         if cross:
-            refuse_cross(self, "its blocks are those of a text up to the query")
+            self.check_cross_attention()
         for part in self.position:
             if not per_token(part, plain_shape(width)):
                 raise ValueError(
@@ -126,15 +127,15 @@ class NativeSparse(LayerTokenMixer):
 
 @options
 class Chosen(Selection):
-    """The keys of the blocks that `blocks_i [queries, blocks]` marks at run time."""
+    """The keys of the blocks that `data.query["blocks"]` `[queries, blocks]` marks at run time."""
 
     size: int
 
-    def needs(self) -> frozenset[str]:
-        return frozenset({"blocks_i"})
+    def needs(self) -> Needs:
+        return Needs(query=frozenset({"blocks"}))
 
     def chosen(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns, facts: Any) -> Keep:
-        return jnp.take(p["data"]["blocks_i"], j // self.size, axis=1)
+        return jnp.take(p["data"].query["blocks"], j // self.size, axis=1)
 
 
 def important(
@@ -202,9 +203,9 @@ class Branches(Mixing):
         runs = jnp.arange((x.shape[1] + missing - self.chosen.size) // self.chosen.stride + 1)
         far = self.summarized(k[0], v[0], runs * self.chosen.stride)
 
-        def ask(engine: Engine, n: int, q: Heads, k: Heads, v: Heads, **data: Any) -> Heads:
+        def ask(engine: Engine, n: int, q: Heads, k: Heads, v: Heads, **query: Any) -> Heads:
             own = None if key is None or n < 0 else jax.random.fold_in(key, n)
-            return engine.attend(q, k, v, {}, data, own).output
+            return engine.attend(q, k, v, {}, Data(query=query), own).output
 
         marks = self.marks(q, far[0], x.shape[1], start, ask)
         found = self.found(q, [far, (k[1], v[1]), (k[2], v[2])], marks, ask)
@@ -212,8 +213,8 @@ class Branches(Mixing):
         if not look:
             return y, None
 
-        def show(engine: Engine, n: int, q: Heads, k: Heads, v: Heads, **data: Any) -> Maps:
-            return engine.look(q, k, {}, data)
+        def show(engine: Engine, n: int, q: Heads, k: Heads, v: Heads, **query: Any) -> Maps:
+            return engine.look(q, k, {}, Data(query=query))
 
         shown = self.found(q, [far, (k[1], v[1]), (k[2], v[2])], marks, show)
         return y, gated(self.gates(x)[1:], shown[1:])
@@ -223,7 +224,7 @@ class Branches(Mixing):
         far, blocks, near = kept
         groups = self.shape.kv_heads
         by_group = (a.reshape(-1, a.shape[1] // groups, *a.shape[2:]) for a in (q, *blocks))
-        chosen = ask(self.blocks, 1, *by_group, blocks_i=marks.reshape(-1, *marks.shape[2:]))
+        chosen = ask(self.blocks, 1, *by_group, blocks=marks.reshape(-1, *marks.shape[2:]))
         return [
             ask(self.far, 0, q, *far),
             chosen.reshape(q.shape[0], -1, *chosen.shape[2:]),
@@ -284,10 +285,11 @@ class Branches(Mixing):
             self.near.extend(state.near, k[2], v[2], {}),
         )
 
-        def ask(engine: Engine, n: int, q: Heads, k: Heads, v: Heads, **data: Any) -> Heads:
+        def ask(engine: Engine, n: int, q: Heads, k: Heads, v: Heads, **query: Any) -> Heads:
             first = jnp.repeat(start, q.shape[0] // x.shape[0])
             length = first + x.shape[1] if engine is not self.far else jnp.full_like(first, k.shape[2])
-            return engine.step(q, forms.Cache(k, v, {}, length), data, first).output.astype(v.dtype)
+            cache = forms.Cache(k, v, {}, length)
+            return engine.step(q, cache, Data(query=query), first).output.astype(v.dtype)
 
         kept = [state.summaries, *((cache.k, cache.v) for cache in (state.blocks, state.near))]
         marks = self.marks(q, state.summaries[0], state.near.k.shape[2], start, ask)

@@ -19,8 +19,9 @@ from attnkit.layers.heads import (
     fitted,
     plain_shape,
 )
-from attnkit.layers.mixing import Data, Mixing, Width
+from attnkit.layers.mixing import Mixing, Width
 from attnkit.layers.multi_head import Engine, MultiHead
+from attnkit.masks.contract import Data
 from attnkit.masks.everything import Everything
 from attnkit.options import options
 from attnkit.scored.contract import Card, HeadShape, Scored

@@ -19,10 +19,10 @@ from attnkit.layers.heads import (
     Tokens,
     fitted,
     plain_shape,
-    refuse_cross,
 )
-from attnkit.layers.mixing import Data, Mixing, Relay, Width
+from attnkit.layers.mixing import Mixing, Relay, Width
 from attnkit.layers.multi_head import Engine
+from attnkit.masks.contract import Data
 from attnkit.options import options
 from attnkit.scored.contract import Card, HeadShape, Part, Position, Scored
 from attnkit.token_mixer import TokenMixer
@@ -43,14 +43,16 @@ class ResidualAttention(HeadTokenMixer):
         forms=("dense", "blockwise", "step"),
         assumes="blocks of this kind in a row; position parts without bias, parameters or inputs",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"cross": "its memory is not the tokens of the layers below"}
+    refuses: ClassVar[Mapping[str, str]] = {
+        "cross_attention": "its memory is not the tokens of the layers below"
+    }
 
     def beneath(self) -> tuple[TokenMixer, ...]:
         return (self,)
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
         if cross:
-            refuse_cross(self)
+            self.check_cross_attention()
         shape = plain_shape(width)
         for part in self.position:
             if not per_token(part, shape):

@@ -14,7 +14,6 @@ from attnkit.layers.heads import (
     Tokens,
     fitted,
     plain_shape,
-    refuse_cross,
 )
 from attnkit.layers.mixing import Mixing, Relay, Width
 from attnkit.layers.multi_head import MultiHead, multi_head
@@ -37,14 +36,14 @@ class ValueResidual(HeadTokenMixer):
         forms=("dense", "blockwise", "step"),
         assumes="an attention layer below, with values of the same heads and width",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"cross": "a memory has no values in a lower layer"}
+    refuses: ClassVar[Mapping[str, str]] = {"cross_attention": "a memory has no values in a lower layer"}
 
     def beneath(self) -> tuple[TokenMixer, ...]:
         return (self,)
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
         if cross:
-            refuse_cross(self)
+            self.check_cross_attention()
         scored = fitted(self, self.scored(), width, cross=cross, padded=padded)
         if width.depth == 0:
             return multi_head(scored, width, scale=scale, rngs=rngs)

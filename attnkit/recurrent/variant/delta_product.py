@@ -42,7 +42,7 @@ class DeltaProduct(LinearRecurrent):
         equation="S_j = (I - beta_j k_j k_j^T) S_{j-1} + beta_j k_j v_j^T for j = 1..steps of every token",
         state="4 * dim * value_dim",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"both": "reads after the last of several steps"}
+    refuses: ClassVar[Mapping[str, str]] = {"bidirectional": "reads after the last of several steps"}
     steps: Annotated[int, Ge(1)] = 2
     gated: bool = False
     negative: bool = True

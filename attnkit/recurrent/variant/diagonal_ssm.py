@@ -38,7 +38,7 @@ class DiagonalSsm(LinearRecurrent):
         equation="y_t = D v_t + sum_{s<=t} 2 Re sum_n C_n (exp(l_n dt) - 1) / l_n exp(l_n dt (t - s)) v_s",
         state="8 * modes * value_dim + 4",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"cross": "has no queries"}
+    refuses: ClassVar[Mapping[str, str]] = {"cross_attention": "has no queries"}
     modes: Annotated[int, Ge(1)] = 16
 
     def inputs(self, shape: HeadShape) -> dict[str, TokenInput]:

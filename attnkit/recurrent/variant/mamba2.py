@@ -43,7 +43,7 @@ class Mamba2(LinearRecurrent):
         equation="S_t = exp(-A dt_t) S_{t-1} + B_t (dt_t x_t)^T, y_t = C_t S_t + D x_t",
         state="4 * rows * value_dim",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"cross": "adds a token's own value to what it reads"}
+    refuses: ClassVar[Mapping[str, str]] = {"cross_attention": "adds a token's own value to what it reads"}
     rows: Annotated[int, Ge(1)] = 64
     conv: Taps = 4
     gate: Gate = "swish"

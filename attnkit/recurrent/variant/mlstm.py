@@ -44,8 +44,8 @@ class Mlstm(LinearRecurrent):
         state="4 * dim * (value_dim + 1) + 4",
     )
     refuses: ClassVar[Mapping[str, str]] = {
-        "both": "has a stabilizer that differs between the directions",
-        "cross": "has a stabilizer that belongs to the token that reads",
+        "bidirectional": "has a stabilizer that differs between the directions",
+        "cross_attention": "has a stabilizer that belongs to the token that reads",
     }
     conv: Taps = 4
     gate: Gate = "sigmoid"

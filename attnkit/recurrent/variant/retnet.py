@@ -42,7 +42,7 @@ class Retnet(LinearRecurrent):
         state="4 * dim * value_dim + 4",
     )
     refuses: ClassVar[Mapping[str, str]] = {
-        "cross": "rotates queries and keys, which then need a common count"
+        "cross_attention": "rotates queries and keys, which then need a common count"
     }
     gate: Gate = "swish"
     norm: Norm = "layer"

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Ge
 
+from attnkit.masks.contract import Needs
 from attnkit.options import options
 from attnkit.scored.contract import (
     Card,
@@ -25,14 +26,15 @@ from attnkit.scored.position.localness import predicted
 
 @options
 class LocalPredictive(Position):
-    """Each query predicts a place among the keys, sees `reach` on each side of it, and the nearest best.
+    """Each query predicts a place among the keys, sees `half_width` on each side of it, and the nearest best.
 
-    The weights are those of the normalizer inside the window, times a Gaussian with deviation `reach / 2`;
-    they are not normalized again. The place is a share of the number of keys, `data["length"]`; keys are
-    numbered from 0. The window's borders carry no derivative, the Gaussian does.
+    The weights are those of the normalizer inside the window, times a Gaussian with deviation
+    `half_width / 2`; they are not normalized again. The place is a share of the number of keys,
+    `data.scalar["length"]`; keys are numbered from 0. The window's borders carry no derivative, the Gaussian
+    does.
 
     Attributes:
-        reach: `D` of the paper.
+        half_width: `D` of the paper.
     """
 
     card: ClassVar[Card] = Card(
@@ -43,10 +45,10 @@ class LocalPredictive(Position):
         assumes="cross-attention, where keys ahead may be seen",
     )
     hides: ClassVar[bool] = True
-    reach: Annotated[int, Ge(1)] = 10
+    half_width: Annotated[int, Ge(1)] = 10
 
-    def needs(self) -> frozenset[str]:
-        return frozenset({"length"})
+    def needs(self) -> Needs:
+        return Needs(scalar=frozenset({"length"}))
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         into, place = jax.random.split(key)
@@ -57,10 +59,10 @@ class LocalPredictive(Position):
 
     def place(self, p: Params, q: Queries) -> Row:
         """Where each query looks."""
-        return p["data"]["length"] * predicted(p["into"], p["place"], q)
+        return p["data"].scalar["length"] * predicted(p["into"], p["place"], q)
 
     def shows(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Keep:
-        return jnp.abs(j[None, :] - self.place(p, q)[:, None]) <= self.reach
+        return jnp.abs(j[None, :] - self.place(p, q)[:, None]) <= self.half_width
 
     def reweigh(self, p: Params, w: Scores, q: Queries, i: Rows, j: Columns) -> Scores:
-        return w * jnp.exp(-2 * jnp.square((j[None, :] - self.place(p, q)[:, None]) / self.reach))
+        return w * jnp.exp(-2 * jnp.square((j[None, :] - self.place(p, q)[:, None]) / self.half_width))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from attnkit.masks.contract import Needs
 from attnkit.options import options
 from attnkit.scored.contract import Card, Columns, HeadShape, Keys, Params, Position, Queries, Rows, Scores
 
@@ -19,8 +20,8 @@ def predicted(into: Array, out: Array, q: Queries) -> Array:
 class Localness(Position):
     """Each query predicts a place and a width; the score falls with the squared distance from the place.
 
-    Place and width are shares of the number of keys, `data["length"]`, which are numbered from 0. The width
-    is at least 1, so that no bias is infinite (the paper has no such floor).
+    Place and width are shares of the number of keys, `data.scalar["length"]`, which are numbered from 0.
+    The width is at least 1, so that no bias is infinite (the paper has no such floor).
     """
 
     card: ClassVar[Card] = Card(
@@ -30,8 +31,8 @@ class Localness(Position):
         pair_flops="4",
     )
 
-    def needs(self) -> frozenset[str]:
-        return frozenset({"length"})
+    def needs(self) -> Needs:
+        return Needs(scalar=frozenset({"length"}))
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         into, place, width = jax.random.split(key, 3)
@@ -42,7 +43,7 @@ class Localness(Position):
         }
 
     def bias(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:
-        length = p["data"]["length"]
+        length = p["data"].scalar["length"]
         place = length * predicted(p["into"], p["place"], q)
         deviation = jnp.maximum(length * predicted(p["into"], p["width"], q), 1) / 2
         return -0.5 * jnp.square((j[None, :] - place[:, None]) / deviation[:, None])

@@ -8,16 +8,19 @@ import numpy as np
 from annotated_types import Ge, Gt
 from jaxtyping import Array, Int
 
+from attnkit.masks.contract import Needs
 from attnkit.options import options
 from attnkit.positions.rotation import frequencies, rotate
 from attnkit.scored.contract import Card, Columns, Keys, Params, Position, Queries, Rows
+
+AXES = ("time", "row", "column")
 
 
 @options
 class Mrope(Position):
     """A token has three positions: time, row and column. Each turns its section of the pairs of features.
 
-    The positions are run-time data: `time`, `row` and `column`, each as `_i` for queries and `_j` for keys.
+    The positions are run-time data: `time`, `row` and `column` of every query and key.
     A word has three equal ones, so on text alone this is `Rotary`; a picture's patches share their time.
 
     Attributes:
@@ -38,11 +41,11 @@ class Mrope(Position):
         if not sum(self.sections):
             raise ValueError(f"Mrope: sections = {self.sections}: at least one must be positive")
 
-    def needs(self) -> frozenset[str]:
-        return frozenset(f"{axis}_{side}" for axis in ("time", "row", "column") for side in "ij")
+    def needs(self) -> Needs:
+        return Needs(query=frozenset(AXES), key=frozenset(AXES))
 
     def places(self, positions: Int[Array, "tokens"], data: Mapping[str, Any]) -> Int[Array, "tokens 3"]:
-        return jnp.stack([data[axis] for axis in ("time", "row", "column")], axis=-1)
+        return jnp.stack([data[axis] for axis in AXES], axis=-1)
 
     def query(self, p: Params, q: Queries, i: Rows) -> Queries:
         return self.key(q, i)

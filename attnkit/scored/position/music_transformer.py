@@ -25,12 +25,12 @@ from attnkit.scored.contract import (
 class MusicTransformer(Position):
     """The query is also compared with a learned vector for the distance back to the key.
 
-    Made for causal attention: keys after the query share the vector of distance 0. Distances of `reach` and
-    more share one. What the paper computes by skewing a matrix is looked up here. The scale is
-    `1 / sqrt(dim)`, as that of `Dot` by default.
+    Made for causal attention: keys after the query share the vector of distance 0. Distances of
+    `max_distance` and more share one. What the paper computes by skewing a matrix is looked up here. The
+    scale is `1 / sqrt(dim)`, as that of `Dot` by default.
 
     Attributes:
-        reach: longest distance with a vector of its own.
+        max_distance: longest distance with a vector of its own.
     """
 
     card: ClassVar[Card] = Card(
@@ -40,12 +40,12 @@ class MusicTransformer(Position):
         assumes="causal attention",
     )
     claims: ClassVar[tuple[str, ...]] = ("translation",)
-    reach: Annotated[int, Ge(0)] = 256
+    max_distance: Annotated[int, Ge(0)] = 256
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
-        size = (shape.heads, self.reach + 1, shape.dim)
+        size = (shape.heads, self.max_distance + 1, shape.dim)
         return {"distance": jax.random.normal(key, size) * shape.dim**-0.5}
 
     def bias(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:
         by_distance = dot(q.astype(p["distance"].dtype), p["distance"]) * q.shape[1] ** -0.5
-        return entries_of(by_distance, clipped(i, j, self.reach, 0))
+        return entries_of(by_distance, clipped(i, j, self.max_distance, 0))

@@ -7,7 +7,6 @@ from annotated_types import Gt, Le
 from attnkit.options import options
 from attnkit.positions.rotation import frequencies, rotate
 from attnkit.scored.contract import Card, Columns, Keys, Params, Position, Queries, Rows
-from attnkit.token_mixer import odd, told
 
 
 @options
@@ -25,7 +24,6 @@ class Rotary(Position):
         assumes="dim * fraction is even",
     )
     claims: ClassVar[tuple[str, ...]] = ("translation",)
-    pairs: ClassVar[bool] = True
     base: Annotated[float, Gt(1)] = 10000.0
     fraction: Annotated[float, Gt(0), Le(1)] = 1.0
 
@@ -33,7 +31,13 @@ class Rotary(Position):
         return self.key(q, i)
 
     def key(self, k: Keys, j: Columns) -> Keys:
-        turning = int(k.shape[1] * self.fraction)
-        if (message := odd(told(self), k.shape[1])) is not None:
-            raise ValueError(message)
-        return rotate(k, j, frequencies(turning, self.base))
+        self.check_head_dim(k.shape[1])
+        return rotate(k, j, frequencies(int(k.shape[1] * self.fraction), self.base))
+
+    def check_head_dim(self, dim: int) -> None:
+        turning = int(dim * self.fraction)
+        if turning % 2:
+            raise ValueError(
+                f"{type(self).__name__}: dim * fraction = {turning} must be even; "
+                "change the head dim or fraction"
+            )

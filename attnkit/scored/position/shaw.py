@@ -24,14 +24,14 @@ from attnkit.scored.contract import (
 
 @options
 class Shaw(Position):
-    """Keys and values have a learned vector for their distance `j - i` added, clipped to `-reach ... reach`.
+    """Keys and values have a learned vector for their distance `j - i` added, up to `max_distance`.
 
     Each head has its own vectors (the paper shares them between heads). The scale is `1 / sqrt(dim)`, as that
     of `Dot` by default. No vector is made for a pair: the keys' part looks up `q_i . a_d`, the values' part
     sums the weights of each distance first.
 
     Attributes:
-        reach: `k` of the paper; the two distances `+-reach` are told from nearer ones, not from farther.
+        max_distance: `k` of the paper; distances are clipped to it on either side.
     """
 
     card: ClassVar[Card] = Card(
@@ -40,11 +40,11 @@ class Shaw(Position):
         pair_flops="5",
     )
     claims: ClassVar[tuple[str, ...]] = ("translation",)
-    reach: Annotated[int, Ge(0)] = 16
+    max_distance: Annotated[int, Ge(0)] = 16
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         keys, values = jax.random.split(key)
-        size = (shape.heads, 2 * self.reach + 1)
+        size = (shape.heads, 2 * self.max_distance + 1)
         return {
             "key": jax.random.normal(keys, (*size, shape.dim)) * shape.dim**-0.5,
             "value": jax.random.normal(values, (*size, shape.value_dim)) * shape.value_dim**-0.5,
@@ -52,7 +52,10 @@ class Shaw(Position):
 
     def bias(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:
         by_distance = dot(q.astype(p["key"].dtype), p["key"]) * q.shape[1] ** -0.5
-        return entries_of(by_distance, clipped(i, j, self.reach, self.reach))
+        return entries_of(by_distance, clipped(i, j, self.max_distance, self.max_distance))
 
     def value(self, p: Params, w: Scores, i: Rows, j: Columns) -> Float[Array, "queries value_dim"]:
-        return sums_by_entry(w, clipped(i, j, self.reach, self.reach), 2 * self.reach + 1) @ p["value"]
+        return (
+            sums_by_entry(w, clipped(i, j, self.max_distance, self.max_distance), 2 * self.max_distance + 1)
+            @ p["value"]
+        )

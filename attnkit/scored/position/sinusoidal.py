@@ -9,7 +9,6 @@ from jaxtyping import Array, Float, Int
 from attnkit.options import options
 from attnkit.positions.sinusoids import sinusoids
 from attnkit.scored.contract import Card, Columns, Keys, Params, Position, Queries, Rows
-from attnkit.token_mixer import odd, told
 
 
 @options
@@ -28,7 +27,6 @@ class Sinusoidal(Position):
         equation="q_i <- q_i + r_i, k_j <- k_j + r_j, r_i = [sin(i f_c), cos(i f_c)], f_c = base^(-2c/dim)",
         assumes="dim is even",
     )
-    pairs: ClassVar[bool] = True
     base: Annotated[float, Gt(1)] = 10000.0
 
     def query(self, p: Params, q: Queries, i: Rows) -> Queries:
@@ -37,8 +35,11 @@ class Sinusoidal(Position):
     def key(self, k: Keys, j: Columns) -> Keys:
         return (k + self.vectors(j, k.shape[1])).astype(k.dtype)
 
+    def check_head_dim(self, dim: int) -> None:
+        if dim % 2:
+            raise ValueError(f"{type(self).__name__}: dim = {dim} must be even; change the head dim")
+
     def vectors(self, at: Int[Array, "tokens"], dim: int) -> Float[Array, "tokens dim"]:
         """The sinusoids of each position, in at least float32. Raises `ValueError` if `dim` is odd."""
-        if (message := odd(told(self), dim)) is not None:
-            raise ValueError(message)
+        self.check_head_dim(dim)
         return sinusoids(at, dim, self.base).astype(jnp.promote_types(jnp.float32, jnp.result_type(float)))

@@ -22,7 +22,7 @@ class T5Buckets(Position):
 
     Attributes:
         buckets: number of buckets, even.
-        reach: distances from here on share the last bucket.
+        max_distance: distances from here on share the last bucket.
         two_sided: whether keys after the query have buckets of their own (an encoder).
     """
 
@@ -33,18 +33,18 @@ class T5Buckets(Position):
     )
     claims: ClassVar[tuple[str, ...]] = ("translation",)
     buckets: Annotated[int, Ge(4), MultipleOf(2)] = 32
-    reach: Annotated[int, Ge(2)] = 128
+    max_distance: Annotated[int, Ge(2)] = 128
     two_sided: bool = False
 
     def __post_init__(self) -> None:
         self.of_distances()
 
     def of_distances(self) -> np.ndarray:
-        """The bucket of each distance `j - i` from `-reach` to `reach`."""
-        distance = np.arange(-self.reach, self.reach + 1)
+        """The bucket of each distance `j - i` from `-max_distance` to `max_distance`."""
+        distance = np.arange(-self.max_distance, self.max_distance + 1)
         if self.two_sided:
-            return signed_buckets(distance, self.buckets, self.reach)
-        return buckets(np.maximum(-distance, 0), self.buckets, self.reach)
+            return signed_buckets(distance, self.buckets, self.max_distance)
+        return buckets(np.maximum(-distance, 0), self.buckets, self.max_distance)
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         size = (shape.heads, self.buckets)
@@ -52,4 +52,4 @@ class T5Buckets(Position):
 
     def bias(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:
         of_distance = p["bias"][self.of_distances()]
-        return of_distance[clipped(i, j, self.reach, self.reach)]
+        return of_distance[clipped(i, j, self.max_distance, self.max_distance)]

@@ -4,10 +4,9 @@ from typing import ClassVar
 
 from attnkit.masks.causal import Causal
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.contract import Card, Preset
 from attnkit.scored.position.alibi import Alibi
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.preset.attention import Attention
 
 
 @options
@@ -20,5 +19,5 @@ class AlibiAttention(Preset):
         assumes="causal self-attention",
     )
 
-    def scored(self) -> Scored:
-        return Scored(score=Dot(), position=(Alibi(),), normalizer=Softmax(), mask=Causal())
+    def scored(self) -> Attention:
+        return Attention(position=(Alibi(),), mask=Causal())

@@ -1,29 +1,22 @@
 """Scored attention put together from parts."""
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from annotated_types import Ge, Gt, Lt
-
-from attnkit.masks.contract import Mask
-from attnkit.masks.everything import Everything
 from attnkit.options import options
-from attnkit.scored.contract import Card, Normalizer, Position, Preset, Score, Scored, Selection
+from attnkit.scored.contract import Card, Normalizer, Preset, Score, Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.score.dot import Dot
 
 
 @options
-class Attention(Preset):
+class Attention(Scored, Preset):
     """Any score with any position encodings, mask and normalizer; scaled dot product by default.
+
+    It is a variant itself, and the options of which a preset sets some.
 
     Attributes:
         score: similarity of a query and a key.
-        position: position encodings and other additions, applied in order.
         normalizer: how scores become weights.
-        mask: who may look at whom.
-        selection: which of the keys that the mask allows are chosen by content.
-        cap: soft cap of the scores, `None` for none.
-        dropout: probability with which a weight is dropped during training.
     """
 
     card: ClassVar[Card] = Card(
@@ -31,20 +24,8 @@ class Attention(Preset):
         equation="o_i = sum_j softmax_j(q_i . k_j / sqrt(dim)) v_j",
     )
     score: Score = Dot()
-    position: tuple[Position, ...] = ()
     normalizer: Normalizer = Softmax()
-    mask: Mask = Everything()
-    selection: tuple[Selection, ...] = ()
-    cap: Annotated[float, Gt(0)] | None = None
-    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
 
-    def scored(self) -> Scored:
-        return Scored(
-            score=self.score,
-            position=self.position,
-            normalizer=self.normalizer,
-            mask=self.mask,
-            selection=self.selection,
-            cap=self.cap,
-            dropout=self.dropout,
-        )
+    def scored(self) -> "Attention":
+        """The variant itself."""
+        return self

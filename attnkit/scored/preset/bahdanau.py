@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.contract import Card, Preset
+from attnkit.scored.preset.attention import Attention
 from attnkit.scored.score.additive import Additive
 
 
@@ -23,8 +23,8 @@ class Bahdanau(Preset):
         source="Bahdanau, Cho & Bengio 2014, arXiv 1409.0473, section 3 and appendix A.1.2",
         equation="o_i = sum_j softmax_j(w . tanh(W q_i + U k_j)) v_j",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"writing": "it scores every pair"}
+    refuses: ClassVar[Mapping[str, str]] = {"autoregressive": "it scores every pair"}
     hidden: Annotated[int, Ge(1)] = 32
 
-    def scored(self) -> Scored:
-        return Scored(score=Additive(hidden=self.hidden), normalizer=Softmax())
+    def scored(self) -> Attention:
+        return Attention(score=Additive(hidden=self.hidden))

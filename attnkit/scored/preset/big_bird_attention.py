@@ -7,9 +7,8 @@ from annotated_types import Ge
 
 from attnkit.masks.big_bird import BigBird
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.contract import Card, Preset
+from attnkit.scored.preset.attention import Attention
 
 
 @options
@@ -29,7 +28,7 @@ class BigBirdAttention(Preset):
         source="Zaheer et al. 2020 (BigBird), arXiv 2007.14062, section 2",
         equation="o_i = sum_{j in near, global or random blocks} softmax_j(q_i . k_j / sqrt(dim)) v_j",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"writing": "its blocks look both ways"}
+    refuses: ClassVar[Mapping[str, str]] = {"autoregressive": "its blocks look both ways"}
     size: Annotated[int, Ge(1)] = 64
     near: Annotated[int, Ge(0)] = 1
     first: Annotated[int, Ge(0)] = 2
@@ -37,7 +36,7 @@ class BigBirdAttention(Preset):
     length: Annotated[int, Ge(1)] = 4096
     seed: Annotated[int, Ge(0)] = 0
 
-    def scored(self) -> Scored:
+    def scored(self) -> Attention:
         mask = BigBird(
             size=self.size,
             near=self.near,
@@ -46,4 +45,4 @@ class BigBirdAttention(Preset):
             length=self.length,
             seed=self.seed,
         )
-        return Scored(score=Dot(), normalizer=Softmax(), mask=mask)
+        return Attention(mask=mask)

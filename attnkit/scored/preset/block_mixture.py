@@ -6,10 +6,9 @@ from annotated_types import Ge
 
 from attnkit.masks.causal import Causal
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.contract import Card, Preset
 from attnkit.scored.position.rotary import Rotary
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.preset.attention import Attention
 from attnkit.scored.selection.moba import Moba
 
 
@@ -31,8 +30,6 @@ class BlockMixture(Preset):
     size: Annotated[int, Ge(1)] = 512
     count: Annotated[int, Ge(1)] = 3
 
-    def scored(self) -> Scored:
+    def scored(self) -> Attention:
         selection = (Moba(size=self.size, count=self.count),)
-        return Scored(
-            score=Dot(), position=(Rotary(),), normalizer=Softmax(), mask=Causal(), selection=selection
-        )
+        return Attention(position=(Rotary(),), mask=Causal(), selection=selection)

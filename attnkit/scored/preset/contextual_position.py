@@ -6,10 +6,9 @@ from annotated_types import Ge
 
 from attnkit.masks.causal import Causal
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.contract import Card, Preset
 from attnkit.scored.position.cope import Cope
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.preset.attention import Attention
 
 
 @options
@@ -17,7 +16,7 @@ class ContextualPosition(Preset):
     """Causal attention in which the query decides what counts as a position.
 
     Attributes:
-        reach: largest position.
+        max_position: largest position.
     """
 
     card: ClassVar[Card] = Card(
@@ -26,8 +25,8 @@ class ContextualPosition(Preset):
         "s_ij = q_i . k_j / sqrt(dim)",
         assumes="causal self-attention",
     )
-    reach: Annotated[int, Ge(1)] = 63
+    max_position: Annotated[int, Ge(1)] = 63
 
-    def scored(self) -> Scored:
-        position = (Cope(reach=self.reach),)
-        return Scored(score=Dot(), position=position, normalizer=Softmax(), mask=Causal())
+    def scored(self) -> Attention:
+        position = (Cope(max_position=self.max_position),)
+        return Attention(position=position, mask=Causal())

@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar
 from annotated_types import Gt
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.contract import Card, Preset
+from attnkit.scored.preset.attention import Attention
 from attnkit.scored.score.cosine import Cosine
 
 
@@ -23,8 +23,8 @@ class CosineAttention(Preset):
         source="Henry et al. 2020 (QKNorm), arXiv 2010.04245",
         equation="o_i = sum_j softmax_j(g_h q_i . k_j / (|q_i| |k_j|)) v_j",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"writing": "it is defined for whole texts"}
+    refuses: ClassVar[Mapping[str, str]] = {"autoregressive": "it is defined for whole texts"}
     start: Annotated[float, Gt(0)] = 10.0
 
-    def scored(self) -> Scored:
-        return Scored(score=Cosine(start=self.start), normalizer=Softmax())
+    def scored(self) -> Attention:
+        return Attention(score=Cosine(start=self.start))

@@ -7,9 +7,9 @@ from annotated_types import Ge
 from attnkit.masks.causal import Causal
 from attnkit.masks.everything import Everything
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.contract import Card, Preset
 from attnkit.scored.normalizer.top_k import TopK
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.preset.attention import Attention
 
 
 @options
@@ -28,6 +28,6 @@ class ExplicitSparse(Preset):
     k: Annotated[int, Ge(1)] = 8
     causal: bool = False
 
-    def scored(self) -> Scored:
+    def scored(self) -> Attention:
         mask = Causal() if self.causal else Everything()
-        return Scored(score=Dot(), normalizer=TopK(k=self.k), mask=mask)
+        return Attention(normalizer=TopK(k=self.k), mask=mask)

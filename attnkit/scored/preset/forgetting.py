@@ -5,10 +5,9 @@ from typing import ClassVar
 
 from attnkit.masks.causal import Causal
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.contract import Card, Preset
 from attnkit.scored.position.fox import Fox
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.preset.attention import Attention
 
 
 @options
@@ -26,9 +25,9 @@ class Forgetting(Preset):
         equation="o_i = sum_{j <= i} softmax_j(q_i . k_j / sqrt(dim) + sum_{l=j+1..i} log sigmoid(f_l)) v_j",
         assumes="causal self-attention",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"cross": "its gate belongs to queries"}
+    refuses: ClassVar[Mapping[str, str]] = {"cross_attention": "its gate belongs to queries"}
     start: float = 0.0
 
-    def scored(self) -> Scored:
+    def scored(self) -> Attention:
         position = (Fox(start=self.start),)
-        return Scored(score=Dot(), position=position, normalizer=Softmax(), mask=Causal())
+        return Attention(position=position, mask=Causal())

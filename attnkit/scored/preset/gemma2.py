@@ -7,21 +7,21 @@ from annotated_types import Ge, Gt
 from attnkit.masks.causal import Causal
 from attnkit.masks.window import Window
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.contract import Card, Preset
 from attnkit.scored.position.rotary import Rotary
+from attnkit.scored.preset.attention import Attention
 from attnkit.scored.score.dot import Dot
 
 
 @options
 class Gemma2(Preset):
-    """Rotary attention with capped scores; every other layer sees only the last `window` tokens.
+    """Rotary attention with capped scores; every other layer sees only the last `window_size` tokens.
 
     The released models take their scale from a number in their config (`query_pre_attn_scalar`), which for
     most sizes is the head dim: `scale = None` is `1 / sqrt(dim)`.
 
     Attributes:
-        window: tokens in sight, the own included; `None` for the layers that see all.
+        window_size: tokens in sight, the own included; `None` for the layers that see all.
         cap: scores stay between minus and plus this.
         scale: factor of the product.
     """
@@ -31,12 +31,10 @@ class Gemma2(Preset):
         equation="o_i = sum_{j <= i} softmax_j(c tanh(R_i q_i . R_j k_j / (sqrt(dim) c))) v_j, c = 50",
         assumes="dim is even",
     )
-    window: Annotated[int, Ge(1)] | None = 4096
+    window_size: Annotated[int, Ge(1)] | None = 4096
     cap: Annotated[float, Gt(0)] = 50.0
     scale: Annotated[float, Gt(0)] | None = None
 
-    def scored(self) -> Scored:
-        mask = Causal() if self.window is None else Window(back=self.window - 1)
-        return Scored(
-            score=Dot(scale=self.scale), position=(Rotary(),), normalizer=Softmax(), cap=self.cap, mask=mask
-        )
+    def scored(self) -> Attention:
+        mask = Causal() if self.window_size is None else Window(back=self.window_size - 1)
+        return Attention(score=Dot(scale=self.scale), position=(Rotary(),), cap=self.cap, mask=mask)

@@ -7,21 +7,21 @@ from annotated_types import Ge, Gt
 from attnkit.masks.causal import Causal
 from attnkit.masks.window import Window
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.contract import Card, Preset
 from attnkit.scored.normalizer.sink import Sink
 from attnkit.scored.position.rotary import Rotary
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.preset.attention import Attention
 
 
 @options
 class GptOss(Preset):
-    """Rotary attention with a learned sink; every other layer sees only the last `window` tokens.
+    """Rotary attention with a learned sink; every other layer sees only the last `window_size` tokens.
 
     The released models also stretch their rotations with YaRN, which is an option of the position and not of
     the attention: `attention` with `rotary_yarn` and `sink` has it.
 
     Attributes:
-        window: tokens in sight, the own included; `None` for the layers that see all.
+        window_size: tokens in sight, the own included; `None` for the layers that see all.
         base: ratio that sets the slowest rotation.
     """
 
@@ -31,9 +31,9 @@ class GptOss(Preset):
         "s_ij = R_i q_i . R_j k_j / sqrt(dim)",
         assumes="dim is even",
     )
-    window: Annotated[int, Ge(1)] | None = 128
+    window_size: Annotated[int, Ge(1)] | None = 128
     base: Annotated[float, Gt(1)] = 150000.0
 
-    def scored(self) -> Scored:
-        mask = Causal() if self.window is None else Window(back=self.window - 1)
-        return Scored(score=Dot(), position=(Rotary(base=self.base),), normalizer=Sink(), mask=mask)
+    def scored(self) -> Attention:
+        mask = Causal() if self.window_size is None else Window(back=self.window_size - 1)
+        return Attention(position=(Rotary(base=self.base),), normalizer=Sink(), mask=mask)

@@ -7,9 +7,8 @@ from annotated_types import Ge
 
 from attnkit.masks.longformer import Longformer
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.contract import Card, Preset
+from attnkit.scored.preset.attention import Attention
 
 
 @options
@@ -19,7 +18,7 @@ class LongformerAttention(Preset):
     The paper gives global tokens projections of their own; here all tokens share theirs.
 
     Attributes:
-        reach: keys on each side of the query; half of the paper's window.
+        window_size: keys in sight, the query's own included; the paper's window is one less.
         dilation: distance of one of them to the next.
         count: global tokens, at the start.
     """
@@ -28,11 +27,11 @@ class LongformerAttention(Preset):
         source="Beltagy et al. 2020 (Longformer), arXiv 2004.05150, section 3.1",
         equation="o_i = sum_{j near i or global} softmax_j(q_i . k_j / sqrt(dim)) v_j",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"writing": "its window looks both ways"}
-    reach: Annotated[int, Ge(0)] = 256
+    refuses: ClassVar[Mapping[str, str]] = {"autoregressive": "its window looks both ways"}
+    window_size: Annotated[int, Ge(1)] = 513
     dilation: Annotated[int, Ge(1)] = 1
     count: Annotated[int, Ge(0)] = 1
 
-    def scored(self) -> Scored:
-        mask = Longformer(reach=self.reach, dilation=self.dilation, count=self.count)
-        return Scored(score=Dot(), normalizer=Softmax(), mask=mask)
+    def scored(self) -> Attention:
+        mask = Longformer(half_width=self.window_size // 2, dilation=self.dilation, count=self.count)
+        return Attention(mask=mask)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.contract import Card, Preset
+from attnkit.scored.preset.attention import Attention
 from attnkit.scored.score.bilinear import Bilinear
 
 
@@ -17,7 +17,7 @@ class Luong(Preset):
         source="Luong, Pham & Manning 2015, arXiv 1508.04025, section 3.1, 'general'",
         equation="o_i = sum_j softmax_j(q_i^T W k_j) v_j",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"writing": "it scores every pair"}
+    refuses: ClassVar[Mapping[str, str]] = {"autoregressive": "it scores every pair"}
 
-    def scored(self) -> Scored:
-        return Scored(score=Bilinear(), normalizer=Softmax())
+    def scored(self) -> Attention:
+        return Attention(score=Bilinear())

@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.contract import Card, Preset
 from attnkit.scored.position.local_predictive import LocalPredictive
+from attnkit.scored.preset.attention import Attention
 from attnkit.scored.score.bilinear import Bilinear
 
 
@@ -16,10 +16,10 @@ from attnkit.scored.score.bilinear import Bilinear
 class LuongLocal(Preset):
     """Local-p: the "general" score inside a window around a place that the query predicts.
 
-    For cross-attention; keys are counted by `data["length"]`.
+    For cross-attention; keys are counted by `data.scalar["length"]`.
 
     Attributes:
-        reach: keys on each side of the place.
+        half_width: keys on each side of the place.
     """
 
     card: ClassVar[Card] = Card(
@@ -27,9 +27,9 @@ class LuongLocal(Preset):
         equation="o_i = sum_{|j - p_i| <= D} softmax_j(q_i^T W k_j) exp(-(j - p_i)^2 / (2 (D/2)^2)) v_j",
         assumes="cross-attention",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"writing": "its window looks both ways"}
-    reach: Annotated[int, Ge(1)] = 10
+    refuses: ClassVar[Mapping[str, str]] = {"autoregressive": "its window looks both ways"}
+    half_width: Annotated[int, Ge(1)] = 10
 
-    def scored(self) -> Scored:
-        position = (LocalPredictive(reach=self.reach),)
-        return Scored(score=Bilinear(), position=position, normalizer=Softmax())
+    def scored(self) -> Attention:
+        position = (LocalPredictive(half_width=self.half_width),)
+        return Attention(score=Bilinear(), position=position)

@@ -6,18 +6,17 @@ from annotated_types import Ge, Gt
 
 from attnkit.masks.window import Window
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.contract import Card, Preset
 from attnkit.scored.position.rotary import Rotary
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.preset.attention import Attention
 
 
 @options
 class Mistral(Preset):
-    """Rotary attention to the last `window` tokens, the own included.
+    """Rotary attention to the last `window_size` tokens, the own included.
 
     Attributes:
-        window: tokens in sight.
+        window_size: tokens in sight, the own included.
         base: ratio that sets the slowest rotation.
     """
 
@@ -26,10 +25,10 @@ class Mistral(Preset):
         equation="o_i = sum_{i - W < j <= i} softmax_j(R_i q_i . R_j k_j / sqrt(dim)) v_j",
         assumes="dim is even",
     )
-    window: Annotated[int, Ge(1)] = 4096
+    window_size: Annotated[int, Ge(1)] = 4096
     base: Annotated[float, Gt(1)] = 10000.0
 
-    def scored(self) -> Scored:
+    def scored(self) -> Attention:
         position = (Rotary(base=self.base),)
-        mask = Window(back=self.window - 1)
-        return Scored(score=Dot(), position=position, normalizer=Softmax(), mask=mask)
+        mask = Window(back=self.window_size - 1)
+        return Attention(position=position, mask=mask)

@@ -7,9 +7,8 @@ from annotated_types import Ge, MultipleOf
 from attnkit.masks.causal import Causal
 from attnkit.masks.everything import Everything
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.contract import Card, Preset
+from attnkit.scored.preset.attention import Attention
 from attnkit.scored.selection.lsh import Lsh
 
 
@@ -31,7 +30,7 @@ class Reformer(Preset):
     rounds: Annotated[int, Ge(1)] = 4
     causal: bool = True
 
-    def scored(self) -> Scored:
+    def scored(self) -> Attention:
         mask = Causal() if self.causal else Everything()
         selection = (Lsh(buckets=self.buckets, rounds=self.rounds),)
-        return Scored(score=Dot(), normalizer=Softmax(), mask=mask, selection=selection)
+        return Attention(mask=mask, selection=selection)

@@ -4,10 +4,9 @@ from typing import ClassVar
 
 from attnkit.masks.causal import Causal
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.contract import Card, Preset
 from attnkit.scored.position.selective import Selective
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.preset.attention import Attention
 
 
 @options
@@ -21,5 +20,5 @@ class SelectiveAttention(Preset):
         assumes="causal self-attention; all keys in one block",
     )
 
-    def scored(self) -> Scored:
-        return Scored(score=Dot(), position=(Selective(),), normalizer=Softmax(), mask=Causal())
+    def scored(self) -> Attention:
+        return Attention(position=(Selective(),), mask=Causal())

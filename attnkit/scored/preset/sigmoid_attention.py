@@ -5,9 +5,9 @@ from typing import ClassVar
 from attnkit.masks.causal import Causal
 from attnkit.masks.everything import Everything
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.contract import Card, Preset
 from attnkit.scored.normalizer.sigmoid import Sigmoid
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.preset.attention import Attention
 
 
 @options
@@ -24,6 +24,6 @@ class SigmoidAttention(Preset):
     )
     causal: bool = False
 
-    def scored(self) -> Scored:
+    def scored(self) -> Attention:
         mask = Causal() if self.causal else Everything()
-        return Scored(score=Dot(), normalizer=Sigmoid(), mask=mask)
+        return Attention(normalizer=Sigmoid(), mask=mask)

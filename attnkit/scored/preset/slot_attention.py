@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.contract import Card, Preset
 from attnkit.scored.normalizer.inverted import Inverted
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.preset.attention import Attention
 
 
 @options
@@ -21,7 +21,7 @@ class SlotAttention(Preset):
         equation="o_i = sum_j w_ij v_j, w_ij = a_ij / sum_m a_im, a_ij = softmax_i(q_i . k_j / sqrt(dim))",
         assumes="all queries at once; not for decoding",
     )
-    refuses: ClassVar[Mapping[str, str]] = {"writing": "its queries compete for keys"}
+    refuses: ClassVar[Mapping[str, str]] = {"autoregressive": "its queries compete for keys"}
 
-    def scored(self) -> Scored:
-        return Scored(score=Dot(), normalizer=Inverted())
+    def scored(self) -> Attention:
+        return Attention(normalizer=Inverted())

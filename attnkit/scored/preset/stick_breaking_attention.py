@@ -4,9 +4,9 @@ from typing import ClassVar
 
 from attnkit.masks.causal import Causal
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
+from attnkit.scored.contract import Card, Preset
 from attnkit.scored.normalizer.stick_breaking import StickBreaking
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.preset.attention import Attention
 
 
 @options
@@ -20,5 +20,5 @@ class StickBreakingAttention(Preset):
         assumes="causal self-attention",
     )
 
-    def scored(self) -> Scored:
-        return Scored(score=Dot(), normalizer=StickBreaking(), mask=Causal(offset=-1))
+    def scored(self) -> Attention:
+        return Attention(normalizer=StickBreaking(), mask=Causal(offset=-1))

@@ -6,21 +6,20 @@ from annotated_types import Ge
 
 from attnkit.masks.streaming import Streaming
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.contract import Card, Preset
 from attnkit.scored.position.rotary import Rotary
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.preset.attention import Attention
 
 
 @options
 class StreamingLlm(Preset):
-    """Rotary causal attention to the first `sinks` tokens and the last `window`, the own included.
+    """Rotary causal attention to the first `sinks` tokens and the last `window_size`, the own included.
 
     The paper also numbers keys by their place in its cache instead of in the text; here they keep the text's.
 
     Attributes:
         sinks: tokens at the start that stay visible.
-        window: recent tokens, the own included.
+        window_size: recent tokens, the own included.
     """
 
     card: ClassVar[Card] = Card(
@@ -29,8 +28,8 @@ class StreamingLlm(Preset):
         assumes="dim is even",
     )
     sinks: Annotated[int, Ge(0)] = 4
-    window: Annotated[int, Ge(1)] = 1020
+    window_size: Annotated[int, Ge(1)] = 1020
 
-    def scored(self) -> Scored:
-        mask = Streaming(sinks=self.sinks, back=self.window - 1)
-        return Scored(score=Dot(), position=(Rotary(),), normalizer=Softmax(), mask=mask)
+    def scored(self) -> Attention:
+        mask = Streaming(sinks=self.sinks, back=self.window_size - 1)
+        return Attention(position=(Rotary(),), mask=mask)

@@ -7,9 +7,9 @@ from annotated_types import Ge, MultipleOf
 from attnkit.masks.causal import Causal
 from attnkit.masks.everything import Everything
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.contract import Card, Preset
 from attnkit.scored.position.t5_buckets import T5Buckets
+from attnkit.scored.preset.attention import Attention
 from attnkit.scored.score.dot import Dot
 
 
@@ -20,7 +20,7 @@ class T5(Preset):
     Attributes:
         causal: the decoder's: keys after the query are hidden and buckets are one-sided.
         buckets: number of buckets, even.
-        reach: distances from here on share the last bucket.
+        max_distance: distances from here on share the last bucket.
     """
 
     card: ClassVar[Card] = Card(
@@ -29,9 +29,9 @@ class T5(Preset):
     )
     causal: bool = False
     buckets: Annotated[int, Ge(4), MultipleOf(2)] = 32
-    reach: Annotated[int, Ge(2)] = 128
+    max_distance: Annotated[int, Ge(2)] = 128
 
-    def scored(self) -> Scored:
-        bias = T5Buckets(buckets=self.buckets, reach=self.reach, two_sided=not self.causal)
+    def scored(self) -> Attention:
+        bias = T5Buckets(buckets=self.buckets, max_distance=self.max_distance, two_sided=not self.causal)
         mask = Causal() if self.causal else Everything()
-        return Scored(score=Dot(scale=1.0), position=(bias,), normalizer=Softmax(), mask=mask)
+        return Attention(score=Dot(scale=1.0), position=(bias,), mask=mask)

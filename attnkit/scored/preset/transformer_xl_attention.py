@@ -6,10 +6,9 @@ from annotated_types import Ge, MultipleOf
 
 from attnkit.masks.causal import Causal
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset, Scored
-from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.contract import Card, Preset
 from attnkit.scored.position.transformer_xl import TransformerXl
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.preset.attention import Attention
 
 
 @options
@@ -29,6 +28,6 @@ class TransformerXlAttention(Preset):
     )
     width: Annotated[int, Ge(2), MultipleOf(2)] = 64
 
-    def scored(self) -> Scored:
+    def scored(self) -> Attention:
         position = (TransformerXl(width=self.width),)
-        return Scored(score=Dot(), position=position, normalizer=Softmax(), mask=Causal())
+        return Attention(position=position, mask=Causal())

@@ -16,12 +16,12 @@ class Disentangled(Score):
     """Content with content, content with relative position, and relative position with content.
 
     A score and not a position part, because the three terms share the scale `1 / sqrt(3 dim)`. The
-    distance `i - j` is an entry `d(i, j) = clip(i - j + reach, 0, 2 reach - 1)`: the nearest `reach` tokens
-    after the query and `reach - 1` before it are told apart. Each head learns its position vectors directly;
-    the paper projects one table shared by all layers, which spans the same functions in one layer.
+    distance `i - j` is an entry `d(i, j) = clip(i - j + D, 0, 2 D - 1)`, `D = max_distance`: the nearest
+    `D` tokens after the query and `D - 1` before it are told apart. Each head learns its position vectors
+    directly; the paper projects one table shared by all layers, which spans the same functions in one layer.
 
     Attributes:
-        reach: `k` of the paper.
+        max_distance: `k` of the paper.
     """
 
     card: ClassVar[Card] = Card(
@@ -30,17 +30,19 @@ class Disentangled(Score):
         pair_flops="2 * dim + 5",
     )
     claims: ClassVar[tuple[str, ...]] = ("translation",)
-    reach: Annotated[int, Ge(1)] = 64
+    max_distance: Annotated[int, Ge(1)] = 64
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
-        size = (shape.heads, 2 * self.reach, shape.dim)
+        size = (shape.heads, 2 * self.max_distance, shape.dim)
         tables = jax.random.normal(key, (2, *size)) * shape.dim**-0.5
         return {"key": tables[0], "query": tables[1]}
 
     def score(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:
         wide = p["key"].dtype
         distance = i[:, None] - j[None, :]
-        places = (jnp.clip(d + self.reach, 0, 2 * self.reach - 1) for d in (distance, -distance.T))
+        places = (
+            jnp.clip(d + self.max_distance, 0, 2 * self.max_distance - 1) for d in (distance, -distance.T)
+        )
         content_place, place_content = (
             entries_of(dot(rows.astype(wide), table), place)
             for rows, table, place in zip((q, k), (p["key"], p["query"]), places, strict=True)

@@ -22,6 +22,7 @@ from oracles import layers, sparse
 
 from attnkit.conformance import check
 from attnkit.layers.token_mixer.deepseek_sparse import DeepseekSparse
+from attnkit.masks.contract import Data
 from attnkit.masks.per_head import PerHead
 from attnkit.models.contract import Sizes
 from attnkit.models.decoder import Decoder
@@ -132,8 +133,8 @@ def test_many_keys_are_plain_attention():
 @SLOW
 def test_tokens_that_do_not_exist_ask_for_nothing():
     layer, x = made(SMALL, GROUPS, padded=True), tokens(count=COUNT)
-    short = relayed(layer, x[:, :5], {"length": jnp.array([5, 5])})[2]["penalty"]
-    long = relayed(layer, x, {"length": jnp.array([5, 5])})[2]["penalty"]
+    short = relayed(layer, x[:, :5], Data(scalar={"length": jnp.array([5, 5])}))[2]["penalty"]
+    long = relayed(layer, x, Data(scalar={"length": jnp.array([5, 5])}))[2]["penalty"]
     assert apart(long, short) < 1e-13
 
 

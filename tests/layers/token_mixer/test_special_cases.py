@@ -29,6 +29,7 @@ from attnkit.layers.token_mixer.residual_attention import ResidualAttention
 from attnkit.layers.token_mixer.talking_heads import TalkingHeads
 from attnkit.layers.token_mixer.tensor_product import TensorProduct
 from attnkit.layers.token_mixer.value_residual import ValueResidual
+from attnkit.masks.contract import Data
 from attnkit.models.contract import Sizes
 from attnkit.models.decoder import Decoder
 from attnkit.scored.position.alibi import Alibi
@@ -137,7 +138,7 @@ CROSSING = [
 )
 def test_cross_attention_decodes_as_it_reads(mixer):
     layer = made(mixer, 3, cross=True, padded=True)
-    x, memory, data = tokens(), tokens(2, count=7), {"length": jnp.array([7, 3])}
+    x, memory, data = tokens(), tokens(2, count=7), Data(scalar={"length": jnp.array([7, 3])})
     read = called(layer, x, memory, data=data)
     step = compiled([layer], lambda one, piece, state: one[0].step(piece, state, data=data))
     state, found = layer.start(2, 5, x.dtype, memory), []

@@ -29,10 +29,12 @@ from attnkit.scored.score.dot import Dot
 
 YARN_SHARP = 1.2079441541679836  # 0.1 ln 8 + 1
 LEARNED = {
-    T5Buckets(buckets=4, reach=5): lambda q, k, p: relative.t5(q, k, p, OFFSET, 4, 5, False),
-    T5Buckets(buckets=8, reach=7, two_sided=True): lambda q, k, p: relative.t5(q, k, p, OFFSET, 8, 7, True),
-    Shaw(reach=3): lambda q, k, p: relative.shaw(q, k, p, OFFSET, 3),
-    MusicTransformer(reach=3): lambda q, k, p: relative.music(q, k, p, OFFSET, 3),
+    T5Buckets(buckets=4, max_distance=5): lambda q, k, p: relative.t5(q, k, p, OFFSET, 4, 5, False),
+    T5Buckets(buckets=8, max_distance=7, two_sided=True): lambda q, k, p: relative.t5(
+        q, k, p, OFFSET, 8, 7, True
+    ),
+    Shaw(max_distance=3): lambda q, k, p: relative.shaw(q, k, p, OFFSET, 3),
+    MusicTransformer(max_distance=3): lambda q, k, p: relative.music(q, k, p, OFFSET, 3),
     TransformerXl(width=14): lambda q, k, p: relative.transformer_xl(q, k, p, OFFSET),
     QkNorm(epsilon=0.01): lambda q, k, p: rotations.qk_norm(q, k, p, 0.01),
 }

@@ -39,46 +39,46 @@ def test_alibi():
 
 def test_t5_looks_up_the_bucket_of_how_far_back_the_key_is():
     made = bias(
-        T5Buckets(buckets=4, reach=16), {"bias": [10.0, 20, 30, 40]}, [20], [22, 20, 19, 18, 15, 14, 0]
+        T5Buckets(buckets=4, max_distance=16), {"bias": [10.0, 20, 30, 40]}, [20], [22, 20, 19, 18, 15, 14, 0]
     )
     np.testing.assert_array_equal(made, [[10, 10, 20, 30, 30, 40, 40]])
 
 
 def test_two_sided_t5_has_buckets_for_keys_after_the_query():
-    part = T5Buckets(buckets=8, reach=16, two_sided=True)
+    part = T5Buckets(buckets=8, max_distance=16, two_sided=True)
     made = bias(part, {"bias": np.arange(8.0)}, [20], [99, 22, 21, 20, 19, 18, 0])
     np.testing.assert_array_equal(made, [[7, 6, 5, 0, 1, 2, 3]])
 
 
 def test_t5_with_a_linear_table_is_alibi_within_the_exact_buckets():
     i, j = np.arange(8), np.arange(8)
-    made = bias(T5Buckets(buckets=16, reach=64), {"bias": -SLOPE * np.arange(16)}, i, j)
+    made = bias(T5Buckets(buckets=16, max_distance=64), {"bias": -SLOPE * np.arange(16)}, i, j)
     back = i[:, None] >= j
     np.testing.assert_array_equal(np.where(back, made, 0), np.where(back, alibi(i, j), 0))
 
 
 def test_t5_refuses_a_reach_within_the_exact_buckets():
-    with pytest.raises(ValueError, match="reach = 16 must be greater than 16"):
-        T5Buckets(buckets=32, reach=16)
+    with pytest.raises(ValueError, match="max_distance = 16 must be greater than 16"):
+        T5Buckets(buckets=32, max_distance=16)
 
 
 def test_shaw_compares_the_query_with_the_vector_of_the_distance():
     p = {"key": [[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]}
-    made = bias(Shaw(reach=1), p, [5], [2, 4, 5, 6, 9], q=[[2.0, 4, 6, 8]])
+    made = bias(Shaw(max_distance=1), p, [5], [2, 4, 5, 6, 9], q=[[2.0, 4, 6, 8]])
     np.testing.assert_array_equal(made, [[1, 1, 2, 3, 3]])  # by the root of 4
 
 
 def test_shaw_adds_the_vector_of_the_distance_to_each_value():
     p = {"value": jnp.array([[1.0, 2], [10, 20], [100, 200]])}
     w, i, j = jnp.array([[0.5, 0.25, 0.125, 0.125]]), jnp.array([1]), jnp.arange(4)
-    made = Shaw(reach=1).value(p, w, i, j)
+    made = Shaw(max_distance=1).value(p, w, i, j)
     # 0.5 * 1 + 0.25 * 10 + (0.125 + 0.125) * 100
     np.testing.assert_array_equal(made, [[28.0, 56.0]])
 
 
 def test_music_transformer_equals_skewing():
     q, vectors = np.random.default_rng(0).normal(size=(2, 7, 4)).astype(np.float32)
-    made = bias(MusicTransformer(reach=6), {"distance": vectors}, range(7), range(7), q=q)
+    made = bias(MusicTransformer(max_distance=6), {"distance": vectors}, range(7), range(7), q=q)
     lower = np.tri(7, dtype=bool)
     np.testing.assert_allclose(made[lower], skewed(q, vectors)[lower] / 2, rtol=1e-5)
 
@@ -86,9 +86,11 @@ def test_music_transformer_equals_skewing():
 def test_music_transformer_is_shaw_without_values_for_keys_not_after_the_query():
     q, back = np.random.default_rng(0).normal(size=(2, 7, 4))
     shaw = {"key": np.concatenate([back[:4], np.zeros((3, 4))])}
-    music = bias(MusicTransformer(reach=3), {"distance": back[:4]}, range(7), range(7), q=q)
+    music = bias(MusicTransformer(max_distance=3), {"distance": back[:4]}, range(7), range(7), q=q)
     lower = np.tri(7, dtype=bool)
-    np.testing.assert_array_equal(music[lower], bias(Shaw(reach=3), shaw, range(7), range(7), q=q)[lower])
+    np.testing.assert_array_equal(
+        music[lower], bias(Shaw(max_distance=3), shaw, range(7), range(7), q=q)[lower]
+    )
 
 
 def test_transformer_xl_adds_content_and_place_under_the_scale():
@@ -164,8 +166,8 @@ def test_gates_that_do_not_depend_on_the_token_are_alibi():
 BIASES = [
     Alibi(),
     T5Buckets(),
-    Shaw(reach=2),
-    MusicTransformer(reach=2),
+    Shaw(max_distance=2),
+    MusicTransformer(max_distance=2),
     TransformerXl(width=6),
     KerpleLog(),
     KerplePower(),

@@ -16,7 +16,7 @@ from attnkit.scored.score.dot import Dot
 SHAPE, TOKENS, ROOM = HeadShape(3, 1, 6, 5), 11, 13
 
 
-@pytest.mark.parametrize("position", [(Fox(), Shaw(reach=2)), (DataDependentAlibi(), Xpos(length=7))])
+@pytest.mark.parametrize("position", [(Fox(), Shaw(max_distance=2)), (DataDependentAlibi(), Xpos(length=7))])
 def test_decoding_token_by_token_equals_attending_at_once(position):
     scored = Scored(score=Dot(), position=position, normalizer=Softmax(), mask=Causal())
     keys = jax.random.split(jax.random.key(0), 5)

@@ -18,7 +18,7 @@ ORACLES = {
     Bilinear(): scores.bilinear,
     Cosine(start=2.0): scores.cosine,
     Euclidean(): scores.euclidean,
-    Disentangled(reach=3): lambda q, k, p: scores.disentangled(q, k, p, OFFSET, 3),
+    Disentangled(max_distance=3): lambda q, k, p: scores.disentangled(q, k, p, OFFSET, 3),
 }
 
 

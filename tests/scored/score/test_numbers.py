@@ -69,21 +69,21 @@ def test_euclidean_is_minus_the_squared_distance_by_the_root_of_dim():
 def test_disentangled_adds_three_terms_under_one_scale():
     p = {"key": [[9.0, 9, 9]] * 3 + [[0, 1, 0]], "query": [[9.0, 9, 9], [1, 0, 0], [9, 9, 9], [9, 9, 9]]}
     # q.k = 5, q.kr[d(5,4) = 3] = 2, k.qr[d(4,5) = 1] = 3, and the root of 3 * 3 is 3.
-    assert score(Disentangled(reach=2), [1.0, 2.0, 0.0], [3.0, 1.0, 1.0], p) == pytest.approx(10 / 3)
+    assert score(Disentangled(max_distance=2), [1.0, 2.0, 0.0], [3.0, 1.0, 1.0], p) == pytest.approx(10 / 3)
 
 
 def test_disentangled_clips_far_distances():
     rows = {"key": [[1.0], [10], [100], [1000]], "query": [[0.0]] * 4}
-    places = [score(Disentangled(reach=2), [1.0], [0.0], rows, i=5, j=j) * 3**0.5 for j in range(9)]
+    places = [score(Disentangled(max_distance=2), [1.0], [0.0], rows, i=5, j=j) * 3**0.5 for j in range(9)]
     assert places == pytest.approx([1000, 1000, 1000, 1000, 1000, 100, 10, 1, 1])
 
 
 def test_disentangled_with_zero_tables_is_dot_at_another_scale():
     zero = {"key": np.zeros((4, 2)), "query": np.zeros((4, 2))}
-    assert score(Disentangled(reach=2), [1.0, 2.0], [3.0, 4.0], zero) == pytest.approx(11 / 6**0.5)
+    assert score(Disentangled(max_distance=2), [1.0, 2.0], [3.0, 4.0], zero) == pytest.approx(11 / 6**0.5)
 
 
-PARTS = [Dot(), Additive(hidden=3), Bilinear(), Cosine(), Euclidean(), Disentangled(reach=2)]
+PARTS = [Dot(), Additive(hidden=3), Bilinear(), Cosine(), Euclidean(), Disentangled(max_distance=2)]
 
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: type(part).__name__)

@@ -1,4 +1,4 @@
-"""Pooling by attention: scores of tokens, or queries of nobody, through the engine of scored attention."""
+"""Pooling by scored attention: scores of tokens, or queries that belong to no token."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from attnkit import forms
-from attnkit.masks.documents import Documents
+from attnkit.masks.contract import Data
+from attnkit.masks.same_document import SameDocument
 from attnkit.options import options
 from attnkit.scored.contract import (
     Columns,
@@ -19,16 +20,15 @@ from attnkit.scored.contract import (
     Queries,
     Rows,
     Score,
-    Scored,
     Scores,
     TokenInput,
 )
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.preset.attention import Attention
 
 
 @options
-class Given(Score):
-    """A score that is computed elsewhere from the key's token alone: `s_ij = c_j`."""
+class TokenScore(Score):
+    """A score that is given for every key, the same for all queries: `s_ij = c_j`."""
 
     def inputs(self, shape: HeadShape) -> Mapping[str, TokenInput]:
         return {"score": TokenInput(side="key")}
@@ -37,14 +37,13 @@ class Given(Score):
         return jnp.broadcast_to(p["score_j"][:, 0], (i.shape[0], j.shape[0]))
 
 
-def start(key: jax.Array, normalizer: Normalizer, heads: int, dim: int) -> dict[str, Any]:
+def init_normalizer(key: jax.Array, normalizer: Normalizer, heads: int, dim: int) -> dict[str, Any]:
     """Fresh parameters of the normalizer, by part, as the engine takes them."""
-    shape = HeadShape(heads, heads, dim, dim)
-    own = dict(normalizer.init(key, shape))
+    own = dict(normalizer.init(key, HeadShape(heads, heads, dim, dim)))
     return {"normalizer": own} if own else {}
 
 
-def weigh(
+def attend_by_score(
     normalizer: Normalizer,
     p: Mapping[str, Any],
     scores: Float[Array, "hops tokens"],
@@ -52,14 +51,14 @@ def weigh(
     keep: Bool[Array, "tokens"],
 ) -> tuple[Float[Array, "hops dim"], Float[Array, "hops tokens"]]:
     """`w x` and `w`, the normalized scores of the kept tokens."""
-    scored = Scored(score=Given(), normalizer=normalizer, mask=Documents())
-    nobody = jnp.zeros((scores.shape[0], 1, x.shape[1]), x.dtype)
+    attention = Attention(score=TokenScore(), normalizer=normalizer, mask=SameDocument())
+    q = jnp.zeros((scores.shape[0], 1, x.shape[1]), x.dtype)
     wide = scores.astype(jnp.promote_types(x.dtype, jnp.float32))
-    output, w = seek(scored, p, nobody, x[None], x[None], keep, {"score.score": wide[..., None]})
+    output, w = over_kept(attention, p, q, x[None], x[None], keep, {"score.score": wide[..., None]})
     return output[:, 0], w[:, 0]
 
 
-def ask(
+def attend(
     normalizer: Normalizer,
     p: Mapping[str, Any],
     q: Float[Array, "heads seeds dim"],
@@ -67,14 +66,20 @@ def ask(
     v: Float[Array, "heads tokens value_dim"],
     keep: Bool[Array, "tokens"],
 ) -> tuple[Float[Array, "heads seeds value_dim"], Float[Array, "heads seeds tokens"]]:
-    """What queries that belong to no token find among the kept ones by scaled products, and the weights."""
-    return seek(Scored(score=Dot(), normalizer=normalizer, mask=Documents()), p, q, k, v, keep, {})
+    """Output and weights of scaled dot-product attention of learned queries over the kept tokens."""
+    return over_kept(Attention(normalizer=normalizer, mask=SameDocument()), p, q, k, v, keep, {})
 
 
-def seek(
-    scored: Scored, p: Mapping[str, Any], q: Array, k: Array, v: Array, keep: Array, inputs: dict[str, Array]
+def over_kept(
+    attention: Attention,
+    p: Mapping[str, Any],
+    q: Array,
+    k: Array,
+    v: Array,
+    keep: Array,
+    inputs: dict[str, Array],
 ) -> tuple[Array, Array]:
-    """Output and weights of the engine, where a query's document is the kept tokens."""
-    data = {"segment_i": jnp.ones(q.shape[1], jnp.int32), "segment_j": keep.astype(jnp.int32)}
-    output = forms.attend(scored, p, q, k, v, inputs=inputs, data=data).output
-    return output, forms.look(scored, p, q, k, inputs=inputs, data=data)
+    """Output and weights; the document of the queries is that of the kept tokens."""
+    data = Data({"segment": jnp.ones(q.shape[1], jnp.int32)}, {"segment": keep.astype(jnp.int32)})
+    output = forms.attend(attention, p, q, k, v, inputs=inputs, data=data).output
+    return output, forms.look(attention, p, q, k, inputs=inputs, data=data)

@@ -8,15 +8,15 @@ from annotated_types import Ge
 from jaxtyping import Array, Bool, Float
 
 from attnkit.options import options
-from attnkit.pooling.contract import Params, Pool, Pooled
-from attnkit.pooling.weighing import start, weigh
+from attnkit.pooling.attend import attend_by_score, init_normalizer
+from attnkit.pooling.contract import Params, Pool, PoolOutput
 from attnkit.scored.contract import Card, Normalizer
 from attnkit.scored.normalizer.softmax import Softmax
 
 
 @options
-class Additive(Pool):
-    """A small network scores each vector alone; the weighted mean of the vectors comes out.
+class AdditivePooling(Pool):
+    """The mean of the vectors, weighted by a score of each that a small network computes.
 
     Attributes:
         hidden: width of the hidden layer; `None` for that of the vectors.
@@ -37,11 +37,11 @@ class Additive(Pool):
             "matrix": jax.random.normal(a, (dim, hidden)) * dim**-0.5,
             "bias": jnp.zeros(hidden),
             "context": jax.random.normal(b, (hidden,)) * hidden**-0.5,
-            "parts": start(c, self.normalizer, 1, dim),
+            "parts": init_normalizer(c, self.normalizer, 1, dim),
         }
 
-    def look(self, p: Params, x: Float[Array, "tokens dim"], keep: Bool[Array, "tokens"]) -> Pooled:
+    def apply(self, p: Params, x: Float[Array, "tokens dim"], keep: Bool[Array, "tokens"]) -> PoolOutput:
         scores = jnp.tanh(x @ p["matrix"].astype(x.dtype) + p["bias"].astype(x.dtype)) @ p["context"].astype(
             x.dtype
         )
-        return Pooled(*weigh(self.normalizer, p["parts"], scores[None], x, keep))
+        return PoolOutput(*attend_by_score(self.normalizer, p["parts"], scores[None], x, keep))

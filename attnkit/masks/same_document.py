@@ -2,24 +2,25 @@
 
 from typing import Any
 
-from attnkit.masks.contract import Data, Mask
+from attnkit.masks.contract import Data, Mask, Needs
 from attnkit.options import options
 
 
 @options
-class Documents(Mask):
-    """A query attends only inside its own document: `segment_i == segment_j`.
+class SameDocument(Mask):
+    """A query attends only inside its own document: the segments of query and key are equal.
 
+    >>> from attnkit.masks.contract import Data
     >>> from attnkit.masks.picture import picture
     >>> segments = [7, 7, 7, 2, 2]
-    >>> print(picture(Documents(), 5, data={"segment_i": segments, "segment_j": segments}))
+    >>> print(picture(SameDocument(), 5, data=Data.segments(segments)))
     # # # . .
     # # # . .
     # # # . .
     . . . # #
     . . . # #
 
-    Segment numbers are run-time data, one integer per query (`segment_i`) and per key (`segment_j`);
+    Segment numbers are run-time data, one integer per query (`query.segment`) and per key (`key.segment`);
     any numbering will do, and a document need not be contiguous. The cover claims nothing; documents
     whose lengths are known before compilation are `Packed`, which skips blocks.
 
@@ -27,7 +28,7 @@ class Documents(Mask):
     """
 
     def allows(self, i: Any, j: Any, data: Data) -> Any:
-        return data["segment_i"] == data["segment_j"]
+        return data.query["segment"] == data.key["segment"]
 
-    def needs(self) -> frozenset[str]:
-        return frozenset({"segment_i", "segment_j"})
+    def needs(self) -> Needs:
+        return Needs(query=frozenset({"segment"}), key=frozenset({"segment"}))

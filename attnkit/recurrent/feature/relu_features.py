@@ -11,7 +11,7 @@ from attnkit.recurrent.feature_map import FeatureMap
 
 
 @options
-class Relu(FeatureMap):
+class ReluFeatures(FeatureMap):
     """`max(x, 0)`. A query whose features are all zero reads zeros."""
 
     card: ClassVar[Card] = Card(

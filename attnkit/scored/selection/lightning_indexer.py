@@ -30,7 +30,7 @@ NOWHERE = 2**31 - 1
 
 
 @options
-class Lightning(Selection):
+class LightningIndexer(Selection):
     """Each query sees the `count` keys with the highest index among those that the mask allows.
 
     Of equal ones the earlier is taken; if fewer are allowed, all are. The index is made of token inputs of
