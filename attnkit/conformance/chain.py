@@ -14,6 +14,7 @@ from attnkit.layers.mixer_layer import mixer_layer
 from attnkit.layers.mixing import LayerTokenMixer, Mixing, Relay, Width
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Interval
+from attnkit.points import Observed, observe, within
 from attnkit.token_mixer import TokenMixer
 
 NOISE = 0.2
@@ -68,32 +69,37 @@ class Chain:
     def __init__(self, mixer: TokenMixer, layers: list[Mixing], params: list[Any]) -> None:
         self.mixer, self.layers, self.params, self.steps = mixer, layers, params, 0
         self.graphs = [nnx.split(layer)[0] for layer in layers]
-        self.compiled = jitted(functools.partial(self.forward), ("look",))
+        self.compiled = jitted(functools.partial(self.forward))
+        self.observed = jitted(functools.partial(self.observe))
 
     def merged(self, params: list[Any]) -> list[Mixing]:
         """The layers with these parameters."""
         return [nnx.merge(graph, p) for graph, p in zip(self.graphs, params, strict=True)]
 
-    def forward(self, params: Any, x: Any, data: Any, key: Any, look: bool = False) -> tuple[Any, list[Any]]:
-        """Output and maps of each layer."""
+    def forward(self, params: Any, x: Any, data: Any, key: Any) -> Any:
+        """The output of all layers."""
         below: Relay = {}
-        shown = []
-        for layer in self.merged(params):
-            y, weights, below = layer.relay(x, below=below, data=data, key=key, look=look)
+        for n, layer in enumerate(self.merged(params)):
+            with within(n):
+                y, below = layer.relay(x, below=below, data=data, key=key)
             x = x + y
-            shown.append(weights)
-        return x, shown
+        return x
 
-    def run(self, x: Any, data: Any = None, key: Any = None, look: bool = False) -> tuple[np.ndarray, list]:
-        """`forward`, compiled, as numpy arrays."""
-        y, shown = self.compiled(self.params, jnp.asarray(x), data, key, look=look)
-        return np.asarray(y), [None if w is None else np.asarray(w) for w in shown]
+    def observe(self, params: Any, x: Any, data: Any, key: Any) -> Observed:
+        """The same with the points of the last layer that concern its weights, by name."""
+        names = [f"{len(self.layers) - 1}.{name}" for name in ("weights", "values", "weighted_values")]
+        found = observe(self.forward, read=lambda name: name in names)(params, x, data, key)
+        return Observed(found.output, {name.split(".")[1]: a for name, a in found.values.items()})
 
-    def outputs(self, x: Any, data: Any = None, *, jit: bool = True) -> np.ndarray:
-        """The output alone."""
-        if jit:
-            return self.run(x, data)[0]
-        return np.asarray(self.forward(self.params, jnp.asarray(x), data, None)[0])
+    def outputs(self, x: Any, data: Any = None, key: Any = None, *, jit: bool = True) -> np.ndarray:
+        """The output, as a numpy array."""
+        run = self.compiled if jit else self.forward
+        return np.asarray(run(self.params, jnp.asarray(x), data, key))
+
+    def look_inside(self, x: Any, key: Any = None) -> Observed:
+        """`observe`, as numpy arrays."""
+        found: Observed = jax.tree.map(np.asarray, self.observed(self.params, jnp.asarray(x), None, key))
+        return found
 
     def decode(self, x: np.ndarray, pieces: list[int]) -> tuple[np.ndarray, int]:
         """The output by steps of so many tokens, and how often the step was traced."""
@@ -119,20 +125,6 @@ class Chain:
             after.append(state)
         return x, after
 
-    def explain(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Maps, values and weighted sums of the last layer."""
-
-        def last(params: Any, x: Any) -> Any:
-            below: Relay = {}
-            *lower, layer = self.merged(params)
-            for one in lower:
-                y, _, below = one.relay(x, below=below)
-                x = x + y
-            return layer.explain(x, below=below)  # type: ignore[attr-defined]
-
-        a, b, c = jitted(last)(self.params, jnp.asarray(x))
-        return np.asarray(a), np.asarray(b), np.asarray(c)
-
     def slopes(self, x: np.ndarray, step: float = 1e-5) -> tuple[float, dict[str, tuple]]:
         """A fixed random sum of the outputs, and its slopes by each parameter and by the tokens.
 
@@ -142,7 +134,7 @@ class Chain:
         weight = random.normal(size=x.shape)
 
         def total(params: Any, x: Any) -> Any:
-            return jnp.sum(self.forward(params, x, None, None)[0] * weight)
+            return jnp.sum(self.forward(params, x, None, None) * weight)
 
         both = jitted(lambda params, x: jax.value_and_grad(total, argnums=(0, 1))(params, x))
         value = jitted(total)
@@ -192,7 +184,7 @@ def moved(params: Any, seed: int) -> Any:
     )
 
 
-def jitted(function: Any, static: tuple[str, ...] = ()) -> Any:
+def jitted(function: Any) -> Any:
     """Compiled without optimization on a CPU: compiling is what a check waits for."""
     fast = jax.default_backend() == "cpu"
-    return jax.jit(function, static_argnames=static, compiler_options=QUICK_COMPILE if fast else None)
+    return jax.jit(function, compiler_options=QUICK_COMPILE if fast else None)

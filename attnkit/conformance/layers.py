@@ -177,11 +177,10 @@ def padding(subject: Subject) -> Iterator[Item]:
 def looking(subject: Subject) -> Iterator[Item]:
     """Looking changes no bit of the output, with dropout neither."""
     for key in (None, jax.random.key(5)):
-        blind, none = subject.whole.run(subject.x, key=key)
-        seen, _ = subject.whole.run(subject.x, key=key, look=True)
+        blind = subject.whole.outputs(subject.x, key=key)
+        seen = subject.whole.look_inside(subject.x, key).output
         name = "without dropout" if key is None else "with a dropout key"
         yield Finding("looking", "full", different_bits(seen, blind), 0, name)
-        yield Finding("looking", "full", float(any(w is not None for w in none)), 0, "maps nobody asked for")
 
 
 def maps(subject: Subject) -> Iterator[Item]:
@@ -192,14 +191,12 @@ def maps(subject: Subject) -> Iterator[Item]:
     if scored is None or any(type(part).value is not Position.value for part in scored.position):
         yield Unclaimed("maps", "full", "does not say what its maps multiply")
         return
-    weights, values, found = subject.whole.explain(subject.x)
+    seen = subject.whole.look_inside(subject.x).values
     if getattr(subject.whole.mixer, "shows_all", True):
-        made = np.einsum("bhij,bhjd->bhid", weights, values)
-        yield Finding("maps", "full", distance(made, found), EXACT, "maps times values")
+        made = np.einsum("bhij,bhjd->bhid", seen["weights"], seen["values"])
+        yield Finding("maps", "full", distance(made, seen["weighted_values"]), EXACT, "maps times values")
     else:
         yield Unclaimed("maps", "full", "its maps do not show all that it attends to")
-    shown = subject.whole.run(subject.x, look=True)[1][-1]
-    yield Finding("maps", "full", different_bits(shown, weights), 1e-15, "maps of a call")
 
 
 def gradients(subject: Subject) -> Iterator[Item]:

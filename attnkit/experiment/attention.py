@@ -13,6 +13,7 @@ from attnkit.experiment.decode import sources
 from attnkit.experiment.session import Session
 from attnkit.inspection.maps import Chosen, Head, Observation, choose_and_score
 from attnkit.inspection.report import AttentionMap, Look
+from attnkit.models.contract import attention_maps
 from attnkit.tasks.contract import Example, Vocabulary
 
 TOGETHER = 16
@@ -60,7 +61,7 @@ def read(session: Session, examples: Sequence[Example], answers: Sequence[Sequen
         for row, index in zip(inputs, padded, strict=True):
             row[: len(fed[index])] = fed[index]
         batch = {"inputs": inputs, **sources([examples[n] for n in padded], session.dataset.source_length)}
-        maps = {name: np.asarray(weights) for name, weights in look(graph, params, batch).items()}
+        maps = {name: np.asarray(weights) for name, weights in all_maps(graph, params, batch).items()}
         for place, index in enumerate(some):
             example, labels = examples[index], tuple(answers[index])
             cut = {name: trimmed(name, weights[place], example, labels) for name, weights in maps.items()}
@@ -69,10 +70,9 @@ def read(session: Session, examples: Sequence[Example], answers: Sequence[Sequen
 
 
 @functools.partial(jax.jit, static_argnames="graph")
-def look(graph: Any, params: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+def all_maps(graph: Any, params: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """All maps of the network with graph definition `graph`."""
-    maps: dict[str, jax.Array] = nnx.merge(graph, params)(batch, look=True).maps
-    return maps
+    return attention_maps(nnx.merge(graph, params), batch)
 
 
 def trimmed(name: str, weights: np.ndarray, example: Example, labels: Sequence[int]) -> np.ndarray:

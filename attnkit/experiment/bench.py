@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from attnkit.experiment.bench_cases import Output, Setting, Way, causal, plain, variant_of, ways
+from attnkit.experiment.bench_cases import Case, Output, Setting, cases, causal, plain, variant_of
 from attnkit.masks.causal import Causal
 from attnkit.masks.everything import Everything
 from attnkit.scored.contract import Scored
@@ -60,13 +60,13 @@ def bench(
         every[SOFTMAX] = Attention(mask=Causal() if is_causal else Everything()).scored()
     found: list[Cost] = []
     for length in lengths:
-        runs: dict[tuple[str, str], tuple[Way, Any]] = {}
-        made = {name: list(ways(variant, length, setting)) for name, variant in every.items()}
+        runs: dict[tuple[str, str], tuple[Case, Any]] = {}
+        made = {name: list(cases(variant, length, setting)) for name, variant in every.items()}
         made[PLAIN] = [plain(is_causal, length, setting)]
         for name, some in made.items():
-            for way in some:
-                tell(f"compiling {name}, {way.form}, {length} tokens")
-                runs[name, way.form] = way, compiled(way, setting)
+            for case in some:
+                tell(f"compiling {name}, {case.form}, {length} tokens")
+                runs[name, case.form] = case, compiled(case, setting)
         found += timed(runs, length, setting)
     return found
 
@@ -76,36 +76,36 @@ def differentiated(output: Output) -> Callable[..., Any]:
     return jax.grad(lambda arrays: jnp.sum(output(arrays) ** 2))
 
 
-def compiled(way: Way, setting: Setting) -> Any:
-    """The program of a way: its output, or the gradients of the output's squared sum."""
-    function = differentiated(way.output) if setting.gradient else way.output
-    return jax.jit(function).lower(way.arrays).compile()
+def compiled(case: Case, setting: Setting) -> Any:
+    """The program of a case: its output, or the gradients of the output's squared sum."""
+    function = differentiated(case.output) if setting.gradient else case.output
+    return jax.jit(function).lower(case.arrays).compile()
 
 
-def timed(runs: Mapping[tuple[str, str], tuple[Way, Any]], length: int, setting: Setting) -> Iterator[Cost]:
+def timed(runs: Mapping[tuple[str, str], tuple[Case, Any]], length: int, setting: Setting) -> Iterator[Cost]:
     """Every computation takes its turn in every round; the first round does not count."""
     times: dict[tuple[str, str], list[float]] = {at: [] for at in runs}
     for number in range(setting.rounds + 1):
-        for at, (way, program) in runs.items():
+        for at, (case, program) in runs.items():
             begun = time.perf_counter()
-            jax.block_until_ready(program(way.arrays))
+            jax.block_until_ready(program(case.arrays))
             if number:
                 times[at].append(1000 * (time.perf_counter() - begun))
-    for (name, form), (way, program) in runs.items():
+    for (name, form), (case, program) in runs.items():
         seen = times[name, form]
         memory = program.memory_analysis().temp_size_in_bytes / 2**20
-        flops = operations(way, program, setting)
+        flops = operations(case, program, setting)
         yield Cost(name, form, length, statistics.median(seen), min(seen), flops, memory)
 
 
-def operations(way: Way, program: Any, setting: Setting) -> float | None:
+def operations(case: Case, program: Any, setting: Setting) -> float | None:
     """Billions of operations: as counted, or those of a part times the number of parts.
 
     `None` of a gradient with a loop: XLA's count of one part cannot tell what is computed again.
     """
-    if way.part is None:
+    if case.part is None:
         return counted(program)
-    part, number = way.part
+    part, number = case.part
     one = None if setting.gradient else counted(compiled(part, setting), whole=False)
     return None if one is None else one * number
 

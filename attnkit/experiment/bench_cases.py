@@ -1,4 +1,4 @@
-"""Every way of computing a variant, as a function of random arrays: what `bench` runs."""
+"""Every case of computing a variant, as a function of random arrays: what `bench` runs."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
@@ -40,7 +40,7 @@ class Setting:
 
 
 @dataclasses.dataclass(frozen=True)
-class Way:
+class Case:
     """One computation of a variant at one length.
 
     Attributes:
@@ -54,7 +54,7 @@ class Way:
     form: str
     output: Output
     arrays: Arrays
-    part: tuple["Way", float] | None = None
+    part: tuple["Case", float] | None = None
 
 
 def variant_of(name: str, thing: Any) -> Scored | Recurrent | Approximate:
@@ -86,7 +86,7 @@ def causal(variant: Scored | Recurrent | Approximate) -> bool:
     return type(variant.mask).__name__ == "Causal"
 
 
-def ways(variant: Scored | Recurrent | Approximate, length: int, setting: Setting) -> Iterator[Way]:
+def cases(variant: Scored | Recurrent | Approximate, length: int, setting: Setting) -> Iterator[Case]:
     """Every computation of a variant at a length."""
     if isinstance(variant, Recurrent):
         for form in ("scan", "chunked", "matrix"):
@@ -116,7 +116,7 @@ class Draw:
         return jax.random.normal(self.key(), shape)
 
 
-def scored(variant: Scored, form: Form, length: int, setting: Setting) -> Way:
+def scored(variant: Scored, form: Form, length: int, setting: Setting) -> Case:
     """A form of scored attention."""
     heads, dim, draw = setting.heads, setting.dim, Draw()
     shape = HeadShape(heads, heads, dim, dim)
@@ -129,10 +129,10 @@ def scored(variant: Scored, form: Form, length: int, setting: Setting) -> Way:
     def output(a: Arrays) -> jax.Array:
         return attend(variant, a["params"], a["q"], a["k"], a["v"], inputs=a["inputs"], form=form).output
 
-    return Way(form, output, {**arrays, "params": variant.init(draw.key(), shape), "inputs": inputs})
+    return Case(form, output, {**arrays, "params": variant.init(draw.key(), shape), "inputs": inputs})
 
 
-def by_blocks(variant: Scored, length: int, setting: Setting) -> tuple[Way, float]:
+def by_blocks(variant: Scored, length: int, setting: Setting) -> tuple[Case, float]:
     """One block as a dense matrix, and how many of them the form by blocks computes."""
     plan = explain(variant, length, length)
     size = max(plan.block)
@@ -148,7 +148,7 @@ def by_blocks(variant: Scored, length: int, setting: Setting) -> tuple[Way, floa
     )
 
 
-def recurrent(variant: Recurrent, form: str, length: int, setting: Setting) -> Way:
+def recurrent(variant: Recurrent, form: str, length: int, setting: Setting) -> Case:
     """A form of recurrent attention, from an empty state; its part is a token or a chunk."""
     asked: RecurrentForm = form  # type: ignore[assignment]
     shape, draw = RecurrentShape(setting.heads, setting.dim, setting.dim), Draw()
@@ -165,10 +165,10 @@ def recurrent(variant: Recurrent, form: str, length: int, setting: Setting) -> W
     part = None
     if plan.chunks > 1 and variant.direction == "forward":
         part = (recurrent(variant, form, tokens, setting), length / tokens)
-    return Way(form, output, {"params": variant.init(draw.key(), shape), "inputs": inputs}, part)
+    return Case(form, output, {"params": variant.init(draw.key(), shape), "inputs": inputs}, part)
 
 
-def approximate(variant: Approximate, length: int, setting: Setting) -> Way:
+def approximate(variant: Approximate, length: int, setting: Setting) -> Case:
     """An approximation: without projections of one head as wide as all, and as long as it must be."""
     if hasattr(variant, "length"):
         variant = dataclasses.replace(variant, length=max(length, variant.length))  # type: ignore[type-var]
@@ -189,10 +189,10 @@ def approximate(variant: Approximate, length: int, setting: Setting) -> Way:
             a["p"], fixed, a["q"], a["k"], a["v"]
         )
 
-    return Way("mix", output, {**arrays, "v": draw.normal(heads, length, dim), "p": p})
+    return Case("mix", output, {**arrays, "v": draw.normal(heads, length, dim), "p": p})
 
 
-def plain(is_causal: bool, length: int, setting: Setting) -> Way:
+def plain(is_causal: bool, length: int, setting: Setting) -> Case:
     """`jax.nn.dot_product_attention`."""
 
     def output(a: Arrays) -> jax.Array:
@@ -200,4 +200,4 @@ def plain(is_causal: bool, length: int, setting: Setting) -> Way:
         return jax.nn.dot_product_attention(q, k, v, is_causal=is_causal)
 
     arrays = scored(Attention().scored(), "reference", length, setting).arrays
-    return Way("causal" if is_causal else "full", output, arrays)
+    return Case("causal" if is_causal else "full", output, arrays)

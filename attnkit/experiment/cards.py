@@ -30,7 +30,8 @@ def listing(entries: Mapping[str, list[catalogue.Entry]]) -> str:
         widths = [max(len(row[n]) for row in table) for n in range(len(table[0]))]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in table]
         blocks.append("\n".join(line.rstrip() for line in [lines[0], *(f"  {line}" for line in lines[1:])]))
-    return "\n\n".join([*blocks, f"for {costs.SETTING}"])
+    kept = "kept while decoding: numbers per token and layer of attention, bytes per head of a recurrence"
+    return "\n\n".join([*blocks, f"for {costs.SETTING}\n{kept}"])
 
 
 def families(entries: Mapping[str, list[catalogue.Entry]]) -> dict[str, list[catalogue.Entry]]:
@@ -67,7 +68,8 @@ def card(entries: list[catalogue.Entry]) -> str:
 
 def one(entry: catalogue.Entry) -> str:
     """Everything about one entry, as text."""
-    lines = [f"{entry.kind}  ({entry.base} {entry.name}, {entry.file}:{entry.line})", ""]
+    title = f"{entry.kind}  ({entry.base} {entry.name}" if entry.kind else f"[{entry.name.lower()}]  (section"
+    lines = [f"{title}, {entry.file}:{entry.line})", ""]
     lines.append(prose(entry.doc))
     card = costs.card_of(entry)
     if card:

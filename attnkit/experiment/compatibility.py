@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from attnkit.experiment.relations import Key
 from attnkit.experiment.schema import Node
+from attnkit.experiment.toml import Key
 from attnkit.layers.causality import refuse_future
 from attnkit.token_mixer import TokenMixer
 

@@ -11,8 +11,8 @@ from typing import Any
 from attnkit.errors import ConfigError, DataError
 from attnkit.experiment import catalogue, compatibility, relations, toml
 from attnkit.experiment.diagnostics import InvalidConfig, Problem, written
-from attnkit.experiment.relations import Key
 from attnkit.experiment.schema import Node, Reader, inside
+from attnkit.experiment.toml import Key
 from attnkit.training.devices import use_cores
 
 PARTS = {"task": "Task", "model": "Model"}

@@ -39,6 +39,11 @@ class InvalidConfig(ConfigError):
         super().__init__("\n".join(map(str, self.problems)))
 
 
+def printable(text: str, keep: str = "\n\t") -> str:
+    """`text` with a sign in place of control characters, which a terminal would obey, but those to `keep`."""
+    return "".join(letter if letter.isprintable() or letter in keep else "\ufffd" for letter in text)
+
+
 def written(value: Any) -> str:
     """`value` as TOML spells it, on one line of at most 60 characters."""
     if isinstance(value, dict):

@@ -8,6 +8,7 @@ import numpy as np
 
 from attnkit.errors import ConfigError
 from attnkit.experiment import attention
+from attnkit.experiment.diagnostics import printable
 from attnkit.experiment.session import Session
 from attnkit.inspection.maps import Head
 from attnkit.tasks.contract import Example, Vocabulary
@@ -20,7 +21,7 @@ STRONG = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
-class Seen:
+class Highlight:
     """Attention of one head, or the mean of some, in an example.
 
     Attributes:
@@ -41,7 +42,7 @@ class Seen:
 
 def seen(
     session: Session, examples: Sequence[Example], written: Sequence[Sequence[int]], head: Head | None
-) -> list[Seen]:
+) -> list[Highlight]:
     """Attention of the network in each example while it wrote `written`.
 
     Args:
@@ -57,7 +58,7 @@ def seen(
     return [one_seen(session, one, head) for one in attention.read(session, examples, written)]
 
 
-def one_seen(session: Session, one: attention.Read, head: Head | None) -> Seen:
+def one_seen(session: Session, one: attention.Read, head: Head | None) -> Highlight:
     """`seen` of one example whose maps are read."""
     example = one.example
     cross = [name for name in one.maps if attention.is_cross(name)]
@@ -73,7 +74,7 @@ def one_seen(session: Session, one: attention.Read, head: Head | None) -> Seen:
     tokens, joiner = spelled(session, example)
     name = f"{head.map} head {head.head}" if head else f"{names[-1]}, mean of heads"
     pairs = aligned(session, one, rows[:, : len(tokens)], tokens) if cross and example.source_size else ()
-    return Seen(tokens, kept.mean(axis=0)[: len(tokens)], joiner, name, pairs)
+    return Highlight(tokens, kept.mean(axis=0)[: len(tokens)], joiner, name, pairs)
 
 
 def aligned(
@@ -111,13 +112,13 @@ def spelled(session: Session, example: Example) -> tuple[tuple[str, ...], str]:
     return tuple(vocabulary.tokens[token] for token in ids), vocabulary.joiner
 
 
-def by_turn(example: Example, found: Seen) -> list[float]:
+def by_turn(example: Example, found: Highlight) -> list[float]:
     """The weight on each turn of a dialogue, oldest first; they sum to at most 1."""
     segment = np.asarray(example.segment if example.segment is not None else np.zeros(len(found.tokens)))
     return [float(found.weights[segment == turn].sum()) for turn in range(int(segment[-1]) + 1)]
 
 
-def terminal(found: Seen) -> "Text":
+def terminal(found: Highlight) -> "Text":
     """The tokens on a background as strong as their weights, beside the heaviest; those in brackets too."""
     from rich.text import Text
 
@@ -127,7 +128,7 @@ def terminal(found: Seen) -> "Text":
         share = min(max(float(weight) / most, 0.0), 1.0)
         shade = [round(255 + share * (stop - 255)) for stop in (255, 170, 60)]
         style = f"black on rgb({shade[0]},{shade[1]},{shade[2]})" if share > 0.1 else ""
-        word = printable(token)
+        word = printable(token, keep="")
         gap = found.joiner if place else ""
         if share >= STRONG:
             word = f"{word[: len(word) - len(word.lstrip())]}[{word.lstrip()}]"
@@ -135,7 +136,7 @@ def terminal(found: Seen) -> "Text":
     return said
 
 
-def table(found: Seen) -> "Table | None":
+def table(found: Highlight) -> "Table | None":
     """Each written word with the source words that it attends to most; `None` where unknown."""
     from rich.table import Table
     from rich.text import Text
@@ -146,16 +147,11 @@ def table(found: Seen) -> "Table | None":
     for name, side in (("written", "right"), ("read", "left"), ("weight", "right")):
         made.add_column(name, justify=side, no_wrap=True, header_style="dim")  # type: ignore[arg-type]
     for written, read, weight in found.aligned:
-        made.add_row(Text(printable(written)), Text(printable(read)), f"{weight:.2f}")
+        made.add_row(Text(printable(written, keep="")), Text(printable(read, keep="")), f"{weight:.2f}")
     return made
 
 
-def printable(token: str) -> str:
-    """`token` without characters that a terminal would obey."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in token)
-
-
-def facts(found: Seen) -> Mapping[str, Any]:
+def facts(found: Highlight) -> Mapping[str, Any]:
     """Attention as JSON."""
     return {
         "tokens": list(found.tokens),

@@ -107,7 +107,7 @@ class Writer:
         found = iter(self.write([one for one in waiting if one is not None], before))
         yield from (None if one is None else next(found) for one in waiting)
 
-    def seen(self, written: Sequence[Written]) -> list[highlight.Seen]:
+    def seen(self, written: Sequence[Written]) -> list[highlight.Highlight]:
         """Attention of each output. Raises `ConfigError` where it is undefined."""
         self.check_looked(written)
         read = [one.example for one in written]

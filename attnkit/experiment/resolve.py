@@ -8,8 +8,8 @@ from typing import Any
 from attnkit.errors import ConfigError
 from attnkit.experiment import catalogue, config
 from attnkit.experiment.diagnostics import InvalidConfig, Problem, written
-from attnkit.experiment.relations import Key
 from attnkit.experiment.schema import Node, Reader
+from attnkit.experiment.toml import Key
 
 
 def node(name: str, words: Sequence[str], bases: Sequence[str]) -> Node:

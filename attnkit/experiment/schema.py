@@ -14,7 +14,7 @@ from attnkit.errors import ConfigError
 from attnkit.experiment import catalogue
 from attnkit.experiment.catalogue import REQUIRED
 from attnkit.experiment.field_types import base_of, is_endless, members, shown
-from attnkit.experiment.relations import Key
+from attnkit.experiment.toml import Key
 
 NONE = "none"
 INVALID = object()
@@ -39,7 +39,7 @@ class Node:
     def table(self) -> dict[str, Any]:
         """The node as a TOML table, with every default filled in."""
         kind = {"kind": self.entry.kind} if self.entry.kind else {}
-        return {**kind, **{name: plain(value) for name, value in self.options.items()}}
+        return kind | {name: plain(value) for name, value in self.options.items()} | kind
 
 
 def plain(value: Any) -> Any:

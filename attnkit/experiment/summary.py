@@ -8,6 +8,7 @@ from typing import Any
 
 from attnkit.experiment import folder
 from attnkit.experiment.config import Config
+from attnkit.experiment.diagnostics import printable
 from attnkit.inspection import page
 from attnkit.inspection.report import Curve, Line, Look, Report, Result, Sample
 
@@ -137,11 +138,11 @@ def columns(rows: list[Any]) -> list[list[float]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def harmless(text: str) -> str:
-    """`text` without characters that a terminal would obey, and without the middle of a long one."""
+def shortened(text: str) -> str:
+    """`text` without control characters, and without the middle of a long one."""
     if len(text) > LONGEST:
         text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
+    return printable(text)
 
 
 def plain(value: float, unit: str) -> str:
@@ -159,7 +160,7 @@ def plain(value: float, unit: str) -> str:
 def lines(result: Mapping[str, Any]) -> Iterator[str]:
     """A result for the terminal: samples, then numbers."""
     for found in result.get("samples", []):
-        sample = {name: harmless(value) for name, value in found.items()}
+        sample = {name: shortened(value) for name, value in found.items()}
         if sample["expected"]:
             mark = (
                 "right" if sample["got"] == sample["expected"] else f"wrong, expected: {sample['expected']}"

@@ -12,6 +12,7 @@ from attnkit.layers.heads import merge_heads, split_heads
 from attnkit.layers.linear import Linear
 from attnkit.layers.mixing import Mixing, Width
 from attnkit.masks.contract import Data
+from attnkit.points import point, view
 
 Tokens = Float[Array, "batch tokens model_dim"]
 Heads = Float[Array, "batch heads tokens dim"]
@@ -80,18 +81,21 @@ class Approximation(Mixing):
         *,
         data: Data | None = None,
         key: jax.Array | None = None,
-        look: bool = False,
-    ) -> tuple[Float[Array, "batch queries model_dim"], Float[Array, "batch heads queries keys"] | None]:
+    ) -> Float[Array, "batch queries model_dim"]:
         source = x if memory is None else memory
         q, k, v = self.heads(x, "query"), self.heads(source, "key"), self.heads(source, "value")
         p, length = self.params(key), self.length(data)
         inputs = self.token_inputs(source)
-        y = self.merge(self.each(self.variant.output)(p, inputs, q, k, v, length), x)
-        if not look or self.variant.mapless:
-            return y, None
-        weights = self.each(lambda p, q, k, v, length: self.variant.matrix(p, q, k, length, v.shape[1]))
-        seen = weights(p, inputs, q, k, v, length)
-        return y, jnp.mean(seen, axis=-1) if self.variant.channels else seen
+        y = self.each(self.variant.output)(p, inputs, q, k, v, length)
+
+        def weights() -> Array:
+            matrix = self.each(lambda p, q, k, v, length: self.variant.matrix(p, q, k, length, v.shape[1]))
+            found = matrix(p, inputs, q, k, v, length)
+            return jnp.mean(found, axis=-1) if self.variant.channels else found
+
+        if not self.variant.mapless:
+            view("weights", weights)
+        return self.merge(y, x)
 
     def start(
         self,
@@ -146,7 +150,7 @@ class Approximation(Mixing):
         if made not in self.variant.projections:
             return jnp.zeros((x.shape[0], self.shape.heads, x.shape[1], 0), x.dtype)
         found = split_heads(self.project[made](x), self.shape.heads if made == "query" else self.kv_heads)
-        return jnp.repeat(found, self.shape.heads // found.shape[1], axis=1)
+        return point(made[0], jnp.repeat(found, self.shape.heads // found.shape[1], axis=1))
 
     def token_inputs(self, x: Tokens) -> dict[str, Heads]:
         """Projected per-token inputs of every head."""
@@ -165,5 +169,5 @@ class Approximation(Mixing):
 
     def merge(self, output: Heads, x: Tokens) -> Tokens:
         """The output of all heads, in the type of `x`."""
-        merged = merge_heads(output.astype(x.dtype))
+        merged = merge_heads(point("head_output", output.astype(x.dtype)))
         return merged if self.join is None else self.join(merged)

@@ -13,6 +13,7 @@ from attnkit.layers.feed_forward import FeedForward
 from attnkit.layers.mixing import Mixing, Relay
 from attnkit.layers.norm import NormKind, make_norm
 from attnkit.masks.contract import Data
+from attnkit.points import point, within
 
 Aside = TypeVar("Aside")
 Tokens = Float[Array, "batch length model_dim"]
@@ -103,9 +104,8 @@ class Block(nnx.Module):
         data: Data | None = None,
         memory_data: Data | None = None,
         key: jax.Array | None = None,
-        look: bool = False,
-    ) -> tuple[Tokens, dict[str, jax.Array], Relays]:
-        """The block's output, the weights of its mixers if `look`, and what it hands to the block above.
+    ) -> tuple[Tokens, Relays]:
+        """The block's output, and what it hands to the block above.
 
         Args:
             x: the tokens.
@@ -114,29 +114,26 @@ class Block(nnx.Module):
             data: what masks need to know of `x` at run time.
             memory_data: the same of the memory.
             key: random key for dropout.
-            look: whether to return weights.
         """
         k, relay = keys(key, 5), dict(relay or start_relay())
-        found = {}
+        x = point("residual", x)
 
-        def mix(h: Tokens) -> tuple[Tokens, Any]:
-            y, *more = self.mixing.relay(h, below=relay["self"], data=data, key=k[0], look=look)
-            return y, more
+        def mix(h: Tokens) -> tuple[Tokens, Relay]:
+            with within("self"):
+                y, above = self.mixing.relay(h, below=relay["self"], data=data, key=k[0])
+                return point("mixer_output", y), above
 
-        x, (found["self"], relay["self"]) = self.around_mixing(x, mix, k[1])
+        x, relay["self"] = self.around_mixing(x, mix, k[1])
         if self.cross is not None and self.around_cross is not None:
             cross = self.cross
 
-            def ask(h: Tokens) -> tuple[Tokens, Any]:
-                y, *more = cross.relay(h, memory, below=relay["cross"], data=memory_data, key=k[2], look=look)
-                return y, more
+            def ask(h: Tokens) -> tuple[Tokens, Relay]:
+                with within("cross"):
+                    y, above = cross.relay(h, memory, below=relay["cross"], data=memory_data, key=k[2])
+                    return point("mixer_output", y), above
 
-            x, (found["cross"], relay["cross"]) = self.around_cross(x, ask, k[3])
-        return (
-            self.think(x, k[4]),
-            {name: weights for name, weights in found.items() if weights is not None},
-            relay,
-        )
+            x, relay["cross"] = self.around_cross(x, ask, k[3])
+        return self.think(x, k[4]), relay
 
     def start(
         self,
@@ -158,18 +155,21 @@ class Block(nnx.Module):
     ) -> tuple[Tokens, State, Relays]:
         """Output for the tokens that continue `state`, the next state, and what goes to the block above."""
         state, relay = dict(state), dict(relay or start_relay())
+        x = point("residual", x)
 
         def mix(h: Tokens) -> tuple[Tokens, Any]:
-            y, *more = self.mixing.relay_step(h, state["self"], below=relay["self"])
-            return y, more
+            with within("self"):
+                y, *more = self.mixing.relay_step(h, state["self"], below=relay["self"])
+                return point("mixer_output", y), more
 
         x, (state["self"], relay["self"]) = self.around_mixing(x, mix)
         if self.cross is not None and self.around_cross is not None:
             cross = self.cross
 
             def ask(h: Tokens) -> tuple[Tokens, Any]:
-                y, *more = cross.relay_step(h, state["cross"], below=relay["cross"], data=memory_data)
-                return y, more
+                with within("cross"):
+                    y, *more = cross.relay_step(h, state["cross"], below=relay["cross"], data=memory_data)
+                    return point("mixer_output", y), more
 
             x, (state["cross"], relay["cross"]) = self.around_cross(x, ask)
         return self.think(x), state, relay
@@ -179,4 +179,4 @@ class Block(nnx.Module):
         forward = self.feed_forward
         if forward is None or self.around_feed_forward is None:
             return x
-        return self.around_feed_forward(x, lambda h: (forward(h), None), key)[0]
+        return self.around_feed_forward(x, lambda h: (point("feed_forward", forward(h)), None), key)[0]

@@ -8,6 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from attnkit.layers.linear import Linear
+from attnkit.points import point
 from attnkit.positions.sinusoids import sinusoids
 
 Absolute = Literal["none", "sinusoidal", "learned"]
@@ -188,4 +189,4 @@ class Readout(nnx.Module):
         logits = jnp.matmul(rows, kernel.astype(x.dtype), preferred_element_type=wide)
         if self.gain is not None:
             logits = logits * self.gain[...].astype(wide)
-        return logits.reshape(*x.shape[:-1], logits.shape[-1])
+        return point("logits", logits.reshape(*x.shape[:-1], logits.shape[-1]))

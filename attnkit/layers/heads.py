@@ -15,6 +15,7 @@ from attnkit.masks.contract import Mask
 from attnkit.masks.everything import Everything
 from attnkit.masks.padding import Padding
 from attnkit.options import options
+from attnkit.points import point
 from attnkit.scored.contract import HeadShape, Position, Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.score.dot import Dot
@@ -136,7 +137,7 @@ class Concatenate(Join):
         self.output = Linear(width, model_dim, bias=None, scale=scale, rngs=rngs)
 
     def __call__(self, output: Heads, asked: Asked) -> Tokens:
-        return self.output(merge_heads(output))
+        return self.output(merge_heads(point("head_output", output)))
 
 
 @options

@@ -1,5 +1,6 @@
 """From words to sentences to a document."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ from attnkit.layers.reader import Reader
 from attnkit.layers.stack import Stack
 from attnkit.layers.taps import exists
 from attnkit.masks.contract import Data
+from attnkit.points import reading, view, within
 
 
 class Document(NamedTuple):
@@ -25,7 +27,6 @@ class Document(NamedTuple):
         words: `[batch, hops, sentences, length]`, the weights of the words that made each sentence.
         number: `[batch]`, how many sentences there are.
         penalty: `[batch]`, mean of what the pool adds for each sentence, and what the layers add.
-        maps: weights of both stacks, all with queries and keys of the source, if asked for.
     """
 
     tokens: Float[Array, "batch length dim"]
@@ -33,11 +34,13 @@ class Document(NamedTuple):
     words: Float[Array, "batch hops sentences length"]
     number: Int[Array, "batch"]
     penalty: Float[Array, "batch"]
-    maps: dict[str, jax.Array]
 
 
 class Hierarchy(nnx.Module):
     """Words attend within their sentence, each sentence is pooled, sentences attend to each other.
+
+    Points of the stacks are `words.<block>...` and `sentences.<block>...`; `sentences.<block>.self.map` has
+    the weights between sentences as weights between their words.
 
     Args:
         words: reads the words; its mixers must keep to the segment of the query.
@@ -65,24 +68,26 @@ class Hierarchy(nnx.Module):
         length: Int[Array, "batch"],
         *,
         key: jax.Array | None = None,
-        look: bool = False,
     ) -> Document:
         """The document of the first `length` tokens, `segment` being their sentences, counted from 0."""
         k = keys(key, 2)
         data = Data.segments(segment, length=length)
-        x, maps, asked = self.words(tokens, data=data, segment=segment, key=k[0], look=look)
+        with within("words"):
+            x, asked = self.words(tokens, data=data, segment=segment, key=k[0])
         real = exists(length, segment.shape[1])
         member = (segment[:, None] == jnp.arange(self.most)[:, None]) & real[:, None]
         pooled = self.pool.parts(x, member)
         joined = pooled.output.reshape(*pooled.output.shape[:2], -1)
         joined = joined if self.join is None else self.join(joined)
         count = jnp.max(jnp.where(real, segment + 1, 0), axis=1)
-        y, above, more = self.sentences(joined, data=Data(scalar={"length": count}), key=k[1], look=look)
         words = jnp.swapaxes(pooled.weights, 1, 2)
-        maps = {f"words.{name}": own for name, own in maps.items()}
-        maps |= {f"sentences.{name}": spread(own, member, words) for name, own in above.items()}
+        with within("sentences"):
+            run = reading(self.sentences, read=lambda name: name.endswith(".self.weights"))
+            (y, more), found = run(joined, data=Data(scalar={"length": count}), key=k[1])
+            for name, own in found.items():
+                view(f"{name.removesuffix('.weights')}.map", functools.partial(spread, own, member, words))
         penalty = jnp.sum(jnp.asarray(pooled.penalty), axis=1) / jnp.maximum(count, 1)
-        return Document(x, y, words, count, penalty + asked + more, maps)
+        return Document(x, y, words, count, penalty + asked + more)
 
 
 def through(

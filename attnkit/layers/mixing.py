@@ -59,16 +59,14 @@ class Mixing(nnx.Module):
         *,
         data: Data | None = None,
         key: jax.Array | None = None,
-        look: bool = False,
-    ) -> tuple[Float[Array, "batch queries model_dim"], Float[Array, "batch heads queries keys"] | None]:
-        """The layer's output and, if asked for and if it has them, its weights.
+    ) -> Float[Array, "batch queries model_dim"]:
+        """The layer's output. The weights of its heads, if it has some, are the point `weights`.
 
         Args:
             x: what asks.
             memory: what is asked; `x` itself if not given.
             data: what masks need to know at run time, every array with a leading batch axis.
             key: random key for dropout; `None` switches it off.
-            look: whether to return weights. Looking does not change the output.
         """
 
     @abc.abstractmethod
@@ -110,16 +108,12 @@ class Mixing(nnx.Module):
         below: Relay,
         data: Data | None = None,
         key: jax.Array | None = None,
-        look: bool = False,
-    ) -> tuple[
-        Float[Array, "batch queries model_dim"], Float[Array, "batch heads queries keys"] | None, Relay
-    ]:
+    ) -> tuple[Float[Array, "batch queries model_dim"], Relay]:
         """As a call, for a layer between others: what the layers below hand up comes in by name.
 
         Returns also what is handed to the layers above: for most layers, what came from below.
         """
-        output, weights = self(x, memory, data=data, key=key, look=look)
-        return output, weights, below
+        return self(x, memory, data=data, key=key), below
 
     def relay_step(
         self,

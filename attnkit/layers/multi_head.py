@@ -24,6 +24,7 @@ from attnkit.layers.heads import (
 from attnkit.layers.linear import Linear
 from attnkit.layers.mixing import Mixing, Relay, Width
 from attnkit.masks.contract import Data
+from attnkit.points import point, view
 from attnkit.scored.contract import HeadShape, Scored
 
 
@@ -70,7 +71,7 @@ class Engine(nnx.Module):
 
         return jax.vmap(one)(q, k, v, inputs, data or Data(), keys)
 
-    def look(self, q: Heads, k: Heads, inputs: Any, data: Data | None) -> Maps:
+    def weights(self, q: Heads, k: Heads, inputs: Any, data: Data | None) -> Maps:
         """The weights of `attend` before dropout."""
         parts = self.learned()
 
@@ -124,7 +125,8 @@ class MultiHead(Mixing):
     """Queries from `x`, keys and values from `x` or from a memory, and one scored attention for each head.
 
     It hands up to the layers above: `keys_values` (in decoding `cache`), what it keeps of its tokens, and
-    `values`, the values of the lowest such layer.
+    `values`, the values of the lowest such layer. Besides `weights`, its points `values` and
+    `weighted_values` are the values of each head and their sums, which are `weights @ values`.
 
     Args:
         scored: what each head computes.
@@ -163,9 +165,8 @@ class MultiHead(Mixing):
         *,
         data: Data | None = None,
         key: jax.Array | None = None,
-        look: bool = False,
-    ) -> tuple[Float[Array, "batch queries model_dim"], Maps | None]:
-        return self.relay(x, memory, below={}, data=data, key=key, look=look)[:2]
+    ) -> Float[Array, "batch queries model_dim"]:
+        return self.relay(x, memory, below={}, data=data, key=key)[0]
 
     def relay(
         self,
@@ -175,27 +176,20 @@ class MultiHead(Mixing):
         below: Relay,
         data: Data | None = None,
         key: jax.Array | None = None,
-        look: bool = False,
-    ) -> tuple[Float[Array, "batch queries model_dim"], Maps | None, Relay]:
+    ) -> tuple[Float[Array, "batch queries model_dim"], Relay]:
         source = x if memory is None else memory
-        q, (k, v) = self.project.queries(x), self.project.keys_values(source, below)
+        q, (k, v) = point("q", self.project.queries(x)), self.project.keys_values(source, below)
         inputs = self.engine.token_inputs(x, source)
         wide_k, wide_v = self.project.widen(k, v)
+        wide_k, wide_v = point("k", wide_k), point("v", wide_v)
         output = self.engine.attend(q, wide_k, wide_v, inputs, data, key).output
-        weights = self.join.shown(self.engine.look(q, wide_k, inputs, data)) if look else None
+        view("weights", lambda: self.join.shown(self.engine.weights(q, wide_k, inputs, data)))
+        view("values", lambda: self.project.values(k, v))
+        view("weighted_values", lambda: self.join.found(output))
         y = self.join(self.project.finish(output), Asked(x, q, v if memory is None else None))
         if memory is None:
             below = {"values": v, **below, "keys_values": (k, v)}
-        return y, weights, below
-
-    def explain(self, x: Tokens, *, below: Relay, data: Data | None = None) -> tuple[Maps, Heads, Heads]:
-        """What is shown of self-attention, the values it multiplies, and their weighted sums as computed."""
-        q, (k, v) = self.project.queries(x), self.project.keys_values(x, below)
-        inputs = self.engine.token_inputs(x, x)
-        wide_k, wide_v = self.project.widen(k, v)
-        output = self.engine.attend(q, wide_k, wide_v, inputs, data, None).output
-        weights = self.join.shown(self.engine.look(q, wide_k, inputs, data))
-        return weights, self.project.values(k, v), self.join.found(output)
+        return y, below
 
     def start(
         self,
@@ -230,10 +224,10 @@ class MultiHead(Mixing):
             offset = None
             state = cache = self.engine.extend(state, k, v, self.engine.token_inputs(x, x), data)
             below = {"values": v, **below, "cache": cache}
-        view = self.project.decoding()
-        wide_k, wide_v = view.widen(cache.k, cache.v)
-        output = self.engine.step(view.queries(x), cache._replace(k=wide_k, v=wide_v), data, offset).output
-        y = self.join(view.finish(output.astype(x.dtype)), Asked(x, self.project.queries(x), v))
+        project = self.project.decoding()
+        wide_k, wide_v = project.widen(cache.k, cache.v)
+        output = self.engine.step(project.queries(x), cache._replace(k=wide_k, v=wide_v), data, offset).output
+        y = self.join(project.finish(output.astype(x.dtype)), Asked(x, self.project.queries(x), v))
         return y, state, below
 
 

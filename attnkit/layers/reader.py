@@ -8,6 +8,7 @@ from attnkit.layers.dropout import dropout, keys
 from attnkit.layers.embedding import Embedding
 from attnkit.layers.stack import Passed, Stack
 from attnkit.masks.contract import Data
+from attnkit.points import point
 
 
 class Reader(nnx.Module):
@@ -31,9 +32,8 @@ class Reader(nnx.Module):
         data: Data,
         segment: Int[Array, "batch length"] | None = None,
         key: jax.Array | None = None,
-        look: bool = False,
     ) -> Passed:
-        """A vector for each token, the weights of all blocks if `look`, and what these want added."""
+        """A vector for each token, and what the blocks add to the objective."""
         k = keys(key, 2)
-        x = dropout(self.embedding(tokens, segment=segment), self.rate, k[0])
-        return self.stack(x, data=data, key=k[1], look=look)
+        x = point("embedding", dropout(self.embedding(tokens, segment=segment), self.rate, k[0]))
+        return self.stack(x, data=data, key=k[1])

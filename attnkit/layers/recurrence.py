@@ -153,8 +153,7 @@ class RecurrentMixing(Mixing):
         *,
         data: Data | None = None,
         key: jax.Array | None = None,
-        look: bool = False,
-    ) -> tuple[Tokens, jax.Array | None]:
+    ) -> Tokens:
         data, (batch, length, _) = data or Data(), x.shape
         real = exists(data.scalar["length"], length) if "length" in data.scalar else None
         first = last = None
@@ -167,7 +166,7 @@ class RecurrentMixing(Mixing):
         if self.backward is not None:
             other, _ = self.backward(x, start, real=real, fresh=last, backward=True)
             y = jnp.concatenate([y, other], axis=-1)
-        return self.outward(y), None
+        return self.outward(y)
 
     def start(
         self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None

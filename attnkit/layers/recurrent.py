@@ -11,11 +11,13 @@ from jaxtyping import Array, Float
 
 from attnkit import forms
 from attnkit.layers.channel_convolution import ChannelConvolution
+from attnkit.layers.heads import merge_heads
 from attnkit.layers.linear import Linear
 from attnkit.layers.mixing import Mixing, Width
 from attnkit.layers.norm import LayerNorm, RMSNorm
 from attnkit.layers.token_shift import TokenShift, begins_document
 from attnkit.masks.contract import Data, Needs
+from attnkit.points import observed, point, view
 from attnkit.recurrent.contract import HeadShape, LinearRecurrent, Recurrent, State, TokenInput
 
 Heads = dict[str, Float[Array, "batch ..."]]
@@ -85,10 +87,9 @@ class RecurrentLayer(Mixing):
         *,
         data: Data | None = None,
         key: jax.Array | None = None,
-        look: bool = False,
-    ) -> tuple[Float[Array, "batch queries model_dim"], Float[Array, "batch heads queries keys"] | None]:
+    ) -> Float[Array, "batch queries model_dim"]:
         if self.cross:
-            return self.across(x, x if memory is None else memory, data, look)
+            return self.across(x, x if memory is None else memory, data)
         known = self.known(data)
         inputs, gate, _ = self.read(x, {}, known.get("segments"))
         learned = self.values()
@@ -99,19 +100,21 @@ class RecurrentLayer(Mixing):
         def weights(inputs: Any, known: Any) -> Array:
             return forms.effective(self.variant, self.shape, learned, inputs, **known)
 
-        y = self.finish(jax.vmap(one)(inputs, known), gate)
-        seen = look and "matrix" in self.variant.card.forms
-        return y, jax.vmap(weights)(inputs, known) if seen else None
+        if "matrix" in self.variant.card.forms:
+            view("weights", lambda: jax.vmap(weights)(inputs, known))
+        return self.finish(jax.vmap(one)(inputs, known), gate)
 
-    def across(self, x: Array, memory: Array, data: Data | None, look: bool) -> tuple[Array, Array | None]:
-        """What `x` reads in a state that `memory` has written."""
+    def across(self, x: Array, memory: Array, data: Data | None) -> Array:
+        """The output of `x` for the state after `memory`."""
         asked, gate, _ = self.read(x, {}, side="query")
-        y = self.finish(self.recall(asked, self.remember(memory, data)), gate)
-        if not look:
-            return y, None
-        written, _, _ = self.read(memory, {}, side="key")
-        weights = functools.partial(forms.effective_memory, self.linear(), self.shape, self.values())
-        return y, jax.vmap(lambda w, a, known: weights(w, a, **known))(written, asked, self.known(data))
+
+        def weights() -> Array:
+            written, _, _ = self.read(memory, {}, side="key")
+            one = functools.partial(forms.effective_memory, self.linear(), self.shape, self.values())
+            return jax.vmap(lambda w, a, known: one(w, a, **known))(written, asked, self.known(data))
+
+        view("weights", weights)
+        return self.finish(self.recall(asked, self.remember(memory, data)), gate)
 
     def remember(self, memory: Array, data: Data | None) -> State:
         """The states after each sequence's memory."""
@@ -216,7 +219,7 @@ class RecurrentLayer(Mixing):
             raw = self.inputs[name](uses[name])
             if name in self.conv:
                 raw, after[f"conv_{name}"] = self.conv[name](raw, state.get(f"conv_{name}"), segments)
-            found[name] = raw if need.shared else by_head(raw, self.shape.heads)
+            found[name] = point(name, raw if need.shared else by_head(raw, self.shape.heads))
         gate = None if self.gate is None or side == "key" else self.gate(uses["gate"])
         return found, gate, after
 
@@ -236,6 +239,8 @@ class RecurrentLayer(Mixing):
             o = o * (jax.nn.silu(raw) if self.variant.gate == "swish" else jax.nn.sigmoid(raw))
         if self.norm is not None and last:
             o = self.norm(o)
+        if observed():
+            o = merge_heads(point("head_output", by_head(o, self.shape.heads)))
         return self.output(o)
 
 

@@ -46,9 +46,8 @@ class ShortConvolution(Mixing):
         *,
         data: Data | None = None,
         key: jax.Array | None = None,
-        look: bool = False,
-    ) -> tuple[Tokens, jax.Array | None]:
-        return self.inner(self.convolve(self.window.taps(x, data)), memory, data=data, key=key, look=look)
+    ) -> Tokens:
+        return self.inner(self.convolve(self.window.taps(x, data)), memory, data=data, key=key)
 
     def relay(
         self,
@@ -58,10 +57,9 @@ class ShortConvolution(Mixing):
         below: Relay,
         data: Data | None = None,
         key: jax.Array | None = None,
-        look: bool = False,
-    ) -> tuple[Tokens, jax.Array | None, Relay]:
+    ) -> tuple[Tokens, Relay]:
         convolved = self.convolve(self.window.taps(x, data))
-        return self.inner.relay(convolved, memory, below=below, data=data, key=key, look=look)
+        return self.inner.relay(convolved, memory, below=below, data=data, key=key)
 
     def start(
         self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None

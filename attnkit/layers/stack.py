@@ -15,6 +15,7 @@ from attnkit.layers.norm import NormKind, make_norm
 from attnkit.layers.short_convolution import ShortConvolution
 from attnkit.layers.taps import Window
 from attnkit.masks.contract import Data
+from attnkit.points import point, within
 from attnkit.token_mixer import TokenMixer
 
 
@@ -48,19 +49,18 @@ class Passed(NamedTuple):
 
     Attributes:
         output: of the last block.
-        maps: all weights by name, if asked for.
         penalty: `[batch]`, what its layers add to the objective, or 0.
     """
 
     output: Tokens
-    maps: dict[str, jax.Array]
     penalty: Float[Array, "*batch"] | float
 
 
 class Stack(nnx.Module):
     """Blocks one after the other, and the norm that ends a pre-norm stack. Without blocks, the identity.
 
-    Block `n` draws its dropout from the key folded with `n`, and its weights are named `n.self`, `n.cross`.
+    Block `n` draws its dropout from the key folded with `n`, and its points are `n.residual`,
+    `n.self.weights`, `n.cross.weights` and so on. The point `residual` is the stream after the last block.
     """
 
     def __init__(self, blocks: list[Block], *, dim: int, norm: NormKind, order: Order) -> None:
@@ -75,19 +75,16 @@ class Stack(nnx.Module):
         data: Data | None = None,
         memory_data: Data | None = None,
         key: jax.Array | None = None,
-        look: bool = False,
     ) -> Passed:
         """What comes out of the last block, and what the layers want added to the objective."""
-        maps: dict[str, jax.Array] = {}
         relay = start_relay()
         for n, block in enumerate(self.blocks):
             own = None if key is None else jax.random.fold_in(key, n)
-            x, found, relay = block(
-                x, memory, relay=relay, data=data, memory_data=memory_data, key=own, look=look
-            )
-            maps |= {f"{n}.{name}": weights for name, weights in found.items()}
+            with within(n):
+                x, relay = block(x, memory, relay=relay, data=data, memory_data=memory_data, key=own)
+        x = point("residual", x)
         penalty = sum((own.get("penalty", 0.0) for own in relay.values()), 0.0)
-        return Passed(x if self.norm is None else self.norm(x), maps, penalty)
+        return Passed(x if self.norm is None else self.norm(x), penalty)
 
     def start(
         self,
@@ -106,9 +103,11 @@ class Stack(nnx.Module):
     ) -> tuple[Tokens, list[State]]:
         """Output for the tokens that continue `states`, and the next states."""
         after, relay = [], start_relay()
-        for block, state in zip(self.blocks, states, strict=True):
-            x, state, relay = block.step(x, state, relay=relay, memory_data=memory_data)
+        for n, (block, state) in enumerate(zip(self.blocks, states, strict=True)):
+            with within(n):
+                x, state, relay = block.step(x, state, relay=relay, memory_data=memory_data)
             after.append(state)
+        x = point("residual", x)
         return (x if self.norm is None else self.norm(x)), after
 
 

@@ -14,6 +14,7 @@ from attnkit.layers.mixing import LayerTokenMixer, Mixing, Width
 from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
 from attnkit.options import options
+from attnkit.points import reading, view, within
 from attnkit.token_mixer import TokenMixer
 
 Tokens = Float[Array, "batch length model_dim"]
@@ -45,8 +46,8 @@ class TwoViews(Mixing):
 
     The memory is words, then `most` sentences. `data.scalar` has the number of words `length`, of
     `sentences`, and the weights `words` `[batch, hops, sentences, length]` by which weights of sentences
-    become weights of words. Maps are those of the words' heads, then those of the sentences' heads (and
-    hops).
+    become weights of words. The point `map` has weights of words: of the words' heads, then of the
+    sentences' heads (and hops).
     """
 
     def __init__(self, chosen: TwoLevel, width: Width, *, scale: float, rngs: nnx.Rngs) -> None:
@@ -63,15 +64,17 @@ class TwoViews(Mixing):
         *,
         data: Data | None = None,
         key: jax.Array | None = None,
-        look: bool = False,
-    ) -> tuple[Tokens, jax.Array | None]:
+    ) -> Tokens:
         k = (None, None) if key is None else jax.random.split(key)
         (words, sentences), (real, counted) = self.levels(memory), views(data)
-        one, near = self.words(x, words, data=real, key=k[0], look=look)
-        two, far = self.sentences(x, sentences, data=counted, key=k[1], look=look)
-        if near is None or far is None or data is None:
-            return one + two, None
-        return one + two, jnp.concatenate([near, through(far, data.scalar["words"])], axis=1)
+        with within("words"):
+            one, near = reading(self.words, read=is_weights)(x, words, data=real, key=k[0])
+        with within("sentences"):
+            two, far = reading(self.sentences, read=is_weights)(x, sentences, data=counted, key=k[1])
+        if near and far and data is not None:
+            both = (near["weights"], through(far["weights"], data.scalar["words"]))
+            view("map", lambda: jnp.concatenate(both, axis=1))
+        return one + two
 
     def start(
         self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None
@@ -93,6 +96,11 @@ class TwoViews(Mixing):
         if memory is None:
             raise ValueError("memory = None: words and sentences to attend to are needed")
         return memory[:, : -self.most], memory[:, -self.most :]
+
+
+def is_weights(name: str) -> bool:
+    """Whether a point of a layer holds its weights."""
+    return name == "weights"
 
 
 def views(data: Data | None) -> tuple[Data, Data]:

@@ -14,7 +14,7 @@ from attnkit.layers.mixer_layer import Width
 from attnkit.layers.norm import NormKind
 from attnkit.layers.reader import Reader
 from attnkit.layers.stack import Style, make_stack
-from attnkit.models.contract import Batch, Maps, Model, Sizes
+from attnkit.models.contract import Batch, Model, Sizes
 from attnkit.options import options
 from attnkit.token_mixer import TokenMixer
 
@@ -134,11 +134,6 @@ def source(batch: Batch) -> jax.Array:
 def sources(batch: Batch) -> jax.Array:
     """The same of an example or of a group of pairs."""
     return batch["source_features"] if "source_features" in batch else batch["source"]
-
-
-def prefixed(name: str, maps: Maps) -> Maps:
-    """Maps under longer names."""
-    return {f"{name}.{own}": weights for own, weights in maps.items()}
 
 
 def target_as_source(sizes: Sizes) -> Sizes:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from attnkit.layers.dropout import dropout
 from attnkit.layers.linear import Linear
 from attnkit.models.contract import Batch, Network
+from attnkit.points import point
 
 
 class Answer(nnx.Module):
@@ -32,7 +33,7 @@ class Answer(nnx.Module):
         self, x: Float[Array, "batch outputs dim"], key: jax.Array | None = None
     ) -> Float[Array, "batch 1 classes"]:
         flat = dropout(x.reshape(x.shape[0], 1, -1), self.rate, key)
-        return self.linear(flat.astype(jnp.promote_types(flat.dtype, jnp.float32)))
+        return point("logits", self.linear(flat.astype(jnp.promote_types(flat.dtype, jnp.float32))))
 
 
 class Classifying(Network):

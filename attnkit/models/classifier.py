@@ -12,10 +12,11 @@ from attnkit.layers.pooling import PoolLayer
 from attnkit.layers.taps import exists
 from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
-from attnkit.models.block_options import Blocks, prefixed, source
+from attnkit.models.block_options import Blocks, source
 from attnkit.models.classification import Answer, Classifying
 from attnkit.models.contract import Batch, Output, Sizes
 from attnkit.options import options
+from attnkit.points import view, within
 from attnkit.pooling.contract import Pool
 from attnkit.pooling.mean import Mean
 from attnkit.scored.position.rotary import Rotary
@@ -49,7 +50,7 @@ class Classifier(Blocks):
 
 
 class ClassifierNetwork(Classifying):
-    """The network of `Classifier`. Weights are named `encoder.<block>.self` and `document.pool`."""
+    """The network of `Classifier`. Its points are `encoder.<block>...`, `document.pool.weights`, `logits`."""
 
     def __init__(self, chosen: Classifier, sizes: Sizes, rngs: nnx.Rngs) -> None:
         self.encoder = chosen.source_reader(
@@ -65,11 +66,12 @@ class ClassifierNetwork(Classifying):
             self.pool.outputs, chosen.model_dim, sizes.vocabulary, rate=chosen.dropout, rngs=rngs
         )
 
-    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
         k = keys(key, 2)
         real = Data(scalar={"length": batch["source_length"]})
         segment = batch.get("source_segment")
-        x, maps, penalty = self.encoder(source(batch), data=real, segment=segment, key=k[0], look=look)
+        with within("encoder"):
+            x, penalty = self.encoder(source(batch), data=real, segment=segment, key=k[0])
         pooled = self.pool(x, exists(real.scalar["length"], x.shape[1]))
-        named = prefixed("encoder", maps) | {"document.pool": pooled.weights[:, :, None]} if look else {}
-        return Output(self.answer(pooled.output, k[1]), named, pooled.penalty + penalty)
+        view("document.pool.weights", lambda: pooled.weights[:, :, None])
+        return Output(self.answer(pooled.output, k[1]), pooled.penalty + penalty)

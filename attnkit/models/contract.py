@@ -2,14 +2,16 @@
 
 import abc
 import dataclasses
+import fnmatch
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
+from attnkit.points import observe
+
 Batch = dict[str, jax.Array]
-Maps = dict[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,28 +44,34 @@ class Output(NamedTuple):
 
     Attributes:
         logits: `[batch, length, vocabulary]`, or `[batch, length, 1]` predictions of numbers.
-        maps: attention weights by name, each `[batch, heads, queries, keys]`; empty unless asked for. Names
-            that begin with `encoder.` have queries and keys of the source; those that end in `.cross` or
-            `.pool` have queries of the output and keys of the source; all others are of the decoder alone.
         penalty: what the network adds to the objective of each example, `[batch]`, or 0.
     """
 
     logits: Float[Array, "batch length vocabulary"]
-    maps: Maps
     penalty: Float[Array, "*batch"] | float = 0.0
 
 
 class Network(nnx.Module):
-    """A whole network. Pure in its inputs: the only state is its parameters."""
+    """A whole network. Pure in its inputs: the only state is its parameters.
+
+    Attributes:
+        maps: patterns of the points (`attnkit.points`) that hold attention weights between tokens.
+    """
+
+    maps: ClassVar[tuple[str, ...]] = (
+        "encoder.*.self.weights",
+        "decoder.*.self.weights",
+        "decoder.*.cross.weights",
+        "document.pool.weights",
+    )
 
     @abc.abstractmethod
-    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
-        """Logits for every place to predict at, and attention maps.
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
+        """Logits for every place to predict at.
 
         Args:
             batch: arrays named as in docs/architecture.md.
             key: random key for dropout; `None` switches dropout off.
-            look: whether to return attention weights. Looking does not change the logits.
         """
 
     @abc.abstractmethod
@@ -81,6 +89,21 @@ class Network(nnx.Module):
 
         Every leaf of `state` has a leading batch axis, so that beam search can reorder it.
         """
+
+
+def attention_maps(network: Network, batch: Batch, *, key: jax.Array | None = None) -> dict[str, jax.Array]:
+    """Attention weights between tokens by name, each `[batch, heads, queries, keys]`.
+
+    The name is that of the point without its last part: `decoder.1.cross`. Names that begin with `encoder.`
+    have queries and keys of the source; those that end in `.cross` or `.pool` have queries of the output and
+    keys of the source; all others are of the decoder alone.
+    """
+
+    def read(name: str) -> bool:
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in network.maps)
+
+    found = observe(network, read=read)(batch, key=key).values
+    return {name.rpartition(".")[0]: weights for name, weights in found.items()}
 
 
 class Model(abc.ABC):

@@ -12,9 +12,10 @@ from attnkit.layers.dropout import dropout, keys
 from attnkit.layers.embedding import Absolute, Readout
 from attnkit.layers.stack import make_stack
 from attnkit.masks.causal import Causal
-from attnkit.models.block_options import Blocks, prefixed, target
+from attnkit.models.block_options import Blocks, target
 from attnkit.models.contract import Batch, Network, Output, Sizes
 from attnkit.options import options
+from attnkit.points import point, within
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
 from attnkit.token_mixer import TokenMixer
@@ -45,7 +46,7 @@ class Decoder(Blocks):
 
 
 class DecoderNetwork(Network):
-    """The network of `Decoder`. Weights are named `decoder.<block>.self`."""
+    """The network of `Decoder`. Its points are `decoder.<block>...` and `logits`."""
 
     def __init__(self, chosen: Decoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
         refuse_future("mixer", chosen.mixer)
@@ -54,11 +55,12 @@ class DecoderNetwork(Network):
         self.readout = Readout(chosen.model_dim, sizes.vocabulary, tied=chosen.tied, rngs=rngs)
         self.dropout = chosen.dropout
 
-    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
         k = keys(key, 2)
-        x = dropout(self.embedding(target(batch)), self.dropout, k[0])
-        x, maps, penalty = self.stack(x, key=k[1], look=look)
-        return Output(self.readout(x, self.embedding), prefixed("decoder", maps), penalty)
+        with within("decoder"):
+            x = point("embedding", dropout(self.embedding(target(batch)), self.dropout, k[0]))
+            x, penalty = self.stack(x, key=k[1])
+        return Output(self.readout(x, self.embedding), penalty)
 
     def start(self, batch: Batch, length: int) -> Any:
         self.embedding.check(length)
@@ -67,7 +69,8 @@ class DecoderNetwork(Network):
         return {"blocks": blocks, "position": jnp.zeros(rows, jnp.int32)}
 
     def step(self, state: Any, tokens: jax.Array) -> tuple[jax.Array, Any]:
-        x = self.embedding(tokens, state["position"])
-        x, blocks = self.stack.step(x, state["blocks"])
+        with within("decoder"):
+            x = point("embedding", self.embedding(tokens, state["position"]))
+            x, blocks = self.stack.step(x, state["blocks"])
         after = {"blocks": blocks, "position": state["position"] + tokens.shape[1]}
         return self.readout(x, self.embedding), after

@@ -10,9 +10,10 @@ from flax import nnx
 from attnkit.layers.embedding import Readout, SourceAbsolute
 from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
-from attnkit.models.block_options import Blocks, prefixed, source
+from attnkit.models.block_options import Blocks, source
 from attnkit.models.contract import Batch, Network, Output, Sizes
 from attnkit.options import options
+from attnkit.points import within
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
 from attnkit.token_mixer import TokenMixer
@@ -44,7 +45,7 @@ class Encoder(Blocks):
 
 
 class EncoderNetwork(Network):
-    """The network of `Encoder`. Weights are named `encoder.<block>.self`.
+    """The network of `Encoder`. Its points are `encoder.<block>...` and `logits`.
 
     There is nothing to write: a step gives the logits of the next places, whatever the tokens.
     """
@@ -65,11 +66,12 @@ class EncoderNetwork(Network):
         )
         self.readout = Readout(chosen.model_dim, sizes.vocabulary, tied=chosen.tied, rngs=rngs)
 
-    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
         real = Data(scalar={"length": batch["source_length"]})
         segment = batch.get("source_segment")
-        x, maps, penalty = self.encoder(source(batch), data=real, segment=segment, key=key, look=look)
-        return Output(self.readout(x, self.encoder.embedding), prefixed("encoder", maps), penalty)
+        with within("encoder"):
+            x, penalty = self.encoder(source(batch), data=real, segment=segment, key=key)
+        return Output(self.readout(x, self.encoder.embedding), penalty)
 
     def start(self, batch: Batch, length: int) -> Any:
         logits = self(batch).logits

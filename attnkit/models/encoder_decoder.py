@@ -15,9 +15,10 @@ from attnkit.layers.stack import Passed, make_stack
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
-from attnkit.models.block_options import Blocks, prefixed, source, target
+from attnkit.models.block_options import Blocks, source, target
 from attnkit.models.contract import Batch, Network, Output, Sizes
 from attnkit.options import options
+from attnkit.points import point, within
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
 from attnkit.token_mixer import TokenMixer
@@ -63,10 +64,7 @@ class EncoderDecoder(Blocks):
 
 
 class EncoderDecoderNetwork(Network):
-    """The network of `EncoderDecoder`.
-
-    Weights are named `encoder.<block>.self`, `decoder.<block>.self` and `decoder.<block>.cross`.
-    """
+    """The network of `EncoderDecoder`. Points: `encoder.<block>...`, `decoder.<block>...`, `logits`."""
 
     def __init__(self, chosen: EncoderDecoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
         refuse_future("decoder", chosen.decoder)
@@ -84,21 +82,21 @@ class EncoderDecoderNetwork(Network):
         self.readout = Readout(chosen.model_dim, sizes.vocabulary, tied=chosen.tied, rngs=rngs)
         self.dropout = chosen.dropout
 
-    def encode(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Passed:
-        """What the encoder makes of the source, `[batch, source_length, model_dim]`, and its weights."""
+    def encode(self, batch: Batch, *, key: jax.Array | None = None) -> Passed:
+        """The encoder's output `[batch, source_length, model_dim]`, and its penalty."""
         real = Data(scalar={"length": batch["source_length"]})
         segment = batch.get("source_segment")
-        x, maps, penalty = self.encoder(source(batch), data=real, segment=segment, key=key, look=look)
-        return Passed(x, prefixed("encoder", maps), penalty)
+        with within("encoder"):
+            return self.encoder(source(batch), data=real, segment=segment, key=key)
 
-    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
         k = keys(key, 3)
-        memory, maps, penalty = self.encode(batch, key=k[0], look=look)
-        x = dropout(self.embedding(target(batch)), self.dropout, k[1])
+        memory, penalty = self.encode(batch, key=k[0])
         real = Data(scalar={"length": batch["source_length"]})
-        x, found, more = self.decoder(x, memory, memory_data=real, key=k[2], look=look)
-        named = maps | prefixed("decoder", found)
-        return Output(self.readout(x, self.embedding), named, penalty + more)
+        with within("decoder"):
+            x = point("embedding", dropout(self.embedding(target(batch)), self.dropout, k[1]))
+            x, more = self.decoder(x, memory, memory_data=real, key=k[2])
+        return Output(self.readout(x, self.embedding), penalty + more)
 
     def start(self, batch: Batch, length: int) -> Any:
         self.embedding.check(length)
@@ -111,8 +109,9 @@ class EncoderDecoderNetwork(Network):
         }
 
     def step(self, state: Any, tokens: jax.Array) -> tuple[jax.Array, Any]:
-        x = self.embedding(tokens, state["position"])
         real = Data(scalar={"length": state["source_length"]})
-        x, blocks = self.decoder.step(x, state["blocks"], memory_data=real)
+        with within("decoder"):
+            x = point("embedding", self.embedding(tokens, state["position"]))
+            x, blocks = self.decoder.step(x, state["blocks"], memory_data=real)
         after = dict(state, blocks=blocks, position=state["position"] + tokens.shape[1])
         return self.readout(x, self.embedding), after

@@ -1,6 +1,6 @@
 """One answer for a document: words make sentences, sentences make the document."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import jax
 import numpy as np
@@ -16,10 +16,11 @@ from attnkit.layers.taps import exists
 from attnkit.masks.contract import Data, Mask, Needs
 from attnkit.masks.padding import Padding
 from attnkit.masks.same_document import SameDocument
-from attnkit.models.block_options import Blocks, Mixers, need_segments, prefixed, source
+from attnkit.models.block_options import Blocks, Mixers, need_segments, source
 from attnkit.models.classification import Answer, Classifying
 from attnkit.models.contract import Batch, Output, Sizes
 from attnkit.options import options
+from attnkit.points import view, within
 from attnkit.pooling.additive_pooling import AdditivePooling
 from attnkit.pooling.contract import Pool
 from attnkit.scored.position.rotary import Rotary
@@ -122,9 +123,15 @@ def mixes_segments(mask: Mask) -> bool:
 class HierarchicalClassifierNetwork(Classifying):
     """The network of `HierarchicalClassifier`.
 
-    Weights are named `encoder.words.<block>.self`, `encoder.sentences.<block>.self` (of sentences, spread
-    over their words) and `document.pool`: the weight of a sentence times that of a word in it.
+    Its points are `encoder.words.<block>...`, `encoder.sentences.<block>...`, `logits`, and
+    `document.pool.map`: the weight of a sentence times that of a word in it.
     """
+
+    maps: ClassVar[tuple[str, ...]] = (
+        "encoder.words.*.weights",
+        "encoder.sentences.*.map",
+        "document.pool.map",
+    )
 
     def __init__(self, chosen: HierarchicalClassifier, sizes: Sizes, rngs: nnx.Rngs) -> None:
         self.hierarchy = make_hierarchy(
@@ -141,15 +148,11 @@ class HierarchicalClassifierNetwork(Classifying):
             self.pool.outputs, chosen.model_dim, sizes.vocabulary, rate=chosen.dropout, rngs=rngs
         )
 
-    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
         k = keys(key, 2)
-        found = self.hierarchy(
-            source(batch), batch["source_segment"], batch["source_length"], key=k[0], look=look
-        )
+        with within("encoder"):
+            found = self.hierarchy(source(batch), batch["source_segment"], batch["source_length"], key=k[0])
         real = exists(found.number, found.sentences.shape[1])
         pooled = self.pool(found.sentences, real)
-        maps = {}
-        if look:
-            named = {"document.pool": through(pooled.weights[:, :, None], found.words)}
-            maps = prefixed("encoder", found.maps) | named
-        return Output(self.answer(pooled.output, k[1]), maps, pooled.penalty + found.penalty)
+        view("document.pool.map", lambda: through(pooled.weights[:, :, None], found.words))
+        return Output(self.answer(pooled.output, k[1]), pooled.penalty + found.penalty)

@@ -17,10 +17,11 @@ from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
 from attnkit.masks.same_document import SameDocument
-from attnkit.models.block_options import Blocks, prefixed, source, target
+from attnkit.models.block_options import Blocks, source, target
 from attnkit.models.contract import Batch, Network, Output, Sizes
 from attnkit.models.hierarchical_classifier import make_hierarchy
 from attnkit.options import options
+from attnkit.points import point, within
 from attnkit.pooling.additive_pooling import AdditivePooling
 from attnkit.pooling.contract import Pool
 from attnkit.scored.position.rotary import Rotary
@@ -74,9 +75,16 @@ class HierarchicalEncoderDecoder(Blocks):
 class HierarchicalEncoderDecoderNetwork(Network):
     """The network of `HierarchicalEncoderDecoder`.
 
-    Weights are named `encoder.words.<block>.self`, `encoder.sentences.<block>.self`, `decoder.<block>.self`
-    and `decoder.<block>.cross`: heads over words, then heads over sentences spread over their words.
+    Its points are `encoder.words.<block>...`, `encoder.sentences.<block>...`, `decoder.<block>...`, `logits`;
+    `decoder.<block>.cross.map` has heads over words, then heads over sentences spread over their words.
     """
+
+    maps: ClassVar[tuple[str, ...]] = (
+        "encoder.words.*.weights",
+        "encoder.sentences.*.map",
+        "decoder.*.self.weights",
+        "decoder.*.cross.map",
+    )
 
     def __init__(self, chosen: HierarchicalEncoderDecoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
         refuse_future("decoder", chosen.decoder)
@@ -95,25 +103,22 @@ class HierarchicalEncoderDecoderNetwork(Network):
         self.readout = Readout(chosen.model_dim, sizes.vocabulary, tied=chosen.tied, rngs=rngs)
         self.dropout = chosen.dropout
 
-    def encode(
-        self, batch: Batch, *, key: jax.Array | None = None, look: bool = False
-    ) -> tuple[Document, jax.Array, Data]:
+    def encode(self, batch: Batch, *, key: jax.Array | None = None) -> tuple[Document, jax.Array, Data]:
         """What has been read, as a memory of words, then sentences, and how many of each there are."""
-        found = self.hierarchy(
-            source(batch), batch["source_segment"], batch["source_length"], key=key, look=look
-        )
+        with within("encoder"):
+            found = self.hierarchy(source(batch), batch["source_segment"], batch["source_length"], key=key)
         memory = jnp.concatenate([found.tokens, found.sentences], axis=1)
         length = jnp.asarray(batch["source_length"])
         return found, memory, Data(scalar={"length": length, "sentences": found.number})
 
-    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
         k = keys(key, 3)
-        found, memory, real = self.encode(batch, key=k[0], look=look)
-        x = dropout(self.embedding(target(batch)), self.dropout, k[1])
+        found, memory, real = self.encode(batch, key=k[0])
         data = real.with_scalars(words=found.words)
-        x, maps, penalty = self.decoder(x, memory, memory_data=data, key=k[2], look=look)
-        named = prefixed("encoder", found.maps) | prefixed("decoder", maps)
-        return Output(self.readout(x, self.embedding), named, found.penalty + penalty)
+        with within("decoder"):
+            x = point("embedding", dropout(self.embedding(target(batch)), self.dropout, k[1]))
+            x, penalty = self.decoder(x, memory, memory_data=data, key=k[2])
+        return Output(self.readout(x, self.embedding), found.penalty + penalty)
 
     def start(self, batch: Batch, length: int) -> Any:
         self.embedding.check(length)
@@ -126,7 +131,8 @@ class HierarchicalEncoderDecoderNetwork(Network):
         }
 
     def step(self, state: Any, tokens: jax.Array) -> tuple[jax.Array, Any]:
-        x = self.embedding(tokens, state["position"])
-        x, blocks = self.decoder.step(x, state["blocks"], memory_data=state["real"])
+        with within("decoder"):
+            x = point("embedding", self.embedding(tokens, state["position"]))
+            x, blocks = self.decoder.step(x, state["blocks"], memory_data=state["real"])
         after = dict(state, blocks=blocks, position=state["position"] + tokens.shape[1])
         return self.readout(x, self.embedding), after

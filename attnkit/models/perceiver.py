@@ -1,5 +1,6 @@
 """A few learned vectors read a long source, at a cost that grows linearly with its length."""
 
+import functools
 from typing import Annotated, Any, ClassVar, Literal
 
 import jax
@@ -20,6 +21,7 @@ from attnkit.models.block_options import Blocks, source, target
 from attnkit.models.classification import Answer, Classifying
 from attnkit.models.contract import Batch, Network, Output, Sizes
 from attnkit.options import options
+from attnkit.points import point, reading, view, within
 from attnkit.pooling.contract import Pool
 from attnkit.pooling.mean import Mean
 from attnkit.scored.position.rotary import Rotary
@@ -76,27 +78,32 @@ class Latents(nnx.Module):
         self.stack = make_stack(
             chosen.depth, chosen.style(), chosen.mixer, cross=chosen.cross, reads=True, rngs=rngs
         )
-        self.top = f"{chosen.depth - 1}.cross"
+        self.top = f"{chosen.depth - 1}.cross.weights"
 
     def __call__(
-        self, batch: Batch, *, key: jax.Array | None = None, look: bool = False
-    ) -> tuple[jax.Array, jax.Array | None, jax.Array | float]:
-        """Latents `[batch, latents, dim]`; weights of the last view of the source, if any; the penalty."""
+        self, batch: Batch, *, key: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array | float, jax.Array | None]:
+        """Latents `[batch, latents, dim]`; penalty; weights of the last view of the source, if observed."""
         k = keys(key, 2)
         real = Data(scalar={"length": batch["source_length"]})
-        memory = self.reader(source(batch), data=real, key=k[0]).output  # it has no blocks
+        with within("encoder"):
+            memory = self.reader(source(batch), data=real, key=k[0]).output  # it has no blocks
         table = self.table[...].astype(memory.dtype)
         x = jnp.broadcast_to(table, (memory.shape[0], *table.shape))
-        x, maps, penalty = self.stack(x, memory, memory_data=real, key=k[1], look=look)
-        return x, maps.get(self.top), penalty
+        with within("latents"):
+            run = reading(self.stack, read=lambda name: name == self.top)
+            (x, penalty), found = run(x, memory, memory_data=real, key=k[1])
+        return x, penalty, found.get(self.top)
 
 
 class PerceiverAnswer(Classifying):
     """The network of `Perceiver` for an answer.
 
-    Weights are named `document.pool`: those of the pool over latents times those of the last view of the
-    source, for each of the pool's hops and then each head.
+    Its points are `latents.<block>...`, `logits`, and `document.pool.map`: weights of the pool over latents
+    times those of the last view of the source, for each of the pool's hops and then each head.
     """
+
+    maps: ClassVar[tuple[str, ...]] = ("document.pool.map",)
 
     def __init__(self, chosen: Perceiver, sizes: Sizes, rngs: nnx.Rngs) -> None:
         self.latents = Latents(chosen, sizes, rngs)
@@ -105,22 +112,23 @@ class PerceiverAnswer(Classifying):
             self.pool.outputs, chosen.model_dim, sizes.vocabulary, rate=chosen.dropout, rngs=rngs
         )
 
-    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
         k = keys(key, 2)
-        x, weights, penalty = self.latents(batch, key=k[0], look=look)
+        x, penalty, weights = self.latents(batch, key=k[0])
         pooled = self.pool(x, jnp.ones(x.shape[:2], bool))
-        maps = {}
         if weights is not None:
-            maps["document.pool"] = through(pooled.weights[:, :, None], weights)
-        return Output(self.answer(pooled.output, k[1]), maps, pooled.penalty + penalty)
+            view("document.pool.map", lambda: through(pooled.weights[:, :, None], weights))
+        return Output(self.answer(pooled.output, k[1]), pooled.penalty + penalty)
 
 
 class PerceiverText(Network):
     """The network of `Perceiver` for a text.
 
-    Weights are named `decoder.<block>.self` and `decoder.<block>.cross`, the latter those of the latents
-    times those of the last view of the source, mean over its heads.
+    Its points are `latents.<block>...`, `decoder.<block>...` and `logits`; `decoder.<block>.cross.map` has
+    weights over latents times those of the last view of the source, mean over its heads.
     """
+
+    maps: ClassVar[tuple[str, ...]] = ("decoder.*.self.weights", "decoder.*.cross.map")
 
     def __init__(self, chosen: Perceiver, sizes: Sizes, rngs: nnx.Rngs) -> None:
         refuse_future("decoder", chosen.decoder)
@@ -136,19 +144,18 @@ class PerceiverText(Network):
         """All latents exist."""
         return Data(scalar={"length": jnp.full(batch, self.latents.table[...].shape[0], jnp.int32)})
 
-    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
         k = keys(key, 3)
-        memory, weights, penalty = self.latents(batch, key=k[0], look=look)
-        x = dropout(self.embedding(target(batch)), self.dropout, k[1])
-        real = self.real(x.shape[0])
-        x, found, more = self.decoder(x, memory, memory_data=real, key=k[2], look=look)
-        maps = {}
-        for name, own in found.items():
-            if name.endswith(".self"):
-                maps[f"decoder.{name}"] = own
-            elif weights is not None:
-                maps[f"decoder.{name}"] = through(own, weights.mean(1, keepdims=True))
-        return Output(self.readout(x, self.embedding), maps, penalty + more)
+        memory, penalty, weights = self.latents(batch, key=k[0])
+        with within("decoder"):
+            x = point("embedding", dropout(self.embedding(target(batch)), self.dropout, k[1]))
+            run = reading(self.decoder, read=lambda name: name.endswith(".cross.weights"))
+            (x, more), found = run(x, memory, memory_data=self.real(x.shape[0]), key=k[2])
+            if weights is not None:
+                mean = weights.mean(1, keepdims=True)
+                for name, own in found.items():
+                    view(f"{name.removesuffix('.weights')}.map", functools.partial(through, own, mean))
+        return Output(self.readout(x, self.embedding), penalty + more)
 
     def start(self, batch: Batch, length: int) -> Any:
         self.embedding.check(length)
@@ -158,7 +165,8 @@ class PerceiverText(Network):
         return {"blocks": blocks, "position": jnp.zeros(rows, jnp.int32)}
 
     def step(self, state: Any, tokens: jax.Array) -> tuple[jax.Array, Any]:
-        x = self.embedding(tokens, state["position"])
-        x, blocks = self.decoder.step(x, state["blocks"], memory_data=self.real(x.shape[0]))
+        with within("decoder"):
+            x = point("embedding", self.embedding(tokens, state["position"]))
+            x, blocks = self.decoder.step(x, state["blocks"], memory_data=self.real(x.shape[0]))
         after = {"blocks": blocks, "position": state["position"] + tokens.shape[1]}
         return self.readout(x, self.embedding), after

@@ -18,6 +18,7 @@ from attnkit.layers.token_mixer.gru import Gru
 from attnkit.models.block_options import need_source, source, target
 from attnkit.models.contract import Batch, Model, Network, Output, Sizes
 from attnkit.options import options
+from attnkit.points import view
 from attnkit.token_mixer import TokenMixer
 
 
@@ -77,7 +78,7 @@ class Writing(NamedTuple):
 
 
 class RnnEncoderDecoderNetwork(Network):
-    """The network of `RnnEncoderDecoder`. Weights are named `decoder.0.cross`; none without attention."""
+    """The network of `RnnEncoderDecoder`. Points: `logits`, and `decoder.0.cross.weights` with attention."""
 
     def __init__(self, chosen: RnnEncoderDecoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
         need_source("RnnEncoderDecoder", sizes)
@@ -126,8 +127,8 @@ class RnnEncoderDecoderNetwork(Network):
         feed = jnp.zeros((rows, self.embedding.dim if self.kind == "luong" else 0), memory.summary.dtype)
         return Writing((first, *zeros[1:]), feed)
 
-    def look(self, state: Array, memory: Memory) -> tuple[Array, Array | None]:
-        """What the state finds in the source, and with which weights."""
+    def attend(self, state: Array, memory: Memory) -> tuple[Array, Array | None]:
+        """The context vector of a state, and the weights of the source that made it."""
         if self.alignment is None or memory.prepared is None:
             return memory.summary, None
         real = exists(memory.length, memory.annotations.shape[1])
@@ -137,10 +138,10 @@ class RnnEncoderDecoderNetwork(Network):
         """One step with the vector `y` of the last token: the next state, output vector and weights."""
         if self.kind == "luong":
             hidden = self.cell.advance(at.hidden, self.cell.project(jnp.concatenate([y, at.feed], -1)))
-            found, w = self.look(hidden[0], memory)
+            found, w = self.attend(hidden[0], memory)
             out = jnp.tanh(self.deep(jnp.concatenate([hidden[0].astype(y.dtype), found], -1)))
             return Writing(hidden, out), (out, w)
-        found, w = self.look(at.hidden[0], memory)
+        found, w = self.attend(at.hidden[0], memory)
         hidden = self.cell.advance(at.hidden, self.cell.project(jnp.concatenate([y, found], -1)))
         deep = self.deep(jnp.concatenate([hidden[0].astype(y.dtype), y, found], -1))
         return Writing(hidden, at.feed), (jnp.max(deep.reshape(*deep.shape[:-1], -1, 2), axis=-1), w)
@@ -151,13 +152,14 @@ class RnnEncoderDecoderNetwork(Network):
         out, w = jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1), found)
         return at, out, w
 
-    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
         k = keys(key, 3)
         memory = self.encode(batch, k[0])
         y = dropout(self.embedding(target(batch)), self.dropout, k[1])
         _, out, w = self.write(self.begin(memory), memory, y)
-        maps = {"decoder.0.cross": w[:, None]} if look and w is not None else {}
-        return Output(self.readout(dropout(out, self.dropout, k[2]), self.embedding), maps)
+        if w is not None:
+            view("decoder.0.cross.weights", lambda: w[:, None])
+        return Output(self.readout(dropout(out, self.dropout, k[2]), self.embedding))
 
     def start(self, batch: Batch, length: int) -> Any:
         memory = self.encode(batch)

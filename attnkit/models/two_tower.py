@@ -1,6 +1,6 @@
 """Two towers: sources and texts in one space, learned from pairs."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from attnkit.models.block_options import Blocks, sources, target_as_source
 from attnkit.models.classification import Classifying
 from attnkit.models.contract import Batch, Output, Sizes
 from attnkit.options import options
+from attnkit.points import point, within
 from attnkit.pooling.contract import Pool
 from attnkit.pooling.mean import Mean
 from attnkit.scored.position.rotary import Rotary
@@ -83,7 +84,7 @@ class Tower(nnx.Module):
         """Unit vectors of a batch of groups, in at least float32, and the penalty of each group."""
         batch, group = tokens.shape[:2]
         data = Data(scalar={"length": length.reshape(-1)})
-        x, _, asked = self.reader(tokens.reshape(-1, *tokens.shape[2:]), data=data, key=key)
+        x, asked = self.reader(tokens.reshape(-1, *tokens.shape[2:]), data=data, key=key)
         pooled = self.pool(x, exists(length.reshape(-1), x.shape[1]))
         y = self.outward(pooled.output.reshape(batch * group, -1))
         wide = y.astype(jnp.promote_types(y.dtype, jnp.float32))
@@ -93,7 +94,9 @@ class Tower(nnx.Module):
 
 
 class TwoTowerNetwork(Classifying):
-    """The network of `TwoTower`. Its maps are empty: groups of maps have no place in the contract."""
+    """The network of `TwoTower`. Its points are `source.<block>...`, `text.<block>...` and `logits`."""
+
+    maps: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, chosen: TwoTower, sizes: Sizes, rngs: nnx.Rngs) -> None:
         def tower(sizes: Sizes, depth: int, mixer: Any, pool: Pool, absolute: SourceAbsolute) -> Tower:
@@ -110,12 +113,14 @@ class TwoTowerNetwork(Classifying):
         self.temperature = nnx.Param(jnp.log(TEMPERATURE[chosen.loss]))
         self.bias = nnx.Param(jnp.asarray(-10.0)) if chosen.loss == "sigmoid" else None
 
-    def __call__(self, batch: Batch, *, key: jax.Array | None = None, look: bool = False) -> Output:
+    def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
         k = keys(key, 2)
         if "input_length" not in batch:
             raise ValueError("TwoTower needs a task of groups of pairs; choose another model for this task")
-        left, one = self.source(sources(batch), batch["source_length"], k[0])
-        right, two = self.text(batch["inputs"], batch["input_length"], k[1])
+        with within("source"):
+            left, one = self.source(sources(batch), batch["source_length"], k[0])
+        with within("text"):
+            right, two = self.text(batch["inputs"], batch["input_length"], k[1])
         scale = jnp.exp(self.temperature[...]).astype(left.dtype)
         fit = scale * jnp.einsum("bmd,bnd->bmn", left, right)
         if self.bias is None:
@@ -124,7 +129,7 @@ class TwoTowerNetwork(Classifying):
             flat = fit.reshape(fit.shape[0], -1) + self.bias[...].astype(fit.dtype)
             logits = jnp.stack([jnp.zeros_like(flat), flat], axis=-1)
         self.check_labels(batch, logits)
-        return Output(logits, {}, one + two)
+        return Output(point("logits", logits), one + two)
 
     def check_labels(self, batch: Batch, logits: Array) -> None:
         """Raise `ValueError` if the task's labels are for the other loss."""

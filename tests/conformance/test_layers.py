@@ -17,6 +17,7 @@ from attnkit.layers.multi_head import MultiHead
 from attnkit.layers.token_mixer.gated import Gated
 from attnkit.masks.causal import Causal
 from attnkit.options import options
+from attnkit.points import observed
 from attnkit.scored.selection.moba import Moba
 
 
@@ -28,13 +29,11 @@ class Broken(MultiHead):
         self.mistake = mistake
         self.unused = nnx.Param(jnp.ones(3)) if mistake == "idle" else None
 
-    def relay(
-        self, x: Any, memory: Any = None, *, below: Any, data: Any = None, key: Any = None, look: Any = 0
-    ):
-        y, weights, above = super().relay(x, memory, below=below, data=data, key=key, look=bool(look))
+    def relay(self, x: Any, memory: Any = None, *, below: Any, data: Any = None, key: Any = None):
+        y, above = super().relay(x, memory, below=below, data=data, key=key)
         if self.mistake == "leaks":
             y = y + 1e-3 * jnp.mean(x, axis=1, keepdims=True)
-        if self.mistake == "looks differently" and look:
+        if self.mistake == "looks differently" and observed():
             y = y * (1 + 1e-15)
         if self.mistake == "other sequences":
             y = y + 1e-9 * jnp.mean(x, axis=0, keepdims=True)
@@ -42,15 +41,20 @@ class Broken(MultiHead):
             y = y + jax.lax.stop_gradient(y * y)
         if self.mistake == "wide" and y.dtype == jnp.bfloat16:
             y = y.astype(jnp.float32)
-        if self.mistake == "shows another" and weights is not None:
-            weights = jax.nn.softmax(weights, axis=-1)
-        return y, weights, above
+        return y, above
 
     def relay_step(self, x: Any, state: Any, *, below: Any, data: Any = None):
         y, after, above = super().relay_step(x, state, below=below, data=data)
         if self.mistake == "forgets the scale":
             y = 1.0001 * y
         return y, after, above
+
+
+class ShowsAnother(Concatenate):
+    """Weights that are not those that multiply values."""
+
+    def shown(self, weights: Any) -> Any:
+        return jax.nn.softmax(weights, axis=-1)
 
 
 @options
@@ -64,7 +68,8 @@ class Mistaken(HeadTokenMixer):
         scored = fitted(self, self.scored(), width, cross=cross, padded=padded)
         shape, dim = plain_shape(width), width.model_dim
         project = PlainProjection(dim, shape, rngs=rngs)
-        join = Concatenate(dim, shape.heads * shape.value_dim, scale=scale, rngs=rngs)
+        made = ShowsAnother if self.mistake == "shows another" else Concatenate
+        join = made(dim, shape.heads * shape.value_dim, scale=scale, rngs=rngs)
         return Broken(self.mistake, scored, project, join, dim, rngs=rngs)
 
     def receptive_field(self) -> Any:

@@ -7,7 +7,7 @@ import jax
 import pytest
 
 from attnkit.experiment.bench import compiled, operations
-from attnkit.experiment.bench_cases import Setting, variant_of, ways
+from attnkit.experiment.bench_cases import Setting, cases, variant_of
 from attnkit.experiment.cli import main
 from attnkit.recurrent.variant.mamba2 import Mamba2
 from attnkit.scored.selection.lightning_indexer import LightningIndexer
@@ -52,18 +52,18 @@ def test_every_form_of_recurrent_attention_and_approximations_beside_softmax(cap
     ids=["scored", "recurrent"],
 )
 def test_inputs_that_all_heads_share_are_drawn_once(thing, shared):
-    for way in ways(variant_of("it", thing), 16, Setting(heads=3, dim=4)):
-        inputs = {name.split(".")[-1]: a for name, a in way.arrays["inputs"].items()}
+    for case in cases(variant_of("it", thing), 16, Setting(heads=3, dim=4)):
+        inputs = {name.split(".")[-1]: a for name, a in case.arrays["inputs"].items()}
         for name, width in shared.items():
             assert inputs[name].size == 16 * width
-        assert jax.eval_shape(way.output, way.arrays).shape == (3, 16, 4)
+        assert jax.eval_shape(case.output, case.arrays).shape == (3, 16, 4)
 
 
 def test_operations_of_a_form_by_blocks_count_what_the_selection_looks_at():
     setting = Setting(heads=1, dim=4)
     lightning = variant_of("lightning_indexer", LightningIndexer(heads=8, dim=16, count=7))
     by_blocks, dense = (
-        operations(way, compiled(way, setting), setting) for way in ways(lightning, 1024, setting)
+        operations(case, compiled(case, setting), setting) for case in cases(lightning, 1024, setting)
     )
     assert by_blocks == pytest.approx(dense, rel=0.1)
 

@@ -112,12 +112,12 @@ def test_what_was_looked_at_is_shown_beside_a_prediction(small_run, capsys):
 
 
 def test_weights_of_turns_and_the_terminal():
-    found = highlight.Seen(("i", "\x1b[1m", "b"), np.array([0.2, 0.5, 0.3]), " ", "head")
+    found = highlight.Highlight(("i", "\x1b[1m", "b"), np.array([0.2, 0.5, 0.3]), " ", "head")
     example = Example("", "", (3, 4, 5), (1,), (), segment=(0, 1, 1))
     assert highlight.by_turn(example, found) == pytest.approx([0.2, 0.8])
     shown = highlight.terminal(found)
     assert shown.plain == "i [\ufffd[1m] [b]" and len(shown.spans) >= 3
-    assert highlight.terminal(highlight.Seen((), np.zeros(0), " ", "")).plain == ""
+    assert highlight.terminal(highlight.Highlight((), np.zeros(0), " ", "")).plain == ""
 
 
 def test_nothing_can_be_highlighted_without_maps():

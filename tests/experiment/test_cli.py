@@ -40,7 +40,7 @@ def test_every_command_has_help_with_an_example(capsys, command):
 def test_the_example_of_a_command_is_one(capsys, monkeypatch, command):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("attnkit.conformance.check", lambda thing, level: types.SimpleNamespace(ok=True))
-    monkeypatch.setattr("attnkit.experiment.commands.check.show", lambda matrix: None)
+    monkeypatch.setattr("attnkit.experiment.commands.check.show", lambda *arguments: None)
     assert main([command, "--help"]) == 0
     example = " ".join(capsys.readouterr().out.split("example: attnkit ")[1].split())
     assert main(shlex.split(example.split(" > ")[0])) == 0
@@ -146,6 +146,8 @@ def test_lists_and_cards(capsys, workplace):
     assert main(["variants", "alibbi"]) == 2 and "did you mean 'alibi'" in capsys.readouterr().err
     assert main(["tasks", "mine.py:Job"]) == 0 and "count: int, required" in capsys.readouterr().out
     assert main(["tasks", "mine.py:Net"]) == 2
+    assert main(["variants", "training"]) == 0
+    assert re.search(r"^  batch_size: int >= 1, default \d+\n {6}\w", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_the_schema_is_json(capsys):

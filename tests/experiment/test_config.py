@@ -27,6 +27,13 @@ def test_a_config_is_resolved_with_every_default(workplace):
     assert table["decoding"]["method"] == "greedy"
 
 
+def test_an_option_called_kind_does_not_hide_the_kind(write):
+    file = write("one.toml", "task = 'copy'\nmodel = 'encoder'\n")
+    loaded = config.load(file, ["model.mixer=performer"])
+    assert loaded.table()["model"]["mixer"]["kind"] == "performer"
+    assert config.load(write("saved.toml", loaded.toml())).hash() == loaded.hash()
+
+
 def test_the_resolved_config_means_the_same_anywhere(workplace, tmp_path_factory, monkeypatch):
     (workplace / "words.txt").write_text("a")
     first = config.load(workplace / "config.toml", ["task.path=words.txt", "model.layers=['attention']"])

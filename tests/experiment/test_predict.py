@@ -10,7 +10,7 @@ from attnkit.errors import DataError
 from attnkit.experiment import highlight, predict
 from attnkit.experiment.attention import Read
 from attnkit.experiment.cli import main
-from attnkit.experiment.commands.predict import LONGEST_LINE, harmless, lines
+from attnkit.experiment.commands.predict import LONGEST_LINE, lines, printable
 from attnkit.generation.plan import Decoding
 from attnkit.tasks.contract import Example, Vocabulary
 
@@ -98,9 +98,9 @@ def test_pictures(run, tmp_path, capsys):
 
 def test_a_terminal_is_told_nothing_that_it_would_obey(monkeypatch):
     said = "a\x1b[31mb\n\tc"
-    assert harmless(said) == said
+    assert printable(said) == said
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    assert harmless(said) == "a\ufffd[31mb\n\tc"
+    assert printable(said) == "a\ufffd[31mb\n\tc"
 
 
 def test_lines_end_with_line_feeds_alone():

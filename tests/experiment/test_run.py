@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -146,14 +147,26 @@ def test_resume_goes_on_and_a_changed_model_is_refused(run, capsys):
 
 
 def test_a_damaged_run_is_exit_5(run, tmp_path, monkeypatch, capsys):
-    import shutil
-
     shutil.copytree(run, tmp_path / "copy")
     for file in (tmp_path / "copy/checkpoints").rglob("*"):
         if file.is_file():
             file.write_bytes(b"")
     assert main(["evaluate", str(tmp_path / "copy")]) == 5
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_what_a_run_folder_names_does_not_run_unless_it_is_trusted(run, tmp_path, capsys):
+    shutil.copytree(run, tmp_path / "copy")
+    (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    place = tmp_path / "copy" / folder.CONFIG
+    own = place.read_text().replace('kind = "encoder_decoder"', f'kind = "{tmp_path}/own.py:Net"')
+    place.write_text(own)
+    for command in (["evaluate"], ["report"], ["predict", "--seed=1"]):
+        assert main([*command, str(tmp_path / "copy"), *(["a"] if len(command) > 1 else [])]) == 2
+        assert "say --allow-import if you trust it" in capsys.readouterr().err
+        assert not (tmp_path / "ran").exists()
+    assert main(["evaluate", str(tmp_path / "copy"), "--allow-import"]) == 2
+    assert "class 'Net' is not in this file" in capsys.readouterr().err and (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(

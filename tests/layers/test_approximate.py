@@ -10,6 +10,7 @@ from attnkit.approximate.contract import Shape
 from attnkit.layers.causality import refuse_future
 from attnkit.layers.mixer_layer import Width, mixer_layer
 from attnkit.masks.contract import Data
+from attnkit.points import names, observe
 
 DIM, HEADS, BATCH = 24, 6, 2
 CAUSAL = [
@@ -47,7 +48,7 @@ QUICK = ("performer", "luna_causal")
 def test_decoding_gives_the_output_of_the_whole(name, options):
     with jax.enable_x64(True):
         mixing, x = layer(name, options), tokens(9)
-        whole, _ = run(mixing, x)
+        whole = run(mixing, x)
         graph, params = nnx.split(mixing)
         step = jax.jit(lambda params, x, state: nnx.merge(graph, params).step(x, state))
         state, pieces = mixing.start(BATCH, 9, x.dtype), []
@@ -98,7 +99,7 @@ def test_every_parameter_matters_and_constants_are_not_trained():
     x = tokens(7)
 
     def total(params):
-        return jnp.sum(nnx.merge(graph, params, constants)(x)[0] * tokens(7, 2))
+        return jnp.sum(nnx.merge(graph, params, constants)(x) * tokens(7, 2))
 
     for path, leaf in jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(total))(params)):
         assert bool(jnp.all(jnp.isfinite(leaf)) and jnp.any(leaf)), jax.tree_util.keystr(path)
@@ -109,13 +110,11 @@ def test_what_does_not_exist_changes_nothing():
     for name, options in (("fnet", {}), ("nystromformer", {"landmarks": 3}), ("performer", {"features": 16})):
         mixing, x, length = layer(name, options, padded=True), tokens(7), jnp.array([7, 3])
         graph, state = nnx.split(mixing)
-        call = jax.jit(
-            lambda s, x, n, graph=graph: nnx.merge(graph, s)(x, data=Data(scalar={"length": n}))[0]
-        )
+        call = jax.jit(lambda s, x, n, graph=graph: nnx.merge(graph, s)(x, data=Data(scalar={"length": n})))
         real = (jnp.arange(7) < length[:, None])[..., None]
         before, after = (call(state, jnp.where(real, x, fill), length) for fill in (0.0, jnp.nan))
         np.testing.assert_array_equal(jnp.where(real, before, 0), jnp.where(real, after, 0))
-        alone, _ = run(mixing, x[1:, :3])
+        alone = run(mixing, x[1:, :3])
         np.testing.assert_allclose(before[1, :3], alone[0], atol=3e-6)
 
 
@@ -131,8 +130,8 @@ def test_what_does_not_exist_changes_nothing():
 def test_cross_attention_decodes_as_it_reads(name, options):
     mixing = layer(name, options, cross=True, padded=True)
     x, memory, data = tokens(4), tokens(7, 2), Data(scalar={"length": jnp.array([7, 3])})
-    whole, _ = mixing(x, memory, data=data)
-    changed, _ = mixing(x, memory.at[1, 3:].set(9.0), data=data)
+    whole = mixing(x, memory, data=data)
+    changed = mixing(x, memory.at[1, 3:].set(9.0), data=data)
     np.testing.assert_array_equal(whole, changed)
     state, pieces = mixing.start(BATCH, 4, x.dtype, memory), []
     for piece in (x[:, :3], x[:, 3:]):
@@ -145,18 +144,22 @@ def test_weights_are_shown_where_there_are_some_and_looking_changes_nothing():
     x = tokens(5)
     for name in ("performer", "aft_simple", "fnet"):
         mixing = layer(name, {})
-        (blind, none), (seen, weights) = run(mixing, x), run(mixing, x, look=True)
-        np.testing.assert_allclose(blind, seen, atol=1e-6)
-        assert none is None
-        assert (weights is None) if name == "fnet" else weights.shape == (BATCH, HEADS, 5, 5)
-    np.testing.assert_allclose(run(layer("performer", {}), x, look=True)[1].sum(-1), 1, rtol=1e-5)
+        found = names(mixing, x)
+        if name == "fnet":
+            assert "weights" not in found
+            continue
+        seen, values = jax.jit(observe(mixing, read=["weights"]))(x)
+        np.testing.assert_allclose(run(mixing, x), seen, atol=1e-6)
+        assert values["weights"].shape == found["weights"].shape == (BATCH, HEADS, 5, 5)
+    performer = observe(layer("performer", {}), read=["weights"])
+    np.testing.assert_allclose(jax.jit(performer)(x).values["weights"].sum(-1), 1, rtol=1e-5)
 
 
 def test_features_are_redrawn_only_where_asked_and_only_with_a_key():
     x, key = tokens(5), jax.random.key(3)
     for redrawn in (False, True):
         mixing = layer("performer", {"features": 16, "redrawn": redrawn})
-        still, again, trained = mixing(x)[0], mixing(x)[0], mixing(x, key=key)[0]
+        still, again, trained = mixing(x), mixing(x), mixing(x, key=key)
         np.testing.assert_array_equal(still, again)
         assert np.array_equal(still, trained) != redrawn
 
@@ -183,12 +186,12 @@ def test_a_batch_can_be_spread_over_devices():
         mixing, x = layer(name, options), tokens(5)
         graph, state = nnx.split(mixing)
         parts = jax.shard_map(
-            lambda state, x, graph=graph: nnx.merge(graph, state)(x)[0],
+            lambda state, x, graph=graph: nnx.merge(graph, state)(x),
             mesh=mesh,
             in_specs=(PartitionSpec(), PartitionSpec("data")),
             out_specs=PartitionSpec("data"),
         )
-        np.testing.assert_allclose(jax.jit(parts)(state, x), run(mixing, x)[0], atol=3e-6)
+        np.testing.assert_allclose(jax.jit(parts)(state, x), run(mixing, x), atol=3e-6)
 
 
 def test_decoders_refuse_what_sees_the_future():

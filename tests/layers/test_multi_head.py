@@ -14,6 +14,7 @@ from attnkit.masks.everything import Everything
 from attnkit.masks.padding import Padding
 from attnkit.masks.per_head import PerHead
 from attnkit.options import options
+from attnkit.points import observe
 from attnkit.scored.contract import Position, TokenInput
 from attnkit.scored.position.alibi import Alibi
 from attnkit.scored.position.mrope import Mrope
@@ -50,11 +51,16 @@ def by_loops(attention, x, memory, kv_heads, allowed):
     return output @ np.asarray(attention.join.output.kernel[...], np.float64), weights
 
 
+def seen(attention, *given, **more):
+    output, values = observe(attention, read=["weights"])(*given, **more)
+    return output, values.values()
+
+
 @pytest.mark.parametrize("kv_heads", [1, 2, 6])
 def test_self_attention_agrees_with_loops(kv_heads):
     attention = layer(Attention(mask=Causal()), kv_heads)
     x = jax.random.normal(jax.random.key(1), (BATCH, 5, DIM))
-    output, weights = attention(x, look=True)
+    output, (weights,) = seen(attention, x)
     expected, expected_weights = by_loops(attention, x, x, kv_heads, lambda b, i, j: j <= i)
     np.testing.assert_allclose(output, expected, atol=2e-6)
     np.testing.assert_allclose(weights, expected_weights, atol=2e-6)
@@ -65,7 +71,7 @@ def test_cross_attention_sees_the_keys_that_exist_and_no_others():
     x = jax.random.normal(jax.random.key(1), (BATCH, 5, DIM))
     memory = jax.random.normal(jax.random.key(2), (BATCH, 7, DIM))
     length = jnp.array([7, 3])
-    output, weights = attention(x, memory, data=Data(scalar={"length": length}), look=True)
+    output, (weights,) = seen(attention, x, memory, data=Data(scalar={"length": length}))
     expected, expected_weights = by_loops(attention, x, memory, 2, lambda b, i, j: j < length[b])
     np.testing.assert_allclose(output, expected, atol=2e-6)
     np.testing.assert_allclose(weights, expected_weights, atol=2e-6)
@@ -77,7 +83,7 @@ def test_cross_attention_decodes_as_it_reads(position):
     x = jax.random.normal(jax.random.key(1), (BATCH, 5, DIM))
     memory = jax.random.normal(jax.random.key(2), (BATCH, 7, DIM))
     data = Data(scalar={"length": jnp.array([7, 3])})
-    whole, _ = attention(x, memory, data=data)
+    whole = attention(x, memory, data=data)
     state, pieces = attention.start(BATCH, 5, x.dtype, memory), []
     for piece in (x[:, :2], x[:, 2:3], x[:, 3:]):
         output, state = attention.step(piece, state, data=data)
@@ -104,9 +110,9 @@ def test_token_inputs_are_projected_and_cached():
     projection = attention.engine.inputs["position_0_gate"]
     np.testing.assert_array_equal(projection.bias[...], np.full(HEADS, 2.0))
     x = jax.random.normal(jax.random.key(1), (BATCH, 5, DIM))
-    whole, _ = attention(x)
+    whole = attention(x)
     projection.kernel[...] = 5 * projection.kernel[...]
-    moved, _ = attention(x)
+    moved = attention(x)
     assert float(jnp.abs(whole - moved).max()) > 1e-3
     state, pieces = attention.start(BATCH, 5, x.dtype), []
     for piece in (x[:, :2], x[:, 2:3], x[:, 3:]):
@@ -120,8 +126,8 @@ def test_position_parts_read_data_of_new_tokens_while_decoding():
     x = jax.random.normal(jax.random.key(1), (BATCH, 5, DIM))
     places = jax.random.randint(jax.random.key(2), (3, BATCH, 5), 0, 7)
     asked = dict(zip(("time", "row", "column"), places, strict=True))
-    whole, _ = attention(x, data=Data(asked, asked))
-    still, _ = attention(x, data=jax.tree.map(jnp.zeros_like, Data(asked, asked)))
+    whole = attention(x, data=Data(asked, asked))
+    still = attention(x, data=jax.tree.map(jnp.zeros_like, Data(asked, asked)))
     assert float(jnp.abs(whole - still).max()) > 1e-3
     state, pieces = attention.start(BATCH, 5, x.dtype), []
     for at in (slice(0, 2), slice(2, 3), slice(3, 5)):
@@ -142,21 +148,20 @@ def test_cross_attention_refuses_inputs_of_queries():
 def test_attention_dropout_needs_a_key_and_differs_between_sequences():
     attention = layer(Attention(dropout=0.5))
     x = jnp.broadcast_to(jax.random.normal(jax.random.key(1), (1, 5, DIM)), (2, 5, DIM))
-    still, _ = attention(x)
+    still = attention(x)
     np.testing.assert_array_equal(still[0], still[1])
-    dropped, _ = attention(x, key=jax.random.key(3))
+    dropped = attention(x, key=jax.random.key(3))
     assert not np.allclose(dropped[0], dropped[1])
-    again, _ = attention(x, key=jax.random.key(3))
+    again = attention(x, key=jax.random.key(3))
     np.testing.assert_array_equal(dropped, again)
 
 
 def test_looking_changes_nothing():
     attention = layer(Attention(dropout=0.5, mask=Causal()))
     x = jax.random.normal(jax.random.key(1), (BATCH, 5, DIM))
-    blind, none = attention(x, key=jax.random.key(3))
-    seen, weights = attention(x, key=jax.random.key(3), look=True)
-    np.testing.assert_array_equal(blind, seen)
-    assert none is None
+    blind = attention(x, key=jax.random.key(3))
+    output, (weights,) = seen(attention, x, key=jax.random.key(3))
+    np.testing.assert_array_equal(blind, output)
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-6)
 
 

@@ -44,9 +44,8 @@ def test_cells_agree_with_loops(name, x):
     made = layer(CELLS[name]())
     p = numbers(made.forward)
     expected = np.stack([getattr(cells, name)(p, row) for row in np.asarray(x, np.float64)])
-    found, none = made(x)
+    found = made(x)
     np.testing.assert_allclose(found, expected @ np.asarray(made.outward.kernel[...]), atol=2e-6)
-    assert none is None
 
 
 def test_a_lstm_starts_with_an_open_forget_gate():
@@ -61,7 +60,7 @@ def test_both_directions_read_what_exists_within_each_segment(name, x):
     segment = np.array([0, 0, 1, 1, 1, 1, 1])
     length = np.array([7, 5])
     spoiled = jnp.where(jnp.arange(LENGTH)[None, :, None] < length[:, None, None], x, 1e3)
-    found, _ = made(
+    found = made(
         spoiled, data=Data.segments(jnp.stack([jnp.asarray(segment)] * 2), length=jnp.asarray(length))
     )
     oracle = getattr(cells, name)
@@ -77,7 +76,7 @@ def test_both_directions_read_what_exists_within_each_segment(name, x):
 def test_the_state_is_kept_in_float32(x):
     made = layer(Gru())
     half = x.astype(jnp.bfloat16)
-    assert made(half)[0].dtype == jnp.bfloat16
+    assert made(half).dtype == jnp.bfloat16
     assert {a.dtype for a in jax.tree.leaves(made.start(BATCH, 3, jnp.bfloat16))} == {jnp.dtype("float32")}
 
 
@@ -89,9 +88,7 @@ def test_a_gated_convolution_agrees_with_loops(chosen, x):
     made = layer(chosen)
     made.inward.bias[...] = jnp.arange(2 * DIM) / 7
     segment = np.array([3, 3, 3, 4, 4, 4, 4])
-    found, _ = made(
-        x, data=Data.segments(jnp.stack([jnp.asarray(segment)] * BATCH), length=jnp.array([7, 6]))
-    )
+    found = made(x, data=Data.segments(jnp.stack([jnp.asarray(segment)] * BATCH), length=jnp.array([7, 6])))
     kernel, bias = (np.asarray(a[...], np.float64) for a in (made.inward.kernel, made.inward.bias))
     for row, length in enumerate((7, 6)):
         rows = np.asarray(x[row, :length], np.float64)

@@ -9,6 +9,8 @@ import pytest
 from flax import nnx
 from models.networks import BATCH, CASES, LENGTHS, SOURCE, built, example
 
+from attnkit.models.contract import attention_maps
+
 WRITERS = [name for name, case in CASES.items() if case.writes]
 #: Compiles twice as fast; what is compared is compiled alike.
 QUICK = {"xla_backend_optimization_level": 0}
@@ -41,13 +43,15 @@ def logits(name, batch, seed=0):
 
 @functools.cache
 def looked(name):
-    """Output of a look, and the gradient of every parameter in the same program."""
+    """Output and maps, and the gradient of every parameter in the same program."""
     graph, params = built(name)
 
     def loss(params, batch):
-        output = nnx.merge(graph, params)(batch, look=True)
+        network = nnx.merge(graph, params)
+        output = network(batch)
         random = jax.random.normal(jax.random.key(0), output.logits.shape)
-        return jnp.sum(random * output.logits) + jnp.sum(jnp.asarray(output.penalty)), output
+        loss = jnp.sum(random * output.logits) + jnp.sum(jnp.asarray(output.penalty))
+        return loss, (output, attention_maps(network, batch))
 
     gradients = jax.jit(jax.value_and_grad(loss, has_aux=True), compiler_options=QUICK)
     found, gradient = gradients(params, example(CASES[name].sizes))
@@ -71,10 +75,10 @@ def test_shape_type_and_one_trace_for_all_parameters(name):
 
 @every(CASES)
 def test_looking_changes_nothing_and_maps_are_weights(name):
-    output = looked(name)[0]
+    output, maps = looked(name)[0]
     np.testing.assert_allclose(output.logits, logits(name, example(CASES[name].sizes)), atol=2e-6)
     length = CASES[name].sizes.length
-    for key, weights in output.maps.items():
+    for key, weights in maps.items():
         source = key.startswith("encoder.") or key.endswith((".cross", ".pool"))
         queries = SOURCE if key.startswith("encoder.") else length
         assert weights.shape[::2] == (BATCH, queries) and weights.shape[3] == (
@@ -152,9 +156,10 @@ def test_half_precision_parameters_make_a_half_precision_network(name):
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
     network = nnx.merge(graph, half)
     batch = example(CASES[name].sizes)
-    output = jax.eval_shape(lambda batch: network(batch, look=True), batch)
+    output = jax.eval_shape(network, batch)
+    maps = jax.eval_shape(lambda batch: attention_maps(network, batch), batch)
     assert output.logits.dtype == jnp.float32
-    assert {weights.dtype for weights in output.maps.values()} <= {jnp.dtype("float32")}
+    assert {weights.dtype for weights in maps.values()} <= {jnp.dtype("float32")}
     state = jax.eval_shape(lambda batch: network.start(batch, 5), batch)
     tokens = batch["features"] if "features" in batch else batch["inputs"]
     found, after = jax.eval_shape(network.step, state, tokens[:, :1])

@@ -9,9 +9,10 @@ import pytest
 from flax import nnx
 
 from attnkit.masks.causal import Causal
-from attnkit.models.contract import Sizes
+from attnkit.models.contract import Sizes, attention_maps
 from attnkit.models.decoder import Decoder
 from attnkit.models.encoder_decoder import EncoderDecoder
+from attnkit.points import observe
 from attnkit.scored.position.alibi import Alibi
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
@@ -41,6 +42,12 @@ def build(model, seed=0):
 def call(network, batch, **more):
     graph, params = nnx.split(network)
     run = jax.jit(lambda params, batch: nnx.merge(graph, params)(batch, **more), compiler_options=QUICK)
+    return run(params, batch)
+
+
+def maps_of(network, batch, **more):
+    graph, params = nnx.split(network)
+    run = jax.jit(lambda params, batch: attention_maps(nnx.merge(graph, params), batch, **more))
     return run(params, batch)
 
 
@@ -102,10 +109,15 @@ def test_source_tokens_that_do_not_exist_change_nothing_whatever_the_mask(batch)
 
 def test_maps_are_named_and_looking_changes_nothing(batch):
     network = build(dataclasses.replace(TRANSLATOR, decoder_depth=2, dropout=0.3))
-    blind, none, _ = call(network, batch, key=jax.random.key(0))
-    logits, maps, _ = call(network, batch, key=jax.random.key(0), look=True)
-    np.testing.assert_allclose(blind, logits, atol=1e-6)
-    assert none == {}
+    key = jax.random.key(0)
+    maps = maps_of(network, batch, key=key)
+    read = [f"{name}.weights" for name in maps]
+    graph, params = nnx.split(network)
+    run = jax.jit(lambda params, *given: observe(nnx.merge(graph, params), read=read)(*given, key=key))
+    (logits, _), values = run(params, batch)
+    for name, weights in maps.items():
+        np.testing.assert_allclose(values[f"{name}.weights"], weights, atol=1e-6)
+    np.testing.assert_allclose(call(network, batch, key=key).logits, logits, atol=1e-6)
     shapes = {name: weights.shape for name, weights in maps.items()}
     own, cross = (3, 6, 11, 11), (3, 6, 11, 7)
     assert shapes == {
@@ -137,7 +149,7 @@ def test_bfloat16_parameters_make_a_bfloat16_network_with_float32_logits(batch):
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
     exact = call(nnx.merge(graph, params), batch).logits
     network = nnx.merge(graph, half)
-    logits, maps, _ = call(network, batch, look=True)
+    logits, maps = call(network, batch).logits, maps_of(network, batch)
     assert logits.dtype == jnp.float32
     assert {weights.dtype for weights in maps.values()} == {jnp.dtype("float32")}
     np.testing.assert_allclose(logits, exact, atol=0.03)

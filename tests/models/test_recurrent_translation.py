@@ -7,6 +7,7 @@ from oracles import recurrent_translation
 
 from attnkit.models.contract import Sizes
 from attnkit.models.rnn_encoder_decoder import RnnEncoderDecoder
+from attnkit.points import observe
 
 
 def wide(array):
@@ -46,12 +47,15 @@ def test_translation_agrees_with_loops(kind):
         "source_length": jnp.array([4, 2]),
         "inputs": jnp.array([[1, 6, 3, 5, 0], [1, 2, 2, 4, 6]]),
     }
-    run = jax.jit(lambda params, batch: nnx.merge(graph, params)(batch, look=True))
-    logits, maps, _ = run(params, batch)
+    read = ["decoder.0.cross.weights"] if kind != "none" else []
+    run = jax.jit(lambda params, batch: observe(nnx.merge(graph, params), read=read)(batch))
+    (logits, _), values = run(params, batch)
     for row, length in enumerate((4, 2)):
         source = wide(network.source_embedding(batch["source"]))[row, :length]
         words = wide(network.embedding(batch["inputs"]))[row]
         expected, weights = recurrent_translation.write(numbers(network), kind, source, words)
         np.testing.assert_allclose(logits[row], expected, atol=3e-6)
         if kind != "none":
-            np.testing.assert_allclose(maps["decoder.0.cross"][row, 0, :, :length], weights, atol=3e-6)
+            np.testing.assert_allclose(
+                values["decoder.0.cross.weights"][row, 0, :, :length], weights, atol=3e-6
+            )

@@ -13,6 +13,7 @@ from attnkit.layers.mixer_layer import mixer_layer
 from attnkit.layers.mixing import Width
 from attnkit.masks.contract import Data
 from attnkit.options import options
+from attnkit.points import names, observe
 from attnkit.recurrent.contract import Card, HeadShape, SteppedRecurrent, TokenInput
 from attnkit.recurrent.variant.delta_net import DeltaNet
 from attnkit.recurrent.variant.gla import Gla
@@ -32,6 +33,11 @@ def tokens(count=TOKENS, seed=1):
     return jax.random.normal(jax.random.key(seed), (BATCH, count, WIDTH.model_dim))
 
 
+def seen(made, *given, **more):
+    output, values = observe(made, read=["weights"])(*given, **more)
+    return output, list(values.values())
+
+
 def compiled(function):
     return jax.jit(function, compiler_options=QUICK_COMPILE)
 
@@ -41,7 +47,7 @@ def compiled(function):
 )
 def test_decoding_in_pieces_gives_what_the_whole_gives(mixer):
     made, x = layer(mixer), tokens()
-    whole, weights = compiled(lambda x: made(x, look=True))(x)
+    whole, (weights,) = compiled(lambda x: seen(made, x))(x)
     step = compiled(made.step)
     state, pieces, sizes = made.start(BATCH, 99, jnp.float32), [], []
     for low, high in ((0, 1), (1, 2), (2, 3), (3, 13)):
@@ -59,20 +65,20 @@ def test_weights_are_those_of_the_output():
     def both(x):
         inputs, _, _ = made.read(x, {})
         v = made.variant.activate("v", inputs["v"])
-        return made.finish(made(x, look=True)[1] @ v, None), made(x)[0]
+        return made.finish(seen(made, x)[1][0] @ v, None), made(x)
 
-    seen, true = compiled(both)(x)
-    np.testing.assert_allclose(seen, true, atol=1e-5)
+    weighted, true = compiled(both)(x)
+    np.testing.assert_allclose(weighted, true, atol=1e-5)
 
 
 def test_documents_in_one_row_are_documents_in_rows_of_their_own():
     made, x = layer(DeltaNet(documents=True)), tokens()
-    run = compiled(lambda x, ids: made(x, data=Data(key={"segment": ids}))[0])
+    run = compiled(lambda x, ids: made(x, data=Data(key={"segment": ids})))
     together = run(x, jnp.array([[0] * 6 + [1] * 7] * BATCH))
     second = run(jnp.roll(x, 7, axis=1), jnp.array([[1] * 7 + [0] * 6] * BATCH))
     np.testing.assert_allclose(together[:, 6:], second[:, :7], atol=1e-6)
     shifted = layer(Rwkv6(documents=True, rank=2))
-    run = compiled(lambda x, ids: shifted(x, data=Data(key={"segment": ids}))[0])
+    run = compiled(lambda x, ids: shifted(x, data=Data(key={"segment": ids})))
     other = x.at[:, :6].multiply(-3.0)
     ids = jnp.array([[0] * 6 + [1] * 7] * BATCH)
     np.testing.assert_array_equal(run(x, ids)[:, 6:], run(other, ids)[:, 6:])
@@ -80,14 +86,14 @@ def test_documents_in_one_row_are_documents_in_rows_of_their_own():
 
 def test_both_directions_are_mirror_images():
     made, x = layer(Gla(direction="both")), tokens()
-    run = compiled(lambda x: made(x)[0])
+    run = compiled(lambda x: made(x))
     np.testing.assert_allclose(run(x)[:, ::-1], run(x[:, ::-1]), atol=1e-5)
-    assert not np.allclose(layer(Gla())(x)[0], run(x), atol=1e-2)
+    assert not np.allclose(layer(Gla())(x), run(x), atol=1e-2)
 
 
 def test_both_directions_of_linear_attention_are_attention_to_everything():
     made, x = layer(Linear(direction="both")), tokens()
-    _, weights = compiled(lambda x: made(x, look=True))(x)
+    _, (weights,) = compiled(lambda x: seen(made, x))(x)
     inputs, _, _ = made.read(x, {})
     q, k = (jax.nn.elu(inputs[name]) + 1 for name in "qk")
     scores = q @ k.swapaxes(-1, -2)
@@ -96,8 +102,8 @@ def test_both_directions_of_linear_attention_are_attention_to_everything():
 
 def test_a_memory_is_read_as_far_as_it_exists():
     made, x, memory = layer(Gla(), cross=True, padded=True), tokens(), tokens(9, seed=2)
-    run = compiled(lambda memory: made(x, memory, data=Data(scalar={"length": jnp.array([5, 9])}), look=True))
-    y, weights = run(memory)
+    run = compiled(lambda memory: seen(made, x, memory, data=Data(scalar={"length": jnp.array([5, 9])})))
+    y, (weights,) = run(memory)
     other, _ = run(memory.at[0, 5:].set(jnp.nan))
     np.testing.assert_array_equal(y, other)
     assert weights.shape == (BATCH, 2, TOKENS, 9) and not weights[0, :, :, 5:].any()
@@ -107,7 +113,7 @@ def test_a_memory_is_read_as_far_as_it_exists():
 def test_a_memory_is_written_once_and_read_by_every_piece(mixer, monkeypatch):
     made, x, memory = layer(mixer, cross=True, padded=True), tokens(), tokens(9, seed=2)
     data = Data(scalar={"length": jnp.array([5, 9])})
-    whole, _ = compiled(lambda x: made(x, memory, data=data))(x)
+    whole = compiled(lambda x: made(x, memory, data=data))(x)
     sizes, pieces = [], []
     state = compiled(lambda memory: made.start(BATCH, 99, jnp.float32, memory, data=data))(memory)
     monkeypatch.setattr(forms, "remember", None)
@@ -171,12 +177,13 @@ def test_a_variant_with_a_step_of_its_own():
     for form in ("chunked", "matrix"):
         with pytest.raises(ValueError, match="Average has scan"):
             forms.recur(variant, shape, {}, {"v": v}, form=form)
-    y, weights = layer(variant)(tokens(), look=True)
-    assert weights is None and y.shape == (BATCH, TOKENS, WIDTH.model_dim)
+    assert "weights" not in names(layer(variant), tokens())
+    y = layer(variant)(tokens())
+    assert y.shape == (BATCH, TOKENS, WIDTH.model_dim)
 
 
 def test_a_batch_can_be_spread_over_devices():
     made, x = layer(DeltaNet()), tokens()
     mesh, spread = jax.sharding.Mesh(jax.devices()[:1], ("data",)), jax.sharding.PartitionSpec("data")
-    run = jax.shard_map(lambda x: made(x)[0], mesh=mesh, in_specs=spread, out_specs=spread)
-    np.testing.assert_allclose(compiled(run)(x), compiled(lambda x: made(x)[0])(x), atol=1e-6)
+    run = jax.shard_map(lambda x: made(x), mesh=mesh, in_specs=spread, out_specs=spread)
+    np.testing.assert_allclose(compiled(run)(x), compiled(lambda x: made(x))(x), atol=1e-6)

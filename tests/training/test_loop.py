@@ -259,7 +259,7 @@ class Flawed:
 
     def loss(self, toy):
         class Network(toy.ToyNetwork):
-            def __call__(self, batch, *, key=None, look=False):
+            def __call__(self, batch, *, key=None):
                 output = super().__call__(batch, key=key)
                 worse = jax.numpy.inf * (batch["inputs"][..., None] == 3)
                 return output._replace(logits=output.logits + worse)
@@ -268,7 +268,7 @@ class Flawed:
 
     def gradient(self, toy):
         class Network(toy.ToyNetwork):
-            def __call__(self, batch, *, key=None, look=False):
+            def __call__(self, batch, *, key=None):
                 output = super().__call__(batch, key=key)
                 steep = jax.numpy.sqrt(jax.numpy.abs(self.bias[...])).sum() * 0
                 return output._replace(logits=output.logits + steep)

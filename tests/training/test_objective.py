@@ -65,7 +65,7 @@ def test_a_batch_without_weight_contributes_zero():
 
 def test_numbers_have_squared_errors_and_penalties_count_once_an_example():
     batch = {"targets": np.array([[1.0, 2.0], [0.5, 9.0]]), "weights": np.array([[1.0, 1.0], [1.0, 0.0]])}
-    output = Output(np.array([[[3.0], [2.0]], [[0.0], [0.0]]]), {}, np.array([10.0, 20.0]))
+    output = Output(np.array([[[3.0], [2.0]], [[0.0], [0.0]]]), np.array([10.0, 20.0]))
     found = sums(errors(output, batch), batch["weights"])
     assert float(found.loss) == 4 + 0 + 0.25
     # Two places of the first example, one of the second.

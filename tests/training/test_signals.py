@@ -85,7 +85,7 @@ def test_a_signal_saves_and_resuming_changes_no_bit(toy, tmp_path, whole, state_
 def test_a_signal_during_compilation(toy, tmp_path, whole, state_of, monkeypatch):
     plain = toy.ToyNetwork.__call__
 
-    def slow(self, batch, *, key=None, look=False):
+    def slow(self, batch, *, key=None):
         if toy.ToyNetwork.traces == 0:
             ask()
         return plain(self, batch, key=key)

@@ -175,7 +175,7 @@ def test_bfloat16_computes_low_and_keeps_high(made, toy):
     seen = []
 
     class Watched(toy.ToyNetwork):
-        def __call__(self, batch, *, key=None, look=False):
+        def __call__(self, batch, *, key=None):
             seen.append(self.table[...].dtype)
             output = super().__call__(batch, key=key)
             seen.append(output.logits.dtype)

@@ -32,14 +32,14 @@ class ToyNetwork(Network):
         self.offset = nnx.Variable(jnp.full(dim, 0.125))
         self.dropout = dropout
 
-    def __call__(self, batch, *, key=None, look=False):
+    def __call__(self, batch, *, key=None):
         type(self).traces += 1
         x = self.table[...][batch["inputs"]]
         x = jnp.tanh(x @ self.hidden[...] + self.bias[...] + self.offset[...].astype(x.dtype))
         if key is not None and self.dropout:
             kept = jax.random.bernoulli(key, 1 - self.dropout, x.shape)
             x = jnp.where(kept, x / (1 - self.dropout), 0)
-        return Output(x @ self.out[...], {})
+        return Output(x @ self.out[...])
 
     def start(self, batch, length):
         raise NotImplementedError

@@ -17,7 +17,12 @@ def add(groups: Any) -> None:
             description=f"List {what}, or show the card of one, a file of your own included.",
             epilog=f"example: attnkit {name} {example}",
         )
-        command.add_argument("name", metavar="NAME", nargs="?", help="a kind, or path/to/file.py:Class")
+        command.add_argument(
+            "name",
+            metavar="NAME",
+            nargs="?",
+            help="a kind, path/to/file.py:Class, or training, optimizer, decoding",
+        )
         command.add_argument("--json", action="store_true", help="print JSON")
         command.set_defaults(run=run)
 
@@ -39,13 +44,14 @@ def answer(arguments: argparse.Namespace, bases: list[str]) -> int:
     from attnkit.experiment import cards
 
     if arguments.name:
-        from attnkit.experiment import resolve
+        from attnkit.experiment import catalogue, resolve
 
-        found = resolve.entries(arguments.name, bases)
+        is_section = arguments.name in catalogue.FIXED
+        found = [catalogue.fixed(arguments.name)] if is_section else resolve.entries(arguments.name, bases)
     else:
-        from attnkit.experiment.catalogue import catalogue
+        from attnkit.experiment import catalogue
 
-        entries = {base: catalogue(base) for base in bases}
+        entries = {base: catalogue.catalogue(base) for base in bases}
         if not arguments.json:
             print(cards.listing(entries))
             return 0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from attnkit.experiment.commands.predict import harmless, lines
+from attnkit.experiment.commands.predict import lines, printable
 
 HELP = "/why: which turns the last answer came from; /history; /reset; /quit"
 BAR = 30
@@ -60,7 +60,7 @@ def chat(arguments: argparse.Namespace) -> int:
                     raise DataError(f"standard input:{number}: {error}") from None
                 print(f"error: {error}", file=sys.stderr)
                 continue
-            answered = json.dumps({"said": line, "answer": answer}) if arguments.json else harmless(answer)
+            answered = json.dumps({"said": line, "answer": answer}) if arguments.json else printable(answer)
             print(answered, flush=True)
     return 0
 
@@ -90,12 +90,12 @@ def order(talk: Any, line: str, as_json: bool) -> None:
             return
         for place, (turn, share) in enumerate(found):
             who = "you" if (len(found) - place) % 2 else "it "
-            print(f"  {share:6.1%}  {'#' * round(BAR * share):{BAR}}  {who}: {harmless(turn)}")
+            print(f"  {share:6.1%}  {'#' * round(BAR * share):{BAR}}  {who}: {printable(turn)}")
         if not found:
             print("  nothing was answered yet")
     elif line == "/history":
         for place, turn in enumerate(talk.turns):
-            print(f"  {'it ' if place % 2 else 'you'}: {harmless(turn)}")
+            print(f"  {'it ' if place % 2 else 'you'}: {printable(turn)}")
     elif line == "/reset":
         talk.forget()
     else:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 from attnkit.errors import AttnkitError, ConfigError, DataError
+from attnkit.experiment import diagnostics
 from attnkit.experiment.commands.run import declare, existing, run_argument
 
 OPTIONS = ("temperature", "top_k", "top_p", "beams", "max_length")
@@ -138,7 +139,7 @@ def facts(one: Any, seen: Any) -> dict[str, Any]:
 def show(one: Any, seen: Any) -> None:
     """Print the output for one text, and its attention, to a terminal."""
     if seen is None:
-        print(harmless(one.whole), flush=True)
+        print(printable(one.whole), flush=True)
         return
     from rich.console import Console
 
@@ -146,17 +147,15 @@ def show(one: Any, seen: Any) -> None:
 
     console = Console(highlight=False, soft_wrap=True)
     console.print(highlight.terminal(seen))
-    console.print(f"-> {harmless(one.output)}", markup=False)
+    console.print(f"-> {printable(one.output)}", markup=False)
     table = highlight.table(seen)
     if table is not None:
         console.print(table)
 
 
-def harmless(text: str) -> str:
-    """`text` as it is for a file or a pipe; for a terminal without characters that it would obey."""
-    if not sys.stdout.isatty():
-        return text
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
+def printable(text: str) -> str:
+    """`text` as it is for a file or a pipe; for a terminal without control characters."""
+    return diagnostics.printable(text) if sys.stdout.isatty() else text
 
 
 def talk(writer: Any, arguments: argparse.Namespace) -> None:

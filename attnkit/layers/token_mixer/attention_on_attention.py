@@ -21,6 +21,7 @@ from attnkit.layers.linear import Linear
 from attnkit.layers.mixing import Mixing, Width
 from attnkit.layers.multi_head import MultiHead
 from attnkit.options import options
+from attnkit.points import point
 from attnkit.scored.contract import Card
 
 
@@ -50,5 +51,5 @@ class Judge(Join):
         self.gate = Linear(width, model_dim, rngs=rngs)
 
     def __call__(self, output: Heads, asked: Asked) -> Tokens:
-        both = jnp.concatenate([merge_heads(asked.q), merge_heads(output)], axis=-1)
+        both = jnp.concatenate([merge_heads(asked.q), merge_heads(point("head_output", output))], axis=-1)
         return jax.nn.sigmoid(self.gate(both)) * self.information(both)

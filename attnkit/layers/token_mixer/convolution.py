@@ -79,9 +79,8 @@ class GatedConvolution(Mixing):
         *,
         data: Data | None = None,
         key: jax.Array | None = None,
-        look: bool = False,
-    ) -> tuple[Tokens, jax.Array | None]:
-        return self.convolve(self.window.taps(x, data)), None
+    ) -> Tokens:
+        return self.convolve(self.window.taps(x, data))
 
     def start(
         self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None

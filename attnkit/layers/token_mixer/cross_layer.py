@@ -9,7 +9,6 @@ from attnkit.layers.heads import (
     Asked,
     Concatenate,
     HeadTokenMixer,
-    Maps,
     Tokens,
     fitted,
     plain_shape,
@@ -20,6 +19,7 @@ from attnkit.layers.mixing import Mixing, Relay, Width
 from attnkit.layers.multi_head import Engine, lender
 from attnkit.masks.contract import Data
 from attnkit.options import options
+from attnkit.points import point, view
 from attnkit.scored.contract import Card, HeadShape, Scored
 from attnkit.scored.preset.attention import Attention
 from attnkit.token_mixer import TokenMixer
@@ -93,11 +93,11 @@ class Borrower(Mixing):
         below: Relay,
         data: Data | None = None,
         key: Any = None,
-        look: bool = False,
-    ) -> tuple[Tokens, Maps | None, Relay]:
-        q, (k, v), inputs = self.queries(x), below["keys_values"], self.engine.token_inputs(x, x)
-        y = self.join(self.engine.attend(q, k, v, inputs, data, key).output, Asked(x, q, None))
-        return y, self.engine.look(q, k, inputs, data) if look else None, below
+    ) -> tuple[Tokens, Relay]:
+        q, (k, v) = point("q", self.queries(x)), below["keys_values"]
+        k, v, inputs = point("k", k), point("v", v), self.engine.token_inputs(x, x)
+        view("weights", lambda: self.engine.weights(q, k, inputs, data))
+        return self.join(self.engine.attend(q, k, v, inputs, data, key).output, Asked(x, q, None)), below
 
     def start(
         self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None

@@ -14,7 +14,6 @@ from attnkit import forms
 from attnkit.layers.heads import (
     Concatenate,
     HeadTokenMixer,
-    Maps,
     PlainProjection,
     Tokens,
     fitted,
@@ -148,11 +147,10 @@ class Indexed(MultiHead):
         below: Relay,
         data: Data | None = None,
         key: jax.Array | None = None,
-        look: bool = False,
-    ) -> tuple[Tokens, Maps | None, Relay]:
-        y, weights, above = super().relay(x, memory, below=below, data=data, key=key, look=look)
+    ) -> tuple[Tokens, Relay]:
+        y, above = super().relay(x, memory, below=below, data=data, key=key)
         penalty = self.factor * self.disagreement(jax.lax.stop_gradient(x), data or Data())
-        return y, weights, {**above, "penalty": below.get("penalty", 0.0) + penalty}
+        return y, {**above, "penalty": below.get("penalty", 0.0) + penalty}
 
     def disagreement(self, x: Tokens, data: Data) -> Float[Array, "batch"]:
         """The cross-entropy of attention and index, mean over the tokens that exist.

@@ -22,6 +22,7 @@ from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data, Mask, Needs
 from attnkit.masks.window import Window
 from attnkit.options import options
+from attnkit.points import point, view
 from attnkit.scored.contract import (
     Card,
     Columns,
@@ -50,8 +51,8 @@ class NativeSparse(LayerTokenMixer):
     its own. Blocks are counted from position 0; the first ones and those up to the query's own are always
     chosen, and of equally important ones the earlier. The choice carries no derivative.
 
-    Blocks that are not chosen are computed and then hidden: only the window saves time. Weights shown for
-    looking are those of tokens: of the blocks and the window, times their gates.
+    Blocks that are not chosen are computed and then hidden: only the window saves time. The point `weights`
+    has those of tokens: of the blocks and the window, times their gates.
 
     Attributes:
         position: position encodings that turn queries and keys one by one, before they are summarized.
@@ -195,8 +196,7 @@ class Branches(Mixing):
         *,
         data: Data | None = None,
         key: jax.Array | None = None,
-        look: bool = False,
-    ) -> tuple[Tokens, Maps | None]:
+    ) -> Tokens:
         start = jnp.zeros(x.shape[0], jnp.int32)
         q, (k, v) = self.prepared(x, start)
         missing = max(0, self.chosen.size - x.shape[1])
@@ -209,15 +209,16 @@ class Branches(Mixing):
 
         marks = self.marks(q, far[0], x.shape[1], start, ask)
         found = self.found(q, [far, (k[1], v[1]), (k[2], v[2])], marks, ask)
-        y = self.output(merge_heads(gated(self.gates(x), found)))
-        if not look:
-            return y, None
 
-        def show(engine: Engine, n: int, q: Heads, k: Heads, v: Heads, **query: Any) -> Maps:
-            return engine.look(q, k, {}, Data(query=query))
+        def weights() -> Maps:
+            def one(engine: Engine, n: int, q: Heads, k: Heads, v: Heads, **query: Any) -> Maps:
+                return engine.weights(q, k, {}, Data(query=query))
 
-        shown = self.found(q, [far, (k[1], v[1]), (k[2], v[2])], marks, show)
-        return y, gated(self.gates(x)[1:], shown[1:])
+            each = self.found(q, [far, (k[1], v[1]), (k[2], v[2])], marks, one)
+            return gated(self.gates(x)[1:], each[1:])
+
+        view("weights", weights)
+        return self.output(merge_heads(point("head_output", gated(self.gates(x), found))))
 
     def found(self, q: Heads, kept: Any, marks: Array, ask: Ask) -> list[Heads]:
         """What each of the three attentions gives. That of the blocks is asked group by group."""
@@ -294,7 +295,8 @@ class Branches(Mixing):
         kept = [state.summaries, *((cache.k, cache.v) for cache in (state.blocks, state.near))]
         marks = self.marks(q, state.summaries[0], state.near.k.shape[2], start, ask)
         found = self.found(q, kept, marks, ask)
-        return self.output(merge_heads(gated(self.gates(x), found))).astype(x.dtype), state
+        y = merge_heads(point("head_output", gated(self.gates(x), found)))
+        return self.output(y).astype(x.dtype), state
 
     def completed(self, summaries: Any, recent: Any, start: Int[Array, ""]) -> Any:
         """Summaries of one sequence with those of the runs that new tokens complete.

@@ -42,7 +42,7 @@ class PersistentMemory(HeadTokenMixer):
         equation="o_i = sum_{j in tokens + memory} softmax_j(q_i . k_j / sqrt(dim)) v_j",
         token_flops="4 * count * heads * head_dim",
         forms=("dense", "blockwise", "step"),
-        assumes="the maps returned for looking hold the weights of tokens; rows sum to less than one",
+        assumes="the point `weights` has the weights of tokens; rows sum to less than one",
     )
     shows_all: ClassVar[bool] = False
     count: Annotated[int, Ge(1)] = 16
@@ -75,10 +75,10 @@ class Remembering(Engine):
     def step(self, q: Heads, cache: forms.Cache, data: Data | None, offset: Any = None) -> forms.Attended:
         return self.joined(q, super().step(q, cache, data, offset))[0]
 
-    def look(self, q: Heads, k: Heads, inputs: Any, data: Data | None) -> Maps:
+    def weights(self, q: Heads, k: Heads, inputs: Any, data: Data | None) -> Maps:
         tokens = super().attend(q, k, k, inputs, data, None)
         share = self.joined(q, tokens)[1]
-        return share[..., None] * super().look(q, k, inputs, data)
+        return share[..., None] * super().weights(q, k, inputs, data)
 
     def joined(self, q: Heads, tokens: forms.Attended) -> tuple[forms.Attended, Array]:
         """Attention to tokens and memory, and the share of it that tokens have."""

@@ -14,7 +14,6 @@ from attnkit.layers.heads import (
     Concatenate,
     Heads,
     HeadTokenMixer,
-    Maps,
     PlainProjection,
     Tokens,
     fitted,
@@ -24,6 +23,7 @@ from attnkit.layers.mixing import Mixing, Relay, Width
 from attnkit.layers.multi_head import Engine
 from attnkit.masks.contract import Data
 from attnkit.options import options
+from attnkit.points import point, view
 from attnkit.scored.contract import Card, HeadShape, Part, Position, Scored
 from attnkit.token_mixer import TokenMixer
 
@@ -96,9 +96,8 @@ class AddedScores(Mixing):
         *,
         data: Data | None = None,
         key: jax.Array | None = None,
-        look: bool = False,
-    ) -> tuple[Tokens, Maps | None]:
-        return self.relay(x, memory, below={}, data=data, key=key, look=look)[:2]
+    ) -> Tokens:
+        return self.relay(x, memory, below={}, data=data, key=key)[0]
 
     def relay(
         self,
@@ -108,14 +107,14 @@ class AddedScores(Mixing):
         below: Relay,
         data: Data | None = None,
         key: jax.Array | None = None,
-        look: bool = False,
-    ) -> tuple[Tokens, Maps | None, Relay]:
+    ) -> tuple[Tokens, Relay]:
         q, k, v = self.prepared(x, jnp.zeros(x.shape[0], jnp.int32))
+        q, k, v = point("q", q), point("k", k), point("v", v)
         all_layers = (*below.get("scored_by", ()), (q, k))
         long_q, long_k = end_to_end(all_layers)
+        view("weights", lambda: self.engine.weights(long_q, long_k, {}, data))
         y = self.join(self.engine.attend(long_q, long_k, v, {}, data, key).output, Asked(x, q, v))
-        weights = self.engine.look(long_q, long_k, {}, data) if look else None
-        return y, weights, {**below, "scored_by": all_layers}
+        return y, {**below, "scored_by": all_layers}
 
     def start(
         self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None

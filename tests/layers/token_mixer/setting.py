@@ -10,6 +10,7 @@ from flax import nnx
 from attnkit.conformance.chain import moved
 from attnkit.layers.mixer_layer import Width, mixer_layer
 from attnkit.masks.causal import Causal
+from attnkit.points import observe
 
 CAUSAL = {"mask": Causal()}
 DIM, HEADS, TOKENS = 24, 6, 5
@@ -41,10 +42,16 @@ def compiled(layers, act):
     return functools.partial(run, params)
 
 
-def called(layer, *given, look=False, data=None):
-    """The layer's output, and its maps if `look`."""
-    y, weights = compiled([layer], lambda one, *given: one[0](*given, look=look, data=data))(*given)
-    return (y, weights) if look else y
+def called(layer, *given, data=None):
+    """The layer's output."""
+    return compiled([layer], lambda one, *given: one[0](*given, data=data))(*given)
+
+
+def looked(layer, *given):
+    """The layer's output and its weights."""
+    read = compiled([layer], lambda one, *given: observe(one[0], read=["weights"])(*given))
+    output, values = read(*given)
+    return output, values["weights"]
 
 
 def decoded(layers, x, pieces=(2, 1, 2)):
@@ -73,7 +80,7 @@ def whole(layers, x):
     def run(layers, x):
         below = {}
         for layer in layers:
-            y, _, below = layer.relay(x, below=below)
+            y, below = layer.relay(x, below=below)
             x = x + y
         return x
 

@@ -82,7 +82,7 @@ def relayed(layer, x, data=None):
 
 def test_equations_and_penalty():
     layer, x = made(SMALL, GROUPS), tokens(count=COUNT)
-    y, _, above = relayed(layer, x)
+    y, above = relayed(layer, x)
     for b in range(2):
         weights, expected, table, seen = loops(layer, x[b], 3)
         assert apart(y[b], expected) < 1e-12

@@ -3,7 +3,18 @@
 import jax
 import numpy as np
 import pytest
-from layers.token_mixer.setting import CAUSAL, HEADS, TOKENS, apart, called, made, number, tokens, whole
+from layers.token_mixer.setting import (
+    CAUSAL,
+    HEADS,
+    TOKENS,
+    apart,
+    called,
+    looked,
+    made,
+    number,
+    tokens,
+    whole,
+)
 from oracles import layers as oracle
 
 from attnkit.layers.token_mixer.attention_on_attention import AttentionOnAttention
@@ -51,7 +62,7 @@ def attended(q, k, v):
 @pytest.mark.parametrize("groups", [2, 6])
 def test_talking_heads(groups):
     layer, x = made(TalkingHeads(**CAUSAL), groups), tokens()
-    y, shown = called(layer, x, look=True)
+    y, shown = looked(layer, x)
     before, after = number(layer.engine.parts["position_0"]["mix"]), number(layer.join.mix)
     for b in range(2):
         heads, spoken = oracle.talking(*qkv(layer, x[b], groups), before, after)
@@ -62,7 +73,7 @@ def test_talking_heads(groups):
 @pytest.mark.parametrize("groups", [2, 6])
 def test_differential(groups):
     layer, x = made(Differential(**CAUSAL), groups, depth=2), tokens()
-    y, shown = called(layer, x, look=True)
+    y, shown = looked(layer, x)
     a, b = number(layer.join.a), number(layer.join.b)
     start = 0.8 - 0.6 * np.exp(-0.6)
     factor = np.exp(a[0] @ b[0]) - np.exp(a[1] @ b[1]) + start
@@ -121,7 +132,7 @@ def test_head_size():
 
 def test_persistent_memory():
     layer, x = made(PersistentMemory(count=3, **CAUSAL), 3), tokens()
-    y, shown = called(layer, x, look=True)
+    y, shown = looked(layer, x)
     q, k, v = qkv(layer, x[0], 3)
     keys, values = (np.repeat(number(a), 2, 0) for a in (layer.engine.keys, layer.engine.values))
     heads = np.zeros((HEADS, TOKENS, 4))

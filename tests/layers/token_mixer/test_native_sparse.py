@@ -5,7 +5,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from layers.token_mixer.setting import CAUSAL, DIM, HEADS, apart, called, decoded, made, number, tokens, whole
+from layers.token_mixer.setting import (
+    CAUSAL,
+    DIM,
+    HEADS,
+    apart,
+    called,
+    decoded,
+    looked,
+    made,
+    number,
+    tokens,
+    whole,
+)
 from oracles import layers, sparse
 
 from attnkit import forms
@@ -99,7 +111,7 @@ def test_a_branch_alone_is_plain_attention():
 
 def test_decoding_in_pieces_and_maps():
     layer, x = made(with_rotary(), GROUPS), tokens(count=COUNT)
-    y, shown = called(layer, x, look=True)
+    y, shown = looked(layer, x)
     assert apart(decoded([layer], x, pieces=(1,) * 9 + (7, 7)), whole([layer], x)) < 1e-12
     assert apart(y, called(layer, x)) == 0
     gate = jax.nn.sigmoid(layer.gate(jnp.asarray(x))).reshape(2, COUNT, 3, HEADS)
@@ -132,7 +144,7 @@ def test_by_blocks(monkeypatch):
     graph, params = nnx.split(layer)
 
     def both(params):
-        return jax.value_and_grad(lambda p: (nnx.merge(graph, p)(x)[0] ** 3).sum())(params)
+        return jax.value_and_grad(lambda p: (nnx.merge(graph, p)(x) ** 3).sum())(params)
 
     def by_blocks(*given, **more):
         return attend(*given, **more, block=(5, 4))

@@ -168,7 +168,7 @@ def test_a_network_decodes_what_its_layers_hand_up(pattern):
     chosen = Decoder(depth=2, model_dim=DIM, heads=HEADS, kv_heads=3, mlp_ratio=1.0, mixer=pattern)
     network = chosen.build(Sizes(vocabulary=11, length=6), nnx.Rngs(0))
     batch = {"inputs": jnp.array([[1, 5, 7, 2], [3, 3, 9, 4]])}
-    logits = compiled([network], lambda one, batch: one[0](batch)[0])(batch)
+    logits = compiled([network], lambda one, batch: one[0](batch).logits)(batch)
     step = compiled([network], lambda one, state, new: one[0].step(state, new))
     state, found = network.start(batch, 6), []
     for n in range(4):
