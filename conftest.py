@@ -1,7 +1,26 @@
-"""Tests wait for the compiler, not for what it makes: compile fast, as fast code is not what they ask for."""
+"""Tests wait for the compiler: compile fast, once for all workers, and check annotations on the way."""
 
 import os
+import shutil
+import tempfile
+
+from jaxtyping import install_import_hook
 
 os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 )
+#: Where compiled programs are kept until the run ends, for all its workers and child processes.
+OWN_CACHE = None if "JAX_COMPILATION_CACHE_DIR" in os.environ else tempfile.mkdtemp(prefix="attnkit-jax-")
+if OWN_CACHE:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = OWN_CACHE
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+#: Rooms of plain mathematics, whose annotations beartype checks at every call.
+CHECKED = ("approximate", "pooling", "positions", "recurrent", "scored")
+install_import_hook([f"attnkit.{room}" for room in CHECKED], "beartype.beartype")
+
+
+def pytest_unconfigure() -> None:
+    """Delete what this process has made; workers share what their parent made."""
+    if OWN_CACHE:
+        shutil.rmtree(OWN_CACHE, ignore_errors=True)

@@ -6,8 +6,10 @@ A rule is a method that raises `ValueError`; `attnkit validate` and the construc
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from attnkit.hooks import Hooked
 
-class TokenMixer:
+
+class TokenMixer(Hooked):
     """Options of one way of mixing information between positions.
 
     Scored attention, recurrent attention, approximations and the recurrent and convolutional baselines

@@ -1,35 +1,39 @@
-"""Write docs/conformance.md: `python docs/make_matrix.py [--again] [--level brief] [NAME ...]`.
+"""Write docs/conformance.md: `python docs/make_matrix.py [--again] [--level brief] [--workers 2] [NAME ...]`.
 
-Some variants share a process; a full check takes minutes each, that of a mask a few seconds. What was found
-is kept in `docs/.matrix/` by variant, with the hash of the variant's file, so that a run that was interrupted
-goes on where it stopped; `--again` checks the named variants (or all) once more, which is needed after a
-change of the engine.
+Variants are checked in worker processes that share what they compile. What was found is kept in
+`docs/.matrix/` by variant, with the digest of its definition, so that a run that was interrupted goes on
+where it stopped; `--again` checks the named variants (or all) once more, which is needed after a change of
+the engine.
 """
 
 import argparse
-import hashlib
+import itertools
 import json
+import os
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from attnkit.conformance.digest import digest
 from attnkit.experiment import cards, catalogue, costs
 
 HERE = Path(__file__).parent
 KEPT = HERE / ".matrix"
 BASES = ("Score", "Position", "Normalizer", "Selection", "Mask", "TokenMixer")
-TOGETHER = 16  # variants that share a process
+TOGETHER = 8  # variants that share a process
 
 INTRODUCTION = """# What was checked
 
 Every variant of the catalogue, written by `python docs/make_matrix.py --level {level}` from what
 `attnkit.conformance.check` found at that level; `attnkit check NAME` prints one form by form.
 A cell is the error nearest to its limit, of all forms and comparisons: **bold** if it is beyond the limit,
-`-` if nothing is claimed of any form. Under each table stand the forms about which nothing is claimed.
+`-` if nothing is claimed of any form. The last column is the digest of the definition that was checked: a
+test fails when the variant is another now. Under each table stand the forms about which nothing is claimed.
 {good} of {count} variants pass everything that they claim, {compared:,} comparisons in all.
 """
 MASKS = """\
@@ -51,16 +55,22 @@ def everything() -> list[catalogue.Entry]:
 
 def place_of(entry: catalogue.Entry, level: str) -> Path:
     """Where what was found of a variant is kept."""
-    digest = hashlib.sha256(entry.source.file.read_bytes()).hexdigest()[:12]
-    return KEPT / f"{entry.base}.{entry.kind}.{level}.{digest}.facts.json"
+    return KEPT / f"{entry.base}.{entry.kind}.{level}.{digest(entry.cls)}.facts.json"
 
 
 def find_out(entries: list[catalogue.Entry], level: str) -> Iterator[tuple[catalogue.Entry, dict[str, Any]]]:
     """Check some variants in one other process, and give what was found of each as soon as it is known."""
-    names = [f"{entry.module}:{entry.source.name}" for entry in entries]
+    names = [f"{entry.module}:{entry.name}" for entry in entries]
     command = [sys.executable, __file__, "--checked", "--level", level, *names]
-    started = time.monotonic()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    shared = {
+        "JAX_COMPILATION_CACHE_DIR": str(KEPT / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    started, pipe = time.monotonic(), subprocess.PIPE
+    with subprocess.Popen(
+        command, stdout=pipe, stderr=pipe, text=True, env={**shared, **os.environ}
+    ) as process:
         assert process.stdout is not None and process.stderr is not None
         left = iter(entries)
         for line in process.stdout:
@@ -72,6 +82,18 @@ def find_out(entries: list[catalogue.Entry], level: str) -> Iterator[tuple[catal
             yield failed, {"ok": False, "cells": [], "failures": [f"no check: {why}"], "seconds": 0.0}
 
 
+def check_there(entries: list[catalogue.Entry], level: str) -> None:
+    """Check some variants in another process and keep what was found, until each was tried."""
+    waiting = list(entries)
+    while waiting:
+        for entry, result in find_out(waiting, level):
+            result["digest"] = digest(entry.cls)
+            place_of(entry, level).write_text(json.dumps(result), encoding="utf-8")
+            state = "ok" if result["ok"] else "FAILS"
+            print(f"{costs.family(entry)} {entry.kind}: {state}, {result['seconds']:.0f} s", flush=True)
+            waiting = [one for one in waiting if one is not entry]
+
+
 def check_here(names: list[str], level: Any) -> None:
     """Check variants here and print what was found of each as a line of JSON."""
     import importlib
@@ -81,7 +103,7 @@ def check_here(names: list[str], level: Any) -> None:
     for name in names:
         module, _, of = name.partition(":")
         matrix = check(getattr(importlib.import_module(module), of), level=level)
-        print(json.dumps({**matrix.facts(), "failures": matrix.failures()}), flush=True)
+        print(json.dumps({**matrix.facts(), "failures": [*matrix.errors, *matrix.failures()]}), flush=True)
 
 
 def page(found: dict[str, dict[str, Any]], level: str) -> str:
@@ -104,13 +126,13 @@ def table(family: dict[str, dict[str, Any]]) -> list[str]:
     """A row for each variant, a column for each property."""
     properties = list(dict.fromkeys(cell["property"] for one in family.values() for cell in one["cells"]))
     shown = [name.replace(SHARE, " blocks found") for name in properties]
-    lines = [f"| variant | {' | '.join(shown)} |", "|" + " --- |" * (len(properties) + 1)]
+    lines = [f"| variant | {' | '.join(shown)} | digest |", "|" + " --- |" * (len(properties) + 2)]
     for kind, one in family.items():
         shown = [worst([cell for cell in one["cells"] if cell["property"] == name]) for name in properties]
         state = "" if one["ok"] else " **fails**"
         options = one["name"].partition(" with ")[2] if "name" in one else ""
         title = f"{kind}: {options}" if options else kind
-        lines.append(f"| {title}{state} | {' | '.join(shown)} |")
+        lines.append(f"| {title}{state} | {' | '.join(shown)} | {one['digest']} |")
     failures = [f"- {kind} FAILS: {line}" for kind, one in family.items() for line in one.get("failures", [])]
     return lines + ([""] if failures else []) + failures
 
@@ -166,6 +188,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="kinds to check; all if none")
     parser.add_argument("--level", choices=("brief", "quick", "full"), default="full")
     parser.add_argument("--again", action="store_true", help="check again what is kept")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes at a time")
     parser.add_argument("--checked", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.checked:
@@ -179,12 +202,9 @@ def main() -> int:
         if (not chosen.names or entry.kind in chosen.names)
         and (chosen.again or not place_of(entry, chosen.level).is_file())
     ]
-    while waiting:
-        for entry, result in find_out(waiting[:TOGETHER], chosen.level):
-            place_of(entry, chosen.level).write_text(json.dumps(result), encoding="utf-8")
-            state = "ok" if result["ok"] else "FAILS"
-            print(f"{costs.family(entry)} {entry.kind}: {state}, {result['seconds']:.0f} s", flush=True)
-            waiting.remove(entry)
+    with ThreadPoolExecutor(chosen.workers) as pool:
+        batches = [waiting[low : low + TOGETHER] for low in range(0, len(waiting), TOGETHER)]
+        list(pool.map(check_there, batches, itertools.repeat(chosen.level)))
     found = {}
     for entry in entries:
         kept = place_of(entry, chosen.level)

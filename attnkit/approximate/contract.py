@@ -91,6 +91,7 @@ class Approximate(TokenMixer, abc.ABC):
     mapless: ClassVar[str] = ""
     estimates: ClassVar[bool] = False
     budget: ClassVar[str] = ""
+    causal: bool  # an option or a constant of variants that have a causal form
 
     def is_causal(self) -> bool:
         """Whether no position sees a later one."""

@@ -55,7 +55,7 @@ class Kernel(Approximate):
         self, p: Params, q: Queries, k: Float[Array, "keys dim"], v: Values, i: Rows, length: Count
     ) -> Outputs:
         if self.is_causal():
-            return self.continued(p, q, k, v, i, length, None)[0]
+            return self._continued(p, q, k, v, i, length, None)[0]
         f = self.query_features(p, q, i).values
         h, level = self.key_features(p, k, jnp.arange(k.shape[0]))
         real = jnp.arange(k.shape[0]) < length
@@ -65,7 +65,7 @@ class Kernel(Approximate):
         sums = f @ ((h * factor[:, None]).T @ with_ones(v))
         return divide(sums[:, :-1], sums[:, -1])
 
-    def continued(
+    def _continued(
         self, p: Params, q: Array, k: Array, v: Array, i: Rows, length: Count | None, past: Past | None
     ) -> tuple[Array, Past]:
         """Causal output of tokens at positions `i`, whose keys come after `past`."""
@@ -84,7 +84,7 @@ class Kernel(Approximate):
     def step(self, p: Params, q: Array, k: Array, v: Array, state: State) -> tuple[Array, State]:
         p, q, k, v, _ = self.ready(p, q, k, v, None)
         i = state["length"] + jnp.arange(q.shape[0])
-        output, past = self.continued(p, q, k, v, i, None, Past(state["sums"], state["top"]))
+        output, past = self._continued(p, q, k, v, i, None, Past(state["sums"], state["top"]))
         return output, {"sums": past.sums, "top": past.top, "length": state["length"] + q.shape[0]}
 
 

@@ -6,9 +6,9 @@
 True
 """
 
+from attnkit.conformance.chain import LayerSizes
 from attnkit.conformance.checks import check
-from attnkit.conformance.layers import LayerSizes, check_layer
 from attnkit.conformance.matrix import Cell, Finding, Matrix, Unclaimed
 from attnkit.conformance.subject import Sizes
 
-__all__ = ["Cell", "Finding", "LayerSizes", "Matrix", "Sizes", "Unclaimed", "check", "check_layer"]
+__all__ = ["Cell", "Finding", "LayerSizes", "Matrix", "Sizes", "Unclaimed", "check"]

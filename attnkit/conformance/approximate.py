@@ -1,7 +1,7 @@
 """The checks that every approximation of attention must pass."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -10,10 +10,12 @@ import numpy as np
 
 from attnkit.approximate.contract import Approximate, Shape
 from attnkit.conformance.agreement import DERIVATIVE, DIFFERENCE, EXACT, central, shifted
-from attnkit.conformance.matrix import Finding, Matrix, Unclaimed, make_matrix
+from attnkit.conformance.hooks import heads_first, watched
+from attnkit.conformance.matrix import Finding, Unclaimed
 from attnkit.conformance.measure import different_bits, distance, named
 from attnkit.conformance.programs import Program, Tree, as_numpy
 from attnkit.conformance.subject import draw_like
+from attnkit.conformance.suite import Check, Item, Suite
 
 COLUMNS = ("parallel", "mapped", "matrix", "step")
 PIECES = (1, 1, 3, 3, 3, 1)
@@ -55,6 +57,11 @@ class Bench:
         self.steps = Program(
             lambda arrays, state: variant.step(*self.given(arrays), arrays["v"], state), True
         )
+
+    @property
+    def unclaimed(self) -> Mapping[str, str]:
+        """Properties that the variant does not claim."""
+        return self.variant.unclaimed
 
     def draw(self, seed: int) -> tuple[Tree, Tree]:
         """Arrays and constants of the first head."""
@@ -100,6 +107,14 @@ class Bench:
         arrays = self.arrays if arrays is None else arrays
         count = self.widths.tokens if length is None else length
         return as_numpy(self.whole(arrays, jnp.asarray(count, jnp.int32)))
+
+
+def hooks(bench: Bench) -> Iterator[Item]:
+    """Shapes of what hooks give, and parameters by head."""
+    with watched([bench.variant], lambda *result: None):
+        jax.eval_shape(bench.simple, jax.tree.map(jnp.asarray, bench.arrays))
+    wrong = list(heads_first(bench.variant, bench.shape, jax.random.key(0)))
+    yield Finding("hooks", "parallel", len(wrong), 0, "; ".join(wrong))
 
 
 def output(bench: Bench) -> Iterator[Finding | Unclaimed]:
@@ -213,7 +228,8 @@ def repeated(bench: Bench) -> Iterator[Finding]:
     yield Finding("one trace", "parallel", float(bench.whole.traces - 1), 0, "traces beyond the first")
 
 
-CHECKS: Mapping[str, Callable[[Bench], Iterator[Finding | Unclaimed]]] = {
+CHECKS: Mapping[str, Check] = {
+    "hooks": hooks,
     "output": output,
     "differences": differences,
     "padding": padding,
@@ -221,48 +237,25 @@ CHECKS: Mapping[str, Callable[[Bench], Iterator[Finding | Unclaimed]]] = {
     "extremes": extremes,
     "repeated": repeated,
 }
-LEVELS = ("brief", "quick", "full")
 OTHER = Widths(heads=3, dim=10, value_dim=7, tokens=67)
 
 
-def check_approximate(
-    variant: Approximate,
-    *,
-    level: str = "quick",
-    widths: Widths | None = None,
-    only: frozenset[str] = frozenset(),
-) -> Matrix:
-    """Whether an approximation computes the same thing in every form, and behaves as it must.
+def cases(variant: Approximate, level: str, sizes: Widths | None) -> Iterator[Bench]:
+    """The variant on arrays of the usual sizes, and in a full check once more on others."""
+    yield Bench(variant, sizes or Widths())
+    if level == "full" and sizes is None:
+        yield Bench(variant, OTHER)
 
-    Args:
-        variant: what is checked, with a budget that suits 71 tokens.
-        level: `brief` looks at outputs and derivatives; `quick` at everything; `full` once more with other
-            arrays of other sizes, unless `widths` are given.
-        widths: other sizes than the usual ones.
-        only: names of the checks to run; all of the level's if empty.
 
-    Raises:
-        ValueError: for an unknown level or name of a check.
-    """
-    if level not in LEVELS:
-        raise ValueError(f"level = {level!r}: expected one of {', '.join(LEVELS)}")
-    unknown = sorted(only - set(CHECKS))
-    if unknown:
-        raise ValueError(f"only = {unknown}: expected some of {', '.join(CHECKS)}")
-    name, found = type(variant).__name__, []
-    chosen = only or (set(list(CHECKS)[:2]) if level == "brief" else set(CHECKS))
-    sizes = [widths or Widths(), *([OTHER] if level == "full" and widths is None else [])]
-    with jax.enable_x64(True):
-        for bench in (Bench(variant, size) for size in sizes):
-            for rule, run in CHECKS.items():
-                if rule not in chosen:
-                    continue
-                try:
-                    found += list(run(bench))
-                except Exception as error:
-                    text = f"{type(error).__name__}: {str(error).strip()}".split("\n")[0][:200]
-                    found.append(Finding(rule, "parallel", float("inf"), 0, text))
-    return make_matrix(name, COLUMNS, found, "follows from the output")
+#: `brief` looks at outputs and derivatives, `full` at everything with two sets of sizes.
+APPROXIMATE = Suite(
+    columns=COLUMNS,
+    checks=CHECKS,
+    levels={"brief": ("output", "differences"), "quick": tuple(CHECKS), "full": tuple(CHECKS)},
+    cases=cases,
+    float64=True,
+    otherwise="follows from the output",
+)
 
 
 def cut(tree: Tree, low: int, high: int) -> Tree:

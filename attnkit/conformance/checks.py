@@ -1,7 +1,7 @@
 """The checks every variant must pass, from one call."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from attnkit.approximate.contract import Approximate
@@ -10,25 +10,25 @@ from attnkit.conformance import (
     chance,
     decoding,
     influence,
+    parts,
     precision,
     splitting,
     stability,
     symmetry,
 )
-from attnkit.conformance.approximate import check_approximate
-from attnkit.conformance.layers import check_layer
-from attnkit.conformance.mask import check_mask
-from attnkit.conformance.matrix import Finding, Matrix, Unclaimed, make_matrix
+from attnkit.conformance.approximate import APPROXIMATE
+from attnkit.conformance.layers import LAYERS
+from attnkit.conformance.mask import MASKS
+from attnkit.conformance.matrix import Matrix
 from attnkit.conformance.programs import FORMS, Bench
-from attnkit.conformance.recurrent import check_recurrent
+from attnkit.conformance.recurrent import RECURRENT
 from attnkit.conformance.subject import Sizes, make_subject
+from attnkit.conformance.suite import Check, Suite
 from attnkit.layers.mixing import LayerTokenMixer
 from attnkit.masks.contract import Mask
 from attnkit.recurrent.contract import Recurrent
 
 Level = Literal["brief", "quick", "full"]
-Check = Callable[[Bench], Iterator[Finding | Unclaimed]]
-COLUMNS = (*FORMS, "step", "split")
 
 PRECISIONS = (
     "float32",
@@ -38,7 +38,8 @@ PRECISIONS = (
     "float16, large scores",
 )
 
-QUICK: Mapping[str, Check] = {
+CHECKS: Mapping[str, Check] = {
+    "hooks": parts.hooks,
     "agreement": agreement.agreement,
     "decoding": decoding.decoding,
     "differences": agreement.differences,
@@ -51,13 +52,6 @@ QUICK: Mapping[str, Check] = {
     "permutation": symmetry.permutation,
     "dropout": chance.dropout,
     "precision": precision.precision,
-}
-ALWAYS = ("agreement", "differences", "large scores", "causality", "masked content", "masked nan")
-BRIEF: Mapping[str, Check] = {
-    name: QUICK[name] for name in (*ALWAYS, "visible nan", "empty rows", "permutation")
-}
-FULL: Mapping[str, Check] = {
-    **QUICK,
     "splitting": splitting.splitting,
     "more blocks": agreement.more_blocks,
     "skipped blocks": agreement.skipped,
@@ -67,9 +61,13 @@ FULL: Mapping[str, Check] = {
     "dropout mean": chance.expectation,
     "optimized": stability.optimized,
     "without jit": stability.without_jit,
+    "repeated": stability.repeated,
 }
-LAST: Mapping[str, Check] = {"repeated": stability.repeated}
-LEVELS: Mapping[str, Mapping[str, Check]] = {"brief": BRIEF, "quick": QUICK, "full": FULL}
+BRIEF = frozenset(
+    {"agreement", "differences", "large scores", "causality", "masked content", "masked nan", "visible nan"}
+    | {"empty rows", "permutation", "repeated"}
+)
+QUICK = BRIEF | {"hooks", "decoding", "translation", "skipped blocks", "dropout", "precision"}
 BY_AGREEMENT = "follows from agreeing with reference"
 RULER = "the ruler that the other forms are measured with"
 LATER = "not part of a quick check"
@@ -94,18 +92,41 @@ REASONS: Mapping[tuple[str, str], str] = {
 }
 
 
+def cases(thing: Any, level: str, sizes: Sizes | None) -> Iterator[Bench]:
+    """A variant of scored attention, or one part put into plain attention."""
+    forms = (FORMS[0], FORMS[2]) if level == "brief" else FORMS
+    yield Bench(make_subject(thing, sizes), brief=level != "full", forms=forms)
+
+
+#: `brief` compiles two programs, the definition and the form by blocks, with all derivatives; `full` adds
+#: block shapes, precisions, short sequences and more.
+SCORED = Suite(
+    columns=(*FORMS, "step", "split"),
+    checks=CHECKS,
+    levels={"brief": BRIEF, "quick": QUICK, "full": frozenset(CHECKS)},
+    cases=cases,
+    otherwise=BY_AGREEMENT,
+    reasons=lambda bench: REASONS,
+)
+FAMILIES: tuple[tuple[type, Suite], ...] = (
+    (LayerTokenMixer, LAYERS),
+    (Mask, MASKS),
+    (Approximate, APPROXIMATE),
+    (Recurrent, RECURRENT),
+    (object, SCORED),
+)
+
+
 def check(
-    thing: Any, *, level: Level = "quick", sizes: Sizes | None = None, only: frozenset[str] = frozenset()
+    thing: Any, *, level: Level = "quick", sizes: Any = None, only: frozenset[str] = frozenset()
 ) -> Matrix:
     """Whether a variant computes the same thing in every form, and behaves as attention must.
 
     Args:
-        thing: a `Scored`, a `Preset`, one part (put into plain attention), or a class of these; or a mixer
-            that is a layer of its own, which is checked as `check_layer` does, or a mask, as `check_mask`
-            does, whatever `sizes`. What has its default options, made for long texts, or a class that has
-            no defaults, is checked with those in its `checked_with`.
-        level: `brief` compiles two programs, the definition and the form by blocks, with all derivatives;
-            `quick` takes seconds; `full` adds block shapes, precisions, short sequences and more.
+        thing: any token mixer or mask, a `Scored`, one part of it (put into plain attention), or a class of
+            these. What has its default options, made for long texts, or a class that has no defaults, is
+            checked with those in its `checked_with`.
+        level: `brief`, `quick` (seconds) or `full` (minutes), which of the family's checks run.
         sizes: other sizes than the usual ones, if the variant needs them.
         only: names of the checks to run; all of the level's if empty.
 
@@ -119,30 +140,9 @@ def check(
         matrix = check(small, level=level, sizes=sizes, only=only)
         given = ", ".join(f"{name} = {value}" for name, value in small.checked_with.items())
         return dataclasses.replace(matrix, name=f"{matrix.name} with {given}")
-    if is_layer(thing):
-        return check_layer(thing, level=level, only=only)
-    if issubclass(thing if isinstance(thing, type) else type(thing), Mask):
-        return check_mask(thing() if isinstance(thing, type) else thing, level=level, only=only)
-    if isinstance(thing, Approximate) or (isinstance(thing, type) and issubclass(thing, Approximate)):
-        return check_approximate(thing() if isinstance(thing, type) else thing, level=level, only=only)
-    if issubclass(thing if isinstance(thing, type) else type(thing), Recurrent):
-        return check_recurrent(thing, level=level, only=only)
-    subject = make_subject(thing, sizes)
-    if level not in LEVELS:
-        raise ValueError(f"level = {level!r}: expected one of {', '.join(LEVELS)}")
-    forms = (FORMS[0], FORMS[2]) if level == "brief" else FORMS
-    bench = Bench(subject, brief=level != "full", forms=forms)
-    chosen = {**LEVELS[level], **LAST}
-    unknown = sorted(only - set(FULL) - set(LAST))
-    if unknown:
-        raise ValueError(f"only = {unknown}: expected some of {', '.join({**FULL, **LAST})}")
-    found: list[Finding | Unclaimed] = []
-    for name, run in {**FULL, **LAST}.items() if only else chosen.items():
-        if not only or name in only:
-            found += guarded(name, run, bench)
-    return make_matrix(
-        subject.name, COLUMNS, [waived(item, subject.unclaimed) for item in found], BY_AGREEMENT, REASONS
-    )
+    variant = thing() if isinstance(thing, type) else thing
+    suite = next(suite for kind, suite in FAMILIES if isinstance(variant, kind))
+    return suite.run(variant, level, sizes, only)
 
 
 def shrunk(thing: Any) -> Any:
@@ -160,27 +160,3 @@ def required(kind: type) -> list[str]:
     fields = dataclasses.fields(kind)
     missing = dataclasses.MISSING
     return [f.name for f in fields if f.default is missing and f.default_factory is missing]
-
-
-def is_layer(thing: Any) -> bool:
-    """Whether something is a mixer that is a layer of its own, or the class of one."""
-    return issubclass(thing if isinstance(thing, type) else type(thing), LayerTokenMixer)
-
-
-def guarded(name: str, run: Check, bench: Bench) -> list[Finding | Unclaimed]:
-    """A check's findings; an exception in it is a finding of its own."""
-    found: list[Finding | Unclaimed] = []
-    try:
-        for item in run(bench):
-            found.append(item)
-    except Exception as error:
-        message = str(error).strip().split("\n")[0][:200]
-        found.append(Finding(name, "reference", float("inf"), 0, f"{type(error).__name__}: {message}"))
-    return found
-
-
-def waived(item: Finding | Unclaimed, unclaimed: Mapping[str, str]) -> Finding | Unclaimed:
-    """A finding about a property that the variant does not claim becomes its reason."""
-    if item.rule in unclaimed:
-        return Unclaimed(item.rule, item.form, unclaimed[item.rule])
-    return item

@@ -1,22 +1,21 @@
-"""The checks that every mixer must pass as a layer, whatever it computes."""
+"""The properties of the layer of a token mixer, whatever it computes."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from typing import Literal
+from collections.abc import Iterator, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from attnkit.conformance.chain import Chain, LayerSizes, causal_form, make_chain
-from attnkit.conformance.matrix import Finding, Matrix, Unclaimed, make_matrix
+from attnkit.conformance.matrix import Finding, Unclaimed
 from attnkit.conformance.measure import different_bits, distance
+from attnkit.conformance.suite import Check, Suite
 from attnkit.layers.multi_head import MultiHead
 from attnkit.masks.contract import Data, dense
 from attnkit.scored.contract import Position
 from attnkit.token_mixer import TokenMixer
 
-Level = Literal["brief", "quick", "full"]
 Item = Finding | Unclaimed
 COLUMNS = ("full", "step")
 EXACT = 1e-12
@@ -24,7 +23,6 @@ EXACT = 1e-12
 SLOPE = 1e-6
 #: Largest error in bfloat16 by the largest entry: two spacings of bfloat16 there, for each layer.
 BFLOAT16 = 2.0**-6
-FOLLOWS = "follows from decoding, which gives the same numbers"
 RULER = {(name, "full"): "the ruler that decoding is measured with" for name in ("decoding", "one trace")}
 
 
@@ -44,70 +42,24 @@ class Subject:
     padded: Chain
     x: np.ndarray
 
-
-def check_layer(
-    mixer: TokenMixer | type[TokenMixer],
-    *,
-    level: Level = "quick",
-    sizes: LayerSizes | None = None,
-    only: frozenset[str] = frozenset(),
-) -> Matrix:
-    """Whether the layer of a mixer keeps the contract of layers.
-
-    Args:
-        mixer: its options, or their class.
-        level: `brief` asks whether decoding gives the same numbers and whether derivatives are right;
-            `quick` also whether it sees what it says it sees; `full` adds the batch, bits and bfloat16.
-        sizes: other sizes than the usual ones.
-        only: names of the checks to run; all of the level's if empty.
-
-    Returns:
-        Properties by `full` (a whole sequence at once) and `step` (decoding).
-
-    Raises:
-        ValueError: if a name in `only` is unknown, or the mixer's options do not go together.
-    """
-    unknown = sorted(only - set(FULL))
-    if unknown:
-        raise ValueError(f"only = {unknown}: expected some of {', '.join(FULL)}")
-    mixer = mixer() if isinstance(mixer, type) else mixer
-    if level not in LEVELS:
-        raise ValueError(f"level = {level!r}: expected one of {', '.join(LEVELS)}")
-    chosen = {name: run for name, run in FULL.items() if name in (only or LEVELS[level])}
-    unclaimed = getattr(mixer, "unclaimed", {})
-    found: list[Item] = []
-    with jax.enable_x64(True):
-        subject = make_subject(mixer, sizes or LayerSizes())
-        for name, run in chosen.items():
-            for item in guarded(name, run, subject):
-                waived = item.rule in unclaimed
-                found.append(Unclaimed(item.rule, item.form, unclaimed[item.rule]) if waived else item)
-    return make_matrix(type(mixer).__name__, COLUMNS, found, FOLLOWS, RULER)
+    @property
+    def unclaimed(self) -> Mapping[str, str]:
+        """Properties that the mixer does not claim."""
+        return self.whole.mixer.unclaimed
 
 
-def make_subject(mixer: TokenMixer, sizes: LayerSizes) -> Subject:
+def cases(mixer: TokenMixer, level: str, sizes: LayerSizes | None) -> Iterator[Subject]:
     """Chains of a mixer, with parameters moved away from where they start."""
-    causal = causal_form(mixer)
+    sizes, causal = sizes or LayerSizes(), causal_form(mixer)
     x = np.random.default_rng(3).normal(size=(sizes.batch, sizes.length, sizes.model_dim))
     whole = make_chain(mixer, sizes)
     same = causal is mixer
-    return Subject(
+    yield Subject(
         whole,
         whole if same else None if causal is None else make_chain(causal, sizes),
         make_chain(mixer, sizes, padded=True),
         x,
     )
-
-
-def guarded(name: str, run: Callable[[Subject], Iterator[Item]], subject: Subject) -> list[Item]:
-    """A check's findings; an exception in it is a finding of its own."""
-    found: list[Item] = []
-    try:
-        found.extend(run(subject))
-    except Exception as error:
-        message = str(error).strip().split("\n")[0][:200]
-        found.append(Finding(name, "full", float("inf"), 0, f"{type(error).__name__}: {message}"))
-    return found
 
 
 def decoding(subject: Subject) -> Iterator[Item]:
@@ -250,7 +202,7 @@ def changed(x: np.ndarray, token: int) -> np.ndarray:
     return other
 
 
-QUICK: Mapping[str, Callable[[Subject], Iterator[Item]]] = {
+CHECKS: Mapping[str, Check] = {
     "decoding": decoding,
     "causality": causality,
     "sight": sees,
@@ -258,15 +210,17 @@ QUICK: Mapping[str, Callable[[Subject], Iterator[Item]]] = {
     "looking": looking,
     "maps": maps,
     "gradients": gradients,
-}
-FULL: Mapping[str, Callable[[Subject], Iterator[Item]]] = {
-    **QUICK,
     "without jit": without_jit,
     "batch": alone,
     "bfloat16": low_precision,
 }
-LEVELS: Mapping[str, frozenset[str]] = {
-    "brief": frozenset({"decoding", "gradients"}),
-    "quick": frozenset(QUICK),
-    "full": frozenset(FULL),
-}
+#: `quick` adds what a layer sees to decoding and derivatives; `full` adds the batch, bits and bfloat16.
+LAYERS = Suite(
+    columns=COLUMNS,
+    checks=CHECKS,
+    levels={"brief": ("decoding", "gradients"), "quick": tuple(CHECKS)[:7], "full": tuple(CHECKS)},
+    cases=cases,
+    float64=True,
+    otherwise="follows from decoding, which gives the same numbers",
+    reasons=lambda subject: RULER,
+)

@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -12,11 +11,12 @@ import numpy as np
 
 from attnkit.conformance.agreement import LIMITS
 from attnkit.conformance.masks import Patches
-from attnkit.conformance.matrix import Finding, Matrix, Unclaimed, make_matrix
+from attnkit.conformance.matrix import Finding, Unclaimed
 from attnkit.conformance.measure import distances
-from attnkit.conformance.pairs import Grid, Read, draw_data, grids, table, taken
+from attnkit.conformance.pairs import Grid, Read, answer, draw_data, grids, table, taken
 from attnkit.conformance.programs import DEPTHS, Bench, Problem, Program, as_numpy, cast, forward
 from attnkit.conformance.subject import Sizes, claims_of, make_subject
+from attnkit.conformance.suite import Check, Suite
 from attnkit.masks.contract import Data, Mask, Needs
 from attnkit.masks.window import Window
 from attnkit.scored.preset.attention import Attention
@@ -55,6 +55,11 @@ class Subject:
     tables: np.ndarray
 
     @property
+    def unclaimed(self) -> Mapping[str, str]:
+        """Properties that the mask does not claim."""
+        return self.mask.unclaimed
+
+    @property
     def positions(self) -> int:
         """How many there are."""
         return self.scale[0]
@@ -74,56 +79,6 @@ class Subject:
         for data, tables in zip(self.data, self.tables, strict=True):
             for head, pairs in enumerate(tables):
                 yield data, head, pairs
-
-
-def check_mask(mask: Mask, *, level: str = "quick", only: frozenset[str] = frozenset()) -> Matrix:
-    """Whether a mask says of blocks what is true of pairs, and of pairs the same however they are asked.
-
-    Args:
-        mask: what is checked, on so many positions that its options matter, at most 1013.
-        level: `brief` compiles nothing; `quick` and `full` compare the form by blocks, too.
-        only: names of the checks to run; all of the level's if empty.
-
-    Returns:
-        One column. `empty missed` and `full missed` are the shares of empty and of full blocks that the cover
-        does not find: 0 is exact, and no less than 1 is asked.
-
-    Raises:
-        ValueError: if a name in `only` or the level is unknown.
-    """
-    if level not in ("brief", "quick", "full"):
-        raise ValueError(f"level = {level!r}: expected one of brief, quick, full")
-    unknown = sorted(only - set(CHECKS))
-    if unknown:
-        raise ValueError(f"only = {unknown}: expected some of {', '.join(CHECKS)}")
-    chosen = only or set(CHECKS) - ({"by blocks"} if level == "brief" else set())
-    found: list[Finding | Unclaimed] = []
-    try:
-        subject = make_mask_subject(mask)
-    except Exception as error:
-        found.append(raised("data", error))
-    else:
-        for name, run in CHECKS.items():
-            if name in chosen:
-                found += guarded(name, run, subject)
-    return make_matrix(type(mask).__name__, (COLUMN,), found)
-
-
-def raised(name: str, error: Exception) -> Finding:
-    """An exception as a finding."""
-    message = str(error).strip().split("\n")[0][:200]
-    return Finding(name, COLUMN, math.inf, 0, f"{type(error).__name__}: {message}")
-
-
-def guarded(name: str, run: "Check", subject: Subject) -> list[Finding | Unclaimed]:
-    """A check's findings; an exception in it is a finding of its own."""
-    found: list[Finding | Unclaimed] = []
-    try:
-        for item in run(subject):
-            found.append(item)
-    except Exception as error:
-        found.append(raised(name, error))
-    return found
 
 
 def largest(options: Any) -> int:
@@ -167,7 +122,10 @@ def make_mask_subject(mask: Mask) -> Subject:
 
 
 def needed(subject: Subject) -> Iterator[Finding]:
-    """`needs` names the run-time data that is read, and no other."""
+    """`allows` gives Booleans; `needs` names the run-time data that is read, and no other."""
+    at, read = np.arange(subject.positions), subject.data[0]
+    kind = answer(subject.mask, at, at, read).dtype
+    yield Finding("data", COLUMN, float(kind.kind != "b"), 0, f"allows gives {kind}, not bool")
     names = subject.mask.needs()
     for wrong, what in (
         (subject.read - names, "read but not in needs"),
@@ -303,7 +261,6 @@ def by_blocks(subject: Subject) -> Iterator[Finding]:
     yield Finding("one trace", COLUMN, program.traces - 1, 0, "traces beyond the first")
 
 
-Check = Callable[[Subject], Iterator[Finding | Unclaimed]]
 CHECKS: Mapping[str, Check] = {
     "data": needed,
     "same by value": value,
@@ -314,3 +271,11 @@ CHECKS: Mapping[str, Check] = {
     "claims": claimed,
     "by blocks": by_blocks,
 }
+#: `brief` compiles nothing. `empty missed` and `full missed` are the shares of empty and of full blocks that
+#: the cover does not find: 0 is exact, and no less than 1 is asked.
+MASKS = Suite(
+    columns=(COLUMN,),
+    checks=CHECKS,
+    levels={"brief": tuple(CHECKS)[:-1], "quick": tuple(CHECKS), "full": tuple(CHECKS)},
+    cases=lambda mask, level, sizes: (make_mask_subject(mask),),
+)

@@ -54,6 +54,17 @@ class Unclaimed:
 
 
 @dataclasses.dataclass(frozen=True)
+class Warned:
+    """Something that is allowed and probably a mistake.
+
+    Attributes:
+        text: what was seen.
+    """
+
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Cell:
     """One form and one property: the worst finding, or the reason why there is none.
 
@@ -87,17 +98,21 @@ class Matrix:
         rows: properties, in the order of the checks.
         columns: forms.
         cells: what was found, by (property, form).
+        errors: exceptions, one line each, with the place in the variant and the checks that raised them.
+        warnings: what is allowed and probably a mistake.
     """
 
     name: str
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     cells: dict[tuple[str, str], Cell]
+    errors: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @builtins.property
     def ok(self) -> bool:
-        """Whether every cell passes or is not claimed."""
-        return all(cell.ok for cell in self.cells.values())
+        """Whether every cell passes or is not claimed, and no check raised an exception."""
+        return not self.errors and all(cell.ok for cell in self.cells.values())
 
     def failures(self) -> list[str]:
         """One line for each failing cell: property, form, error, limit and where it was seen."""
@@ -129,7 +144,15 @@ class Matrix:
                 error = float(worst.error) if math.isfinite(worst.error) else str(worst.error)
                 facts |= {"error": error, "limit": float(worst.limit), "where": worst.where}
             cells.append(facts)
-        return {"name": self.name, "ok": bool(self.ok), "cells": cells}
+        notes = {"errors": list(self.errors), "warnings": list(self.warnings)}
+        return {"name": self.name, "ok": bool(self.ok), **notes, "cells": cells}
+
+    def notes(self) -> list[str]:
+        """Errors, failures, warnings and reasons, one line each."""
+        notes = [f"ERROR  {line}" for line in self.errors]
+        notes += [f"FAIL  {line}" for line in self.failures()]
+        notes += [f"warning  {line}" for line in self.warnings]
+        return notes + [f"not claimed  {line}" for line in self.reasons()]
 
     def __str__(self) -> str:
         return self.text()
@@ -140,39 +163,31 @@ class Matrix:
         table += [[row, *(str(self.cells[row, column]) for column in self.columns)] for row in self.rows]
         widths = [max(len(line[n]) for line in table) for n in range(len(table[0]))]
         lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in table]
-        notes = [f"FAIL  {line}" for line in self.failures()]
-        notes += [f"not claimed  {line}" for line in self.reasons()]
+        notes = self.notes()
         return "\n".join(lines + ([""] if notes else []) + notes)
-
-    def markdown(self) -> str:
-        """The matrix as a Markdown table, followed by failures and reasons as a list."""
-        lines = [
-            "| " + " | ".join(("property", *self.columns)) + " |",
-            "|" + " --- |" * (len(self.columns) + 1),
-        ]
-        for row in self.rows:
-            shown = [str(self.cells[row, column]) for column in self.columns]
-            lines.append("| " + " | ".join((row, *shown)) + " |")
-        notes = [f"- FAIL: {line}" for line in self.failures()]
-        notes += [f"- not claimed: {line}" for line in self.reasons()]
-        return "\n".join([f"### {self.name}", "", *lines, *([""] if notes else []), *notes, ""])
 
 
 def make_matrix(
     name: str,
     columns: Sequence[str],
-    found: Iterable[Finding | Unclaimed],
+    found: Iterable[Finding | Unclaimed | Warned],
     otherwise: str = "no check for this form",
-    reasons: Mapping[tuple[str, str], str] | None = None,
+    reasons: Mapping[Any, str] | None = None,
+    errors: Iterable[str] = (),
 ) -> Matrix:
     """Findings sorted into a matrix.
 
-    A cell that nothing speaks of is "not claimed", for the reason in `reasons` or else `otherwise`.
+    A cell that nothing speaks of is "not claimed", for the reason in `reasons`, by (row, column) or by
+    column, or else `otherwise`.
     """
+    reasons, warnings = reasons or {}, []
     measured: dict[tuple[str, str], list[Finding]] = {}
     why: dict[tuple[str, str], str] = {}
     rows: dict[str, None] = {}
     for item in found:
+        if isinstance(item, Warned):
+            warnings.append(item.text)
+            continue
         rows[item.rule] = None
         at = (item.rule, item.form)
         if isinstance(item, Finding):
@@ -183,7 +198,8 @@ def make_matrix(
     for row in rows:
         for column in columns:
             seen = measured.get((row, column), [])
-            fallback = (reasons or {}).get((row, column), otherwise)
+            fallback = reasons.get((row, column), reasons.get(column, otherwise))
             worst = max(seen, key=lambda finding: finding.share, default=None)
             cells[row, column] = Cell(worst, len(seen), why.get((row, column), fallback))
-    return Matrix(name, tuple(rows), tuple(columns), cells)
+    once = tuple(dict.fromkeys(warnings))
+    return Matrix(name, tuple(rows), tuple(columns), cells, tuple(errors), once)

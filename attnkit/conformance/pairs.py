@@ -64,14 +64,19 @@ def table(
 
     Names of the data that it reads are added to `read`, those of queries, of keys and of the sequence.
     """
+    allowed = answer(mask, i, j, data, head, read).astype(bool)
+    return np.broadcast_to(allowed, (i.size, j.size))
+
+
+def answer(
+    mask: Mask, i: np.ndarray, j: np.ndarray, data: Data, head: int = 0, read: Read | None = None
+) -> np.ndarray:
+    """As `table`, of the shape and type that the mask gives."""
     given = dataclasses.replace(data.over_pairs(), head=head)
     if read is not None:
         query, key, scalar = map(Recorded, (given.query, given.key, given.scalar), read)
         given = Data(query, key, scalar, head)
-    allowed = np.asarray(mask.allows(i[:, None], j[None, :], given))
-    if allowed.dtype != bool:
-        raise TypeError(f"allows gives {allowed.dtype}, not bool")
-    return np.broadcast_to(allowed, (i.size, j.size))
+    return np.asarray(mask.allows(i[:, None], j[None, :], given))
 
 
 @dataclasses.dataclass(frozen=True)

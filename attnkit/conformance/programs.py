@@ -162,6 +162,11 @@ class Bench:
         self.known: dict[tuple, Tree] = {}
 
     @property
+    def unclaimed(self) -> Mapping[str, str]:
+        """Properties that the variant does not claim."""
+        return self.subject.unclaimed
+
+    @property
     def sizes(self) -> Sizes:
         """Of the subject's arrays."""
         return self.subject.sizes

@@ -1,13 +1,14 @@
-"""The checks every variant of recurrent attention must pass, from one call."""
+"""The properties of recurrent attention."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attnkit.conformance.matrix import Finding, Matrix, Unclaimed, make_matrix
+from attnkit.conformance.hooks import called, heads_first, watched, where
+from attnkit.conformance.matrix import Finding, Unclaimed
 from attnkit.conformance.measure import different_bits, distance, distances, excess, named
 from attnkit.conformance.programs import Tree
 from attnkit.conformance.recurrent_bench import (
@@ -17,15 +18,32 @@ from attnkit.conformance.recurrent_bench import (
     join_floats,
     split_floats,
 )
-from attnkit.conformance.recurrent_gates import extreme_gates
+from attnkit.conformance.recurrent_gates import extreme_gates, transitions
 from attnkit.conformance.subject import draw_like
+from attnkit.conformance.suite import Check, Item, Suite
 from attnkit.forms.recurrent import RecurrentForm, empty_state, recur
-from attnkit.recurrent.contract import Recurrent
+from attnkit.recurrent.contract import LinearRecurrent, Recurrent
 
 EXACT, DERIVATIVE, DIFFERENCE, STEP = 1e-12, 1e-10, 1e-6, 1e-5
 LIMITS = {"output": EXACT, "state": EXACT, "vjp": DERIVATIVE, "jvp": DERIVATIVE}
 DOCUMENTS = ("one", "three")
-Check = Callable[[RecurrentBench], Iterator[Finding | Unclaimed]]
+
+
+def hooks(bench: RecurrentBench) -> Iterator[Item]:
+    """Shapes of what hooks give, parameters by head, and gates that let nothing grow."""
+    variant, shape, arrays = bench.variant, bench.sizes.shape, bench.arrays()
+    given = jax.tree.map(lambda a: jnp.asarray(a, jnp.result_type(float)), arrays)
+    with watched([variant], lambda *result: None):
+        jax.eval_shape(bench.forward("scan", None), given, {})
+    wrong = list(heads_first(variant, shape, jax.random.key(0)))
+    if isinstance(variant, LinearRecurrent):
+        with jax.enable_x64(True):
+            g = transitions(variant, bench)["write"].g
+        largest = -np.inf if g is None else np.max(np.asarray(g), initial=-np.inf)
+        if largest > 0:
+            text = f"{called(variant, 'write')}: g = {largest:.3g}, expected at most 0"
+            wrong.append(f"{text} [{where(variant, 'write')}]")
+    yield Finding("hooks", "scan", len(wrong), 0, "; ".join(wrong))
 
 
 def agreement(bench: RecurrentBench) -> Iterator[Finding | Unclaimed]:
@@ -210,62 +228,40 @@ def repeated(bench: RecurrentBench) -> Iterator[Finding]:
         yield Finding("one trace", form, float(program.traces - 1), 0, "traces beyond the first")
 
 
-QUICK: Mapping[str, Check] = {
+CHECKS: Mapping[str, Check] = {
+    "hooks": hooks,
     "agreement": agreement,
     "differences": differences,
     "causality": causality,
     "resets": resets,
     "padding": padding,
     "precision": precision,
-    "repeated": repeated,
-}
-FULL: Mapping[str, Check] = {
-    **{name: run for name, run in QUICK.items() if name != "repeated"},
     "chunk lengths": chunks,
     "extreme gates": extreme_gates,
     "short sequences": short,
     "repeated": repeated,
 }
-ABSENT = "the variant does not have this form"
+QUICK = (*tuple(CHECKS)[:7], "repeated")
 
 
-def check_recurrent(
-    thing: Any,
-    *,
-    level: str = "quick",
-    sizes: RecurrentSizes | None = None,
-    only: frozenset[str] = frozenset(),
-) -> Matrix:
-    """Whether a variant computes the same thing in every form that its card names.
+def cases(variant: Recurrent, level: str, sizes: RecurrentSizes | None) -> Iterator[RecurrentBench]:
+    """The variant on arrays of some sizes."""
+    yield RecurrentBench(variant, sizes or RecurrentSizes(), brief=level != "full")
 
-    Args:
-        thing: a `Recurrent` variant, or its class.
-        level: `quick`, or `brief`, takes seconds; `full` adds lengths of chunks, gates at extremes and
-            precisions.
-        sizes: other sizes than the usual ones.
-        only: names of the checks to run; all of the level's if empty.
 
-    Raises:
-        TypeError, ValueError: if `thing` is not a recurrent variant, or a check has no such name.
-    """
-    variant = thing() if isinstance(thing, type) else thing
-    if not isinstance(variant, Recurrent):
-        raise TypeError(f"{thing!r}: expected a variant of recurrent attention")
-    unknown = sorted(only - set(FULL))
-    if unknown:
-        raise ValueError(f"only = {unknown}: expected some of {', '.join(FULL)}")
-    bench = RecurrentBench(variant, sizes or RecurrentSizes(), brief=level != "full")
-    chosen = {n: run for n, run in FULL.items() if n in only} if only else QUICK if bench.brief else FULL
-    found: list[Finding | Unclaimed] = []
-    for name, run in chosen.items():
-        try:
-            found += run(bench)
-        except Exception as error:
-            message = str(error).strip().split("\n")[0][:200]
-            found.append(Finding(name, "scan", float("inf"), 0, f"{type(error).__name__}: {message}"))
-    unclaimed = getattr(variant, "unclaimed", {})
-    told = [Unclaimed(f.rule, f.form, unclaimed[f.rule]) if f.rule in unclaimed else f for f in found]
-    reasons = {(name, "step"): "step takes neither documents nor lengths" for name in ("resets", "padding")}
-    reasons |= {(f.rule, form): ABSENT for f in found for form in COLUMNS if form not in bench.forms}
-    reasons |= {(part, "scan"): "the ruler that the other forms are measured with" for part in LIMITS}
-    return make_matrix(type(variant).__name__, COLUMNS, told, "no check for this form", reasons)
+def reasons(bench: RecurrentBench) -> Mapping[Any, str]:
+    """Why some cells have no comparison."""
+    absent = {form: "the variant does not have this form" for form in COLUMNS if form not in bench.forms}
+    steps = {(name, "step"): "step takes neither documents nor lengths" for name in ("resets", "padding")}
+    ruler = {(part, "scan"): "the ruler that the other forms are measured with" for part in LIMITS}
+    return {**absent, **({} if "step" in absent else steps), **ruler}
+
+
+#: `full` adds lengths of chunks, gates at extremes, and precisions.
+RECURRENT = Suite(
+    columns=COLUMNS,
+    checks=CHECKS,
+    levels={"brief": QUICK, "quick": QUICK, "full": tuple(CHECKS)},
+    cases=cases,
+    reasons=reasons,
+)

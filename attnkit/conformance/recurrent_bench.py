@@ -58,6 +58,11 @@ class RecurrentBench:
         self.programs: dict[tuple, Program] = {}
         self.known: dict[tuple, Tree] = {}
 
+    @property
+    def unclaimed(self) -> Mapping[str, str]:
+        """Properties that the variant does not claim."""
+        return self.variant.unclaimed
+
     def segments(self, name: str) -> np.ndarray:
         """Document numbers: one document, or three, of which the second has one token."""
         count = self.sizes.tokens

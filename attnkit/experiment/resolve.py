@@ -74,4 +74,5 @@ def without_options(name: str, bases: Sequence[str]) -> Any:
     """
     found = entries(name, bases)
     needs = [field for entry in found for field in entry.fields if field.default is catalogue.REQUIRED]
-    return found[0].cls if len(found) == 1 and needs and hasattr(found[0].cls, "checked_with") else None
+    few = getattr(found[0].cls, "checked_with", None) if len(found) == 1 and needs else None
+    return found[0].cls if few else None

@@ -8,7 +8,7 @@ big matrices are not multiplied transposed; elsewhere a mapped axis is a batch.
 import abc
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -62,7 +62,7 @@ class Visit(abc.ABC):
     def step(self, masked: bool) -> Callable[..., tuple[Any, dict[int, Any]]]:
         """`step(state, *given)`: the next state, and what is added to results other than those of rows."""
 
-    def inner(self) -> Self:
+    def inner(self) -> "Visit":
         """Without the outermost mapped axis."""
         arguments, results = (
             tuple(Operand(operand.kind, operand.mapped[1:]) for operand in operands)
@@ -70,7 +70,7 @@ class Visit(abc.ABC):
         )
         return dataclasses.replace(self, arguments=arguments, results=results, sizes=self.sizes[1:])
 
-    def outer(self, size: int, mapped: Sequence[bool]) -> Self:
+    def outer(self, size: int, mapped: Sequence[bool]) -> "Visit":
         """With one more mapped axis, the outermost, that some arguments and all results have."""
         arguments = tuple(
             Operand(a.kind, (m, *a.mapped)) for a, m in zip(self.arguments, mapped, strict=True)

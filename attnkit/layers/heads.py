@@ -141,7 +141,7 @@ class Concatenate(Join):
 
 
 @options
-class HeadTokenMixer(LayerTokenMixer):
+class HeadTokenMixer(LayerTokenMixer, abc.ABC):
     """Scaled dot-product attention whose heads are made or joined in a way of their own.
 
     Attributes:

@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 from flax import nnx
@@ -130,6 +130,11 @@ class Mixing(nnx.Module):
 
 class LayerTokenMixer(TokenMixer, abc.ABC):
     """Options of a mixer that is a layer of its own: it says how the layer is made, and what it sees."""
+
+    #: whether documents packed into a sequence stay apart
+    keeps_segments: ClassVar[bool] = False
+    #: whether its maps show all that it attends to
+    shows_all: ClassVar[bool] = True
 
     @abc.abstractmethod
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attnkit.hooks import Hooked
 from attnkit.options import options
 
 
@@ -161,7 +162,7 @@ def unknown(rows: Interval, columns: Interval) -> Cover:
     return Cover(np.ones(pairs, bool), np.zeros(pairs, bool))
 
 
-class Mask(abc.ABC):
+class Mask(Hooked, abc.ABC):
     """Which queries may attend to which keys.
 
     `&`, `|` and `~` combine masks and obey the laws of Boolean algebra on every pair of positions. A mask
@@ -222,7 +223,7 @@ class Mask(abc.ABC):
 
 
 @options
-class Combination(Mask):
+class Combination(Mask, abc.ABC):
     """Several masks, combined pair by pair.
 
     Attributes:
@@ -264,7 +265,7 @@ class Combination(Mask):
 
 
 @options
-class Wrapper(Mask):
+class Wrapper(Mask, abc.ABC):
     """A mask made from another one, which reads the same data.
 
     Attributes:

@@ -54,7 +54,7 @@ class Neighborhood(Mask):
                     f"Neighborhood: kernel = {self.kernel}: each must be odd and at most shape = {self.shape}"
                 )
 
-    def axes(self) -> list[tuple[int, int, int]]:
+    def _axes(self) -> list[tuple[int, int, int]]:
         """For each axis: its length, the kernel along it, and the step in position along it."""
         steps = [math.prod(self.shape[n + 1 :]) for n in range(len(self.shape))]
         return list(zip(self.shape, self.kernel, steps, strict=True))
@@ -62,7 +62,7 @@ class Neighborhood(Mask):
     def allows(self, i: Any, j: Any, data: Data) -> Any:
         total = math.prod(self.shape)
         allowed = (i >= 0) & (i < total) & (j >= 0) & (j < total)
-        for size, width, step in self.axes():
+        for size, width, step in self._axes():
             start = (i // step % size - width // 2).clip(0, size - width)
             along = j // step % size
             allowed = allowed & (along >= start) & (along < start + width)
@@ -77,7 +77,7 @@ class Neighborhood(Mask):
             possible = np.logical_and(possible, low <= high)
             certain = np.logical_and(certain, (low == interval.low) & (high == interval.high))
             inner.append(Interval(low, high))
-        for size, width, step in self.axes():
+        for size, width, step in self._axes():
             query, key = (box(interval, size, step) for interval in inner)
             first, last = (np.clip(end - width // 2, 0, size - width) for end in query)
             possible = np.logical_and(possible, (key.low < last + width) & (key.high >= first))

@@ -34,16 +34,16 @@ class Packed(Mask):
     checked_with: ClassVar[dict[str, Any]] = {"lengths": (11, 5, 17)}
     lengths: tuple[Annotated[int, Ge(1)], ...] = ()
 
-    def number(self, positions: Any) -> Any:
+    def _number(self, positions: Any) -> Any:
         """The number of the document that each position is in."""
         ends = np.cumsum(np.asarray(self.lengths, np.int64)).astype(np.int32)
         here = library(positions)
         return here.searchsorted(here.asarray(ends), positions, side="right")
 
     def allows(self, i: Any, j: Any, data: Data) -> Any:
-        return self.number(i) == self.number(j)
+        return self._number(i) == self._number(j)
 
     def cover(self, rows: Interval, columns: Interval) -> Cover:
-        queries, keys = (Interval(*map(self.number, interval)) for interval in (rows, columns))
+        queries, keys = (Interval(*map(self._number, interval)) for interval in (rows, columns))
         least, most = keys - queries
         return Cover(np.logical_and(least <= 0, most >= 0), np.logical_and(least == 0, most == 0))

@@ -46,7 +46,7 @@ class RandomBlocks(Mask):
     length: Annotated[int, Ge(1)] = 4096
     seed: Annotated[int, Ge(0)] = 0
 
-    def drawn(self, blocks: Any, n: int) -> Any:
+    def _drawn(self, blocks: Any, n: int) -> Any:
         """The `n`-th block of keys that `blocks` of queries see."""
         available = -(-self.length // self.size)
         low, high = (available * end // self.count for end in (n, n + 1))
@@ -55,7 +55,7 @@ class RandomBlocks(Mask):
 
     def allows(self, i: Any, j: Any, data: Data) -> Any:
         queries, keys = i // self.size, j // self.size
-        hits = (keys == self.drawn(queries, n) for n in range(self.count))
+        hits = (keys == self._drawn(queries, n) for n in range(self.count))
         return functools.reduce(operator.or_, hits, (keys != keys) & (queries != queries))
 
     def cover(self, rows: Interval, columns: Interval) -> Cover:
@@ -69,7 +69,7 @@ class RandomBlocks(Mask):
             block = np.minimum(queries.low + extra, queries.high)
             seen, last = 0, -1
             for n in range(self.count):
-                drawn = self.drawn(block, n)
+                drawn = self._drawn(block, n)
                 inside = np.logical_and(keys.low <= drawn, drawn <= keys.high)
                 seen, last = seen + (inside & (drawn != last)), drawn
             possible = np.logical_or(possible, np.greater(seen, 0))

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from attnkit.hooks import Hooked
+
 Params = Mapping[str, Any]
 
 
@@ -26,7 +28,7 @@ class PoolOutput(NamedTuple):
     penalty: Float[Array, ""] | float = 0.0
 
 
-class Pool(abc.ABC):
+class Pool(Hooked, abc.ABC):
     """Options of one way to reduce a sequence of vectors to one or a few. Call `pool`, not `apply`."""
 
     def outputs(self) -> int:

@@ -219,6 +219,14 @@ class SteppedRecurrent(Recurrent):
         `p` is the head's own dictionary: constants and learned parameters. Inputs are in at least float32.
         """
 
+    def chunked(self, p: Params, x: Inputs, state: Any, reset: Any, real: Any, size: int | None) -> Any:
+        """Outputs and the next state, by chunks; of variants whose card names the form."""
+        raise NotImplementedError(f"{type(self).__name__} has no chunked form")
+
+    def matrix(self, p: Params, x: Inputs, state: Any, reset: Any) -> Any:
+        """Weights of the values in the outputs; of variants whose card names the form."""
+        raise NotImplementedError(f"{type(self).__name__} has no matrix form")
+
     def longest(self, size: int) -> int:
         """How many tokens a chunk has where `size` are asked for: fewer, if more cannot be done at once."""
         return size

@@ -6,10 +6,11 @@ from typing import ClassVar
 import jax
 from jaxtyping import Array, Float
 
+from attnkit.hooks import Hooked
 from attnkit.recurrent.contract import Card, HeadShape, Params
 
 
-class FeatureMap(abc.ABC):
+class FeatureMap(Hooked, abc.ABC):
     """A map of queries and keys, applied to each token."""
 
     card: ClassVar[Card]

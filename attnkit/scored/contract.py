@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from annotated_types import Ge, Gt, Lt
 from jaxtyping import Array, Bool, Float, Int
 
+from attnkit.hooks import Hooked
 from attnkit.masks.contract import Mask, Needs
 from attnkit.masks.everything import Everything
 from attnkit.options import options
@@ -114,7 +115,7 @@ class Card:
     forms: tuple[str, ...] = ()
 
 
-class Part:
+class Part(Hooked):
     """Anything scored attention is put together from: pure functions and the parameters they need."""
 
     #: whether a method needs the other heads, gathered over the mapped axis `HEADS`
@@ -151,11 +152,13 @@ class Score(Part, abc.ABC):
         """Scores of all pairs, at least float32. Any scale (such as 1/sqrt(dim)) is applied here."""
 
 
-class Position(Part):
+class Position(Part, abc.ABC):
     """How positions, or other facts about tokens, enter: any of several ways, each optional."""
 
     #: whether `walk` is defined: scores that depend on later keys, visited from the last to the first
     walks: ClassVar[bool] = False
+    #: whether features turn in pairs, so that the width of a head must be even
+    pairs: ClassVar[bool] = False
     #: whether a block must hold all keys, so that nothing can be computed by blocks
     whole: ClassVar[bool] = False
     #: whether `shows` is defined: some keys that the mask allows are hidden
@@ -237,7 +240,7 @@ class Selection(Part, abc.ABC):
         """Which pairs are kept; those that the mask hides stay hidden."""
 
 
-class Normalizer(Part):
+class Normalizer(Part, abc.ABC):
     """How a row of scores becomes weights. Implement one of the kinds in `attnkit.scored.normalize`."""
 
     #: whether weights are normalized over the keys of a query or over the queries of a key, later ones too

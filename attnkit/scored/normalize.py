@@ -66,7 +66,7 @@ class Leveled(Normalizer, abc.ABC):
         return jnp.zeros_like(level)
 
 
-class Exponential(Leveled):
+class Exponential(Leveled, abc.ABC):
     """`w = exp(s - level)`, with `level = log(sum exp(s) + exp(rest))`: softmax and its kin."""
 
     def rest(self, p: Params) -> Float[Array, ""] | None:

@@ -2,7 +2,6 @@
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Self
 
 import numpy as np
 
@@ -22,7 +21,7 @@ class Batches:
         self._ahead: dict[tuple[int, int], Future[Batch]] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Batches":
         return self
 
     def __exit__(

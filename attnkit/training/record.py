@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 
 class Record:
@@ -27,7 +27,7 @@ class Record:
         self._file.truncate(kept)
         self._file.seek(kept)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Record":
         return self
 
     def __exit__(

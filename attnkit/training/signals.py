@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any
 
 from attnkit.errors import Preempted
 
@@ -46,7 +46,7 @@ class Interruption:
         name = signal.Signals(self._number).name
         return (Interrupted if self._number == signal.SIGINT else Preempted)(f"{name}: {message}")
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Interruption":
         if threading.current_thread() is not threading.main_thread():
             log.warning(
                 "not in the main thread: SIGTERM and Ctrl-C will not save a checkpoint before stopping"

@@ -10,7 +10,6 @@ from flax import nnx
 
 from attnkit.conformance import check
 from attnkit.conformance.checks import shrunk
-from attnkit.conformance.layers import check_layer
 from attnkit.experiment.catalogue import camel, catalogue
 from attnkit.layers.heads import Concatenate, HeadTokenMixer, PlainProjection, fitted, plain_shape
 from attnkit.layers.multi_head import MultiHead
@@ -95,14 +94,14 @@ SLOW = pytest.mark.slow
     "mistake", [pytest.param(name, marks=[] if name in ("leaks", "idle") else SLOW) for name in CAUGHT]
 )
 def test_a_mistake_is_caught_by_the_check_that_is_about_it(mistake):
-    matrix = check_layer(Mistaken(mistake=mistake), only=frozenset({CAUGHT[mistake]}))
+    matrix = check(Mistaken(mistake=mistake), only=frozenset({CAUGHT[mistake]}))
     assert matrix.failed() == {CAUGHT[mistake]}, str(matrix)
     assert "Error: " not in str(matrix.failures())
 
 
 @pytest.mark.slow
 def test_without_a_mistake_all_is_well():
-    matrix = check_layer(Mistaken(), level="full")
+    matrix = check(Mistaken(), level="full")
     assert matrix.ok and set(CAUGHT.values()) <= set(matrix.rows), str(matrix)
 
 
@@ -113,7 +112,7 @@ def test_what_is_right_passes_and_decodes():
 
 def test_unknown_checks_are_refused():
     with pytest.raises(ValueError, match="speed"):
-        check_layer(Gated, only=frozenset({"speed"}))
+        check(Gated, only=frozenset({"speed"}))
 
 
 def test_options_for_long_texts_are_shrunk_unless_they_were_chosen():

@@ -1,4 +1,5 @@
 import math
+import re
 from typing import ClassVar
 
 import pytest
@@ -25,7 +26,7 @@ def test_a_cell_shows_the_worst_number():
     assert cells["output", "dense"].count == 2
 
 
-def test_text_and_markdown_have_every_row_every_failure_and_every_reason():
+def test_text_has_every_row_every_failure_and_every_reason():
     matrix = make_matrix("x", ("dense", "step"), FOUND, "nobody looked")
     assert matrix.text().splitlines() == [
         "x       dense       step",
@@ -36,7 +37,6 @@ def test_text_and_markdown_have_every_row_every_failure_and_every_reason():
         "not claimed  output, step: nobody looked",
         "not claimed  vjp, step: decoding is not differentiated",
     ]
-    assert "| vjp | FAIL 2e-03 | not claimed |" in matrix.markdown().splitlines()
     assert not matrix.ok
     assert matrix.failed() == {"vjp"}
 
@@ -54,11 +54,15 @@ class Refusing(Position):
         raise ValueError("dim = 12 is not to my taste")
 
 
-def test_an_exception_is_a_failure_with_its_message():
-    matrix = check(Refusing, only=frozenset({"causality"}))
-    assert matrix.failures() == [
-        "causality, reference: inf > 0e+00 (ValueError: dim = 12 is not to my taste)"
-    ]
+def test_an_exception_is_an_error_once_with_its_place_and_no_failure_of_a_property():
+    matrix = check(Refusing, only=frozenset({"causality", "agreement", "decoding"}))
+    assert not matrix.ok and matrix.failed() == set() and len(matrix.errors) == 1
+    place = rf"{re.escape(__file__)}:\d+, Refusing\.key"
+    assert re.fullmatch(
+        rf"ValueError: dim = 12 is not to my taste \[{place}\] \(in agreement, decoding, causality\)",
+        matrix.errors[0],
+    )
+    assert matrix.text().endswith(f"ERROR  {matrix.errors[0]}")
 
 
 @options

@@ -1,5 +1,6 @@
 """`attnkit check`: what it accepts, what it prints, how it ends."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -32,9 +33,8 @@ class LooksAhead(Position):
 @pytest.fixture
 def only_causality(monkeypatch):
     """The check reduced to one property, so that a test takes a second."""
-    only = {"causality": checks.FULL["causality"]}
-    monkeypatch.setattr(checks, "LAST", only)
-    monkeypatch.setattr(checks, "LEVELS", {"quick": only})
+    only = dataclasses.replace(checks.SCORED, levels={"quick": ("causality",)})
+    monkeypatch.setattr(checks, "FAMILIES", ((object, only),))
 
 
 def test_a_file_that_fails_ends_with_its_code_and_names_what_failed(
@@ -102,7 +102,8 @@ def test_the_level_says_how_much_of_an_approximation_is_checked(monkeypatch, cap
 
         return run
 
-    monkeypatch.setattr(approximate, "CHECKS", {name: noted(name) for name in approximate.CHECKS})
+    suite = dataclasses.replace(checks.APPROXIMATE, checks={name: noted(name) for name in approximate.CHECKS})
+    monkeypatch.setattr(checks, "FAMILIES", ((object, suite),))
     assert main(["check", "fnet", *words]) == 0
     assert done == asked and "output" in capsys.readouterr().out
 

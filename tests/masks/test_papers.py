@@ -114,7 +114,7 @@ def test_big_bird_row():
     """Two global blocks, three window blocks, and a random one that is none of them."""
     mask = BigBird(size=2, near=1, first=2, random=1, length=40, seed=0)
     row = np.flatnonzero(table(mask, 40)[21])
-    drawn = int(RandomBlocks(size=2, count=1, length=40, seed=0).drawn(np.array([10]), 0)[0])
+    drawn = int(RandomBlocks(size=2, count=1, length=40, seed=0)._drawn(np.array([10]), 0)[0])
     assert set(row) == {0, 1, 2, 3, 18, 19, 20, 21, 22, 23, 2 * drawn, 2 * drawn + 1}
 
 

@@ -43,7 +43,7 @@ class LunaCausal(Approximate):
         cost="6 T rows dim",
         assumes="softplus of base 2, as in the authors' code; rows are the layer's own; c is a second key",
     )
-    causal: ClassVar[bool] = True
+    causal: ClassVar[bool] = True  # type: ignore[misc]
     budget: ClassVar[str] = "rows"
     rows: Annotated[int, Ge(1)] = 16
 
@@ -54,9 +54,9 @@ class LunaCausal(Approximate):
         return {"pack": TokenInput(width=shape.dim)}
 
     def mix(self, p: Params, q: Queries, k: Keys, v: Values, i: Rows, length: Count) -> Outputs:
-        return self.continued(p, q, k, v, i, length, None, None)[0]
+        return self._continued(p, q, k, v, i, length, None, None)[0]
 
-    def continued(self, p: Params, q: Any, k: Any, v: Any, i: Rows, length: Any, one: Any, two: Any) -> Any:
+    def _continued(self, p: Params, q: Any, k: Any, v: Any, i: Rows, length: Any, one: Any, two: Any) -> Any:
         """Output of tokens at positions `i`, whose keys come after the pasts of both sums."""
         scale, past = q.shape[1] ** -0.5, (i + 1.0)[:, None]
         exists = jnp.zeros(len(i), q.dtype) if length is None else jnp.where(i < length, 0, -jnp.inf)
@@ -77,6 +77,6 @@ class LunaCausal(Approximate):
         p, q, k, v, _ = self.ready(p, q, k, v, None)
         i = state["length"] + jnp.arange(q.shape[0])
         pasts = (Past(state["keys"], state["top"]), Past(state["values"], state["top"]))
-        output, one, two = self.continued(p, q, k, v, i, None, *pasts)
+        output, one, two = self._continued(p, q, k, v, i, None, *pasts)
         length = state["length"] + q.shape[0]
         return output, {"keys": one.sums, "values": two.sums, "top": one.top, "length": length}

@@ -47,12 +47,12 @@ class Performer(Kernel):
         return self.features if self.kind == "positive" else 2 * self.features
 
     def query_features(self, p: Params, q: Queries, i: Rows) -> Features:
-        return self.positive_or_not(p["direction"], q * q.shape[1] ** -0.25)
+        return self._positive_or_not(p["direction"], q * q.shape[1] ** -0.25)
 
     def key_features(self, p: Params, k: Queries, j: Rows) -> Features:
-        return self.positive_or_not(p["direction"], k * k.shape[1] ** -0.25)
+        return self._positive_or_not(p["direction"], k * k.shape[1] ** -0.25)
 
-    def positive_or_not(self, w: Float[Array, "features dim"], x: Float[Array, "rows dim"]) -> Features:
+    def _positive_or_not(self, w: Float[Array, "features dim"], x: Float[Array, "rows dim"]) -> Features:
         """Features of scaled rows: their products estimate `exp(x . y)`."""
         along, half = x @ w.T, jnp.sum(x * x, axis=1) / 2
         if self.kind == "trigonometric":

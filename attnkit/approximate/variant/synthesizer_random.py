@@ -42,12 +42,12 @@ class SynthesizerRandom(Approximate):
     causal: bool = False
 
     def init(self, key: jax.Array, shape: Shape) -> Params:
-        return self.table(key, shape) if self.trained else {}
+        return self._table(key, shape) if self.trained else {}
 
     def constants(self, key: jax.Array, shape: Shape) -> Params:
-        return {} if self.trained else self.table(key, shape)
+        return {} if self.trained else self._table(key, shape)
 
-    def table(self, key: jax.Array, shape: Shape) -> Params:
+    def _table(self, key: jax.Array, shape: Shape) -> Params:
         """Standard normal scores."""
         return {"scores": jax.random.normal(key, (shape.heads, self.length, self.length))}
 

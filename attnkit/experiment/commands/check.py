@@ -21,6 +21,7 @@ def add(groups: Any) -> None:
     command.add_argument("words", metavar="dotted.key=value", nargs="*", help="options of it, as TOML")
     command.add_argument("--full", action="store_true", help="more block shapes, precisions and lengths")
     command.add_argument("--brief", action="store_true", help="only the definition and the form by blocks")
+    command.add_argument("--verbose", action="store_true", help="every form, and what is not claimed")
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=check)
 
@@ -45,31 +46,45 @@ def check(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"level": level, **matrix.facts()}, indent=2))
     else:
-        show(matrix)
+        show(matrix, arguments.verbose)
     if not matrix.ok:
-        failed = "; ".join(f"{rule} in {form}" for (rule, form), cell in matrix.cells.items() if not cell.ok)
-        raise CheckFailed(f"{arguments.name} fails: {failed}")
+        failed = [f"{rule} in {form}" for (rule, form), cell in matrix.cells.items() if not cell.ok]
+        raise CheckFailed(f"{arguments.name} fails: {'; '.join(matrix.errors or failed)}")
     return 0
 
 
-def show(matrix: Any) -> None:
-    """The matrix as a table, what failed with its numbers, and what is not claimed with the reasons."""
+def show(matrix: Any, verbose: bool) -> None:
+    """A line for each property, with its meaning; then what failed, and what may be a mistake."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=matrix.name, title_justify="left")
+    from attnkit.conformance.meanings import LEGEND, MEANINGS
+
+    columns = matrix.columns if verbose else ("",)
+    table = Table(title=matrix.name, title_justify="left", box=None)
     table.add_column("property", no_wrap=True)
-    for column in matrix.columns:
-        table.add_column(column, justify="right")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("" if verbose else "meaning", style="dim", no_wrap=not verbose)
     for row in matrix.rows:
         cells = [matrix.cells[row, column] for column in matrix.columns]
+        cells = cells if verbose else [max(cells, key=severity)]
         styles = ["dim" if cell.worst is None else "green" if cell.ok else "bold red" for cell in cells]
         shown = ["-" if cell.worst is None else str(cell) for cell in cells]
-        table.add_row(row, *(Text(word, style) for word, style in zip(shown, styles, strict=True)))
+        words = (Text(word, style) for word, style in zip(shown, styles, strict=True))
+        table.add_row(row, *words, MEANINGS.get(row, ""))
     console = Console()
-    console.print(table)
-    for line in matrix.failures():
-        console.print(Text(f"FAIL  {line}", "bold red"))
-    for line in matrix.reasons():
-        console.print(Text(f"not claimed  {line}", "dim"))
+    if matrix.rows:
+        console.print(table)
+    for line in matrix.notes():
+        kind = line.split("  ")[0]
+        if verbose or kind != "not claimed":
+            style = {"warning": "yellow", "not claimed": "dim"}.get(kind, "bold red")
+            console.print(Text(line, style))
+    console.print(Text(LEGEND, "dim"))
+
+
+def severity(cell: Any) -> tuple[bool, bool, float]:
+    """What a row shows of its forms: the failure, else the number nearest to its limit."""
+    return not cell.ok, cell.worst is not None, cell.worst.share if cell.worst else 0.0

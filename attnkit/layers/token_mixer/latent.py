@@ -68,7 +68,7 @@ class Latent(LayerTokenMixer):
     mask: Mask = Everything()
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
 
-    def scored(self) -> Scored:
+    def _scored(self) -> Scored:
         """What each head computes."""
         turn = (TurnLast(width=self.rotary, base=self.base),) if self.rotary else ()
         return Scored(score=Dot(), normalizer=Softmax(), position=turn, mask=self.mask, dropout=self.dropout)
@@ -77,7 +77,7 @@ class Latent(LayerTokenMixer):
         return self.mask
 
     def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
-        scored = fitted(self, self.scored(), width, cross=cross, padded=padded)
+        scored = fitted(self, self._scored(), width, cross=cross, padded=padded)
         project = FromLatent(self, width, rngs=rngs)
         join = Concatenate(width.model_dim, width.heads * width.head_dim, scale=scale, rngs=rngs)
         return MultiHead(scored, project, join, width.model_dim, rngs=rngs)

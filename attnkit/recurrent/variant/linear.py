@@ -55,7 +55,7 @@ class Linear(LinearRecurrent):
     def widths(self, shape: HeadShape) -> tuple[int, int]:
         return self.feature.width(shape.dim), shape.value_dim + self.normalizer
 
-    def features(
+    def _features(
         self, p: Params, side: str, x: Float[Array, "tokens dim"]
     ) -> Float[Array, "tokens features"]:
         """Features of queries or keys, with the parameters of that side."""
@@ -63,13 +63,13 @@ class Linear(LinearRecurrent):
         return self.feature.features(own, x)
 
     def query(self, p: Params, x: Inputs) -> Float[Array, "tokens features"]:
-        return self.features(p, "query", x["q"])
+        return self._features(p, "query", x["q"])
 
     def write(self, p: Params, x: Inputs) -> Transition:
         v = x["v"]
         if self.normalizer:
             v = jnp.concatenate([v, jnp.ones_like(v[:, :1])], axis=-1)
-        return Transition(self.features(p, "key", x["k"]), v)
+        return Transition(self._features(p, "key", x["k"]), v)
 
     def emit(
         self, p: Params, x: Inputs, o: Float[Array, "tokens columns"]

@@ -132,10 +132,10 @@ class LogLinear(SteppedRecurrent):
         weights = jax.nn.softplus(p["level"] * x["level"])
         given = (x["q"], x["k"], time * x["v"], -jnp.exp(p["log_speed"]) * time[:, 0], weights, reset, real)
 
-        last, o = jax.lax.scan(self.move, state, in_chunks(given, count, size))
+        last, o = jax.lax.scan(self._move, state, in_chunks(given, count, size))
         return o.reshape(-1, o.shape[-1])[:count] + p["skip"] * x["v"], last
 
-    def move(
+    def _move(
         self, state: Fenwick, chunk: tuple[Array, ...]
     ) -> tuple[Fenwick, Float[Array, "tokens value_dim"]]:
         """The state after a chunk, and what its tokens read.

@@ -122,14 +122,14 @@ class TttLinear(SteppedRecurrent):
         still = Moved(jnp.zeros((dim, dim), dtype), jnp.zeros(dim, dtype))
         return Training(still, still, jnp.zeros((), jnp.int32))
 
-    def rate(self, x: Inputs) -> Float[Array, "*tokens"]:
+    def _rate(self, x: Inputs) -> Float[Array, "*tokens"]:
         """The inner step of every token."""
         return self.speed * jax.nn.sigmoid(x["rate"][..., 0]) / x["v"].shape[-1]
 
     def step(self, p: Params, state: Training, x: Inputs) -> tuple[Training, Float[Array, "value_dim"]]:
         first = Moved(p["matrix"], p["bias"])
         slope = slopes(p, x, apply(x["k"], first) + apply(x["k"], state.begin))
-        now = descend(state.now, x["k"][None], (self.rate(x) * slope)[None])
+        now = descend(state.now, x["k"][None], (self._rate(x) * slope)[None])
         place = (state.place + 1) % self.batch
         begin = choose(place == 0, now, state.begin)
         return Training(begin, now, place), model(p, x["q"], apply(x["q"], first) + apply(x["q"], now))
@@ -147,15 +147,15 @@ class TttLinear(SteppedRecurrent):
         size: int | None,
     ) -> tuple[Float[Array, "tokens value_dim"], Training]:
         count, size, first = len(reset), self.longest(size or CHUNK), Moved(p["matrix"], p["bias"])
-        given = {**x, "rate": jnp.where(real, self.rate(x), 0), "reset": reset, "real": real}
+        given = {**x, "rate": jnp.where(real, self._rate(x), 0), "reset": reset, "real": real}
         given |= {"asked": apply(x["q"], first), "found": apply(x["k"], first)}
 
         # Recomputed in the backward pass: what a chunk leaves in between is more than its inputs and states.
-        move = jax.checkpoint(functools.partial(self.move, p), prevent_cse=False)
+        move = jax.checkpoint(functools.partial(self._move, p), prevent_cse=False)
         last, o = jax.lax.scan(move, state, in_chunks(given, count, size))
         return o.reshape(-1, o.shape[-1])[:count], last
 
-    def move(
+    def _move(
         self, p: Params, state: Training, x: Inputs
     ) -> tuple[Training, Float[Array, "tokens value_dim"]]:
         """The state after a chunk, which is no longer than a mini-batch, and the outputs of its tokens.

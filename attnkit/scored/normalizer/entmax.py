@@ -49,13 +49,13 @@ class Entmax(Leveled):
         start = jnp.log((self.alpha - 1) / (2 - self.alpha)) if self.learned else 0.0
         return {"alpha": jnp.full(shape.heads, start)} if self.learned else {}
 
-    def slope(self, p: Params) -> Any:
+    def _slope(self, p: Params) -> Any:
         """`alpha - 1`."""
         return jax.nn.sigmoid(p["alpha"]) if self.learned else self.alpha - 1
 
     def weights(self, p: Params, s: Scores, level: Row, facts: Row, j: Array) -> Scores:
-        above = self.slope(p) * (s - level[:, None] - facts[:, None])
-        return jnp.where(above > 0, jnp.where(above > 0, above, 1) ** (1 / self.slope(p)), 0)
+        above = self._slope(p) * (s - level[:, None] - facts[:, None])
+        return jnp.where(above > 0, jnp.where(above > 0, above, 1) ** (1 / self._slope(p)), 0)
 
     def level(self, p: Params, sweep: Sweep, empty: Row) -> tuple[Row, Row]:
         """The level, and what was lost of it by rounding."""
@@ -68,7 +68,7 @@ class Entmax(Leveled):
         top = finite(top)
 
         def add(state: Any, p: Params, s: Scores, keep: Array, j: Array) -> Any:
-            (top, below, total, change), slope = state, self.slope(p)
+            (top, below, total, change), slope = state, self._slope(p)
             above = slope * (s - top[:, None] - below[:, None])
             inside = keep & (above > 0)
             above = jnp.where(inside, above, 1)
@@ -81,7 +81,7 @@ class Entmax(Leveled):
             better = below + jnp.maximum(total - 1, 0) / jnp.where(change > 0, change, 1)
             return better, better > below, steps + 1
 
-        first = jnp.where(seen, -1 / self.slope(p), 0)
+        first = jnp.where(seen, -1 / self._slope(p), 0)
         below, _, _ = jax.lax.while_loop(
             lambda state: jnp.any(state[1]) & (state[2] < MOST_STEPS), improve, (first, seen, 0)
         )

@@ -47,16 +47,16 @@ class LearnedAbsolute(Position):
         return {"query": tables[0], "key": tables[1]}
 
     def query(self, p: Params, q: Queries, i: Rows) -> Queries:
-        return (q + self.of(p["query"], i) + self.beyond(i)[:, None]).astype(q.dtype)
+        return (q + self._of(p["query"], i) + self._beyond(i)[:, None]).astype(q.dtype)
 
     def bias(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:
-        places = self.of(p["key"], j)
-        return dot(q.astype(places.dtype), places) * q.shape[1] ** -0.5 + self.beyond(j)[None, :]
+        places = self._of(p["key"], j)
+        return dot(q.astype(places.dtype), places) * q.shape[1] ** -0.5 + self._beyond(j)[None, :]
 
-    def of(self, table: Float[Array, "length dim"], at: Int[Array, "tokens"]) -> Float[Array, "tokens dim"]:
+    def _of(self, table: Float[Array, "length dim"], at: Int[Array, "tokens"]) -> Float[Array, "tokens dim"]:
         """The vectors of positions."""
         return table[jnp.clip(at, 0, self.length - 1)]
 
-    def beyond(self, at: Int[Array, "tokens"]) -> Float[Array, "tokens"]:
+    def _beyond(self, at: Int[Array, "tokens"]) -> Float[Array, "tokens"]:
         """0 for positions that have a vector, NaN for others."""
         return jnp.where(at < self.length, 0.0, jnp.nan)

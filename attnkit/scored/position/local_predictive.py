@@ -57,12 +57,12 @@ class LocalPredictive(Position):
             "place": jax.random.normal(place, (shape.heads, shape.dim)) * shape.dim**-0.5,
         }
 
-    def place(self, p: Params, q: Queries) -> Row:
+    def _place(self, p: Params, q: Queries) -> Row:
         """Where each query looks."""
         return p["data"].scalar["length"] * predicted(p["into"], p["place"], q)
 
     def shows(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Keep:
-        return jnp.abs(j[None, :] - self.place(p, q)[:, None]) <= self.half_width
+        return jnp.abs(j[None, :] - self._place(p, q)[:, None]) <= self.half_width
 
     def reweigh(self, p: Params, w: Scores, q: Queries, i: Rows, j: Columns) -> Scores:
-        return w * jnp.exp(-2 * jnp.square((j[None, :] - self.place(p, q)[:, None]) / self.half_width))
+        return w * jnp.exp(-2 * jnp.square((j[None, :] - self._place(p, q)[:, None]) / self.half_width))

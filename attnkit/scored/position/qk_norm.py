@@ -34,12 +34,12 @@ class QkNorm(Position):
         return {"gain": jnp.ones((shape.heads, shape.dim))}
 
     def query(self, p: Params, q: Queries, i: Rows) -> Queries:
-        return (self.scaled(q) * p["gain"]).astype(q.dtype)
+        return (self._scaled(q) * p["gain"]).astype(q.dtype)
 
     def key(self, k: Keys, j: Columns) -> Keys:
-        return self.scaled(k).astype(k.dtype)
+        return self._scaled(k).astype(k.dtype)
 
-    def scaled(self, x: Float[Array, "tokens dim"]) -> Float[Array, "tokens dim"]:
+    def _scaled(self, x: Float[Array, "tokens dim"]) -> Float[Array, "tokens dim"]:
         """Rows with a root mean square of 1, in at least float32."""
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         return wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=1, keepdims=True) + self.epsilon)

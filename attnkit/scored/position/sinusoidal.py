@@ -33,13 +33,13 @@ class Sinusoidal(Position):
         return self.key(q, i)
 
     def key(self, k: Keys, j: Columns) -> Keys:
-        return (k + self.vectors(j, k.shape[1])).astype(k.dtype)
+        return (k + self._vectors(j, k.shape[1])).astype(k.dtype)
 
     def check_head_dim(self, dim: int) -> None:
         if dim % 2:
             raise ValueError(f"{type(self).__name__}: dim = {dim} must be even; change the head dim")
 
-    def vectors(self, at: Int[Array, "tokens"], dim: int) -> Float[Array, "tokens dim"]:
+    def _vectors(self, at: Int[Array, "tokens"], dim: int) -> Float[Array, "tokens dim"]:
         """The sinusoids of each position, in at least float32. Raises `ValueError` if `dim` is odd."""
         self.check_head_dim(dim)
         return sinusoids(at, dim, self.base).astype(jnp.promote_types(jnp.float32, jnp.result_type(float)))

@@ -37,9 +37,9 @@ class T5Buckets(Position):
     two_sided: bool = False
 
     def __post_init__(self) -> None:
-        self.of_distances()
+        self._of_distances()
 
-    def of_distances(self) -> np.ndarray:
+    def _of_distances(self) -> np.ndarray:
         """The bucket of each distance `j - i` from `-max_distance` to `max_distance`."""
         distance = np.arange(-self.max_distance, self.max_distance + 1)
         if self.two_sided:
@@ -51,5 +51,5 @@ class T5Buckets(Position):
         return {"bias": jax.random.normal(key, size) * (shape.heads * shape.dim) ** -0.5}
 
     def bias(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:
-        of_distance = p["bias"][self.of_distances()]
+        of_distance = p["bias"][self._of_distances()]
         return of_distance[clipped(i, j, self.max_distance, self.max_distance)]

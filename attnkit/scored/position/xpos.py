@@ -37,12 +37,12 @@ class Xpos(Position):
     base: Annotated[float, Gt(1)] = 10000.0
 
     def query(self, p: Params, q: Queries, i: Rows) -> Queries:
-        return self.turned(q, i, 1)
+        return self._turned(q, i, 1)
 
     def key(self, k: Keys, j: Columns) -> Keys:
-        return self.turned(k, j, -1)
+        return self._turned(k, j, -1)
 
-    def turned(
+    def _turned(
         self, x: Float[Array, "tokens dim"], at: Int[Array, "tokens"], sign: int
     ) -> Float[Array, "tokens dim"]:
         """Rows turned by their position and multiplied by `z` to the power of `sign * position / length`."""

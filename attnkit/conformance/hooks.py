@@ -1,0 +1,227 @@
+"""A variant's own hooks, watched while the definition runs."""
+
+import contextlib
+import dataclasses
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import checkify
+
+from attnkit.conformance.matrix import Warned
+from attnkit.conformance.programs import QUICK_COMPILE
+from attnkit.conformance.suite import HookError
+from attnkit.hooks import Hooked, is_contract
+
+#: A bias beyond this is meant to hide a pair.
+HIDING = -1e4
+FAST = QUICK_COMPILE if jax.default_backend() == "cpu" else None
+
+
+def hooks_of(part: Hooked) -> dict[str, tuple[Callable[..., Any], Callable[..., Any]]]:
+    """The hooks that a variant defines, by name: the contract's function and the variant's own."""
+    found: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {}
+    for owner in reversed(type(part).__mro__):
+        for name, function in vars(owner).items():
+            if not inspect.isfunction(function) or name.startswith("_"):
+                continue
+            if is_contract(owner):
+                found.setdefault(name, (function, function))
+            elif name in found:
+                found[name] = (found[name][0], function)
+    return {name: both for name, both in found.items() if both[0] is not both[1]}
+
+
+@contextlib.contextmanager
+def watched(parts: Iterable[Hooked], note: Callable[[Hooked, str, Any], None]) -> Iterator[None]:
+    """While it lasts, results of the parts' hooks are compared with the contract's shapes, then noted.
+
+    Raises `HookError` inside for a wrong shape.
+    """
+    replaced = []
+
+    def around(part: Hooked, name: str, contract: Callable[..., Any]) -> Callable[..., Any]:
+        method = getattr(part, name)
+
+        def run(*given: Any, **named: Any) -> Any:
+            result = method(*given, **named)
+            signature = inspect.signature(contract)
+            arguments = signature.bind(part, *given, **named).arguments
+            sizes = bound(signature, arguments)
+            for path, array, expected in paired(result, signature.return_annotation):
+                compare(part, name, path, array, expected, sizes)
+            note(part, name, result)
+            return result
+
+        return run
+
+    try:
+        for part in parts:
+            for name, (contract, _) in hooks_of(part).items():
+                object.__setattr__(part, name, around(part, name, contract))
+                replaced.append((part, name))
+        yield
+    finally:
+        for part, name in replaced:
+            vars(part).pop(name, None)
+
+
+@contextlib.contextmanager
+def without_effect(part: Hooked) -> Iterator[None]:
+    """While it lasts, the part's hooks are those of its contract, which do nothing."""
+    names = []
+    try:
+        for name, (contract, _) in hooks_of(part).items():
+            if not getattr(contract, "__isabstractmethod__", False):
+                object.__setattr__(part, name, types.MethodType(contract, part))
+                names.append(name)
+        yield
+    finally:
+        for name in names:
+            vars(part).pop(name, None)
+
+
+def bound(signature: inspect.Signature, arguments: Mapping[str, Any]) -> dict[str, int]:
+    """Sizes of the axes that are named in a contract's parameters."""
+    sizes: dict[str, int] = {}
+    for name, value in arguments.items():
+        for _, array, expected in paired(value, signature.parameters[name].annotation):
+            axes = expected.dim_str.split()
+            if len(axes) == np.ndim(array):
+                sizes |= dict(zip(axes, np.shape(array), strict=True))
+    return sizes
+
+
+def paired(value: Any, annotation: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Arrays of a value beside the array types that an annotation gives them, with their names."""
+    if value is None:
+        return
+    if hasattr(annotation, "dim_str"):
+        yield path, value, annotation
+    elif isinstance(value, tuple) and hasattr(annotation, "_fields"):
+        hints = typing.get_type_hints(annotation)
+        for name in annotation._fields:
+            yield from paired(getattr(value, name), hints[name], f"{path}.{name}")
+    elif typing.get_origin(annotation) is tuple and isinstance(value, tuple):
+        for one, kind in zip(value, typing.get_args(annotation), strict=False):
+            yield from paired(one, kind, path)
+    elif typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        for kind in typing.get_args(annotation):
+            yield from paired(value, kind, path)
+
+
+def compare(part: Hooked, name: str, path: str, array: Any, expected: Any, sizes: Mapping[str, int]) -> None:
+    """Raise `HookError` if an array has not the axes that a contract names."""
+    axes = expected.dim_str.split()
+    if any(axis.startswith("*") or axis == "..." for axis in axes):
+        return
+    shape = np.shape(array)
+    wanted = [sizes.get(axis) for axis in axes]
+    same = len(shape) == len(wanted) and all(w in (None, s) for w, s in zip(wanted, shape, strict=True))
+    if not same:
+        named = ", ".join(a if w is None else f"{a} = {w}" for a, w in zip(axes, wanted, strict=True))
+        raise HookError(
+            f"{called(part, name)}{path}: shape {shape}, expected ({named}) [{where(part, name)}]"
+        )
+
+
+def called(part: Hooked, name: str) -> str:
+    """The hook's name, for a message."""
+    return f"{type(part).__name__}.{name}"
+
+
+def where(part: Hooked, name: str) -> str:
+    """File and line of a variant's own hook."""
+    code = hooks_of(part)[name][1].__code__
+    return f"{code.co_filename}:{code.co_firstlineno}"
+
+
+class Notes:
+    """The types of what hooks gave for pairs, and the smallest numbers where a pair may attend.
+
+    Attributes:
+        allowed: which pairs may attend, `[queries, keys]`.
+        types: by hook.
+        least: by hook, `-inf` included; known when a compiled program has run.
+        places: file and line by hook.
+    """
+
+    def __init__(self, allowed: np.ndarray) -> None:
+        self.allowed = allowed
+        self.types: dict[str, Any] = {}
+        self.least: dict[str, float] = {}
+        self.places: dict[str, str] = {}
+
+    def __call__(self, part: Hooked, name: str, result: Any) -> None:
+        """Note a result if it is a table of floating-point numbers for pairs."""
+        floats = isinstance(result, jax.Array) and jnp.issubdtype(result.dtype, jnp.floating)
+        if floats and result.shape == self.allowed.shape:
+            key = called(part, name)
+            self.types[key], self.places[key] = result.dtype, where(part, name)
+            jax.debug.callback(functools.partial(self.extreme, key), result)
+
+    def extreme(self, key: str, numbers: Any) -> None:
+        """Note the smallest of some numbers."""
+        seen = np.asarray(numbers)[self.allowed]
+        self.least[key] = min(self.least.get(key, np.inf), float(seen.min(initial=np.inf)))
+
+    def narrow(self) -> Iterator[str]:
+        """Results for inputs in low precision that have less than float32."""
+        for key, dtype in self.types.items():
+            if jnp.finfo(dtype).bits < 32:
+                yield f"{key} gives {dtype}, expected at least float32 [{self.places[key]}]"
+
+    def hiding(self) -> Iterator[Warned]:
+        """Results that hide pairs by huge numbers, which is what masks are for."""
+        for key, least in self.least.items():
+            if least < HIDING:
+                yield Warned(
+                    f"{key} gives {least:g} where a pair may attend; a mask hides pairs, skips their blocks "
+                    f"and keeps rows without keys zero [{self.places[key]}]"
+                )
+
+
+def headless(part: Any, made: Mapping[str, Any], heads: int) -> Iterator[str]:
+    """Parameters or constants without a leading axis of heads."""
+    for name, array in made.items():
+        if np.ndim(array) < 1 or np.shape(array)[0] != heads:
+            shape = np.shape(array)
+            expected = f"expected a leading axis of {heads} heads"
+            yield f"{type(part).__name__}: {name!r} has shape {shape}, {expected}"
+
+
+def heads_first(part: Any, shape: Any, key: Any) -> Iterator[str]:
+    """Parameters and constants that do not follow the number of heads, from two numbers of heads."""
+    more = dataclasses.replace(shape, heads=shape.heads * 2)
+    for one in (shape, more):
+        try:
+            made = {**part.init(key, one), **constants_of(part, one, key)}
+        except ValueError:  # a part that fixes its number of heads
+            return
+        yield from headless(part, made, one.heads)
+
+
+def constants_of(part: Any, shape: Any, key: Any) -> Mapping[str, Any]:
+    """A part's constants, which may be random."""
+    takes_key = "key" in inspect.signature(part.constants).parameters
+    return dict(part.constants(key, shape) if takes_key else part.constants(shape))
+
+
+def out_of_bounds(run: Callable[..., Any], *given: Any) -> str | None:
+    """The first access beyond the end of an array while a function runs, or `None`."""
+    checked = checkify.checkify(run, errors=checkify.index_checks)
+    try:
+        error = jax.jit(checked, compiler_options=FAST)(*given)[0]
+    except (NotImplementedError, ValueError) as problem:
+        if "heckify" not in str(problem):
+            raise
+        jax.jit(run, compiler_options=FAST)(*given)  # what checkify cannot read has loops in its hooks
+        return None
+    found = error.get()
+    return None if found is None else " ".join(found.split())
