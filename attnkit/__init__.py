@@ -8,6 +8,8 @@ All public names are here, `import attnkit as ak`, and are imported when they ar
   (`masks`, `positions`, `scores`, `normalizers`, `selections`, `presets`, `feature_maps`, `recurrences`,
   `approximations`, `token_mixers`, `pools`, `models`, `tasks`);
 - functions as in FlexAttention: `from_score_mod`, `from_mask_mod`;
+- contracts to derive from: `Score`, `Position`, `Normalizer`, `Selection`, `Mask`, `LinearRecurrent`,
+  `SteppedRecurrent`, `Approximate`, `Pool`, with `options`; `Data` and `Needs` for run-time data;
 - layers: `layer`, and `nnx` with drop-ins for `flax.nnx`;
 - proof and cost: `check`, `bench`;
 - runs: `load_run`.
@@ -64,7 +66,23 @@ _MODULES = {
     "variants": ("bench", "check", "explain", "init", "layer"),
 }
 _NAMES = {name: f"attnkit.api.{module}:{name}" for module, names in _MODULES.items() for name in names}
-_NAMES["nnx"] = "attnkit.api.nnx"
+_NAMES |= {
+    "nnx": "attnkit.api.nnx",
+    "options": "attnkit.options:options",
+    "Data": "attnkit.masks.contract:Data",
+    "Needs": "attnkit.masks.contract:Needs",
+    "Mask": "attnkit.masks.contract:Mask",
+    "Score": "attnkit.scored.contract:Score",
+    "Position": "attnkit.scored.contract:Position",
+    "Normalizer": "attnkit.scored.contract:Normalizer",
+    "Selection": "attnkit.scored.contract:Selection",
+    "Preset": "attnkit.scored.contract:Preset",
+    "Scored": "attnkit.scored.contract:Scored",
+    "LinearRecurrent": "attnkit.recurrent.contract:LinearRecurrent",
+    "SteppedRecurrent": "attnkit.recurrent.contract:SteppedRecurrent",
+    "Approximate": "attnkit.approximate.contract:Approximate",
+    "Pool": "attnkit.pooling.contract:Pool",
+}
 _ROOMS = {
     "presets": "attnkit.scored.preset",
     "scores": "attnkit.scored.score",

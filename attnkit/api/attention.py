@@ -22,6 +22,7 @@ from attnkit.api.shapes import (
 )
 from attnkit.forms import Attended, Cache
 from attnkit.forms.attend import Form
+from attnkit.masks.contract import Data
 from attnkit.scored.contract import HeadShape, Preset, Scored
 
 Variant = Preset | Scored
@@ -36,7 +37,7 @@ def attend(
     *,
     layout: Layout = "htd",
     inputs: Mapping[str, Array] | None = None,
-    data: Any = None,
+    data: Data | None = None,
     offset: int = 0,
     key: jax.Array | None = None,
     implementation: Form = "auto",
@@ -52,7 +53,7 @@ def attend(
         params: its learned parameters, as from `ak.init`; may be left out if it has none.
         layout: `htd` for arrays `[..., heads, tokens, dim]`, `thd` for `[..., tokens, heads, dim]`.
         inputs: token inputs beyond q, k, v that the variant declares, in the same layout.
-        data: run-time data of the mask and the parts, each array with the leading axes of `q` first.
+        data: `ak.Data` that the mask and the parts read, each array with the leading axes of `q` first.
         offset: position of the first query.
         key: random key for dropout; `None` for no dropout.
         implementation: `auto`, or the name of a form (`ak.explain` says which one runs).
@@ -106,7 +107,7 @@ def weights(
     *,
     layout: Layout = "htd",
     inputs: Mapping[str, Array] | None = None,
-    data: Any = None,
+    data: Data | None = None,
     offset: int = 0,
 ) -> Float[Array, "*leading heads queries keys"]:
     """The attention weights `[..., heads, queries, keys]` of `attend`, before dropout. Arguments as there.
@@ -167,7 +168,7 @@ def extend(
     *,
     layout: Layout = "htd",
     inputs: Mapping[str, Array] | None = None,
-    data: Any = None,
+    data: Data | None = None,
 ) -> Cache:
     """The cache with `new` more tokens.
 
@@ -190,7 +191,7 @@ def step(
     params: Any = None,
     *,
     layout: Layout = "htd",
-    data: Any = None,
+    data: Data | None = None,
     offset: Int[Array, "*leading"] | None = None,
 ) -> Attended:
     """Attention of the newest queries, whose keys are in the cache already, over everything in it.

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jaxtyping import Array
 
-from attnkit.masks.contract import Data, Mask
+from attnkit.masks.contract import Data, Mask, Needs
 from attnkit.options import options
 from attnkit.scored.contract import Columns, HeadShape, Params, Position, Rows, Scored, Scores
 
@@ -97,14 +97,14 @@ class MaskMod(Mask):
     function: Callable[..., Any]
     closure: Closure | None = dataclasses.field(default=None, repr=False)
 
-    def needs(self) -> frozenset[str]:
-        return frozenset(() if self.closure is None else self.closure.named())
+    def needs(self) -> Needs:
+        return Needs(scalar=frozenset(() if self.closure is None else self.closure.named()))
 
     def allows(self, i: Any, j: Any, data: Data) -> Any:
-        scalars = (jnp.asarray(a).astype(jnp.int32) for a in (data.get("head", 0), i, j))
+        scalars = (jnp.asarray(a).astype(jnp.int32) for a in (0 if data.head is None else data.head, i, j))
         if self.closure is None:
             return jnp.vectorize(self.function)(*scalars)
-        return self.closure(data, *scalars)
+        return self.closure(data.scalar, *scalars)
 
 
 def from_score_mod(function: Callable[..., Any]) -> ScoreMod:
@@ -177,9 +177,9 @@ def mask_mods(mask: Any) -> Iterator[MaskMod]:
             yield from mask_mods(getattr(mask, field.name))
 
 
-def with_closures(scored: Scored, params: Any, data: Any, heads: int) -> tuple[Any, Any]:
+def with_closures(scored: Scored, params: Any, data: Data | None, heads: int) -> tuple[Any, Data]:
     """Parameters and run-time data, with the traced arrays that functions in the variant close over."""
-    params, data = dict(params), dict(data or {})
+    params, data = dict(params), data or Data()
     for n, part in enumerate(scored.position):
         if isinstance(part, ScoreMod) and part.closure is not None:
             params[f"position_{n}"] = {
@@ -187,5 +187,5 @@ def with_closures(scored: Scored, params: Any, data: Any, heads: int) -> tuple[A
             }
     for mask in mask_mods(scored.mask):
         if mask.closure is not None:
-            data |= mask.closure.named()
+            data = data.with_scalars(**mask.closure.named())
     return params, data

@@ -18,7 +18,7 @@ from attnkit.api.shapes import parts_of
 from attnkit.layers.mixer_layer import Width, mixer_layer
 from attnkit.layers.multi_head import Engine
 from attnkit.masks.causal import Causal
-from attnkit.masks.contract import Data, Mask
+from attnkit.masks.contract import Data, Mask, Needs
 from attnkit.options import options
 from attnkit.recurrent.contract import Recurrent
 from attnkit.scored.contract import HeadShape, Preset, Scored
@@ -56,13 +56,13 @@ __all__ = [
 class Table(Mask):
     """Pairs that are True in an array `[heads or 1, queries or 1, keys]` given at run time."""
 
-    def needs(self) -> frozenset[str]:
-        return frozenset({ALLOWED, FIRST})
+    def needs(self) -> Needs:
+        return Needs(scalar=frozenset({ALLOWED, FIRST}))
 
     def allows(self, i: Any, j: Any, data: Data) -> Any:
-        table = data[ALLOWED]
-        head = data["head"] if table.shape[0] > 1 else 0
-        row = i - data[FIRST] if table.shape[1] > 1 else jnp.zeros_like(i)
+        table = data.scalar[ALLOWED]
+        head = data.head if table.shape[0] > 1 else 0
+        row = i - data.scalar[FIRST] if table.shape[1] > 1 else jnp.zeros_like(i)
         return table[head, row, j]
 
 
@@ -144,7 +144,7 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
         is_causal: bool = False,
         out_sharding: Any = None,
         qkv_sharding: Any = None,
-        data: Any = None,
+        data: Data | None = None,
     ) -> Tokens:
         """The layer's output `[batch..., length, out_features]`.
 
@@ -162,7 +162,7 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
             is_causal: whether later keys are masked, besides the variant's own mask.
             out_sharding: sharding of the output.
             qkv_sharding: sharding of queries, keys and values.
-            data: run-time data of the variant, every array with the batch axes first.
+            data: `ak.Data` that the variant reads, every array with the batch axes first.
         """
         if inputs_k is None and inputs_v is not None:
             raise ValueError("inputs_k = None: give inputs_k with inputs_v; inputs_v alone may be left out")
@@ -179,7 +179,7 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
         inputs = self.engine.token_inputs(*(flat(a, batch) for a in (inputs_q, inputs_k)))
         q, k, v = (jnp.swapaxes(flat(a, batch), 1, 2) for a in (q, k, v))
         decode = chosen(decode, self.decode, "decode")
-        given = {} if data is None else flat(data, batch)
+        given = flat(data or Data(), batch)
         scored = self.engine.scored
         if is_causal or decode:
             scored = dataclasses.replace(scored, mask=scored.mask & Causal())
@@ -187,12 +187,12 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
             scored = dataclasses.replace(scored, mask=scored.mask & Table())
             first = self.cache_index[...] if decode and self.cache_index is not None else 0
             table = jnp.broadcast_to(mask, (*batch, *mask.shape[-3:])).astype(bool)
-            given = {**given, ALLOWED: flat(table, batch), FIRST: jnp.full(len(q), first)}
+            given = given.with_scalars(**{ALLOWED: flat(table, batch), FIRST: jnp.full(len(q), first)})
         key = self.dropout_key(deterministic, rngs)
         if decode:
             if key is not None or sow_weights:
                 raise ValueError("decode = True: needs deterministic = True and sow_weights = False")
-            output = self.decoded(scored, q, k, v, inputs, data, given)
+            output = self.decoded(scored, q, k, v, inputs, given)
         else:
             output = self.whole(scored, q, k, v, inputs, given, key)
             if sow_weights:
@@ -202,7 +202,7 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
         return self.out(output.reshape(*batch, *output.shape[1:]), out_sharding=out_sharding)
 
     def whole(
-        self, scored: Scored, q: Array, k: Array, v: Array, inputs: Any, data: Any, key: jax.Array | None
+        self, scored: Scored, q: Array, k: Array, v: Array, inputs: Any, data: Data, key: jax.Array | None
     ) -> Array:
         """Outputs `[batch, heads, queries, dim]` of whole sequences."""
         params, keys = self.engine.learned(), None if key is None else jax.random.split(key, len(q))
@@ -212,7 +212,7 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
 
         return jax.vmap(one)(q, k, v, inputs, data, keys)
 
-    def maps(self, scored: Scored, q: Array, k: Array, inputs: Any, data: Any) -> Array:
+    def maps(self, scored: Scored, q: Array, k: Array, inputs: Any, data: Data) -> Array:
         """Weights `[batch, heads, queries, keys]`."""
         params = self.engine.learned()
 
@@ -221,9 +221,7 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
 
         return jax.vmap(one)(q, k, inputs, data)
 
-    def decoded(
-        self, scored: Scored, q: Array, k: Array, v: Array, inputs: Any, key_data: Any, data: Any
-    ) -> Array:
+    def decoded(self, scored: Scored, q: Array, k: Array, v: Array, inputs: Any, data: Data) -> Array:
         """Outputs `[batch, heads, new, dim]` of new tokens; appends their keys and values to the cache."""
         if self.cached_key is None or self.cached_value is None or self.cache_index is None:
             raise ValueError("decode = True: there is no cache; call init_cache first")
@@ -233,7 +231,7 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
             raise ValueError(f"inputs_q has {len(q)} sequences, but the cache is for {batch}")
         held = jax.tree.map(lambda a: jnp.swapaxes(flat(a[...], batch), 1, 2), stored, is_leaf=is_variable)
         cache = forms.Cache(**held, length=jnp.full(len(q), index))
-        cache = self.engine.extend(cache, k, v, inputs, key_data)
+        cache = self.engine.extend(cache, k, v, inputs, data)
         self.cache_index[...] = index + q.shape[2]
         new = {"k": cache.k, "v": cache.v, "inputs": cache.inputs}
         jax.tree.map(store, stored, new, is_leaf=is_variable)
@@ -312,7 +310,7 @@ class TokenMixer(nnx.Module):
         deterministic: bool | None = None,
         rngs: nnx.Rngs | None = None,
         decode: bool | None = None,
-        data: Any = None,
+        data: Data | None = None,
     ) -> Tokens:
         """The layer's output `[batch..., length, in_features]`.
 
@@ -323,7 +321,7 @@ class TokenMixer(nnx.Module):
             deterministic: whether dropout is off.
             rngs: source of dropout, instead of the constructor's.
             decode: whether the tokens continue those of the cache.
-            data: run-time data of the variant, every array with the batch axes first.
+            data: `ak.Data` that the variant reads, every array with the batch axes first.
         """
         if inputs_k is not None and not self.cross:
             raise ValueError("inputs_k: a layer made with cross = False reads one sequence; leave it out")
