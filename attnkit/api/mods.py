@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jaxtyping import Array
 
-from attnkit.masks.contract import Data, Mask, Needs
+from attnkit.masks.contract import Cover, Data, Interval, Mask, Needs, unknown
 from attnkit.options import options
 from attnkit.scored.contract import Columns, HeadShape, Params, Position, Rows, Scored, Scores
 
@@ -92,9 +92,20 @@ class ScoreMod(Position):
 
 @options
 class MaskMod(Mask):
-    """Pairs for which a function of scalars is true; made by `from_mask_mod`."""
+    """Pairs for which `function(head, i, j)` of scalars is true; made by `from_mask_mod`.
+
+    >>> from attnkit.masks.causal import Causal
+    >>> from attnkit.masks.picture import picture
+    >>> print(picture(from_mask_mod(lambda head, i, j: i + j < 3) & Causal(), 3, 4))
+    # . . .
+    # # . .
+    # . . .
+
+    Source: Dong et al. 2024, "Flex Attention", arXiv 2412.05496, section 3.
+    """
 
     function: Callable[..., Any]
+    covered: Callable[[Interval, Interval], Cover] | None = None
     closure: Closure | None = dataclasses.field(default=None, repr=False)
 
     def needs(self) -> Needs:
@@ -105,6 +116,9 @@ class MaskMod(Mask):
         if self.closure is None:
             return jnp.vectorize(self.function)(*scalars)
         return self.closure(data.scalar, *scalars)
+
+    def cover(self, rows: Interval, columns: Interval) -> Cover:
+        return unknown(rows, columns) if self.covered is None else self.covered(rows, columns)
 
 
 def from_score_mod(function: Callable[..., Any]) -> ScoreMod:
@@ -139,20 +153,22 @@ def from_score_mod(function: Callable[..., Any]) -> ScoreMod:
     return ScoreMod(function=function, closure=closure(function, floats, 3))
 
 
-def from_mask_mod(function: Callable[..., Any]) -> MaskMod:
+def from_mask_mod(
+    function: Callable[..., Any], cover: Callable[[Interval, Interval], Cover] | None = None
+) -> MaskMod:
     """A mask from `mask_mod(head, q_idx, k_idx) -> bool`, as FlexAttention takes; True means may attend.
 
-    Like `from_score_mod`. A function claims nothing of whole blocks, so all of them are computed; combine it
-    with a symbolic mask, as in `ak.from_mask_mod(f) & ak.Causal()`, to skip the blocks that one rules out.
+    Like `from_score_mod`. Without `cover` (see `Mask.cover`) all blocks are computed; combine it with a
+    symbolic mask, as in `ak.from_mask_mod(f) & ak.Causal()`, to skip the blocks that one rules out.
 
+    >>> import jax.numpy as jnp
     >>> import attnkit as ak
-    >>> from attnkit.masks.picture import picture
-    >>> print(picture(ak.from_mask_mod(lambda head, q_idx, k_idx: q_idx + k_idx < 3) & ak.Causal(), 3, 4))
-    # . . .
-    # # . .
-    # . . .
+    >>> segment = jnp.array([0, 0, 1])
+    >>> same = ak.from_mask_mod(lambda head, q_idx, k_idx: segment[q_idx] == segment[k_idx])
+    >>> ak.weights(jnp.zeros((1, 3, 4)), jnp.zeros((1, 3, 4)), ak.Attention(mask=same))[0].tolist()
+    [[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]
     """
-    return MaskMod(function=function, closure=closure(function, (jnp.int32,), 2))
+    return MaskMod(function=function, covered=cover, closure=closure(function, (jnp.int32,), 2))
 
 
 def is_float(a: Array) -> bool:

@@ -337,7 +337,7 @@ class TokenMixer(nnx.Module):
             memory = None if inputs_k is None else flat(inputs_k, batch)
             still = chosen(deterministic, self.deterministic, "deterministic")
             key = None if still else (rngs.dropout if rngs else self.rngs)()
-            y = self.layer(x, memory, data=given, key=key)[0]
+            y = self.layer(x, memory, data=given, key=key)
         return y.reshape(*batch, *y.shape[1:])
 
     def init_cache(

@@ -171,6 +171,11 @@ def load_run(path: str | Path, *, allow_import: bool = False) -> Run:
     `run.predict("twenty-one")`, `run.attention("twenty-one")["decoder.0.cross"].weights` and
     `run.metrics.curve("loss", "valid")` are what a notebook wants most; `run.config["model"]`, `run.params`,
     `run.model` and `run.tokenizer` are there, too.
+
+    >>> import attnkit as ak
+    >>> ak.load_run("no/such/run")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    attnkit.errors.ConfigError: no/such/run: not a run folder (no config.toml in it); ...
     """
     from flax import nnx
 

@@ -85,7 +85,7 @@ def layer(
     >>> from flax import nnx
     >>> import attnkit as ak
     >>> gla = ak.layer(ak.Gla(), dim=12, heads=3, rngs=nnx.Rngs(0))
-    >>> gla(jnp.ones((2, 5, 12)))[0].shape
+    >>> gla(jnp.ones((2, 5, 12))).shape
     (2, 5, 12)
     """
     return mixer_layer(variant, Width.of(dim, heads, kv_heads), cross=cross, rngs=rngs)
@@ -100,6 +100,10 @@ def check(variant: Any, *, level: Any = "quick") -> Any:
 
     Returns:
         A `conformance.Matrix`: `print` it, or ask its `ok`.
+
+    >>> import attnkit as ak
+    >>> ak.check(ak.Causal()).ok
+    True
     """
     from attnkit import conformance
 
@@ -128,6 +132,11 @@ def bench(
 
     Returns:
         An `experiment.bench.Cost` for each variant, form and length.
+
+    >>> import attnkit as ak
+    >>> costs = ak.bench(ak.Attention(mask=ak.Causal()), lengths=(8,), heads=1, dim=2, rounds=1)
+    >>> sorted((cost.name, cost.form, cost.length) for cost in costs)
+    [('Attention', 'dense', 8), ('Attention', 'reference', 8), ('jax.nn', 'causal', 8)]
     """
     from attnkit.experiment.bench import bench as measure
     from attnkit.experiment.bench_cases import Setting

@@ -9,7 +9,7 @@ from attnkit.errors import ConfigError, DataError
 from attnkit.tasks.bookings import VALUES
 from attnkit.tasks.dialogue import Dialogue
 from attnkit.tasks.dialogue_state import DialogueState
-from attnkit.tasks.reviews import Reviews
+from attnkit.tasks.documents import Documents
 from attnkit.tasks.sentiment import Sentiment
 from attnkit.tasks.turns import by_distance
 
@@ -118,7 +118,7 @@ CASES = {
         opinion_asked_for,
         "length96",
     ),
-    "reviews": (Reviews(held_out=101), verdict_of, "sentences32"),
+    "documents": (Documents(held_out=101), verdict_of, "sentences32"),
     "state": (DialogueState(held_out=101), coded_value, "turns64"),
     "state of a source": (DialogueState(layout="source", held_out=101), coded_value, "turns32"),
     "state in words": (
@@ -187,7 +187,7 @@ def test_segments_do_not_decrease_and_held_out_texts_are_not_in_training(case):
         assert batch["source_segment"].max() < dataset.segments
 
 
-@pytest.mark.parametrize("name", ["sentiment", "sentiment asked", "reviews", "state", "state in words"])
+@pytest.mark.parametrize("name", ["sentiment", "sentiment asked", "documents", "state", "state in words"])
 def test_no_single_word_says_more_than_the_floor(name):
     dataset = CASES[name][0].load()
     batches = [dataset.batch(1, step, 2003) for step in (0, 1)]
@@ -288,7 +288,7 @@ def test_scores_of_dialogue_state_by_distance_and_kind():
     [
         (Sentiment(lengths=(65,)), r"lengths = \[65\]: expected multiples of 16"),
         (Sentiment(lengths=(32, 32)), "expected different numbers"),
-        (Reviews(more=(1,)), r"more = \[1\]: expected different numbers of at least 2"),
+        (Documents(more=(1,)), r"more = \[1\]: expected different numbers of at least 2"),
         (DialogueState(lengths=(0,)), r"lengths = \[0\]: expected"),
         (Dialogue(shortest=7), "shortest = 7: expected at most turns = 6"),
         (Dialogue(more=(0,)), r"more = \[0\]: expected"),

@@ -1,4 +1,4 @@
-"""Reviews: the verdict is a word of the one sentence that is marked."""
+"""Documents: the verdict is a word of the one sentence that is marked."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ MARK = FIRST + len(VERDICTS)
 
 
 @options
-class Reviews(Task):
+class Documents(Task):
     """Find the verdict of a review of several sentences.
 
     Every sentence has one verdict word of five at a random place, and fillers. One sentence also has the word
@@ -33,7 +33,7 @@ class Reviews(Task):
     says which sentence each is of. Each entry `n` of `more` adds a split `sentences<n>` of documents of `n`
     sentences.
 
-    >>> example, = Reviews(sentences=3, words=4, more=()).load().examples("valid", 1)
+    >>> example, = Documents(sentences=3, words=4, more=()).load().examples("valid", 1)
     >>> example.prompt, example.answer
     ('city ending good ending costumes ending overall superb the fair ending jokes', 'superb')
 
@@ -52,17 +52,17 @@ class Reviews(Task):
     more: tuple[int, ...] = (16, 32)
     held_out: Annotated[int, Ge(1)] = 512
 
-    def load(self) -> "ReviewsDataset":
-        """Reviews without end. Raises `ConfigError` for numbers of sentences that cannot be."""
+    def load(self) -> "DocumentsDataset":
+        """Documents without end. Raises `ConfigError` for numbers of sentences that cannot be."""
         if len(set(self.more)) < len(self.more) or min(self.more, default=2) < 2:
             raise ConfigError(f"more = {list(self.more)}: expected different numbers of at least 2")
-        return ReviewsDataset(self)
+        return DocumentsDataset(self)
 
 
-class ReviewsDataset(Generated):
-    """Reviews and their verdicts. The evidence is the marked sentence."""
+class DocumentsDataset(Generated):
+    """Documents and their verdicts. The evidence is the marked sentence."""
 
-    def __init__(self, task: Reviews) -> None:
+    def __init__(self, task: Documents) -> None:
         self.task = task
         self.vocabulary = Vocabulary((*Vocabulary.SPECIAL, *VERDICTS))
         self.source_vocabulary = Vocabulary((*Vocabulary.SPECIAL, *WORDS), joiner=" ")
@@ -75,7 +75,7 @@ class ReviewsDataset(Generated):
         self.floors = {**self.floors, **better}
 
     def draw(self, stream: Stream, count: int, split: str) -> Batch:
-        """Reviews of as many sentences as `split` says."""
+        """Documents of as many sentences as `split` says."""
         sentences, words = self.exact.get(split, self.task.sentences), self.task.words
         text = MARK + 1 + stream.below(len(FILLER), count, sentences, words)
         verdicts = FIRST + stream.below(len(VERDICTS), count, sentences)
