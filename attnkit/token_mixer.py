@@ -13,7 +13,7 @@ class TokenMixer(Hooked):
     """Options of one way of mixing information between positions.
 
     Scored attention, recurrent attention, approximations and the recurrent and convolutional baselines
-    are token mixers. A model takes one for each layer; `attnkit.layers.mixer_layer` owns its parameters.
+    are token mixers. A model takes one for each layer; `attnkit.layers.build` owns its parameters.
 
     `refuses` maps uses that are undefined for a mixer to the reason: `cross_attention`, attending to a
     memory; `autoregressive`, use in a decoder; `bidirectional`, a second pass over the reversed sequence;

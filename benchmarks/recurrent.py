@@ -35,7 +35,7 @@ from attnkit.experiment.catalogue import camel
 from attnkit.forms import empty_state, recur
 from attnkit.forms.recurrent import numbers
 from attnkit.forms.recurrent_head import enrich, expand, read_tokens
-from attnkit.recurrent.contract import HeadShape
+from attnkit.variant import HeadShape
 
 SHAPE = HeadShape(heads=2, dim=64, value_dim=64)
 PEER = pathlib.Path(__file__).parent / "peers" / "recurrent_torch.py"
@@ -105,7 +105,7 @@ def growth(names, lengths):
 
 def kept(names):
     table = Table(title="bytes that decoding keeps of one head, whatever the length")
-    for column in ("variant", "bytes", "card"):
+    for column in ("variant", "bytes", "numbers, all heads"):
         table.add_column(column, justify="right")
     for name in names:
         variant = make(name)

@@ -23,7 +23,8 @@ from attnkit.api.shapes import (
 from attnkit.forms import Attended, Cache
 from attnkit.forms.attend import Form
 from attnkit.masks.contract import Data
-from attnkit.scored.contract import HeadShape, Preset, Scored
+from attnkit.scored.contract import Preset, Scored
+from attnkit.variant import HeadShape
 
 Variant = Preset | Scored
 

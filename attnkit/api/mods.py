@@ -12,7 +12,8 @@ from jaxtyping import Array
 
 from attnkit.masks.contract import Cover, Data, Interval, Mask, Needs, unknown
 from attnkit.options import options
-from attnkit.scored.contract import Columns, HeadShape, Params, Position, Rows, Scored, Scores
+from attnkit.scored.contract import Columns, Params, Position, Rows, Scored, Scores
+from attnkit.variant import HeadShape
 
 _numbers = itertools.count()
 

@@ -15,14 +15,15 @@ from jaxtyping import Array, Float
 
 from attnkit import forms, lazy
 from attnkit.api.shapes import parts_of
-from attnkit.layers.mixer_layer import Width, mixer_layer
-from attnkit.layers.multi_head import Engine
+from attnkit.layers.attention import Engine
+from attnkit.layers.build import Width, build_layer
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data, Mask, Needs
 from attnkit.options import options
 from attnkit.recurrent.contract import Recurrent
-from attnkit.scored.contract import HeadShape, Preset, Scored
+from attnkit.scored.contract import Preset, Scored
 from attnkit.token_mixer import TokenMixer as Options
+from attnkit.variant import HeadShape
 
 if TYPE_CHECKING:
     from attnkit.layers.embedding import Embedding
@@ -297,7 +298,7 @@ class TokenMixer(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         width = Width.of(in_features, num_heads, num_kv_heads)
-        self.layer = mixer_layer(variant, width, cross=cross, rngs=rngs)
+        self.layer = build_layer(variant, width, cross=cross, rngs=rngs)
         self.cross, self.decode, self.deterministic = cross, decode, deterministic
         self.rngs = rngs.dropout.fork()
         self.state = nnx.data(None)

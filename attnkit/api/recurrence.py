@@ -10,7 +10,8 @@ from attnkit import forms
 from attnkit.api.shapes import Layout, heads_first, over
 from attnkit.forms import Recurred
 from attnkit.forms.recurrent import RecurrentForm
-from attnkit.recurrent.contract import HeadShape, Recurrent
+from attnkit.recurrent.contract import Recurrent
+from attnkit.variant import HeadShape
 
 
 def recurrent(

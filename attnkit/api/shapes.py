@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from attnkit.forms import Attended
-from attnkit.scored.contract import HeadShape, Params, Preset, Scored
+from attnkit.scored.contract import Params, Preset, Scored
 from attnkit.scored.preset.attention import Attention
+from attnkit.variant import HeadShape
 
 Layout = Literal["htd", "thd"]
 

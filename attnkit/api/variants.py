@@ -6,12 +6,12 @@ import jax
 
 from attnkit import forms
 from attnkit.api.shapes import parts_of
-from attnkit.layers.mixer_layer import mixer_layer
-from attnkit.layers.mixing import Mixing, Width
-from attnkit.recurrent.contract import HeadShape as RecurrentShape
+from attnkit.layers.build import build_layer
+from attnkit.layers.contract import TokenMixerLayer, Width
 from attnkit.recurrent.contract import Recurrent
-from attnkit.scored.contract import HeadShape, Preset, Scored
+from attnkit.scored.contract import Preset, Scored
 from attnkit.token_mixer import TokenMixer
+from attnkit.variant import HeadShape
 
 
 def init(
@@ -40,10 +40,8 @@ def init(
     [(2, 32)]
     """
     width = dim if value_dim is None else value_dim
-    if isinstance(variant, Recurrent):
-        return variant.init(key, RecurrentShape(heads=heads, dim=dim, value_dim=width))
     shape = HeadShape(heads=heads, kv_heads=kv_heads or heads, dim=dim, value_dim=width)
-    return parts_of(variant).init(key, shape)
+    return variant.init(key, shape) if isinstance(variant, Recurrent) else parts_of(variant).init(key, shape)
 
 
 def explain(
@@ -76,7 +74,7 @@ def layer(
     kv_heads: int | None = None,
     cross: bool = False,
     rngs: Any,
-) -> Mixing:
+) -> TokenMixerLayer:
     """The layer of a token mixer of any family, on `[batch, tokens, dim]`, with fresh parameters.
 
     `ak.nnx` has the same with the call of `flax.nnx.MultiHeadAttention`.
@@ -88,7 +86,7 @@ def layer(
     >>> gla(jnp.ones((2, 5, 12))).shape
     (2, 5, 12)
     """
-    return mixer_layer(variant, Width.of(dim, heads, kv_heads), cross=cross, rngs=rngs)
+    return build_layer(variant, Width.of(dim, heads, kv_heads), cross=cross, rngs=rngs)
 
 
 def check(variant: Any, *, level: Any = "quick") -> Any:

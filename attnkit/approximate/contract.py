@@ -9,7 +9,6 @@ project has width 0.
 """
 
 import abc
-import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -21,6 +20,7 @@ from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Mask
 from attnkit.masks.everything import Everything
 from attnkit.token_mixer import TokenMixer, no_cross_attention
+from attnkit.variant import HeadShape, TokenInput
 
 Params = Mapping[str, Any]
 Rows = Int[Array, "queries"]
@@ -31,40 +31,6 @@ Outputs = Float[Array, "queries value_dim"]
 Weights = Float[Array, "queries keys"]
 State = dict[str, Array]
 Count = int | Int[Array, ""]
-
-
-@dataclasses.dataclass(frozen=True)
-class Shape:
-    """How many heads there are and how wide they are."""
-
-    heads: int
-    dim: int
-    value_dim: int
-
-
-@dataclasses.dataclass(frozen=True)
-class TokenInput:
-    """A per-token, per-head input beyond query, key and value: its width and its projection's first bias."""
-
-    width: int = 1
-    start: float = 0.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Card:
-    """What a catalogue says of a variant, written as literals so that it can be read without importing.
-
-    Attributes:
-        source: authors, year, arXiv number, place in the paper.
-        equation: what is computed, in one line.
-        cost: multiply-adds per head, as a formula in `T` tokens, `dim` and the options.
-        assumes: what must hold for it to make sense, and where it differs from the paper; empty if nothing.
-    """
-
-    source: str
-    equation: str
-    cost: str
-    assumes: str = ""
 
 
 class Approximate(TokenMixer, abc.ABC):
@@ -113,15 +79,15 @@ class Approximate(TokenMixer, abc.ABC):
         """Whether constants are drawn anew at every training step."""
         return bool(getattr(self, "redrawn", False))
 
-    def constants(self, key: jax.Array, shape: Shape) -> Params:
+    def constants(self, key: jax.Array, shape: HeadShape) -> Params:
         """Fixed per-head numbers, random ones drawn with `key`, each with a leading axis of `shape.heads`."""
         return {}
 
-    def init(self, key: jax.Array, shape: Shape) -> Params:
+    def init(self, key: jax.Array, shape: HeadShape) -> Params:
         """Fresh learned parameters, each with a leading axis of `shape.heads`."""
         return {}
 
-    def inputs(self, shape: Shape) -> Mapping[str, TokenInput]:
+    def inputs(self, shape: HeadShape) -> Mapping[str, TokenInput]:
         """Per-token inputs that a layer must project, by name."""
         return {}
 
@@ -175,7 +141,7 @@ class Approximate(TokenMixer, abc.ABC):
             real = (jnp.arange(keys) < length)[:, None]
             k, v = jnp.where(real, k, 0), jnp.where(real, v, 0)
             q = q if self.crosses or q.shape[0] != keys else jnp.where(real, q, 0)
-            p = {**p, **{name: jnp.where(real, p[name], 0) for name in self.inputs(Shape(1, 1, 1))}}
+            p = {**p, **{name: jnp.where(real, p[name], 0) for name in self.inputs(HeadShape(1, 1, 1))}}
         wide = jnp.promote_types(v.dtype, jnp.float32)
         return (
             jax.tree.map(lambda a: a.astype(wide), dict(p)),
@@ -185,7 +151,7 @@ class Approximate(TokenMixer, abc.ABC):
             keys if length is None else length,
         )
 
-    def start(self, shape: Shape, room: int, dtype: Any) -> State:
+    def start(self, shape: HeadShape, room: int, dtype: Any) -> State:
         """What one head remembers of no tokens yet: here a cache of keys and values with room for `room`."""
         widths = {"key": shape.dim if "key" in self.projections else 0, "value": shape.value_dim}
         return {

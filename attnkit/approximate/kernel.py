@@ -14,12 +14,12 @@ from attnkit.approximate.contract import (
     Params,
     Queries,
     Rows,
-    Shape,
     State,
     Values,
     divide,
 )
 from attnkit.approximate.prefix import Past, no_past, prefix
+from attnkit.variant import HeadShape
 
 
 class Features(NamedTuple):
@@ -44,7 +44,7 @@ class Kernel(Approximate):
         """Features of keys at positions `j`."""
 
     @abc.abstractmethod
-    def width(self, shape: Shape) -> int:
+    def width(self, shape: HeadShape) -> int:
         """How many features a vector has."""
 
     def fade(self, p: Params) -> Float[Array, "keys"] | None:
@@ -76,7 +76,7 @@ class Kernel(Approximate):
         sums, _, past = prefix(f, h, with_ones(v), level, self.fade(p), past)
         return divide(sums[:, :-1], sums[:, -1]), past
 
-    def start(self, shape: Shape, room: int, dtype: Any) -> State:
+    def start(self, shape: HeadShape, room: int, dtype: Any) -> State:
         """The sums over no keys."""
         past = no_past(self.width(shape), shape.value_dim + 1, jnp.promote_types(dtype, jnp.float32))
         return {"sums": past.sums, "top": past.top, "length": jnp.zeros((), jnp.int32)}

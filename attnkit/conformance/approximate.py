@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attnkit.approximate.contract import Approximate, Shape
+from attnkit.approximate.contract import Approximate
 from attnkit.conformance.agreement import DERIVATIVE, DIFFERENCE, EXACT, central, shifted
 from attnkit.conformance.hooks import heads_first, watched
 from attnkit.conformance.matrix import Finding, Unclaimed
@@ -16,6 +16,7 @@ from attnkit.conformance.measure import different_bits, distance, named
 from attnkit.conformance.programs import Program, Tree, as_numpy
 from attnkit.conformance.subject import draw_like
 from attnkit.conformance.suite import Check, Item, Suite
+from attnkit.variant import HeadShape
 
 COLUMNS = ("parallel", "mapped", "matrix", "step")
 PIECES = (1, 1, 3, 3, 3, 1)
@@ -48,7 +49,7 @@ class Bench:
         if variant.channels:
             widths = dataclasses.replace(widths, value_dim=widths.dim)
         self.variant, self.widths = variant, widths
-        self.shape = Shape(widths.heads, widths.dim, widths.value_dim)
+        self.shape = HeadShape(widths.heads, widths.dim, widths.value_dim)
         self.arrays, self.constants = self.draw(0)
         self.whole = Program(self.everything, True)
         self.weights = Program(lambda arrays: variant.matrix(*self.given(arrays), width=widths.dim), True)

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attnkit.approximate.contract import Approximate, Shape, per_head, softmax
+from attnkit.approximate.contract import Approximate, per_head, softmax
+from attnkit.variant import HeadShape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,10 +94,10 @@ def of_one(variant: Approximate, inputs: Inputs, seed: Any) -> Mapping[str, jax.
     keys = jax.random.split(jax.random.key(seed), 6)
     q, k, v = (jax.random.normal(key, (inputs.tokens, inputs.dim)) for key in keys[:3])
     q, k = inputs.scale * q, inputs.scale * k
-    shape = Shape(1, inputs.dim, inputs.dim)
+    shape = HeadShape(1, inputs.dim, inputs.dim)
     p = per_head({**variant.init(keys[3], shape), **variant.constants(keys[4], shape)})
     tokens = {
-        name: need.start + jax.random.normal(keys[5], (inputs.tokens, need.width))
+        name: (need.bias or 0.0) + jax.random.normal(keys[5], (inputs.tokens, need.width))
         for name, need in variant.inputs(shape).items()
     }
     p = {**p, **tokens}

@@ -10,8 +10,8 @@ import numpy as np
 from flax import nnx
 
 from attnkit.conformance.programs import QUICK_COMPILE
-from attnkit.layers.mixer_layer import mixer_layer
-from attnkit.layers.mixing import LayerTokenMixer, Mixing, Relay, Width
+from attnkit.layers.build import build_layer
+from attnkit.layers.contract import Carry, CustomTokenMixer, TokenMixerLayer, Width
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Interval
 from attnkit.points import Observed, observe, within
@@ -66,22 +66,22 @@ class Chain:
         steps: how often the function that decodes was traced.
     """
 
-    def __init__(self, mixer: TokenMixer, layers: list[Mixing], params: list[Any]) -> None:
+    def __init__(self, mixer: TokenMixer, layers: list[TokenMixerLayer], params: list[Any]) -> None:
         self.mixer, self.layers, self.params, self.steps = mixer, layers, params, 0
         self.graphs = [nnx.split(layer)[0] for layer in layers]
         self.compiled = jitted(functools.partial(self.forward))
         self.observed = jitted(functools.partial(self.observe))
 
-    def merged(self, params: list[Any]) -> list[Mixing]:
+    def merged(self, params: list[Any]) -> list[TokenMixerLayer]:
         """The layers with these parameters."""
         return [nnx.merge(graph, p) for graph, p in zip(self.graphs, params, strict=True)]
 
     def forward(self, params: Any, x: Any, data: Any, key: Any) -> Any:
         """The output of all layers."""
-        below: Relay = {}
+        carry: Carry = {}
         for n, layer in enumerate(self.merged(params)):
             with within(n):
-                y, below = layer.relay(x, below=below, data=data, key=key)
+                y, carry = layer.with_carry(x, carry=carry, data=data, key=key)
             x = x + y
         return x
 
@@ -117,10 +117,10 @@ class Chain:
     def step(self, params: Any, x: Any, states: list[Any]) -> tuple[Any, list[Any]]:
         """One step of all layers."""
         self.steps += 1
-        below: Relay = {}
+        carry: Carry = {}
         after = []
         for layer, state in zip(self.merged(params), states, strict=True):
-            y, state, below = layer.relay_step(x, state, below=below)
+            y, state, carry = layer.step_with_carry(x, state, carry=carry)
             x = x + y
             after.append(state)
         return x, after
@@ -166,11 +166,11 @@ class Chain:
 
 def make_chain(mixer: TokenMixer, sizes: LayerSizes, *, padded: bool = False) -> Chain:
     """A chain that ends with `mixer`, in float64, with noise on every parameter."""
-    below = mixer.beneath() if isinstance(mixer, LayerTokenMixer) else ()
-    layers: list[Mixing] = []
+    below = mixer.requires_below() if isinstance(mixer, CustomTokenMixer) else ()
+    layers: list[TokenMixerLayer] = []
     for depth, one in enumerate((*below, mixer)):
         width = Width.of(sizes.model_dim, sizes.heads, sizes.kv_heads)
-        layer = mixer_layer(one, dataclasses.replace(width, depth=depth), padded=padded, rngs=nnx.Rngs(depth))
+        layer = build_layer(one, dataclasses.replace(width, depth=depth), padded=padded, rngs=nnx.Rngs(depth))
         layer.check_below(layers)
         layers.append(layer)
     return Chain(mixer, layers, [moved(nnx.split(layer)[1], n) for n, layer in enumerate(layers)])

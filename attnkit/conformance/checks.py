@@ -24,7 +24,7 @@ from attnkit.conformance.programs import FORMS, Bench
 from attnkit.conformance.recurrent import RECURRENT
 from attnkit.conformance.subject import Sizes, make_subject
 from attnkit.conformance.suite import Check, Suite
-from attnkit.layers.mixing import LayerTokenMixer
+from attnkit.layers.contract import CustomTokenMixer
 from attnkit.masks.contract import Mask
 from attnkit.recurrent.contract import Recurrent
 
@@ -109,7 +109,7 @@ SCORED = Suite(
     reasons=lambda bench: REASONS,
 )
 FAMILIES: tuple[tuple[type, Suite], ...] = (
-    (LayerTokenMixer, LAYERS),
+    (CustomTokenMixer, LAYERS),
     (Mask, MASKS),
     (Approximate, APPROXIMATE),
     (Recurrent, RECURRENT),

@@ -11,7 +11,7 @@ from attnkit.conformance.chain import Chain, LayerSizes, causal_form, make_chain
 from attnkit.conformance.matrix import Finding, Unclaimed
 from attnkit.conformance.measure import different_bits, distance
 from attnkit.conformance.suite import Check, Suite
-from attnkit.layers.multi_head import MultiHead
+from attnkit.layers.attention import AttentionLayer
 from attnkit.masks.contract import Data, dense
 from attnkit.scored.contract import Position
 from attnkit.token_mixer import TokenMixer
@@ -97,7 +97,9 @@ def sees(subject: Subject) -> Iterator[Item]:
     chain = subject.whole
     mask = chain.mixer.receptive_field()
     if mask is None or mask.needs() or mask.heads() is not None:
-        yield Unclaimed("sight", "full", "says nothing that does not depend on run-time data or heads")
+        yield Unclaimed(
+            "receptive field", "full", "says nothing that does not depend on run-time data or heads"
+        )
         return
     length = subject.x.shape[1]
     seen = np.asarray(dense(mask, np.arange(length), np.arange(length)))
@@ -107,7 +109,11 @@ def sees(subject: Subject) -> Iterator[Item]:
         after = chain.outputs(changed(subject.x, token))
         blind = ~seen[:, token]
         yield Finding(
-            "sight", "full", different_bits(after[:, blind], before[:, blind]), 0, f"token {token} changed"
+            "receptive field",
+            "full",
+            different_bits(after[:, blind], before[:, blind]),
+            0,
+            f"token {token} changed",
         )
 
 
@@ -138,7 +144,7 @@ def looking(subject: Subject) -> Iterator[Item]:
 def maps(subject: Subject) -> Iterator[Item]:
     """What is shown, times values, is what the heads found."""
     layer, scored = subject.whole.layers[-1], None
-    if isinstance(layer, MultiHead):
+    if isinstance(layer, AttentionLayer):
         scored = layer.engine.scored
     if scored is None or any(type(part).value is not Position.value for part in scored.position):
         yield Unclaimed("maps", "full", "does not say what its maps multiply")
@@ -205,7 +211,7 @@ def changed(x: np.ndarray, token: int) -> np.ndarray:
 CHECKS: Mapping[str, Check] = {
     "decoding": decoding,
     "causality": causality,
-    "sight": sees,
+    "receptive field": sees,
     "padding": padding,
     "looking": looking,
     "maps": maps,

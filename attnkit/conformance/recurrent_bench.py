@@ -11,7 +11,8 @@ import numpy as np
 from attnkit.conformance.programs import Program, Tree, as_numpy
 from attnkit.conformance.subject import draw_like
 from attnkit.forms.recurrent import RecurrentForm, empty_state, recur
-from attnkit.recurrent.contract import HeadShape, Recurrent
+from attnkit.recurrent.contract import Recurrent
+from attnkit.variant import HeadShape
 
 COLUMNS = ("scan", "chunked", "matrix", "step")
 CHUNK = 4
@@ -53,7 +54,7 @@ class RecurrentBench:
 
     def __init__(self, variant: Recurrent, sizes: RecurrentSizes, *, brief: bool = True):
         self.variant, self.sizes, self.brief = variant, sizes, brief
-        self.forms = tuple(form for form in COLUMNS if form in variant.card.forms)
+        self.forms = tuple(form for form in COLUMNS if form in variant.forms)
         self.whole = variant.direction == "both"
         self.programs: dict[tuple, Program] = {}
         self.known: dict[tuple, Tree] = {}

@@ -11,9 +11,10 @@ from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
 from attnkit.masks.window import Window
-from attnkit.scored.contract import HeadShape, Normalizer, Part, Position, Preset, Score, Scored, Selection
+from attnkit.scored.contract import Normalizer, Part, Position, Preset, Score, Scored, Selection
 from attnkit.scored.normalize import Ordered
 from attnkit.scored.preset.attention import Attention
+from attnkit.variant import HeadShape
 
 Tree = Any
 
@@ -37,7 +38,7 @@ class Sizes:
     @property
     def shape(self) -> HeadShape:
         """Heads and widths alone."""
-        return HeadShape(self.heads, self.kv_heads, self.dim, self.value_dim)
+        return HeadShape(self.heads, self.dim, self.value_dim, self.kv_heads)
 
 
 @dataclasses.dataclass(frozen=True)

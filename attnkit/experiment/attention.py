@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from attnkit.errors import AttnkitError
 from attnkit.experiment.decode import sources
 from attnkit.experiment.session import Session
 from attnkit.inspection.maps import Chosen, Head, Observation, choose_and_score
@@ -48,6 +50,18 @@ def of_encoder(name: str) -> bool:
     return name.startswith("encoder.")
 
 
+class MapsError(AttnkitError):
+    """The maps of a network cannot be computed. Says where; a run's results do not depend on them."""
+
+
+def blame(error: Exception) -> str:
+    """An error on one line, with the last line of code outside of installed packages that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [frame for frame in frames if "site-packages" not in frame.filename] or frames
+    message = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {message} ({places[-1].filename}, line {places[-1].lineno})"
+
+
 def read(session: Session, examples: Sequence[Example], answers: Sequence[Sequence[int]]) -> list[Read]:
     """The maps of the network while it reads each example and is made to write the given answer."""
     graph, params = nnx.split(session.network)
@@ -61,7 +75,10 @@ def read(session: Session, examples: Sequence[Example], answers: Sequence[Sequen
         for row, index in zip(inputs, padded, strict=True):
             row[: len(fed[index])] = fed[index]
         batch = {"inputs": inputs, **sources([examples[n] for n in padded], session.dataset.source_length)}
-        maps = {name: np.asarray(weights) for name, weights in all_maps(graph, params, batch).items()}
+        try:
+            maps = {name: np.asarray(weights) for name, weights in all_maps(graph, params, batch).items()}
+        except Exception as error:
+            raise MapsError(f"no attention maps: {blame(error)}") from error
         for place, index in enumerate(some):
             example, labels = examples[index], tuple(answers[index])
             cut = {name: trimmed(name, weights[place], example, labels) for name, weights in maps.items()}

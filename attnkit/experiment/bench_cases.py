@@ -7,16 +7,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from attnkit.approximate.contract import Approximate, Shape
+from attnkit.approximate.contract import Approximate
 from attnkit.errors import ConfigError
 from attnkit.forms import attend, explain
 from attnkit.forms.attend import Form
 from attnkit.forms.recurrent import RecurrentForm, explain_recurrent, recur
-from attnkit.recurrent.contract import HeadShape as RecurrentShape
 from attnkit.recurrent.contract import Recurrent
-from attnkit.scored.contract import HeadShape, Preset, Scored
+from attnkit.scored.contract import Preset, Scored
 from attnkit.scored.preset.attention import Attention
 from attnkit.token_mixer import TokenMixer
+from attnkit.variant import HeadShape
 
 Arrays = Mapping[str, Any]
 Output = Callable[[Arrays], jax.Array]
@@ -90,7 +90,7 @@ def cases(variant: Scored | Recurrent | Approximate, length: int, setting: Setti
     """Every computation of a variant at a length."""
     if isinstance(variant, Recurrent):
         for form in ("scan", "chunked", "matrix"):
-            if form in variant.card.forms:
+            if form in variant.forms:
                 yield recurrent(variant, form, length, setting)
     elif isinstance(variant, Approximate):
         yield approximate(variant, length, setting)
@@ -119,7 +119,7 @@ class Draw:
 def scored(variant: Scored, form: Form, length: int, setting: Setting) -> Case:
     """A form of scored attention."""
     heads, dim, draw = setting.heads, setting.dim, Draw()
-    shape = HeadShape(heads, heads, dim, dim)
+    shape = HeadShape(heads, dim, dim)
     inputs = {
         name: draw.normal(1 if need.shared else heads, length, need.width)
         for name, need in variant.inputs(shape).items()
@@ -151,7 +151,7 @@ def by_blocks(variant: Scored, length: int, setting: Setting) -> tuple[Case, flo
 def recurrent(variant: Recurrent, form: str, length: int, setting: Setting) -> Case:
     """A form of recurrent attention, from an empty state; its part is a token or a chunk."""
     asked: RecurrentForm = form  # type: ignore[assignment]
-    shape, draw = RecurrentShape(setting.heads, setting.dim, setting.dim), Draw()
+    shape, draw = HeadShape(setting.heads, setting.dim, setting.dim), Draw()
     inputs = {}
     for name, need in variant.inputs(shape).items():
         size = (length, need.width) if need.shared else (setting.heads, length, need.width)
@@ -175,7 +175,7 @@ def approximate(variant: Approximate, length: int, setting: Setting) -> Case:
     heads, dim = setting.heads, setting.dim
     if not variant.projections:
         heads, dim = 1, setting.heads * setting.dim
-    shape, draw, made = Shape(heads, dim, dim), Draw(), variant.projections
+    shape, draw, made = HeadShape(heads, dim, dim), Draw(), variant.projections
     arrays: dict[str, Any] = {
         name: draw.normal(heads, length, dim if side in made else 0)
         for name, side in (("q", "query"), ("k", "key"))

@@ -23,7 +23,7 @@ def listing(entries: Mapping[str, list[catalogue.Entry]]) -> str:
     for name, found in families(entries).items():
         table: list[tuple[str, ...]] = [(entry.kind, *columns(entry), entry.summary) for entry in found]
         if any(row[1] or row[2] for row in table):
-            work = "multiply-adds/head" if name.endswith("approximations") else "FLOPs/pair"
+            work = "FLOPs/head" if name.endswith("approximations") else "FLOPs/pair"
             table.insert(0, (name, work, "kept", "forms", ""))
         else:
             table = [(name, ""), *((row[0], row[-1]) for row in table)]
@@ -48,9 +48,7 @@ def columns(entry: catalogue.Entry) -> tuple[str, str, str]:
     """FLOPs per pair, what is kept while decoding, and forms, for a list."""
     lines = {cost.what: cost for cost in costs.costs(entry)}
     pair = next((cost for what, cost in lines.items() if what.startswith(("per pair", "reading"))), None)
-    kept = next(
-        (lines[what] for what in ("cache per token", "state", "state, per head") if what in lines), None
-    )
+    kept = next((lines[what] for what in ("cache per token", "state") if what in lines), None)
     return short(pair), short(kept), " ".join(costs.forms(entry))
 
 

@@ -11,8 +11,8 @@ Everything a config can choose, by family, written by `python docs/make_catalogu
 source files. `attnkit variants NAME` shows one with its options; `attnkit check NAME` proves it.
 
 FLOPs are those of one query-key pair and head when reading (training takes three times as many); for
-approximations, multiply-adds of a head. *Kept* is what decoding keeps: numbers of each token and layer; for
-recurrent attention, bytes of each head and sequence. Both are for {costs.SETTING},
+approximations, those of a head and sequence. *Kept* is what decoding keeps: numbers of each token and layer;
+for recurrent attention, numbers of each sequence and layer. Both are for {costs.SETTING},
 and for default options; the formulas are on the cards. Forms are explained in
 [architecture.md](architecture.md).
 """

@@ -10,9 +10,10 @@ from typing import Any
 
 from attnkit.experiment import catalogue
 from attnkit.experiment.formula import plus, rounded, worked_out
-from attnkit.layers.heads import HeadTokenMixer
-from attnkit.scored.contract import HeadShape, Normalizer, Part, Selection
+from attnkit.layers.attention import AttentionTokenMixer
+from attnkit.scored.contract import Normalizer, Part, Selection
 from attnkit.scored.normalize import Exponential
+from attnkit.variant import HeadShape
 
 SIZES: Mapping[str, float] = {
     "model_dim": 1024,
@@ -24,10 +25,9 @@ SIZES: Mapping[str, float] = {
     "value_dim": 64,
     "length": 4096,
     "keys": 4096,
-    "T": 4096,
     "below": 1,
 }
-SHAPE = HeadShape(heads=16, kv_heads=16, dim=64, value_dim=64)
+SHAPE = HeadShape(heads=16, dim=64, value_dim=64)
 SETTING = "model_dim 1024, 16 heads of 64, 4096 tokens, 2 bytes a number"
 BYTES = 2
 PARTS = ("Score", "Position", "Normalizer", "Selection", "Mask")
@@ -107,11 +107,10 @@ def costs(entry: catalogue.Entry) -> list[Cost]:
     room = family(entry)
     if entry.base in PARTS:
         return [line("per pair and head", card["pair_flops"], "FLOPs")] if "pair_flops" in card else []
-    if "cost" in card:
-        return [line("reading, per head", card["cost"], "multiply-adds")]
+    if "sequence_flops" in card:
+        return [line("reading, per head", card["sequence_flops"], "FLOPs")]
     if room == "TokenMixer: recurrent attention":
-        state = line("state, per head", card["state"], "bytes") if "state" in card else None
-        return [state] if state else []
+        return [line("state", card["state"], "numbers")] if "state" in card else []
     if room.startswith("TokenMixer: scored attention"):
         parts = parts_of(entry)
         for part in parts:
@@ -127,7 +126,7 @@ def costs(entry: catalogue.Entry) -> list[Cost]:
 def layer_costs(entry: catalogue.Entry, card: Mapping[str, Any], line: Any) -> list[Cost]:
     """Of a mixer that is a layer: what its card says, on top of plain attention if it is attention."""
     token, step = card.get("token_flops", "0"), card.get("step_flops", "")
-    if not issubclass(entry.cls, HeadTokenMixer) and "cache" not in card:
+    if not issubclass(entry.cls, AttentionTokenMixer) and "cache" not in card:
         state = card.get("state", "0")
         lines = [line("reading, per token", token, "FLOPs")] if token != "0" else []
         return [*lines, *([line("state", state, "numbers")] if state != "0" else [])]

@@ -79,8 +79,11 @@ def measure(
 
 
 def aligned(session: Session) -> dict[str, Any]:
-    """The alignment of the best head, as plain values."""
-    found = attention.alignment(session)
+    """The alignment of the best head, as plain values; or why there is none."""
+    try:
+        found = attention.alignment(session)
+    except attention.MapsError as error:
+        return {"error": str(error)}
     if found is None:
         return {}
     split, chosen = found

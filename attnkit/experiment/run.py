@@ -124,19 +124,33 @@ def finish(
     result = {**measure.result(session, measured), "name": name, **facts}
     result["seconds"] = facts.get("seconds", round(time.perf_counter() - begun, 2))
     folder.write_json(place / folder.RESULT, result)
-    pictures = attention.looks(
-        session,
-        [sample.example for sample in measured.samples[:PICTURES]],
-        [sample.written for sample in measured.samples[:PICTURES]],
-        head_of(measured.alignment),
+    shown = measured.samples[:PICTURES]
+    write_report(
+        session, place, name, [s.example for s in shown], [s.written for s in shown], measured.alignment
     )
-    summary.write_report(place, name, session.config, pictures)
     return folder.read_json(place / folder.RESULT)
+
+
+def write_report(
+    session: Session,
+    place: Path,
+    name: str,
+    examples: Sequence[Example],
+    written: Sequence[Sequence[int]],
+    alignment: Mapping[str, Any],
+) -> Path:
+    """Write `report.html` with the attention on examples, or a line that says why there is none."""
+    try:
+        pictures, problem = attention.looks(session, examples, written, head_of(alignment)), ""
+    except attention.MapsError as error:
+        pictures, problem = (), str(error)
+        print(f"warning: {problem}", file=sys.stderr)
+    return summary.write_report(place, name, session.config, pictures, problem)
 
 
 def head_of(alignment: Mapping[str, Any]) -> Head | None:
     """The head that a result's alignment names."""
-    return Head(alignment["map"], alignment["head"]) if alignment else None
+    return Head(alignment["map"], alignment["head"]) if "map" in alignment else None
 
 
 def parameters(session: Session) -> int:
@@ -168,8 +182,8 @@ def report(run: Path, imports: bool = False) -> Path:
         # Results of earlier versions had no units.
         known = {**result, "units": measure.units(session, result["splits"])}
         folder.write_json(run / folder.RESULT, known)
-        pictures = attention.looks(session, examples, written, head_of(result.get("alignment", {})))
-        return summary.write_report(run, result.get("name", run.resolve().name), session.config, pictures)
+        name = result.get("name", run.resolve().name)
+        return write_report(session, run, name, examples, written, result.get("alignment", {}))
 
 
 def again(session: Session, samples: Sequence[Mapping[str, Any]]) -> list[Example]:

@@ -16,8 +16,8 @@ LONGEST = 240
 SQUARED = "mean squared error"
 
 
-def write_report(run: Path, name: str, loaded: Config, looks: tuple[Look, ...]) -> Path:
-    """Make `report.html` from the files of a run and pictures of its attention."""
+def write_report(run: Path, name: str, loaded: Config, looks: tuple[Look, ...], problem: str = "") -> Path:
+    """Make `report.html` from the files of a run and pictures of its attention, or why there are none."""
     result = folder.read_json(run / folder.RESULT)
     table = loaded.table()
     report = Report(
@@ -45,6 +45,7 @@ def write_report(run: Path, name: str, loaded: Config, looks: tuple[Look, ...]) 
             for sample in result.get("samples", [])
         ),
         attention=looks,
+        attention_problem=problem,
         config=loaded.toml(),
         environment=flat(folder.read_json(run / folder.ENVIRONMENT)),
     )
@@ -88,7 +89,7 @@ def results(result: Mapping[str, Any]) -> Iterator[Result]:
                 )
             )
     found = result.get("alignment") or {}
-    if found:
+    if "map" in found:
         head = f"{found['map']} head {found['head']}, {found['rows']} tokens with known evidence"
         chance = found.get("chance")
         values = (("alignment accuracy", "accuracy", True), ("attention mass on evidence", "mass", False))

@@ -13,7 +13,8 @@ from attnkit.forms.plan import Plan, cut, make_plan, tiling
 from attnkit.forms.problem import Problem, make_heads, prepare_inputs, prepare_keys
 from attnkit.forms.reference import mixing_weights, reference
 from attnkit.masks.contract import Data, Needs, check_data
-from attnkit.scored.contract import HeadShape, Params, Scored
+from attnkit.scored.contract import Params, Scored
+from attnkit.variant import HeadShape
 
 Form = Literal["auto", "reference", "blockwise"]
 
@@ -158,7 +159,7 @@ def split_inputs(
     scored: Scored, ready: Mapping[str, Array], i: Int[Array, "queries"]
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Token inputs by the side that they belong to; those of both sides to both."""
-    needs = scored.inputs(HeadShape(1, 1, 1, 1))
+    needs = scored.inputs(HeadShape(1, 1, 1))
     rows, columns = {}, {}
     for name, value in ready.items():
         if needs[name].side in ("key", "both"):

@@ -12,8 +12,9 @@ from attnkit.forms.blockwise import blockwise
 from attnkit.forms.plan import make_plan
 from attnkit.forms.problem import make_heads, prepare_inputs, prepare_keys
 from attnkit.masks.contract import Data, Needs
-from attnkit.scored.contract import HeadShape, Params, Scored
+from attnkit.scored.contract import Params, Scored
 from attnkit.scored.normalize import Competing
+from attnkit.variant import HeadShape
 
 
 class Cache(NamedTuple):
@@ -114,7 +115,7 @@ def step(
     check(scored, q, cache.k, cache.v, data, key_needs(scored))  # given when the keys came
     at = cache.length - q.shape[1] if offset is None else offset
     i, j = at + jnp.arange(q.shape[1]), jnp.arange(room)
-    needs = scored.inputs(HeadShape(1, 1, 1, 1))
+    needs = scored.inputs(HeadShape(1, 1, 1))
     rows = {name: jnp.take(a, i, axis=1) for name, a in cache.inputs.items() if needs[name].side != "key"}
     columns = {name: a for name, a in cache.inputs.items() if needs[name].side != "query"}
     heads = make_heads(scored, params, q, cache.k, cache.v, i, j, rows, columns, data, None)

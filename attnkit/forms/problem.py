@@ -11,8 +11,9 @@ from jaxtyping import Array, Float, Int
 
 from attnkit.forms.dropout import kept, seeds
 from attnkit.masks.contract import Data
-from attnkit.scored.contract import HEADS, HeadShape, Params, Position, Scored
+from attnkit.scored.contract import HEADS, Params, Position, Scored
 from attnkit.scored.order import mix_values, prepare_key, prepare_query, walk_logits
+from attnkit.variant import HeadShape
 
 Tree = Any
 
@@ -85,7 +86,7 @@ def make_heads(
     """
     if q.shape[0] % k.shape[0] == 0 and scored_mixes_heads(scored) and q.shape[0] != k.shape[0]:
         k, v = (jnp.repeat(a, q.shape[0] // a.shape[0], axis=0) for a in (k, v))
-    shape = HeadShape(q.shape[0], k.shape[0], q.shape[2], v.shape[2])
+    shape = HeadShape(q.shape[0], q.shape[2], v.shape[2], k.shape[0])
     wide = jnp.promote_types(q.dtype, jnp.float32)
     constants = jax.tree.map(lambda a: cast(jnp.asarray(a), wide), scored.constants(shape))
     constants = {part: {**own, "head": jnp.arange(shape.heads)} for part, own in constants.items()}
@@ -240,7 +241,7 @@ def prepare_inputs(
     Raises:
         ValueError: if one is missing, or one that all heads share has more than one head.
     """
-    shape = HeadShape(1, 1, 1, 1)
+    shape = HeadShape(1, 1, 1)
     needs = scored.inputs(shape)
     missing = sorted(set(needs) - set(raw))
     if missing:

@@ -17,7 +17,8 @@ from attnkit.forms.recurrent_head import (
 )
 from attnkit.forms.recurrent_scan import nothing
 from attnkit.recurrent.chunks import CHUNK
-from attnkit.recurrent.contract import HeadShape, LinearRecurrent, Params, Recurrent, SteppedRecurrent
+from attnkit.recurrent.contract import LinearRecurrent, Params, Recurrent, SteppedRecurrent
+from attnkit.variant import HeadShape
 
 RecurrentForm = Literal["auto", "scan", "chunked", "matrix"]
 SHORT = 8
@@ -59,7 +60,7 @@ def explain_recurrent(
     variant: Recurrent, tokens: int, *, form: RecurrentForm = "auto", chunk: int | None = None
 ) -> RecurrentExplanation:
     """What `recur` would run for a sequence of `tokens` tokens. Raises `ValueError` as `recur` does."""
-    has = variant.card.forms
+    has = variant.forms
     steps = tokens * (variant.substeps if isinstance(variant, LinearRecurrent) else 1)
     if chunk is not None and (chunk < 1 or chunk & (chunk - 1)):
         raise ValueError(f"chunk = {chunk}: expected a power of two")

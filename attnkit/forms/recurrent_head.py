@@ -12,16 +12,9 @@ from attnkit.forms.recurrent_decay import exact_einsum
 from attnkit.forms.recurrent_led import by_column, led_inputs
 from attnkit.forms.recurrent_scan import scan
 from attnkit.recurrent.chunks import CHUNK
-from attnkit.recurrent.contract import (
-    HeadShape,
-    LinearRecurrent,
-    Read,
-    Recurrent,
-    State,
-    SteppedRecurrent,
-    Transition,
-)
+from attnkit.recurrent.contract import LinearRecurrent, Read, Recurrent, State, SteppedRecurrent, Transition
 from attnkit.recurrent.led import LedRecurrent
+from attnkit.variant import HeadShape
 
 
 class Tokens(NamedTuple):

@@ -11,7 +11,8 @@ from attnkit.forms.recurrent import cast, check, numbers
 from attnkit.forms.recurrent_chunked import chunked
 from attnkit.forms.recurrent_decay import exact_einsum
 from attnkit.forms.recurrent_head import Tokens, enrich, expand_writes, read_tokens, with_unit_values
-from attnkit.recurrent.contract import HeadShape, LinearRecurrent, Params, State
+from attnkit.recurrent.contract import LinearRecurrent, Params, State
+from attnkit.variant import HeadShape
 
 
 def remember(

@@ -28,7 +28,7 @@ class Prompts(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """What was written after the prompts.
+    """The continuations of prompts.
 
     Attributes:
         tokens: `[batch, max_length]` int32: new tokens, `END` if the text is complete, then `PAD`.

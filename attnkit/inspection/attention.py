@@ -25,7 +25,7 @@ HOVER_SIZE = 170
 
 @dataclass(frozen=True)
 class Share:
-    """What one head may cost: cells along a side, and cells that say their value when pointed at."""
+    """The size of one head's picture: cells along a side, and cells that say their value when pointed at."""
 
     side: int
     hovers: int

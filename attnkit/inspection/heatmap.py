@@ -88,7 +88,7 @@ def picture(drawn: AttentionMap, grid: Grid, key: str, hovers: int) -> str:
 
 
 def small_print(drawn: AttentionMap, grid: Grid, hovers: int) -> str:
-    """What the picture does not say itself: what is outlined, pooled, hatched or beyond the scale."""
+    """The caption of a picture: what is outlined, pooled, hatched or beyond the scale."""
     said = []
     if grid.evidence is not None and grid.evidence.any():
         said.append('<span class="key-evidence"></span> outlined: the places known to decide the row.')

@@ -128,7 +128,7 @@ def evidence_mass(weights: Any, evidence: Any) -> np.ndarray:
 
 
 def uniform_alignment(evidence: Any, allowed: Any = None) -> float:
-    """What evenly spread attention reaches: its expected accuracy, and equally its mass.
+    """The score of evenly spread attention: its expected accuracy, and equally its mass.
 
     Args:
         evidence: `[queries, keys]` bool.

@@ -31,7 +31,7 @@ def render(report: Report) -> str:
         ("results", "Results", _results(report.results)),
         ("curves", "Learning curves", _curves(report)),
         ("samples", "Samples", _samples(report.samples)),
-        ("attention", "Attention", attention.draw(report.attention) if report.attention else ""),
+        ("attention", "Attention", _attention(report)),
         ("run", "The run", _run(report)),
     ]
     present = [section for section in sections if section[2]]
@@ -51,6 +51,12 @@ def render(report: Report) -> str:
         "<footer>Made by attnkit. This page is one file and loads nothing from anywhere.</footer>"
         "</body></html>\n"
     )
+
+
+def _attention(report: Report) -> str:
+    if report.attention_problem:
+        return f"<p>{text(report.attention_problem)}</p>"
+    return attention.draw(report.attention) if report.attention else ""
 
 
 def _header(report: Report) -> str:

@@ -1,4 +1,4 @@
-"""What a report says, as plain values: made by whoever ran the experiment, drawn by `page.render`.
+"""The contents of a report, as plain values: made by whoever ran the experiment, drawn by `page.render`.
 
 Every string here is data: it may hold any character, and the page shows it as text.
 """
@@ -78,7 +78,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Sample:
-    """What the model wrote.
+    """A text that the model wrote.
 
     Attributes:
         prompt: what it was given.
@@ -188,6 +188,7 @@ class Report:
         curves: learning curves.
         samples: what the model wrote on held-out prompts.
         attention: attention pictures, one entry an example.
+        attention_problem: why there are none, if they could not be made.
         config: the resolved config, verbatim.
         environment: name -> value: versions and machine.
     """
@@ -200,5 +201,6 @@ class Report:
     curves: tuple[Curve, ...] = ()
     samples: tuple[Sample, ...] = ()
     attention: tuple[Look, ...] = ()
+    attention_problem: str = ""
     config: str = ""
     environment: Mapping[str, Any] = field(default_factory=dict)

@@ -19,7 +19,7 @@ class Alignment(nnx.Module):
 
     @abc.abstractmethod
     def prepare(self, annotations: Annotations) -> Float[Array, "batch keys hidden"]:
-        """What is needed of each annotation, computed once."""
+        """The part of the score that depends on annotations alone, computed once."""
 
     @abc.abstractmethod
     def score(

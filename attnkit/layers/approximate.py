@@ -7,12 +7,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from attnkit.approximate.contract import Approximate, Shape
+from attnkit.approximate.contract import Approximate
+from attnkit.layers.contract import TokenMixerLayer, Width
 from attnkit.layers.heads import merge_heads, split_heads
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import Mixing, Width
 from attnkit.masks.contract import Data
 from attnkit.points import point, view
+from attnkit.variant import HeadShape
 
 Tokens = Float[Array, "batch tokens model_dim"]
 Heads = Float[Array, "batch heads tokens dim"]
@@ -22,35 +23,30 @@ class Fixed(nnx.Variable):
     """A constant that was drawn once: saved with the parameters, and not trained."""
 
 
-class Approximation(Mixing):
+class ApproximationLayer(TokenMixerLayer):
     """Queries from `x`, keys and values from `x` or from a memory, and one approximation for each head.
 
     It owns the projections that the variant asks for and no others. A variant that asks for none mixes the
     tokens themselves, as one head, and what it gives is the layer's output.
 
     Args:
-        variant: what each head computes.
+        variant: the computation of each head.
         width: sizes; fewer key-value heads than heads are shared by groups of heads.
         cross: whether the layer attends to a memory.
         padded: whether tokens at `data.scalar["length"]` and beyond do not exist.
         scale: initial scale of the output.
         rngs: source of the initial values.
-
-    Raises:
-        ValueError: if the variant cannot attend to a memory and is asked to.
     """
 
     def __init__(
         self, variant: Approximate, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
     ) -> None:
-        if cross:
-            variant.check_cross_attention()
         self.variant, self.padded, self.cross, self.kv_heads = variant, padded, cross, width.kv_heads
         plain = not variant.projections
         self.shape = (
-            Shape(1, width.model_dim, width.model_dim)
+            HeadShape(1, width.model_dim, width.model_dim)
             if plain
-            else Shape(width.heads, width.head_dim, width.head_dim)
+            else HeadShape(width.heads, width.head_dim, width.head_dim)
         )
         self.project = nnx.Dict(
             {
@@ -61,11 +57,11 @@ class Approximation(Mixing):
         )
         self.inputs = nnx.Dict(
             {
-                made: Linear(width.model_dim, self.shape.heads * need.width, bias=need.start, rngs=rngs)
+                made: Linear(width.model_dim, self.shape.heads * need.width, bias=need.bias, rngs=rngs)
                 for made, need in variant.inputs(self.shape).items()
             }
         )
-        self.join = (
+        self.output_projection = (
             None
             if plain
             else Linear(width.heads * width.head_dim, width.model_dim, bias=None, scale=scale, rngs=rngs)
@@ -111,8 +107,8 @@ class Approximation(Mixing):
             return {**kept, "position": jnp.zeros(batch, jnp.int32)}
         if not self.variant.is_causal():
             raise ValueError(
-                f"mixer = {type(self.variant).__name__}: what sees the tokens that follow cannot write; "
-                "use it to read, or a causal mixer"
+                f"mixer = {type(self.variant).__name__}: bidirectional mixers cannot decode "
+                "autoregressively; use it in an encoder, or a causal mixer"
             )
         one = self.variant.start(self.shape, room, dtype)
         return jax.tree.map(lambda a: jnp.broadcast_to(a, (batch, self.shape.heads, *a.shape)), one)
@@ -124,7 +120,7 @@ class Approximation(Mixing):
         if self.cross:
             at = state["position"]
             length = (self.length(data), at)
-            found = self.each(lambda p, q, k, v, told: self.variant.output(p, q, k, v, *told))
+            found = self.each(lambda p, q, k, v, more: self.variant.output(p, q, k, v, *more))
             y = found(p, {}, q, state["key"], state["value"], length)
             return self.merge(y, x), dict(state, position=at + x.shape[1])
 
@@ -136,10 +132,10 @@ class Approximation(Mixing):
         return self.merge(y, x), state
 
     def each(self, function: Any, axis: int | None = None) -> Any:
-        """`function(p, q, k, v, told)` mapped from a head to a batch of heads; `axis` is that of `told`."""
+        """`function(p, q, k, v, more)` mapped from a head to a batch of heads; `axis` is that of `more`."""
 
-        def one(p: Any, inputs: Any, q: Array, k: Array, v: Array, told: Any) -> Any:
-            return function({**p, **inputs}, q, k, v, told)
+        def one(p: Any, inputs: Any, q: Array, k: Array, v: Array, more: Any) -> Any:
+            return function({**p, **inputs}, q, k, v, more)
 
         return jax.vmap(jax.vmap(one, (0, 0, 0, 0, 0, axis)), (None, 0, 0, 0, 0, 0))
 
@@ -170,4 +166,4 @@ class Approximation(Mixing):
     def merge(self, output: Heads, x: Tokens) -> Tokens:
         """The output of all heads, in the type of `x`."""
         merged = merge_heads(point("head_output", output.astype(x.dtype)))
-        return merged if self.join is None else self.join(merged)
+        return merged if self.output_projection is None else self.output_projection(merged)

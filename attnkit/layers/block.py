@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from attnkit.layers.contract import Carry, TokenMixerLayer
 from attnkit.layers.dropout import dropout, keys
 from attnkit.layers.feed_forward import FeedForward
-from attnkit.layers.mixing import Mixing, Relay
 from attnkit.layers.norm import NormKind, make_norm
 from attnkit.masks.contract import Data
 from attnkit.points import point, within
@@ -20,11 +20,11 @@ Tokens = Float[Array, "batch length model_dim"]
 Order = Literal["pre", "post"]
 Gate = Literal["none", "tanh"]
 State = dict[str, Any]
-Relays = dict[str, Relay]
+Carries = dict[str, Carry]
 
 
-def start_relay() -> Relays:
-    """What the lowest block is handed: nothing, for its mixer and for its view of the memory."""
+def empty_carry() -> Carries:
+    """The carry of the lowest block: empty, for its mixer and for cross-attention."""
     return {"self": {}, "cross": {}}
 
 
@@ -62,7 +62,7 @@ class Block(nnx.Module):
     """Self-attention (or another mixer), cross-attention to a memory if there is one, feed-forward.
 
     Args:
-        mixing: mixes the positions of `x`.
+        mixer: mixes the positions of `x`.
         cross: attends to the memory; `None` where there is none.
         feed_forward: the token-wise part; `None` for a block without.
         dim: width of a token's vector.
@@ -74,8 +74,8 @@ class Block(nnx.Module):
 
     def __init__(
         self,
-        mixing: Mixing,
-        cross: Mixing | None,
+        mixer: TokenMixerLayer,
+        cross: TokenMixerLayer | None,
         feed_forward: FeedForward | None,
         *,
         dim: int,
@@ -84,14 +84,14 @@ class Block(nnx.Module):
         rate: float,
         gate: Gate = "none",
     ) -> None:
-        self.mixing = mixing
+        self.mixer = mixer
         self.cross = cross
         self.feed_forward = feed_forward
 
         def around(gate: Gate = "none") -> Residual:
             return Residual(dim, norm=norm, order=order, rate=rate, gate=gate)
 
-        self.around_mixing = around()
+        self.around_mixer = around()
         self.around_cross = around(gate) if cross is not None else None
         self.around_feed_forward = around() if feed_forward is not None else None
 
@@ -100,40 +100,40 @@ class Block(nnx.Module):
         x: Tokens,
         memory: Tokens | None = None,
         *,
-        relay: Relays | None = None,
+        carry: Carries | None = None,
         data: Data | None = None,
         memory_data: Data | None = None,
         key: jax.Array | None = None,
-    ) -> tuple[Tokens, Relays]:
-        """The block's output, and what it hands to the block above.
+    ) -> tuple[Tokens, Carries]:
+        """The block's output, and the carry for the block above.
 
         Args:
             x: the tokens.
-            memory: what cross-attention asks.
-            relay: what the blocks below hand up, to its mixer and to its view of the memory.
-            data: what masks need to know of `x` at run time.
+            memory: tokens of the keys of cross-attention.
+            carry: from the blocks below, for its mixer and for cross-attention.
+            data: run-time data of `x`.
             memory_data: the same of the memory.
             key: random key for dropout.
         """
-        k, relay = keys(key, 5), dict(relay or start_relay())
+        k, carry = keys(key, 5), dict(carry or empty_carry())
         x = point("residual", x)
 
-        def mix(h: Tokens) -> tuple[Tokens, Relay]:
+        def mix(h: Tokens) -> tuple[Tokens, Carry]:
             with within("self"):
-                y, above = self.mixing.relay(h, below=relay["self"], data=data, key=k[0])
+                y, above = self.mixer.with_carry(h, carry=carry["self"], data=data, key=k[0])
                 return point("mixer_output", y), above
 
-        x, relay["self"] = self.around_mixing(x, mix, k[1])
+        x, carry["self"] = self.around_mixer(x, mix, k[1])
         if self.cross is not None and self.around_cross is not None:
             cross = self.cross
 
-            def ask(h: Tokens) -> tuple[Tokens, Relay]:
+            def ask(h: Tokens) -> tuple[Tokens, Carry]:
                 with within("cross"):
-                    y, above = cross.relay(h, memory, below=relay["cross"], data=memory_data, key=k[2])
+                    y, above = cross.with_carry(h, memory, carry=carry["cross"], data=memory_data, key=k[2])
                     return point("mixer_output", y), above
 
-            x, relay["cross"] = self.around_cross(x, ask, k[3])
-        return self.think(x, k[4]), relay
+            x, carry["cross"] = self.around_cross(x, ask, k[3])
+        return self.think(x, k[4]), carry
 
     def start(
         self,
@@ -145,34 +145,36 @@ class Block(nnx.Module):
         memory_data: Data | None = None,
     ) -> State:
         """Decoding state of both mixers."""
-        state = {"self": self.mixing.start(batch, room, dtype)}
+        state = {"self": self.mixer.start(batch, room, dtype)}
         if self.cross is not None:
             state["cross"] = self.cross.start(batch, room, dtype, memory, data=memory_data)
         return state
 
     def step(
-        self, x: Tokens, state: State, *, relay: Relays | None = None, memory_data: Data | None = None
-    ) -> tuple[Tokens, State, Relays]:
-        """Output for the tokens that continue `state`, the next state, and what goes to the block above."""
-        state, relay = dict(state), dict(relay or start_relay())
+        self, x: Tokens, state: State, *, carry: Carries | None = None, memory_data: Data | None = None
+    ) -> tuple[Tokens, State, Carries]:
+        """Output for the tokens that continue `state`, the next state, and the carry for the block above."""
+        state, carry = dict(state), dict(carry or empty_carry())
         x = point("residual", x)
 
         def mix(h: Tokens) -> tuple[Tokens, Any]:
             with within("self"):
-                y, *more = self.mixing.relay_step(h, state["self"], below=relay["self"])
+                y, *more = self.mixer.step_with_carry(h, state["self"], carry=carry["self"])
                 return point("mixer_output", y), more
 
-        x, (state["self"], relay["self"]) = self.around_mixing(x, mix)
+        x, (state["self"], carry["self"]) = self.around_mixer(x, mix)
         if self.cross is not None and self.around_cross is not None:
             cross = self.cross
 
             def ask(h: Tokens) -> tuple[Tokens, Any]:
                 with within("cross"):
-                    y, *more = cross.relay_step(h, state["cross"], below=relay["cross"], data=memory_data)
+                    y, *more = cross.step_with_carry(
+                        h, state["cross"], carry=carry["cross"], data=memory_data
+                    )
                     return point("mixer_output", y), more
 
-            x, (state["cross"], relay["cross"]) = self.around_cross(x, ask)
-        return self.think(x), state, relay
+            x, (state["cross"], carry["cross"]) = self.around_cross(x, ask)
+        return self.think(x), state, carry
 
     def think(self, x: Tokens, key: jax.Array | None = None) -> Tokens:
         """The token-wise part, if there is one."""

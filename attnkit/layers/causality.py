@@ -1,4 +1,4 @@
-"""Proof that a mixer lets nothing from the future into the present."""
+"""Receptive fields of mixers, and the check that a decoder's mixer is causal."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Causal convolution of each channel with a few taps."""
+"""Causal depthwise convolution of a few tokens."""
 
 import jax
 import jax.numpy as jnp
@@ -7,20 +7,20 @@ from jaxtyping import Array, Float, Int
 
 
 class ChannelConvolution(nnx.Module):
-    """`y_t = sum_n w_n x_{t - n}`, `n = 0 .. taps - 1`, every channel by itself, in at least float32.
+    """`y_t = sum_n w_n x_{t - n}`, `n = 0 .. size - 1`, every channel by itself, in at least float32.
 
     Args:
         channels: width of `x`.
-        taps: number of tokens that are seen, the token itself among them.
-        rngs: source of the initial values, uniform within `1 / sqrt(taps)`.
+        size: number of tokens in the window, which ends with the token itself.
+        rngs: source of the initial values, uniform within `1 / sqrt(size)`.
 
     Source: Gu & Dao 2023 (Mamba), arXiv 2312.00752, section 3.4.
     """
 
-    def __init__(self, channels: int, taps: int, *, rngs: nnx.Rngs) -> None:
-        reach = taps**-0.5
-        size = (taps, channels)
-        self.kernel = nnx.Param(jax.random.uniform(rngs.params(), size, minval=-reach, maxval=reach))
+    def __init__(self, channels: int, size: int, *, rngs: nnx.Rngs) -> None:
+        bound = size**-0.5
+        kernel = jax.random.uniform(rngs.params(), (size, channels), minval=-bound, maxval=bound)
+        self.kernel = nnx.Param(kernel)
 
     @property
     def history(self) -> int:

@@ -129,7 +129,7 @@ class Embedding(nnx.Module):
             )
 
     def content(self, tokens: Array) -> Float[Array, "batch length dim"]:
-        """What the tokens or numbers themselves give."""
+        """Vectors of the tokens or numbers, without positions."""
         if self.numbers is not None:
             return self.numbers(tokens.astype(self.dtype))
         return jnp.take(self.words, tokens, axis=0) * jnp.asarray(self.dim**0.5, self.words.dtype)

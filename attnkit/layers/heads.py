@@ -1,80 +1,79 @@
-"""What an attention layer is put together from: how tokens become heads, and heads a token again."""
+"""Parts of an attention layer: projections of tokens to heads, and of heads to tokens."""
 
 import abc
 import dataclasses
-from typing import Annotated, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax.numpy as jnp
-from annotated_types import Ge, Gt, Lt
 from flax import nnx
 from jaxtyping import Array, Float
 
+from attnkit.layers.contract import Carry, TokenMixerLayer, Width
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import LayerTokenMixer, Relay, Width
-from attnkit.masks.contract import Mask
-from attnkit.masks.everything import Everything
 from attnkit.masks.padding import Padding
-from attnkit.options import options
 from attnkit.points import point
-from attnkit.scored.contract import HeadShape, Position, Scored
-from attnkit.scored.normalizer.softmax import Softmax
-from attnkit.scored.score.dot import Dot
+from attnkit.scored.contract import Scored
 from attnkit.token_mixer import TokenMixer, no_cross_attention
+from attnkit.variant import HeadShape
 
 Tokens = Float[Array, "batch tokens model_dim"]
 Heads = Float[Array, "batch heads tokens dim"]
 Maps = Float[Array, "batch heads queries keys"]
 
 
-class Projection(nnx.Module):
-    """How tokens become queries, keys and values.
+class InputProjection(nnx.Module):
+    """The map from tokens to queries, keys and values.
 
     Attributes:
         shape: heads and widths as attention sees them.
-        kept: heads and widths as the cache keeps them; `widen` leads from one to the other.
+        cached: heads and widths in the cache; `expand` makes keys and values of it.
     """
 
     shape: HeadShape
-    kept: HeadShape
+    cached: HeadShape
 
     @abc.abstractmethod
     def queries(self, x: Tokens) -> Heads:
         """Queries of every head."""
 
     @abc.abstractmethod
-    def keys_values(self, x: Tokens, below: Relay) -> tuple[Heads, Heads]:
-        """What is kept of tokens: `[batch, kept.kv_heads, tokens, kept.dim]`, and values alike.
+    def keys_values(self, x: Tokens, carry: Carry) -> tuple[Heads, Heads]:
+        """Keys `[batch, cached.kv_heads, tokens, cached.dim]` as they are cached, and values alike.
 
         Args:
             x: the tokens.
-            below: what the layers below hand up.
+            carry: from the layers below.
         """
 
-    def widen(self, k: Heads, v: Heads) -> tuple[Heads, Heads]:
-        """Keys and values as attention sees them, from what is kept of tokens."""
+    def check_below(self, below: Sequence[TokenMixerLayer]) -> None:
+        """Raise `ValueError` if the carry of the layers below will not have what `keys_values` needs."""
+
+    def expand(self, k: Heads, v: Heads) -> tuple[Heads, Heads]:
+        """Keys and values of attention, from those in the cache."""
         return k, v
 
     def values(self, k: Heads, v: Heads) -> Heads:
-        """The values that the weights of each head multiply, from what is kept of tokens."""
-        wide = self.widen(k, v)[1]
+        """The values that the weights of each head multiply, from those in the cache."""
+        wide = self.expand(k, v)[1]
         return jnp.repeat(wide, self.shape.heads // wide.shape[1], axis=1)
 
-    def decoding(self) -> "Projection":
+    def decoding(self) -> "InputProjection":
         """The projection to decode with: another that gives the same results, if that costs less."""
         return self
 
     def finish(self, output: Heads) -> Heads:
-        """The heads' outputs, from what attention made of the values that `widen` gave."""
+        """The heads' outputs, from those of attention over the expanded values."""
         return output
 
 
-class Asked(NamedTuple):
-    """What is known of the tokens that ask.
+class QueryTokens(NamedTuple):
+    """The tokens of the queries.
 
     Attributes:
         x: their vectors.
         q: their queries, before positions.
-        v: their own values as they are kept; `None` in cross-attention, where they have none.
+        v: their own values as they are cached; `None` in cross-attention, where they have none.
     """
 
     x: Tokens
@@ -82,23 +81,23 @@ class Asked(NamedTuple):
     v: Heads | None
 
 
-class Join(nnx.Module):
-    """How the outputs of all heads become one vector for each token."""
+class OutputProjection(nnx.Module):
+    """The map from the outputs of all heads to one vector for each token."""
 
     @abc.abstractmethod
-    def __call__(self, output: Heads, asked: Asked) -> Tokens:
+    def __call__(self, output: Heads, query: QueryTokens) -> Tokens:
         """The layer's output."""
 
-    def shown(self, weights: Maps) -> Maps:
-        """What multiplies values, from the weights of attention."""
+    def combine_weights(self, weights: Maps) -> Maps:
+        """The weights that multiply values, from those of attention."""
         return weights
 
-    def found(self, output: Heads) -> Heads:
-        """What each head found: the sum of its values times what is shown."""
+    def combine_heads(self, output: Heads) -> Heads:
+        """The outputs of heads that `combine_weights` corresponds to."""
         return output
 
 
-class PlainProjection(Projection):
+class QKVProjection(InputProjection):
     """One matrix for the queries and one for keys and values together.
 
     Args:
@@ -108,7 +107,7 @@ class PlainProjection(Projection):
     """
 
     def __init__(self, model_dim: int, shape: HeadShape, *, rngs: nnx.Rngs) -> None:
-        self.shape = self.kept = shape
+        self.shape = self.cached = shape
         self.query = Linear(model_dim, shape.heads * shape.dim, bias=None, rngs=rngs)
         self.key_value = Linear(
             model_dim, shape.kv_heads * (shape.dim + shape.value_dim), bias=None, rngs=rngs
@@ -117,13 +116,13 @@ class PlainProjection(Projection):
     def queries(self, x: Tokens) -> Heads:
         return split_heads(self.query(x), self.shape.heads)
 
-    def keys_values(self, x: Tokens, below: Relay) -> tuple[Heads, Heads]:
+    def keys_values(self, x: Tokens, carry: Carry) -> tuple[Heads, Heads]:
         both, keys = self.key_value(x), self.shape.kv_heads * self.shape.dim
         k, v = both[..., :keys], both[..., keys:]
         return split_heads(k, self.shape.kv_heads), split_heads(v, self.shape.kv_heads)
 
 
-class Concatenate(Join):
+class ConcatProjection(OutputProjection):
     """The outputs of all heads side by side, times a matrix.
 
     Args:
@@ -136,39 +135,8 @@ class Concatenate(Join):
     def __init__(self, model_dim: int, width: int, *, scale: float, rngs: nnx.Rngs) -> None:
         self.output = Linear(width, model_dim, bias=None, scale=scale, rngs=rngs)
 
-    def __call__(self, output: Heads, asked: Asked) -> Tokens:
+    def __call__(self, output: Heads, query: QueryTokens) -> Tokens:
         return self.output(merge_heads(point("head_output", output)))
-
-
-@options
-class HeadTokenMixer(LayerTokenMixer, abc.ABC):
-    """Scaled dot-product attention whose heads are made or joined in a way of their own.
-
-    Attributes:
-        position: position encodings and other additions, applied in order.
-        mask: who may look at whom.
-        cap: soft cap of the scores, `None` for none.
-        dropout: probability with which a weight is dropped during training.
-    """
-
-    position: tuple[Position, ...] = ()
-    mask: Mask = Everything()
-    cap: Annotated[float, Gt(0)] | None = None
-    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
-
-    def scored(self) -> Scored:
-        """What each head computes."""
-        return Scored(
-            score=Dot(),
-            normalizer=Softmax(),
-            position=self.position,
-            mask=self.mask,
-            cap=self.cap,
-            dropout=self.dropout,
-        )
-
-    def receptive_field(self) -> Mask:
-        return self.mask
 
 
 def split_heads(x: Tokens, heads: int) -> Heads:
@@ -184,16 +152,15 @@ def merge_heads(x: Heads) -> Tokens:
 
 def plain_shape(width: Width) -> HeadShape:
     """Heads whose queries, keys and values are of one width."""
-    return HeadShape(width.heads, width.kv_heads, width.head_dim, width.head_dim)
+    return HeadShape(width.heads, width.head_dim, width.head_dim, width.kv_heads)
 
 
 def fitted(mixer: TokenMixer, scored: Scored, width: Width, *, cross: bool, padded: bool) -> Scored:
-    """What each head computes in a layer: with `padded`, keys that do not exist are masked.
+    """`scored` as a layer computes it: with `padded`, keys that do not exist are masked.
 
     Raises `ValueError` if with `cross` a token input belongs to queries: they are not the tokens remembered.
     """
     if cross:
-        mixer.check_cross_attention()
         for name, need in scored.inputs(plain_shape(width)).items():
             if need.side != "key":
                 raise ValueError(no_cross_attention(mixer, f"its input {name} belongs to queries"))

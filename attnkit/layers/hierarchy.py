@@ -8,25 +8,25 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from attnkit.layers.conv_window import exists
 from attnkit.layers.dropout import keys
 from attnkit.layers.linear import Linear
 from attnkit.layers.pooling import PoolLayer
-from attnkit.layers.reader import Reader
+from attnkit.layers.source_encoder import SourceEncoder
 from attnkit.layers.stack import Stack
-from attnkit.layers.taps import exists
 from attnkit.masks.contract import Data
 from attnkit.points import reading, view, within
 
 
 class Document(NamedTuple):
-    """What has been read.
+    """An encoded document.
 
     Attributes:
         tokens: `[batch, length, dim]`, what each word is within its sentence.
         sentences: `[batch, sentences, dim]`, what each sentence is within the document.
         words: `[batch, hops, sentences, length]`, the weights of the words that made each sentence.
         number: `[batch]`, how many sentences there are.
-        penalty: `[batch]`, mean of what the pool adds for each sentence, and what the layers add.
+        penalty: `[batch]`, mean of the pool's over sentences, and that of the layers.
     """
 
     tokens: Float[Array, "batch length dim"]
@@ -55,7 +55,7 @@ class Hierarchy(nnx.Module):
     """
 
     def __init__(
-        self, words: Reader, pool: PoolLayer, sentences: Stack, *, most: int, dim: int, rngs: nnx.Rngs
+        self, words: SourceEncoder, pool: PoolLayer, sentences: Stack, *, most: int, dim: int, rngs: nnx.Rngs
     ) -> None:
         self.words, self.pool, self.sentences, self.most = words, pool, sentences, most
         several = pool.outputs > 1

@@ -15,19 +15,19 @@ class PoolLayer(nnx.Module):
     """A pool over the vectors of each sequence of a batch.
 
     Args:
-        chosen: the pool.
+        config: the pool.
         dim: width of the vectors.
         rngs: source of the initial values.
     """
 
-    def __init__(self, chosen: Pool, dim: int, *, rngs: nnx.Rngs) -> None:
-        self.chosen = chosen
-        self.outputs = chosen.outputs()
-        self.parameters = owned(chosen.init(rngs.params(), dim))
+    def __init__(self, config: Pool, dim: int, *, rngs: nnx.Rngs) -> None:
+        self.config = config
+        self.outputs = config.outputs()
+        self.parameters = owned(config.init(rngs.params(), dim))
 
     def one(self, x: Array, keep: Array) -> PoolOutput:
         """One sequence, pooled."""
-        found = pool(self.chosen, plain(self.parameters), x, keep)
+        found = pool(self.config, plain(self.parameters), x, keep)
         return found._replace(penalty=jnp.asarray(found.penalty, found.weights.dtype))
 
     def __call__(self, x: Float[Array, "batch tokens dim"], keep: Bool[Array, "batch tokens"]) -> PoolOutput:

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from attnkit.layers.contract import CustomTokenMixer, TokenMixerLayer, Width
+from attnkit.layers.conv_window import exists
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import LayerTokenMixer, Mixing, Width
-from attnkit.layers.taps import exists
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
@@ -22,11 +22,11 @@ Hidden = tuple[Float[Array, "hidden"], ...]
 
 
 @options
-class Cell(LayerTokenMixer):
+class Cell(CustomTokenMixer):
     """A cell: how the state of one sequence changes with one token.
 
     Attributes:
-        bidirectional: whether a second cell reads from the end (for reading only); both states are joined.
+        bidirectional: whether a second cell reads from the end (for encoders only); both states are joined.
     """
 
     refuses: ClassVar[Mapping[str, str]] = {
@@ -57,10 +57,10 @@ class Cell(LayerTokenMixer):
         """Initial bias of the projected vectors."""
         return jnp.zeros((self.gates(), hidden))
 
-    def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
-        if cross:
-            self.check_cross_attention()
-        return RecurrentMixing(self, width.model_dim, scale=scale, rngs=rngs)
+    def make_layer(
+        self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
+    ) -> TokenMixerLayer:
+        return CellLayer(self, width.model_dim, scale=scale, rngs=rngs)
 
     def receptive_field(self) -> Mask:
         return Everything() if self.bidirectional else Causal()
@@ -97,7 +97,7 @@ class Recurrence(nnx.Module):
         return jax.vmap(self.cell.advance, in_axes=(None, 0, 0))(u, state, projected)
 
     def project(self, x: Tokens) -> Float[Array, "batch length gates hidden"]:
-        """What the cell needs of each token."""
+        """The cell's inputs of each token."""
         wide = jnp.promote_types(x.dtype, jnp.float32)
         a = self.inward(x).reshape(*x.shape[:-1], self.cell.gates(), self.hidden)
         return a.astype(wide) + self.bias[...].astype(wide)
@@ -138,7 +138,7 @@ class Recurrence(nnx.Module):
         return jnp.swapaxes(y, 0, 1).astype(x.dtype), state
 
 
-class RecurrentMixing(Mixing):
+class CellLayer(TokenMixerLayer):
     """A recurrent network of the model's width, or one in each direction, and a map back to the model."""
 
     def __init__(self, cell: Cell, dim: int, *, scale: float, rngs: nnx.Rngs) -> None:
@@ -172,7 +172,7 @@ class RecurrentMixing(Mixing):
         self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None
     ) -> Any:
         if self.backward is not None:
-            raise ValueError("bidirectional = True: what reads from the end cannot write; use it to read")
+            raise ValueError("bidirectional = True: bidirectional mixers cannot decode autoregressively")
         return self.forward.start(batch, dtype)
 
     def step(self, x: Tokens, state: Any, *, data: Data | None = None) -> tuple[Tokens, Any]:

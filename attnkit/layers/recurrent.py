@@ -11,19 +11,20 @@ from jaxtyping import Array, Float
 
 from attnkit import forms
 from attnkit.layers.channel_convolution import ChannelConvolution
+from attnkit.layers.contract import TokenMixerLayer, Width
 from attnkit.layers.heads import merge_heads
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import Mixing, Width
 from attnkit.layers.norm import LayerNorm, RMSNorm
 from attnkit.layers.token_shift import TokenShift, begins_document
 from attnkit.masks.contract import Data, Needs
 from attnkit.points import observed, point, view
-from attnkit.recurrent.contract import HeadShape, LinearRecurrent, Recurrent, State, TokenInput
+from attnkit.recurrent.contract import LinearRecurrent, Recurrent, State
+from attnkit.variant import HeadShape, TokenInput
 
 Heads = dict[str, Float[Array, "batch ..."]]
 
 
-class RecurrentLayer(Mixing):
+class RecurrentLayer(TokenMixerLayer):
     """Token inputs projected from `x`, one recurrence for each head, and what its paper puts around it.
 
     In order: token shift, projections, short convolution, recurrence, norm, gate, output projection. The
@@ -31,15 +32,12 @@ class RecurrentLayer(Mixing):
     grow with the tokens, nor with those of a memory.
 
     Args:
-        variant: what each head computes.
+        variant: the computation of each head.
         sizes: number of heads, and widths of tokens and heads.
         cross: whether the state is written by a memory and only read by `x`.
         padded: whether tokens at `data.scalar["length"]` and beyond do not exist.
         scale: initial scale of the output.
         rngs: source of the initial values.
-
-    Raises:
-        ValueError: if the variant cannot do what is asked.
     """
 
     def __init__(
@@ -52,10 +50,7 @@ class RecurrentLayer(Mixing):
         scale: float = 1.0,
         rngs: nnx.Rngs,
     ) -> None:
-        if cross:
-            variant.check_cross_attention()
         model_dim, heads, head_dim = sizes.model_dim, sizes.heads, sizes.head_dim
-        variant.check_heads(heads, sizes.kv_heads, head_dim)
         self.variant, self.cross, self.padded = variant, cross, padded
         self.shape = HeadShape(heads, head_dim, head_dim)
         needs, width = variant.inputs(self.shape), heads * head_dim
@@ -100,7 +95,7 @@ class RecurrentLayer(Mixing):
         def weights(inputs: Any, known: Any) -> Array:
             return forms.effective(self.variant, self.shape, learned, inputs, **known)
 
-        if "matrix" in self.variant.card.forms:
+        if "matrix" in self.variant.forms:
             view("weights", lambda: jax.vmap(weights)(inputs, known))
         return self.finish(jax.vmap(one)(inputs, known), gate)
 
@@ -142,7 +137,7 @@ class RecurrentLayer(Mixing):
                 raise ValueError("memory = None: a layer made with cross = True reads a memory; give it")
             state["memory"] = self.remember(memory, data)
         elif self.variant.direction == "both":
-            raise ValueError("direction = 'both': a token waits for the last one; decode with 'forward'")
+            raise ValueError("direction = 'both': bidirectional mixers cannot decode; decode with 'forward'")
         else:
             one = forms.empty_state(self.variant, self.shape, dtype)
             state["recurrent"] = jax.tree.map(lambda a: jnp.broadcast_to(a, (batch, *a.shape)), one)
@@ -202,7 +197,7 @@ class RecurrentLayer(Mixing):
 
         Args:
             x: tokens.
-            state: what was known before them; empty at the beginning.
+            state: decoding state before them; empty at the beginning.
             segments: document of each token.
             side: `key` or `query` for the inputs of one side; the gate belongs to the queries.
         """
@@ -250,12 +245,12 @@ class Projection(nnx.Module):
     def __init__(self, dim: int, need: TokenInput, heads: int, *, rngs: nnx.Rngs) -> None:
         width = total_width(need, heads)
         self.down = None if need.rank is None else Linear(dim, need.rank, bias=None, rngs=rngs)
-        self.squashed = need.squashed
-        self.full = Linear(need.rank or dim, width, bias=need.start, rngs=rngs)
+        self.tanh = need.tanh
+        self.full = Linear(need.rank or dim, width, bias=need.bias, rngs=rngs)
 
     def __call__(self, x: Float[Array, "batch tokens dim"]) -> Float[Array, "batch tokens width"]:
         narrow = x if self.down is None else self.down(x)
-        return self.full(jnp.tanh(narrow) if self.squashed else narrow)
+        return self.full(jnp.tanh(narrow) if self.tanh else narrow)
 
 
 def total_width(need: TokenInput, heads: int) -> int:

@@ -7,14 +7,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from attnkit.layers.mixing import Mixing, Relay
-from attnkit.layers.taps import Window
+from attnkit.layers.contract import Carry, CarryingLayer, TokenMixerLayer
+from attnkit.layers.conv_window import ConvWindow
 from attnkit.masks.contract import Data
 
 Tokens = Float[Array, "batch length model_dim"]
 
 
-class ShortConvolution(Mixing):
+class ShortConvolution(CarryingLayer):
     """A depthwise convolution, then another mixer: each feature of `x` is mixed with its own neighbors.
 
     Queries, keys and values then know the tokens before them, so that one layer of attention can match a
@@ -22,7 +22,7 @@ class ShortConvolution(Mixing):
 
     Args:
         inner: the mixer.
-        window: what an output depends on.
+        window: positions that an output depends on.
         dim: width of a token's vector.
         rngs: source of the initial values.
 
@@ -30,36 +30,26 @@ class ShortConvolution(Mixing):
     2312.04927.
     """
 
-    def __init__(self, inner: Mixing, window: Window, dim: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, inner: TokenMixerLayer, window: ConvWindow, dim: int, *, rngs: nnx.Rngs) -> None:
         self.inner = inner
         self.window = window
-        self.kernel = nnx.Param(jax.random.normal(rngs.params(), (window.width, dim)) * window.width**-0.5)
+        self.kernel = nnx.Param(jax.random.normal(rngs.params(), (window.size, dim)) * window.size**-0.5)
 
-    def convolve(self, taps: Float[Array, "batch length width dim"]) -> Tokens:
+    def convolve(self, windows: Float[Array, "batch length width dim"]) -> Tokens:
         """The weighted sum of each window."""
-        return jnp.sum(taps * self.kernel[...].astype(taps.dtype), axis=2)
+        return jnp.sum(windows * self.kernel[...].astype(windows.dtype), axis=2)
 
-    def __call__(
+    def with_carry(
         self,
         x: Tokens,
         memory: Tokens | None = None,
         *,
+        carry: Carry,
         data: Data | None = None,
         key: jax.Array | None = None,
-    ) -> Tokens:
-        return self.inner(self.convolve(self.window.taps(x, data)), memory, data=data, key=key)
-
-    def relay(
-        self,
-        x: Tokens,
-        memory: Tokens | None = None,
-        *,
-        below: Relay,
-        data: Data | None = None,
-        key: jax.Array | None = None,
-    ) -> tuple[Tokens, Relay]:
-        convolved = self.convolve(self.window.taps(x, data))
-        return self.inner.relay(convolved, memory, below=below, data=data, key=key)
+    ) -> tuple[Tokens, Carry]:
+        convolved = self.convolve(self.window.windows(x, data))
+        return self.inner.with_carry(convolved, memory, carry=carry, data=data, key=key)
 
     def start(
         self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None
@@ -68,14 +58,11 @@ class ShortConvolution(Mixing):
         tail = jnp.zeros((batch, self.window.span, self.kernel[...].shape[1]), dtype)
         return {"tail": tail, "inner": self.inner.start(batch, room, dtype, memory, data=data)}
 
-    def step(self, x: Tokens, state: Any, *, data: Data | None = None) -> tuple[Tokens, Any]:
-        taps, tail = self.window.continued(state["tail"], x)
-        y, inner = self.inner.step(self.convolve(taps), state["inner"], data=data)
-        return y, {"tail": tail, "inner": inner}
-
-    def relay_step(
-        self, x: Tokens, state: Any, *, below: Relay, data: Data | None = None
-    ) -> tuple[Tokens, Any, Relay]:
-        taps, tail = self.window.continued(state["tail"], x)
-        y, inner, above = self.inner.relay_step(self.convolve(taps), state["inner"], below=below, data=data)
+    def step_with_carry(
+        self, x: Tokens, state: Any, *, carry: Carry, data: Data | None = None
+    ) -> tuple[Tokens, Any, Carry]:
+        windows, tail = self.window.continued(state["tail"], x)
+        y, inner, above = self.inner.step_with_carry(
+            self.convolve(windows), state["inner"], carry=carry, data=data
+        )
         return y, {"tail": tail, "inner": inner}, above

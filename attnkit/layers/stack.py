@@ -7,13 +7,13 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from attnkit.layers.block import Block, Gate, Order, State, Tokens, start_relay
+from attnkit.layers.block import Block, Gate, Order, State, Tokens, empty_carry
+from attnkit.layers.build import Width, build_layer
+from attnkit.layers.contract import TokenMixerLayer
+from attnkit.layers.conv_window import ConvWindow
 from attnkit.layers.feed_forward import Activation, FeedForward
-from attnkit.layers.mixer_layer import Width, mixer_layer
-from attnkit.layers.mixing import Mixing
 from attnkit.layers.norm import NormKind, make_norm
 from attnkit.layers.short_convolution import ShortConvolution
-from attnkit.layers.taps import Window
 from attnkit.masks.contract import Data
 from attnkit.points import point, within
 from attnkit.token_mixer import TokenMixer
@@ -21,7 +21,7 @@ from attnkit.token_mixer import TokenMixer
 
 @dataclasses.dataclass(frozen=True)
 class Style:
-    """What all blocks of a stack have in common.
+    """Options that all blocks of a stack share.
 
     Attributes:
         width: sizes of the mixing layers.
@@ -44,12 +44,12 @@ class Style:
     gate: Gate = "none"
 
 
-class Passed(NamedTuple):
-    """What a stack gives.
+class StackOutput(NamedTuple):
+    """The result of a stack.
 
     Attributes:
         output: of the last block.
-        penalty: `[batch]`, what its layers add to the objective, or 0.
+        penalty: `[batch]`, added to the objective by its layers, or 0.
     """
 
     output: Tokens
@@ -75,16 +75,16 @@ class Stack(nnx.Module):
         data: Data | None = None,
         memory_data: Data | None = None,
         key: jax.Array | None = None,
-    ) -> Passed:
-        """What comes out of the last block, and what the layers want added to the objective."""
-        relay = start_relay()
+    ) -> StackOutput:
+        """Output of the last block, and the penalty of all layers."""
+        carry = empty_carry()
         for n, block in enumerate(self.blocks):
             own = None if key is None else jax.random.fold_in(key, n)
             with within(n):
-                x, relay = block(x, memory, relay=relay, data=data, memory_data=memory_data, key=own)
+                x, carry = block(x, memory, carry=carry, data=data, memory_data=memory_data, key=own)
         x = point("residual", x)
-        penalty = sum((own.get("penalty", 0.0) for own in relay.values()), 0.0)
-        return Passed(x if self.norm is None else self.norm(x), penalty)
+        penalty = sum((own.get("penalty", 0.0) for own in carry.values()), 0.0)
+        return StackOutput(x if self.norm is None else self.norm(x), penalty)
 
     def start(
         self,
@@ -102,10 +102,10 @@ class Stack(nnx.Module):
         self, x: Tokens, states: list[State], *, memory_data: Data | None = None
     ) -> tuple[Tokens, list[State]]:
         """Output for the tokens that continue `states`, and the next states."""
-        after, relay = [], start_relay()
+        after, carry = [], empty_carry()
         for n, (block, state) in enumerate(zip(self.blocks, states, strict=True)):
             with within(n):
-                x, state, relay = block.step(x, state, relay=relay, memory_data=memory_data)
+                x, state, carry = block.step(x, state, carry=carry, memory_data=memory_data)
             after.append(state)
         x = point("residual", x)
         return (x if self.norm is None else self.norm(x)), after
@@ -118,41 +118,41 @@ def make_stack(
     *,
     cross: TokenMixer | tuple[TokenMixer, ...] | None = None,
     padded: bool = False,
-    reads: bool = False,
+    encoder: bool = False,
     rngs: nnx.Rngs,
 ) -> Stack:
     """A fresh stack.
 
     Args:
         depth: number of blocks.
-        style: what they have in common.
+        style: options that they share.
         mixer: the mixer of every block, or a pattern that is repeated over depth.
         cross: the same for cross-attention, `None` where there is no memory.
         padded: whether `data.scalar["length"]` says how many of the stack's own tokens exist.
-        reads: whether a token may see those that follow; short convolutions are centered then.
+        encoder: whether tokens may see those that follow; short convolutions are centered then.
         rngs: source of the initial values.
 
     Raises:
         ValueError: if a pattern is empty, or a mixer cannot do what is asked.
 
-    What each part adds starts smaller by sqrt(2 depth), so that the sum over a pre-norm stack does not
+    The output of each part starts smaller by sqrt(2 depth), so that the sum over a pre-norm stack does not
     grow with its depth (Radford et al. 2019, GPT-2, section 2.3).
     """
     scale = (2 * max(1, depth)) ** -0.5 if style.order == "pre" else 1.0
     dim = style.width.model_dim
     blocks: list[Block] = []
-    mixers: list[Mixing] = []
+    mixers: list[TokenMixerLayer] = []
     for n in range(depth):
         width = dataclasses.replace(style.width, depth=n)
-        own = mixer_layer(nth(mixer, n), width, padded=padded, scale=scale, rngs=rngs)
+        own = build_layer(nth(mixer, n), width, padded=padded, scale=scale, rngs=rngs)
         own.check_below(mixers)
         mixers.append(own)
         if style.short_convolution:
-            window = Window(style.short_convolution, causal=not reads)
+            window = ConvWindow(style.short_convolution, causal=not encoder)
             own = ShortConvolution(own, window, dim, rngs=rngs)
         other = None
         if cross is not None:
-            other = mixer_layer(nth(cross, n), width, cross=True, padded=True, scale=scale, rngs=rngs)
+            other = build_layer(nth(cross, n), width, cross=True, padded=True, scale=scale, rngs=rngs)
         forward = None
         if style.mlp_ratio:
             forward = FeedForward(

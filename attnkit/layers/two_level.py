@@ -8,9 +8,9 @@ from annotated_types import Ge
 from flax import nnx
 from jaxtyping import Array, Float
 
+from attnkit.layers.build import build_layer
+from attnkit.layers.contract import CustomTokenMixer, TokenMixerLayer, Width
 from attnkit.layers.hierarchy import through
-from attnkit.layers.mixer_layer import mixer_layer
-from attnkit.layers.mixing import LayerTokenMixer, Mixing, Width
 from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
 from attnkit.options import options
@@ -21,7 +21,7 @@ Tokens = Float[Array, "batch length model_dim"]
 
 
 @options
-class TwoLevel(LayerTokenMixer):
+class TwoLevel(CustomTokenMixer):
     """One view of the words, one of the sentences; their outputs are added.
 
     Attributes:
@@ -34,14 +34,16 @@ class TwoLevel(LayerTokenMixer):
     sentences: TokenMixer
     most: Annotated[int, Ge(1)]
 
-    def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
-        return TwoViews(self, width, scale=scale, rngs=rngs)
+    def make_layer(
+        self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
+    ) -> TokenMixerLayer:
+        return TwoLevelLayer(self, width, scale=scale, rngs=rngs)
 
     def receptive_field(self) -> Mask:
         return Everything()
 
 
-class TwoViews(Mixing):
+class TwoLevelLayer(TokenMixerLayer):
     """The layer of `TwoLevel`.
 
     The memory is words, then `most` sentences. `data.scalar` has the number of words `length`, of
@@ -50,11 +52,11 @@ class TwoViews(Mixing):
     sentences' heads (and hops).
     """
 
-    def __init__(self, chosen: TwoLevel, width: Width, *, scale: float, rngs: nnx.Rngs) -> None:
-        self.most = chosen.most
+    def __init__(self, config: TwoLevel, width: Width, *, scale: float, rngs: nnx.Rngs) -> None:
+        self.most = config.most
         self.words, self.sentences = (
-            mixer_layer(own, width, cross=True, padded=True, scale=scale, rngs=rngs)
-            for own in (chosen.words, chosen.sentences)
+            build_layer(own, width, cross=True, padded=True, scale=scale, rngs=rngs)
+            for own in (config.words, config.sentences)
         )
 
     def __call__(

@@ -1,4 +1,4 @@
-"""What networks made of blocks have in common: their options, and how they read a source."""
+"""Options and builders that networks made of blocks share."""
 
 import dataclasses
 from typing import Annotated
@@ -8,11 +8,11 @@ from annotated_types import Ge, Lt
 from flax import nnx
 
 from attnkit.layers.block import Gate, Order
+from attnkit.layers.build import Width
 from attnkit.layers.embedding import Absolute, Embedding, SourceAbsolute
 from attnkit.layers.feed_forward import Activation
-from attnkit.layers.mixer_layer import Width
 from attnkit.layers.norm import NormKind
-from attnkit.layers.reader import Reader
+from attnkit.layers.source_encoder import SourceEncoder
 from attnkit.layers.stack import Style, make_stack
 from attnkit.models.contract import Batch, Model, Sizes
 from attnkit.options import options
@@ -48,7 +48,7 @@ class Blocks(Model):
     dropout: Annotated[float, Ge(0.0), Lt(1.0)] = 0.0
 
     def style(self, gate: Gate = "none") -> Style:
-        """What all blocks have in common."""
+        """Options of all blocks of a stack."""
         return Style(
             width=Width.of(self.model_dim, self.heads, self.kv_heads),
             mlp_ratio=self.mlp_ratio,
@@ -60,8 +60,8 @@ class Blocks(Model):
             gate=gate,
         )
 
-    def writer_embedding(self, sizes: Sizes, absolute: Absolute, rngs: nnx.Rngs) -> Embedding:
-        """The embedding of what a decoder reads."""
+    def decoder_embedding(self, sizes: Sizes, absolute: Absolute, rngs: nnx.Rngs) -> Embedding:
+        """The embedding of a decoder's inputs."""
         return Embedding(
             sizes.vocabulary,
             self.model_dim,
@@ -71,7 +71,7 @@ class Blocks(Model):
             rngs=rngs,
         )
 
-    def source_reader(
+    def source_encoder(
         self,
         sizes: Sizes,
         depth: int,
@@ -80,7 +80,7 @@ class Blocks(Model):
         absolute: SourceAbsolute,
         segment_vectors: bool = False,
         rngs: nnx.Rngs,
-    ) -> Reader:
+    ) -> SourceEncoder:
         """Embedding and blocks for the source. Raises `ValueError` if the task has none."""
         need_source(type(self).__name__, sizes)
         if segment_vectors:
@@ -95,8 +95,8 @@ class Blocks(Model):
             grid=sizes.grid,
             rngs=rngs,
         )
-        stack = make_stack(depth, self.style(), mixer, padded=True, reads=True, rngs=rngs)
-        return Reader(embedding, stack, rate=self.dropout)
+        stack = make_stack(depth, self.style(), mixer, padded=True, encoder=True, rngs=rngs)
+        return SourceEncoder(embedding, stack, rate=self.dropout)
 
 
 def need_source(name: str, sizes: Sizes) -> None:
@@ -120,13 +120,13 @@ def refuse_pairs(batch: Batch) -> None:
 
 
 def target(batch: Batch) -> jax.Array:
-    """What a decoder reads: tokens or vectors of numbers."""
+    """Inputs of a decoder: tokens or vectors of numbers."""
     refuse_pairs(batch)
     return batch["features"] if "features" in batch else batch["inputs"]
 
 
 def source(batch: Batch) -> jax.Array:
-    """What an encoder reads: tokens or vectors of numbers."""
+    """Inputs of an encoder: tokens or vectors of numbers."""
     refuse_pairs(batch)
     return sources(batch)
 

@@ -26,8 +26,8 @@ class Captioner(Blocks):
     Attributes:
         encoder_depth: number of blocks over patches.
         decoder_depth: number of decoder blocks.
-        encoder: what mixes patches.
-        decoder: what mixes the words of the caption; must be causal.
+        encoder: mixer of patches.
+        decoder: mixer of the words of the caption; must be causal.
         cross: the decoder's view of the patches.
         gate: `tanh` multiplies what cross-attention adds by a learned gate that starts closed.
         patches: position vectors added to the patches; `grid` has one for each row and each column.

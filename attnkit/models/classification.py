@@ -1,4 +1,4 @@
-"""What networks that give one answer for a whole source have in common."""
+"""Networks with one answer for a whole source: the readout, and decoding state."""
 
 from typing import Any
 

@@ -6,10 +6,10 @@ import jax
 from annotated_types import Ge
 from flax import nnx
 
+from attnkit.layers.conv_window import exists
 from attnkit.layers.dropout import keys
 from attnkit.layers.embedding import SourceAbsolute
 from attnkit.layers.pooling import PoolLayer
-from attnkit.layers.taps import exists
 from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
 from attnkit.models.block_options import Blocks, source
@@ -30,8 +30,8 @@ class Classifier(Blocks):
 
     Attributes:
         depth: number of blocks; with 0, what is pooled are the embeddings themselves.
-        mixer: what mixes positions, or a pattern of mixers that is repeated over depth.
-        pool: what makes one vector, or a few, of all.
+        mixer: mixer of positions, or a pattern of mixers that is repeated over depth.
+        pool: pool that makes one vector, or a few, of all.
         absolute: absolute position vectors added to the embedding.
         segment_vectors: whether a vector for its sentence or turn is added to each token.
 
@@ -52,18 +52,18 @@ class Classifier(Blocks):
 class ClassifierNetwork(Classifying):
     """The network of `Classifier`. Its points are `encoder.<block>...`, `document.pool.weights`, `logits`."""
 
-    def __init__(self, chosen: Classifier, sizes: Sizes, rngs: nnx.Rngs) -> None:
-        self.encoder = chosen.source_reader(
+    def __init__(self, config: Classifier, sizes: Sizes, rngs: nnx.Rngs) -> None:
+        self.encoder = config.source_encoder(
             sizes,
-            chosen.depth,
-            chosen.mixer,
-            absolute=chosen.absolute,
-            segment_vectors=chosen.segment_vectors,
+            config.depth,
+            config.mixer,
+            absolute=config.absolute,
+            segment_vectors=config.segment_vectors,
             rngs=rngs,
         )
-        self.pool = PoolLayer(chosen.pool, chosen.model_dim, rngs=rngs)
+        self.pool = PoolLayer(config.pool, config.model_dim, rngs=rngs)
         self.answer = Answer(
-            self.pool.outputs, chosen.model_dim, sizes.vocabulary, rate=chosen.dropout, rngs=rngs
+            self.pool.outputs, config.model_dim, sizes.vocabulary, rate=config.dropout, rngs=rngs
         )
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:

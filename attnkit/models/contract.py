@@ -1,4 +1,4 @@
-"""What a model is: the contract that every file beside this one keeps."""
+"""The contract of models: options that build a network, and the network."""
 
 import abc
 import dataclasses
@@ -16,7 +16,7 @@ Batch = dict[str, jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """What a model must know of its task.
+    """Sizes of a task that a model is built for.
 
     Attributes:
         vocabulary: how many tokens, or classes, there are to predict; 0 where numbers are predicted.
@@ -40,11 +40,11 @@ class Sizes:
 
 
 class Output(NamedTuple):
-    """What a network gives.
+    """The output of a network.
 
     Attributes:
         logits: `[batch, length, vocabulary]`, or `[batch, length, 1]` predictions of numbers.
-        penalty: what the network adds to the objective of each example, `[batch]`, or 0.
+        penalty: `[batch]`, added to the objective of each example, or 0.
     """
 
     logits: Float[Array, "batch length vocabulary"]

@@ -27,7 +27,7 @@ class Decoder(Blocks):
 
     Attributes:
         depth: number of blocks.
-        mixer: what mixes positions, or a pattern of mixers that is repeated over depth.
+        mixer: mixer of positions, or a pattern of mixers that is repeated over depth.
         absolute: absolute position vectors added to the embedding.
         tied: whether the readout uses the embedding table.
 
@@ -48,12 +48,12 @@ class Decoder(Blocks):
 class DecoderNetwork(Network):
     """The network of `Decoder`. Its points are `decoder.<block>...` and `logits`."""
 
-    def __init__(self, chosen: Decoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
-        refuse_future("mixer", chosen.mixer)
-        self.embedding = chosen.writer_embedding(sizes, chosen.absolute, rngs)
-        self.stack = make_stack(chosen.depth, chosen.style(), chosen.mixer, rngs=rngs)
-        self.readout = Readout(chosen.model_dim, sizes.vocabulary, tied=chosen.tied, rngs=rngs)
-        self.dropout = chosen.dropout
+    def __init__(self, config: Decoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
+        refuse_future("mixer", config.mixer)
+        self.embedding = config.decoder_embedding(sizes, config.absolute, rngs)
+        self.stack = make_stack(config.depth, config.style(), config.mixer, rngs=rngs)
+        self.readout = Readout(config.model_dim, sizes.vocabulary, tied=config.tied, rngs=rngs)
+        self.dropout = config.dropout
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
         k = keys(key, 2)

@@ -25,7 +25,7 @@ class Encoder(Blocks):
 
     Attributes:
         depth: number of blocks.
-        mixer: what mixes positions, or a pattern of mixers that is repeated over depth.
+        mixer: mixer of positions, or a pattern of mixers that is repeated over depth.
         absolute: absolute position vectors added to the embedding.
         segment_vectors: whether a vector for its sentence or turn is added to each token.
         tied: whether the readout uses the embedding table; needs equal vocabularies.
@@ -50,21 +50,21 @@ class EncoderNetwork(Network):
     There is nothing to write: a step gives the logits of the next places, whatever the tokens.
     """
 
-    def __init__(self, chosen: Encoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
-        if chosen.tied and sizes.vocabulary != sizes.source_vocabulary:
+    def __init__(self, config: Encoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
+        if config.tied and sizes.vocabulary != sizes.source_vocabulary:
             raise ValueError(
                 f"tied = True: the source has {sizes.source_vocabulary} tokens and the labels "
                 f"{sizes.vocabulary}; say tied = False"
             )
-        self.encoder = chosen.source_reader(
+        self.encoder = config.source_encoder(
             sizes,
-            chosen.depth,
-            chosen.mixer,
-            absolute=chosen.absolute,
-            segment_vectors=chosen.segment_vectors,
+            config.depth,
+            config.mixer,
+            absolute=config.absolute,
+            segment_vectors=config.segment_vectors,
             rngs=rngs,
         )
-        self.readout = Readout(chosen.model_dim, sizes.vocabulary, tied=chosen.tied, rngs=rngs)
+        self.readout = Readout(config.model_dim, sizes.vocabulary, tied=config.tied, rngs=rngs)
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
         real = Data(scalar={"length": batch["source_length"]})

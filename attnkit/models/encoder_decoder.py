@@ -11,7 +11,7 @@ from attnkit.layers.block import Gate
 from attnkit.layers.causality import refuse_future
 from attnkit.layers.dropout import dropout, keys
 from attnkit.layers.embedding import Absolute, Readout, SourceAbsolute
-from attnkit.layers.stack import Passed, make_stack
+from attnkit.layers.stack import StackOutput, make_stack
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
@@ -33,7 +33,7 @@ class EncoderDecoder(Blocks):
     Attributes:
         encoder_depth: number of encoder blocks.
         decoder_depth: number of decoder blocks.
-        encoder: what mixes source positions, or a pattern of mixers that is repeated over depth.
+        encoder: mixer of source positions, or a pattern of mixers that is repeated over depth.
         decoder: the same for target positions; must be causal.
         cross: the same for the decoder's view of the source.
         gate: `tanh` multiplies what cross-attention adds by a learned gate that starts closed.
@@ -66,23 +66,23 @@ class EncoderDecoder(Blocks):
 class EncoderDecoderNetwork(Network):
     """The network of `EncoderDecoder`. Points: `encoder.<block>...`, `decoder.<block>...`, `logits`."""
 
-    def __init__(self, chosen: EncoderDecoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
-        refuse_future("decoder", chosen.decoder)
-        self.encoder = chosen.source_reader(
+    def __init__(self, config: EncoderDecoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
+        refuse_future("decoder", config.decoder)
+        self.encoder = config.source_encoder(
             sizes,
-            chosen.encoder_depth,
-            chosen.encoder,
-            absolute=chosen.source_absolute or chosen.absolute,
-            segment_vectors=chosen.segment_vectors,
+            config.encoder_depth,
+            config.encoder,
+            absolute=config.source_absolute or config.absolute,
+            segment_vectors=config.segment_vectors,
             rngs=rngs,
         )
-        self.embedding = chosen.writer_embedding(sizes, chosen.absolute, rngs)
-        style = chosen.style(chosen.gate)
-        self.decoder = make_stack(chosen.decoder_depth, style, chosen.decoder, cross=chosen.cross, rngs=rngs)
-        self.readout = Readout(chosen.model_dim, sizes.vocabulary, tied=chosen.tied, rngs=rngs)
-        self.dropout = chosen.dropout
+        self.embedding = config.decoder_embedding(sizes, config.absolute, rngs)
+        style = config.style(config.gate)
+        self.decoder = make_stack(config.decoder_depth, style, config.decoder, cross=config.cross, rngs=rngs)
+        self.readout = Readout(config.model_dim, sizes.vocabulary, tied=config.tied, rngs=rngs)
+        self.dropout = config.dropout
 
-    def encode(self, batch: Batch, *, key: jax.Array | None = None) -> Passed:
+    def encode(self, batch: Batch, *, key: jax.Array | None = None) -> StackOutput:
         """The encoder's output `[batch, source_length, model_dim]`, and its penalty."""
         real = Data(scalar={"length": batch["source_length"]})
         segment = batch.get("source_segment")

@@ -7,12 +7,12 @@ import numpy as np
 from annotated_types import Ge
 from flax import nnx
 
+from attnkit.layers.conv_window import exists
 from attnkit.layers.dropout import keys
 from attnkit.layers.embedding import SourceAbsolute
 from attnkit.layers.hierarchy import Hierarchy, through
 from attnkit.layers.pooling import PoolLayer
 from attnkit.layers.stack import make_stack
-from attnkit.layers.taps import exists
 from attnkit.masks.contract import Data, Mask, Needs
 from attnkit.masks.padding import Padding
 from attnkit.masks.same_document import SameDocument
@@ -38,11 +38,11 @@ class HierarchicalClassifier(Blocks):
     Attributes:
         word_depth: number of blocks over the words of each sentence.
         sentence_depth: number of blocks over the sentences.
-        words: what mixes the words of a sentence; it must keep to the sentence, as attention with the mask
+        words: mixer of the words of a sentence; it must keep to the sentence, as attention with the mask
             `SameDocument` does.
-        sentences: what mixes sentences.
-        word_pool: what makes a sentence of its words.
-        sentence_pool: what makes the document of its sentences.
+        sentences: mixer of sentences.
+        word_pool: pool of the words of a sentence.
+        sentence_pool: pool of the sentences of a document.
         absolute: absolute position vectors added to the words.
 
     Source: Yang et al. 2016 (HAN), NAACL N16-1174 (with `gru` as both mixers and additive pools); Zhang, Wei,
@@ -63,7 +63,7 @@ class HierarchicalClassifier(Blocks):
 
 
 def make_hierarchy(
-    chosen: Blocks,
+    config: Blocks,
     sizes: Sizes,
     depths: tuple[int, int],
     mixers: tuple[Mixers, Mixers],
@@ -75,7 +75,7 @@ def make_hierarchy(
     """Words to sentences to vectors of sentences that know each other.
 
     Args:
-        chosen: options of the blocks.
+        config: options of the blocks.
         sizes: of the task.
         depths: number of blocks over words and over sentences.
         mixers: of words and of sentences.
@@ -86,12 +86,12 @@ def make_hierarchy(
     Raises:
         ValueError: if the task has no sentences, or words would see other sentences.
     """
-    need_segments(type(chosen).__name__, sizes)
+    need_segments(type(config).__name__, sizes)
     refuse_strangers(mixers[0])
-    reader = chosen.source_reader(sizes, depths[0], mixers[0], absolute=absolute, rngs=rngs)
-    layer = PoolLayer(pool, chosen.model_dim, rngs=rngs)
-    above = make_stack(depths[1], chosen.style(), mixers[1], padded=True, reads=True, rngs=rngs)
-    return Hierarchy(reader, layer, above, most=sizes.segments, dim=chosen.model_dim, rngs=rngs)
+    reader = config.source_encoder(sizes, depths[0], mixers[0], absolute=absolute, rngs=rngs)
+    layer = PoolLayer(pool, config.model_dim, rngs=rngs)
+    above = make_stack(depths[1], config.style(), mixers[1], padded=True, encoder=True, rngs=rngs)
+    return Hierarchy(reader, layer, above, most=sizes.segments, dim=config.model_dim, rngs=rngs)
 
 
 def refuse_strangers(mixers: Mixers) -> None:
@@ -133,19 +133,19 @@ class HierarchicalClassifierNetwork(Classifying):
         "document.pool.map",
     )
 
-    def __init__(self, chosen: HierarchicalClassifier, sizes: Sizes, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: HierarchicalClassifier, sizes: Sizes, rngs: nnx.Rngs) -> None:
         self.hierarchy = make_hierarchy(
-            chosen,
+            config,
             sizes,
-            (chosen.word_depth, chosen.sentence_depth),
-            (chosen.words, chosen.sentences),
-            chosen.word_pool,
-            absolute=chosen.absolute,
+            (config.word_depth, config.sentence_depth),
+            (config.words, config.sentences),
+            config.word_pool,
+            absolute=config.absolute,
             rngs=rngs,
         )
-        self.pool = PoolLayer(chosen.sentence_pool, chosen.model_dim, rngs=rngs)
+        self.pool = PoolLayer(config.sentence_pool, config.model_dim, rngs=rngs)
         self.answer = Answer(
-            self.pool.outputs, chosen.model_dim, sizes.vocabulary, rate=chosen.dropout, rngs=rngs
+            self.pool.outputs, config.model_dim, sizes.vocabulary, rate=config.dropout, rngs=rngs
         )
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:

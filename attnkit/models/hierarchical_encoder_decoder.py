@@ -37,11 +37,11 @@ class HierarchicalEncoderDecoder(Blocks):
         word_depth: number of blocks over the words of each sentence.
         sentence_depth: number of blocks over the sentences.
         decoder_depth: number of decoder blocks.
-        words: what mixes the words of a sentence; it must keep to the sentence, as attention with the mask
+        words: mixer of the words of a sentence; it must keep to the sentence, as attention with the mask
             `SameDocument` does.
-        sentences: what mixes sentences.
-        word_pool: what makes a sentence of its words.
-        decoder: what mixes target positions; must be causal.
+        sentences: mixer of sentences.
+        word_pool: pool of the words of a sentence.
+        decoder: mixer of target positions; must be causal.
         cross: the decoder's view of the words.
         cross_sentences: its view of the sentences.
         absolute: absolute position vectors added to what the decoder reads.
@@ -86,25 +86,25 @@ class HierarchicalEncoderDecoderNetwork(Network):
         "decoder.*.cross.map",
     )
 
-    def __init__(self, chosen: HierarchicalEncoderDecoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
-        refuse_future("decoder", chosen.decoder)
+    def __init__(self, config: HierarchicalEncoderDecoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
+        refuse_future("decoder", config.decoder)
         self.hierarchy = make_hierarchy(
-            chosen,
+            config,
             sizes,
-            (chosen.word_depth, chosen.sentence_depth),
-            (chosen.words, chosen.sentences),
-            chosen.word_pool,
-            absolute=chosen.source_absolute,
+            (config.word_depth, config.sentence_depth),
+            (config.words, config.sentences),
+            config.word_pool,
+            absolute=config.source_absolute,
             rngs=rngs,
         )
-        self.embedding = chosen.writer_embedding(sizes, chosen.absolute, rngs)
-        both = TwoLevel(words=chosen.cross, sentences=chosen.cross_sentences, most=sizes.segments)
-        self.decoder = make_stack(chosen.decoder_depth, chosen.style(), chosen.decoder, cross=both, rngs=rngs)
-        self.readout = Readout(chosen.model_dim, sizes.vocabulary, tied=chosen.tied, rngs=rngs)
-        self.dropout = chosen.dropout
+        self.embedding = config.decoder_embedding(sizes, config.absolute, rngs)
+        both = TwoLevel(words=config.cross, sentences=config.cross_sentences, most=sizes.segments)
+        self.decoder = make_stack(config.decoder_depth, config.style(), config.decoder, cross=both, rngs=rngs)
+        self.readout = Readout(config.model_dim, sizes.vocabulary, tied=config.tied, rngs=rngs)
+        self.dropout = config.dropout
 
     def encode(self, batch: Batch, *, key: jax.Array | None = None) -> tuple[Document, jax.Array, Data]:
-        """What has been read, as a memory of words, then sentences, and how many of each there are."""
+        """The document, the memory of words and then sentences, and how many of each there are."""
         with within("encoder"):
             found = self.hierarchy(source(batch), batch["source_segment"], batch["source_length"], key=key)
         memory = jnp.concatenate([found.tokens, found.sentences], axis=1)

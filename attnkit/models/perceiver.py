@@ -36,12 +36,12 @@ class Perceiver(Blocks):
     Attributes:
         latents: number of latents.
         depth: number of blocks: latents to latents, latents to the source, feed-forward.
-        mixer: what mixes latents.
+        mixer: mixer of latents.
         cross: the latents' view of the source.
         output: `answer` for one class or number, `text` for a decoder.
-        pool: what makes one vector, or a few, of the latents for an answer.
+        pool: pool that makes one vector, or a few, of the latents for an answer.
         decoder_depth: number of decoder blocks for a text.
-        decoder: what mixes the positions of a text; must be causal.
+        decoder: mixer of the positions of a text; must be causal.
         decoder_cross: the decoder's view of the latents.
         source_absolute: position vectors added to the source.
         absolute: position vectors added to what the decoder reads.
@@ -70,15 +70,15 @@ class Perceiver(Blocks):
 
 
 class Latents(nnx.Module):
-    """What the latents make of a source."""
+    """Latent vectors that attend to a source and to each other."""
 
-    def __init__(self, chosen: Perceiver, sizes: Sizes, rngs: nnx.Rngs) -> None:
-        self.reader = chosen.source_reader(sizes, 0, (), absolute=chosen.source_absolute, rngs=rngs)
-        self.table = nnx.Param(jax.random.normal(rngs.params(), (chosen.latents, chosen.model_dim)))
+    def __init__(self, config: Perceiver, sizes: Sizes, rngs: nnx.Rngs) -> None:
+        self.reader = config.source_encoder(sizes, 0, (), absolute=config.source_absolute, rngs=rngs)
+        self.table = nnx.Param(jax.random.normal(rngs.params(), (config.latents, config.model_dim)))
         self.stack = make_stack(
-            chosen.depth, chosen.style(), chosen.mixer, cross=chosen.cross, reads=True, rngs=rngs
+            config.depth, config.style(), config.mixer, cross=config.cross, encoder=True, rngs=rngs
         )
-        self.top = f"{chosen.depth - 1}.cross.weights"
+        self.top = f"{config.depth - 1}.cross.weights"
 
     def __call__(
         self, batch: Batch, *, key: jax.Array | None = None
@@ -105,11 +105,11 @@ class PerceiverAnswer(Classifying):
 
     maps: ClassVar[tuple[str, ...]] = ("document.pool.map",)
 
-    def __init__(self, chosen: Perceiver, sizes: Sizes, rngs: nnx.Rngs) -> None:
-        self.latents = Latents(chosen, sizes, rngs)
-        self.pool = PoolLayer(chosen.pool, chosen.model_dim, rngs=rngs)
+    def __init__(self, config: Perceiver, sizes: Sizes, rngs: nnx.Rngs) -> None:
+        self.latents = Latents(config, sizes, rngs)
+        self.pool = PoolLayer(config.pool, config.model_dim, rngs=rngs)
         self.answer = Answer(
-            self.pool.outputs, chosen.model_dim, sizes.vocabulary, rate=chosen.dropout, rngs=rngs
+            self.pool.outputs, config.model_dim, sizes.vocabulary, rate=config.dropout, rngs=rngs
         )
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
@@ -130,15 +130,15 @@ class PerceiverText(Network):
 
     maps: ClassVar[tuple[str, ...]] = ("decoder.*.self.weights", "decoder.*.cross.map")
 
-    def __init__(self, chosen: Perceiver, sizes: Sizes, rngs: nnx.Rngs) -> None:
-        refuse_future("decoder", chosen.decoder)
-        self.latents = Latents(chosen, sizes, rngs)
-        self.embedding = chosen.writer_embedding(sizes, chosen.absolute, rngs)
+    def __init__(self, config: Perceiver, sizes: Sizes, rngs: nnx.Rngs) -> None:
+        refuse_future("decoder", config.decoder)
+        self.latents = Latents(config, sizes, rngs)
+        self.embedding = config.decoder_embedding(sizes, config.absolute, rngs)
         self.decoder = make_stack(
-            chosen.decoder_depth, chosen.style(), chosen.decoder, cross=chosen.decoder_cross, rngs=rngs
+            config.decoder_depth, config.style(), config.decoder, cross=config.decoder_cross, rngs=rngs
         )
-        self.readout = Readout(chosen.model_dim, sizes.vocabulary, tied=False, rngs=rngs)
-        self.dropout = chosen.dropout
+        self.readout = Readout(config.model_dim, sizes.vocabulary, tied=False, rngs=rngs)
+        self.dropout = config.dropout
 
     def real(self, batch: int) -> Data:
         """All latents exist."""

@@ -1,4 +1,4 @@
-"""Recurrent sequence to sequence, with or without attention: what attention was invented for."""
+"""Recurrent sequence to sequence, with or without attention."""
 
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -9,11 +9,11 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from attnkit.layers.alignment import Additive, Alignment, General
+from attnkit.layers.conv_window import exists
 from attnkit.layers.dropout import dropout, keys
 from attnkit.layers.embedding import Embedding, Readout
 from attnkit.layers.linear import Linear
 from attnkit.layers.recurrence import Cell, Recurrence
-from attnkit.layers.taps import exists
 from attnkit.layers.token_mixer.gru import Gru
 from attnkit.models.block_options import need_source, source, target
 from attnkit.models.contract import Batch, Model, Network, Output, Sizes
@@ -50,11 +50,11 @@ class RnnEncoderDecoder(Model):
 
 
 class Memory(NamedTuple):
-    """What the decoder keeps of the source.
+    """The encoded source.
 
     Attributes:
         annotations: both encoder states at each token.
-        prepared: what the alignment needs of them; `None` without attention.
+        prepared: the alignment's projection of them; `None` without attention.
         summary: both last encoder states.
         length: number of tokens that exist.
     """
@@ -66,11 +66,11 @@ class Memory(NamedTuple):
 
 
 class Writing(NamedTuple):
-    """Where the decoder is.
+    """The state of the decoder.
 
     Attributes:
         hidden: arrays of the cell's state.
-        feed: what Luong's decoder feeds to its next step; empty for the others.
+        feed: Luong's attentional vector, an input of the next step; empty for the others.
     """
 
     hidden: tuple[Array, ...]
@@ -80,12 +80,12 @@ class Writing(NamedTuple):
 class RnnEncoderDecoderNetwork(Network):
     """The network of `RnnEncoderDecoder`. Points: `logits`, and `decoder.0.cross.weights` with attention."""
 
-    def __init__(self, chosen: RnnEncoderDecoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: RnnEncoderDecoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
         need_source("RnnEncoderDecoder", sizes)
-        if not isinstance(chosen.cell, Cell) or chosen.cell.bidirectional:
-            raise ValueError(f"cell = {chosen.cell}: expected a recurrent cell of one direction, such as gru")
-        dim, width = chosen.model_dim, 2 * chosen.model_dim
-        self.kind, self.dropout = chosen.attention, chosen.dropout
+        if not isinstance(config.cell, Cell) or config.cell.bidirectional:
+            raise ValueError(f"cell = {config.cell}: expected a recurrent cell of one direction, such as gru")
+        dim, width = config.model_dim, 2 * config.model_dim
+        self.kind, self.dropout = config.attention, config.dropout
         self.source_embedding = Embedding(
             sizes.source_vocabulary,
             dim,
@@ -96,18 +96,18 @@ class RnnEncoderDecoderNetwork(Network):
         self.embedding = Embedding(
             sizes.vocabulary, dim, length=sizes.length, features=sizes.features, rngs=rngs
         )
-        self.forward = Recurrence(chosen.cell, dim, dim, rngs=rngs)
-        self.backward = Recurrence(chosen.cell, dim, dim, rngs=rngs)
+        self.forward = Recurrence(config.cell, dim, dim, rngs=rngs)
+        self.backward = Recurrence(config.cell, dim, dim, rngs=rngs)
         self.bridge = Linear(width, dim, rngs=rngs)
-        extra = dim if chosen.attention == "luong" else width
-        self.cell = Recurrence(chosen.cell, dim + extra, dim, rngs=rngs)
-        self.alignment = make_alignment(chosen.attention, dim, width, rngs)
-        luong = chosen.attention == "luong"
+        extra = dim if config.attention == "luong" else width
+        self.cell = Recurrence(config.cell, dim + extra, dim, rngs=rngs)
+        self.alignment = make_alignment(config.attention, dim, width, rngs)
+        luong = config.attention == "luong"
         self.deep = Linear(dim + width + (0 if luong else dim), dim * (1 if luong else 2), rngs=rngs)
         self.readout = Readout(dim, sizes.vocabulary, tied=False, rngs=rngs)
 
     def encode(self, batch: Batch, key: jax.Array | None = None) -> Memory:
-        """What the decoder will look at."""
+        """The encoded source of a batch."""
         x = dropout(self.source_embedding(source(batch)), self.dropout, key)
         length = jnp.asarray(batch["source_length"])
         real = exists(length, x.shape[1])

@@ -8,12 +8,12 @@ from annotated_types import Ge
 from flax import nnx
 from jaxtyping import Array, Float
 
+from attnkit.layers.conv_window import exists
 from attnkit.layers.dropout import keys
 from attnkit.layers.embedding import Absolute, SourceAbsolute
 from attnkit.layers.linear import Linear
 from attnkit.layers.pooling import PoolLayer
-from attnkit.layers.reader import Reader
-from attnkit.layers.taps import exists
+from attnkit.layers.source_encoder import SourceEncoder
 from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
 from attnkit.models.block_options import Blocks, sources, target_as_source
@@ -40,9 +40,9 @@ class TwoTower(Blocks):
     Attributes:
         source_depth: number of blocks over a source.
         text_depth: number of blocks over a text.
-        source: what mixes the places of a source.
-        text: what mixes the words of a text.
-        source_pool: what makes one vector of a source; several are joined by a linear map.
+        source: mixer of the places of a source.
+        text: mixer of the words of a text.
+        source_pool: pool that makes one vector of a source; several are joined by a linear map.
         text_pool: the same of a text.
         embedding_dim: width of the common space; `None` for `model_dim`.
         loss: `softmax` asks which member of the group fits, in both directions; `sigmoid` asks of each pair
@@ -73,7 +73,7 @@ class TwoTower(Blocks):
 class Tower(nnx.Module):
     """A reader, a pool, and a map to the common space."""
 
-    def __init__(self, reader: Reader, pool: Pool, dim: int, outputs: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, reader: SourceEncoder, pool: Pool, dim: int, outputs: int, *, rngs: nnx.Rngs) -> None:
         self.reader = reader
         self.pool = PoolLayer(pool, dim, rngs=rngs)
         self.outward = Linear(self.pool.outputs * dim, outputs, bias=None, rngs=rngs)
@@ -98,20 +98,20 @@ class TwoTowerNetwork(Classifying):
 
     maps: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, chosen: TwoTower, sizes: Sizes, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: TwoTower, sizes: Sizes, rngs: nnx.Rngs) -> None:
         def tower(sizes: Sizes, depth: int, mixer: Any, pool: Pool, absolute: SourceAbsolute) -> Tower:
-            reader = chosen.source_reader(sizes, depth, mixer, absolute=absolute, rngs=rngs)
-            dim = chosen.model_dim
-            return Tower(reader, pool, dim, chosen.embedding_dim or dim, rngs=rngs)
+            reader = config.source_encoder(sizes, depth, mixer, absolute=absolute, rngs=rngs)
+            dim = config.model_dim
+            return Tower(reader, pool, dim, config.embedding_dim or dim, rngs=rngs)
 
         text = target_as_source(sizes)
         self.source = tower(
-            sizes, chosen.source_depth, chosen.source, chosen.source_pool, chosen.source_absolute
+            sizes, config.source_depth, config.source, config.source_pool, config.source_absolute
         )
-        self.text = tower(text, chosen.text_depth, chosen.text, chosen.text_pool, chosen.absolute)
-        self.loss = chosen.loss
-        self.temperature = nnx.Param(jnp.log(TEMPERATURE[chosen.loss]))
-        self.bias = nnx.Param(jnp.asarray(-10.0)) if chosen.loss == "sigmoid" else None
+        self.text = tower(text, config.text_depth, config.text, config.text_pool, config.absolute)
+        self.loss = config.loss
+        self.temperature = nnx.Param(jnp.log(TEMPERATURE[config.loss]))
+        self.bias = nnx.Param(jnp.asarray(-10.0)) if config.loss == "sigmoid" else None
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
         k = keys(key, 2)

@@ -11,19 +11,9 @@ from attnkit import forms
 from attnkit.masks.contract import Data
 from attnkit.masks.same_document import SameDocument
 from attnkit.options import options
-from attnkit.scored.contract import (
-    Columns,
-    HeadShape,
-    Keys,
-    Normalizer,
-    Params,
-    Queries,
-    Rows,
-    Score,
-    Scores,
-    TokenInput,
-)
+from attnkit.scored.contract import Columns, Keys, Normalizer, Params, Queries, Rows, Score, Scores
 from attnkit.scored.preset.attention import Attention
+from attnkit.variant import HeadShape, TokenInput
 
 
 @options
@@ -31,7 +21,7 @@ class TokenScore(Score):
     """A score that is given for every key, the same for all queries: `s_ij = c_j`."""
 
     def inputs(self, shape: HeadShape) -> Mapping[str, TokenInput]:
-        return {"score": TokenInput(side="key")}
+        return {"score": TokenInput(bias=0.0)}
 
     def score(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:
         return jnp.broadcast_to(p["score_j"][:, 0], (i.shape[0], j.shape[0]))
@@ -39,7 +29,7 @@ class TokenScore(Score):
 
 def init_normalizer(key: jax.Array, normalizer: Normalizer, heads: int, dim: int) -> dict[str, Any]:
     """Fresh parameters of the normalizer, by part, as the engine takes them."""
-    own = dict(normalizer.init(key, HeadShape(heads, heads, dim, dim)))
+    own = dict(normalizer.init(key, HeadShape(heads, dim, dim)))
     return {"normalizer": own} if own else {}
 
 

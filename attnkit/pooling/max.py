@@ -7,7 +7,7 @@ from jaxtyping import Array, Bool, Float
 
 from attnkit.options import options
 from attnkit.pooling.contract import Params, Pool, PoolOutput
-from attnkit.scored.contract import Card
+from attnkit.variant import Card
 
 
 @options

@@ -11,8 +11,9 @@ from attnkit.options import options
 from attnkit.pooling.attend import attend, init_normalizer
 from attnkit.pooling.contract import Params, Pool, PoolOutput
 from attnkit.pooling.learned_query import heads_of
-from attnkit.scored.contract import Card, Normalizer
+from attnkit.scored.contract import Normalizer
 from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.variant import Card
 
 
 @options

@@ -10,8 +10,9 @@ from jaxtyping import Array, Bool, Float
 from attnkit.options import options
 from attnkit.pooling.attend import attend_by_score, init_normalizer
 from attnkit.pooling.contract import Params, Pool, PoolOutput
-from attnkit.scored.contract import Card, Normalizer
+from attnkit.scored.contract import Normalizer
 from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.variant import Card
 
 
 @options

@@ -15,7 +15,6 @@ defines its own `step`; the card says which forms it has, and asking for another
 """
 
 import abc
-import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -29,6 +28,7 @@ from attnkit.masks.contract import Mask
 from attnkit.masks.everything import Everything
 from attnkit.options import options
 from attnkit.token_mixer import TokenMixer, no_cross_attention
+from attnkit.variant import Card, HeadShape, TokenInput
 
 Params = Mapping[str, Any]
 Inputs = Mapping[str, Array]
@@ -37,63 +37,6 @@ Norm = Literal["none", "rms", "layer", "gated_rms"]
 Shift = Literal["none", "static", "dynamic"]
 Taps = Annotated[int, Ge(0)]
 Read = Literal["after", "before", "faded"]
-
-
-@dataclasses.dataclass(frozen=True)
-class HeadShape:
-    """How many heads there are and how wide they are.
-
-    Attributes:
-        heads: number of heads, each with a state of its own.
-        dim: width of a query or key.
-        value_dim: width of a value.
-    """
-
-    heads: int
-    dim: int
-    value_dim: int
-
-
-@dataclasses.dataclass(frozen=True)
-class TokenInput:
-    """A per-token input of each head, which a layer projects from the token.
-
-    Attributes:
-        width: numbers per token and head.
-        start: initial bias of the projection; `None` for a projection without bias.
-        rank: width of a bottleneck in the projection; `None` for none.
-        squashed: whether the bottleneck passes through tanh.
-        conv: whether the layer's short convolution runs over it.
-        shared: whether all heads get the same numbers.
-        side: whether it belongs to the token that reads (`query`) or to the one that writes (`key`).
-    """
-
-    width: int
-    start: float | None = None
-    rank: int | None = None
-    squashed: bool = False
-    conv: bool = False
-    shared: bool = False
-    side: Literal["query", "key"] = "key"
-
-
-@dataclasses.dataclass(frozen=True)
-class Card:
-    """What a catalogue says of a variant, written as literals so that it can be read without importing.
-
-    Attributes:
-        source: authors, year, arXiv number, place in the paper.
-        equation: what is computed, in one line.
-        state: bytes of one head's decoding state, as a formula in `dim` and `value_dim`.
-        forms: the ways in which it can be computed.
-        assumes: what must hold for it to make sense; empty if nothing.
-    """
-
-    source: str
-    equation: str
-    state: str
-    forms: tuple[str, ...] = ("scan", "chunked", "matrix", "step")
-    assumes: str = ""
 
 
 class Transition(NamedTuple):
@@ -172,6 +115,11 @@ class Recurrent(TokenMixer, abc.ABC):
                 f"kv_heads = {kv_heads}: each head of {type(self).__name__} has its own state; "
                 "leave kv_heads out"
             )
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """The forms in which it can be computed."""
+        return self.card.forms or ("scan", "chunked", "matrix", "step")
 
     def constants(self, shape: HeadShape) -> Params:
         """Fixed per-head numbers, each with a leading axis of `shape.heads`."""

@@ -7,7 +7,8 @@ import jax
 from jaxtyping import Array, Float
 
 from attnkit.hooks import Hooked
-from attnkit.recurrent.contract import Card, HeadShape, Params
+from attnkit.recurrent.contract import Params
+from attnkit.variant import Card, HeadShape
 
 
 class FeatureMap(Hooked, abc.ABC):

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import HeadShape, Inputs, LinearRecurrent, Params, State, Transition
+from attnkit.recurrent.contract import Inputs, LinearRecurrent, Params, State, Transition
+from attnkit.variant import HeadShape
 
 Read = Callable[[Float[Array, "tokens rows"]], Float[Array, "tokens columns"]]
 

@@ -12,7 +12,6 @@ of `query`, `p["data"]`: run-time data of this block.
 """
 
 import abc
-import dataclasses
 import functools
 import operator
 from collections.abc import Callable, Mapping
@@ -28,6 +27,7 @@ from attnkit.masks.contract import Mask, Needs
 from attnkit.masks.everything import Everything
 from attnkit.options import options
 from attnkit.token_mixer import TokenMixer
+from attnkit.variant import HeadShape, TokenInput
 
 Params = Mapping[str, Any]
 Rows = Int[Array, "queries"]
@@ -40,79 +40,6 @@ Keep = Bool[Array, "queries keys"]
 Sweep = Callable[[Callable[..., Any], Any], Any]
 
 HEADS = "heads"
-
-
-@dataclasses.dataclass(frozen=True)
-class HeadShape:
-    """How many heads there are and how wide they are.
-
-    Attributes:
-        heads: number of query heads.
-        kv_heads: number of key-value heads; each serves `heads / kv_heads` query heads.
-        dim: width of a query or key.
-        value_dim: width of a value.
-    """
-
-    heads: int
-    kv_heads: int
-    dim: int
-    value_dim: int
-
-    def __post_init__(self) -> None:
-        if self.heads % self.kv_heads:
-            raise ValueError(f"heads = {self.heads} must be a multiple of kv_heads = {self.kv_heads}")
-
-
-@dataclasses.dataclass(frozen=True)
-class TokenInput:
-    """A per-token, per-head input beyond query, key and value, which a layer projects from the token.
-
-    Attributes:
-        width: numbers per token and head.
-        side: whether it belongs to queries, to keys, or both (`name_i`, `name_j`, or both in `p`).
-        cumulative: whether the part sees the running sum over positions instead of the value itself.
-        start: initial bias of the projection.
-        shared: whether all heads get the same numbers: then the array of the input has one head.
-    """
-
-    width: int = 1
-    side: Literal["query", "key", "both"] = "key"
-    cumulative: bool = False
-    start: float = 0.0
-    shared: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Card:
-    """What a catalogue says of a variant, written as literals so that it can be read without importing.
-
-    Attributes:
-        source: authors, year, arXiv number, place in the paper.
-        equation: what is computed, in one line.
-        pair_flops: extra floating-point operations per query-key pair and head, as a formula in `dim`.
-        assumes: what must hold for it to make sense; empty if nothing.
-        token_flops: extra operations per token and layer, beside plain attention or, for what is not
-            attention, in all.
-        step_pair_flops: the same as `pair_flops` while decoding; empty if equal.
-        step_flops: the same as `token_flops` while decoding; empty if equal.
-        cache: numbers kept per token and layer while decoding; empty for those of plain attention.
-        state: numbers kept per sequence and layer while decoding, whatever its length.
-        forms: the forms that exist; empty for all of the family's.
-
-    Formulas are sums and products of numbers and of `model_dim`, `heads`, `kv_heads`, `head_dim` (also
-    called `dim`), `length`, and the variant's own options.
-    """
-
-    source: str
-    equation: str
-    pair_flops: str = "0"
-    assumes: str = ""
-    token_flops: str = "0"
-    step_pair_flops: str = ""
-    step_flops: str = ""
-    cache: str = ""
-    state: str = "0"
-    forms: tuple[str, ...] = ()
 
 
 class Part(Hooked):

@@ -16,7 +16,7 @@ from attnkit.experiment.session import start
 from attnkit.training.loop import fit
 
 CONFIG = Path(__file__).parents[2] / "configs" / "long_range" / "adding.toml"
-CONVOLUTION = '{{kind = "convolution", width = 4, dilation = {}}}'
+CONVOLUTION = '{{kind = "convolution", conv_size = 4, dilation = {}}}'
 MIXERS = {
     "attention": ['model.mixer={kind="attention", mask="padding"}'],
     "gru": ["model.mixer=gru"],

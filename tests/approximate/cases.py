@@ -5,7 +5,7 @@ import importlib
 import jax
 import numpy as np
 
-from attnkit.approximate.contract import Shape
+from attnkit.variant import HeadShape
 
 FORMS = [
     ("linformer", {"rank": 5, "length": 23}, {}),
@@ -48,7 +48,7 @@ def arrays_of(variant, tokens, dim, value_dim, seed=0):
     """Parameters of one head away from their start, with constants and token inputs; q, k, v."""
     random = np.random.default_rng(seed)
     value_dim = dim if variant.channels else value_dim
-    shape = Shape(2, dim, value_dim)
+    shape = HeadShape(2, dim, value_dim)
     one, two = jax.random.split(jax.random.key(seed))
     p = {n: np.asarray(a[1], np.float64) for n, a in variant.init(one, shape).items()}
     p = {n: a + 0.3 * random.normal(size=a.shape) for n, a in p.items()}

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attnkit.approximate.contract import Shape, per_head
+from attnkit.approximate.contract import per_head
 from attnkit.approximate.kernel import kernel_values
 from attnkit.approximate.random_directions import directions
 from attnkit.approximate.variant.aft_simple import AftSimple
@@ -17,6 +17,7 @@ from attnkit.approximate.variant.fnet import Fnet
 from attnkit.approximate.variant.performer import Performer
 from attnkit.approximate.variant.random_feature import RandomFeature
 from attnkit.conformance.approximation import Inputs, error, slope
+from attnkit.variant import HeadShape
 
 DIM, DRAWS, FEATURES = 4, 20000, 4
 SIGMAS = 5
@@ -31,7 +32,7 @@ def draws(variant):
 
         def one(key):
             return kernel_values(
-                variant, {**per_head(variant.constants(key, Shape(1, DIM, DIM))), **more}, q, k
+                variant, {**per_head(variant.constants(key, HeadShape(1, DIM, DIM))), **more}, q, k
             )
 
         more = {"sigma": jnp.ones(DIM)} if isinstance(variant, RandomFeature) else {}

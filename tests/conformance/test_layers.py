@@ -11,8 +11,8 @@ from flax import nnx
 from attnkit.conformance import check
 from attnkit.conformance.checks import shrunk
 from attnkit.experiment.catalogue import camel, catalogue
-from attnkit.layers.heads import Concatenate, HeadTokenMixer, PlainProjection, fitted, plain_shape
-from attnkit.layers.multi_head import MultiHead
+from attnkit.layers.attention import AttentionLayer, AttentionTokenMixer
+from attnkit.layers.heads import ConcatProjection, QKVProjection, fitted, plain_shape
 from attnkit.layers.token_mixer.gated import Gated
 from attnkit.masks.causal import Causal
 from attnkit.options import options
@@ -20,7 +20,7 @@ from attnkit.points import observed
 from attnkit.scored.selection.moba import Moba
 
 
-class Broken(MultiHead):
+class Broken(AttentionLayer):
     """Attention with one mistake."""
 
     def __init__(self, mistake: str, scored: Any, *given: Any, **more: Any) -> None:
@@ -28,8 +28,8 @@ class Broken(MultiHead):
         self.mistake = mistake
         self.unused = nnx.Param(jnp.ones(3)) if mistake == "idle" else None
 
-    def relay(self, x: Any, memory: Any = None, *, below: Any, data: Any = None, key: Any = None):
-        y, above = super().relay(x, memory, below=below, data=data, key=key)
+    def with_carry(self, x: Any, memory: Any = None, *, carry: Any, data: Any = None, key: Any = None):
+        y, above = super().with_carry(x, memory, carry=carry, data=data, key=key)
         if self.mistake == "leaks":
             y = y + 1e-3 * jnp.mean(x, axis=1, keepdims=True)
         if self.mistake == "looks differently" and observed():
@@ -42,32 +42,32 @@ class Broken(MultiHead):
             y = y.astype(jnp.float32)
         return y, above
 
-    def relay_step(self, x: Any, state: Any, *, below: Any, data: Any = None):
-        y, after, above = super().relay_step(x, state, below=below, data=data)
+    def step_with_carry(self, x: Any, state: Any, *, carry: Any, data: Any = None):
+        y, after, above = super().step_with_carry(x, state, carry=carry, data=data)
         if self.mistake == "forgets the scale":
             y = 1.0001 * y
         return y, after, above
 
 
-class ShowsAnother(Concatenate):
+class ShowsAnother(ConcatProjection):
     """Weights that are not those that multiply values."""
 
-    def shown(self, weights: Any) -> Any:
+    def combine_weights(self, weights: Any) -> Any:
         return jax.nn.softmax(weights, axis=-1)
 
 
 @options
-class Mistaken(HeadTokenMixer):
+class Mistaken(AttentionTokenMixer):
     """Attention with one mistake."""
 
     mistake: str = ""
 
-    def layer(self, width: Any, *, cross: bool, padded: bool, scale: float, rngs: Any) -> MultiHead:
+    def make_layer(self, width: Any, *, cross: bool, padded: bool, scale: float, rngs: Any) -> AttentionLayer:
         padded = padded and self.mistake != "pads"
         scored = fitted(self, self.scored(), width, cross=cross, padded=padded)
         shape, dim = plain_shape(width), width.model_dim
-        project = PlainProjection(dim, shape, rngs=rngs)
-        made = ShowsAnother if self.mistake == "shows another" else Concatenate
+        project = QKVProjection(dim, shape, rngs=rngs)
+        made = ShowsAnother if self.mistake == "shows another" else ConcatProjection
         join = made(dim, shape.heads * shape.value_dim, scale=scale, rngs=rngs)
         return Broken(self.mistake, scored, project, join, dim, rngs=rngs)
 

@@ -14,9 +14,10 @@ from annotated_types import Ge, Gt, Le
 from attnkit.token_mixer import TokenMixer
 from attnkit.models.contract import Model
 from attnkit.options import options
-from attnkit.scored.contract import Card, Position
+from attnkit.scored.contract import Position
 from attnkit.scored.preset.attention import Attention
 from attnkit.tasks.contract import Task
+from attnkit.variant import Card
 
 Width = Annotated[int, Ge(1)]
 FLOPS = "41"

@@ -7,8 +7,8 @@ from flax import nnx
 
 from attnkit.errors import ConfigError
 from attnkit.experiment import catalogue, config, resolve
+from attnkit.layers.build import Width, build_layer
 from attnkit.layers.causality import refuse_future
-from attnkit.layers.mixer_layer import Width, mixer_layer
 
 MIXERS = [entry.kind for entry in catalogue.catalogue("TokenMixer")]
 #: options that change the rules for a mixer
@@ -50,7 +50,7 @@ def test_validate_says_what_building_the_network_says(kind, write):
         assert future in said("decoder") if future else "in a decoder" not in said("decoder")
         cross = refused(mixer.check_cross_attention)
         assert cross in said("cross") if cross else "for cross-attention" not in said("cross")
-        layer = refused(functools.partial(mixer_layer, mixer, WIDTH, cross=True, rngs=nnx.Rngs(0)))
+        layer = refused(functools.partial(build_layer, mixer, WIDTH, cross=True, rngs=nnx.Rngs(0)))
         assert layer == cross or not cross
 
 

@@ -11,7 +11,7 @@ import jax
 import pytest
 from flax import nnx
 
-from attnkit.experiment import config, folder, session
+from attnkit.experiment import attention, config, folder, session
 from attnkit.experiment.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -89,6 +89,22 @@ def test_evaluate_measures_the_same_again(run, capsys):
         assert told["splits"][split] == pytest.approx(metrics, rel=1e-5)
     assert told["samples"] == before["samples"] and told["alignment"] == pytest.approx(before["alignment"])
     assert told["steps"] == 4 and told["run"] == str(run) and told["name"] == "small"
+
+
+def test_maps_that_cannot_be_made_cost_no_results(run, monkeypatch, capsys, tmp_path):
+    def broken(*given):
+        raise RuntimeError("a gate on the values\nis not as wide as they are")
+
+    monkeypatch.setattr(attention, "all_maps", broken)
+    copy, before = shutil.copytree(run, tmp_path / "copy"), json.loads((run / folder.RESULT).read_text())
+    for command in ("evaluate", "report"):
+        assert main([command, str(copy)]) == 0
+        result, page = json.loads((copy / folder.RESULT).read_text()), (copy / folder.REPORT).read_text()
+        assert result["splits"]["test"] == pytest.approx(before["splits"]["test"], rel=1e-5)
+        where = f"({__file__}, line {broken.__code__.co_firstlineno + 1})"
+        message = f"no attention maps: RuntimeError: a gate on the values {where}"
+        assert result["alignment"] == {"error": message} and message in page
+        assert f"warning: {message}" in capsys.readouterr().err
 
 
 def test_report_is_written_again(run, capsys):

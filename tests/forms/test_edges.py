@@ -7,11 +7,11 @@ from attnkit.forms import attend
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
-from attnkit.scored.contract import HeadShape
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.normalizer.sparsemax import Sparsemax
 from attnkit.scored.position.qk_norm import QkNorm
 from attnkit.scored.preset.attention import Attention
+from attnkit.variant import HeadShape
 
 
 @pytest.mark.parametrize("form", ["reference", "blockwise"])
@@ -51,7 +51,7 @@ def test_second_derivatives_of_a_normalized_key_do_not_see_a_masked_nan(form):
     scored = Attention(position=(QkNorm(),), mask=Padding()).scored()
 
     def total(k):
-        params = scored.init(jax.random.key(0), HeadShape(1, 1, 2, 2))
+        params = scored.init(jax.random.key(0), HeadShape(1, 2, 2))
         return attend(scored, params, q, k, v, data=Data(scalar={"length": 3}), form=form).output.sum()
 
     second = jax.jvp(jax.grad(total), (k,), (jnp.ones_like(k),))[1]

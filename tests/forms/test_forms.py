@@ -11,12 +11,12 @@ from attnkit import forms
 from attnkit.forms.dropout import kept
 from attnkit.masks.causal import Causal
 from attnkit.masks.window import Window
-from attnkit.scored.contract import HeadShape
 from attnkit.scored.normalize import Partial, absorb, finish, merge, nothing
 from attnkit.scored.normalizer.entmax import Entmax
 from attnkit.scored.normalizer.sink import Sink
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
+from attnkit.variant import HeadShape
 
 SHAPE = HeadShape(heads=6, kv_heads=2, dim=4, value_dim=5)
 

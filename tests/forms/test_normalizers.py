@@ -11,7 +11,6 @@ from oracles.agreement import QUICK_COMPILE
 
 from attnkit.forms import attend
 from attnkit.masks.causal import Causal
-from attnkit.scored.contract import HeadShape
 from attnkit.scored.normalizer.entmax import Entmax
 from attnkit.scored.normalizer.gelu import Gelu
 from attnkit.scored.normalizer.hard import Hard
@@ -24,6 +23,7 @@ from attnkit.scored.normalizer.sparsemax import Sparsemax
 from attnkit.scored.normalizer.stick_breaking import StickBreaking
 from attnkit.scored.normalizer.top_k import TopK
 from attnkit.scored.preset.attention import Attention
+from attnkit.variant import HeadShape
 
 HEADS, KV_HEADS, TOKENS, DIM, VALUE_DIM = 2, 1, 11, 3, 5
 CASES = {
@@ -92,7 +92,7 @@ def test_definition_and_blocks_agree_with_loops_to_the_second_derivative(name):
     normalizer, weigh = CASES[name]
     scored = Attention(normalizer=normalizer, mask=Causal(offset=-1)).scored()
     with jax.enable_x64(True):
-        params = scored.init(jax.random.key(5), HeadShape(HEADS, KV_HEADS, DIM, VALUE_DIM))
+        params = scored.init(jax.random.key(5), HeadShape(HEADS, DIM, VALUE_DIM, KV_HEADS))
         point = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), (params, draw(0)))
         moved = jax.tree.map(lambda a: jax.random.normal(jax.random.key(7), a.shape, jnp.float64), point)
         reference = derivatives(scored, "reference", None)(point, moved)

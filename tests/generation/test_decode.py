@@ -29,7 +29,9 @@ def sharpened(model):
     network.readout.kernel[...] = 30 * network.readout.kernel[...]
     stack = network.stack if hasattr(network, "stack") else network.decoder
     for block in stack.blocks:
-        block.mixing.join.output.kernel[...] = 10 * block.mixing.join.output.kernel[...]
+        block.mixer.output_projection.output.kernel[...] = (
+            10 * block.mixer.output_projection.output.kernel[...]
+        )
     return network
 
 

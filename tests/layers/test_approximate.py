@@ -6,11 +6,11 @@ from approximate.cases import variant_of
 from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
 
-from attnkit.approximate.contract import Shape
 from attnkit.layers.causality import refuse_future
-from attnkit.layers.mixer_layer import Width, mixer_layer
+from attnkit.layers.contract import Width
 from attnkit.masks.contract import Data
 from attnkit.points import names, observe
+from attnkit.variant import HeadShape
 
 DIM, HEADS, BATCH = 24, 6, 2
 CAUSAL = [
@@ -26,7 +26,7 @@ CAUSAL = [
 
 
 def layer(name, options, kv_heads=3, **more):
-    return mixer_layer(variant_of(name, options), Width.of(DIM, HEADS, kv_heads), rngs=nnx.Rngs(0), **more)
+    return build_layer(variant_of(name, options), Width.of(DIM, HEADS, kv_heads), rngs=nnx.Rngs(0), **more)
 
 
 def tokens(count, seed=1):
@@ -62,7 +62,7 @@ def test_decoding_gives_the_output_of_the_whole(name, options):
 
 
 def test_the_state_of_a_prefix_sum_does_not_grow():
-    shape = Shape(HEADS, 4, 4)
+    shape = HeadShape(HEADS, 4, 4)
     for name, options in CAUSAL:
         sizes = [
             sum(
@@ -79,13 +79,16 @@ def test_the_state_of_a_prefix_sum_does_not_grow():
     ("name", "owned"),
     [
         ("fnet", set()),
-        ("synthesizer_random", {"project.value.kernel", "join.kernel", "learned.scores"}),
+        ("synthesizer_random", {"project.value.kernel", "output_projection.kernel", "learned.scores"}),
         (
             "synthesizer_dense",
-            {"project.query.kernel", "project.value.kernel", "join.kernel"}
+            {"project.query.kernel", "project.value.kernel", "output_projection.kernel"}
             | {f"learned.{part}" for part in ("hidden", "scores", "bias")},
         ),
-        ("performer", {f"project.{made}.kernel" for made in ("query", "key", "value")} | {"join.kernel"}),
+        (
+            "performer",
+            {f"project.{made}.kernel" for made in ("query", "key", "value")} | {"output_projection.kernel"},
+        ),
     ],
 )
 def test_a_layer_owns_what_its_variant_uses_and_nothing_else(name, owned):
@@ -199,5 +202,5 @@ def test_decoders_refuse_what_sees_the_future():
         refuse_future("mixer", variant_of("performer", {}))
     with pytest.raises(ValueError, match="it has no causal form, so use it in an encoder"):
         refuse_future("mixer", variant_of("fnet", {}))
-    with pytest.raises(ValueError, match="what sees the tokens that follow cannot write"):
+    with pytest.raises(ValueError, match="bidirectional mixers cannot decode autoregressively"):
         layer("performer", {}).start(BATCH, 4, jnp.float32)

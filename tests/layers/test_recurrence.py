@@ -5,9 +5,9 @@ import pytest
 from flax import nnx
 from oracles import cells
 
-from attnkit.layers.mixer_layer import Width, mixer_layer
+from attnkit.layers.build import Width, build_layer
+from attnkit.layers.conv_window import ConvWindow
 from attnkit.layers.short_convolution import ShortConvolution
-from attnkit.layers.taps import Window
 from attnkit.layers.token_mixer.convolution import Convolution
 from attnkit.layers.token_mixer.gru import Gru
 from attnkit.layers.token_mixer.lstm import Lstm
@@ -19,7 +19,7 @@ CELLS = {"gru": Gru, "lstm": Lstm, "min_gru": MinGru}
 
 
 def layer(mixer, **more):
-    return mixer_layer(mixer, Width.of(DIM, 1, None), rngs=nnx.Rngs(0), **more)
+    return build_layer(mixer, Width.of(DIM, 1, None), rngs=nnx.Rngs(0), **more)
 
 
 def numbers(recurrence):
@@ -82,7 +82,11 @@ def test_the_state_is_kept_in_float32(x):
 
 @pytest.mark.parametrize(
     "chosen",
-    [Convolution(width=3), Convolution(width=2, dilation=3, gate="tanh"), Convolution(width=4, causal=False)],
+    [
+        Convolution(conv_size=3),
+        Convolution(conv_size=2, dilation=3, gate="tanh"),
+        Convolution(conv_size=4, causal=False),
+    ],
 )
 def test_a_gated_convolution_agrees_with_loops(chosen, x):
     made = layer(chosen)
@@ -92,7 +96,7 @@ def test_a_gated_convolution_agrees_with_loops(chosen, x):
     kernel, bias = (np.asarray(a[...], np.float64) for a in (made.inward.kernel, made.inward.bias))
     for row, length in enumerate((7, 6)):
         rows = np.asarray(x[row, :length], np.float64)
-        seen = cells.windows(rows, chosen.width, chosen.dilation, chosen.causal, segment)
+        seen = cells.windows(rows, chosen.conv_size, chosen.dilation, chosen.causal, segment)
         value, gate = np.split(seen.reshape(length, -1) @ kernel + bias, 2, axis=-1)
         value = np.tanh(value) if chosen.gate == "tanh" else value
         expected = (value * cells.sigmoid(gate)) @ np.asarray(made.outward.kernel[...])
@@ -100,13 +104,13 @@ def test_a_gated_convolution_agrees_with_loops(chosen, x):
 
 
 def test_a_short_convolution_by_hand():
-    made = ShortConvolution(layer(MinGru()), Window(3), 1, rngs=nnx.Rngs(0))
+    made = ShortConvolution(layer(MinGru()), ConvWindow(3), 1, rngs=nnx.Rngs(0))
     made.kernel[...] = jnp.array([[100.0], [10.0], [1.0]])
     x = jnp.array([[[1.0], [2.0], [3.0], [4.0]]])
-    assert made.convolve(Window(3).taps(x))[0, :, 0].tolist() == [1.0, 12.0, 123.0, 234.0]
-    centered = Window(3, causal=False).taps(x, Data(scalar={"length": jnp.array([3])}))
+    assert made.convolve(ConvWindow(3).windows(x))[0, :, 0].tolist() == [1.0, 12.0, 123.0, 234.0]
+    centered = ConvWindow(3, causal=False).windows(x, Data(scalar={"length": jnp.array([3])}))
     assert made.convolve(centered)[0, :3, 0].tolist() == [12.0, 123.0, 230.0]
-    apart = Window(3).taps(x, Data(key={"segment": jnp.array([[0, 0, 1, 1]])}))
+    apart = ConvWindow(3).windows(x, Data(key={"segment": jnp.array([[0, 0, 1, 1]])}))
     assert made.convolve(apart)[0, :, 0].tolist() == [1.0, 12.0, 3.0, 34.0]
 
 

@@ -69,7 +69,7 @@ CASES = {
     "decoder-hybrid": Case(
         Decoder(
             depth=4,
-            mixer=(Gru(), Lstm(), Convolution(width=2, dilation=2), MinGru()),
+            mixer=(Gru(), Lstm(), Convolution(conv_size=2, dilation=2), MinGru()),
             mlp_ratio=0.0,
             norm="rms",
             order="post",
@@ -112,7 +112,7 @@ CASES = {
     ),
     "hierarchical-rnn": Case(
         HierarchicalClassifier(
-            words=Gru(bidirectional=True), sentences=Convolution(width=3, causal=False), **SMALL
+            words=Gru(bidirectional=True), sentences=Convolution(conv_size=3, causal=False), **SMALL
         ),
         dataclasses.replace(ANSWER, vocabulary=0),
         writes=False,

@@ -159,7 +159,7 @@ def test_bfloat16_parameters_make_a_bfloat16_network_with_float32_logits(batch):
 def test_a_pattern_of_mixers_is_repeated_over_depth():
     rotary, alibi = (Attention(position=(part,), mask=Causal()) for part in (Rotary(), Alibi()))
     network = build(dataclasses.replace(DECODER, depth=5, mixer=(rotary, rotary, alibi)))
-    found = [type(block.mixing.scored.position[0]) for block in network.stack.blocks]
+    found = [type(block.mixer.scored.position[0]) for block in network.stack.blocks]
     assert found == [Rotary, Rotary, Alibi, Rotary, Rotary]
 
 

@@ -53,7 +53,7 @@ def test_a_closed_gate_is_the_network_without_a_picture():
     alone = build(Decoder(depth=1, **SMALL), WRITE)
     alone.embedding, alone.readout = network.embedding, network.readout
     for own, block in zip(alone.stack.blocks, network.decoder.blocks, strict=True):
-        own.mixing, own.feed_forward = block.mixing, block.feed_forward
+        own.mixer, own.feed_forward = block.mixer, block.feed_forward
     np.testing.assert_array_equal(closed, run(alone, batch).logits)
     network.decoder.blocks[0].around_cross.gate[...] = jnp.asarray(0.3)
     assert not np.allclose(run(network, batch).logits, run(network, other).logits)
@@ -77,9 +77,9 @@ def test_a_document_of_one_sentence_is_read_as_a_flat_text():
         deep.answer,
     )
     for own, block in zip(flat.encoder.stack.blocks, deep.hierarchy.words.stack.blocks, strict=True):
-        for part in ("feed_forward", "around_mixing", "around_feed_forward"):
+        for part in ("feed_forward", "around_mixer", "around_feed_forward"):
             setattr(own, part, getattr(block, part))
-        nnx.update(own.mixing, nnx.state(block.mixing))
+        nnx.update(own.mixer, nnx.state(block.mixer))
     flat.encoder.stack.norm = deep.hierarchy.words.stack.norm
     batch = example(ANSWER)
     batch["source_segment"] = jnp.zeros_like(batch["source_segment"])

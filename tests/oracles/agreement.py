@@ -7,7 +7,7 @@ from oracles.pairwise import attend
 
 from attnkit import forms
 from attnkit.masks.causal import Causal
-from attnkit.scored.contract import HeadShape
+from attnkit.variant import HeadShape
 
 HEADS, KV_HEADS, QUERIES, KEYS, VALUE_DIM, OFFSET = 3, 1, 7, 11, 5, 4
 
@@ -45,7 +45,7 @@ def assert_agrees(scored, oracle, dim=6, extra=None, output=None, data=None, blo
 
 def draw(scored, dim, seed):
     """Arrays of every kind that the variant takes: standard normal, parameters around their start."""
-    shape = HeadShape(HEADS, KV_HEADS, dim, VALUE_DIM)
+    shape = HeadShape(HEADS, dim, VALUE_DIM, KV_HEADS)
     keys = jax.random.split(jax.random.key(seed), 6)
     params = scored.init(keys[0], shape)
     leaves, tree = jax.tree.flatten(params)

@@ -36,7 +36,7 @@ def self_attentive_penalty(w):
     return total
 
 
-def multi_head(queries, keys, values, heads):
+def attention_layer(queries, keys, values, heads):
     """Rows of joined heads, and weights by query, then head."""
     size = len(queries[0]) // heads
     output, weights = [], []
@@ -54,7 +54,7 @@ def multi_head(queries, keys, values, heads):
 def learned_query(p, rows):
     query = [p["query"].reshape(-1)]
     keys, values = ([row @ p[name] for row in rows] for name in ("key", "value"))
-    output, weights = multi_head(query, keys, values, len(p["query"]))
+    output, weights = attention_layer(query, keys, values, len(p["query"]))
     return output @ p["output"], weights
 
 
@@ -62,7 +62,7 @@ def pma(p, rows, heads):
     before = [np.maximum(row @ p["before"] + p["bias_before"], 0) for row in rows]
     queries = [seed @ p["query"] for seed in p["seeds"]]
     keys, values = ([z @ p[name] for z in before] for name in ("key", "value"))
-    found, weights = multi_head(queries, keys, values, heads)
+    found, weights = attention_layer(queries, keys, values, heads)
     h = np.array([standard(seed + row @ p["output"]) for seed, row in zip(p["seeds"], found, strict=True)])
     output = [standard(row + np.maximum(row @ p["after"] + p["bias_after"], 0)) for row in h]
     return np.array(output), weights

@@ -58,7 +58,7 @@ def native_sparse(q, far, blocks, near, summarize, sizes):
         seen = sorted([*always, *rest[: max(0, count - len(always))]])
         choices.append({j - 1 for j in seen})
         chosen = [s for j in seen for s in range((j - 1) * block, min(j * block, t))]
-        close = list(range(max(0, t - 1 - window), t))
+        close = list(range(max(0, t - window), t))
         for h in range(heads):
             out[1, h, t - 1] = attended(h, t, blocks[0][chosen], blocks[1][chosen])[0]
             out[2, h, t - 1] = attended(h, t, near[0][close], near[1][close])[0]

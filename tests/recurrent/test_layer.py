@@ -8,25 +8,26 @@ from flax import nnx
 
 from attnkit import forms
 from attnkit.conformance.programs import QUICK_COMPILE
+from attnkit.layers.build import build_layer
 from attnkit.layers.causality import refuse_future
-from attnkit.layers.mixer_layer import mixer_layer
-from attnkit.layers.mixing import Width
+from attnkit.layers.contract import Width
 from attnkit.masks.contract import Data
 from attnkit.options import options
 from attnkit.points import names, observe
-from attnkit.recurrent.contract import Card, HeadShape, SteppedRecurrent, TokenInput
+from attnkit.recurrent.contract import SteppedRecurrent
 from attnkit.recurrent.variant.delta_net import DeltaNet
 from attnkit.recurrent.variant.gla import Gla
 from attnkit.recurrent.variant.linear import Linear
 from attnkit.recurrent.variant.mamba2 import Mamba2
 from attnkit.recurrent.variant.retnet import Retnet
 from attnkit.recurrent.variant.rwkv6 import Rwkv6
+from attnkit.variant import Card, HeadShape, TokenInput
 
 BATCH, TOKENS, WIDTH = 2, 13, Width.of(12, 2, None)
 
 
 def layer(mixer, **how):
-    return mixer_layer(mixer, WIDTH, rngs=nnx.Rngs(0), **how)
+    return build_layer(mixer, WIDTH, rngs=nnx.Rngs(0), **how)
 
 
 def tokens(count=TOKENS, seed=1):
@@ -138,7 +139,7 @@ def test_a_memory_is_written_once_and_read_by_every_piece(mixer, monkeypatch):
         (lambda: Retnet(direction="sideways"), "direction"),
         (lambda: refuse_future("mixer", Gla(direction="both")), 'set direction = "forward"'),
         (lambda: layer(Gla(direction="both")).start(1, 1, jnp.float32), "decode with 'forward'"),
-        (lambda: mixer_layer(Gla(), Width.of(12, 2, 1), rngs=nnx.Rngs(0)), "kv_heads = 1"),
+        (lambda: build_layer(Gla(), Width.of(12, 2, 1), rngs=nnx.Rngs(0)), "kv_heads = 1"),
         (lambda: layer(Gla(documents=True))(tokens()), "data lacks key.segment, which"),
         (lambda: forms.explain_recurrent(Gla(), 9, chunk=3), "chunk = 3: expected a power of two"),
     ],
@@ -153,7 +154,9 @@ def test_what_cannot_be_done_is_refused(make, words):
 class Average(SteppedRecurrent):
     """The mean of all values so far, by a step of its own."""
 
-    card: ClassVar = Card(source="here", equation="mean", state="4 * value_dim + 4", forms=("scan", "step"))
+    card: ClassVar = Card(
+        source="here", equation="mean", state="heads * (value_dim + 1)", forms=("scan", "step")
+    )
 
     def inputs(self, shape):
         return {"v": TokenInput(shape.value_dim)}

@@ -11,13 +11,13 @@ from recurrent.catalogue import computed, draw
 
 from attnkit import forms
 from attnkit.conformance.programs import QUICK_COMPILE
-from attnkit.recurrent.contract import HeadShape
 from attnkit.recurrent.variant.abc import Abc
 from attnkit.recurrent.variant.gsa import Gsa
 from attnkit.recurrent.variant.log_linear import LogLinear
 from attnkit.recurrent.variant.mamba2 import Mamba2
 from attnkit.recurrent.variant.mesa_net import MesaNet
 from attnkit.recurrent.variant.ttt_linear import Moved, Training, TttLinear, slopes
+from attnkit.variant import HeadShape
 
 SHAPE, TOKENS = HeadShape(heads=2, dim=4, value_dim=3), 11
 ONE = 0.541324854612918  # softplus of it is 1

@@ -6,7 +6,7 @@ import pytest
 from oracles import recurrent as oracle
 from recurrent.catalogue import computed, draw, variants
 
-from attnkit.recurrent.contract import HeadShape
+from attnkit.variant import HeadShape
 
 SHAPE, TOKENS = HeadShape(heads=2, dim=4, value_dim=3), 11
 

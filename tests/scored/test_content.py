@@ -8,7 +8,7 @@ from oracles.agreement import OFFSET, assert_agrees
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data
 from attnkit.masks.everything import Everything
-from attnkit.scored.contract import HeadShape, Scored
+from attnkit.scored.contract import Scored
 from attnkit.scored.normalizer.inverted import Inverted
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.position.cope import Cope
@@ -25,6 +25,7 @@ from attnkit.scored.score.trilinear import Trilinear
 from attnkit.scored.selection.lightning_indexer import LightningIndexer
 from attnkit.scored.selection.lsh import Lsh
 from attnkit.scored.selection.moba import Moba
+from attnkit.variant import HeadShape
 
 PLACES = np.array(
     [[0, 0, 0], [1, 1, 1], [2, 2, 2], [2, 2, 3], [2, 3, 2], [2, 3, 3], *[[n] * 3 for n in range(4, 9)]]
@@ -127,7 +128,7 @@ def test_lightning():
 
 def test_lsh():
     part = Lsh(buckets=4, rounds=2)
-    rotation = part.constants(HeadShape(3, 1, 6, 5))["rotation"]
+    rotation = part.constants(HeadShape(3, 6, 5, 1))["rotation"]
     assert_agrees(
         scored(selection=(part,)),
         None,

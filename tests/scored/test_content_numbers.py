@@ -10,7 +10,7 @@ import pytest
 from attnkit import forms
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data
-from attnkit.scored.contract import HEADS, HeadShape, Scored
+from attnkit.scored.contract import HEADS, Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.position.cope import Cope
 from attnkit.scored.position.learned_absolute import LearnedAbsolute
@@ -24,6 +24,7 @@ from attnkit.scored.position.sinusoidal import Sinusoidal
 from attnkit.scored.score.dot import Dot
 from attnkit.scored.score.location import Location
 from attnkit.scored.score.trilinear import Trilinear
+from attnkit.variant import HeadShape
 
 ALL = jnp.ones((1, 3), bool)
 NONE = jnp.zeros((1, 3))
@@ -92,7 +93,7 @@ def test_selective_sums_what_tokens_between_say_of_a_key():
 
 
 def test_selective_cannot_be_cut_into_blocks_of_keys():
-    shape = HeadShape(1, 1, 2, 2)
+    shape = HeadShape(1, 2, 2)
     scored = Scored(score=Dot(), position=(Selective(),), normalizer=Softmax(), mask=Causal())
     x = jnp.ones((1, 600, 2))
     inputs = {"position_0.judge": x}
@@ -173,4 +174,4 @@ def test_mrope_wants_its_positions():
     with pytest.raises(ValueError, match=r"query\.time, key\.column, key\.row, key\.time, which Mrope reads"):
         forms.attend(scored, {}, x, x, x)
     with pytest.raises(ValueError, match=r"data lacks key\.column, key\.row, key\.time"):
-        forms.extend(scored, forms.empty_cache(scored, HeadShape(1, 1, 8, 8), 3), x, x)
+        forms.extend(scored, forms.empty_cache(scored, HeadShape(1, 8, 8), 3), x, x)

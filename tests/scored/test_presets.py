@@ -13,7 +13,7 @@ import pytest
 import attnkit.scored.preset
 from attnkit import forms
 from attnkit.masks.contract import Data, dense
-from attnkit.scored.contract import HeadShape, Preset, Scored
+from attnkit.scored.contract import Preset, Scored
 from attnkit.scored.preset.attention import Attention
 from attnkit.scored.preset.deberta import Deberta
 from attnkit.scored.preset.gemma2 import Gemma2
@@ -24,6 +24,7 @@ from attnkit.scored.preset.mistral import Mistral
 from attnkit.scored.preset.stick_breaking_attention import StickBreakingAttention
 from attnkit.scored.preset.streaming_llm import StreamingLlm
 from attnkit.scored.preset.t5 import T5
+from attnkit.variant import HeadShape
 
 NAMES = [found.name for found in pkgutil.iter_modules(attnkit.scored.preset.__path__)]
 
@@ -41,7 +42,7 @@ def test_preset_is_a_choice_of_parts_with_a_source(name):
     assert re.search(r"(19|20)\d\d", kind.card.source) and "o_i" in kind.card.equation + "o_i" * (
         name in ("shaw_attention",)
     )
-    for x in jax.tree.leaves(kind().scored().init(jax.random.key(0), HeadShape(2, 1, 8, 4))):
+    for x in jax.tree.leaves(kind().scored().init(jax.random.key(0), HeadShape(2, 8, 4, 1))):
         assert x.shape[0] == 2
 
 

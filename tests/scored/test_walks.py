@@ -8,7 +8,7 @@ from oracles.agreement import QUICK_COMPILE
 
 from attnkit import forms
 from attnkit.masks.causal import Causal
-from attnkit.scored.contract import HeadShape, Scored
+from attnkit.scored.contract import Scored
 from attnkit.scored.normalizer.inverted import Inverted
 from attnkit.scored.normalizer.sigmoid import Sigmoid
 from attnkit.scored.normalizer.sparsemax import Sparsemax
@@ -17,6 +17,7 @@ from attnkit.scored.normalizer.top_k import TopK
 from attnkit.scored.position.cope import Cope
 from attnkit.scored.preset.attention import Attention
 from attnkit.scored.score.dot import Dot
+from attnkit.variant import HeadShape
 
 KINDS = (Sigmoid(), Sparsemax(), StickBreaking(), TopK(k=3))
 
@@ -46,7 +47,7 @@ def test_blocks_agree_with_the_definition_whatever_the_normalizer():
 
     with jax.enable_x64(True):
         q, k, v = map(jnp.asarray, arrays(7))
-        params = variant(Sigmoid()).init(jax.random.key(0), HeadShape(2, 2, 3, 3))
+        params = variant(Sigmoid()).init(jax.random.key(0), HeadShape(2, 3, 3))
         options = QUICK_COMPILE if jax.default_backend() == "cpu" else None
         weight = jnp.asarray(arrays(7)[0])
         definition, blocks = jax.jit(run, compiler_options=options)(params, q, k, v, weight)
@@ -66,7 +67,7 @@ def test_of_equal_scores_the_earlier_keys_are_taken_though_blocks_are_visited_ba
 
 def test_what_depends_on_later_keys_cannot_be_merged_from_pieces_nor_compete():
     q, k, v = (jnp.asarray(a, jnp.float32) for a in arrays(3))
-    params = variant(Sigmoid()).init(jax.random.key(0), HeadShape(2, 2, 3, 3))
+    params = variant(Sigmoid()).init(jax.random.key(0), HeadShape(2, 3, 3))
     with pytest.raises(ValueError, match="Cope: a weight depends on other keys"):
         forms.attend_piece(Attention(position=(Cope(max_position=2),)).scored(), params, q, k, v)
     with pytest.raises(ValueError, match="Inverted: does not go with a position part that depends"):
@@ -76,7 +77,7 @@ def test_what_depends_on_later_keys_cannot_be_merged_from_pieces_nor_compete():
 @pytest.mark.slow
 def test_memory_of_the_gradient_grows_linearly_with_the_length():
     scored = Attention(position=(Cope(),), mask=Causal()).scored()
-    params = scored.init(jax.random.key(0), HeadShape(1, 1, 8, 8))
+    params = scored.init(jax.random.key(0), HeadShape(1, 8, 8))
 
     def total(q, k, v):
         return jnp.sum(forms.attend(scored, params, q, k, v, block=(32, 32)).output ** 2)

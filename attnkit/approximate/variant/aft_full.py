@@ -8,18 +8,17 @@ from jaxtyping import Array, Float
 
 from attnkit.approximate.contract import (
     Approximate,
-    Card,
     Count,
     Keys,
     Outputs,
     Params,
     Queries,
     Rows,
-    Shape,
     Values,
     softmax,
 )
 from attnkit.options import options
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -35,7 +34,7 @@ class AftFull(Approximate):
     card: ClassVar[Card] = Card(
         source="Zhai et al. 2021 (AFT), arXiv 2105.14103",
         equation="o_i = sigmoid(q_i) * sum_j exp(k_j + u_i . u'_j) v_j / sum_j exp(k_j + u_i . u'_j)",
-        cost="2 T^2 dim, and T^2 rank for the biases",
+        sequence_flops="4 * length * length * dim + 2 * length * length * rank",
         assumes="queries, keys and values of the same width",
     )
     channels: ClassVar[bool] = True
@@ -43,7 +42,7 @@ class AftFull(Approximate):
     length: Annotated[int, Ge(1)] = 512
     causal: bool = False
 
-    def init(self, key: jax.Array, shape: Shape) -> Params:
+    def init(self, key: jax.Array, shape: HeadShape) -> Params:
         one, two = jax.random.split(key)
         size = (shape.heads, self.length, self.rank)
         return {"row": 0.01 * jax.random.normal(one, size), "column": 0.01 * jax.random.normal(two, size)}

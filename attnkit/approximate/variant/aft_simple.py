@@ -8,18 +8,17 @@ from jaxtyping import Array, Float
 
 from attnkit.approximate.contract import (
     Approximate,
-    Card,
     Count,
     Keys,
     Outputs,
     Params,
     Queries,
     Rows,
-    Shape,
     State,
     Values,
 )
 from attnkit.options import options
+from attnkit.variant import Card, HeadShape
 
 Sums = tuple[Array, Array, Array]
 
@@ -35,7 +34,7 @@ class AftSimple(Approximate):
     card: ClassVar[Card] = Card(
         source="Zhai et al. 2021 (AFT-simple), arXiv 2105.14103",
         equation="o_i = sigmoid(q_i) * sum_j exp(k_j) v_j / sum_j exp(k_j)",
-        cost="2 T dim",
+        sequence_flops="4 * length * dim",
         assumes="queries, keys and values of the same width",
     )
     channels: ClassVar[bool] = True
@@ -49,7 +48,7 @@ class AftSimple(Approximate):
         share = jnp.exp(sums[0] - jnp.where(top > -jnp.inf, top, 0))
         return jax.nn.sigmoid(q) * mean((top, jnp.sum(share, 0), jnp.sum(share * v, 0)))
 
-    def start(self, shape: Shape, room: int, dtype: Any) -> State:
+    def start(self, shape: HeadShape, room: int, dtype: Any) -> State:
         """The sums over no keys."""
         zero = jnp.zeros(shape.value_dim, jnp.promote_types(dtype, jnp.float32))
         return {"top": zero - jnp.inf, "weight": zero, "total": zero}

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Ge
 
-from attnkit.approximate.contract import Card, Params, Queries, Rows, Shape
+from attnkit.approximate.contract import Params, Queries, Rows
 from attnkit.approximate.kernel import Features, Kernel
 from attnkit.options import options
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -24,14 +25,14 @@ class Cosformer(Kernel):
     card: ClassVar[Card] = Card(
         source="Qin et al. 2022 (cosFormer), arXiv 2202.08791",
         equation="w_ij ~ relu(q_i) . relu(k_j) cos(pi (i - j) / (2 M))",
-        cost="8 T dim^2",
+        sequence_flops="16 * length * dim * dim",
         assumes="M = length is fixed, so that decoding agrees with reading; no small number is added to sums",
     )
     budget: ClassVar[str] = ""
     length: Annotated[int, Ge(1)] = 512
     causal: bool = False
 
-    def width(self, shape: Shape) -> int:
+    def width(self, shape: HeadShape) -> int:
         return 2 * shape.dim
 
     def query_features(self, p: Params, q: Queries, i: Rows) -> Features:

@@ -5,18 +5,9 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 
-from attnkit.approximate.contract import (
-    Approximate,
-    Card,
-    Count,
-    Keys,
-    Outputs,
-    Params,
-    Queries,
-    Rows,
-    Values,
-)
+from attnkit.approximate.contract import Approximate, Count, Keys, Outputs, Params, Queries, Rows, Values
 from attnkit.options import options
+from attnkit.variant import Card
 
 
 @options
@@ -34,7 +25,7 @@ class Fnet(Approximate):
     card: ClassVar[Card] = Card(
         source="Lee-Thorp et al. 2021 (FNet), arXiv 2105.03824",
         equation="y = Re(F_seq(F_hidden(x)))",
-        cost="T model_dim log(T model_dim); T^2 model_dim where the length is known at run time",
+        sequence_flops="2 * length * length * model_dim",
         assumes="the paper transforms the padding too",
     )
     projections: ClassVar[tuple[str, ...]] = ()

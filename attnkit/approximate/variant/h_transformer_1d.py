@@ -9,7 +9,6 @@ from jaxtyping import Array, Float
 
 from attnkit.approximate.contract import (
     Approximate,
-    Card,
     Count,
     Keys,
     Outputs,
@@ -20,6 +19,7 @@ from attnkit.approximate.contract import (
     divide,
 )
 from attnkit.options import options
+from attnkit.variant import Card
 
 
 @options
@@ -39,7 +39,7 @@ class HTransformer1d(Approximate):
         source="Zhu and Soricut 2021 (H-Transformer-1D), arXiv 2107.11906",
         equation="w_ij ~ exp(q_i^l . k_j^l / sqrt(dim)), q^l, k^l means over 2^l tokens, l the first "
         "level at which i and j are in the same or in neighboring blocks",
-        cost="10 T block dim",
+        sequence_flops="20 * length * block * dim",
         assumes="means are over tokens that exist; a mean counts as often as it has tokens",
     )
     estimates: ClassVar[bool] = True

@@ -5,19 +5,9 @@ from typing import Annotated, ClassVar
 import jax
 from annotated_types import Ge
 
-from attnkit.approximate.contract import (
-    Approximate,
-    Card,
-    Count,
-    Keys,
-    Outputs,
-    Params,
-    Queries,
-    Rows,
-    Shape,
-    Values,
-)
+from attnkit.approximate.contract import Approximate, Count, Keys, Outputs, Params, Queries, Rows, Values
 from attnkit.options import options
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -35,7 +25,7 @@ class Linformer(Approximate):
     card: ClassVar[Card] = Card(
         source="Wang et al. 2020, arXiv 2006.04768, equation 7",
         equation="o = softmax(q (E k)^T / sqrt(dim)) (F v)",
-        cost="2 T rank dim for E k and F v, 2 T rank dim for the attention",
+        sequence_flops="8 * length * rank * dim",
         assumes="attention matrices of low rank; positions beyond a shorter sequence's end count as zeros",
     )
     crosses: ClassVar[bool] = True
@@ -44,7 +34,7 @@ class Linformer(Approximate):
     length: Annotated[int, Ge(1)] = 512
     shared: bool = False
 
-    def init(self, key: jax.Array, shape: Shape) -> Params:
+    def init(self, key: jax.Array, shape: HeadShape) -> Params:
         names = ("key",) if self.shared else ("key", "value")
         size = (shape.heads, self.rank, self.length)
         keys = jax.random.split(key, len(names))

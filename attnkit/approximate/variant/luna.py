@@ -8,18 +8,17 @@ from annotated_types import Ge
 
 from attnkit.approximate.contract import (
     Approximate,
-    Card,
     Count,
     Keys,
     Outputs,
     Params,
     Queries,
     Rows,
-    Shape,
     Values,
     softmax,
 )
 from attnkit.options import options
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -35,7 +34,7 @@ class Luna(Approximate):
     card: ClassVar[Card] = Card(
         source="Ma et al. 2021, arXiv 2106.01540",
         equation="Y = softmax(P k^T / sqrt(dim)) v, o = softmax(q (Y W_k)^T / sqrt(dim)) Y W_v",
-        cost="4 T rows dim",
+        sequence_flops="8 * length * rows * dim",
         assumes="a head packs and unpacks alone; rows are the layer's own, where the paper hands them on",
     )
     crosses: ClassVar[bool] = True
@@ -43,7 +42,7 @@ class Luna(Approximate):
     budget: ClassVar[str] = "rows"
     rows: Annotated[int, Ge(1)] = 16
 
-    def init(self, key: jax.Array, shape: Shape) -> Params:
+    def init(self, key: jax.Array, shape: HeadShape) -> Params:
         a, b, c = jax.random.split(key, 3)
         h, d, w = shape.heads, shape.dim, shape.value_dim
         return {

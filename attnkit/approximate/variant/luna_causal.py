@@ -10,20 +10,18 @@ from annotated_types import Ge
 
 from attnkit.approximate.contract import (
     Approximate,
-    Card,
     Count,
     Keys,
     Outputs,
     Params,
     Queries,
     Rows,
-    Shape,
     State,
-    TokenInput,
     Values,
 )
 from attnkit.approximate.prefix import Past, no_past, prefix
 from attnkit.options import options
+from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
@@ -40,18 +38,18 @@ class LunaCausal(Approximate):
         source="Ma et al. 2021 (Luna's causal attention), arXiv 2106.01540, and the authors' code",
         equation="a_j = softplus(P c_j / sqrt(dim)), "
         "b_t = softmax((1/t) sum_{j<=t} (q_t . k_j) a_j / sqrt(dim)), o_t = (1/t) sum_{j<=t} (b_t . a_j) v_j",
-        cost="6 T rows dim",
+        sequence_flops="12 * length * rows * dim",
         assumes="softplus of base 2, as in the authors' code; rows are the layer's own; c is a second key",
     )
     causal: ClassVar[bool] = True  # type: ignore[misc]
     budget: ClassVar[str] = "rows"
     rows: Annotated[int, Ge(1)] = 16
 
-    def init(self, key: jax.Array, shape: Shape) -> Params:
+    def init(self, key: jax.Array, shape: HeadShape) -> Params:
         return {"rows": jax.random.normal(key, (shape.heads, self.rows, shape.dim))}
 
-    def inputs(self, shape: Shape) -> Mapping[str, TokenInput]:
-        return {"pack": TokenInput(width=shape.dim)}
+    def inputs(self, shape: HeadShape) -> Mapping[str, TokenInput]:
+        return {"pack": TokenInput(shape.dim, bias=0.0)}
 
     def mix(self, p: Params, q: Queries, k: Keys, v: Values, i: Rows, length: Count) -> Outputs:
         return self._continued(p, q, k, v, i, length, None, None)[0]
@@ -66,7 +64,7 @@ class LunaCausal(Approximate):
         output, _, two = prefix(read, a, v, exists, None, two)
         return output / past, one, two
 
-    def start(self, shape: Shape, room: int, dtype: Any) -> State:
+    def start(self, shape: HeadShape, room: int, dtype: Any) -> State:
         """The two sums over no keys."""
         wide = jnp.promote_types(dtype, jnp.float32)
         one, two = no_past(shape.dim, self.rows, wide), no_past(self.rows, shape.value_dim, wide)

@@ -9,19 +9,18 @@ from jaxtyping import Array, Float
 
 from attnkit.approximate.contract import (
     Approximate,
-    Card,
     Count,
     Keys,
     Outputs,
     Params,
     Queries,
     Rows,
-    Shape,
     Values,
     softmax,
 )
 from attnkit.approximate.pinv import pinv
 from attnkit.options import options
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -42,7 +41,7 @@ class Nystromformer(Approximate):
         source="Xiong et al. 2021 (Nystromformer), arXiv 2102.03902, and the authors' code",
         equation="o = softmax(q K'^T) pinv(softmax(Q' K'^T)) softmax(Q' k^T) v + conv(v), "
         "all scores / sqrt(dim)",
-        cost="4 T landmarks dim, 3 landmarks^3 iterations",
+        sequence_flops="8 * length * landmarks * dim + 6 * landmarks * landmarks * landmarks * iterations",
         assumes="each head's pseudo-inverse starts from its own norms, not from the largest of a batch",
     )
     estimates: ClassVar[bool] = True
@@ -55,7 +54,7 @@ class Nystromformer(Approximate):
         if self.convolution and self.convolution % 2 == 0:
             raise ValueError(f"convolution = {self.convolution} must be odd, or 0 for none")
 
-    def init(self, key: jax.Array, shape: Shape) -> Params:
+    def init(self, key: jax.Array, shape: HeadShape) -> Params:
         return {"convolution": jnp.zeros((shape.heads, self.convolution))} if self.convolution else {}
 
     def mix(self, p: Params, q: Queries, k: Keys, v: Values, i: Rows, length: Count) -> Outputs:

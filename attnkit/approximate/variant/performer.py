@@ -7,10 +7,11 @@ import jax.numpy as jnp
 from annotated_types import Ge
 from jaxtyping import Array, Float
 
-from attnkit.approximate.contract import Card, Params, Queries, Rows, Shape
+from attnkit.approximate.contract import Params, Queries, Rows
 from attnkit.approximate.kernel import Features, Kernel
 from attnkit.approximate.random_directions import directions
 from attnkit.options import options
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -29,7 +30,7 @@ class Performer(Kernel):
     card: ClassVar[Card] = Card(
         source="Choromanski et al. 2021, arXiv 2009.14794, lemma 1, section 2; causal: appendix B.1",
         equation="w_ij ~ f(q_i) . f(k_j), f(x) = exp(W x - |x|^2 / 2) / sqrt(features), x scaled by dim^-1/4",
-        cost="4 T features dim",
+        sequence_flops="8 * length * features * dim",
         assumes="no small number is added to features or sums, unlike in the authors' code",
     )
     estimates: ClassVar[bool] = True
@@ -39,11 +40,11 @@ class Performer(Kernel):
     redrawn: bool = False
     causal: bool = False
 
-    def constants(self, key: jax.Array, shape: Shape) -> Params:
+    def constants(self, key: jax.Array, shape: HeadShape) -> Params:
         draw = jax.vmap(lambda one: directions(one, self.features, shape.dim, self.orthogonal))
         return {"direction": draw(jax.random.split(key, shape.heads))}
 
-    def width(self, shape: Shape) -> int:
+    def width(self, shape: HeadShape) -> int:
         return self.features if self.kind == "positive" else 2 * self.features
 
     def query_features(self, p: Params, q: Queries, i: Rows) -> Features:

@@ -8,19 +8,10 @@ import jax.numpy as jnp
 from annotated_types import Ge
 from jaxtyping import Array, Float
 
-from attnkit.approximate.contract import (
-    Card,
-    Count,
-    Keys,
-    Params,
-    Queries,
-    Rows,
-    Shape,
-    TokenInput,
-    Weights,
-)
+from attnkit.approximate.contract import Count, Keys, Params, Queries, Rows, Weights
 from attnkit.approximate.kernel import Features, Kernel
 from attnkit.options import options
+from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
@@ -41,7 +32,7 @@ class RandomFeature(Kernel):
         source="Peng et al. 2021 (RFA, and gated RFA), arXiv 2103.02143",
         equation="w_ij ~ f(q_i) . f(k_j), f(x) = [sin W x, cos W x] / sqrt(features), x = sigma q / |q|; "
         "gate: S_t = g_t S_{t-1} + (1 - g_t) f(k_t) v_t^T, and so its weights",
-        cost="8 T features dim",
+        sequence_flops="16 * length * features * dim",
         assumes="one set of directions, where the paper chooses among 200 drawn beforehand",
     )
     estimates: ClassVar[bool] = True
@@ -54,16 +45,16 @@ class RandomFeature(Kernel):
         if self.gate and not self.causal:
             raise ValueError("gate = True needs causal = True: a gate forgets what came before")
 
-    def constants(self, key: jax.Array, shape: Shape) -> Params:
+    def constants(self, key: jax.Array, shape: HeadShape) -> Params:
         return {"direction": jax.random.normal(key, (shape.heads, self.features, shape.dim))}
 
-    def init(self, key: jax.Array, shape: Shape) -> Params:
+    def init(self, key: jax.Array, shape: HeadShape) -> Params:
         return {"sigma": jnp.ones((shape.heads, shape.dim))}
 
-    def inputs(self, shape: Shape) -> Mapping[str, TokenInput]:
-        return {"gate": TokenInput()} if self.gate else {}
+    def inputs(self, shape: HeadShape) -> Mapping[str, TokenInput]:
+        return {"gate": TokenInput(bias=0.0)} if self.gate else {}
 
-    def width(self, shape: Shape) -> int:
+    def width(self, shape: HeadShape) -> int:
         return 2 * self.features
 
     def query_features(self, p: Params, q: Queries, i: Rows) -> Features:

@@ -9,19 +9,18 @@ from jaxtyping import Array, Float
 
 from attnkit.approximate.contract import (
     Approximate,
-    Card,
     Count,
     Keys,
     Outputs,
     Params,
     Queries,
     Rows,
-    Shape,
     Values,
     Weights,
 )
 from attnkit.approximate.pinv import pinv
 from attnkit.options import options
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -42,7 +41,7 @@ class Skyformer(Approximate):
     card: ClassVar[Card] = Card(
         source="Chen et al. 2021, arXiv 2111.00035, sections 4.1, 4.2 and 4.4; ridge as in the authors' code",
         equation="o = C(q, z) (C(z, z) + ridge I)^-1 C(z, k) v, C(x, y) = exp(-|x - y|^2 / (2 sqrt(dim)))",
-        cost="4 T landmarks dim, 3 landmarks^3 iterations",
+        sequence_flops="8 * length * landmarks * dim + 6 * landmarks * landmarks * landmarks * iterations",
         assumes="the inverse is taken of the matrix scaled to D^-1/2 (C + ridge I) D^-1/2, D its row sums",
     )
     estimates: ClassVar[bool] = True
@@ -56,7 +55,7 @@ class Skyformer(Approximate):
         if self.landmarks % 2:
             raise ValueError(f"landmarks = {self.landmarks} must be even: half are queries, half are keys")
 
-    def constants(self, key: jax.Array, shape: Shape) -> Params:
+    def constants(self, key: jax.Array, shape: HeadShape) -> Params:
         return {"place": jax.random.uniform(key, (shape.heads, self.landmarks))}
 
     def mix(self, p: Params, q: Queries, k: Keys, v: Values, i: Rows, length: Count) -> Outputs:

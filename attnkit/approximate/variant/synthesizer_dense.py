@@ -8,18 +8,17 @@ from annotated_types import Ge
 
 from attnkit.approximate.contract import (
     Approximate,
-    Card,
     Count,
     Keys,
     Outputs,
     Params,
     Queries,
     Rows,
-    Shape,
     Values,
     softmax,
 )
 from attnkit.options import options
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -36,14 +35,14 @@ class SynthesizerDense(Approximate):
     card: ClassVar[Card] = Card(
         source="Tay et al. 2020 (dense Synthesizer), arXiv 2005.00743",
         equation="w_i = softmax(relu(q_i + a) W + b), q_i = W_1 x_i",
-        cost="T^2 dim for the scores, T^2 dim for the values",
+        sequence_flops="4 * length * length * dim",
         assumes="the hidden layer of a head is as wide as a query",
     )
     projections: ClassVar[tuple[str, ...]] = ("query", "value")
     length: Annotated[int, Ge(1)] = 512
     causal: bool = False
 
-    def init(self, key: jax.Array, shape: Shape) -> Params:
+    def init(self, key: jax.Array, shape: HeadShape) -> Params:
         return {
             "hidden": jnp.zeros((shape.heads, shape.dim)),
             "scores": jax.random.normal(key, (shape.heads, shape.dim, self.length)) * shape.dim**-0.5,

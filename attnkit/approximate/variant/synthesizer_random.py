@@ -7,18 +7,17 @@ from annotated_types import Ge
 
 from attnkit.approximate.contract import (
     Approximate,
-    Card,
     Count,
     Keys,
     Outputs,
     Params,
     Queries,
     Rows,
-    Shape,
     Values,
     softmax,
 )
 from attnkit.options import options
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -34,20 +33,20 @@ class SynthesizerRandom(Approximate):
     card: ClassVar[Card] = Card(
         source="Tay et al. 2020 (random Synthesizer), arXiv 2005.00743",
         equation="w = softmax(R), R random, [length, length]",
-        cost="T^2 dim for the values",
+        sequence_flops="2 * length * length * dim",
     )
     projections: ClassVar[tuple[str, ...]] = ("value",)
     length: Annotated[int, Ge(1)] = 512
     trained: bool = True
     causal: bool = False
 
-    def init(self, key: jax.Array, shape: Shape) -> Params:
+    def init(self, key: jax.Array, shape: HeadShape) -> Params:
         return self._table(key, shape) if self.trained else {}
 
-    def constants(self, key: jax.Array, shape: Shape) -> Params:
+    def constants(self, key: jax.Array, shape: HeadShape) -> Params:
         return {} if self.trained else self._table(key, shape)
 
-    def _table(self, key: jax.Array, shape: Shape) -> Params:
+    def _table(self, key: jax.Array, shape: HeadShape) -> Params:
         """Standard normal scores."""
         return {"scores": jax.random.normal(key, (shape.heads, self.length, self.length))}
 

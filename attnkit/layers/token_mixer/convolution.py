@@ -9,27 +9,27 @@ from annotated_types import Ge
 from flax import nnx
 from jaxtyping import Array, Float
 
+from attnkit.layers.contract import CustomTokenMixer, TokenMixerLayer, Width
+from attnkit.layers.conv_window import ConvWindow
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import LayerTokenMixer, Mixing, Width
-from attnkit.layers.taps import Window
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
 from attnkit.options import options
-from attnkit.scored.contract import Card
+from attnkit.variant import Card
 
 Tokens = Float[Array, "batch length model_dim"]
 
 
 @options
-class Convolution(LayerTokenMixer):
+class Convolution(CustomTokenMixer):
     """Each position sees a window of tokens, by a convolution with a gate on its output.
 
     Blocks of this mixer with growing dilation are WaveNet's; without, those of a convolutional
     sequence-to-sequence model.
 
     Attributes:
-        width: tokens of a window.
+        conv_size: tokens of a window.
         dilation: distance from one to the next.
         causal: whether a window ends at its position, or has it in its middle (for reading only).
         gate: `linear` for ConvS2S's gated linear unit, `tanh` for WaveNet's.
@@ -42,33 +42,33 @@ class Convolution(LayerTokenMixer):
     )
     refuses: ClassVar[Mapping[str, str]] = {"cross_attention": "it mixes neighbors"}
     keeps_segments: ClassVar[bool] = True
-    width: Annotated[int, Ge(1)] = 4
+    conv_size: Annotated[int, Ge(1)] = 4
     dilation: Annotated[int, Ge(1)] = 1
     causal: bool = True
     gate: Literal["linear", "tanh"] = "linear"
 
-    def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
-        if cross:
-            self.check_cross_attention()
-        return GatedConvolution(self, width.model_dim, scale=scale, rngs=rngs)
+    def make_layer(
+        self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
+    ) -> TokenMixerLayer:
+        return ConvolutionLayer(self, width.model_dim, scale=scale, rngs=rngs)
 
     def receptive_field(self) -> Mask:
         return Causal() if self.causal else Everything()
 
 
-class GatedConvolution(Mixing):
+class ConvolutionLayer(TokenMixerLayer):
     """The layer of `Convolution`."""
 
-    def __init__(self, chosen: Convolution, dim: int, *, scale: float, rngs: nnx.Rngs) -> None:
-        self.window = Window(chosen.width, chosen.dilation, chosen.causal)
-        self.gate = chosen.gate
+    def __init__(self, config: Convolution, dim: int, *, scale: float, rngs: nnx.Rngs) -> None:
+        self.window = ConvWindow(config.conv_size, config.dilation, config.causal)
+        self.gate = config.gate
         self.dim = dim
-        self.inward = Linear(chosen.width * dim, 2 * dim, rngs=rngs)
+        self.inward = Linear(config.conv_size * dim, 2 * dim, rngs=rngs)
         self.outward = Linear(dim, dim, bias=None, scale=scale, rngs=rngs)
 
-    def convolve(self, taps: Float[Array, "batch length width dim"]) -> Tokens:
+    def convolve(self, windows: Float[Array, "batch length width dim"]) -> Tokens:
         """The gated sum of each window."""
-        value, gate = jnp.split(self.inward(taps.reshape(*taps.shape[:2], -1)), 2, axis=-1)
+        value, gate = jnp.split(self.inward(windows.reshape(*windows.shape[:2], -1)), 2, axis=-1)
         value = jnp.tanh(value) if self.gate == "tanh" else value
         return self.outward(value * jax.nn.sigmoid(gate))
 
@@ -80,7 +80,7 @@ class GatedConvolution(Mixing):
         data: Data | None = None,
         key: jax.Array | None = None,
     ) -> Tokens:
-        return self.convolve(self.window.taps(x, data))
+        return self.convolve(self.window.windows(x, data))
 
     def start(
         self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None
@@ -89,5 +89,5 @@ class GatedConvolution(Mixing):
         return jnp.zeros((batch, self.window.span, self.dim), dtype)
 
     def step(self, x: Tokens, state: Any, *, data: Data | None = None) -> tuple[Tokens, Any]:
-        taps, tail = self.window.continued(state, x)
-        return self.convolve(taps), tail
+        windows, tail = self.window.continued(state, x)
+        return self.convolve(windows), tail

@@ -5,28 +5,28 @@ from typing import Any, ClassVar
 
 from flax import nnx
 
+from attnkit.layers.attention import AttentionTokenMixer, Engine, nearest_attention
+from attnkit.layers.contract import Carry, CarryingLayer, TokenMixerLayer, Width
 from attnkit.layers.heads import (
-    Asked,
-    Concatenate,
-    HeadTokenMixer,
+    ConcatProjection,
+    QueryTokens,
     Tokens,
     fitted,
     plain_shape,
     split_heads,
 )
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import Mixing, Relay, Width
-from attnkit.layers.multi_head import Engine, lender
 from attnkit.masks.contract import Data
 from attnkit.options import options
 from attnkit.points import point, view
-from attnkit.scored.contract import Card, HeadShape, Scored
+from attnkit.scored.contract import Scored
 from attnkit.scored.preset.attention import Attention
 from attnkit.token_mixer import TokenMixer
+from attnkit.variant import Card, HeadShape
 
 
 @options
-class CrossLayer(HeadTokenMixer):
+class CrossLayer(AttentionTokenMixer):
     """Attention without keys and values of its own: it uses those of the nearest attention layer below.
 
     CLA2 is the pattern `[attention, cross_layer]`. YOCO (Sun et al. 2024, arXiv 2405.05254) is a pattern as
@@ -44,34 +44,34 @@ class CrossLayer(HeadTokenMixer):
     )
     refuses: ClassVar[Mapping[str, str]] = {
         "cross_attention": "it has no keys of its own to make from a memory",
-        "lowest": "the lowest layer has nobody to borrow keys and values from",
+        "lowest": "the lowest layer has no layer below with keys and values",
     }
 
-    def beneath(self) -> tuple[TokenMixer, ...]:
+    def requires_below(self) -> tuple[TokenMixer, ...]:
         return (Attention(position=self.position, mask=self.mask),)
 
-    def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
-        if cross:
-            self.check_cross_attention()
-        if width.depth == 0:
-            self.check_lowest()
-        return Borrower(
+    def make_layer(
+        self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
+    ) -> TokenMixerLayer:
+        return CrossLayerAttention(
             fitted(self, self.scored(), width, cross=cross, padded=padded), width, scale, rngs=rngs
         )
 
 
-class Borrower(Mixing):
+class CrossLayerAttention(CarryingLayer):
     """The layer of `CrossLayer`. Its cache holds token inputs of its own, if its position parts have some."""
 
     def __init__(self, scored: Scored, width: Width, scale: float, *, rngs: nnx.Rngs) -> None:
         self.shape = plain_shape(width)
         self.query = Linear(width.model_dim, width.heads * width.head_dim, bias=None, rngs=rngs)
-        self.join = Concatenate(width.model_dim, width.heads * width.head_dim, scale=scale, rngs=rngs)
+        self.output_projection = ConcatProjection(
+            width.model_dim, width.heads * width.head_dim, scale=scale, rngs=rngs
+        )
         self.engine = Engine(scored, self.shape, width.model_dim, rngs=rngs)
 
-    def check_below(self, below: Sequence[Mixing]) -> None:
-        found = lender(below)
-        if found is None or found.project.kept != self.shape or found.project.shape != self.shape:
+    def check_below(self, below: Sequence[TokenMixerLayer]) -> None:
+        found = nearest_attention(below)
+        if found is None or found.project.cached != self.shape or found.project.shape != self.shape:
             raise ValueError(
                 "mixer = CrossLayer: no attention layer with the same heads and widths is below; "
                 "put one there, such as in the pattern [attention, cross_layer]"
@@ -82,40 +82,43 @@ class Borrower(Mixing):
                 f"layer it borrows from, {found.scored.position}; make them equal"
             )
 
-    def __call__(self, *given: Any, **more: Any) -> Any:
-        raise ValueError("mixer = CrossLayer: it must be called with what the layers below hand up, by relay")
-
-    def relay(
+    def with_carry(
         self,
         x: Tokens,
         memory: Tokens | None = None,
         *,
-        below: Relay,
+        carry: Carry,
         data: Data | None = None,
         key: Any = None,
-    ) -> tuple[Tokens, Relay]:
-        q, (k, v) = point("q", self.queries(x)), below["keys_values"]
+    ) -> tuple[Tokens, Carry]:
+        q, (k, v) = point("q", self.queries(x)), lent(carry, "keys_values")
         k, v, inputs = point("k", k), point("v", v), self.engine.token_inputs(x, x)
         view("weights", lambda: self.engine.weights(q, k, inputs, data))
-        return self.join(self.engine.attend(q, k, v, inputs, data, key).output, Asked(x, q, None)), below
+        return self.output_projection(
+            self.engine.attend(q, k, v, inputs, data, key).output, QueryTokens(x, q, None)
+        ), carry
 
     def start(
         self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None
     ) -> Any:
-        return self.engine.empty(HeadShape(self.shape.heads, 1, 0, 0), batch, room, dtype)
+        return self.engine.empty(HeadShape(self.shape.heads, 0, 0, 1), batch, room, dtype)
 
-    def step(self, x: Tokens, state: Any, *, data: Data | None = None) -> tuple[Tokens, Any]:
-        raise ValueError("mixer = CrossLayer: it must be called with what the layers below hand up, by relay")
-
-    def relay_step(
-        self, x: Tokens, state: Any, *, below: Relay, data: Data | None = None
-    ) -> tuple[Tokens, Any, Relay]:
-        q, lent = self.queries(x), below["cache"]
+    def step_with_carry(
+        self, x: Tokens, state: Any, *, carry: Carry, data: Data | None = None
+    ) -> tuple[Tokens, Any, Carry]:
+        q, cache = self.queries(x), lent(carry, "cache")
         nothing = x[:, None, :, :0]
         state = self.engine.extend(state, nothing, nothing, self.engine.token_inputs(x, x))
-        output = self.engine.step(q, state._replace(k=lent.k, v=lent.v), data).output
-        return self.join(output.astype(x.dtype), Asked(x, q, None)), state, below
+        output = self.engine.step(q, state._replace(k=cache.k, v=cache.v), data).output
+        return self.output_projection(output.astype(x.dtype), QueryTokens(x, q, None)), state, carry
 
     def queries(self, x: Tokens) -> Any:
         """Queries of every head."""
         return split_heads(self.query(x), self.shape.heads)
+
+
+def lent(carry: Carry, name: str) -> Any:
+    """An entry of the carry. Raises `ValueError` if there is no such layer."""
+    if name not in carry:
+        raise ValueError("mixer = CrossLayer: call it with the carry of the layers below, by with_carry")
+    return carry[name]

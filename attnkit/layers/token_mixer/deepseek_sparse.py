@@ -11,38 +11,22 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from attnkit import forms
+from attnkit.layers.attention import AttentionLayer, AttentionTokenMixer
+from attnkit.layers.contract import Carry, TokenMixerLayer, Width
 from attnkit.layers.heads import (
-    Concatenate,
-    HeadTokenMixer,
-    PlainProjection,
     Tokens,
     fitted,
-    plain_shape,
 )
-from attnkit.layers.mixing import Mixing, Relay, Width
-from attnkit.layers.multi_head import MultiHead
 from attnkit.masks.contract import Data
 from attnkit.options import options
-from attnkit.scored.contract import (
-    Card,
-    Columns,
-    HeadShape,
-    Keys,
-    Params,
-    Position,
-    Queries,
-    Rows,
-    Score,
-    Scored,
-    Scores,
-    TokenInput,
-)
+from attnkit.scored.contract import Columns, Keys, Params, Position, Queries, Rows, Score, Scored, Scores
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.selection.lightning_indexer import LightningIndexer, index, index_inputs
+from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
-class DeepseekSparse(HeadTokenMixer):
+class DeepseekSparse(AttentionTokenMixer):
     """Each query attends to the `count` keys whose index is highest, the same for all heads.
 
     The index learns by a penalty alone, and the penalty moves nothing else: for each query, the cross-entropy
@@ -86,22 +70,20 @@ class DeepseekSparse(HeadTokenMixer):
     penalty: Annotated[float, Gt(0)] = 1.0
 
     def scored(self) -> Scored:
-        chosen = LightningIndexer(heads=self.index_heads, dim=self.index_dim, count=self.count)
-        return dataclasses.replace(super().scored(), selection=(chosen,))
+        indexer = LightningIndexer(heads=self.index_heads, dim=self.index_dim, count=self.count)
+        return dataclasses.replace(super().scored(), selection=(indexer,))
 
-    def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
-        if cross:
-            self.check_cross_attention()
+    def make_layer(
+        self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
+    ) -> TokenMixerLayer:
         if self.mask.heads() is not None:
             raise ValueError(
                 f"mixer = DeepseekSparse: mask = {self.mask} distinguishes heads, but they share one index; "
                 "use one mask for all"
             )
         scored = fitted(self, self.scored(), width, cross=cross, padded=padded)
-        shape, dim = plain_shape(width), width.model_dim
-        project = PlainProjection(dim, shape, rngs=rngs)
-        join = Concatenate(dim, shape.heads * shape.value_dim, scale=scale, rngs=rngs)
-        return Indexed(self, scored, project, join, dim, rngs=rngs)
+        project, output = self.make_input(width, rngs), self.make_output(width, scale, rngs)
+        return DeepseekSparseLayer(self, scored, project, output, width.model_dim, rngs=rngs)
 
 
 @options
@@ -132,25 +114,25 @@ class IndexValue(Position):
         return jnp.sum(w * index(p, self.heads), axis=1, keepdims=True)
 
 
-class Indexed(MultiHead):
+class DeepseekSparseLayer(AttentionLayer):
     """The layer of `DeepseekSparse`. It hands up `penalty [batch]`, added to that of the layers below."""
 
-    def __init__(self, chosen: DeepseekSparse, *given: Any, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: DeepseekSparse, *given: Any, rngs: nnx.Rngs) -> None:
         super().__init__(*given, rngs=rngs)
-        self.factor, self.heads, self.dim = chosen.penalty, chosen.index_heads, chosen.index_dim
+        self.factor, self.heads, self.dim = config.penalty, config.index_heads, config.index_dim
 
-    def relay(
+    def with_carry(
         self,
         x: Tokens,
         memory: Tokens | None = None,
         *,
-        below: Relay,
+        carry: Carry,
         data: Data | None = None,
         key: jax.Array | None = None,
-    ) -> tuple[Tokens, Relay]:
-        y, above = super().relay(x, memory, below=below, data=data, key=key)
+    ) -> tuple[Tokens, Carry]:
+        y, above = super().with_carry(x, memory, carry=carry, data=data, key=key)
         penalty = self.factor * self.disagreement(jax.lax.stop_gradient(x), data or Data())
-        return y, {**above, "penalty": below.get("penalty", 0.0) + penalty}
+        return y, {**above, "penalty": carry.get("penalty", 0.0) + penalty}
 
     def disagreement(self, x: Tokens, data: Data) -> Float[Array, "batch"]:
         """The cross-entropy of attention and index, mean over the tokens that exist.

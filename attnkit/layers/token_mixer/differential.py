@@ -9,25 +9,25 @@ from annotated_types import Ge, Lt
 from flax import nnx
 from jaxtyping import Array, Float
 
+from attnkit.layers.attention import AttentionTokenMixer
+from attnkit.layers.contract import Width
 from attnkit.layers.heads import (
-    Asked,
-    Concatenate,
+    ConcatProjection,
     Heads,
-    HeadTokenMixer,
+    InputProjection,
     Maps,
-    PlainProjection,
+    OutputProjection,
+    QKVProjection,
+    QueryTokens,
     Tokens,
-    fitted,
 )
-from attnkit.layers.mixing import Mixing, Width
-from attnkit.layers.multi_head import MultiHead
 from attnkit.layers.norm import RMSNorm
 from attnkit.options import options
-from attnkit.scored.contract import Card, HeadShape
+from attnkit.variant import Card, HeadShape
 
 
 @options
-class Differential(HeadTokenMixer):
+class Differential(AttentionTokenMixer):
     """Each head subtracts a second attention, with half as wide queries and keys, from a first.
 
     The difference is normalized for each head. There are as many parameters as in plain attention with
@@ -49,20 +49,21 @@ class Differential(HeadTokenMixer):
     )
     lambda_init: Annotated[float, Ge(0.0), Lt(1.0)] | None = None
 
-    def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
+    def make_input(self, width: Width, rngs: nnx.Rngs) -> InputProjection:
         if width.head_dim % 2:
             raise ValueError(
                 f"mixer = Differential: head_dim = {width.head_dim} must be even, because each head "
                 "compares halves of queries and keys; change model_dim or heads"
             )
-        scored = fitted(self, self.scored(), width, cross=cross, padded=padded)
+        return Halves(width, rngs=rngs)
+
+    def make_output(self, width: Width, scale: float, rngs: nnx.Rngs) -> OutputProjection:
         start = self.lambda_init
         start = 0.8 - 0.6 * math.exp(-0.3 * width.depth) if start is None else start
-        join = Difference(width, start, scale=scale, rngs=rngs)
-        return MultiHead(scored, Halves(width, rngs=rngs), join, width.model_dim, rngs=rngs)
+        return Difference(width, start, scale=scale, rngs=rngs)
 
 
-class Halves(PlainProjection):
+class Halves(QKVProjection):
     """Two heads, with the same values, for each head: first all that count, then all that are subtracted.
 
     The halves of a value are kept as if each belonged to one of the two.
@@ -70,20 +71,20 @@ class Halves(PlainProjection):
 
     def __init__(self, width: Width, *, rngs: nnx.Rngs) -> None:
         half = width.head_dim // 2
-        kept = HeadShape(2 * width.heads, 2 * width.kv_heads, half, half)
+        kept = HeadShape(2 * width.heads, half, half, 2 * width.kv_heads)
         super().__init__(width.model_dim, kept, rngs=rngs)
-        self.shape = HeadShape(kept.heads, kept.kv_heads, half, 2 * half)
+        self.shape = HeadShape(kept.heads, half, 2 * half, kept.kv_heads)
 
-    def widen(self, k: Heads, v: Heads) -> tuple[Heads, Heads]:
+    def expand(self, k: Heads, v: Heads) -> tuple[Heads, Heads]:
         whole = jnp.concatenate(jnp.split(v, 2, axis=1), axis=-1)
         return k, jnp.concatenate([whole, whole], axis=1)
 
     def values(self, k: Heads, v: Heads) -> Heads:
         whole = jnp.concatenate(jnp.split(v, 2, axis=1), axis=-1)
-        return jnp.repeat(whole, self.kept.heads // self.kept.kv_heads, axis=1)
+        return jnp.repeat(whole, self.cached.heads // self.cached.kv_heads, axis=1)
 
 
-class Difference(Concatenate):
+class Difference(ConcatProjection):
     """The first heads' outputs minus a learned multiple of the others', normalized for each head."""
 
     def __init__(self, width: Width, start: float, *, scale: float, rngs: nnx.Rngs) -> None:
@@ -98,12 +99,12 @@ class Difference(Concatenate):
         first, second = jnp.exp(jnp.sum(self.a[...] * self.b[...], axis=-1))
         return first - second + self.start
 
-    def __call__(self, output: Heads, asked: Asked) -> Tokens:
-        return super().__call__((1 - self.start) * self.norm(self.found(output)), asked)
+    def __call__(self, output: Heads, query: QueryTokens) -> Tokens:
+        return super().__call__((1 - self.start) * self.norm(self.combine_heads(output)), query)
 
-    def found(self, output: Heads) -> Heads:
-        return self.shown(output)
+    def combine_heads(self, output: Heads) -> Heads:
+        return self.combine_weights(output)
 
-    def shown(self, weights: Maps) -> Maps:
+    def combine_weights(self, weights: Maps) -> Maps:
         first, second = jnp.split(weights, 2, axis=1)
         return first - self.factor().astype(weights.dtype) * second

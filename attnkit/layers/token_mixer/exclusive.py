@@ -1,4 +1,4 @@
-"""Exclusive self-attention: what a token finds, without what it brought itself."""
+"""Exclusive self-attention: outputs orthogonal to the token's own value."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -6,24 +6,21 @@ from typing import ClassVar
 import jax.numpy as jnp
 from flax import nnx
 
+from attnkit.layers.attention import AttentionTokenMixer
+from attnkit.layers.contract import Width
 from attnkit.layers.heads import (
-    Asked,
-    Concatenate,
+    ConcatProjection,
     Heads,
-    HeadTokenMixer,
-    PlainProjection,
+    OutputProjection,
+    QueryTokens,
     Tokens,
-    fitted,
-    plain_shape,
 )
-from attnkit.layers.mixing import Mixing, Width
-from attnkit.layers.multi_head import MultiHead
 from attnkit.options import options
-from attnkit.scored.contract import Card
+from attnkit.variant import Card
 
 
 @options
-class Exclusive(HeadTokenMixer):
+class Exclusive(AttentionTokenMixer):
     """Each head's output is made orthogonal to the token's own value."""
 
     card: ClassVar[Card] = Card(
@@ -37,23 +34,17 @@ class Exclusive(HeadTokenMixer):
         "cross_attention": "a query's token has no value of its own in the memory"
     }
 
-    def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
-        if cross:
-            self.check_cross_attention()
-        scored = fitted(self, self.scored(), width, cross=cross, padded=padded)
-        shape, dim = plain_shape(width), width.model_dim
-        project = PlainProjection(dim, shape, rngs=rngs)
-        join = WithoutOwn(dim, shape.heads * shape.value_dim, scale=scale, rngs=rngs)
-        return MultiHead(scored, project, join, dim, rngs=rngs)
+    def make_output(self, width: Width, scale: float, rngs: nnx.Rngs) -> OutputProjection:
+        return OrthogonalOutput(width.model_dim, width.heads * width.head_dim, scale=scale, rngs=rngs)
 
 
-class WithoutOwn(Concatenate):
+class OrthogonalOutput(ConcatProjection):
     """Outputs of heads without their part along the token's own value."""
 
-    def __call__(self, output: Heads, asked: Asked) -> Tokens:
-        assert asked.v is not None
-        own = jnp.repeat(asked.v, output.shape[1] // asked.v.shape[1], axis=1)
-        return super().__call__(orthogonal(output, own), asked)
+    def __call__(self, output: Heads, query: QueryTokens) -> Tokens:
+        assert query.v is not None
+        own = jnp.repeat(query.v, output.shape[1] // query.v.shape[1], axis=1)
+        return super().__call__(orthogonal(output, own), query)
 
 
 def orthogonal(y: Heads, v: Heads) -> Heads:

@@ -1,30 +1,30 @@
-"""Gated attention: what a head found is let through or not."""
+"""Gated attention: a sigmoid gate on the outputs or the values of heads."""
 
 from typing import ClassVar, Literal
 
 import jax
 from flax import nnx
 
+from attnkit.layers.attention import AttentionTokenMixer
+from attnkit.layers.contract import Carry, Width
 from attnkit.layers.heads import (
-    Asked,
-    Concatenate,
+    ConcatProjection,
     Heads,
-    HeadTokenMixer,
-    PlainProjection,
+    InputProjection,
+    OutputProjection,
+    QKVProjection,
+    QueryTokens,
     Tokens,
-    fitted,
     plain_shape,
     split_heads,
 )
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import Mixing, Relay, Width
-from attnkit.layers.multi_head import MultiHead
 from attnkit.options import options
-from attnkit.scored.contract import Card, HeadShape
+from attnkit.variant import Card, HeadShape
 
 
 @options
-class Gated(HeadTokenMixer):
+class Gated(AttentionTokenMixer):
     """A sigmoid gate of the query's token on each head's output, or of the key's token on its value.
 
     Attributes:
@@ -41,38 +41,42 @@ class Gated(HeadTokenMixer):
     gates: Literal["output", "value"] = "output"
     each: Literal["number", "head"] = "number"
 
-    def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
-        scored = fitted(self, self.scored(), width, cross=cross, padded=padded)
-        shape, dim = plain_shape(width), width.model_dim
-        outputs, gate = shape.heads * shape.value_dim, shape.value_dim if self.each == "number" else 1
+    def gate_width(self, width: Width) -> int:
+        """Numbers of a head's gate."""
+        return width.head_dim if self.each == "number" else 1
+
+    def make_input(self, width: Width, rngs: nnx.Rngs) -> InputProjection:
+        if self.gates == "output":
+            return super().make_input(width, rngs)
+        return GatedValues(width.model_dim, plain_shape(width), self.gate_width(width), rngs=rngs)
+
+    def make_output(self, width: Width, scale: float, rngs: nnx.Rngs) -> OutputProjection:
         if self.gates == "value":
-            values = GatedValues(dim, shape, gate, rngs=rngs)
-            return MultiHead(
-                scored, values, Concatenate(dim, outputs, scale=scale, rngs=rngs), dim, rngs=rngs
-            )
-        output = GatedOutput(dim, shape, gate, scale=scale, rngs=rngs)
-        return MultiHead(scored, PlainProjection(dim, shape, rngs=rngs), output, dim, rngs=rngs)
+            return super().make_output(width, scale, rngs)
+        return GatedOutput(
+            width.model_dim, plain_shape(width), self.gate_width(width), scale=scale, rngs=rngs
+        )
 
 
-class GatedValues(PlainProjection):
+class GatedValues(QKVProjection):
     """Values times a gate of their own token."""
 
     def __init__(self, model_dim: int, shape: HeadShape, gate: int, *, rngs: nnx.Rngs) -> None:
         super().__init__(model_dim, shape, rngs=rngs)
         self.gate = Linear(model_dim, shape.kv_heads * gate, bias=None, rngs=rngs)
 
-    def keys_values(self, x: Tokens, below: Relay) -> tuple[Heads, Heads]:
-        k, v = super().keys_values(x, below)
+    def keys_values(self, x: Tokens, carry: Carry) -> tuple[Heads, Heads]:
+        k, v = super().keys_values(x, carry)
         return k, jax.nn.sigmoid(split_heads(self.gate(x), self.shape.kv_heads)) * v
 
 
-class GatedOutput(Concatenate):
+class GatedOutput(ConcatProjection):
     """Outputs of heads times a gate of the query's token."""
 
     def __init__(self, model_dim: int, shape: HeadShape, gate: int, *, scale: float, rngs: nnx.Rngs) -> None:
         super().__init__(model_dim, shape.heads * shape.value_dim, scale=scale, rngs=rngs)
         self.gate = Linear(model_dim, shape.heads * gate, bias=None, rngs=rngs)
 
-    def __call__(self, output: Heads, asked: Asked) -> Tokens:
-        gate = jax.nn.sigmoid(split_heads(self.gate(asked.x), output.shape[1]))
-        return super().__call__(gate * output, asked)
+    def __call__(self, output: Heads, query: QueryTokens) -> Tokens:
+        gate = jax.nn.sigmoid(split_heads(self.gate(query.x), output.shape[1]))
+        return super().__call__(gate * output, query)

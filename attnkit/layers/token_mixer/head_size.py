@@ -5,15 +5,15 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge
 from flax import nnx
 
-from attnkit.layers.heads import Concatenate, HeadTokenMixer, PlainProjection, fitted
-from attnkit.layers.mixing import Mixing, Width
-from attnkit.layers.multi_head import MultiHead
+from attnkit.layers.attention import AttentionTokenMixer
+from attnkit.layers.contract import Width
+from attnkit.layers.heads import ConcatProjection, InputProjection, OutputProjection, QKVProjection
 from attnkit.options import options
-from attnkit.scored.contract import Card, HeadShape
+from attnkit.variant import Card, HeadShape
 
 
 @options
-class HeadSize(HeadTokenMixer):
+class HeadSize(AttentionTokenMixer):
     """Attention whose queries and keys, and whose values, have widths of their own.
 
     Attributes:
@@ -32,10 +32,11 @@ class HeadSize(HeadTokenMixer):
     key_dim: Annotated[int, Ge(1)] | None = None
     value_dim: Annotated[int, Ge(1)] | None = None
 
-    def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
-        scored = fitted(self, self.scored(), width, cross=cross, padded=padded)
+    def make_input(self, width: Width, rngs: nnx.Rngs) -> InputProjection:
         key_dim, value_dim = self.key_dim or width.head_dim, self.value_dim or width.head_dim
-        shape = HeadShape(width.heads, width.kv_heads, key_dim, value_dim)
-        project = PlainProjection(width.model_dim, shape, rngs=rngs)
-        join = Concatenate(width.model_dim, width.heads * value_dim, scale=scale, rngs=rngs)
-        return MultiHead(scored, project, join, width.model_dim, rngs=rngs)
+        shape = HeadShape(width.heads, key_dim, value_dim, width.kv_heads)
+        return QKVProjection(width.model_dim, shape, rngs=rngs)
+
+    def make_output(self, width: Width, scale: float, rngs: nnx.Rngs) -> OutputProjection:
+        value_dim = self.value_dim or width.head_dim
+        return ConcatProjection(width.model_dim, width.heads * value_dim, scale=scale, rngs=rngs)

@@ -6,32 +6,23 @@ import jax.numpy as jnp
 from annotated_types import Ge, Gt, Lt, MultipleOf
 from flax import nnx
 
-from attnkit.layers.heads import Concatenate, Heads, Projection, Tokens, fitted, split_heads
+from attnkit.layers.attention import AttentionLayer
+from attnkit.layers.contract import Carry, CustomTokenMixer, TokenMixerLayer, Width
+from attnkit.layers.heads import ConcatProjection, Heads, InputProjection, Tokens, fitted, split_heads
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import LayerTokenMixer, Mixing, Relay, Width
-from attnkit.layers.multi_head import MultiHead
 from attnkit.layers.norm import RMSNorm
 from attnkit.masks.contract import Mask
 from attnkit.masks.everything import Everything
 from attnkit.options import options
 from attnkit.positions.rotation import frequencies, rotate
-from attnkit.scored.contract import (
-    Card,
-    Columns,
-    HeadShape,
-    Keys,
-    Params,
-    Position,
-    Queries,
-    Rows,
-    Scored,
-)
+from attnkit.scored.contract import Columns, Keys, Params, Position, Queries, Rows, Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.score.dot import Dot
+from attnkit.variant import Card, HeadShape
 
 
 @options
-class Latent(LayerTokenMixer):
+class Latent(CustomTokenMixer):
     """Decoding keeps one latent vector and one rotated key for each token, whatever the number of heads.
 
     Reading makes every head's keys and values from the latent. Decoding never does: the matrices that
@@ -69,18 +60,20 @@ class Latent(LayerTokenMixer):
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
 
     def _scored(self) -> Scored:
-        """What each head computes."""
+        """The computation of each head."""
         turn = (TurnLast(width=self.rotary, base=self.base),) if self.rotary else ()
         return Scored(score=Dot(), normalizer=Softmax(), position=turn, mask=self.mask, dropout=self.dropout)
 
     def receptive_field(self) -> Mask:
         return self.mask
 
-    def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
+    def make_layer(
+        self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
+    ) -> TokenMixerLayer:
         scored = fitted(self, self._scored(), width, cross=cross, padded=padded)
         project = FromLatent(self, width, rngs=rngs)
-        join = Concatenate(width.model_dim, width.heads * width.head_dim, scale=scale, rngs=rngs)
-        return MultiHead(scored, project, join, width.model_dim, rngs=rngs)
+        join = ConcatProjection(width.model_dim, width.heads * width.head_dim, scale=scale, rngs=rngs)
+        return AttentionLayer(scored, project, join, width.model_dim, rngs=rngs)
 
 
 @options
@@ -100,49 +93,49 @@ class TurnLast(Position):
         )
 
 
-class FromLatent(Projection):
+class FromLatent(InputProjection):
     """Keeps `[latent, rotated key]` as the one key of a token, and nothing as its value."""
 
-    def __init__(self, chosen: Latent, width: Width, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: Latent, width: Width, *, rngs: nnx.Rngs) -> None:
         heads, dim, model_dim = width.heads, width.head_dim, width.model_dim
-        self.latent, self.rotary = chosen.latent, chosen.rotary
-        self.shape = HeadShape(heads, heads, dim + chosen.rotary, dim)
-        self.kept = HeadShape(heads, 1, chosen.latent + chosen.rotary, 0)
-        asked = chosen.query_latent
+        self.latent, self.rotary = config.latent, config.rotary
+        self.shape = HeadShape(heads, dim + config.rotary, dim)
+        self.cached = HeadShape(heads, config.latent + config.rotary, 0, 1)
+        asked = config.query_latent
         self.narrow = None if asked is None else Linear(model_dim, asked, bias=None, rngs=rngs)
-        self.query_norm = RMSNorm(asked) if asked is not None and chosen.normalize else None
+        self.query_norm = RMSNorm(asked) if asked is not None and config.normalize else None
         self.query = Linear(asked or model_dim, heads * self.shape.dim, bias=None, rngs=rngs)
-        self.down = Linear(model_dim, self.kept.dim, bias=None, rngs=rngs)
-        self.norm = RMSNorm(chosen.latent) if chosen.normalize else None
-        self.up_key = Linear(chosen.latent, heads * dim, bias=None, rngs=rngs)
-        self.up_value = Linear(chosen.latent, heads * dim, bias=None, rngs=rngs)
+        self.down = Linear(model_dim, self.cached.dim, bias=None, rngs=rngs)
+        self.norm = RMSNorm(config.latent) if config.normalize else None
+        self.up_key = Linear(config.latent, heads * dim, bias=None, rngs=rngs)
+        self.up_value = Linear(config.latent, heads * dim, bias=None, rngs=rngs)
 
     def queries(self, x: Tokens) -> Heads:
         x = x if self.narrow is None else self.narrow(x)
         return split_heads(self.query(x if self.query_norm is None else self.query_norm(x)), self.shape.heads)
 
-    def keys_values(self, x: Tokens, below: Relay) -> tuple[Heads, Heads]:
+    def keys_values(self, x: Tokens, carry: Carry) -> tuple[Heads, Heads]:
         c, turning = jnp.split(self.down(x), [self.latent], axis=-1)
         kept = jnp.concatenate([c if self.norm is None else self.norm(c), turning], axis=-1)[:, None]
         return kept, kept[..., :0]
 
-    def widen(self, k: Heads, v: Heads) -> tuple[Heads, Heads]:
+    def expand(self, k: Heads, v: Heads) -> tuple[Heads, Heads]:
         c, turning = jnp.split(k[:, 0], [self.latent], axis=-1)
         heads = self.shape.heads
         turning = jnp.broadcast_to(turning[:, None], (k.shape[0], heads, *turning.shape[1:]))
         still = split_heads(self.up_key(c), heads)
         return jnp.concatenate([still, turning], axis=-1), split_heads(self.up_value(c), heads)
 
-    def decoding(self) -> Projection:
+    def decoding(self) -> InputProjection:
         return Absorbed(self)
 
 
-class Absorbed(Projection):
-    """The same attention among latents: what makes keys and values of them goes to queries and outputs."""
+class Absorbed(InputProjection):
+    """The same attention over latents: the up-projections are applied to queries and outputs instead."""
 
     def __init__(self, whole: FromLatent) -> None:
-        self.whole, self.kept = whole, whole.kept
-        self.shape = HeadShape(whole.shape.heads, 1, whole.kept.dim, whole.latent)
+        self.whole, self.cached = whole, whole.cached
+        self.shape = HeadShape(whole.shape.heads, whole.cached.dim, whole.latent, 1)
 
     def queries(self, x: Tokens) -> Heads:
         whole = self.whole
@@ -151,10 +144,10 @@ class Absorbed(Projection):
         scale = (self.shape.dim / whole.shape.dim) ** 0.5
         return scale * jnp.concatenate([q, turning], axis=-1)
 
-    def keys_values(self, x: Tokens, below: Relay) -> tuple[Heads, Heads]:
-        return self.whole.keys_values(x, below)
+    def keys_values(self, x: Tokens, carry: Carry) -> tuple[Heads, Heads]:
+        return self.whole.keys_values(x, carry)
 
-    def widen(self, k: Heads, v: Heads) -> tuple[Heads, Heads]:
+    def expand(self, k: Heads, v: Heads) -> tuple[Heads, Heads]:
         return k, k[..., : self.whole.latent]
 
     def finish(self, output: Heads) -> Heads:

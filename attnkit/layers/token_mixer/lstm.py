@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from attnkit.layers.recurrence import Cell, Hidden
 from attnkit.options import options
-from attnkit.scored.contract import Card
+from attnkit.variant import Card
 
 
 @options

@@ -12,10 +12,10 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from attnkit import forms
+from attnkit.layers.attention import Engine
+from attnkit.layers.contract import CustomTokenMixer, TokenMixerLayer, Width
 from attnkit.layers.heads import Heads, Maps, Tokens, merge_heads, plain_shape, split_heads
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import LayerTokenMixer, Mixing, Width
-from attnkit.layers.multi_head import Engine
 from attnkit.layers.summaries import Complete, Summaries, shared_strides
 from attnkit.layers.token_mixer.residual_attention import per_token, turned
 from attnkit.masks.causal import Causal
@@ -23,27 +23,16 @@ from attnkit.masks.contract import Data, Mask, Needs
 from attnkit.masks.window import Window
 from attnkit.options import options
 from attnkit.points import point, view
-from attnkit.scored.contract import (
-    Card,
-    Columns,
-    HeadShape,
-    Keep,
-    Keys,
-    Params,
-    Position,
-    Queries,
-    Rows,
-    Scored,
-    Selection,
-)
+from attnkit.scored.contract import Columns, Keep, Keys, Params, Position, Queries, Rows, Scored, Selection
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.score.dot import Dot
+from attnkit.variant import Card, HeadShape
 
 Ask = Callable[..., Heads]
 
 
 @options
-class NativeSparse(LayerTokenMixer):
+class NativeSparse(CustomTokenMixer):
     """Three attentions of the same queries, each let through by a gate of the query's token and head.
 
     The first asks learned summaries of overlapping runs of tokens, the second the tokens of the blocks that
@@ -62,7 +51,7 @@ class NativeSparse(LayerTokenMixer):
         count: blocks that a query sees, `n`, with those that it always sees.
         first: blocks at the start that every query sees.
         local: blocks up to its own that every query sees.
-        window: other tokens back that the third attention sees, `w`.
+        window_size: tokens that the third attention sees, the query's own included, `w`.
         dropout: probability with which a weight is dropped during training.
     """
 
@@ -70,7 +59,7 @@ class NativeSparse(LayerTokenMixer):
         source="Yuan et al. 2025, arXiv 2502.11089, equations 5 to 12 and section 4.1; the gate's MLP is one "
         "affine map, that of the summaries has one hidden layer as wide as a head",
         equation="o_i = sum_c g_ci softmax(q_i K_c^T / sqrt(dim)) V_c over summaries, blocks, window",
-        pair_flops="(6 * dim + 2 * length / block + 6) / stride + (4 * dim + 3) * window / length",
+        pair_flops="(6 * dim + 2 * length / block + 6) / stride + (4 * dim + 3) * window_size / length",
         token_flops="8 * model_dim * kv_heads * head_dim + 6 * model_dim * heads "
         "+ 4 * kv_heads * head_dim * head_dim * (size + 1) / stride",
         cache="4 * kv_heads * head_dim + 2 * kv_heads * head_dim / stride",
@@ -85,7 +74,7 @@ class NativeSparse(LayerTokenMixer):
         "count": 2,
         "first": 0,
         "local": 1,
-        "window": 2,
+        "window_size": 3,
     }
     refuses: ClassVar[Mapping[str, str]] = {"cross_attention": "its blocks are those of a causal text"}
     position: tuple[Position, ...] = ()
@@ -95,7 +84,7 @@ class NativeSparse(LayerTokenMixer):
     count: Annotated[int, Ge(1)] = 16
     first: Annotated[int, Ge(0)] = 1
     local: Annotated[int, Ge(1)] = 2
-    window: Annotated[int, Ge(0)] = 512
+    window_size: Annotated[int, Ge(1)] = 512
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
 
     def __post_init__(self) -> None:
@@ -114,16 +103,18 @@ class NativeSparse(LayerTokenMixer):
     def receptive_field(self) -> Mask:
         return Causal()
 
-    def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
-        if cross:
-            self.check_cross_attention()
+    def make_layer(
+        self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
+    ) -> TokenMixerLayer:
         for part in self.position:
             if not per_token(part, plain_shape(width)):
                 raise ValueError(
                     f"mixer = NativeSparse: position = {part} does more than turn queries and keys one by "
                     "one, which summaries cannot follow; use one that does not, such as rotary"
                 )
-        return Branches(self, width, scale, rngs=rngs)  # what is padded lies ahead of all that is real
+        return NativeSparseLayer(
+            self, width, scale, rngs=rngs
+        )  # what is padded lies ahead of all that is real
 
 
 @options
@@ -140,13 +131,13 @@ class Chosen(Selection):
 
 
 def important(
-    chosen: NativeSparse, importance: Float[Array, "groups queries blocks"], i: Int[Array, "queries"]
+    config: NativeSparse, importance: Float[Array, "groups queries blocks"], i: Int[Array, "queries"]
 ) -> Bool[Array, "groups queries blocks"]:
     """The blocks that each query sees: equation 11."""
-    number, own = jnp.arange(importance.shape[-1]), i[:, None] // chosen.block
-    always = (number < chosen.first) | (number > own - chosen.local)
+    number, own = jnp.arange(importance.shape[-1]), i[:, None] // config.block
+    always = (number < config.first) | (number > own - config.local)
     fit = jnp.where(number > own, -jnp.inf, jnp.where(always, jnp.inf, importance))
-    best, place = jax.lax.top_k(fit, min(chosen.count, len(number)))
+    best, place = jax.lax.top_k(fit, min(config.count, len(number)))
     return jnp.put_along_axis(jnp.zeros(fit.shape, bool), place, best > -jnp.inf, axis=-1, inplace=False)
 
 
@@ -156,7 +147,7 @@ def gated(gates: list[Heads], found: list[Heads]) -> Heads:
 
 
 class Kept(NamedTuple):
-    """What decoding keeps: the last tokens' keys and values that are not yet summarized, the summaries, and
+    """Decoding state: the last tokens' keys and values that are not yet summarized, the summaries, and
     keys and values of the blocks and of the window."""
 
     recent: tuple[Heads, Heads]
@@ -165,29 +156,29 @@ class Kept(NamedTuple):
     near: forms.Cache
 
 
-class Branches(Mixing):
+class NativeSparseLayer(TokenMixerLayer):
     """The layer of `NativeSparse`."""
 
-    def __init__(self, chosen: NativeSparse, width: Width, scale: float, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: NativeSparse, width: Width, scale: float, *, rngs: nnx.Rngs) -> None:
         shape, dim = plain_shape(width), width.model_dim
-        self.chosen, self.shape = chosen, shape
+        self.config, self.shape = config, shape
         self.query = Linear(dim, shape.heads * shape.dim, bias=None, rngs=rngs)
         self.key_value = Linear(dim, 6 * shape.kv_heads * shape.dim, bias=None, rngs=rngs)
-        self.key_summary = Summaries(chosen.size, chosen.stride, shape.dim, rngs=rngs)
-        self.value_summary = Summaries(chosen.size, chosen.stride, shape.dim, rngs=rngs)
+        self.key_summary = Summaries(config.size, config.stride, shape.dim, rngs=rngs)
+        self.value_summary = Summaries(config.size, config.stride, shape.dim, rngs=rngs)
         self.gate = Linear(dim, 3 * shape.heads, rngs=rngs)
         self.output = Linear(shape.heads * shape.dim, dim, bias=None, scale=scale, rngs=rngs)
-        group = HeadShape(shape.heads // shape.kv_heads, 1, shape.dim, shape.dim)
+        group = HeadShape(shape.heads // shape.kv_heads, shape.dim, shape.dim, 1)
 
         def engine(shape: HeadShape, mask: Mask, *selection: Selection) -> Engine:
             scored = Scored(
-                score=Dot(), normalizer=Softmax(), mask=mask, selection=selection, dropout=chosen.dropout
+                score=Dot(), normalizer=Softmax(), mask=mask, selection=selection, dropout=config.dropout
             )
             return Engine(scored, shape, dim, rngs=rngs)
 
-        self.far = engine(shape, Complete(size=chosen.size, stride=chosen.stride))
-        self.blocks = engine(group, Causal(), Chosen(size=chosen.block))
-        self.near = engine(shape, Window(back=chosen.window))
+        self.far = engine(shape, Complete(size=config.size, stride=config.stride))
+        self.blocks = engine(group, Causal(), Chosen(size=config.block))
+        self.near = engine(shape, Window(back=config.window_size - 1))
 
     def __call__(
         self,
@@ -199,9 +190,9 @@ class Branches(Mixing):
     ) -> Tokens:
         start = jnp.zeros(x.shape[0], jnp.int32)
         q, (k, v) = self.prepared(x, start)
-        missing = max(0, self.chosen.size - x.shape[1])
-        runs = jnp.arange((x.shape[1] + missing - self.chosen.size) // self.chosen.stride + 1)
-        far = self.summarized(k[0], v[0], runs * self.chosen.stride)
+        missing = max(0, self.config.size - x.shape[1])
+        runs = jnp.arange((x.shape[1] + missing - self.config.size) // self.config.stride + 1)
+        far = self.summarized(k[0], v[0], runs * self.config.stride)
 
         def ask(engine: Engine, n: int, q: Heads, k: Heads, v: Heads, **query: Any) -> Heads:
             own = None if key is None or n < 0 else jax.random.fold_in(key, n)
@@ -221,14 +212,14 @@ class Branches(Mixing):
         return self.output(merge_heads(point("head_output", gated(self.gates(x), found))))
 
     def found(self, q: Heads, kept: Any, marks: Array, ask: Ask) -> list[Heads]:
-        """What each of the three attentions gives. That of the blocks is asked group by group."""
-        far, blocks, near = kept
+        """Outputs of the three attentions. That of the blocks is computed group by group."""
+        far, tokens, near = kept
         groups = self.shape.kv_heads
-        by_group = (a.reshape(-1, a.shape[1] // groups, *a.shape[2:]) for a in (q, *blocks))
-        chosen = ask(self.blocks, 1, *by_group, blocks=marks.reshape(-1, *marks.shape[2:]))
+        by_group = (a.reshape(-1, a.shape[1] // groups, *a.shape[2:]) for a in (q, *tokens))
+        blocks = ask(self.blocks, 1, *by_group, blocks=marks.reshape(-1, *marks.shape[2:]))
         return [
             ask(self.far, 0, q, *far),
-            chosen.reshape(q.shape[0], -1, *chosen.shape[2:]),
+            blocks.reshape(q.shape[0], -1, *blocks.shape[2:]),
             ask(self.near, 2, q, *near),
         ]
 
@@ -241,20 +232,20 @@ class Branches(Mixing):
         `p_run` times the strides that the run has in the block, and equation 10 that over heads.
         The strides that runs have in blocks are the values of an attention, so no weight is kept.
         """
-        size, stride, block = self.chosen.size, self.chosen.stride, self.chosen.block
+        size, stride, block = self.config.size, self.config.stride, self.config.block
         wide = jnp.promote_types(q.dtype, jnp.float32)
         q, k = (jax.lax.stop_gradient(a).astype(wide) for a in (q, k))
         strides = jnp.asarray(shared_strides(size, stride, block, k.shape[2], -(-keys // block)), wide)
         share = ask(self.far, -1, q, k, jnp.broadcast_to(strides, (*k.shape[:2], *strides.shape)))
         share = share.reshape(k.shape[0], k.shape[1], -1, *share.shape[2:]).sum(axis=2)
         at = start[:, None] + jnp.arange(q.shape[2])
-        return jax.vmap(lambda share, i: important(self.chosen, share, i))(share, at)
+        return jax.vmap(lambda share, i: important(self.config, share, i))(share, at)
 
     def prepared(self, x: Tokens, start: Int[Array, "batch"]) -> tuple[Heads, Any]:
         """Queries, and keys and values of the three attentions, of tokens from position `start` on."""
         q = split_heads(self.query(x), self.shape.heads)
         k, v = jnp.split(split_heads(self.key_value(x), 6 * self.shape.kv_heads), 2, axis=1)
-        q, k = turned(self.chosen.position, q, k, start)
+        q, k = turned(self.config.position, q, k, start)
         return q, (jnp.split(k, 3, axis=1), jnp.split(v, 3, axis=1))
 
     def summarized(self, k: Heads, v: Heads, start: Int[Array, "runs"]) -> tuple[Heads, Heads]:
@@ -268,9 +259,9 @@ class Branches(Mixing):
     def start(
         self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None
     ) -> Kept:
-        chosen, groups, dim = self.chosen, self.shape.kv_heads, self.shape.dim
-        recent = jnp.zeros((batch, groups, chosen.size, dim), dtype)
-        runs = jnp.zeros((batch, groups, max(0, room - chosen.size) // chosen.stride + 1, dim), dtype)
+        config, groups, dim = self.config, self.shape.kv_heads, self.shape.dim
+        recent = jnp.zeros((batch, groups, config.size, dim), dtype)
+        runs = jnp.zeros((batch, groups, max(0, room - config.size) // config.stride + 1, dim), dtype)
         blocks, near = (self.near.empty(self.shape, batch, room, dtype) for _ in range(2))
         return Kept((recent, recent), (runs, runs), blocks, near)
 
@@ -304,7 +295,7 @@ class Branches(Mixing):
         `recent` are the last `size` tokens before position `start` and the new ones. The last summaries
         written may be of runs that are not complete: nobody sees them before they are written again.
         """
-        size, stride = self.chosen.size, self.chosen.stride
+        size, stride = self.config.size, self.config.stride
         new = recent[0].shape[1] - size
         runs = jnp.maximum((start - size) // stride + 1, 0) + jnp.arange(-(-new // stride))
         fresh = self.summarized(recent[0][None], recent[1][None], runs * stride - (start - size))

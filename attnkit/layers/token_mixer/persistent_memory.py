@@ -10,25 +10,20 @@ from flax import nnx
 from jaxtyping import Array
 
 from attnkit import forms
+from attnkit.layers.attention import AttentionTokenMixer, Engine
 from attnkit.layers.heads import (
-    Concatenate,
     Heads,
-    HeadTokenMixer,
     Maps,
-    PlainProjection,
-    fitted,
-    plain_shape,
 )
-from attnkit.layers.mixing import Mixing, Width
-from attnkit.layers.multi_head import Engine, MultiHead
 from attnkit.masks.contract import Data
 from attnkit.masks.everything import Everything
 from attnkit.options import options
-from attnkit.scored.contract import Card, HeadShape, Scored
+from attnkit.scored.contract import Scored
+from attnkit.variant import Card, HeadShape
 
 
 @options
-class PersistentMemory(HeadTokenMixer):
+class PersistentMemory(AttentionTokenMixer):
     """One softmax over tokens and over learned vectors, which have no position and no mask hides.
 
     The paper drops the feed-forward part, which the learned vectors replace; a stack here keeps it.
@@ -47,16 +42,11 @@ class PersistentMemory(HeadTokenMixer):
     shows_all: ClassVar[bool] = False
     count: Annotated[int, Ge(1)] = 16
 
-    def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
-        scored = fitted(self, self.scored(), width, cross=cross, padded=padded)
-        shape, dim = plain_shape(width), width.model_dim
-        project = PlainProjection(dim, shape, rngs=rngs)
-        join = Concatenate(dim, shape.heads * shape.value_dim, scale=scale, rngs=rngs)
-        engine = Remembering(scored, shape, dim, self.count, rngs=rngs)
-        return MultiHead(scored, project, join, dim, rngs=rngs, engine=engine)
+    def make_engine(self, scored: Scored, shape: HeadShape, model_dim: int, rngs: nnx.Rngs) -> Engine:
+        return PersistentEngine(scored, shape, model_dim, self.count, rngs=rngs)
 
 
-class Remembering(Engine):
+class PersistentEngine(Engine):
     """Attention to tokens, and to learned keys and values, joined by their levels: one softmax over both."""
 
     def __init__(

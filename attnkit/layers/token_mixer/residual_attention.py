@@ -9,27 +9,27 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Int
 
+from attnkit.layers.attention import AttentionTokenMixer, Engine
+from attnkit.layers.contract import Carry, CarryingLayer, TokenMixerLayer, Width
 from attnkit.layers.heads import (
-    Asked,
-    Concatenate,
+    ConcatProjection,
     Heads,
-    HeadTokenMixer,
-    PlainProjection,
+    QKVProjection,
+    QueryTokens,
     Tokens,
     fitted,
     plain_shape,
 )
-from attnkit.layers.mixing import Mixing, Relay, Width
-from attnkit.layers.multi_head import Engine
 from attnkit.masks.contract import Data
 from attnkit.options import options
 from attnkit.points import point, view
-from attnkit.scored.contract import Card, HeadShape, Part, Position, Scored
+from attnkit.scored.contract import Part, Position, Scored
 from attnkit.token_mixer import TokenMixer
+from attnkit.variant import Card, HeadShape
 
 
 @options
-class ResidualAttention(HeadTokenMixer):
+class ResidualAttention(AttentionTokenMixer):
     """Scores are the sum over this layer and all layers of this kind below, and never stored.
 
     A sum of scalar products is one scalar product of longer vectors: queries and keys, not scores, go up
@@ -47,12 +47,12 @@ class ResidualAttention(HeadTokenMixer):
         "cross_attention": "its memory is not the tokens of the layers below"
     }
 
-    def beneath(self) -> tuple[TokenMixer, ...]:
+    def requires_below(self) -> tuple[TokenMixer, ...]:
         return (self,)
 
-    def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
-        if cross:
-            self.check_cross_attention()
+    def make_layer(
+        self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
+    ) -> TokenMixerLayer:
         shape = plain_shape(width)
         for part in self.position:
             if not per_token(part, shape):
@@ -65,7 +65,7 @@ class ResidualAttention(HeadTokenMixer):
                 f"mixer = ResidualAttention: cap = {self.cap}: sums of scores are not capped; leave it out"
             )
         scored = fitted(self, self.scored(), width, cross=cross, padded=padded)
-        return AddedScores(scored, width, scale, rngs=rngs)
+        return ResidualAttentionLayer(scored, width, scale, rngs=rngs)
 
 
 def per_token(part: Position, shape: HeadShape) -> bool:
@@ -74,65 +74,54 @@ def per_token(part: Position, shape: HeadShape) -> bool:
     still = all(
         getattr(kind, name) is getattr(Position, name)
         for name, value in vars(Position).items()
-        if callable(value) and name[0] != "_" and name not in ("query", "key")
+        if callable(value) and name[0] != "_" and name not in ("query", "key", "check_head_dim")
     )
     return still and kind.init is Part.init and kind.constants is Part.constants and not part.inputs(shape)
 
 
-class AddedScores(Mixing):
+class ResidualAttentionLayer(CarryingLayer):
     """The layer of `ResidualAttention`. It hands up `scored_by`: prepared queries and keys of all layers."""
 
     def __init__(self, scored: Scored, width: Width, scale: float, *, rngs: nnx.Rngs) -> None:
         shape, dim = plain_shape(width), width.model_dim
         self.position = scored.position
-        self.project = PlainProjection(dim, shape, rngs=rngs)
-        self.join = Concatenate(dim, shape.heads * shape.value_dim, scale=scale, rngs=rngs)
+        self.project = QKVProjection(dim, shape, rngs=rngs)
+        self.output_projection = ConcatProjection(dim, shape.heads * shape.value_dim, scale=scale, rngs=rngs)
         self.engine = Engine(dataclasses.replace(scored, position=()), shape, dim, rngs=rngs)
 
-    def __call__(
+    def with_carry(
         self,
         x: Tokens,
         memory: Tokens | None = None,
         *,
+        carry: Carry,
         data: Data | None = None,
         key: jax.Array | None = None,
-    ) -> Tokens:
-        return self.relay(x, memory, below={}, data=data, key=key)[0]
-
-    def relay(
-        self,
-        x: Tokens,
-        memory: Tokens | None = None,
-        *,
-        below: Relay,
-        data: Data | None = None,
-        key: jax.Array | None = None,
-    ) -> tuple[Tokens, Relay]:
+    ) -> tuple[Tokens, Carry]:
         q, k, v = self.prepared(x, jnp.zeros(x.shape[0], jnp.int32))
         q, k, v = point("q", q), point("k", k), point("v", v)
-        all_layers = (*below.get("scored_by", ()), (q, k))
+        all_layers = (*carry.get("scored_by", ()), (q, k))
         long_q, long_k = end_to_end(all_layers)
         view("weights", lambda: self.engine.weights(long_q, long_k, {}, data))
-        y = self.join(self.engine.attend(long_q, long_k, v, {}, data, key).output, Asked(x, q, v))
-        return y, {**below, "scored_by": all_layers}
+        y = self.output_projection(
+            self.engine.attend(long_q, long_k, v, {}, data, key).output, QueryTokens(x, q, v)
+        )
+        return y, {**carry, "scored_by": all_layers}
 
     def start(
         self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None
     ) -> Any:
-        return self.engine.empty(self.project.kept, batch, room, dtype)
+        return self.engine.empty(self.project.cached, batch, room, dtype)
 
-    def step(self, x: Tokens, state: Any, *, data: Data | None = None) -> tuple[Tokens, Any]:
-        return self.relay_step(x, state, below={}, data=data)[:2]
-
-    def relay_step(
-        self, x: Tokens, state: Any, *, below: Relay, data: Data | None = None
-    ) -> tuple[Tokens, Any, Relay]:
+    def step_with_carry(
+        self, x: Tokens, state: Any, *, carry: Carry, data: Data | None = None
+    ) -> tuple[Tokens, Any, Carry]:
         q, k, v = self.prepared(x, state.length)
         state = self.engine.extend(state, k, v, {})
-        all_layers = (*below.get("scored_by", ()), (q, state.k))
+        all_layers = (*carry.get("scored_by", ()), (q, state.k))
         long_q, long_k = end_to_end(all_layers)
         output = self.engine.step(long_q, state._replace(k=long_k), data).output.astype(x.dtype)
-        return self.join(output, Asked(x, q, v)), state, {**below, "scored_by": all_layers}
+        return self.output_projection(output, QueryTokens(x, q, v)), state, {**carry, "scored_by": all_layers}
 
     def prepared(self, x: Tokens, offset: Int[Array, "batch"]) -> tuple[Heads, Heads, Heads]:
         """Queries and keys after the position parts, and values, of tokens from position `offset` on."""

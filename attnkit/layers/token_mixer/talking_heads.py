@@ -9,25 +9,26 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
+from attnkit.layers.attention import AttentionTokenMixer
+from attnkit.layers.contract import Width
 from attnkit.layers.heads import (
-    Asked,
-    Concatenate,
+    ConcatProjection,
     Heads,
-    HeadTokenMixer,
+    InputProjection,
     Maps,
-    PlainProjection,
+    OutputProjection,
+    QKVProjection,
+    QueryTokens,
     Tokens,
-    fitted,
     plain_shape,
 )
-from attnkit.layers.mixing import Mixing, Width
-from attnkit.layers.multi_head import MultiHead
 from attnkit.options import options
-from attnkit.scored.contract import HEADS, Card, Columns, HeadShape, Params, Position, Rows, Scores
+from attnkit.scored.contract import HEADS, Columns, Params, Position, Rows, Scored, Scores
+from attnkit.variant import Card, HeadShape
 
 
 @options
-class TalkingHeads(HeadTokenMixer):
+class TalkingHeads(AttentionTokenMixer):
     """Every head's scores, and every head's weights, are sums over all heads with learned factors.
 
     Heads whose weights are mixed have one softmax each, and softmax by blocks keeps only weighted sums of
@@ -48,23 +49,20 @@ class TalkingHeads(HeadTokenMixer):
     )
     mixes: Literal["both", "logits", "weights"] = "both"
 
-    def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
-        scored = self.scored()
-        if self.mixes != "weights":
-            scored = dataclasses.replace(scored, position=(*scored.position, MixScores()))
-        scored = fitted(self, scored, width, cross=cross, padded=padded)
-        shape, dim = plain_shape(width), width.model_dim
+    def scored(self) -> Scored:
+        scored = super().scored()
+        if self.mixes == "weights":
+            return scored
+        return dataclasses.replace(scored, position=(*scored.position, MixScores()))
+
+    def make_input(self, width: Width, rngs: nnx.Rngs) -> InputProjection:
+        kind = QKVProjection if self.mixes == "logits" else AllValues
+        return kind(width.model_dim, plain_shape(width), rngs=rngs)
+
+    def make_output(self, width: Width, scale: float, rngs: nnx.Rngs) -> OutputProjection:
         if self.mixes == "logits":
-            project: PlainProjection = PlainProjection(dim, shape, rngs=rngs)
-            join = Concatenate(dim, shape.heads * shape.value_dim, scale=scale, rngs=rngs)
-            return MultiHead(scored, project, join, dim, rngs=rngs)
-        return MultiHead(
-            scored,
-            AllValues(dim, shape, rngs=rngs),
-            MixSums(dim, shape, scale=scale, rngs=rngs),
-            dim,
-            rngs=rngs,
-        )
+            return super().make_output(width, scale, rngs)
+        return MixSums(width.model_dim, plain_shape(width), scale=scale, rngs=rngs)
 
 
 @options
@@ -80,14 +78,14 @@ class MixScores(Position):
         return jnp.tensordot(p["mix"], jax.lax.all_gather(s, HEADS), 1)
 
 
-class AllValues(PlainProjection):
+class AllValues(QKVProjection):
     """Every head sees the values of all heads side by side."""
 
     def __init__(self, model_dim: int, shape: HeadShape, *, rngs: nnx.Rngs) -> None:
         super().__init__(model_dim, shape, rngs=rngs)
-        self.shape = HeadShape(shape.heads, shape.kv_heads, shape.dim, shape.kv_heads * shape.value_dim)
+        self.shape = HeadShape(shape.heads, shape.dim, shape.kv_heads * shape.value_dim, shape.kv_heads)
 
-    def widen(self, k: Heads, v: Heads) -> tuple[Heads, Heads]:
+    def expand(self, k: Heads, v: Heads) -> tuple[Heads, Heads]:
         batch, groups, tokens, dim = v.shape
         every = v.transpose(0, 2, 1, 3).reshape(batch, 1, tokens, groups * dim)
         return k, jnp.broadcast_to(every, (batch, groups, tokens, groups * dim))
@@ -96,7 +94,7 @@ class AllValues(PlainProjection):
         return jnp.repeat(v, self.shape.heads // v.shape[1], axis=1)
 
 
-class MixSums(Concatenate):
+class MixSums(ConcatProjection):
     """Each head's output as a sum over all heads' weightings of its own values."""
 
     def __init__(self, model_dim: int, shape: HeadShape, *, scale: float, rngs: nnx.Rngs) -> None:
@@ -104,13 +102,13 @@ class MixSums(Concatenate):
         self.mix = nnx.Param(jnp.eye(shape.heads))
         self.groups = shape.kv_heads
 
-    def __call__(self, output: Heads, asked: Asked) -> Tokens:
-        return super().__call__(self.found(output), asked)
+    def __call__(self, output: Heads, query: QueryTokens) -> Tokens:
+        return super().__call__(self.combine_heads(output), query)
 
-    def found(self, output: Heads) -> Heads:
+    def combine_heads(self, output: Heads) -> Heads:
         return mix_sums(self.mix[...].astype(output.dtype), output, self.groups)
 
-    def shown(self, weights: Maps) -> Maps:
+    def combine_weights(self, weights: Maps) -> Maps:
         return jnp.einsum("gh,bgij->bhij", self.mix[...].astype(weights.dtype), weights)
 
 

@@ -7,16 +7,21 @@ from annotated_types import Ge
 from flax import nnx
 from jaxtyping import Array, Float
 
-from attnkit.layers.heads import Concatenate, Heads, HeadTokenMixer, Projection, Tokens, fitted, split_heads
+from attnkit.layers.attention import AttentionTokenMixer
+from attnkit.layers.contract import Carry, Width
+from attnkit.layers.heads import (
+    Heads,
+    InputProjection,
+    Tokens,
+    split_heads,
+)
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import Mixing, Relay, Width
-from attnkit.layers.multi_head import MultiHead
 from attnkit.options import options
-from attnkit.scored.contract import Card, HeadShape
+from attnkit.variant import Card, HeadShape
 
 
 @options
-class TensorProduct(HeadTokenMixer):
+class TensorProduct(AttentionTokenMixer):
     """Queries, keys and values `[heads, dim]` of a token have low rank; only their factors are kept.
 
     Positions act on the factors that are kept, so they must be linear in the key, as rotary is.
@@ -40,37 +45,34 @@ class TensorProduct(HeadTokenMixer):
     rank: Annotated[int, Ge(1)] = 2
     query_rank: Annotated[int, Ge(1)] = 6
 
-    def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
-        scored = fitted(self, self.scored(), width, cross=cross, padded=padded)
-        if scored.inputs(HeadShape(1, 1, 1, 1)):
+    def make_input(self, width: Width, rngs: nnx.Rngs) -> InputProjection:
+        if self.scored().inputs(HeadShape(1, 1, 1)):
             raise ValueError(
                 "mixer = TensorProduct: its position parts may not have token inputs of their own"
             )
-        project = Factors(self, width, rngs=rngs)
-        join = Concatenate(width.model_dim, width.heads * width.head_dim, scale=scale, rngs=rngs)
-        return MultiHead(scored, project, join, width.model_dim, rngs=rngs)
+        return Factors(self, width, rngs=rngs)
 
 
-class Factors(Projection):
+class Factors(InputProjection):
     """Keeps, for each rank, `b` of a key as the key and `b` of a value with the `a` of both as the value."""
 
-    def __init__(self, chosen: TensorProduct, width: Width, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: TensorProduct, width: Width, *, rngs: nnx.Rngs) -> None:
         heads, dim = width.heads, width.head_dim
-        self.rank, self.query_rank = chosen.rank, chosen.query_rank
-        self.shape = HeadShape(heads, heads, dim, dim)
-        self.kept = HeadShape(chosen.rank, chosen.rank, dim, dim + 2 * heads)
-        self.query = Linear(width.model_dim, chosen.query_rank * (heads + dim), bias=None, rngs=rngs)
-        self.key_value = Linear(width.model_dim, chosen.rank * 2 * (heads + dim), bias=None, rngs=rngs)
+        self.rank, self.query_rank = config.rank, config.query_rank
+        self.shape = HeadShape(heads, dim, dim)
+        self.cached = HeadShape(config.rank, dim, dim + 2 * heads)
+        self.query = Linear(width.model_dim, config.query_rank * (heads + dim), bias=None, rngs=rngs)
+        self.key_value = Linear(width.model_dim, config.rank * 2 * (heads + dim), bias=None, rngs=rngs)
 
     def queries(self, x: Tokens) -> Heads:
         a, b = jnp.split(split_heads(self.query(x), self.query_rank), [self.shape.heads], axis=-1)
         return outer(a, b)
 
-    def keys_values(self, x: Tokens, below: Relay) -> tuple[Heads, Heads]:
+    def keys_values(self, x: Tokens, carry: Carry) -> tuple[Heads, Heads]:
         factors = split_heads(self.key_value(x), self.rank)
         return factors[..., : self.shape.dim], factors[..., self.shape.dim :]
 
-    def widen(self, k: Heads, v: Heads) -> tuple[Heads, Heads]:
+    def expand(self, k: Heads, v: Heads) -> tuple[Heads, Heads]:
         heads, dim = self.shape.heads, self.shape.dim
         value, of_value, of_key = jnp.split(v, [dim, dim + heads], axis=-1)
         return outer(of_key, k), outer(of_value, value)

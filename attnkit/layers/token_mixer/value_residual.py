@@ -6,24 +6,22 @@ from typing import ClassVar
 import jax.numpy as jnp
 from flax import nnx
 
+from attnkit.layers.attention import AttentionLayer, AttentionTokenMixer
+from attnkit.layers.contract import Carry, TokenMixerLayer, Width
 from attnkit.layers.heads import (
-    Concatenate,
     Heads,
-    HeadTokenMixer,
-    PlainProjection,
+    InputProjection,
+    QKVProjection,
     Tokens,
-    fitted,
     plain_shape,
 )
-from attnkit.layers.mixing import Mixing, Relay, Width
-from attnkit.layers.multi_head import MultiHead, multi_head
 from attnkit.options import options
-from attnkit.scored.contract import Card, HeadShape
 from attnkit.token_mixer import TokenMixer
+from attnkit.variant import Card, HeadShape
 
 
 @options
-class ValueResidual(HeadTokenMixer):
+class ValueResidual(AttentionTokenMixer):
     """Values are a learned sum of the layer's own and those of the lowest attention layer of the stack.
 
     The lowest block is plain attention. Both factors start at 1/2.
@@ -38,42 +36,31 @@ class ValueResidual(HeadTokenMixer):
     )
     refuses: ClassVar[Mapping[str, str]] = {"cross_attention": "a memory has no values in a lower layer"}
 
-    def beneath(self) -> tuple[TokenMixer, ...]:
+    def requires_below(self) -> tuple[TokenMixer, ...]:
         return (self,)
 
-    def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
-        if cross:
-            self.check_cross_attention()
-        scored = fitted(self, self.scored(), width, cross=cross, padded=padded)
-        if width.depth == 0:
-            return multi_head(scored, width, scale=scale, rngs=rngs)
-        shape, dim = plain_shape(width), width.model_dim
-        project = SumOfValues(dim, shape, rngs=rngs)
-        join = Concatenate(dim, shape.heads * shape.value_dim, scale=scale, rngs=rngs)
-        return WithLowest(scored, project, join, dim, rngs=rngs)
+    def make_input(self, width: Width, rngs: nnx.Rngs) -> InputProjection:
+        kind = QKVProjection if width.depth == 0 else SumOfValues
+        return kind(width.model_dim, plain_shape(width), rngs=rngs)
 
 
-class SumOfValues(PlainProjection):
+class SumOfValues(QKVProjection):
     """Values as a sum of the layer's own and those of the lowest layer."""
 
     def __init__(self, model_dim: int, shape: HeadShape, *, rngs: nnx.Rngs) -> None:
         super().__init__(model_dim, shape, rngs=rngs)
         self.factors = nnx.Param(jnp.full(2, 0.5))
 
-    def keys_values(self, x: Tokens, below: Relay) -> tuple[Heads, Heads]:
-        k, v = super().keys_values(x, below)
+    def keys_values(self, x: Tokens, carry: Carry) -> tuple[Heads, Heads]:
+        k, v = super().keys_values(x, carry)
         lowest, own = self.factors[...].astype(v.dtype)
-        return k, lowest * below["values"] + own * v
+        return k, lowest * carry["values"] + own * v
 
-
-class WithLowest(MultiHead):
-    """Attention that needs the values of a layer below."""
-
-    def check_below(self, below: Sequence[Mixing]) -> None:
-        lowest = next((layer for layer in below if isinstance(layer, MultiHead)), None)
-        if lowest is None or lowest.project.kept != self.project.kept:
-            found = "none" if lowest is None else str(lowest.project.kept)
+    def check_below(self, below: Sequence[TokenMixerLayer]) -> None:
+        lowest = next((layer for layer in below if isinstance(layer, AttentionLayer)), None)
+        if lowest is None or lowest.project.cached != self.cached:
+            found = "none" if lowest is None else str(lowest.project.cached)
             raise ValueError(
                 f"mixer = ValueResidual: the lowest attention layer below keeps {found}, but values like "
-                f"{self.project.kept} are needed; put attention of the same heads at the bottom of the stack"
+                f"{self.cached} are needed; put attention of the same heads at the bottom of the stack"
             )

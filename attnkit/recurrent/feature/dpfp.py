@@ -8,8 +8,9 @@ from annotated_types import Ge
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import Card, Params
+from attnkit.recurrent.contract import Params
 from attnkit.recurrent.feature_map import FeatureMap
+from attnkit.variant import Card
 
 
 @options
@@ -23,7 +24,6 @@ class Dpfp(FeatureMap):
     card: ClassVar[Card] = Card(
         source="Schlag, Irie & Schmidhuber 2021 (DPFP), arXiv 2102.11174",
         equation="phi_{i nu}(x) = relu([x, -x])_i relu([x, -x])_{i + nu}",
-        state="0",
     )
     products: Annotated[int, Ge(1)] = 1
 

@@ -6,8 +6,9 @@ import jax
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import Card, Params
+from attnkit.recurrent.contract import Params
 from attnkit.recurrent.feature_map import FeatureMap
+from attnkit.variant import Card
 
 
 @options
@@ -17,7 +18,6 @@ class EluPlusOne(FeatureMap):
     card: ClassVar[Card] = Card(
         source="Katharopoulos et al. 2020, arXiv 2006.16236, equation 7",
         equation="phi(x) = elu(x) + 1",
-        state="0",
     )
 
     def width(self, dim: int) -> int:

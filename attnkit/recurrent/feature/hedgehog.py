@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import Card, HeadShape, Params
+from attnkit.recurrent.contract import Params
 from attnkit.recurrent.feature_map import FeatureMap
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -18,7 +19,6 @@ class Hedgehog(FeatureMap):
     card: ClassVar[Card] = Card(
         source="Zhang et al. 2024 (Hedgehog), arXiv 2402.04347, section 4.2 and appendix A.1, no bias",
         equation="phi(x) = [softmax(W x), softmax(-W x)]",
-        state="0",
     )
 
     def width(self, dim: int) -> int:

@@ -5,8 +5,9 @@ from typing import ClassVar
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import Card, Params
+from attnkit.recurrent.contract import Params
 from attnkit.recurrent.feature_map import FeatureMap
+from attnkit.variant import Card
 
 
 @options
@@ -16,7 +17,6 @@ class Identity(FeatureMap):
     card: ClassVar[Card] = Card(
         source="Schlag, Irie & Schmidhuber 2021, arXiv 2102.11174",
         equation="phi(x) = x",
-        state="0",
         assumes="normalizer = false",
     )
 

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import Card, HeadShape, Params
+from attnkit.recurrent.contract import Params
 from attnkit.recurrent.feature_map import FeatureMap
+from attnkit.variant import Card, HeadShape
 
 EPSILON = 1e-5
 
@@ -23,7 +24,6 @@ class Rebased(FeatureMap):
     card: ClassVar[Card] = Card(
         source="Aksenov et al. 2024 (ReBased), arXiv 2402.10644",
         equation="phi(x) = y (x) y, y = (gamma * layer_norm(x) + beta) / dim^(1/4)",
-        state="0",
     )
 
     def width(self, dim: int) -> int:

@@ -6,8 +6,9 @@ import jax
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import Card, Params
+from attnkit.recurrent.contract import Params
 from attnkit.recurrent.feature_map import FeatureMap
+from attnkit.variant import Card
 
 
 @options
@@ -17,7 +18,6 @@ class ReluFeatures(FeatureMap):
     card: ClassVar[Card] = Card(
         source="Cai et al. 2023 (EfficientViT), arXiv 2205.14756",
         equation="phi(x) = max(x, 0)",
-        state="0",
     )
 
     def width(self, dim: int) -> int:

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import Card, HeadShape, Params
+from attnkit.recurrent.contract import Params
 from attnkit.recurrent.feature_map import FeatureMap
+from attnkit.variant import Card, HeadShape
 
 
 @options
@@ -18,7 +19,6 @@ class T2r(FeatureMap):
     card: ClassVar[Card] = Card(
         source="Kasai et al. 2021 (T2R), arXiv 2103.13076",
         equation="phi(x) = relu(W x + c)",
-        state="0",
     )
 
     def width(self, dim: int) -> int:

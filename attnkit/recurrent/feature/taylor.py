@@ -6,8 +6,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import Card, Params
+from attnkit.recurrent.contract import Params
 from attnkit.recurrent.feature_map import FeatureMap
+from attnkit.variant import Card
 
 
 @options
@@ -20,7 +21,6 @@ class Taylor(FeatureMap):
     card: ClassVar[Card] = Card(
         source="Arora et al. 2024 (Based), arXiv 2402.18668, section 4.1",
         equation="phi(x) = [1, x / dim^(1/4), (x (x) x) / sqrt(2 dim)]",
-        state="0",
     )
 
     def width(self, dim: int) -> int:

@@ -8,8 +8,9 @@ from annotated_types import Ge
 from jaxtyping import Array, Bool, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import Card, HeadShape, Inputs, Params, TokenInput, Transition
+from attnkit.recurrent.contract import Inputs, Params, Transition
 from attnkit.recurrent.led import LedRecurrent, Read
+from attnkit.variant import Card, HeadShape, TokenInput
 
 LEAST = -1e30
 
@@ -28,7 +29,7 @@ class Abc(LedRecurrent):
     card: ClassVar[Card] = Card(
         source="Peng et al. 2021 (ABC_MLP), arXiv 2110.02488",
         equation="K_t = sum_s e^w_s k_s^T / sum_s e^w_s, V_t so, o_t = V_t^T softmax(K_t q_t / sqrt(dim))",
-        state="4 * slots * (dim + value_dim + 1)",
+        state="heads * slots * (dim + value_dim + 1)",
     )
     slots: Annotated[int, Ge(1)] = 64
 

@@ -6,18 +6,9 @@ import jax
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import (
-    Card,
-    HeadShape,
-    Inputs,
-    LinearRecurrent,
-    Norm,
-    Params,
-    Taps,
-    TokenInput,
-    Transition,
-)
+from attnkit.recurrent.contract import Inputs, LinearRecurrent, Norm, Params, Taps, Transition
 from attnkit.recurrent.rows import unit_rows
+from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
@@ -35,7 +26,7 @@ class DeltaNet(LinearRecurrent):
     card: ClassVar[Card] = Card(
         source="Yang et al. 2024, arXiv 2406.06484; Schlag et al. 2021, arXiv 2102.11174",
         equation="S_t = (I - beta_t k_t k_t^T) S_{t-1} + beta_t k_t v_t^T, |k_t| = 1",
-        state="4 * dim * value_dim",
+        state="heads * dim * value_dim",
     )
     negative: bool = False
     conv: Taps = 4

@@ -9,19 +9,10 @@ from annotated_types import Ge
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import (
-    Card,
-    HeadShape,
-    Inputs,
-    LinearRecurrent,
-    Norm,
-    Params,
-    Taps,
-    TokenInput,
-    Transition,
-)
+from attnkit.recurrent.contract import Inputs, LinearRecurrent, Norm, Params, Taps, Transition
 from attnkit.recurrent.rows import unit_rows
 from attnkit.recurrent.time_step import log_speeds, step_bias
+from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
@@ -40,7 +31,7 @@ class DeltaProduct(LinearRecurrent):
     card: ClassVar[Card] = Card(
         source="Siems et al. 2025 (DeltaProduct), arXiv 2502.10297",
         equation="S_j = (I - beta_j k_j k_j^T) S_{j-1} + beta_j k_j v_j^T for j = 1..steps of every token",
-        state="4 * dim * value_dim",
+        state="heads * dim * value_dim",
     )
     refuses: ClassVar[Mapping[str, str]] = {"bidirectional": "reads after the last of several steps"}
     steps: Annotated[int, Ge(1)] = 2

@@ -9,17 +9,10 @@ from annotated_types import Ge
 from jaxtyping import Array, Bool, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import (
-    Card,
-    HeadShape,
-    Inputs,
-    LinearRecurrent,
-    Params,
-    TokenInput,
-    Transition,
-)
+from attnkit.recurrent.contract import Inputs, LinearRecurrent, Params, Transition
 from attnkit.recurrent.counting import counted, cycles
 from attnkit.recurrent.time_step import log_steps
+from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
@@ -36,7 +29,7 @@ class DiagonalSsm(LinearRecurrent):
     card: ClassVar[Card] = Card(
         source="Gu et al. 2022 (S4D, initialized as S4D-Lin), arXiv 2206.11893",
         equation="y_t = D v_t + sum_{s<=t} 2 Re sum_n C_n (exp(l_n dt) - 1) / l_n exp(l_n dt (t - s)) v_s",
-        state="8 * modes * value_dim + 4",
+        state="heads * (2 * modes * value_dim + 1)",
     )
     refuses: ClassVar[Mapping[str, str]] = {"cross_attention": "has no queries"}
     modes: Annotated[int, Ge(1)] = 16

@@ -7,16 +7,8 @@ from annotated_types import Ge, Gt
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import (
-    Card,
-    Gate,
-    HeadShape,
-    Inputs,
-    LinearRecurrent,
-    Norm,
-    TokenInput,
-    Transition,
-)
+from attnkit.recurrent.contract import Gate, Inputs, LinearRecurrent, Norm, Transition
+from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
@@ -33,7 +25,7 @@ class Gla(LinearRecurrent):
     card: ClassVar[Card] = Card(
         source="Yang et al. 2023, arXiv 2312.06635, equation 3 and section 4.4",
         equation="S_t = Diag(sigmoid(W x_t)^(1/16)) S_{t-1} + k_t v_t^T, o_t = q_t S_t / sqrt(dim)",
-        state="4 * dim * value_dim",
+        state="heads * dim * value_dim",
     )
     rank: Annotated[int, Ge(1)] = 16
     temperature: Annotated[float, Gt(0)] = 16.0
@@ -45,7 +37,7 @@ class Gla(LinearRecurrent):
             "q": TokenInput(shape.dim, side="query"),
             "k": TokenInput(shape.dim),
             "v": TokenInput(shape.value_dim),
-            "fade": TokenInput(shape.dim, start=0.0, rank=self.rank),
+            "fade": TokenInput(shape.dim, bias=0.0, rank=self.rank),
         }
 
     def activate(self, name: str, raw: Float[Array, "*tokens width"]) -> Float[Array, "*tokens width"]:

@@ -8,8 +8,9 @@ from annotated_types import Ge, Gt
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import Card, HeadShape, Inputs, Norm, Params, TokenInput, Transition
+from attnkit.recurrent.contract import Inputs, Norm, Params, Transition
 from attnkit.recurrent.led import LedRecurrent, Read
+from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
@@ -28,7 +29,7 @@ class Gsa(LedRecurrent):
     card: ClassVar[Card] = Card(
         source="Zhang et al. 2024 (GSA), arXiv 2409.07146",
         equation="K_t = Diag(a_t) K_{t-1} + (1 - a_t) k_t^T, V_t so of v_t, o_t = V_t^T softmax(K_t q_t)",
-        state="4 * slots * (dim + value_dim)",
+        state="heads * slots * (dim + value_dim)",
     )
     slots: Annotated[int, Ge(1)] = 64
     temperature: Annotated[float, Gt(0)] = 8.0

@@ -8,16 +8,8 @@ from annotated_types import Ge, Lt
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import (
-    Card,
-    HeadShape,
-    Inputs,
-    LinearRecurrent,
-    Norm,
-    Params,
-    TokenInput,
-    Transition,
-)
+from attnkit.recurrent.contract import Inputs, LinearRecurrent, Norm, Params, Transition
+from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
@@ -35,7 +27,7 @@ class Hgrn2(LinearRecurrent):
     card: ClassVar[Card] = Card(
         source="Qin et al. 2024, arXiv 2404.07904, section 3.2",
         equation="S_t = Diag(f_t) S_{t-1} + (1 - f_t) v_t^T, f_t = lower + (1 - lower) sigmoid(W x_t)",
-        state="4 * dim * value_dim",
+        state="heads * dim * value_dim",
     )
     lower: Annotated[float, Ge(0), Lt(1)] = 0.0
     norm: Norm = "rms"
@@ -43,7 +35,7 @@ class Hgrn2(LinearRecurrent):
     def inputs(self, shape: HeadShape) -> dict[str, TokenInput]:
         return {
             "q": TokenInput(shape.dim, side="query"),
-            "fade": TokenInput(shape.dim, start=0.0),
+            "fade": TokenInput(shape.dim, bias=0.0),
             "v": TokenInput(shape.value_dim),
         }
 

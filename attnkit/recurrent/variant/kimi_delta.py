@@ -7,20 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import (
-    Card,
-    Gate,
-    HeadShape,
-    Inputs,
-    LinearRecurrent,
-    Norm,
-    Params,
-    Taps,
-    TokenInput,
-    Transition,
-)
+from attnkit.recurrent.contract import Gate, Inputs, LinearRecurrent, Norm, Params, Taps, Transition
 from attnkit.recurrent.rows import unit_rows
 from attnkit.recurrent.time_step import log_speeds, step_bias
+from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
@@ -38,7 +28,7 @@ class KimiDelta(LinearRecurrent):
     card: ClassVar[Card] = Card(
         source="Kimi Team 2025 (Kimi Linear), arXiv 2510.26692, equation 1",
         equation="S_t = (I - beta_t k_t k_t^T) Diag(alpha_t) S_{t-1} + beta_t k_t v_t^T, |k_t| = 1",
-        state="4 * dim * value_dim",
+        state="heads * dim * value_dim",
     )
     negative: bool = False
     conv: Taps = 4

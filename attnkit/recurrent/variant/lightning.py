@@ -9,17 +9,8 @@ from jaxtyping import Array, Float
 
 from attnkit.options import options
 from attnkit.positions.slopes import slopes
-from attnkit.recurrent.contract import (
-    Card,
-    Gate,
-    HeadShape,
-    Inputs,
-    LinearRecurrent,
-    Norm,
-    Params,
-    TokenInput,
-    Transition,
-)
+from attnkit.recurrent.contract import Gate, Inputs, LinearRecurrent, Norm, Params, Transition
+from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
@@ -38,7 +29,7 @@ class Lightning(LinearRecurrent):
     card: ClassVar[Card] = Card(
         source="Qin et al. 2024, arXiv 2401.04658, and the authors' code; Qin et al. 2023, arXiv 2307.14995",
         equation="S_t = exp(-s_h) S_{t-1} + k_t v_t^T, s_h = 2^(-8 h / heads), q and k through silu",
-        state="4 * dim * value_dim",
+        state="heads * dim * value_dim",
     )
     slower: Annotated[float, Ge(0), Le(1)] = 1.0
     gate: Gate = "sigmoid"

@@ -7,17 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import (
-    Card,
-    HeadShape,
-    Inputs,
-    LinearRecurrent,
-    Params,
-    TokenInput,
-    Transition,
-)
+from attnkit.recurrent.contract import Inputs, LinearRecurrent, Params, Transition
 from attnkit.recurrent.feature.elu_plus_one import EluPlusOne
 from attnkit.recurrent.feature_map import FeatureMap
+from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
@@ -35,7 +28,7 @@ class Linear(LinearRecurrent):
     card: ClassVar[Card] = Card(
         source="Katharopoulos et al. 2020, arXiv 2006.16236",
         equation="S_t = S_{t-1} + phi(k_t) v_t^T, z_t likewise of ones, o_t = phi(q_t).S_t / phi(q_t).z_t",
-        state="4 * features * (value_dim + 1)",
+        state="heads * features * (value_dim + 1)",
         assumes="with the normalizer, features that are not negative",
     )
     feature: FeatureMap = EluPlusOne()

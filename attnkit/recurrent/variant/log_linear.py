@@ -10,18 +10,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from attnkit.options import options
 from attnkit.recurrent.chunks import CHUNK, in_chunks
-from attnkit.recurrent.contract import (
-    Card,
-    Gate,
-    HeadShape,
-    Inputs,
-    Norm,
-    Params,
-    SteppedRecurrent,
-    Taps,
-    TokenInput,
-)
+from attnkit.recurrent.contract import Gate, Inputs, Norm, Params, SteppedRecurrent, Taps
 from attnkit.recurrent.time_step import log_speeds, step_bias
+from attnkit.variant import Card, HeadShape, TokenInput
 
 exact = functools.partial(jnp.einsum, precision="highest")
 
@@ -74,7 +65,7 @@ class LogLinear(SteppedRecurrent):
     card: ClassVar[Card] = Card(
         source="Guo et al. 2025, arXiv 2506.04761, section 3 (log-linear Mamba-2)",
         equation="o_t = sum_l w_tl q_t S_tl + D v_t, S_tl = sum_{s in l} exp(g_{s+1}+..+g_t) k_s dt_s v_s^T",
-        state="4 * levels * rows * value_dim + 4",
+        state="heads * (levels * rows * value_dim + 1)",
     )
     levels: Annotated[int, Ge(2)] = 15
     rows: Annotated[int, Ge(1)] = 64
@@ -88,7 +79,7 @@ class LogLinear(SteppedRecurrent):
             "k": TokenInput(self.rows, conv=True, shared=True),
             "v": TokenInput(shape.value_dim, conv=True),
             "step": TokenInput(1),
-            "level": TokenInput(self.levels, start=0.0, side="query"),
+            "level": TokenInput(self.levels, bias=0.0, side="query"),
         }
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:

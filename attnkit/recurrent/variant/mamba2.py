@@ -9,19 +9,9 @@ from annotated_types import Ge
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import (
-    Card,
-    Gate,
-    HeadShape,
-    Inputs,
-    LinearRecurrent,
-    Norm,
-    Params,
-    Taps,
-    TokenInput,
-    Transition,
-)
+from attnkit.recurrent.contract import Gate, Inputs, LinearRecurrent, Norm, Params, Taps, Transition
 from attnkit.recurrent.time_step import log_speeds, step_bias
+from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
@@ -41,7 +31,7 @@ class Mamba2(LinearRecurrent):
     card: ClassVar[Card] = Card(
         source="Dao & Gu 2024, arXiv 2405.21060, section 7.1",
         equation="S_t = exp(-A dt_t) S_{t-1} + B_t (dt_t x_t)^T, y_t = C_t S_t + D x_t",
-        state="4 * rows * value_dim",
+        state="heads * rows * value_dim",
     )
     refuses: ClassVar[Mapping[str, str]] = {"cross_attention": "adds a token's own value to what it reads"}
     rows: Annotated[int, Ge(1)] = 64

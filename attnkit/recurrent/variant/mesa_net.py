@@ -10,9 +10,10 @@ from annotated_types import Ge, Gt
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import Card, HeadShape, Inputs, Norm, Params, Taps, TokenInput, Transition
+from attnkit.recurrent.contract import Inputs, Norm, Params, Taps, Transition
 from attnkit.recurrent.led import LedRecurrent, Read
 from attnkit.recurrent.rows import unit_rows
+from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
@@ -34,7 +35,7 @@ class MesaNet(LedRecurrent):
     card: ClassVar[Card] = Card(
         source="von Oswald et al. 2025, arXiv 2506.05233, equation 5",
         equation="H_t = g_t H_{t-1} + b_t k_t k_t^T, G_t so of k_t v_t^T, o_t = G_t^T (H_t + L)^{-1} q_t",
-        state="4 * dim * (dim + value_dim)",
+        state="heads * dim * (dim + value_dim)",
     )
     iterations: Annotated[int, Ge(1)] | None = None
     ridge: Annotated[float, Gt(0)] = 0.25
@@ -46,8 +47,8 @@ class MesaNet(LedRecurrent):
             "q": TokenInput(shape.dim, conv=True, side="query"),
             "k": TokenInput(shape.dim, conv=True),
             "v": TokenInput(shape.value_dim),
-            "fade": TokenInput(1, start=0.0),
-            "beta": TokenInput(1, start=0.0),
+            "fade": TokenInput(1, bias=0.0),
+            "beta": TokenInput(1, bias=0.0),
         }
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:

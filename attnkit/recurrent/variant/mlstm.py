@@ -8,18 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import (
-    Card,
-    Gate,
-    HeadShape,
-    Inputs,
-    LinearRecurrent,
-    Norm,
-    Params,
-    Taps,
-    TokenInput,
-    Transition,
-)
+from attnkit.recurrent.contract import Gate, Inputs, LinearRecurrent, Norm, Params, Taps, Transition
+from attnkit.variant import Card, HeadShape, TokenInput
 
 NEVER = -jnp.inf
 
@@ -41,7 +31,7 @@ class Mlstm(LinearRecurrent):
     card: ClassVar[Card] = Card(
         source="Beck et al. 2024 (xLSTM), arXiv 2405.04517, mLSTM",
         equation="S_t = f_t S_{t-1} + exp(i_t) k_t v_t^T, n_t so of ones, o_t = q_t S_t / max(|q_t n_t|, 1)",
-        state="4 * dim * (value_dim + 1) + 4",
+        state="heads * (dim * (value_dim + 1) + 1)",
     )
     refuses: ClassVar[Mapping[str, str]] = {
         "bidirectional": "has a stabilizer that differs between the directions",

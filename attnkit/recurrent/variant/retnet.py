@@ -10,18 +10,9 @@ from jaxtyping import Array, Bool, Float
 
 from attnkit.options import options
 from attnkit.positions.rotation import frequencies, turn
-from attnkit.recurrent.contract import (
-    Card,
-    Gate,
-    HeadShape,
-    Inputs,
-    LinearRecurrent,
-    Norm,
-    Params,
-    TokenInput,
-    Transition,
-)
+from attnkit.recurrent.contract import Gate, Inputs, LinearRecurrent, Norm, Params, Transition
 from attnkit.recurrent.counting import counted
+from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
@@ -39,7 +30,7 @@ class Retnet(LinearRecurrent):
     card: ClassVar[Card] = Card(
         source="Sun et al. 2023, arXiv 2307.08621, equations 5 to 8",
         equation="S_t = gamma_h S_{t-1} + k_t v_t^T, gamma_h = 1 - 2^(-5-h), q and k rotated by position",
-        state="4 * dim * value_dim + 4",
+        state="heads * (dim * value_dim + 1)",
     )
     refuses: ClassVar[Mapping[str, str]] = {
         "cross_attention": "rotates queries and keys, which then need a common count"

@@ -8,19 +8,8 @@ from annotated_types import Ge
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import (
-    Card,
-    Gate,
-    HeadShape,
-    Inputs,
-    LinearRecurrent,
-    Norm,
-    Params,
-    Read,
-    Shift,
-    TokenInput,
-    Transition,
-)
+from attnkit.recurrent.contract import Gate, Inputs, LinearRecurrent, Norm, Params, Read, Shift, Transition
+from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
@@ -37,7 +26,7 @@ class Rwkv6(LinearRecurrent):
     card: ClassVar[Card] = Card(
         source="Peng et al. 2024 (Eagle and Finch), arXiv 2404.05892, section 4.2.2, equations 16 to 20",
         equation="o_t = q_t (S_{t-1} + Diag(u) k_t v_t^T), S_t = Diag(exp(-exp(d_t))) S_{t-1} + k_t v_t^T",
-        state="4 * dim * value_dim",
+        state="heads * dim * value_dim",
     )
     read: ClassVar[Read] = "before"
     rank: Annotated[int, Ge(1)] = 64
@@ -50,7 +39,7 @@ class Rwkv6(LinearRecurrent):
             "q": TokenInput(shape.dim, side="query"),
             "k": TokenInput(shape.dim),
             "v": TokenInput(shape.value_dim),
-            "fade": TokenInput(shape.dim, rank=self.rank, squashed=True),
+            "fade": TokenInput(shape.dim, rank=self.rank, tanh=True),
         }
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:

@@ -7,17 +7,8 @@ from annotated_types import Gt
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import (
-    Card,
-    Gate,
-    HeadShape,
-    Inputs,
-    LinearRecurrent,
-    Norm,
-    Params,
-    TokenInput,
-    Transition,
-)
+from attnkit.recurrent.contract import Gate, Inputs, LinearRecurrent, Norm, Params, Transition
+from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
@@ -33,7 +24,7 @@ class SimpleGla(LinearRecurrent):
     card: ClassVar[Card] = Card(
         source="Yang et al. 2023, arXiv 2312.06635, table 1 (gated retention); Peng et al. 2021, 2103.02143",
         equation="S_t = sigmoid(w . x_t)^(1/16) S_{t-1} + k_t v_t^T, o_t = q_t S_t / sqrt(dim)",
-        state="4 * dim * value_dim",
+        state="heads * dim * value_dim",
     )
     temperature: Annotated[float, Gt(0)] = 16.0
     gate: Gate = "swish"
@@ -44,7 +35,7 @@ class SimpleGla(LinearRecurrent):
             "q": TokenInput(shape.dim, side="query"),
             "k": TokenInput(shape.dim),
             "v": TokenInput(shape.value_dim),
-            "fade": TokenInput(1, start=0.0),
+            "fade": TokenInput(1, bias=0.0),
         }
 
     def activate(self, name: str, raw: Float[Array, "*tokens width"]) -> Float[Array, "*tokens width"]:

@@ -10,7 +10,8 @@ from jaxtyping import Array, Bool, Float
 
 from attnkit.options import options
 from attnkit.recurrent.chunks import CHUNK, in_chunks
-from attnkit.recurrent.contract import Card, HeadShape, Inputs, Norm, Params, SteppedRecurrent, TokenInput
+from attnkit.recurrent.contract import Inputs, Norm, Params, SteppedRecurrent
+from attnkit.variant import Card, HeadShape, TokenInput
 
 EPSILON = 1e-6
 exact = functools.partial(jnp.einsum, precision="highest")
@@ -93,7 +94,7 @@ class TttLinear(SteppedRecurrent):
     card: ClassVar[Card] = Card(
         source="Sun et al. 2024, arXiv 2407.04620, equations 1 to 6, section 2.7, chunks: section 2.5",
         equation="W_t = W_{t-1} - eta_t dl/dW (W_b; k_t, v_t), l = |f(k_t) - v_t|^2 / 2, o_t = f(q_t; W_t)",
-        state="8 * value_dim * (value_dim + 1) + 4",
+        state="heads * (2 * value_dim * (value_dim + 1) + 1)",
         forms=("scan", "chunked", "step"),
     )
     speed: Annotated[float, Gt(0)] = 1.0
@@ -105,7 +106,7 @@ class TttLinear(SteppedRecurrent):
             "q": TokenInput(shape.value_dim, side="query"),
             "k": TokenInput(shape.value_dim),
             "v": TokenInput(shape.value_dim),
-            "rate": TokenInput(1, start=0.0),
+            "rate": TokenInput(1, bias=0.0),
         }
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:

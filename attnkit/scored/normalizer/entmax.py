@@ -8,8 +8,9 @@ from annotated_types import Gt, Le
 from jaxtyping import Array
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, HeadShape, Params, Scores
+from attnkit.scored.contract import Params, Scores
 from attnkit.scored.normalize import Leveled, Row, Sweep, finite
+from attnkit.variant import Card, HeadShape
 
 MOST_STEPS = 64
 

@@ -5,8 +5,9 @@ from typing import ClassVar
 import jax
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Params, Scores
+from attnkit.scored.contract import Params, Scores
 from attnkit.scored.normalize import Elementwise, Row
+from attnkit.variant import Card
 
 
 @options

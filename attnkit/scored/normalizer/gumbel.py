@@ -8,8 +8,9 @@ from jaxtyping import Array, Float, UInt32
 
 from attnkit.masks.counters import scramble
 from attnkit.options import options
-from attnkit.scored.contract import Card, Columns, Params, Rows, Scores
+from attnkit.scored.contract import Columns, Params, Rows, Scores
 from attnkit.scored.normalize import Exponential
+from attnkit.variant import Card
 
 
 def gumbel_noise(seed: UInt32[Array, "2"], i: Rows, j: Columns) -> Float[Array, "queries keys"]:

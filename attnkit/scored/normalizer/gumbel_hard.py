@@ -5,9 +5,10 @@ from typing import Annotated, ClassVar
 from annotated_types import Gt
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Columns, Params, Rows, Scores
+from attnkit.scored.contract import Columns, Params, Rows, Scores
 from attnkit.scored.normalizer.gumbel import perturbed
 from attnkit.scored.normalizer.hard import Hard
+from attnkit.variant import Card
 
 
 @options

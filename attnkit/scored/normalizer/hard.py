@@ -7,9 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Params, Scores
+from attnkit.scored.contract import Params, Scores
 from attnkit.scored.normalize import Leveled, Row, Sweep
 from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.variant import Card
 
 FAR = jnp.iinfo(jnp.int32).max
 

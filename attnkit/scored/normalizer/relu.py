@@ -6,8 +6,9 @@ import jax
 from annotated_types import Ge
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Params, Scores
+from attnkit.scored.contract import Params, Scores
 from attnkit.scored.normalize import Elementwise, Row
+from attnkit.variant import Card
 
 
 @options

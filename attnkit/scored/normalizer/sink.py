@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, HeadShape, Params
+from attnkit.scored.contract import Params
 from attnkit.scored.normalize import Exponential
+from attnkit.variant import Card, HeadShape
 
 
 @options

@@ -3,8 +3,8 @@
 from typing import ClassVar
 
 from attnkit.options import options
-from attnkit.scored.contract import Card
 from attnkit.scored.normalize import Exponential
+from attnkit.variant import Card
 
 
 @options

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Params
+from attnkit.scored.contract import Params
 from attnkit.scored.normalize import Exponential
+from attnkit.variant import Card
 
 
 @options

@@ -3,8 +3,8 @@
 from typing import ClassVar
 
 from attnkit.options import options
-from attnkit.scored.contract import Card
 from attnkit.scored.normalizer.entmax import Entmax
+from attnkit.variant import Card
 
 
 @options

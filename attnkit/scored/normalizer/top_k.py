@@ -9,8 +9,9 @@ from jaxtyping import Array
 
 from attnkit.options import options
 from attnkit.scored.best import Best, better, none_yet
-from attnkit.scored.contract import Card, Params, Scores
+from attnkit.scored.contract import Params, Scores
 from attnkit.scored.normalize import Leveled, Row, Sweep, finite
+from attnkit.variant import Card
 
 
 @options

@@ -7,20 +7,8 @@ import jax.numpy as jnp
 from annotated_types import Ge
 
 from attnkit.options import options
-from attnkit.scored.contract import (
-    Card,
-    Columns,
-    HeadShape,
-    Keep,
-    Keys,
-    Params,
-    Position,
-    Queries,
-    Row,
-    Rows,
-    Scores,
-    dot,
-)
+from attnkit.scored.contract import Columns, Keep, Keys, Params, Position, Queries, Row, Rows, Scores, dot
+from attnkit.variant import Card, HeadShape
 
 
 @options

@@ -8,18 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.scored.contract import (
-    Card,
-    Columns,
-    HeadShape,
-    Keys,
-    Params,
-    Position,
-    Queries,
-    Rows,
-    Scores,
-    TokenInput,
-)
+from attnkit.scored.contract import Columns, Keys, Params, Position, Queries, Rows, Scores
+from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
@@ -44,7 +34,7 @@ class DataDependentAlibi(Position):
     start: float = 5.0
 
     def inputs(self, shape: HeadShape) -> Mapping[str, TokenInput]:
-        gate = TokenInput(side="both", cumulative=True, start=self.start)
+        gate = TokenInput(side="both", cumulative=True, bias=self.start)
         return {"back": gate, "ahead": gate}
 
     def activate(self, name: str, raw: Float[Array, "*tokens width"]) -> Float[Array, "*tokens width"]:

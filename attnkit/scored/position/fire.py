@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from annotated_types import Ge, Gt
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Columns, HeadShape, Keys, Params, Position, Queries, Rows, Scores
+from attnkit.scored.contract import Columns, Keys, Params, Position, Queries, Rows, Scores
 from attnkit.scored.hidden import sum_over_units
+from attnkit.variant import Card, HeadShape
 
 
 @options

@@ -8,18 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.scored.contract import (
-    Card,
-    Columns,
-    HeadShape,
-    Keys,
-    Params,
-    Position,
-    Queries,
-    Rows,
-    Scores,
-    TokenInput,
-)
+from attnkit.scored.contract import Columns, Keys, Params, Position, Queries, Rows, Scores
+from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
@@ -43,7 +33,7 @@ class Fox(Position):
     start: float = 0.0
 
     def inputs(self, shape: HeadShape) -> Mapping[str, TokenInput]:
-        return {"gate": TokenInput(side="both", cumulative=True, start=self.start)}
+        return {"gate": TokenInput(side="both", cumulative=True, bias=self.start)}
 
     def activate(self, name: str, raw: Float[Array, "*tokens width"]) -> Float[Array, "*tokens width"]:
         return jax.nn.log_sigmoid(raw.astype(jnp.promote_types(raw.dtype, jnp.float32)))

@@ -8,18 +8,8 @@ from annotated_types import Ge
 from jaxtyping import Array, Float, Int
 
 from attnkit.options import options
-from attnkit.scored.contract import (
-    Card,
-    Columns,
-    HeadShape,
-    Keys,
-    Params,
-    Position,
-    Queries,
-    Rows,
-    Scores,
-    dot,
-)
+from attnkit.scored.contract import Columns, Keys, Params, Position, Queries, Rows, Scores, dot
+from attnkit.variant import Card, HeadShape
 
 
 @options

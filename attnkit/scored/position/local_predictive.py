@@ -8,20 +8,9 @@ from annotated_types import Ge
 
 from attnkit.masks.contract import Needs
 from attnkit.options import options
-from attnkit.scored.contract import (
-    Card,
-    Columns,
-    HeadShape,
-    Keep,
-    Keys,
-    Params,
-    Position,
-    Queries,
-    Row,
-    Rows,
-    Scores,
-)
+from attnkit.scored.contract import Columns, Keep, Keys, Params, Position, Queries, Row, Rows, Scores
 from attnkit.scored.position.localness import predicted
+from attnkit.variant import Card, HeadShape
 
 
 @options

@@ -8,7 +8,8 @@ from jaxtyping import Array
 
 from attnkit.masks.contract import Needs
 from attnkit.options import options
-from attnkit.scored.contract import Card, Columns, HeadShape, Keys, Params, Position, Queries, Rows, Scores
+from attnkit.scored.contract import Columns, Keys, Params, Position, Queries, Rows, Scores
+from attnkit.variant import Card, HeadShape
 
 
 def predicted(into: Array, out: Array, q: Queries) -> Array:

@@ -11,7 +11,8 @@ from jaxtyping import Array, Int
 from attnkit.masks.contract import Needs
 from attnkit.options import options
 from attnkit.positions.rotation import frequencies, rotate
-from attnkit.scored.contract import Card, Columns, Keys, Params, Position, Queries, Rows
+from attnkit.scored.contract import Keys, Params, Position, Queries
+from attnkit.variant import Card
 
 AXES = ("time", "row", "column")
 
@@ -47,10 +48,10 @@ class Mrope(Position):
     def places(self, positions: Int[Array, "tokens"], data: Mapping[str, Any]) -> Int[Array, "tokens 3"]:
         return jnp.stack([data[axis] for axis in AXES], axis=-1)
 
-    def query(self, p: Params, q: Queries, i: Rows) -> Queries:
+    def query(self, p: Params, q: Queries, i: Int[Array, "queries 3"]) -> Queries:
         return self.key(q, i)
 
-    def key(self, k: Keys, j: Columns) -> Keys:
+    def key(self, k: Keys, j: Int[Array, "keys 3"]) -> Keys:
         frequency = frequencies(k.shape[1], self.base)
         pairs = frequency.shape[0]
         ends = np.round(pairs * np.cumsum(self.sections) / sum(self.sections))

@@ -7,18 +7,8 @@ from annotated_types import Ge
 
 from attnkit.options import options
 from attnkit.positions.distance import clipped, entries_of
-from attnkit.scored.contract import (
-    Card,
-    Columns,
-    HeadShape,
-    Keys,
-    Params,
-    Position,
-    Queries,
-    Rows,
-    Scores,
-    dot,
-)
+from attnkit.scored.contract import Columns, Keys, Params, Position, Queries, Rows, Scores, dot
+from attnkit.variant import Card, HeadShape
 
 
 @options

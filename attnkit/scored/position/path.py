@@ -8,19 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.scored.contract import (
-    Card,
-    Columns,
-    HeadShape,
-    Keep,
-    Keys,
-    Params,
-    Position,
-    Queries,
-    Rows,
-    Scores,
-    TokenInput,
-)
+from attnkit.scored.contract import Columns, Keep, Keys, Params, Position, Queries, Rows, Scores
+from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
@@ -49,7 +38,7 @@ class Path(Position):
     start: float = 0.0
 
     def inputs(self, shape: HeadShape) -> Mapping[str, TokenInput]:
-        return {"direction": TokenInput(width=shape.dim), "strength": TokenInput(start=self.start)}
+        return {"direction": TokenInput(shape.dim, bias=0.0), "strength": TokenInput(bias=self.start)}
 
     def activate(self, name: str, raw: Float[Array, "*tokens width"]) -> Float[Array, "*tokens width"]:
         wide = raw.astype(jnp.promote_types(raw.dtype, jnp.float32))

@@ -7,7 +7,8 @@ from annotated_types import Ge, Gt
 
 from attnkit.options import options
 from attnkit.positions.rotation import frequencies, rotate, slowed_by_parts
-from attnkit.scored.contract import Card, Columns, Keys, Params, Position, Queries, Rows
+from attnkit.scored.contract import Columns, Keys, Params, Position, Queries, Rows
+from attnkit.variant import Card
 
 
 @options

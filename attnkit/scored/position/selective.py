@@ -9,9 +9,7 @@ import jax.numpy as jnp
 from attnkit.options import options
 from attnkit.scored.contract import (
     HEADS,
-    Card,
     Columns,
-    HeadShape,
     Keep,
     Keys,
     Params,
@@ -20,9 +18,9 @@ from attnkit.scored.contract import (
     Row,
     Rows,
     Scores,
-    TokenInput,
     dot,
 )
+from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
@@ -49,7 +47,7 @@ class Selective(Position):
     mixes_heads: ClassVar[bool] = True
 
     def inputs(self, shape: HeadShape) -> Mapping[str, TokenInput]:
-        return {"judge": TokenInput(width=shape.dim)}
+        return {"judge": TokenInput(shape.dim, bias=0.0)}
 
     def walk(
         self, p: Params, q: Queries, k: Keys, s: Scores, keep: Keep, i: Rows, j: Columns, ahead: Row

@@ -8,18 +8,8 @@ from jaxtyping import Array, Float
 
 from attnkit.options import options
 from attnkit.positions.distance import clipped, entries_of, sums_by_entry
-from attnkit.scored.contract import (
-    Card,
-    Columns,
-    HeadShape,
-    Keys,
-    Params,
-    Position,
-    Queries,
-    Rows,
-    Scores,
-    dot,
-)
+from attnkit.scored.contract import Columns, Keys, Params, Position, Queries, Rows, Scores, dot
+from attnkit.variant import Card, HeadShape
 
 
 @options

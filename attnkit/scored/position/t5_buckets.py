@@ -9,7 +9,8 @@ from annotated_types import Ge, MultipleOf
 from attnkit.options import options
 from attnkit.positions.buckets import buckets, signed_buckets
 from attnkit.positions.distance import clipped
-from attnkit.scored.contract import Card, Columns, HeadShape, Keys, Params, Position, Queries, Rows, Scores
+from attnkit.scored.contract import Columns, Keys, Params, Position, Queries, Rows, Scores
+from attnkit.variant import Card, HeadShape
 
 
 @options

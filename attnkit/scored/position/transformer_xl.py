@@ -7,7 +7,8 @@ from annotated_types import Ge, MultipleOf
 
 from attnkit.options import options
 from attnkit.positions.sinusoids import distance_product
-from attnkit.scored.contract import Card, Columns, HeadShape, Keys, Params, Position, Queries, Rows, Scores
+from attnkit.scored.contract import Columns, Keys, Params, Position, Queries, Rows, Scores
+from attnkit.variant import Card, HeadShape
 
 
 @options

@@ -8,7 +8,8 @@ from jaxtyping import Array, Float, Int
 
 from attnkit.options import options
 from attnkit.positions.rotation import frequencies, rotate
-from attnkit.scored.contract import Card, Columns, Keys, Params, Position, Queries, Rows
+from attnkit.scored.contract import Columns, Keys, Params, Position, Queries, Rows
+from attnkit.variant import Card
 
 
 @options

@@ -3,9 +3,10 @@
 from typing import ClassVar
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Normalizer, Preset, Score, Scored
+from attnkit.scored.contract import Normalizer, Preset, Score, Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.score.dot import Dot
+from attnkit.variant import Card
 
 
 @options

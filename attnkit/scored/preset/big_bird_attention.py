@@ -7,8 +7,9 @@ from annotated_types import Ge
 
 from attnkit.masks.big_bird import BigBird
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset
+from attnkit.scored.contract import Preset
 from attnkit.scored.preset.attention import Attention
+from attnkit.variant import Card
 
 
 @options

@@ -6,10 +6,11 @@ from annotated_types import Ge
 
 from attnkit.masks.causal import Causal
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset
+from attnkit.scored.contract import Preset
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
 from attnkit.scored.selection.moba import Moba
+from attnkit.variant import Card
 
 
 @options

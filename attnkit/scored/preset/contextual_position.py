@@ -6,9 +6,10 @@ from annotated_types import Ge
 
 from attnkit.masks.causal import Causal
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset
+from attnkit.scored.contract import Preset
 from attnkit.scored.position.cope import Cope
 from attnkit.scored.preset.attention import Attention
+from attnkit.variant import Card
 
 
 @options

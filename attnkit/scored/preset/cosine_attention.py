@@ -6,9 +6,10 @@ from typing import Annotated, ClassVar
 from annotated_types import Gt
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset
+from attnkit.scored.contract import Preset
 from attnkit.scored.preset.attention import Attention
 from attnkit.scored.score.cosine import Cosine
+from attnkit.variant import Card
 
 
 @options

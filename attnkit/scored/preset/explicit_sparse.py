@@ -7,9 +7,10 @@ from annotated_types import Ge
 from attnkit.masks.causal import Causal
 from attnkit.masks.everything import Everything
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset
+from attnkit.scored.contract import Preset
 from attnkit.scored.normalizer.top_k import TopK
 from attnkit.scored.preset.attention import Attention
+from attnkit.variant import Card
 
 
 @options

@@ -7,10 +7,11 @@ from annotated_types import Ge, Gt
 from attnkit.masks.causal import Causal
 from attnkit.masks.window import Window
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset
+from attnkit.scored.contract import Preset
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
 from attnkit.scored.score.dot import Dot
+from attnkit.variant import Card
 
 
 @options

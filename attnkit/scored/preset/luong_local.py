@@ -6,10 +6,11 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset
+from attnkit.scored.contract import Preset
 from attnkit.scored.position.local_predictive import LocalPredictive
 from attnkit.scored.preset.attention import Attention
 from attnkit.scored.score.bilinear import Bilinear
+from attnkit.variant import Card
 
 
 @options

@@ -4,9 +4,10 @@ from typing import ClassVar
 
 from attnkit.masks.causal import Causal
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset
+from attnkit.scored.contract import Preset
 from attnkit.scored.position.path import Path
 from attnkit.scored.preset.attention import Attention
+from attnkit.variant import Card
 
 
 @options

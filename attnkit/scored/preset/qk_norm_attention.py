@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset
+from attnkit.scored.contract import Preset
 from attnkit.scored.position.qk_norm import QkNorm
 from attnkit.scored.preset.attention import Attention
+from attnkit.variant import Card
 
 
 @options

@@ -7,10 +7,11 @@ from annotated_types import Ge, MultipleOf
 from attnkit.masks.causal import Causal
 from attnkit.masks.everything import Everything
 from attnkit.options import options
-from attnkit.scored.contract import Card, Preset
+from attnkit.scored.contract import Preset
 from attnkit.scored.position.t5_buckets import T5Buckets
 from attnkit.scored.preset.attention import Attention
 from attnkit.scored.score.dot import Dot
+from attnkit.variant import Card
 
 
 @options

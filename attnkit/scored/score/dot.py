@@ -5,7 +5,8 @@ from typing import Annotated, ClassVar
 from annotated_types import Gt
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Columns, Keys, Params, Queries, Rows, Score, Scores, dot
+from attnkit.scored.contract import Columns, Keys, Params, Queries, Rows, Score, Scores, dot
+from attnkit.variant import Card
 
 
 @options

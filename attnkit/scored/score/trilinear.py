@@ -5,7 +5,8 @@ from typing import ClassVar
 import jax
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Columns, HeadShape, Keys, Params, Queries, Rows, Score, Scores, dot
+from attnkit.scored.contract import Columns, Keys, Params, Queries, Rows, Score, Scores, dot
+from attnkit.variant import Card, HeadShape
 
 
 @options

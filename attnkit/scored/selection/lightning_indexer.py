@@ -10,21 +10,8 @@ from jaxtyping import Array
 
 from attnkit.options import options
 from attnkit.scored.best import Best, better, none_yet
-from attnkit.scored.contract import (
-    Card,
-    Columns,
-    HeadShape,
-    Keep,
-    Keys,
-    Params,
-    Queries,
-    Row,
-    Rows,
-    Scores,
-    Selection,
-    Sweep,
-    TokenInput,
-)
+from attnkit.scored.contract import Columns, Keep, Keys, Params, Queries, Row, Rows, Scores, Selection, Sweep
+from attnkit.variant import Card, HeadShape, TokenInput
 
 NOWHERE = 2**31 - 1
 
@@ -76,9 +63,9 @@ class LightningIndexer(Selection):
 def index_inputs(heads: int, dim: int) -> dict[str, TokenInput]:
     """What a part that asks for the index declares."""
     return {
-        "query": TokenInput(width=heads * dim, side="query", shared=True),
-        "weight": TokenInput(width=heads, side="query", shared=True),
-        "key": TokenInput(width=dim, shared=True),
+        "query": TokenInput(heads * dim, side="query", bias=0.0, shared=True),
+        "weight": TokenInput(heads, side="query", bias=0.0, shared=True),
+        "key": TokenInput(dim, bias=0.0, shared=True),
     }
 
 

@@ -8,7 +8,8 @@ from annotated_types import Ge, MultipleOf
 from jaxtyping import Array, Int
 
 from attnkit.options import options
-from attnkit.scored.contract import Card, Columns, HeadShape, Keep, Keys, Params, Queries, Rows, Selection
+from attnkit.scored.contract import Columns, Keep, Keys, Params, Queries, Rows, Selection
+from attnkit.variant import Card, HeadShape
 
 
 @options

@@ -8,19 +8,8 @@ from annotated_types import Ge
 from jaxtyping import Array
 
 from attnkit.options import options
-from attnkit.scored.contract import (
-    Card,
-    Columns,
-    Keep,
-    Keys,
-    Params,
-    Queries,
-    Row,
-    Rows,
-    Selection,
-    Sweep,
-    dot,
-)
+from attnkit.scored.contract import Columns, Keep, Keys, Params, Queries, Row, Rows, Selection, Sweep, dot
+from attnkit.variant import Card
 
 
 @options

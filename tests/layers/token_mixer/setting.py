@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from attnkit.conformance.chain import moved
-from attnkit.layers.mixer_layer import Width, mixer_layer
+from attnkit.layers.build import Width, build_layer
 from attnkit.masks.causal import Causal
 from attnkit.points import observe
 
@@ -18,7 +18,7 @@ DIM, HEADS, TOKENS = 24, 6, 5
 
 def made(mixer, kv_heads=HEADS, depth=0, start=False, **more):
     width = dataclasses.replace(Width.of(DIM, HEADS, kv_heads), depth=depth)
-    layer = mixer_layer(mixer, width, rngs=nnx.Rngs(depth), **more)
+    layer = build_layer(mixer, width, rngs=nnx.Rngs(depth), **more)
     graph, params = nnx.split(layer)
     return layer if start else nnx.merge(graph, moved(params, depth))
 
@@ -58,9 +58,9 @@ def decoded(layers, x, pieces=(2, 1, 2)):
     """Step by step, each layer added to what goes in."""
 
     def step(layers, h, states):
-        below, after = {}, []
+        carry, after = {}, []
         for layer, state in zip(layers, states, strict=True):
-            y, state, below = layer.relay_step(h, state, below=below)
+            y, state, carry = layer.step_with_carry(h, state, carry=carry)
             h = h + y
             after.append(state)
         return h, after
@@ -78,9 +78,9 @@ def whole(layers, x):
     """All tokens at once: the same sum."""
 
     def run(layers, x):
-        below = {}
+        carry = {}
         for layer in layers:
-            y, below = layer.relay(x, below=below)
+            y, carry = layer.with_carry(x, carry=carry)
             x = x + y
         return x
 

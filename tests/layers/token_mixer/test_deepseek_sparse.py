@@ -60,7 +60,7 @@ def loops(layer, x, count):
                 [layers.rotated(q[h, t], t) @ key / np.sqrt(len(key)) for key in turned]
             )
     v = np.repeat(both[GROUPS:], HEADS // GROUPS, axis=0)
-    y = np.concatenate(list(weights @ v), axis=1) @ number(layer.join.output.kernel)
+    y = np.concatenate(list(weights @ v), axis=1) @ number(layer.output_projection.output.kernel)
     return weights, y, table, seen
 
 
@@ -76,13 +76,13 @@ def divergence(weights, table, seen):
     return crossed, entropy
 
 
-def relayed(layer, x, data=None):
-    return compiled([layer], lambda one, x: one[0].relay(x, below={}, data=data))(x)
+def carried(layer, x, data=None):
+    return compiled([layer], lambda one, x: one[0].with_carry(x, carry={}, data=data))(x)
 
 
 def test_equations_and_penalty():
     layer, x = made(SMALL, GROUPS), tokens(count=COUNT)
-    y, above = relayed(layer, x)
+    y, above = carried(layer, x)
     for b in range(2):
         weights, expected, table, seen = loops(layer, x[b], 3)
         assert apart(y[b], expected) < 1e-12
@@ -96,7 +96,7 @@ def test_the_penalty_moves_the_index_and_nothing_else():
     graph, params = nnx.split(layer)
 
     def asked(params, x):
-        return nnx.merge(graph, params).relay(x, below={})[2]["penalty"].sum()
+        return nnx.merge(graph, params).with_carry(x, carry={})[1]["penalty"].sum()
 
     grads, by_token = jax.jit(jax.grad(asked, argnums=(0, 1)))(params, x)
     assert not np.any(by_token)
@@ -126,15 +126,15 @@ def test_decoding_in_pieces():
 def test_many_keys_are_plain_attention():
     plain, x = made(Attention(**CAUSAL), GROUPS), tokens(count=COUNT)
     layer = made(DeepseekSparse(count=COUNT, **INDEX, **CAUSAL), GROUPS)
-    layer.project, layer.join = plain.project, plain.join
+    layer.project, layer.output_projection = plain.project, plain.output_projection
     assert apart(called(layer, x), called(plain, x)) < 1e-14
 
 
 @SLOW
 def test_tokens_that_do_not_exist_ask_for_nothing():
     layer, x = made(SMALL, GROUPS, padded=True), tokens(count=COUNT)
-    short = relayed(layer, x[:, :5], Data(scalar={"length": jnp.array([5, 5])}))[2]["penalty"]
-    long = relayed(layer, x, Data(scalar={"length": jnp.array([5, 5])}))[2]["penalty"]
+    short = carried(layer, x[:, :5], Data(scalar={"length": jnp.array([5, 5])}))[1]["penalty"]
+    long = carried(layer, x, Data(scalar={"length": jnp.array([5, 5])}))[1]["penalty"]
     assert apart(long, short) < 1e-13
 
 
@@ -152,7 +152,7 @@ def test_the_objective_of_a_network_has_it():
     (_, found), grads = jax.jit(jax.value_and_grad(objective, has_aux=True))(params)
     assert np.all(np.asarray(found.objective) > np.asarray(found.loss))
     for n in range(2):
-        linear = grads["stack"]["blocks"][n]["mixing"]["engine"]["inputs"]["selection_0_query"]
+        linear = grads["stack"]["blocks"][n]["mixer"]["engine"]["inputs"]["selection_0_query"]
         assert np.any(np.asarray(linear["kernel"][...]))
 
 

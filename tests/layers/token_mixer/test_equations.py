@@ -63,10 +63,10 @@ def attended(q, k, v):
 def test_talking_heads(groups):
     layer, x = made(TalkingHeads(**CAUSAL), groups), tokens()
     y, shown = looked(layer, x)
-    before, after = number(layer.engine.parts["position_0"]["mix"]), number(layer.join.mix)
+    before, after = number(layer.engine.parts["position_0"]["mix"]), number(layer.output_projection.mix)
     for b in range(2):
         heads, spoken = oracle.talking(*qkv(layer, x[b], groups), before, after)
-        assert apart(y[b], joined(heads) @ number(layer.join.output.kernel)) < EXACT
+        assert apart(y[b], joined(heads) @ number(layer.output_projection.output.kernel)) < EXACT
         assert apart(shown[b], spoken) < EXACT
 
 
@@ -74,7 +74,7 @@ def test_talking_heads(groups):
 def test_differential(groups):
     layer, x = made(Differential(**CAUSAL), groups, depth=2), tokens()
     y, shown = looked(layer, x)
-    a, b = number(layer.join.a), number(layer.join.b)
+    a, b = number(layer.output_projection.a), number(layer.output_projection.b)
     start = 0.8 - 0.6 * np.exp(-0.6)
     factor = np.exp(a[0] @ b[0]) - np.exp(a[1] @ b[1]) + start
     q = oracle.split(x[1] @ number(layer.project.query.kernel), 2 * HEADS).reshape(2, HEADS, TOKENS, 2)
@@ -83,8 +83,8 @@ def test_differential(groups):
     halves = oracle.split(both[:, groups * 4 :], 2 * groups)
     v = np.concatenate([halves[:groups], halves[groups:]], axis=2)
     k, v = np.repeat(k, HEADS // groups, 1), np.repeat(v, HEADS // groups, 0)
-    heads = oracle.differential(q, k, v, factor, start, number(layer.join.norm.scale))
-    assert apart(y[1], joined(heads) @ number(layer.join.output.kernel)) < EXACT
+    heads = oracle.differential(q, k, v, factor, start, number(layer.output_projection.norm.scale))
+    assert apart(y[1], joined(heads) @ number(layer.output_projection.output.kernel)) < EXACT
     assert apart(shown[1].sum(-1), 1 - factor) < EXACT
 
 
@@ -92,14 +92,14 @@ def test_differential(groups):
 def test_gates(each):
     x = tokens()
     layer = made(Gated(each=each, **CAUSAL), 3)
-    gate = oracle.split(oracle.sigmoid(x[0] @ number(layer.join.gate.kernel)), HEADS)
+    gate = oracle.split(oracle.sigmoid(x[0] @ number(layer.output_projection.gate.kernel)), HEADS)
     heads = gate * attended(*qkv(layer, x[0], 3))
-    assert apart(called(layer, x)[0], joined(heads) @ number(layer.join.output.kernel)) < EXACT
+    assert apart(called(layer, x)[0], joined(heads) @ number(layer.output_projection.output.kernel)) < EXACT
     layer = made(Gated(each=each, gates="value", **CAUSAL), 3)
     gate = oracle.split(oracle.sigmoid(x[0] @ number(layer.project.gate.kernel)), 3)
     q, k, v = qkv(layer, x[0], 3)
     heads = attended(q, k, np.repeat(gate, 2, 0) * v)
-    assert apart(called(layer, x)[0], joined(heads) @ number(layer.join.output.kernel)) < EXACT
+    assert apart(called(layer, x)[0], joined(heads) @ number(layer.output_projection.output.kernel)) < EXACT
 
 
 def test_exclusive():
@@ -110,7 +110,7 @@ def test_exclusive():
         for i in range(TOKENS):
             y[h, i] -= (y[h, i] @ v[h, i]) / (v[h, i] @ v[h, i]) * v[h, i]
     assert np.abs(np.einsum("hid,hid->hi", y, v)).max() < EXACT
-    assert apart(called(layer, x)[0], joined(y) @ number(layer.join.output.kernel)) < EXACT
+    assert apart(called(layer, x)[0], joined(y) @ number(layer.output_projection.output.kernel)) < EXACT
 
 
 def test_attention_on_attention():
@@ -119,7 +119,7 @@ def test_attention_on_attention():
     both = np.concatenate([joined(q), joined(attended(q, k, v))], axis=1)
     information, gate = (
         both @ number(linear.kernel) + number(linear.bias)
-        for linear in (layer.join.information, layer.join.gate)
+        for linear in (layer.output_projection.information, layer.output_projection.gate)
     )
     assert apart(called(layer, x)[0], oracle.sigmoid(gate) * information) < EXACT
 
@@ -127,7 +127,7 @@ def test_attention_on_attention():
 def test_head_size():
     layer, x = made(HeadSize(key_dim=2, value_dim=7, **CAUSAL), 3), tokens()
     heads = attended(*qkv(layer, x[0], 3, 2, 7))
-    assert apart(called(layer, x)[0], joined(heads) @ number(layer.join.output.kernel)) < EXACT
+    assert apart(called(layer, x)[0], joined(heads) @ number(layer.output_projection.output.kernel)) < EXACT
 
 
 def test_persistent_memory():
@@ -142,7 +142,7 @@ def test_persistent_memory():
             w = oracle.softmax(every @ q[h, i] / 2)
             heads[h, i] = w @ np.concatenate([values[h], v[h, : i + 1]])
             assert apart(shown[0, h, i, : i + 1], w[3:]) < EXACT
-    assert apart(y[0], joined(heads) @ number(layer.join.output.kernel)) < EXACT
+    assert apart(y[0], joined(heads) @ number(layer.output_projection.output.kernel)) < EXACT
 
 
 def test_latent():
@@ -161,7 +161,7 @@ def test_latent():
         turned = np.stack([oracle.rotated(row, t) for t, row in enumerate(q[h, :, 4:])])
         both = np.concatenate([q[h, :, :4], turned], 1), np.concatenate([k[h], turning], 1)
         heads.append(oracle.attention(*both, v[h])[0])
-    assert apart(called(layer, x)[0], joined(heads) @ number(layer.join.output.kernel)) < EXACT
+    assert apart(called(layer, x)[0], joined(heads) @ number(layer.output_projection.output.kernel)) < EXACT
 
 
 def test_tensor_product():
@@ -177,7 +177,10 @@ def test_tensor_product():
             b_key, b_value, a_value, a_key = np.split(kept[r], [4, 8, 8 + HEADS])
             k[:, t] += np.outer(a_key, turned(b_key, t)) / 2
             v[:, t] += np.outer(a_value, b_value) / 2
-    assert apart(called(layer, x)[0], joined(attended(q, k, v)) @ number(layer.join.output.kernel)) < EXACT
+    assert (
+        apart(called(layer, x)[0], joined(attended(q, k, v)) @ number(layer.output_projection.output.kernel))
+        < EXACT
+    )
 
 
 def test_value_residual():
@@ -189,7 +192,7 @@ def test_value_residual():
         if n:
             factors = number(layer.project.factors)
             v = factors[0] * lowest + factors[1] * v
-        h = h + joined(attended(q, k, v)) @ number(layer.join.output.kernel)
+        h = h + joined(attended(q, k, v)) @ number(layer.output_projection.output.kernel)
     assert apart(whole(layers, x)[0], h) < EXACT
 
 
@@ -202,7 +205,7 @@ def test_cross_layer():
             q = oracle.split(h @ number(layer.query.kernel), HEADS)
         else:
             q, *kept = qkv(layer, h, 3)
-        h = h + joined(attended(q, *kept)) @ number(layer.join.output.kernel)
+        h = h + joined(attended(q, *kept)) @ number(layer.output_projection.output.kernel)
     assert apart(whole(layers, x)[0], h) < EXACT
 
 
@@ -218,5 +221,5 @@ def test_residual_attention():
             none = np.zeros((TOKENS, 4))
             heads.append(oracle.attention(none, none, v[n], sums[n] + turned[0] @ turned[1].T / 2)[0])
             sums[n] += turned[0] @ turned[1].T / 2
-        h = h + joined(heads) @ number(layer.join.output.kernel)
+        h = h + joined(heads) @ number(layer.output_projection.output.kernel)
     assert apart(whole(layers, x)[0], h) < EXACT

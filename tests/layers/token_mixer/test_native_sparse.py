@@ -32,7 +32,7 @@ from attnkit.scored.preset.attention import Attention
 
 SLOW = pytest.mark.slow  # some seconds each, all of it compiling
 GROUPS, HEAD_DIM, COUNT = 3, DIM // HEADS, 23
-SMALL = NativeSparse(size=4, stride=2, block=6, count=3, first=1, local=1, window=3)
+SMALL = NativeSparse(size=4, stride=2, block=6, count=3, first=1, local=1, window_size=4)
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,9 @@ def float64():
 
 def expected(layer, chosen, x, turn):
     """The layer's output for one sequence, from the oracle."""
-    sizes = [getattr(chosen, n) for n in ("size", "stride", "block", "count", "first", "local", "window")]
+    sizes = [
+        getattr(chosen, n) for n in ("size", "stride", "block", "count", "first", "local", "window_size")
+    ]
     q = layers.split(x @ number(layer.query.kernel), HEADS)
     both = layers.split(x @ number(layer.key_value.kernel), 6 * GROUPS)
     if turn:
@@ -79,7 +81,9 @@ def test_equations(turn):
 
 
 def with_rotary():
-    return NativeSparse(position=(Rotary(),), size=4, stride=2, block=6, count=3, first=1, local=1, window=3)
+    return NativeSparse(
+        position=(Rotary(),), size=4, stride=2, block=6, count=3, first=1, local=1, window_size=4
+    )
 
 
 def test_importance_and_choice_by_hand():
@@ -96,9 +100,9 @@ def test_importance_and_choice_by_hand():
 @SLOW
 def test_a_branch_alone_is_plain_attention():
     plain, x = made(Attention(**CAUSAL), GROUPS), tokens(count=COUNT)
-    everything = NativeSparse(size=4, stride=2, block=6, count=4, window=COUNT)
+    everything = NativeSparse(size=4, stride=2, block=6, count=4, window_size=COUNT + 1)
     layer, width = made(everything, GROUPS), GROUPS * HEAD_DIM
-    layer.query, layer.output = plain.project.query, plain.join.output
+    layer.query, layer.output = plain.project.query, plain.output_projection.output
     kernel = plain.project.key_value.kernel[...]
     k, v = kernel[:, :width], kernel[:, width:]
     layer.key_value.kernel[...] = jnp.concatenate([k, k, k, v, v, v], axis=1)

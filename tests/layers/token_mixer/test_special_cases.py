@@ -32,6 +32,7 @@ from attnkit.layers.token_mixer.value_residual import ValueResidual
 from attnkit.masks.contract import Data
 from attnkit.models.contract import Sizes
 from attnkit.models.decoder import Decoder
+from attnkit.points import observe
 from attnkit.scored.position.alibi import Alibi
 from attnkit.scored.position.fox import Fox
 from attnkit.scored.position.rotary import Rotary
@@ -50,7 +51,7 @@ def float64():
 def like(layer, other):
     """`layer` with the plain projections of `other`."""
     layer.project.query, layer.project.key_value = other.project.query, other.project.key_value
-    layer.join.output = other.join.output
+    layer.output_projection.output = other.output_projection.output
     return layer
 
 
@@ -70,27 +71,29 @@ def test_talking_heads_that_mix_one_thing_leave_the_other_alone():
     plain, x = made(Attention(**CAUSAL), 3), tokens()
     for mixes in ("logits", "weights"):
         layer = made(TalkingHeads(mixes=mixes, **CAUSAL), 3)
-        own = layer.engine.parts["position_0"]["mix"] if mixes == "logits" else layer.join.mix
+        own = layer.engine.parts["position_0"]["mix"] if mixes == "logits" else layer.output_projection.mix
         own[...] = jnp.eye(HEADS)
-        assert apart(like(layer, plain)(x)[0], called(plain, x)) < 1e-14
+        assert apart(like(layer, plain)(x), called(plain, x)) < 1e-14
 
 
 def test_differential_attention_with_factor_zero_is_normalized_attention_of_half_width():
     mixer = Differential(lambda_init=0.0, **CAUSAL)
     layer, x = made(mixer), tokens()
-    layer.join.a[...] = jnp.zeros((2, 2))
+    layer.output_projection.a[...] = jnp.zeros((2, 2))
     plain = made(HeadSize(key_dim=2, **CAUSAL))
     kernel, both = layer.project.query.kernel[...], layer.project.key_value.kernel[...]
     half = DIM // 2
     plain.project.query.kernel[...] = kernel[:, :half]
     values = both[:, DIM:].reshape(DIM, 2, HEADS, 2).transpose(0, 2, 1, 3).reshape(DIM, DIM)
     plain.project.key_value.kernel[...] = jnp.concatenate([both[:, :half], values], axis=1)
-    heads = plain.explain(jnp.asarray(x), below={})[2]
+    heads = observe(plain, read=["weighted_values"])(jnp.asarray(x)).values["weighted_values"]
     expected = (
-        heads / jnp.sqrt(jnp.mean(heads**2, axis=-1, keepdims=True) + 1e-6) * layer.join.norm.scale[...]
+        heads
+        / jnp.sqrt(jnp.mean(heads**2, axis=-1, keepdims=True) + 1e-6)
+        * layer.output_projection.norm.scale[...]
     )
     merged = expected.transpose(0, 2, 1, 3).reshape(*x.shape)
-    assert apart(called(layer, x), merged @ layer.join.output.kernel[...]) < 1e-12
+    assert apart(called(layer, x), merged @ layer.output_projection.output.kernel[...]) < 1e-12
 
 
 def test_a_latent_as_wide_as_the_token_is_multi_head_attention():
@@ -100,7 +103,7 @@ def test_a_latent_as_wide_as_the_token_is_multi_head_attention():
     layer.project.query = plain.project.query
     both = plain.project.key_value.kernel[...]
     layer.project.up_key.kernel[...], layer.project.up_value.kernel[...] = both[:, :DIM], both[:, DIM:]
-    layer.join.output = plain.join.output
+    layer.output_projection.output = plain.output_projection.output
     assert apart(called(layer, x), called(plain, x)) < 1e-13
     assert apart(decoded([layer], x, (1, 1, 1, 1, 1)), x + called(layer, x)) < 1e-13
 
@@ -113,9 +116,9 @@ def test_a_latent_cache_holds_nothing_but_the_latent_and_the_turning_key():
 def test_open_gates_change_nothing_and_closed_ones_give_zeros():
     plain, x = made(Attention(**CAUSAL), 3), np.abs(tokens())
     layer = like(made(Gated(**CAUSAL), 3), plain)
-    layer.join.gate.kernel[...] = jnp.full((DIM, DIM), 100.0)
+    layer.output_projection.gate.kernel[...] = jnp.full((DIM, DIM), 100.0)
     assert apart(called(layer, x), called(plain, x)) < 1e-14
-    layer.join.gate.kernel[...] = jnp.full((DIM, DIM), -100.0)
+    layer.output_projection.gate.kernel[...] = jnp.full((DIM, DIM), -100.0)
     assert apart(called(layer, x), 0) < 1e-14
 
 
@@ -186,7 +189,7 @@ def test_a_network_decodes_what_its_layers_hand_up(pattern):
             ),
             "even",
         ),
-        (lambda: made(CrossLayer()), "nobody to borrow"),
+        (lambda: made(CrossLayer()), "no layer below with keys"),
         (lambda: made(CrossLayer(), cross=True), "not for cross-attention"),
         (lambda: made(Exclusive(), cross=True), "no value of its own"),
         (lambda: made(ValueResidual(), cross=True), "not for cross-attention"),

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from oracles.relative import skewed
 
-from attnkit.scored.contract import HeadShape
 from attnkit.scored.position.alibi import Alibi
 from attnkit.scored.position.data_dependent_alibi import DataDependentAlibi
 from attnkit.scored.position.fire import Fire
@@ -17,6 +16,7 @@ from attnkit.scored.position.music_transformer import MusicTransformer
 from attnkit.scored.position.shaw import Shaw
 from attnkit.scored.position.t5_buckets import T5Buckets
 from attnkit.scored.position.transformer_xl import TransformerXl
+from attnkit.variant import HeadShape
 
 SLOPE = 0.75
 
@@ -140,7 +140,7 @@ def test_fire_takes_the_share_of_the_position_or_of_the_threshold():
 def gates(part, raw):
     """Inputs of both sides made of equal gates before the sigmoid, as the engine prepares them."""
     summed = jnp.cumsum(part.activate("gate", jnp.full((9, 1), raw)), axis=0)
-    return {f"{name}_{side}": summed for name in part.inputs(HeadShape(1, 1, 4, 4)) for side in "ij"}
+    return {f"{name}_{side}": summed for name in part.inputs(HeadShape(1, 4, 4)) for side in "ij"}
 
 
 def test_fox_with_gates_at_zero_loses_log_two_a_token():
@@ -179,7 +179,7 @@ BIASES = [
 
 @pytest.mark.parametrize("part", BIASES, ids=lambda part: type(part).__name__)
 def test_biases_of_bfloat16_rows_are_float32(part):
-    shape = HeadShape(1, 1, 4, 3)
+    shape = HeadShape(1, 4, 3)
     p = {
         name: jnp.float32(x)[0]
         for name, x in {**part.constants(shape), **part.init(jax.random.key(0), shape)}.items()
@@ -193,5 +193,5 @@ def test_biases_of_bfloat16_rows_are_float32(part):
 
 @pytest.mark.parametrize("part", BIASES, ids=lambda part: type(part).__name__)
 def test_parameters_have_a_leading_axis_of_heads(part):
-    for x in jax.tree.leaves(part.init(jax.random.key(0), HeadShape(3, 1, 6, 5))):
+    for x in jax.tree.leaves(part.init(jax.random.key(0), HeadShape(3, 6, 5, 1))):
         assert x.shape[0] == 3

@@ -5,15 +5,16 @@ import pytest
 
 from attnkit import forms
 from attnkit.masks.causal import Causal
-from attnkit.scored.contract import HeadShape, Scored
+from attnkit.scored.contract import Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.position.data_dependent_alibi import DataDependentAlibi
 from attnkit.scored.position.fox import Fox
 from attnkit.scored.position.shaw import Shaw
 from attnkit.scored.position.xpos import Xpos
 from attnkit.scored.score.dot import Dot
+from attnkit.variant import HeadShape
 
-SHAPE, TOKENS, ROOM = HeadShape(3, 1, 6, 5), 11, 13
+SHAPE, TOKENS, ROOM = HeadShape(3, 6, 5, 1), 11, 13
 
 
 @pytest.mark.parametrize("position", [(Fox(), Shaw(max_distance=2)), (DataDependentAlibi(), Xpos(length=7))])

@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attnkit.scored.contract import HeadShape
 from attnkit.scored.score.additive import Additive
 from attnkit.scored.score.bilinear import Bilinear
 from attnkit.scored.score.cosine import Cosine
 from attnkit.scored.score.disentangled import Disentangled
 from attnkit.scored.score.dot import Dot
 from attnkit.scored.score.euclidean import Euclidean
+from attnkit.variant import HeadShape
 
 HERE = jnp.array([5])
 
@@ -88,7 +88,7 @@ PARTS = [Dot(), Additive(hidden=3), Bilinear(), Cosine(), Euclidean(), Disentang
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: type(part).__name__)
 def test_scores_of_bfloat16_rows_are_float32(part):
-    p = {name: x[0] for name, x in part.init(jax.random.key(0), HeadShape(1, 1, 6, 5)).items()}
+    p = {name: x[0] for name, x in part.init(jax.random.key(0), HeadShape(1, 6, 5)).items()}
     q, k = jnp.ones((2, 6), jnp.bfloat16), jnp.ones((3, 6), jnp.bfloat16)
     made = part.score(p, q, k, jnp.arange(2), jnp.arange(3))
     assert (made.dtype, made.shape) == (jnp.float32, (2, 3))
@@ -96,5 +96,5 @@ def test_scores_of_bfloat16_rows_are_float32(part):
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: type(part).__name__)
 def test_parameters_have_a_leading_axis_of_heads(part):
-    for x in jax.tree.leaves(part.init(jax.random.key(0), HeadShape(3, 1, 6, 5))):
+    for x in jax.tree.leaves(part.init(jax.random.key(0), HeadShape(3, 6, 5, 1))):
         assert x.shape[0] == 3

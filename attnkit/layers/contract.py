@@ -1,4 +1,4 @@
-"""What a layer that mixes positions is: the contract of every mixer's layer."""
+"""The contract of token mixers as layers: a call over whole sequences, decoding state, and steps."""
 
 import abc
 import dataclasses
@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from attnkit.masks.contract import Data, Mask
 from attnkit.token_mixer import TokenMixer
 
-Relay = Mapping[str, Any]
+Carry = Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Width:
         heads: number of query heads.
         kv_heads: number of key-value heads.
         head_dim: width of a query, key or value.
-        depth: how many blocks of the same stack are below the layer.
+        depth: how many blocks of the same stack are carry the layer.
 
     Raises:
         ValueError: if the heads do not divide the width, or the key-value heads the heads.
@@ -37,7 +37,7 @@ class Width:
     depth: int = 0
 
     @staticmethod
-    def of(model_dim: int, heads: int, kv_heads: int | None) -> "Width":
+    def of(model_dim: int, heads: int, kv_heads: int | None = None) -> "Width":
         """Heads that share `model_dim` equally; as many key-value heads as heads if not given."""
         if model_dim % heads:
             raise ValueError(f"model_dim = {model_dim} must be a multiple of heads = {heads}")
@@ -48,8 +48,12 @@ class Width:
             raise ValueError(f"heads = {self.heads} must be a multiple of kv_heads = {self.kv_heads}")
 
 
-class Mixing(nnx.Module):
-    """A layer through which positions exchange information, and its way to decode."""
+class TokenMixerLayer(nnx.Module):
+    """A layer that mixes information between positions, over whole sequences and token by token.
+
+    Points (`attnkit.points`) that layers have where they exist: `q`, `k`, `v` of the heads, `weights`
+    `[batch, heads, queries, keys]` (a view), and `head_output` before the heads are joined.
+    """
 
     @abc.abstractmethod
     def __call__(
@@ -63,9 +67,9 @@ class Mixing(nnx.Module):
         """The layer's output. The weights of its heads, if it has some, are the point `weights`.
 
         Args:
-            x: what asks.
-            memory: what is asked; `x` itself if not given.
-            data: what masks need to know at run time, every array with a leading batch axis.
+            x: tokens of the queries.
+            memory: tokens of the keys; `x` itself if not given.
+            data: run-time data of masks and parts, every array with a leading batch axis.
             key: random key for dropout; `None` switches it off.
         """
 
@@ -81,14 +85,14 @@ class Mixing(nnx.Module):
     ) -> Any:
         """Decoding state of `batch` sequences with room for `room` tokens each.
 
-        Every leaf has a leading batch axis. What must be made of a memory is made here, once, and kept.
+        Every leaf has a leading batch axis. Keys and values of a memory are computed here, once.
 
         Args:
             batch: number of sequences.
             room: most tokens of each.
-            dtype: type of what is kept.
-            memory: what will be asked; `None` for the tokens themselves.
-            data: what is known of the memory at run time; every step is given the same.
+            dtype: type of the state.
+            memory: tokens of the keys of cross-attention; `None` for self-attention.
+            data: run-time data of the memory; every step is given the same.
         """
 
     @abc.abstractmethod
@@ -97,39 +101,58 @@ class Mixing(nnx.Module):
     ) -> tuple[Float[Array, "batch new model_dim"], Any]:
         """Output for the tokens that continue `state`, and the next state."""
 
-    def check_below(self, below: Sequence["Mixing"]) -> None:
-        """Raise `ValueError` if the mixing layers below do not hand up what this one needs."""
+    def check_below(self, below: Sequence["TokenMixerLayer"]) -> None:
+        """Raise `ValueError` if the carry of the layers below will not have what this one needs."""
 
-    def relay(
+    def with_carry(
         self,
         x: Float[Array, "batch queries model_dim"],
         memory: Float[Array, "batch keys model_dim"] | None = None,
         *,
-        below: Relay,
+        carry: Carry,
         data: Data | None = None,
         key: jax.Array | None = None,
-    ) -> tuple[Float[Array, "batch queries model_dim"], Relay]:
-        """As a call, for a layer between others: what the layers below hand up comes in by name.
+    ) -> tuple[Float[Array, "batch queries model_dim"], Carry]:
+        """A call in a stack: the output, and the carry for the layers above.
 
-        Returns also what is handed to the layers above: for most layers, what came from below.
+        Args:
+            x: tokens of the queries.
+            memory: tokens of the keys; `x` itself if not given.
+            carry: arrays by name from the layers below; empty for the lowest.
+            data: as in a call.
+            key: as in a call.
         """
-        return self(x, memory, data=data, key=key), below
+        return self(x, memory, data=data, key=key), carry
 
-    def relay_step(
-        self,
-        x: Float[Array, "batch new model_dim"],
-        state: Any,
-        *,
-        below: Relay,
-        data: Data | None = None,
-    ) -> tuple[Float[Array, "batch new model_dim"], Any, Relay]:
-        """As `step`, for a layer between others."""
+    def step_with_carry(
+        self, x: Float[Array, "batch new model_dim"], state: Any, *, carry: Carry, data: Data | None = None
+    ) -> tuple[Float[Array, "batch new model_dim"], Any, Carry]:
+        """A `step` in a stack: output, next state, and the carry for the layers above."""
         output, state = self.step(x, state, data=data)
-        return output, state, below
+        return output, state, carry
 
 
-class LayerTokenMixer(TokenMixer, abc.ABC):
-    """Options of a mixer that is a layer of its own: it says how the layer is made, and what it sees."""
+class CarryingLayer(TokenMixerLayer):
+    """A layer that reads or extends the carry: it defines `with_carry` and `step_with_carry`."""
+
+    def __call__(
+        self,
+        x: Float[Array, "batch queries model_dim"],
+        memory: Float[Array, "batch keys model_dim"] | None = None,
+        *,
+        data: Data | None = None,
+        key: jax.Array | None = None,
+    ) -> Float[Array, "batch queries model_dim"]:
+        return self.with_carry(x, memory, carry={}, data=data, key=key)[0]
+
+    def step(
+        self, x: Float[Array, "batch new model_dim"], state: Any, *, data: Data | None = None
+    ) -> tuple[Float[Array, "batch new model_dim"], Any]:
+        return self.step_with_carry(x, state, carry={}, data=data)[:2]
+
+
+class CustomTokenMixer(TokenMixer, abc.ABC):
+    """Options of a token mixer that makes a layer of its own."""
 
     #: whether documents packed into a sequence stay apart
     keeps_segments: ClassVar[bool] = False
@@ -137,7 +160,9 @@ class LayerTokenMixer(TokenMixer, abc.ABC):
     shows_all: ClassVar[bool] = True
 
     @abc.abstractmethod
-    def layer(self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs) -> Mixing:
+    def make_layer(
+        self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
+    ) -> TokenMixerLayer:
         """The layer with fresh parameters.
 
         Args:
@@ -153,11 +178,11 @@ class LayerTokenMixer(TokenMixer, abc.ABC):
 
     @abc.abstractmethod
     def receptive_field(self) -> Mask:
-        """By which positions a position can be influenced: `Causal()` for a recurrent network.
+        """The positions that can influence a position: `Causal()` for a recurrent network.
 
-        A decoder refuses a mixer that sees the future, and the conformance checks hold it to its word.
+        A decoder refuses a mixer that sees the future, and the conformance checks test this claim.
         """
 
-    def beneath(self) -> tuple[TokenMixer, ...]:
-        """The mixers that must be below it in a stack, the lowest first, for it to make a difference."""
+    def requires_below(self) -> tuple[TokenMixer, ...]:
+        """The mixers that must be below it in a stack, the lowest first; none for most."""
         return ()

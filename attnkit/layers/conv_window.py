@@ -1,4 +1,4 @@
-"""What a convolution sees at each position: the tokens around it."""
+"""Windows of tokens, over which convolutions sum."""
 
 import dataclasses
 
@@ -9,32 +9,32 @@ from attnkit.masks.contract import Data
 
 
 @dataclasses.dataclass(frozen=True)
-class Window:
+class ConvWindow:
     """The positions that one output of a convolution depends on.
 
     Attributes:
-        width: how many there are.
+        size: how many there are.
         dilation: distance from one to the next.
-        causal: whether they end at the position itself, or have it in their middle (for an even width, one
+        causal: whether they end at the position itself, or have it in their middle (for an even size, one
             more is behind it than before it).
     """
 
-    width: int
+    size: int
     dilation: int = 1
     causal: bool = True
 
     @property
     def behind(self) -> int:
         """How far the window reaches back."""
-        steps = self.width - 1 if self.causal else self.width // 2
+        steps = self.size - 1 if self.causal else self.size // 2
         return steps * self.dilation
 
     @property
     def span(self) -> int:
         """Distance from the first to the last position of the window."""
-        return (self.width - 1) * self.dilation
+        return (self.size - 1) * self.dilation
 
-    def taps(
+    def windows(
         self, x: Float[Array, "batch length dim"], data: Data | None = None
     ) -> Float[Array, "batch length width dim"]:
         """For each position its window, first position first.
@@ -65,13 +65,13 @@ class Window:
         """Windows of the tokens that follow `tail`, and the next tail. Causal windows only."""
         joined = jnp.concatenate([tail, x.astype(tail.dtype)], axis=1)
         starts = range(0, self.span + 1, self.dilation)
-        taps = jnp.stack([joined[:, start : start + x.shape[1]] for start in starts], axis=2)
-        return taps, joined[:, x.shape[1] :]
+        windows = jnp.stack([joined[:, start : start + x.shape[1]] for start in starts], axis=2)
+        return windows, joined[:, x.shape[1] :]
 
     def check_causal(self) -> None:
         """Raise `ValueError` if there is no decoding, because a window sees what follows."""
         if not self.causal:
-            raise ValueError("causal = False: what sees the tokens that follow cannot write; use it to read")
+            raise ValueError("causal = False: a non-causal convolution cannot decode; use it in an encoder")
 
 
 def exists(real: Int[Array, "batch"], length: int) -> Bool[Array, "batch length"]:

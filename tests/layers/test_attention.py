@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from attnkit.layers.build import Width, build_layer
 from attnkit.layers.causality import refuse_future
-from attnkit.layers.mixer_layer import Width, mixer_layer
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
@@ -15,18 +15,19 @@ from attnkit.masks.padding import Padding
 from attnkit.masks.per_head import PerHead
 from attnkit.options import options
 from attnkit.points import observe
-from attnkit.scored.contract import Position, TokenInput
+from attnkit.scored.contract import Position
 from attnkit.scored.position.alibi import Alibi
 from attnkit.scored.position.mrope import Mrope
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
 from attnkit.token_mixer import TokenMixer
+from attnkit.variant import TokenInput
 
 DIM, HEADS, BATCH = 24, 6, 2
 
 
 def layer(mixer, kv_heads=3, **more):
-    return mixer_layer(mixer, Width.of(DIM, HEADS, kv_heads), rngs=nnx.Rngs(0), **more)
+    return build_layer(mixer, Width.of(DIM, HEADS, kv_heads), rngs=nnx.Rngs(0), **more)
 
 
 def by_loops(attention, x, memory, kv_heads, allowed):
@@ -48,7 +49,7 @@ def by_loops(attention, x, memory, kv_heads, allowed):
                 for j, w in zip(keys, e / e.sum(), strict=True):
                     weights[b, h, i, j] = w
                     output[b, i, h * dim : (h + 1) * dim] += w * v_all[b, j, g * dim : (g + 1) * dim]
-    return output @ np.asarray(attention.join.output.kernel[...], np.float64), weights
+    return output @ np.asarray(attention.output_projection.output.kernel[...], np.float64), weights
 
 
 def seen(attention, *given, **more):
@@ -96,7 +97,7 @@ class Forget(Position):
     """Scores fall by what every key's token says should be forgotten, summed over the way to the query."""
 
     def inputs(self, shape: Any) -> dict[str, TokenInput]:
-        return {"gate": TokenInput(side="both", cumulative=True, start=2.0)}
+        return {"gate": TokenInput(side="both", cumulative=True, bias=2.0)}
 
     def activate(self, name: str, raw: Any) -> Any:
         return jax.nn.log_sigmoid(raw)

@@ -6,12 +6,12 @@ from jaxtyping import Array, Float, Int
 
 from attnkit.layers.dropout import dropout, keys
 from attnkit.layers.embedding import Embedding
-from attnkit.layers.stack import Passed, Stack
+from attnkit.layers.stack import Stack, StackOutput
 from attnkit.masks.contract import Data
 from attnkit.points import point
 
 
-class Reader(nnx.Module):
+class SourceEncoder(nnx.Module):
     """An embedding and a stack of blocks over it.
 
     Args:
@@ -32,7 +32,7 @@ class Reader(nnx.Module):
         data: Data,
         segment: Int[Array, "batch length"] | None = None,
         key: jax.Array | None = None,
-    ) -> Passed:
+    ) -> StackOutput:
         """A vector for each token, and what the blocks add to the objective."""
         k = keys(key, 2)
         x = point("embedding", dropout(self.embedding(tokens, segment=segment), self.rate, k[0]))

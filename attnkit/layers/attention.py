@@ -1,45 +1,53 @@
 """Scored attention with several heads, as a layer."""
 
+import abc
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge, Gt, Lt
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from attnkit import forms
+from attnkit.layers.contract import Carry, CarryingLayer, CustomTokenMixer, TokenMixerLayer, Width
 from attnkit.layers.heads import (
-    Asked,
-    Concatenate,
+    ConcatProjection,
     Heads,
-    Join,
+    InputProjection,
     Maps,
-    PlainProjection,
-    Projection,
+    OutputProjection,
+    QKVProjection,
+    QueryTokens,
     Tokens,
+    fitted,
     plain_shape,
     split_heads,
 )
 from attnkit.layers.linear import Linear
-from attnkit.layers.mixing import Mixing, Relay, Width
-from attnkit.masks.contract import Data
+from attnkit.masks.contract import Data, Mask
+from attnkit.masks.everything import Everything
+from attnkit.options import options
 from attnkit.points import point, view
-from attnkit.scored.contract import HeadShape, Scored
+from attnkit.scored.contract import Position, Scored
+from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.score.dot import Dot
+from attnkit.variant import HeadShape
 
 
 class Memory(NamedTuple):
-    """What cross attention keeps while decoding: prepared keys and values, and the next query's position."""
+    """Decoding state of cross-attention: prepared keys and values, and the next query's position."""
 
     cache: forms.Cache
     position: Int[Array, "batch"]
 
 
 class Engine(nnx.Module):
-    """Scored attention of every head of every sequence of a batch, with what its parts learn and are told.
+    """Scored attention of every head of a batch, with the parameters and inputs of its parts.
 
     Args:
-        scored: what each head computes.
+        scored: the computation of each head.
         shape: heads and widths as attention sees them.
         model_dim: width of a token's vector.
         rngs: source of the initial values.
@@ -50,7 +58,7 @@ class Engine(nnx.Module):
         self.inputs = nnx.Dict(
             {
                 plain(name): Linear(
-                    model_dim, (1 if need.shared else shape.heads) * need.width, bias=need.start, rngs=rngs
+                    model_dim, (1 if need.shared else shape.heads) * need.width, bias=need.bias, rngs=rngs
                 )
                 for name, need in scored.inputs(shape).items()
             }
@@ -121,15 +129,15 @@ class Engine(nnx.Module):
         return {part: {name: a[...] for name, a in own.items()} for part, own in self.parts.items()}
 
 
-class MultiHead(Mixing):
+class AttentionLayer(CarryingLayer):
     """Queries from `x`, keys and values from `x` or from a memory, and one scored attention for each head.
 
-    It hands up to the layers above: `keys_values` (in decoding `cache`), what it keeps of its tokens, and
+    Its carry for the layers above: `keys_values` (in decoding `cache`), as they are cached, and
     `values`, the values of the lowest such layer. Besides `weights`, its points `values` and
     `weighted_values` are the values of each head and their sums, which are `weights @ values`.
 
     Args:
-        scored: what each head computes.
+        scored: the computation of each head.
         project: makes queries, keys and values.
         join: makes the output of the heads' outputs.
         model_dim: width of a token's vector.
@@ -143,53 +151,51 @@ class MultiHead(Mixing):
     def __init__(
         self,
         scored: Scored,
-        project: Projection,
-        join: Join,
+        project: InputProjection,
+        join: OutputProjection,
         model_dim: int,
         *,
         rngs: nnx.Rngs,
         engine: Engine | None = None,
     ) -> None:
-        self.project, self.join = project, join
+        self.project, self.output_projection = project, join
         self.engine = engine or Engine(scored, project.shape, model_dim, rngs=rngs)
 
     @property
     def scored(self) -> Scored:
-        """What each head computes."""
+        """The computation of each head."""
         return self.engine.scored
 
-    def __call__(
-        self,
-        x: Float[Array, "batch queries model_dim"],
-        memory: Float[Array, "batch keys model_dim"] | None = None,
-        *,
-        data: Data | None = None,
-        key: jax.Array | None = None,
-    ) -> Float[Array, "batch queries model_dim"]:
-        return self.relay(x, memory, below={}, data=data, key=key)[0]
+    def check_below(self, below: Sequence[TokenMixerLayer]) -> None:
+        self.project.check_below(below)
 
-    def relay(
+    def with_carry(
         self,
         x: Float[Array, "batch queries model_dim"],
         memory: Float[Array, "batch keys model_dim"] | None = None,
         *,
-        below: Relay,
+        carry: Carry,
         data: Data | None = None,
         key: jax.Array | None = None,
-    ) -> tuple[Float[Array, "batch queries model_dim"], Relay]:
+    ) -> tuple[Float[Array, "batch queries model_dim"], Carry]:
         source = x if memory is None else memory
-        q, (k, v) = point("q", self.project.queries(x)), self.project.keys_values(source, below)
+        q, (k, v) = point("q", self.project.queries(x)), self.project.keys_values(source, carry)
         inputs = self.engine.token_inputs(x, source)
-        wide_k, wide_v = self.project.widen(k, v)
+        wide_k, wide_v = self.project.expand(k, v)
         wide_k, wide_v = point("k", wide_k), point("v", wide_v)
         output = self.engine.attend(q, wide_k, wide_v, inputs, data, key).output
-        view("weights", lambda: self.join.shown(self.engine.weights(q, wide_k, inputs, data)))
+        view(
+            "weights",
+            lambda: self.output_projection.combine_weights(self.engine.weights(q, wide_k, inputs, data)),
+        )
         view("values", lambda: self.project.values(k, v))
-        view("weighted_values", lambda: self.join.found(output))
-        y = self.join(self.project.finish(output), Asked(x, q, v if memory is None else None))
+        view("weighted_values", lambda: self.output_projection.combine_heads(output))
+        y = self.output_projection(
+            self.project.finish(output), QueryTokens(x, q, v if memory is None else None)
+        )
         if memory is None:
-            below = {"values": v, **below, "keys_values": (k, v)}
-        return y, below
+            carry = {"values": v, **carry, "keys_values": (k, v)}
+        return y, carry
 
     def start(
         self,
@@ -201,47 +207,95 @@ class MultiHead(Mixing):
         data: Data | None = None,
     ) -> Any:
         room = room if memory is None else memory.shape[1]
-        cache = self.engine.empty(self.project.kept, batch, room, dtype)
+        cache = self.engine.empty(self.project.cached, batch, room, dtype)
         if memory is None:
             return cache
         inputs = self.engine.token_inputs(memory, memory)
         cache = self.engine.extend(cache, *self.project.keys_values(memory, {}), inputs, data)
         return Memory(cache, jnp.zeros(batch, jnp.int32))
 
-    def step(
-        self, x: Float[Array, "batch new model_dim"], state: Any, *, data: Data | None = None
-    ) -> tuple[Float[Array, "batch new model_dim"], Any]:
-        return self.relay_step(x, state, below={}, data=data)[:2]
-
-    def relay_step(
-        self, x: Float[Array, "batch new model_dim"], state: Any, *, below: Relay, data: Data | None = None
-    ) -> tuple[Float[Array, "batch new model_dim"], Any, Relay]:
+    def step_with_carry(
+        self, x: Float[Array, "batch new model_dim"], state: Any, *, carry: Carry, data: Data | None = None
+    ) -> tuple[Float[Array, "batch new model_dim"], Any, Carry]:
         if isinstance(state, Memory):
             (cache, offset), v = state, None
             state = state._replace(position=offset + x.shape[1])
         else:
-            k, v = self.project.keys_values(x, below)
+            k, v = self.project.keys_values(x, carry)
             offset = None
             state = cache = self.engine.extend(state, k, v, self.engine.token_inputs(x, x), data)
-            below = {"values": v, **below, "cache": cache}
+            carry = {"values": v, **carry, "cache": cache}
         project = self.project.decoding()
-        wide_k, wide_v = project.widen(cache.k, cache.v)
+        wide_k, wide_v = project.expand(cache.k, cache.v)
         output = self.engine.step(project.queries(x), cache._replace(k=wide_k, v=wide_v), data, offset).output
-        y = self.join(project.finish(output.astype(x.dtype)), Asked(x, self.project.queries(x), v))
-        return y, state, below
+        y = self.output_projection(
+            project.finish(output.astype(x.dtype)), QueryTokens(x, self.project.queries(x), v)
+        )
+        return y, state, carry
 
 
-def multi_head(scored: Scored, width: Width, *, scale: float, rngs: nnx.Rngs) -> MultiHead:
+@options
+class AttentionTokenMixer(CustomTokenMixer, abc.ABC):
+    """Scaled dot-product attention whose heads are made or joined in a way of their own.
+
+    Attributes:
+        position: position encodings and other additions, applied in order.
+        mask: who may look at whom.
+        cap: soft cap of the scores, `None` for none.
+        dropout: probability with which a weight is dropped during training.
+    """
+
+    position: tuple[Position, ...] = ()
+    mask: Mask = Everything()
+    cap: Annotated[float, Gt(0)] | None = None
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
+
+    def scored(self) -> Scored:
+        """The computation of each head."""
+        return Scored(
+            score=Dot(),
+            normalizer=Softmax(),
+            position=self.position,
+            mask=self.mask,
+            cap=self.cap,
+            dropout=self.dropout,
+        )
+
+    def receptive_field(self) -> Mask:
+        return self.mask
+
+    def make_input(self, width: Width, rngs: nnx.Rngs) -> InputProjection:
+        """The projection of tokens to queries, keys and values."""
+        return QKVProjection(width.model_dim, plain_shape(width), rngs=rngs)
+
+    def make_output(self, width: Width, scale: float, rngs: nnx.Rngs) -> OutputProjection:
+        """The projection of the heads' outputs to the layer's output, of initial scale `scale`."""
+        return ConcatProjection(width.model_dim, width.heads * width.head_dim, scale=scale, rngs=rngs)
+
+    def make_layer(
+        self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
+    ) -> TokenMixerLayer:
+        scored = fitted(self, self.scored(), width, cross=cross, padded=padded)
+        project, output = self.make_input(width, rngs), self.make_output(width, scale, rngs)
+        engine = self.make_engine(scored, project.shape, width.model_dim, rngs)
+        return AttentionLayer(scored, project, output, width.model_dim, rngs=rngs, engine=engine)
+
+    def make_engine(self, scored: Scored, shape: HeadShape, model_dim: int, rngs: nnx.Rngs) -> Engine:
+        """The computation of attention from queries, keys and values."""
+        return Engine(scored, shape, model_dim, rngs=rngs)
+
+
+def attention_layer(scored: Scored, width: Width, *, scale: float, rngs: nnx.Rngs) -> AttentionLayer:
     """Plain multi-head attention, or multi-query attention with one key-value head."""
     shape = plain_shape(width)
-    project = PlainProjection(width.model_dim, shape, rngs=rngs)
-    join = Concatenate(width.model_dim, shape.heads * shape.value_dim, scale=scale, rngs=rngs)
-    return MultiHead(scored, project, join, width.model_dim, rngs=rngs)
+    project = QKVProjection(width.model_dim, shape, rngs=rngs)
+    join = ConcatProjection(width.model_dim, shape.heads * shape.value_dim, scale=scale, rngs=rngs)
+    return AttentionLayer(scored, project, join, width.model_dim, rngs=rngs)
 
 
-def lender(below: Sequence[Mixing]) -> MultiHead | None:
+def nearest_attention(below: Sequence[TokenMixerLayer]) -> AttentionLayer | None:
     """The nearest layer below that hands up its keys and values."""
-    return next((layer for layer in reversed(below) if isinstance(layer, MultiHead)), None)
+    return next((layer for layer in reversed(below) if isinstance(layer, AttentionLayer)), None)
 
 
 def plain(name: str) -> str:
