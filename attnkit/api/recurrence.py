@@ -54,7 +54,7 @@ def recurrent(
     >>> ones = jnp.ones((1, 3, 1))  # 1 head, 3 tokens, width 1
     >>> v = jnp.array([[[1.0], [2.0], [4.0]]])
     >>> sums = ak.Linear(feature=ak.Identity(), normalizer=False)
-    >>> ak.recurrent({"q": ones, "k": ones, "v": v}, sums).output.ravel().tolist()
+    >>> recurrent({"q": ones, "k": ones, "v": v}, sums).output.ravel().tolist()
     [1.0, 3.0, 7.0]
     """
     inputs, shape = checked(variant, inputs, layout, dim)
@@ -86,7 +86,7 @@ def recurrent_weights(
     >>> import attnkit as ak
     >>> ones = jnp.ones((1, 2, 1))
     >>> sums = ak.Linear(feature=ak.Identity(), normalizer=False)
-    >>> ak.recurrent_weights({"q": ones, "k": ones, "v": ones}, sums).tolist()
+    >>> recurrent_weights({"q": ones, "k": ones, "v": ones}, sums).tolist()
     [[[1.0, 0.0], [1.0, 1.0]]]
     """
     inputs, shape = checked(variant, inputs, layout, dim)

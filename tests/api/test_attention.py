@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import attnkit as ak
+from attnkit.api.recurrence import recurrent
 
 HEADS, QUERIES, KEYS, DIM, WIDTH = 6, 5, 7, 8, 3
 
@@ -157,9 +158,9 @@ def test_recurrent_numbers_by_hand():
     # With k = q = 1 the state is the sum of the values.
     ones, v = jnp.ones((2, 1, 3, 1)), jnp.array([1.0, 2.0, 4.0])[:, None] * jnp.ones((2, 1, 3, 1))
     variant = ak.Linear(feature=ak.Identity(), normalizer=False)
-    found = ak.recurrent({"q": ones, "k": ones, "v": v}, variant)
+    found = recurrent({"q": ones, "k": ones, "v": v}, variant)
     close(found.output[1, 0, :, 0], [1.0, 3.0, 7.0])
-    more = ak.recurrent(
+    more = recurrent(
         {"q": ones[:, :, :1], "k": ones[:, :, :1], "v": v[:, :, :1]}, variant, state=found.state
     )
     close(more.output.ravel(), [8.0, 8.0])
@@ -173,9 +174,9 @@ def test_recurrent_layouts_and_forms_agree(implementation):
     inputs = {name: normal(2, HEADS, 11, width, seed=n) for n, (name, width) in enumerate(needs.items())}
     declared = variant.inputs(ak.recurrent.__globals__["HeadShape"](heads=HEADS, dim=DIM, value_dim=WIDTH))
     inputs = {name: inputs.get(name, normal(2, HEADS, 11, need.width)) for name, need in declared.items()}
-    found = ak.recurrent(inputs, variant, implementation=implementation).output
+    found = recurrent(inputs, variant, implementation=implementation).output
     swapped = {name: jnp.swapaxes(a, 1, 2) for name, a in inputs.items()}
-    close(jnp.swapaxes(ak.recurrent(swapped, variant, layout="thd").output, 1, 2), found, 1e-4)
+    close(jnp.swapaxes(recurrent(swapped, variant, layout="thd").output, 1, 2), found, 1e-4)
     assert found.shape == (2, HEADS, 11, WIDTH)
 
 
@@ -187,7 +188,7 @@ def test_recurrent_layouts_and_forms_agree(implementation):
         (lambda q, k, v: ak.attend(q, k, v, layout="bthd"), ValueError, "layout = 'bthd'"),
         (lambda q, k, v: ak.attend(q[None], k[None], v[None, :, :, :], data={"x": q}), ValueError, "'x'"),
         (lambda q, k, v: ak.from_score_mod(lambda s, head, i, j: jnp.ones(3) * s), TypeError, "one scalar"),
-        (lambda q, k, v: ak.recurrent({"q": q, "v": v}, ak.Attention()), TypeError, "a recurrent variant"),
+        (lambda q, k, v: recurrent({"q": q, "v": v}, ak.Attention()), TypeError, "a recurrent variant"),
         (lambda q, k, v: ak.Attentoin(), AttributeError, "no Attentoin"),
     ],
 )
