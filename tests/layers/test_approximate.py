@@ -6,6 +6,7 @@ from approximate.cases import variant_of
 from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
 
+from attnkit.layers.build import build_layer
 from attnkit.layers.causality import refuse_future
 from attnkit.layers.contract import Width
 from attnkit.masks.contract import Data

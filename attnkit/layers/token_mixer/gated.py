@@ -41,20 +41,20 @@ class Gated(AttentionTokenMixer):
     gates: Literal["output", "value"] = "output"
     each: Literal["number", "head"] = "number"
 
-    def gate_width(self, width: Width) -> int:
+    def _gate_width(self, width: Width) -> int:
         """Numbers of a head's gate."""
         return width.head_dim if self.each == "number" else 1
 
     def make_input(self, width: Width, rngs: nnx.Rngs) -> InputProjection:
         if self.gates == "output":
             return super().make_input(width, rngs)
-        return GatedValues(width.model_dim, plain_shape(width), self.gate_width(width), rngs=rngs)
+        return GatedValues(width.model_dim, plain_shape(width), self._gate_width(width), rngs=rngs)
 
     def make_output(self, width: Width, scale: float, rngs: nnx.Rngs) -> OutputProjection:
         if self.gates == "value":
             return super().make_output(width, scale, rngs)
         return GatedOutput(
-            width.model_dim, plain_shape(width), self.gate_width(width), scale=scale, rngs=rngs
+            width.model_dim, plain_shape(width), self._gate_width(width), scale=scale, rngs=rngs
         )
 
 
