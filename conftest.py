@@ -15,8 +15,8 @@ if OWN_CACHE:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = OWN_CACHE
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-#: Rooms of plain mathematics, whose annotations beartype checks at every call.
-CHECKED = ("approximate", "pooling", "positions", "recurrent", "scored")
+#: Rooms whose annotations beartype checks at every call (approximations get keys of no width).
+CHECKED = ("pooling", "positions", "recurrent", "scored")
 install_import_hook([f"attnkit.{room}" for room in CHECKED], "beartype.beartype")
 
 
