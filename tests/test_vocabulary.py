@@ -91,7 +91,6 @@ FIELDS = {
 PARAMETERS = {
     "implementation": (FORMS, ("form",)),
     "taps are gone: points": ((*FORMS, *LAYERS), ("look",)),
-    "carry": (LAYERS, ("below",)),
     "config": (("attnkit/layers", "attnkit/pooling"), ("chosen",)),
     "fold_keys": (ENGINE, ("sweep",)),
     "stats": (SCORED, ("facts",)),

@@ -160,20 +160,15 @@ def test_recurrent_numbers_by_hand():
     variant = ak.Linear(feature=ak.Identity(), normalizer=False)
     found = recurrent({"q": ones, "k": ones, "v": v}, variant)
     close(found.output[1, 0, :, 0], [1.0, 3.0, 7.0])
-    more = recurrent(
-        {"q": ones[:, :, :1], "k": ones[:, :, :1], "v": v[:, :, :1]}, variant, state=found.state
-    )
+    more = recurrent({"q": ones[:, :, :1], "k": ones[:, :, :1], "v": v[:, :, :1]}, variant, state=found.state)
     close(more.output.ravel(), [8.0, 8.0])
-    assert gate.shape == ones.shape
 
 
 @pytest.mark.parametrize("implementation", ["scan", "chunked", "matrix"])
 def test_recurrent_layouts_and_forms_agree(implementation):
     variant = ak.DeltaNet()
-    needs = {"q": DIM, "k": DIM, "v": WIDTH, "beta": 1}
-    inputs = {name: normal(2, HEADS, 11, width, seed=n) for n, (name, width) in enumerate(needs.items())}
-    declared = variant.inputs(ak.recurrent.__globals__["HeadShape"](heads=HEADS, dim=DIM, value_dim=WIDTH))
-    inputs = {name: inputs.get(name, normal(2, HEADS, 11, need.width)) for name, need in declared.items()}
+    widths = {"q": DIM, "k": DIM, "v": WIDTH, "beta": 1}
+    inputs = {name: normal(2, HEADS, 11, width, seed=n) for n, (name, width) in enumerate(widths.items())}
     found = recurrent(inputs, variant, implementation=implementation).output
     swapped = {name: jnp.swapaxes(a, 1, 2) for name, a in inputs.items()}
     close(jnp.swapaxes(recurrent(swapped, variant, layout="thd").output, 1, 2), found, 1e-4)
