@@ -81,7 +81,7 @@ class ExponentialNormalizer(ImplicitNormalizer, abc.ABC):
 
     def weights_of_rows(self, p: Params, s: Scores, keep: Keep, j: Columns) -> tuple[Scores, Row]:
         rest, lowest = self.rest(p), jnp.full(s.shape[:1], -jnp.inf, s.dtype)
-        extra = lowest if rest is None else lowest.at[:].set(rest)
+        extra = lowest if rest is None else jnp.zeros_like(lowest) + rest
         every = jnp.concatenate([jnp.where(keep, s, -jnp.inf), extra[:, None]], axis=1)
         some = jnp.any(every > -jnp.inf, axis=1) | jnp.any(jnp.isnan(every), axis=1)
         lse = jax.nn.logsumexp(jnp.where(some[:, None], every, 0), axis=1)
@@ -114,13 +114,10 @@ class QueryNormalizer(ExponentialNormalizer, abc.ABC):
         return s - p.key["lse"].astype(s.dtype).T if "lse" in p.key else s
 
     def weights_of_rows(self, p: Params, s: Scores, keep: Keep, j: Columns) -> tuple[Scores, Row]:
-        fit = jnp.where(keep, s, -jnp.inf)
-        some = jnp.any(keep, axis=0) | jnp.any(jnp.isnan(fit), axis=0)
-        shares = jnp.where(keep, jax.nn.softmax(jnp.where(some, fit, 0), axis=0), 0)
-        total = jnp.sum(shares, axis=1)
-        empty = ~jnp.any(keep, axis=1)
-        w = shares / jnp.where(empty, 1, total)[:, None]
-        return w, jnp.where(empty, -jnp.inf, jnp.log(jnp.where(empty, 1, total)))
+        # In logarithms, so that shares of a large score do not vanish before they are divided by their sum.
+        some = jnp.any(keep, axis=0)
+        wanted = jax.nn.logsumexp(jnp.where(some, jnp.where(keep, s, -jnp.inf), 0), axis=0)
+        return super().weights_of_rows(p, s - wanted, keep, j)
 
 
 def partial_softmax(passes: KeyPasses, block: Block) -> Partial:
