@@ -20,8 +20,7 @@ from attnkit.api.shapes import (
     parts_of,
     split_key,
 )
-from attnkit.forms import Attended, Cache
-from attnkit.forms.attend import Form
+from attnkit.forms import AttentionOutput, Cache
 from attnkit.masks.contract import Data
 from attnkit.scored.contract import Preset, Scored
 from attnkit.variant import HeadShape
@@ -41,9 +40,9 @@ def attend(
     data: Data | None = None,
     offset: int = 0,
     key: jax.Array | None = None,
-    implementation: Form = "auto",
+    implementation: str = "auto",
     block: tuple[int, int] | None = None,
-) -> Attended:
+) -> AttentionOutput:
     """Scored attention.
 
     Args:
@@ -81,7 +80,7 @@ def attend(
     leading, shape = leading_axes(q=q, k=k, v=v), head_shape(q, k, v)
     params = complete_params(scored, params, shape)
 
-    def one(given: Mapping[str, Any]) -> Attended:
+    def one(given: Mapping[str, Any]) -> AttentionOutput:
         known, more = with_closures(scored, params, given["data"], shape.heads)
         arrays = given["q"], given["k"], given["v"]
         return forms.attend(
@@ -92,7 +91,7 @@ def attend(
             data=more,
             key=given["key"],
             offset=offset,
-            form=implementation,
+            implementation=implementation,
             block=block,
         )
 
@@ -126,7 +125,7 @@ def weights(
     def one(given: Mapping[str, Any]) -> Array:
         known, more = with_closures(scored, params, given["data"], shape.heads)
         arrays = given["q"], given["k"]
-        return forms.look(scored, known, *arrays, inputs=given["inputs"], data=more, offset=offset)
+        return forms.weights(scored, known, *arrays, inputs=given["inputs"], data=more, offset=offset)
 
     return over(leading, one)({"q": q, "k": k, "inputs": inputs, "data": data})
 
@@ -194,7 +193,7 @@ def step(
     layout: Layout = "htd",
     data: Data | None = None,
     offset: Int[Array, "*leading"] | None = None,
-) -> Attended:
+) -> AttentionOutput:
     """Attention of the newest queries, whose keys are in the cache already, over everything in it.
 
     Args:
@@ -215,7 +214,7 @@ def step(
     shape = head_shape(q, cache.k, cache.v)
     params = complete_params(scored, params, shape)
 
-    def one(given: Mapping[str, Any]) -> Attended:
+    def one(given: Mapping[str, Any]) -> AttentionOutput:
         known, more = with_closures(scored, params, given["data"], shape.heads)
         return forms.step(scored, known, given["q"], given["cache"], data=more, offset=given["offset"])
 

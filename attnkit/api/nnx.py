@@ -218,7 +218,7 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
         params = self.engine.learned()
 
         def one(q: Array, k: Array, inputs: Any, data: Any) -> Array:
-            return forms.look(scored, params, q, k, inputs=inputs, data=data)
+            return forms.weights(scored, params, q, k, inputs=inputs, data=data)
 
         return jax.vmap(one)(q, k, inputs, data)
 

@@ -63,7 +63,9 @@ def explain(
     if isinstance(variant, Recurrent):
         return forms.explain_recurrent(variant, queries, form=implementation, chunk=chunk)
     size = queries if keys is None else keys
-    return forms.explain(parts_of(variant), queries, size, offset=offset, form=implementation, block=block)
+    return forms.explain(
+        parts_of(variant), queries, size, offset=offset, implementation=implementation, block=block
+    )
 
 
 def layer(
