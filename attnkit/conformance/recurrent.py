@@ -1,7 +1,7 @@
 """The checks every variant of recurrent attention must pass, from one call."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from attnkit.conformance.recurrent_bench import (
 )
 from attnkit.conformance.recurrent_gates import extreme_gates
 from attnkit.conformance.subject import draw_like
-from attnkit.forms.recurrent import RecurrentForm, empty_state, recur
+from attnkit.forms import empty_state, recur
 from attnkit.recurrent.contract import Recurrent
 
 EXACT, DERIVATIVE, DIFFERENCE, STEP = 1e-12, 1e-10, 1e-6, 1e-5
@@ -159,9 +159,7 @@ def short(bench: RecurrentBench) -> Iterator[Finding]:
         for form in bench.forms:
             if form == "step":
                 continue
-            found = recur(
-                bench.variant, bench.sizes.shape, arrays["params"], few, form=cast(RecurrentForm, form)
-            )
+            found = recur(bench.variant, bench.sizes.shape, arrays["params"], few, implementation=form)
             size = found.output.shape == (bench.sizes.heads, tokens, bench.sizes.value_dim)
             yield Finding("short sequences", form, float(not size), 0, f"{tokens} tokens, shape")
             true = found if true is None else true

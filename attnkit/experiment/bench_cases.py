@@ -9,9 +9,8 @@ import jax.numpy as jnp
 
 from attnkit.approximate.contract import Approximate
 from attnkit.errors import ConfigError
-from attnkit.forms import attend, explain
+from attnkit.forms import attend, explain, explain_recurrent, recur, supported_forms
 from attnkit.forms.attend import Form
-from attnkit.forms.recurrent import RecurrentForm, explain_recurrent, recur
 from attnkit.recurrent.contract import Recurrent
 from attnkit.scored.contract import Preset, Scored
 from attnkit.scored.preset.attention import Attention
@@ -90,9 +89,8 @@ def causal(variant: Scored | Recurrent | Approximate) -> bool:
 def ways(variant: Scored | Recurrent | Approximate, length: int, setting: Setting) -> Iterator[Way]:
     """Every computation of a variant at a length."""
     if isinstance(variant, Recurrent):
-        for form in ("scan", "chunked", "matrix"):
-            if form in variant.forms:
-                yield recurrent(variant, form, length, setting)
+        for form in supported_forms(variant, length):
+            yield recurrent(variant, form, length, setting)
     elif isinstance(variant, Approximate):
         yield approximate(variant, length, setting)
     else:
@@ -151,7 +149,6 @@ def by_blocks(variant: Scored, length: int, setting: Setting) -> tuple[Way, floa
 
 def recurrent(variant: Recurrent, form: str, length: int, setting: Setting) -> Way:
     """A form of recurrent attention, from an empty state; its part is a token or a chunk."""
-    asked: RecurrentForm = form  # type: ignore[assignment]
     shape, draw = HeadShape(setting.heads, setting.dim, setting.dim), Draw()
     inputs = {}
     for name, need in variant.inputs(shape).items():
@@ -159,9 +156,9 @@ def recurrent(variant: Recurrent, form: str, length: int, setting: Setting) -> W
         inputs[name] = draw.normal(*size)
 
     def output(a: Arrays) -> jax.Array:
-        return recur(variant, shape, a["params"], a["inputs"], form=asked).output
+        return recur(variant, shape, a["params"], a["inputs"], implementation=form).output
 
-    plan = explain_recurrent(variant, length, form=asked)
+    plan = explain_recurrent(variant, length, implementation=form)
     tokens = -(-length // plan.chunks)
     part = None
     if plan.chunks > 1 and variant.direction == "forward":

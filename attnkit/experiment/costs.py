@@ -212,7 +212,9 @@ def forms(entry: catalogue.Entry) -> tuple[str, ...]:
     if room == "TokenMixer: scored attention":
         return narrowest([forms(part) for part in parts_of(entry) if part.base != "Mask"])
     if room == "TokenMixer: recurrent attention":
-        return ("scan", "chunked", "matrix", "step")
+        own = ("scan", "step", *methods(entry))
+        stepped = "SteppedRecurrent" in entry.source.ancestors
+        return tuple(f for f in ("scan", "chunked", "matrix", "step") if not stepped or f in own)
     if entry.base in ("Score", "Position", "Selection", "Normalizer"):
         if entry.source.attributes.get("whole"):
             return ("reference", "dense", "step")
@@ -224,11 +226,14 @@ def merges(entry: catalogue.Entry) -> bool:
     """Whether results over pieces of the keys can be merged."""
     if entry.base == "Normalizer":
         return "Exponential" in entry.source.ancestors
-    tree = source.module(entry.source.file).classes.get(entry.source.name)
-    own = (
-        {node.name for node in tree.body if isinstance(node, ast.FunctionDef)} if tree is not None else set()
-    )
+    own = methods(entry)
     return entry.base != "Selection" and not entry.source.attributes.get("walks") and "inputs" not in own
+
+
+def methods(entry: catalogue.Entry) -> set[str]:
+    """Names of the methods of an entry's own class."""
+    tree = source.module(entry.source.file).classes.get(entry.source.name)
+    return set() if tree is None else {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
 def narrowest(each: list[tuple[str, ...]]) -> tuple[str, ...]:

@@ -2,38 +2,40 @@
 
 from attnkit.forms.attend import Attended, Explanation, attend, explain, look
 from attnkit.forms.cache import Cache, empty_cache, extend, step
-from attnkit.forms.recurrent import (
-    Recurred,
+from attnkit.forms.recurrent.contract import supported_forms
+from attnkit.forms.recurrent.memory import encode_memory, memory_weights, query_memory, refuse_cross
+from attnkit.forms.recurrent.recur import (
     RecurrentExplanation,
-    effective,
+    RecurrentOutput,
     empty_state,
     explain_recurrent,
     recur,
+    recurrent_weights,
 )
-from attnkit.forms.recurrent_memory import effective_memory, recall, refuse_cross, remember
 from attnkit.forms.split import attend_piece, finish_pieces, merge_pieces
 
 __all__ = [
     "Attended",
     "Cache",
     "Explanation",
-    "Recurred",
     "RecurrentExplanation",
+    "RecurrentOutput",
     "attend",
     "attend_piece",
-    "effective",
-    "effective_memory",
     "empty_cache",
     "empty_state",
+    "encode_memory",
     "explain",
     "explain_recurrent",
     "extend",
     "finish_pieces",
     "look",
+    "memory_weights",
     "merge_pieces",
-    "recall",
+    "query_memory",
     "recur",
+    "recurrent_weights",
     "refuse_cross",
-    "remember",
     "step",
+    "supported_forms",
 ]

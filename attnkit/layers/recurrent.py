@@ -62,10 +62,10 @@ class RecurrentLayer(Mixing):
         self.inputs = nnx.Dict(
             {name: Projection(model_dim, need, heads, rngs=rngs) for name, need in needs.items()}
         )
-        convolved = [name for name, need in needs.items() if need.conv and variant.conv]
+        convolved = [name for name, need in needs.items() if need.conv and variant.conv_size]
         self.conv = nnx.Dict(
             {
-                name: ChannelConvolution(total_width(needs[name], heads), variant.conv, rngs=rngs)
+                name: ChannelConvolution(total_width(needs[name], heads), variant.conv_size, rngs=rngs)
                 for name in convolved
             }
         )
@@ -99,31 +99,31 @@ class RecurrentLayer(Mixing):
             return forms.recur(self.variant, self.shape, learned, inputs, **known).output
 
         def weights(inputs: Any, known: Any) -> Array:
-            return forms.effective(self.variant, self.shape, learned, inputs, **known)
+            return forms.recurrent_weights(self.variant, self.shape, learned, inputs, **known)
 
         y = self.finish(jax.vmap(one)(inputs, known), gate)
-        seen = look and "matrix" in self.variant.forms
+        seen = look and "matrix" in forms.supported_forms(self.variant)
         return y, jax.vmap(weights)(inputs, known) if seen else None
 
     def across(self, x: Array, memory: Array, data: Data | None, look: bool) -> tuple[Array, Array | None]:
         """What `x` reads in a state that `memory` has written."""
         asked, gate, _ = self.read(x, {}, side="query")
-        y = self.finish(self.recall(asked, self.remember(memory, data)), gate)
+        y = self.finish(self.query_memory(asked, self.encode_memory(memory, data)), gate)
         if not look:
             return y, None
         written, _, _ = self.read(memory, {}, side="key")
-        weights = functools.partial(forms.effective_memory, self.linear(), self.shape, self.values())
+        weights = functools.partial(forms.memory_weights, self.linear(), self.shape, self.values())
         return y, jax.vmap(lambda w, a, known: weights(w, a, **known))(written, asked, self.known(data))
 
-    def remember(self, memory: Array, data: Data | None) -> State:
+    def encode_memory(self, memory: Array, data: Data | None) -> State:
         """The states after each sequence's memory."""
         written, _, _ = self.read(memory, {}, side="key")
-        one = functools.partial(forms.remember, self.linear(), self.shape, self.values())
+        one = functools.partial(forms.encode_memory, self.linear(), self.shape, self.values())
         return jax.vmap(lambda written, known: one(written, **known))(written, self.known(data))
 
-    def recall(self, asked: Heads, state: State) -> Array:
+    def query_memory(self, asked: Heads, state: State) -> Array:
         """Outputs `[batch, heads, queries, value_dim]` of the queries' inputs, in a memory's states."""
-        one = functools.partial(forms.recall, self.linear(), self.shape, self.values())
+        one = functools.partial(forms.query_memory, self.linear(), self.shape, self.values())
         return jax.vmap(one)(asked, state)
 
     def start(
@@ -139,9 +139,11 @@ class RecurrentLayer(Mixing):
         if self.cross:
             if memory is None:
                 raise ValueError("memory = None: a layer made with cross = True reads a memory; give it")
-            state["memory"] = self.remember(memory, data)
+            state["memory"] = self.encode_memory(memory, data)
         elif self.variant.direction == "both":
-            raise ValueError("direction = 'both': a token waits for the last one; decode with 'forward'")
+            raise ValueError(
+                "direction = 'both': bidirectional mixers cannot decode autoregressively; use 'forward'"
+            )
         else:
             one = forms.empty_state(self.variant, self.shape, dtype)
             state["recurrent"] = jax.tree.map(lambda a: jnp.broadcast_to(a, (batch, *a.shape)), one)
@@ -160,11 +162,11 @@ class RecurrentLayer(Mixing):
     ) -> tuple[Float[Array, "batch new model_dim"], Any]:
         if self.cross:
             asked, gate, after = self.read(x, state, side="query")
-            return self.finish(self.recall(asked, state["memory"]), gate), after
+            return self.finish(self.query_memory(asked, state["memory"]), gate), after
         inputs, gate, after = self.read(x, state)
         learned = self.values()
 
-        def one(inputs: Any, state: Any) -> forms.Recurred:
+        def one(inputs: Any, state: Any) -> forms.RecurrentOutput:
             return forms.recur(self.variant, self.shape, learned, inputs, state=state)
 
         o, after["recurrent"] = jax.vmap(one)(inputs, state["recurrent"])

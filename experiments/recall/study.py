@@ -22,7 +22,7 @@ MIXERS = {
     "sigmoid attention": '{kind = "attention", mask = "causal", normalizer = "sigmoid"}',
     "stick-breaking": '{kind = "attention", mask = "causal", normalizer = "stick_breaking"}',
     **{
-        name: f'{{kind = "{name}", conv = 0}}'
+        name: f'{{kind = "{name}", conv_size = 0}}'
         for name in (
             "linear",
             "retnet",

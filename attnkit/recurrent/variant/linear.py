@@ -15,10 +15,10 @@ from attnkit.variant import Card, HeadShape, TokenInput
 
 @options
 class Linear(LinearRecurrent):
-    """Softmax attention with `exp(q . k)` replaced by a scalar product of features: nothing is forgotten.
+    """Softmax attention with `exp(q . k)` replaced by a scalar product of features, without decay.
 
-    The normalizer is one more column of the state, whose values are all 1. A query that finds nothing (all
-    products zero) reads zeros.
+    The normalizer is one more column of the state, whose values are all 1. A query whose
+    products are all zero reads zeros.
 
     Attributes:
         feature: map of queries and keys.
@@ -64,7 +64,7 @@ class Linear(LinearRecurrent):
             v = jnp.concatenate([v, jnp.ones_like(v[:, :1])], axis=-1)
         return Transition(self.features(p, "key", x["k"]), v)
 
-    def emit(
+    def readout(
         self, p: Params, x: Inputs, o: Float[Array, "tokens columns"]
     ) -> Float[Array, "tokens value_dim"]:
         if not self.normalizer:
