@@ -25,6 +25,8 @@ from attnkit.conformance.subject import Sizes, make_subject
 from attnkit.layers.mixing import LayerTokenMixer
 from attnkit.masks.contract import Mask
 from attnkit.recurrent.contract import Recurrent
+from attnkit.recurrent.feature_map import FeatureMap
+from attnkit.recurrent.variant.linear import Linear
 
 Level = Literal["brief", "quick", "full"]
 Check = Callable[[Bench], Iterator[Finding | Unclaimed]]
@@ -123,6 +125,8 @@ def check(
         return check_layer(thing, level=level, only=only)
     if issubclass(thing if isinstance(thing, type) else type(thing), Mask):
         return check_mask(thing() if isinstance(thing, type) else thing, level=level, only=only)
+    if issubclass(thing if isinstance(thing, type) else type(thing), FeatureMap):
+        thing = Linear(feature=thing() if isinstance(thing, type) else thing)
     if isinstance(thing, Approximate) or (isinstance(thing, type) and issubclass(thing, Approximate)):
         return check_approximate(thing() if isinstance(thing, type) else thing, level=level, only=only)
     if issubclass(thing if isinstance(thing, type) else type(thing), Recurrent):

@@ -69,7 +69,8 @@ class RecurrentBench:
     def arrays(self, dtype: Any = np.float64, seed: int = 0) -> Tree:
         """`params`, `inputs` and `state`: all that can be differentiated; inputs as `dtype` holds them."""
         random, shape = np.random.default_rng(seed), self.sizes.shape
-        params = self.variant.init(jax.random.key(seed), shape)
+        key = jax.random.key(seed)
+        params = {**self.variant.init(key, shape), **self.variant.random_constants(key, shape)}
 
         def inputs(tokens: int) -> dict[str, np.ndarray]:
             found = {}

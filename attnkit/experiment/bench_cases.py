@@ -12,6 +12,8 @@ from attnkit.errors import ConfigError
 from attnkit.forms import attend, explain, explain_recurrent, recur, supported_forms
 from attnkit.forms.attend import Form
 from attnkit.recurrent.contract import Recurrent
+from attnkit.recurrent.feature_map import FeatureMap
+from attnkit.recurrent.variant.linear import Linear
 from attnkit.scored.contract import Preset, Scored
 from attnkit.scored.preset.attention import Attention
 from attnkit.token_mixer import TokenMixer
@@ -64,6 +66,8 @@ def variant_of(name: str, thing: Any) -> Scored | Recurrent | Approximate:
     """
     from attnkit.conformance.subject import as_scored
 
+    if isinstance(thing, FeatureMap):
+        thing = Linear(feature=thing)
     if isinstance(thing, Recurrent | Approximate):
         return thing
     try:
@@ -149,6 +153,10 @@ def by_blocks(variant: Scored, length: int, setting: Setting) -> tuple[Way, floa
 
 def recurrent(variant: Recurrent, form: str, length: int, setting: Setting) -> Way:
     """A form of recurrent attention, from an empty state; its part is a token or a chunk."""
+    if isinstance(variant, Linear) and hasattr(variant.feature, "length"):
+        feature: Any = variant.feature
+        feature = dataclasses.replace(feature, length=max(length, feature.length))
+        variant = dataclasses.replace(variant, feature=feature)
     shape, draw = HeadShape(setting.heads, setting.dim, setting.dim), Draw()
     inputs = {}
     for name, need in variant.inputs(shape).items():
@@ -158,12 +166,14 @@ def recurrent(variant: Recurrent, form: str, length: int, setting: Setting) -> W
     def output(a: Arrays) -> jax.Array:
         return recur(variant, shape, a["params"], a["inputs"], implementation=form).output
 
+    key = draw.key()
+    params = {**variant.init(key, shape), **variant.random_constants(key, shape)}
     plan = explain_recurrent(variant, length, implementation=form)
     tokens = -(-length // plan.chunks)
     part = None
     if plan.chunks > 1 and variant.direction == "forward":
         part = (recurrent(variant, form, tokens, setting), length / tokens)
-    return Way(form, output, {"params": variant.init(draw.key(), shape), "inputs": inputs}, part)
+    return Way(form, output, {"params": params, "inputs": inputs}, part)
 
 
 def approximate(variant: Approximate, length: int, setting: Setting) -> Way:

@@ -10,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from attnkit import forms
+from attnkit.layers.approximate import Fixed
 from attnkit.layers.channel_convolution import ChannelConvolution
 from attnkit.layers.linear import Linear
 from attnkit.layers.mixing import Data, Mixing, Width
@@ -69,8 +70,10 @@ class RecurrentLayer(Mixing):
                 for name in convolved
             }
         )
-        learned = variant.init(rngs.params(), self.shape)
-        self.learned = nnx.Dict({name: nnx.Param(a) for name, a in learned.items()})
+        key = rngs.params()
+        self.learned = nnx.Dict({n: nnx.Param(a) for n, a in variant.init(key, self.shape).items()})
+        fixed = variant.random_constants(jax.random.fold_in(key, 1), self.shape)
+        self.fixed = nnx.Dict({name: Fixed(a) for name, a in fixed.items()})
         self.gate = None if variant.gate == "none" else Linear(model_dim, width, bias=None, rngs=rngs)
         self.norm = make_head_norm(variant.norm, head_dim, width)
         uses = [*needs] + ["gate"] * (self.gate is not None)
@@ -93,7 +96,7 @@ class RecurrentLayer(Mixing):
             return self.across(x, x if memory is None else memory, data, look)
         known = self.known(data)
         inputs, gate, _ = self.read(x, {}, known.get("segments"))
-        learned = self.values()
+        learned = self.values(key)
 
         def one(inputs: Any, known: Any) -> Array:
             return forms.recur(self.variant, self.shape, learned, inputs, **known).output
@@ -121,10 +124,10 @@ class RecurrentLayer(Mixing):
         one = functools.partial(forms.encode_memory, self.linear(), self.shape, self.values())
         return jax.vmap(lambda written, known: one(written, **known))(written, self.known(data))
 
-    def query_memory(self, asked: Heads, state: State) -> Array:
+    def query_memory(self, asked: Heads, state: State, offset: Array | None = None) -> Array:
         """Outputs `[batch, heads, queries, value_dim]` of the queries' inputs, in a memory's states."""
         one = functools.partial(forms.query_memory, self.linear(), self.shape, self.values())
-        return jax.vmap(one)(asked, state)
+        return jax.vmap(one)(asked, state, jnp.zeros(len(asked["q"]), int) if offset is None else offset)
 
     def start(
         self,
@@ -140,6 +143,7 @@ class RecurrentLayer(Mixing):
             if memory is None:
                 raise ValueError("memory = None: a layer made with cross = True reads a memory; give it")
             state["memory"] = self.encode_memory(memory, data)
+            state["position"] = jnp.zeros(batch, jnp.int32)
         elif self.variant.direction == "both":
             raise ValueError(
                 "direction = 'both': bidirectional mixers cannot decode autoregressively; use 'forward'"
@@ -162,7 +166,8 @@ class RecurrentLayer(Mixing):
     ) -> tuple[Float[Array, "batch new model_dim"], Any]:
         if self.cross:
             asked, gate, after = self.read(x, state, side="query")
-            return self.finish(self.query_memory(asked, state["memory"]), gate), after
+            o = self.query_memory(asked, state["memory"], state["position"])
+            return self.finish(o, gate), {**after, "position": state["position"] + x.shape[1]}
         inputs, gate, after = self.read(x, state)
         learned = self.values()
 
@@ -187,9 +192,12 @@ class RecurrentLayer(Mixing):
             raise ValueError(f"data lacks {', '.join(missing)}, which the mixer reads")
         return {name: (data or {})[source] for name, source in names.items()}
 
-    def values(self) -> dict[str, Array]:
-        """The heads' learned parameters, as the engine takes them."""
-        return {name: a[...] for name, a in self.learned.items()}
+    def values(self, key: jax.Array | None = None) -> dict[str, Array]:
+        """Parameters and random constants of the heads; fresh constants if redrawn and a key is given."""
+        found = {name: a[...] for part in (self.learned, self.fixed) for name, a in part.items()}
+        if key is not None and self.variant.redraws():
+            found |= self.variant.random_constants(key, self.shape)
+        return found
 
     def read(
         self,

@@ -118,6 +118,14 @@ class Recurrent(TokenMixer, abc.ABC):
         """Fresh learned parameters, each with a leading axis of `shape.heads`."""
         return {}
 
+    def random_constants(self, key: jax.Array, shape: HeadShape) -> Params:
+        """Random numbers that are not trained, each with a leading axis of `shape.heads`."""
+        return {}
+
+    def redraws(self) -> bool:
+        """Whether random constants are drawn anew at every training step."""
+        return False
+
     @abc.abstractmethod
     def inputs(self, shape: HeadShape) -> Mapping[str, TokenInput]:
         """Token inputs that a layer must project, by name: at least `v`, and `q` for a linear recurrence."""
@@ -183,7 +191,10 @@ class LinearRecurrent(Recurrent):
         """
 
     def query(self, p: Params, x: Inputs) -> Float[Array, "tokens dim"]:
-        """Where every token reads: `q / sqrt(dim)` by default."""
+        """Where every token reads: `q / sqrt(dim)` by default.
+
+        Where a memory is read, `x["position"] [tokens]` counts the tokens that read it.
+        """
         return x["q"] * x["q"].shape[-1] ** -0.5
 
     def self_weight(self, p: Params, x: Inputs) -> Float[Array, "tokens"] | None:

@@ -46,9 +46,10 @@ MIXERS = {
         )
     },
     **{
-        name: f'{{kind = "{name}", causal = true}}'
-        for name in ("performer", "cosformer", "random_feature", "aft_simple")
+        name: f'{{kind = "linear", feature = "{name}"}}'
+        for name in ("performer", "cosformer", "random_feature")
     },
+    "aft_simple": '{kind = "aft_simple", causal = true}',
     **{name: f'"{name}"' for name in ("gru", "lstm", "min_gru", "convolution")},
     "hybrid": '["gated_delta_net", {kind = "attention", mask = "causal"}]',
 }

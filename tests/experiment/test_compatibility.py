@@ -10,7 +10,7 @@ from attnkit.token_mixer import looks_ahead, no_direction, no_memory, told
 MIXERS = [entry.kind for entry in catalogue.catalogue("TokenMixer")]
 #: options that change what is known of a mixer
 OTHERS = {
-    "performer": ["causal=true"],
+    "aft_simple": ["causal=true"],
     "gla": ['direction="both"'],
     "gru": ["bidirectional=true"],
     "convolution": ["causal=false"],
@@ -56,7 +56,7 @@ kind = "encoder_decoder"
         ),
         (["model.cross=gru"], "mixer = Gru: it reads one sequence"),
         (["model.cross=[{kind='attention'},'abc']"], 'model.cross.1 = "abc": mixer = Abc: asks a state'),
-        (["model.cross={kind='performer',causal=true}"], "causal = True has no meaning for a memory"),
+        (["model.cross={kind='linear',feature='performer',direction='both'}"], "says nothing of a memory"),
         (["model.decoder=gla", "model.kv_heads=2"], "each head of Gla has its own state"),
         (["model.encoder={kind='delta_product',direction='both'}"], "direction = 'both': DeltaProduct reads"),
     ],

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +12,12 @@ from attnkit.forms.recurrent.decay import exact_einsum
 from attnkit.forms.recurrent.head import expand_writes, with_auxiliary
 from attnkit.forms.recurrent.recur import cast_params, check_inputs, head_params, input_axes
 from attnkit.forms.recurrent.tokens import Tokens, read_tokens, with_unit_values
-from attnkit.recurrent.contract import LinearRecurrent, Order, Params, State
+from attnkit.recurrent.contract import LinearRecurrent, Order, Params, Recurrent, State
 from attnkit.token_mixer import no_memory, told
 from attnkit.variant import HeadShape
 
 
-def refuse_cross(variant: Any) -> None:
+def refuse_cross(variant: Recurrent) -> None:
     """Raise `ValueError` if a variant cannot be read by tokens that have not written."""
     if (message := no_memory(told(variant))) is not None:
         raise ValueError(message)
@@ -68,27 +67,34 @@ def query_memory(
     params: Params,
     inputs: Mapping[str, Float[Array, "..."]],
     state: State,
+    offset: Int[Array, ""] | int = 0,
 ) -> Float[Array, "heads tokens value_dim"]:
     """Outputs of tokens that read a state and do not change it, in the type of the inputs.
 
-    `inputs` are those of side `query` alone.
+    `inputs` are those of side `query` alone; `offset` is the position of the first token that reads.
     """
     inputs = dict(inputs)
     check_inputs(variant, shape, inputs, "query")
 
     def head(p: Params, own: Mapping[str, Array], state: State) -> Array:
         p = cast_params(p, state)
-        return read_state(variant, shape, p, own, state).astype(own["q"].dtype)
+        return read_state(variant, shape, p, own, state, offset).astype(own["q"].dtype)
 
     mapped = jax.vmap(head, in_axes=(0, input_axes(variant, shape, "query"), 0))
     return mapped(head_params(variant, shape, params), inputs, state)
 
 
 def read_state(
-    variant: LinearRecurrent, shape: HeadShape, p: Params, inputs: Mapping[str, Array], state: State
+    variant: LinearRecurrent,
+    shape: HeadShape,
+    p: Params,
+    inputs: Mapping[str, Array],
+    state: State,
+    offset: Int[Array, ""] | int,
 ) -> Float[Array, "tokens value_dim"]:
     """Outputs of one head's tokens that read a state."""
-    x = read_tokens(variant, shape, inputs, None, None).x
+    tokens = read_tokens(variant, shape, inputs, None, None)
+    x = {**tokens.x, "position": offset + jnp.arange(tokens.real.shape[0])}
     return variant.readout(p, x, exact_einsum("td,dv->tv", variant.query(p, x), state.matrix))
 
 
@@ -107,7 +113,7 @@ def memory_weights(
     def head(p: Params, written: Mapping[str, Array], asked: Mapping[str, Array]) -> Array:
         tokens = read_tokens(variant, shape, written, None, length)
         state = last_state(variant, wide, p, with_unit_values(tokens, shape.value_dim))
-        return read_state(variant, shape, cast_params(p, state), asked, state)
+        return read_state(variant, shape, cast_params(p, state), asked, state, 0)
 
     axes = (0, input_axes(variant, shape, "key"), input_axes(variant, shape, "query"))
     return jax.vmap(head, in_axes=axes)(head_params(variant, shape, params), dict(written), dict(asked))

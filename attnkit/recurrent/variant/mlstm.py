@@ -9,9 +9,8 @@ from jaxtyping import Array, Bool, Float
 
 from attnkit.options import options
 from attnkit.recurrent.contract import ConvSize, Gate, Inputs, LinearRecurrent, Norm, Params, Transition
+from attnkit.recurrent.stabilizer import running_maximum
 from attnkit.variant import Card, HeadShape, TokenInput
-
-NEVER = -jnp.inf
 
 
 @options
@@ -70,15 +69,9 @@ class Mlstm(LinearRecurrent):
     ) -> tuple[Inputs, Any]:
         log_f = jnp.where(real, jax.nn.log_sigmoid(x["forget_gate"] + p["forget_gate_bias"])[:, 0], 0)
         log_i = jnp.where(real, (x["input_gate"] + p["input_gate_bias"])[:, 0], 0)
-        least = jnp.maximum(log_i, 0)
 
-        def then(a: Any, b: Any) -> Any:
-            return a[0] + b[0], jnp.maximum(a[1] + b[0], b[1])
-
-        decayed, level = jax.lax.associative_scan(then, (jnp.where(reset, NEVER, log_f), least))
-        level = jnp.maximum(aux_state + decayed, level)
-        line = jnp.concatenate([aux_state[None], level])
-        before = jnp.where(reset, 0, line[:-1])
+        line, before = running_maximum(jnp.maximum(log_i, 0), log_f, aux_state, reset, 0)
+        level = line[1:]
         decay, scale = jnp.minimum(log_f + before - level, 0), jnp.exp(log_i - level)
         return {"log_decay": decay[:, None], "scale": scale[:, None], "log_scale": level[:, None]}, line[-1]
 
