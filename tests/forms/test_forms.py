@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from attnkit.forms.dropout import kept
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnkit import forms
-from attnkit.forms.dropout import kept
 from attnkit.masks.causal import Causal
 from attnkit.masks.window import Window
 from attnkit.scored.exponential import Partial, absorb, finish, merge, no_keys

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from attnkit import forms
 from attnkit.forms.plan import TILINGS, choose_plan, make_plan
 from attnkit.forms.sums import fold_rows, sum_blocks
 from attnkit.forms.visit import run
+
+from attnkit import forms
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data
 from attnkit.masks.everything import Everything
