@@ -56,13 +56,13 @@ def test_nothing_is_the_identity(a):
 def test_finishing_gives_the_weighted_mean_and_the_log_of_the_sum(keys, rest):
     seen = [key for key in keys if key[1]]
     for extra in (None, np.float32(rest)):
-        output, level = finish(extra, partial(keys))
+        output, lse = finish(extra, partial(keys))
         for row in range(ROWS):
             s = np.array([key[0] + row for key in seen] + ([] if extra is None else [float(extra)]))
             if not s.size:
-                assert level[row] == -np.inf and not np.any(output[row])
+                assert lse[row] == -np.inf and not np.any(output[row])
                 continue
             w = np.exp(s - s.max())
             v = np.array([key[2:] for key in seen] + ([] if extra is None else [(0.0, 0.0)]))
-            np.testing.assert_allclose(level[row], s.max() + np.log(w.sum()), rtol=1e-5, atol=1e-4)
+            np.testing.assert_allclose(lse[row], s.max() + np.log(w.sum()), rtol=1e-5, atol=1e-4)
             np.testing.assert_allclose(output[row], w @ v / w.sum(), rtol=1e-4, atol=1e-4)
