@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from attnkit.approximate.contract import Approximate
 from attnkit.errors import ConfigError
 from attnkit.forms import attend, explain
-from attnkit.forms.attend import Form
 from attnkit.forms.recurrent import RecurrentForm, explain_recurrent, recur
 from attnkit.recurrent.contract import Recurrent
 from attnkit.scored.contract import Preset, Scored
@@ -116,18 +115,19 @@ class Draw:
         return jax.random.normal(self.key(), shape)
 
 
-def scored(variant: Scored, form: Form, length: int, setting: Setting) -> Case:
+def scored(variant: Scored, form: str, length: int, setting: Setting) -> Case:
     """A form of scored attention."""
     heads, dim, draw = setting.heads, setting.dim, Draw()
     shape = HeadShape(heads, dim, dim)
-    inputs = {
-        name: draw.normal(1 if need.shared else heads, length, need.width)
-        for name, need in variant.inputs(shape).items()
-    }
+    inputs = jax.tree.map(
+        lambda need: draw.normal(1 if need.shared else heads, length, need.width), variant.inputs(shape)
+    )
     arrays = {name: draw.normal(heads, length, dim) for name in ("q", "k", "v")}
 
     def output(a: Arrays) -> jax.Array:
-        return attend(variant, a["params"], a["q"], a["k"], a["v"], inputs=a["inputs"], form=form).output
+        return attend(
+            variant, a["params"], a["q"], a["k"], a["v"], inputs=a["inputs"], implementation=form
+        ).output
 
     return Case(form, output, {**arrays, "params": variant.init(draw.key(), shape), "inputs": inputs})
 

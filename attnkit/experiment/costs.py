@@ -8,11 +8,14 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from attnkit.conformance.subject import as_scored
 from attnkit.experiment import catalogue
 from attnkit.experiment.formula import plus, rounded, worked_out
+from attnkit.forms import scored as scored_forms
+from attnkit.forms.catalogue import find_forms
+from attnkit.forms.sizes import Sizes
 from attnkit.layers.attention import AttentionTokenMixer
-from attnkit.scored.contract import Normalizer, Part, Selection
-from attnkit.scored.exponential import ExponentialNormalizer
+from attnkit.scored.contract import Part
 from attnkit.variant import HeadShape
 
 SIZES: Mapping[str, float] = {
@@ -34,7 +37,6 @@ PARTS = ("Score", "Position", "Normalizer", "Selection", "Mask")
 PROJECTIONS = "4 * model_dim * (heads + kv_heads) * head_dim"
 CACHE = "2 * kv_heads * head_dim"
 ATTENTION = "4 * dim + 3"
-SCORED_FORMS = ("reference", "dense", "blockwise", "step")
 FAMILIES: Mapping[str, str] = {
     "scored": "scored attention",
     "preset": "scored attention, presets",
@@ -77,11 +79,7 @@ def card_of(thing: Any) -> Mapping[str, Any]:
 
 def parts_of(entry: catalogue.Entry) -> tuple[Any, ...]:
     """The parts of a preset with default options; for required options, those that it is checked with."""
-    checked = getattr(entry.cls, "checked_with", {})
-    required = {
-        field.name: checked[field.name] for field in entry.fields if field.default is catalogue.REQUIRED
-    }
-    scored = entry.cls(**required).scored()
+    scored = entry.cls(**required_options(entry)).scored()
     return (scored.score, scored.normalizer, *scored.position, *scored.selection, scored.mask)
 
 
@@ -160,26 +158,21 @@ def forms(entry: catalogue.Entry) -> tuple[str, ...]:
     """The forms that exist, empty if that says nothing (masks, models)."""
     if names := card_of(entry).get("forms"):
         return tuple(names)
-    room = family(entry)
-    if room.startswith("TokenMixer: scored attention"):
-        each = [forms_of(part) for part in parts_of(entry) if isinstance(part, Part)]
-        return tuple(form for form in each[0] if all(form in other for other in each))
-    if room == "TokenMixer: recurrent attention":
+    if family(entry) == "TokenMixer: recurrent attention":
         return ("scan", "chunked", "matrix", "step")
-    return forms_of(entry.cls) if issubclass(entry.cls, Part) else ()
+    scored = family(entry).startswith("TokenMixer: scored attention")
+    if not (scored or (entry.base in PARTS and entry.base != "Mask")):
+        return ()
+    variant = as_scored(entry.cls(**required_options(entry)))
+    # Two blocks of one query and one key: a form that needs all keys in one block says so.
+    sizes = Sizes(2, 2, block=(1, 1))
+    found = find_forms(scored_forms)
+    have = [name for name, form in found.items() if form.supports(variant, sizes, "cpu") is None]
+    named = ["reference", "dense", *(name for name in sorted(have) if name not in ("reference", "dense"))]
+    return (*named, "step") if variant.normalizer.axis == "keys" else tuple(named)
 
 
-def forms_of(part: Any) -> tuple[str, ...]:
-    """The forms that a part, or its class, can be computed in."""
-    cls: Any = part if isinstance(part, type) else type(part)
-    if names := card_of(cls).get("forms"):
-        return tuple(names)
-    if getattr(cls, "whole", False):
-        return ("reference", "dense", "step")
-    if issubclass(cls, Normalizer):
-        merges = issubclass(cls, ExponentialNormalizer)
-    else:
-        merges = (
-            not (issubclass(cls, Selection) or getattr(cls, "walks", False)) and cls.inputs is Part.inputs
-        )
-    return (*SCORED_FORMS, "split") if merges else SCORED_FORMS
+def required_options(entry: catalogue.Entry) -> dict[str, Any]:
+    """Values for the options that have no default: those that the class is checked with."""
+    checked = getattr(entry.cls, "checked_with", {})
+    return {field.name: checked[field.name] for field in entry.fields if field.default is catalogue.REQUIRED}

@@ -18,6 +18,7 @@ from attnkit.scored.block import Block, transformed_weights
 from attnkit.scored.contract import Own, Parts, Scored
 
 Params = Parts[Own] | None
+NOTHING = Needs()
 
 
 class AttentionOutput(NamedTuple):
@@ -177,7 +178,7 @@ def heads_of(
     return make_heads(variant, params, q, prepared_keys(variant, k, j, data), v, i, j, sides, data, key)
 
 
-def check(variant: Scored, q: Any, k: Any, v: Any, data: Data, known: Needs = Needs()) -> None:
+def check(variant: Scored, q: Any, k: Any, v: Any, data: Data, known: Needs = NOTHING) -> None:
     """Raise `ValueError` if the arguments of `attend` do not fit together. Data in `known` may be missing."""
     if q.ndim != 3 or k.ndim != 3 or v.ndim != 3:
         shapes = f"q {q.shape}, k {k.shape}, v {v.shape}"

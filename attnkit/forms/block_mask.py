@@ -43,8 +43,8 @@ class BlockMask:
         block: rows and columns of a block.
         full: for each row block, the column blocks all of whose pairs may attend.
         partial: for each row block, the other column blocks that may hold an allowed pair.
-        merge_width: how many neighboring column blocks are computed at once; if more than one, those are all that a
-            row has, and every pair asks the mask.
+        merge_width: how many neighboring column blocks are computed at once; if more than one, those are all
+            that a row has, and every pair asks the mask.
     """
 
     queries: int

@@ -69,9 +69,9 @@ class Passes:
         columns: Tree,
         start: Callable[[Tree, Tree], tuple[Tree, Carry]] | None = None,
     ) -> Tree:
-        """For each row, the sum over its blocks of what `cell(masked)(shared, row, column, carry)` gives first.
+        """For each row, the sum over its blocks of the first of `cell(masked)(shared, row, column, carry)`.
 
-        It gives second the carry for the keys before; `start(shared, row)` is the sum and the carry of no
+        The second is the carry for the keys before; `start(shared, row)` is the sum and the carry of no
         keys, and is needed only if keys are visited in order.
         """
         if not (self.in_order and start):
@@ -281,7 +281,7 @@ def pad(block_mask: BlockMask, block: Block) -> Block:
     part sees a position that the mask forbids; keys that fill up do not exist.
     """
     query, key = block.query, block.key
-    (rows, columns), (queries, keys) = block_mask.padded, (block_mask.queries, block_mask.keys)
+    (rows, columns), keys = block_mask.padded, block_mask.keys
     if columns != keys:
         exists = jnp.ones(keys, bool) if key.exists is None else key.exists
         key = dataclasses.replace(key, exists=exists)

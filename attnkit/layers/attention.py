@@ -1,7 +1,7 @@
 """Scored attention with several heads, as a layer."""
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -30,10 +30,10 @@ from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
 from attnkit.options import options
 from attnkit.points import point, view
-from attnkit.scored.contract import Position, Scored
+from attnkit.scored.contract import Parts, Position, Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.score.dot import Dot
-from attnkit.variant import HeadShape
+from attnkit.variant import HeadShape, TokenInput
 
 
 class Memory(NamedTuple):
@@ -55,26 +55,21 @@ class Engine(nnx.Module):
 
     def __init__(self, scored: Scored, shape: HeadShape, model_dim: int, *, rngs: nnx.Rngs) -> None:
         self.scored, self.shape = scored, shape
-        self.inputs = nnx.Dict(
-            {
-                plain(name): Linear(
-                    model_dim, (1 if need.shared else shape.heads) * need.width, bias=need.bias, rngs=rngs
-                )
-                for name, need in scored.inputs(shape).items()
-            }
-        )
-        learned = scored.init(rngs.params(), shape)
-        self.parts = nnx.Dict(
-            {part: nnx.Dict({name: nnx.Param(a) for name, a in own.items()}) for part, own in learned.items()}
-        )
+
+        def linear(need: TokenInput) -> Linear:
+            heads = 1 if need.shared else shape.heads
+            return Linear(model_dim, heads * need.width, bias=need.bias, rngs=rngs)
+
+        self.inputs = by_part(scored.inputs(shape), linear)
+        self.parts = by_part(scored.init(rngs.params(), shape), nnx.Param)
 
     def attend(
         self, q: Heads, k: Heads, v: Heads, inputs: Any, data: Data | None, key: jax.Array | None
-    ) -> forms.Attended:
-        """Output and level of all queries over keys at positions 0, 1, ..."""
+    ) -> forms.AttentionOutput:
+        """Output and log-sum-exp of all queries over keys at positions 0, 1, ..."""
         parts, keys = self.learned(), None if key is None else jax.random.split(key, q.shape[0])
 
-        def one(q: Array, k: Array, v: Array, inputs: Any, data: Any, key: Any) -> forms.Attended:
+        def one(q: Array, k: Array, v: Array, inputs: Any, data: Any, key: Any) -> forms.AttentionOutput:
             return forms.attend(self.scored, parts, q, k, v, inputs=inputs, data=data, key=key)
 
         return jax.vmap(one)(q, k, v, inputs, data or Data(), keys)
@@ -84,15 +79,17 @@ class Engine(nnx.Module):
         parts = self.learned()
 
         def one(q: Array, k: Array, inputs: Any, data: Any) -> Array:
-            return forms.look(self.scored, parts, q, k, inputs=inputs, data=data)
+            return forms.weights(self.scored, parts, q, k, inputs=inputs, data=data)
 
         return jax.vmap(one)(q, k, inputs, data or Data())
 
-    def step(self, q: Heads, cache: forms.Cache, data: Data | None, offset: Any = None) -> forms.Attended:
-        """Output and level of the newest queries over a cache of prepared keys."""
+    def step(
+        self, q: Heads, cache: forms.Cache, data: Data | None, offset: Any = None
+    ) -> forms.AttentionOutput:
+        """Output and log-sum-exp of the newest queries over a cache of prepared keys."""
         parts = self.learned()
 
-        def one(q: Array, cache: forms.Cache, data: Any, offset: Any) -> forms.Attended:
+        def one(q: Array, cache: forms.Cache, data: Any, offset: Any) -> forms.AttentionOutput:
             return forms.step(self.scored, parts, q, cache, data=data, offset=offset)
 
         return jax.vmap(one)(q, cache, data or Data(), offset)
@@ -111,22 +108,45 @@ class Engine(nnx.Module):
         own = Data(key={name: given[name] for name in names & set(given)})
         return jax.vmap(lambda *one: forms.extend(self.scored, *one))(cache, k, v, inputs, own)
 
-    def token_inputs(self, asking: Tokens, asked: Tokens) -> dict[str, Array]:
+    def token_inputs(self, asking: Tokens, asked: Tokens) -> Parts[dict[str, Array]]:
         """Projected per-token inputs `[batch, heads, tokens, width]` of queries, keys or both.
 
         Those that all heads share have one head.
         """
-        return {
-            name: split_heads(
-                self.inputs[plain(name)](asking if need.side == "query" else asked),
-                1 if need.shared else self.shape.heads,
-            )
-            for name, need in self.scored.inputs(self.shape).items()
-        }
 
-    def learned(self) -> dict[str, dict[str, Array]]:
+        def project(need: Mapping[str, TokenInput], own: nnx.Dict) -> dict[str, Array]:
+            return {
+                name: split_heads(
+                    own[name](asking if one.side == "query" else asked), 1 if one.shared else self.shape.heads
+                )
+                for name, one in need.items()
+            }
+
+        return self.scored.inputs(self.shape).map(project, of_parts(self.inputs))
+
+    def learned(self) -> Parts[dict[str, Array]]:
         """The parts' own parameters, as the engine takes them."""
-        return {part: {name: a[...] for name, a in own.items()} for part, own in self.parts.items()}
+        return of_parts(self.parts).map(lambda own: {name: a[...] for name, a in own.items()})
+
+
+def by_part(values: Parts[Mapping[str, Any]], make: Callable[[Any], Any]) -> nnx.Dict:
+    """What a module keeps for the values of each part, by the part's place."""
+
+    def one(own: Mapping[str, Any]) -> nnx.Dict:
+        return nnx.Dict({name: make(value) for name, value in own.items()})
+
+    made = values.map(one)
+    return nnx.Dict(
+        score=made.score,
+        normalizer=made.normalizer,
+        position=nnx.List(made.position),
+        selection=nnx.List(made.selection),
+    )
+
+
+def of_parts(kept: nnx.Dict) -> Parts[nnx.Dict]:
+    """What `by_part` has made, part by part."""
+    return Parts(kept["score"], kept["normalizer"], tuple(kept["position"]), tuple(kept["selection"]))
 
 
 class AttentionLayer(CarryingLayer):
@@ -296,8 +316,3 @@ def attention_layer(scored: Scored, width: Width, *, scale: float, rngs: nnx.Rng
 def nearest_attention(below: Sequence[TokenMixerLayer]) -> AttentionLayer | None:
     """The nearest layer below that hands up its keys and values."""
     return next((layer for layer in reversed(below) if isinstance(layer, AttentionLayer)), None)
-
-
-def plain(name: str) -> str:
-    """The input `part.input` as a name that a parameter path can hold."""
-    return name.replace(".", "_")

@@ -161,9 +161,13 @@ def fitted(mixer: TokenMixer, scored: Scored, width: Width, *, cross: bool, padd
     Raises `ValueError` if with `cross` a token input belongs to queries: they are not the tokens remembered.
     """
     if cross:
-        for name, need in scored.inputs(plain_shape(width)).items():
-            if need.side != "key":
-                raise ValueError(no_cross_attention(mixer, f"its input {name} belongs to queries"))
+        for part, needs in zip(scored.parts().all(), scored.inputs(plain_shape(width)).all(), strict=True):
+            for name, need in needs.items():
+                if need.side != "key":
+                    owner = type(part).__name__
+                    raise ValueError(
+                        no_cross_attention(mixer, f"the input {name} of {owner} belongs to queries")
+                    )
     if padded and "length" not in scored.mask.needs().scalar:
         return dataclasses.replace(scored, mask=scored.mask & Padding())
     return scored

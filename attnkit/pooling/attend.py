@@ -11,7 +11,7 @@ from attnkit import forms
 from attnkit.masks.contract import Data
 from attnkit.masks.same_document import SameDocument
 from attnkit.options import options
-from attnkit.scored.contract import Columns, Keys, Normalizer, Params, Queries, Rows, Score, Scores
+from attnkit.scored.contract import Columns, Keys, Normalizer, Params, Parts, Queries, Rows, Score, Scores
 from attnkit.scored.preset.attention import Attention
 from attnkit.variant import HeadShape, TokenInput
 
@@ -28,9 +28,8 @@ class TokenScore(Score):
 
 
 def init_normalizer(key: jax.Array, normalizer: Normalizer, heads: int, dim: int) -> dict[str, Any]:
-    """Fresh parameters of the normalizer, by part, as the engine takes them."""
-    own = dict(normalizer.init(key, HeadShape(heads, dim, dim)))
-    return {"normalizer": own} if own else {}
+    """Fresh parameters of the normalizer."""
+    return dict(normalizer.init(key, HeadShape(heads, dim, dim)))
 
 
 def attend_by_score(
@@ -44,7 +43,7 @@ def attend_by_score(
     attention = Attention(score=TokenScore(), normalizer=normalizer, mask=SameDocument())
     q = jnp.zeros((scores.shape[0], 1, x.shape[1]), x.dtype)
     wide = scores.astype(jnp.promote_types(x.dtype, jnp.float32))
-    output, w = over_kept(attention, p, q, x[None], x[None], keep, {"score.score": wide[..., None]})
+    output, w = over_kept(attention, p, q, x[None], x[None], keep, {"score": wide[..., None]})
     return output[:, 0], w[:, 0]
 
 
@@ -67,9 +66,10 @@ def over_kept(
     k: Array,
     v: Array,
     keep: Array,
-    inputs: dict[str, Array],
+    score_inputs: dict[str, Array],
 ) -> tuple[Array, Array]:
     """Output and weights; the document of the queries is that of the kept tokens."""
+    params, inputs = Parts({}, dict(p)), Parts(score_inputs, {})
     data = Data({"segment": jnp.ones(q.shape[1], jnp.int32)}, {"segment": keep.astype(jnp.int32)})
-    output = forms.attend(attention, p, q, k, v, inputs=inputs, data=data).output
-    return output, forms.look(attention, p, q, k, inputs=inputs, data=data)
+    output = forms.attend(attention, params, q, k, v, inputs=inputs, data=data).output
+    return output, forms.weights(attention, params, q, k, inputs=inputs, data=data)

@@ -177,7 +177,7 @@ def masked_pairs(variant: Scored, block: Block) -> Keep:
 
 
 def allowed_pairs(variant: Scored, block: Block) -> Keep:
-    """Pairs that may attend: the mask allows them and every selection whose statistics are known keeps them."""
+    """Pairs that the mask allows and that every selection whose statistics are known keeps."""
     keep = masked_pairs(variant, block)
     if not variant.selects():
         return keep

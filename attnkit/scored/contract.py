@@ -14,7 +14,7 @@ the block's queries and keys, and `p.data` the run-time data of the block.
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -69,6 +69,7 @@ class PartParams:
 Params = PartParams
 
 
+@runtime_checkable
 class FoldKeys(Protocol):
     """`fold_keys(step, start)` folds `step` over all of a row's keys, block by block, in any order.
 
@@ -79,6 +80,7 @@ class FoldKeys(Protocol):
     def __call__(self, step: Callable[..., Any], start: Any) -> Any: ...
 
 
+@runtime_checkable
 class KeyPasses(Protocol):
     """Passes over the blocks of keys that a normalizer is given: `attnkit.forms.passes.Passes`.
 
@@ -86,8 +88,11 @@ class KeyPasses(Protocol):
     attend. Sides of the problem, `shared`, `rows`, `columns`, are trees of arrays; a loop cuts the last two.
     """
 
-    variant: Any
-    block_mask: Any
+    @property
+    def variant(self) -> Any: ...
+
+    @property
+    def block_mask(self) -> Any: ...
 
     @property
     def is_whole(self) -> bool: ...
@@ -233,7 +238,7 @@ class Selection(Part, abc.ABC):
         """Pairs that are kept; those that the mask hides stay hidden."""
 
 
-Leaf = TypeVar("Leaf")
+Leaf = TypeVar("Leaf", covariant=True)
 
 
 class Parts(NamedTuple, Generic[Leaf]):

@@ -78,7 +78,7 @@ class ImplicitNormalizer(Normalizer, abc.ABC):
         return jnp.zeros_like(threshold)
 
     def weights_of_rows(self, p: Params, s: Scores, keep: Keep, j: Columns) -> tuple[Scores, Row]:
-        """Definition. Newton's method from the threshold that was found has the derivatives of the solution."""
+        """Definition: Newton's method from the threshold that was found has the solution's derivatives."""
         still, fixed = jax.lax.stop_gradient((p, s))
 
         def fold_keys(step: Callable[..., Any], start: Any) -> Any:

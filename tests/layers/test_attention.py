@@ -108,7 +108,7 @@ class Forget(Position):
 
 def test_token_inputs_are_projected_and_cached():
     attention = layer(Attention(position=(Forget(),), mask=Causal()), 2)
-    projection = attention.engine.inputs["position_0_gate"]
+    projection = attention.engine.inputs["position"][0]["gate"]
     np.testing.assert_array_equal(projection.bias[...], np.full(HEADS, 2.0))
     x = jax.random.normal(jax.random.key(1), (BATCH, 5, DIM))
     whole = attention(x)
@@ -142,7 +142,7 @@ def test_position_parts_read_data_of_new_tokens_while_decoding():
 
 
 def test_cross_attention_refuses_inputs_of_queries():
-    with pytest.raises(ValueError, match=r"position_0\.gate belongs to queries"):
+    with pytest.raises(ValueError, match="the input gate of .* belongs to queries"):
         layer(Attention(position=(Forget(),)), cross=True)
 
 

@@ -62,13 +62,13 @@ def allowed(variant: Scored, block: Block, p: Any, bad: Array) -> Array:
         if isinstance(part, Selection):
             keep = keep & (part.select(own, *given, ()) | bad)
     found = []
-    for part, own in zip(variant.selection, p.selection, strict=True):
+    for selection, own in zip(variant.selection, p.selection, strict=True):
 
         def fold_keys(step: Any, start: Any, own: Any = own) -> Any:
             return step(start, own, q, k, keep, query.i, key.j)
 
-        stats = part.row_statistics(fold_keys, query.i, jnp.zeros_like(query.nonfinite), key.j.size)
-        found.append(part.select(own, *given, stats) | bad)
+        stats = selection.row_statistics(fold_keys, query.i, jnp.zeros_like(query.nonfinite), key.j.size)
+        found.append(selection.select(own, *given, stats) | bad)
     for one in found:
         keep = keep & one
     return keep

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+from typing import cast
 
 import jax
 from jaxtyping import Array
@@ -13,7 +14,7 @@ from attnkit.forms.passes import Passes, pad
 from attnkit.forms.sizes import Sizes
 from attnkit.scored.block import Block, bind
 from attnkit.scored.contract import Scored
-from attnkit.scored.exponential import Partial, finish, merge, partial_softmax
+from attnkit.scored.exponential import ExponentialNormalizer, Partial, finish, merge, partial_softmax
 
 PIECES = 3
 
@@ -38,7 +39,8 @@ def run(variant: Scored, heads: HeadBlocks, sizes: Sizes) -> tuple[Array, Array]
             key = jax.tree.map(lambda a, low=low, high=high: a[low:high], block.key)
             piece = dataclasses.replace(sizes, keys=high - low)
             pieces.append(attend_piece(variant, dataclasses.replace(block, key=key), piece, low))
-        return finish(variant.normalizer.rest(bind(block).normalizer), functools.reduce(merge, pieces))
+        normalizer = cast(ExponentialNormalizer, variant.normalizer)
+        return finish(normalizer.rest(bind(block).normalizer), functools.reduce(merge, pieces))
 
     return heads.run(one)
 

@@ -19,7 +19,18 @@ from attnkit.layers.heads import (
 )
 from attnkit.masks.contract import Data
 from attnkit.options import options
-from attnkit.scored.contract import Columns, Keys, Params, Position, Queries, Rows, Score, Scored, Scores
+from attnkit.scored.contract import (
+    Columns,
+    Keys,
+    Params,
+    Parts,
+    Position,
+    Queries,
+    Rows,
+    Score,
+    Scored,
+    Scores,
+)
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.selection.lightning_indexer import LightningIndexer, index, index_inputs
 from attnkit.variant import Card, HeadShape, TokenInput
@@ -138,13 +149,12 @@ class DeepseekSparseLayer(AttentionLayer):
         """The cross-entropy of attention and index, mean over the tokens that exist.
 
         With `P` the mean over heads of the weights, it is `log sum_j exp I_ij - sum_j P_ij I_ij` over the
-        chosen keys: the level of an attention whose score is the index, and the output of the layer's
+        chosen keys: the log-sum-exp of an attention whose score is the index, and the output of the layer's
         own attention where the value of a pair is its index.
         """
         scored, wide = self.engine.scored, jnp.promote_types(x.dtype, jnp.float32)
         made = self.engine.token_inputs(x, x)
-        own = {name.removeprefix("selection_0."): a for name, a in made.items() if "selection_0." in name}
-        last, part = len(scored.position), {"heads": self.heads, "dim": self.dim}
+        part = {"heads": self.heads, "dim": self.dim}
         weighing = dataclasses.replace(scored, position=(*scored.position, IndexValue(**part)), dropout=0.0)
         scoring = Scored(
             score=IndexScore(**part), normalizer=Softmax(), mask=scored.mask, selection=scored.selection
@@ -152,18 +162,18 @@ class DeepseekSparseLayer(AttentionLayer):
         q, (k, _) = self.project.queries(x), self.project.keys_values(x, {})
         still = jax.lax.stop_gradient((self.engine.learned(), q.astype(wide), k.astype(wide), made))
 
-        def one(q: Array, k: Array, made: Any, own: Any, data: Any) -> Array:
-            named = {f"position_{last}.{name}": a for name, a in own.items()}
-            found = forms.attend(
-                weighing, still[0], q, k, jnp.zeros_like(k[..., :1]), inputs={**made, **named}, data=data
-            )
-            nothing = jnp.zeros((1, x.shape[1], 1), wide)
-            named = {f"score.{name}": a for name, a in own.items()}
-            named |= {name: a for name, a in made.items() if "selection_0." in name}
-            level = forms.attend(scoring, {}, nothing, nothing, nothing, inputs=named, data=data).level[0]
-            return jnp.where(level > -jnp.inf, level - found.output[..., 0].mean(0), 0)
+        learned = still[0]._replace(position=(*still[0].position, {}))
 
-        each = jax.vmap(one)(*still[1:], own, data)
+        def one(q: Array, k: Array, made: Any, index: Any, data: Any) -> Array:
+            inputs = made._replace(position=(*made.position, index))
+            values = jnp.zeros_like(k[..., :1])
+            found = forms.attend(weighing, learned, q, k, values, inputs=inputs, data=data)
+            nothing = jnp.zeros((1, x.shape[1], 1), wide)
+            inputs = Parts(index, {}, (), made.selection)
+            lse = forms.attend(scoring, None, nothing, nothing, nothing, inputs=inputs, data=data).lse[0]
+            return jnp.where(lse > -jnp.inf, lse - found.output[..., 0].mean(0), 0)
+
+        each = jax.vmap(one)(*still[1:], made.selection[0], data)
         if "length" not in data.scalar:
             return each.mean(axis=1)
         real = jnp.arange(x.shape[1]) < data.scalar["length"][:, None]

@@ -196,14 +196,14 @@ class NativeSparseLayer(TokenMixerLayer):
 
         def ask(engine: Engine, n: int, q: Heads, k: Heads, v: Heads, **query: Any) -> Heads:
             own = None if key is None or n < 0 else jax.random.fold_in(key, n)
-            return engine.attend(q, k, v, {}, Data(query=query), own).output
+            return engine.attend(q, k, v, None, Data(query=query), own).output
 
         marks = self.marks(q, far[0], x.shape[1], start, ask)
         found = self.found(q, [far, (k[1], v[1]), (k[2], v[2])], marks, ask)
 
         def weights() -> Maps:
             def one(engine: Engine, n: int, q: Heads, k: Heads, v: Heads, **query: Any) -> Maps:
-                return engine.weights(q, k, {}, Data(query=query))
+                return engine.weights(q, k, None, Data(query=query))
 
             each = self.found(q, [far, (k[1], v[1]), (k[2], v[2])], marks, one)
             return gated(self.gates(x)[1:], each[1:])
@@ -273,14 +273,14 @@ class NativeSparseLayer(TokenMixerLayer):
         state = Kept(
             (recent[0][:, :, x.shape[1] :], recent[1][:, :, x.shape[1] :]),
             jax.vmap(self.completed)(state.summaries, recent, start),
-            self.near.extend(state.blocks, k[1], v[1], {}),
-            self.near.extend(state.near, k[2], v[2], {}),
+            self.near.extend(state.blocks, k[1], v[1], None),
+            self.near.extend(state.near, k[2], v[2], None),
         )
 
         def ask(engine: Engine, n: int, q: Heads, k: Heads, v: Heads, **query: Any) -> Heads:
             first = jnp.repeat(start, q.shape[0] // x.shape[0])
             length = first + x.shape[1] if engine is not self.far else jnp.full_like(first, k.shape[2])
-            cache = forms.Cache(k, v, {}, length)
+            cache = forms.Cache(k, v, state.near.inputs, length)
             return engine.step(q, cache, Data(query=query), first).output.astype(v.dtype)
 
         kept = [state.summaries, *((cache.k, cache.v) for cache in (state.blocks, state.near))]

@@ -47,7 +47,7 @@ class PersistentMemory(AttentionTokenMixer):
 
 
 class PersistentEngine(Engine):
-    """Attention to tokens, and to learned keys and values, joined by their levels: one softmax over both."""
+    """One softmax over tokens and learned keys and values, joined by their log-sum-exps."""
 
     def __init__(
         self, scored: Scored, shape: HeadShape, model_dim: int, count: int, *, rngs: nnx.Rngs
@@ -59,10 +59,12 @@ class PersistentEngine(Engine):
 
     def attend(
         self, q: Heads, k: Heads, v: Heads, inputs: Any, data: Data | None, key: jax.Array | None
-    ) -> forms.Attended:
+    ) -> forms.AttentionOutput:
         return self.joined(q, super().attend(q, k, v, inputs, data, key))[0]
 
-    def step(self, q: Heads, cache: forms.Cache, data: Data | None, offset: Any = None) -> forms.Attended:
+    def step(
+        self, q: Heads, cache: forms.Cache, data: Data | None, offset: Any = None
+    ) -> forms.AttentionOutput:
         return self.joined(q, super().step(q, cache, data, offset))[0]
 
     def weights(self, q: Heads, k: Heads, inputs: Any, data: Data | None) -> Maps:
@@ -70,12 +72,12 @@ class PersistentEngine(Engine):
         share = self.joined(q, tokens)[1]
         return share[..., None] * super().weights(q, k, inputs, data)
 
-    def joined(self, q: Heads, tokens: forms.Attended) -> tuple[forms.Attended, Array]:
+    def joined(self, q: Heads, tokens: forms.AttentionOutput) -> tuple[forms.AttentionOutput, Array]:
         """Attention to tokens and memory, and the share of it that tokens have."""
         bare = dataclasses.replace(self.scored, position=(), mask=Everything(), dropout=0.0)
         k, v = (a[...].astype(q.dtype) for a in (self.keys, self.values))
-        memory = jax.vmap(lambda one: forms.attend(bare, {}, one, k, v))(q)
-        level = jnp.logaddexp(tokens.level, memory.level)
-        share = jnp.exp(tokens.level - level)
+        memory = jax.vmap(lambda one: forms.attend(bare, None, one, k, v))(q)
+        lse = jnp.logaddexp(tokens.lse, memory.lse)
+        share = jnp.exp(tokens.lse - lse)
         rest = share[..., None] * tokens.output + (1 - share)[..., None] * memory.output
-        return forms.Attended(rest.astype(tokens.output.dtype), level), share
+        return forms.AttentionOutput(rest.astype(tokens.output.dtype), lse), share

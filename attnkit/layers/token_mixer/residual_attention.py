@@ -23,7 +23,7 @@ from attnkit.layers.heads import (
 from attnkit.masks.contract import Data
 from attnkit.options import options
 from attnkit.points import point, view
-from attnkit.scored.contract import Part, Position, Scored
+from attnkit.scored.contract import Part, PartParams, Position, Scored
 from attnkit.token_mixer import TokenMixer
 from attnkit.variant import Card, HeadShape
 
@@ -102,9 +102,9 @@ class ResidualAttentionLayer(CarryingLayer):
         q, k, v = point("q", q), point("k", k), point("v", v)
         all_layers = (*carry.get("scored_by", ()), (q, k))
         long_q, long_k = end_to_end(all_layers)
-        view("weights", lambda: self.engine.weights(long_q, long_k, {}, data))
+        view("weights", lambda: self.engine.weights(long_q, long_k, None, data))
         y = self.output_projection(
-            self.engine.attend(long_q, long_k, v, {}, data, key).output, QueryTokens(x, q, v)
+            self.engine.attend(long_q, long_k, v, None, data, key).output, QueryTokens(x, q, v)
         )
         return y, {**carry, "scored_by": all_layers}
 
@@ -117,7 +117,7 @@ class ResidualAttentionLayer(CarryingLayer):
         self, x: Tokens, state: Any, *, carry: Carry, data: Data | None = None
     ) -> tuple[Tokens, Any, Carry]:
         q, k, v = self.prepared(x, state.length)
-        state = self.engine.extend(state, k, v, {})
+        state = self.engine.extend(state, k, v, None)
         all_layers = (*carry.get("scored_by", ()), (q, state.k))
         long_q, long_k = end_to_end(all_layers)
         output = self.engine.step(long_q, state._replace(k=long_k), data).output.astype(x.dtype)
@@ -142,7 +142,7 @@ def turned(
         return jax.vmap(one)(rows, offset)
 
     for part in position:
-        q = turn(q, lambda a, at, part=part: part.query({}, a, at))
+        q = turn(q, lambda a, at, part=part: part.query(PartParams({}), a, at))
         k = turn(k, lambda a, at, part=part: part.key(a, at))
     return q, k
 

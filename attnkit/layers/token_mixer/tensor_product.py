@@ -46,7 +46,7 @@ class TensorProduct(AttentionTokenMixer):
     query_rank: Annotated[int, Ge(1)] = 6
 
     def make_input(self, width: Width, rngs: nnx.Rngs) -> InputProjection:
-        if self.scored().inputs(HeadShape(1, 1, 1)):
+        if any(self.scored().inputs(HeadShape(1, 1, 1)).all()):
             raise ValueError(
                 "mixer = TensorProduct: its position parts may not have token inputs of their own"
             )

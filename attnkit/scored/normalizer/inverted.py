@@ -14,8 +14,8 @@ class Inverted(QueryNormalizer):
     """Queries compete for keys: each key shares itself out, and each query takes the mean of what it gets.
 
     The paper adds a small number to each share before the mean; computed with logarithms, none is needed.
-    The log-sum-exp is the logarithm of what a query gets in all. Not for decoding: a query's weights depend on
-    queries after it.
+    The log-sum-exp is the logarithm of what a query gets in all. Not for decoding: a query's weights depend
+    on queries after it.
     """
 
     card: ClassVar[Card] = Card(

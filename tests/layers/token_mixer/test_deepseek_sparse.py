@@ -42,7 +42,7 @@ def float64():
 
 
 def projected(layer, name, x):
-    linear = layer.engine.inputs[f"selection_0_{name}"]
+    linear = layer.engine.inputs["selection"][0][name]
     return x @ number(linear.kernel) + number(linear.bias)
 
 
@@ -102,17 +102,17 @@ def test_the_penalty_moves_the_index_and_nothing_else():
     assert not np.any(by_token)
     for path, grad in jax.tree_util.tree_leaves_with_path(grads):
         name = jax.tree_util.keystr(path)
-        assert np.any(grad) == ("selection_0" in name), name
+        assert np.any(grad) == ("['selection']" in name), name
     # With the weights of attention fixed, the slope is that of the loops.
     weights, _, _, seen = loops(layer, x[0], 3)
-    kernel = layer.engine.inputs["selection_0_key"].kernel
+    kernel = layer.engine.inputs["selection"][0]["key"].kernel
     start, direction = number(kernel), np.random.default_rng(5).normal(size=kernel.shape)
     found = []
     for step in (1e-6, -1e-6):
         kernel[...] = jnp.asarray(start + step * direction)
         found.append(0.5 * divergence(weights, loops(layer, x[0], 3)[2], seen)[0])
     slope = (found[0] - found[1]) / 2e-6
-    exact = np.sum(number(grads["engine"]["inputs"]["selection_0_key"]["kernel"]) * direction)
+    exact = np.sum(number(grads["engine"]["inputs"]["selection"][0]["key"]["kernel"]) * direction)
     np.testing.assert_allclose(exact, slope, rtol=1e-7)
 
 
@@ -152,7 +152,7 @@ def test_the_objective_of_a_network_has_it():
     (_, found), grads = jax.jit(jax.value_and_grad(objective, has_aux=True))(params)
     assert np.all(np.asarray(found.objective) > np.asarray(found.loss))
     for n in range(2):
-        linear = grads["stack"]["blocks"][n]["mixer"]["engine"]["inputs"]["selection_0_query"]
+        linear = grads["stack"]["blocks"][n]["mixer"]["engine"]["inputs"]["selection"][0]["query"]
         assert np.any(np.asarray(linear["kernel"][...]))
 
 

@@ -63,7 +63,7 @@ def attended(q, k, v):
 def test_talking_heads(groups):
     layer, x = made(TalkingHeads(**CAUSAL), groups), tokens()
     y, shown = looked(layer, x)
-    before, after = number(layer.engine.parts["position_0"]["mix"]), number(layer.output_projection.mix)
+    before, after = number(layer.engine.parts["position"][0]["mix"]), number(layer.output_projection.mix)
     for b in range(2):
         heads, spoken = oracle.talking(*qkv(layer, x[b], groups), before, after)
         assert apart(y[b], joined(heads) @ number(layer.output_projection.output.kernel)) < EXACT

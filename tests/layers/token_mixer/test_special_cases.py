@@ -71,7 +71,7 @@ def test_talking_heads_that_mix_one_thing_leave_the_other_alone():
     plain, x = made(Attention(**CAUSAL), 3), tokens()
     for mixes in ("logits", "weights"):
         layer = made(TalkingHeads(mixes=mixes, **CAUSAL), 3)
-        own = layer.engine.parts["position_0"]["mix"] if mixes == "logits" else layer.output_projection.mix
+        own = layer.engine.parts["position"][0]["mix"] if mixes == "logits" else layer.output_projection.mix
         own[...] = jnp.eye(HEADS)
         assert apart(like(layer, plain)(x), called(plain, x)) < 1e-14
 
