@@ -94,7 +94,7 @@ def test_gemma2_caps_after_the_scale():
 
 
 def test_gpt_oss_gives_the_sink_its_share():
-    params = Parts({}, {"sink": jnp.array([math.log(3)])})
+    params = Parts({}, {"sink": jnp.array([math.log(3)])}, ({},))
     assert lse(GptOss(), [0.0, 0], [[0.0, 0]], params) == pytest.approx(math.log(4))
 
 
