@@ -1,6 +1,8 @@
 """Frozen, keyword-only, checked option classes: the shape of everything a config can choose."""
 
 import dataclasses
+import functools
+import typing
 from typing import Any, TypeVar, dataclass_transform
 
 import pydantic
@@ -13,7 +15,8 @@ def options(cls: Class) -> Class:
     """Make `cls` a frozen keyword-only dataclass whose fields are checked when it is constructed.
 
     Two instances with equal fields are equal and hash alike, so they can be static arguments of
-    `jax.jit`. A wrong value raises `ValueError` with one line for each wrong field.
+    `jax.jit`. A wrong value raises `ValueError` with one line for each wrong field. Where a tuple of any
+    length is expected, a list or a single element may be given.
 
     >>> from typing import Annotated
     >>> from annotated_types import Ge
@@ -31,6 +34,9 @@ def options(cls: Class) -> Class:
     checked = made.__init__
 
     def __init__(self: Any, *args: Any, **values: Any) -> None:
+        for name in sequences(made) & values.keys():
+            if not isinstance(values[name], tuple):
+                values[name] = tuple(values[name]) if isinstance(values[name], list) else (values[name],)
         try:
             checked(self, *args, **values)
         except pydantic.ValidationError as error:
@@ -39,6 +45,15 @@ def options(cls: Class) -> Class:
     __init__.__signature__ = checked.__signature__ if hasattr(checked, "__signature__") else None  # type: ignore[attr-defined]
     made.__init__ = __init__
     return made
+
+
+@functools.cache
+def sequences(cls: type) -> frozenset[str]:
+    """The fields of an options class that are tuples of any length."""
+    fields: Any = cls.__pydantic_fields__  # type: ignore[attr-defined]
+    return frozenset(
+        name for name, field in fields.items() if typing.get_args(field.annotation)[1:] == (...,)
+    )
 
 
 def one_line(name: str, error: pydantic.ValidationError) -> str:

@@ -5,8 +5,11 @@ import pathlib
 import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
+
+import attnkit
 
 ROOT = pathlib.Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "attnkit").rglob("*.py"))
@@ -57,3 +60,27 @@ def test_nothing_can_run_what_it_reads():
 def test_no_room_has_a_name_that_says_nothing():
     vague = {"utils", "util", "common", "helpers", "helper", "misc"}
     assert not [path for path in SOURCES if vague & {part.removesuffix(".py") for part in path.parts}]
+
+
+def test_version_stands_in_one_place():
+    stated = re.search(r'^__version__ = "(.+)"$', (ROOT / "attnkit/__init__.py").read_text(), re.MULTILINE)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert stated and "version" not in project["project"]
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "attnkit.__version__"}
+    assert attnkit.__version__ == stated[1]
+    elsewhere = [path for path in SOURCES if stated[1] in re.findall(r'"([\d.]+)"', path.read_text())]
+    assert elsewhere == [ROOT / "attnkit/__init__.py"]
+
+
+def test_types_and_license_are_shipped():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "py.typed" in project["tool"]["setuptools"]["package-data"]["attnkit"]
+    assert (ROOT / "attnkit/py.typed").is_file()
+    assert project["project"]["license"] == "Apache-2.0"
+    assert "Apache License" in (ROOT / "LICENSE").read_text()[:200]
+
+
+def test_contributing_gives_the_command_of_the_readme():
+    line = re.search(r"<!-- test line -->\n```sh\n(.+)\n```", (ROOT / "README.md").read_text())
+    assert line and line[1] in (ROOT / "CONTRIBUTING.md").read_text()

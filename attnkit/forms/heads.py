@@ -92,7 +92,7 @@ def make_heads(
     learned = jax.tree.map(lambda a: cast(jnp.asarray(a), wide), fill_params(variant, params))
     (q, bad_q), (k, bad_k), (v, bad_v) = clean(q), clean(k), clean(v)
     if any(type(part).query is not Position.query for part in variant.position):
-        own = learned.map(lambda mine, fixed: PartParams({**fixed, **mine}), constants)
+        own = learned.map(lambda a, b: PartParams({**b, **a}, jnp.arange(shape.heads)), constants)
         prepare = jax.vmap(lambda p, rows: prepare_queries(variant, p, rows, i, data.query))
         q, bad_prepared = clean(prepare(own, q))
         bad_q = bad_q + bad_prepared
@@ -206,7 +206,7 @@ def prepared_inputs(variant: Scored, raw: Inputs | None, start: Inputs | None = 
 
     needs = variant.inputs(HeadShape(1, 1, 1))
     if len(given.position) != len(variant.position) or len(given.selection) != len(variant.selection):
-        given = given._replace(
+        given = given.replace(
             position=given.position or none.position, selection=given.selection or none.selection
         )
     return variant.parts().map(ready, needs, given, none if start is None else start)

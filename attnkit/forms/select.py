@@ -55,7 +55,7 @@ def inputs_alone(block: Block, number: int) -> Block:
     def only(parts: Any) -> Any:
         none = parts.map(lambda own: {})
         kept = tuple(own if n == number else {} for n, own in enumerate(parts.selection))
-        return none._replace(selection=kept)
+        return none.replace(selection=kept)
 
     dtype = query.nonfinite.dtype
 

@@ -1,1 +1,5 @@
 """Whole networks, one a file."""
+
+from attnkit import lazy
+
+__getattr__, __dir__ = lazy.catalogue(__name__)

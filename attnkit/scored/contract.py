@@ -14,7 +14,7 @@ the block's queries and keys, and `p.data` the run-time data of the block.
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -241,7 +241,9 @@ class Selection(Part, abc.ABC):
 Leaf = TypeVar("Leaf", covariant=True)
 
 
-class Parts(NamedTuple, Generic[Leaf]):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Parts(Generic[Leaf]):
     """One value for each part of a variant, by its place: a pytree.
 
     Attributes:
@@ -265,6 +267,10 @@ class Parts(NamedTuple, Generic[Leaf]):
             tuple(function(*each) for each in zip(*(one.position for one in every), strict=True)),
             tuple(function(*each) for each in zip(*(one.selection for one in every), strict=True)),
         )
+
+    def replace(self, **values: Any) -> "Parts[Any]":
+        """The same with other values in some places."""
+        return dataclasses.replace(self, **values)
 
     def all(self) -> tuple[Leaf, ...]:
         """All values: score, normalizer, positions, selections."""

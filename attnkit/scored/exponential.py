@@ -234,7 +234,7 @@ def with_key_lse(passes: KeyPasses, block: Block) -> Block:
     queries = jnp.arange(block.query.i.shape[0]) < passes.block_mask.queries
     found = _key_lse(passes, block, queries)[:, None]
     inputs = block.key.inputs
-    inputs = inputs._replace(normalizer={**inputs.normalizer, "lse": found})
+    inputs = inputs.replace(normalizer={**inputs.normalizer, "lse": found})
     return dataclasses.replace(block, key=dataclasses.replace(block.key, inputs=inputs))
 
 

@@ -1,1 +1,5 @@
-"""What to learn: one task a file, numpy only."""
+"""Tasks, one a file, numpy only."""
+
+from attnkit import lazy
+
+__getattr__, __dir__ = lazy.catalogue(__name__)

@@ -1,4 +1,4 @@
-"""The language of the dialogues about a table: what can be said, and what follows from it."""
+"""Grammar and semantics of the dialogues about a table: phrases, dialogue state, replies."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -60,7 +60,7 @@ def phrase(slot: str, value: str) -> str:
 
 
 def follow(turns: Sequence[Sequence[str]]) -> dict[str, Held]:
-    """What holds after some turns of the user: the last value of every slot, changed by steps after it.
+    """Dialogue state after some turns of the user: the last value of every slot, changed by steps after it.
 
     >>> follow(["on friday at nine".split(), "one day later".split()])["day"]
     Held(value='saturday', places=((0, 1), (1, 1)))
@@ -97,7 +97,7 @@ def step_of(word: str, before: str, after: str) -> str:
 
 
 def reply(turns: Sequence[Sequence[str]]) -> tuple[list[str], dict[int, tuple[Place, ...]]]:
-    """What the bot says to the user's last turn, and the places that its words follow from.
+    """The bot's reply to the user's last turn, and the evidence: places that its words follow from.
 
     >>> " ".join(reply(["thai food and on sunday".split(), "book it".split()])[0])
     'booked thai food on sunday'

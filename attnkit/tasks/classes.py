@@ -1,4 +1,4 @@
-"""Classes as tokens, and how well they are told apart."""
+"""Classes as tokens, and metrics of classification."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What a task is, and the data it gives: the contract that every file beside this one keeps."""
+"""The contract of tasks: options, the data set they load, and its vocabulary and examples."""
 
 import abc
 import dataclasses
@@ -19,7 +19,7 @@ class Vocabulary:
 
     Attributes:
         tokens: every token's spelling, in id order, the three special ones first.
-        joiner: what stands between tokens when they are written as text.
+        joiner: separator of tokens in a text.
     """
 
     tokens: tuple[str, ...]
@@ -46,11 +46,11 @@ class Vocabulary:
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """One example to translate, continue or answer, with what is known about it.
+    """One example to translate, continue or answer, with its evidence, if that is known.
 
     Attributes:
-        prompt: what the model is given, as text.
-        answer: what it should say, as text; empty where there is no single right answer.
+        prompt: the model's input, as text.
+        answer: the expected output, as text; empty where there is no single right answer.
         source: token ids of the encoder input, `None` for decoder-only tasks.
         inputs: token ids the decoder starts from, at least one: `BEGIN`, and the prompt of a decoder-only
             task; tasks whose texts have no beginning leave `BEGIN` out.
@@ -95,7 +95,7 @@ class Dataset(abc.ABC):
         dialogue: whether `encode` reads a dialogue: a turn a line, the last one to be answered.
         splits: names of the held-out splits, the one used to choose the best checkpoint first.
         fingerprint: hex digest that changes when the data changes.
-        facts: what a report should say about the data (sizes, files, hashes, skipped lines).
+        facts: description of the data for the report (sizes, files, hashes, skipped lines).
         floors: metric name -> what a model that learned nothing reaches.
         ceilings: metric name -> the best that can be reached, where that is known; on every split, or on the
             one in `split.metric`.
@@ -155,7 +155,7 @@ class Dataset(abc.ABC):
         raise DataError(f"{type(self).__name__} does not read text; nothing can be predicted from {text!r}")
 
     def picture(self, example: Example) -> np.ndarray | None:
-        """`[height, width, 3]` floats from 0 to 1: what the patches of `grid` are of, if it is a picture."""
+        """`[height, width, 3]` floats from 0 to 1, the picture behind the patches; `None` without one."""
         return None
 
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:

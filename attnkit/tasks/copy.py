@@ -89,7 +89,7 @@ class CopyDataset(Generated):
         ends = np.full((count, 1), self.separator)
         return layout.after_prompt(layout.behind(strings, ends), answers)
 
-    def known(self, example: Example) -> Example:
+    def with_evidence(self, example: Example) -> Example:
         """The places of the string that hold what each letter copies; any equal letter when sorting."""
         read = np.array(example.source if example.source is not None else example.inputs[1:-1])
         wrote = np.array(example.labels[:-1])

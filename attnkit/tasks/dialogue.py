@@ -94,7 +94,7 @@ class DialogueDataset(Generated):
         batch = layout.beside_source(sources, answers)
         return batch | {"source_segment": segments.astype(np.int32)}
 
-    def known(self, example: Example) -> Example:
+    def with_evidence(self, example: Example) -> Example:
         """Where the values of the answer were said, as far as the model can read it."""
         evidence = np.zeros((len(example.labels), example.source_size), bool)
         if self.task.history == "full":

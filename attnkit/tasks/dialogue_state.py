@@ -31,7 +31,7 @@ QUESTION = {"worded": "what L for S ?", "coded": "? S L"}
 
 
 class Acts(NamedTuple):
-    """What is said: `[dialogues, turns]` each, kinds of turns and indices of speakers, slots and values."""
+    """Dialogue acts: `[dialogues, turns]` each, kinds of turns and indices of speakers, slots and values."""
 
     kind: np.ndarray
     speaker: np.ndarray
@@ -40,7 +40,7 @@ class Acts(NamedTuple):
 
 
 class State(NamedTuple):
-    """What holds at the end, `[dialogues, speakers, slots]` each; -1 where nothing was said.
+    """Dialogue state at the end, `[dialogues, speakers, slots]` each; -1 where no value was given.
 
     `value` is its index, `set_in` the turn that made it hold, and `said_in` the turn that said the word.
     """
@@ -138,7 +138,7 @@ class DialogueStateDataset(Generated):
             "source_segment": np.broadcast_to(segment, told.shape).copy(),
         }
 
-    def known(self, example: Example) -> Example:
+    def with_evidence(self, example: Example) -> Example:
         """The turns that decide the answer."""
         told, before = self._told(example)
         _acts, state, asked = self._read(told)
@@ -203,7 +203,7 @@ class DialogueStateDataset(Generated):
         return np.array(example.inputs[1:]), 1
 
     def _read(self, told: np.ndarray) -> tuple[Acts, State, int]:
-        """What is said in one dialogue, what holds at its end, and the pair that is asked for."""
+        """Acts of one dialogue, the state at its end, and the (speaker, slot) pair of the question."""
         asks = len(QUESTION[self.task.form].split())
         turns = told[:-asks].reshape(1, -1, self.wide)
         if self.task.form == "coded":
@@ -252,7 +252,7 @@ def spelled(template: str, parts: dict[str, np.ndarray], shape: tuple[int, ...])
 
 
 def follow(acts: Acts) -> tuple[Acts, State]:
-    """What holds after all turns. A correction or reference of nothing becomes a statement, in `acts` too."""
+    """State after all turns. A correction or reference of nothing becomes a statement, in `acts` too."""
     count, turns = acts.kind.shape
     kinds, slots = acts.kind.copy(), acts.slot.copy()
     kinds[:, 0] = TELL

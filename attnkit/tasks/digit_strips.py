@@ -84,12 +84,12 @@ class DigitStripsDataset(Generated):
         return layout.beside_vectors(features, answers)
 
     def picture(self, example: Example) -> np.ndarray | None:
-        """What the encoder sees, white on black."""
+        """The picture that the encoder reads, white on black."""
         if self.grid is None or example.source_features is None:
             return None
         return np.repeat(joined(example.source_features, self.grid, 1), 3, axis=2)
 
-    def known(self, example: Example) -> Example:
+    def with_evidence(self, example: Example) -> Example:
         """The patches of the digit that each word names."""
         if self.task.image != "right":
             return example

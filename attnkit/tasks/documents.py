@@ -90,7 +90,7 @@ class DocumentsDataset(Generated):
             "source_segment": np.broadcast_to(segment, (count, sentences * words)).copy(),
         }
 
-    def known(self, example: Example) -> Example:
+    def with_evidence(self, example: Example) -> Example:
         """All places of the marked sentence."""
         segment = np.array(example.segment)
         marked = segment[np.array(example.source) == MARK]

@@ -48,14 +48,14 @@ class Generated(Dataset):
         facts: Mapping[str, Any] | None = None,
         ceilings: Mapping[str, float] = CERTAIN,
     ) -> None:
-        """What every rule has in common.
+        """Set the attributes of `Dataset`, and draw the held-out splits.
 
         Args:
             task: the options; their values are part of the fingerprint.
             splits: names of the held-out splits, the one that chooses the best checkpoint first.
             size: examples of each, or of every one by name.
             longer: those of `splits` that are wider than training batches.
-            facts: what a report should say besides.
+            facts: more of the description for the report.
             ceilings: metric name -> the best that can be reached.
         """
         self.splits = tuple(splits)
@@ -93,8 +93,8 @@ class Generated(Dataset):
         batches from token ids.
         """
 
-    def known(self, example: Example) -> Example:
-        """`example` with what the rule knows of it: its evidence, or a better prompt."""
+    def with_evidence(self, example: Example) -> Example:
+        """`example` with its evidence, or a better prompt."""
         return example
 
     def batch(self, seed: int, step: int, size: int) -> Batch:
@@ -119,7 +119,7 @@ class Generated(Dataset):
         batch = self._split(split)
         if self.numbers:
             return []
-        return [self.known(self._example(batch, row)) for row in range(min(count, self.sizes[split]))]
+        return [self.with_evidence(self._example(batch, row)) for row in range(min(count, self.sizes[split]))]
 
     def encode(self, text: str) -> Example:
         """A user's own text, tokens written as in the examples.
@@ -148,7 +148,7 @@ class Generated(Dataset):
         return Example(prompt, "", source=None, inputs=(Vocabulary.BEGIN, *read), labels=())
 
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
-        """`exact_match`; where no answer ends in `END`, what a model writes behind the answer is not read."""
+        """`exact_match`; where no answer ends in `END`, tokens behind the answer's length do not count."""
         pairs = list(zip(examples, predictions, strict=True))
         if not pairs:
             return {}
@@ -191,7 +191,7 @@ class Generated(Dataset):
         return Example(prompt=prompt, answer=answer, inputs=inputs, labels=labels, **source)
 
     def _floors(self, training: Batch, held_out: Batch) -> dict[str, float]:
-        """What is reached by knowing how frequent each label, number or answer is, and nothing else."""
+        """Metrics of a model that predicts from the frequencies of labels, numbers or answers alone."""
         count, real = (batch["weights"] > 0 for batch in (training, held_out))
         if self.numbers:
             mean = training["targets"][count].mean(dtype=np.float64)

@@ -96,7 +96,7 @@ class HubDataset(Task):
 
     @property
     def where(self) -> str:
-        """What the data set is called."""
+        """Name of the data set."""
         return self.name if self.name is not None else Path(self.path or "").name
 
     def opened(self) -> Mapping[str, Any]:

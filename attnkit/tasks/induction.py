@@ -85,7 +85,7 @@ class InductionDataset(Generated):
         labels = np.stack([labels, np.zeros_like(labels)], axis=2)
         return layout.at_places(tokens.reshape(count, -1), labels.reshape(count, -1))
 
-    def known(self, example: Example) -> Example:
+    def with_evidence(self, example: Example) -> Example:
         """The places behind earlier occurrences of the last key."""
         read = np.array(example.inputs)
         found = np.concatenate([[False], read[:-1] == read[-1]])
@@ -93,7 +93,7 @@ class InductionDataset(Generated):
 
 
 def most_frequent_value(batch: Batch) -> dict[str, float]:
-    """What is reached by always naming the value that was most frequent in the sequence so far."""
+    """Accuracy of always predicting the most frequent value of the sequence so far."""
     hits = asked = last = 0
     for inputs, labels in zip(batch["inputs"], batch["labels"], strict=True):
         hit = False

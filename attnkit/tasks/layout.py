@@ -101,5 +101,5 @@ def counted(inputs: np.ndarray, labels: np.ndarray) -> Batch:
 
 
 def sourced(sources: np.ndarray) -> Batch:
-    """What an encoder reads."""
+    """Encoder inputs."""
     return {"source": sources.astype(np.int32), "source_length": lengths(sources)}

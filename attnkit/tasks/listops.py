@@ -181,7 +181,7 @@ def valued(operator: np.ndarray, arguments: np.ndarray, held: np.ndarray) -> np.
 
 
 def best_by_operator(batch: Batch) -> dict[str, float]:
-    """What is reached by saying the digit that is most frequent for the outermost operator."""
+    """Accuracy of predicting the most frequent digit of the outermost operator."""
     first = batch["source"][:, 0] if "source" in batch else batch["inputs"][:, 1]
     labels = batch["labels"].max(axis=1)
     hits = sum(np.bincount(labels[first == operator]).max() for operator in np.unique(first))

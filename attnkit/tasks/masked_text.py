@@ -1,4 +1,4 @@
-"""Masked text: fill in the hidden tokens of a text, seeing what comes before and after them."""
+"""Masked text: fill in the hidden tokens of a text, given the tokens before and after them."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""Reading the user's text files: what is wrong with one is said with file, line and byte, and what to do."""
+"""Reading the user's text files; errors name the file, line and byte, and say what to do."""
 
 import contextlib
 import dataclasses

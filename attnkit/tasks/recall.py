@@ -111,7 +111,7 @@ class RecallDataset(Generated):
             np.concatenate([pairs, tail], axis=1), np.pad(labels, ((0, 0), (pairs.shape[1], 0)))
         )
 
-    def known(self, example: Example) -> Example:
+    def with_evidence(self, example: Example) -> Example:
         """Where the value of the last key stood: behind the key, among the pairs or earlier dense queries."""
         read = np.array(example.inputs)
         told = 2 * self.task.pairs if self.task.queries == "sparse" else len(read) - 1

@@ -138,7 +138,7 @@ class RelationsDataset(Generated):
         return found
 
     def picture(self, example: Example) -> np.ndarray | None:
-        """What the encoder sees of the scene."""
+        """The picture of the scene that the encoder reads."""
         if self.grid is None or example.source_features is None:
             return None
         return joined(example.source_features[:-1, :-ASKED], self.grid, 3)

@@ -39,7 +39,7 @@ def commands() -> Iterator[tuple[str, ...]]:
 
 
 def actions(words: Sequence[str]) -> list[Action]:
-    """What a command means: actions, each with the place of the word that names it (verb or direction).
+    """Meaning of a command: actions, each with the place of the word that names it (verb or direction).
 
     >>> [action for action, _ in actions("jump around left after walk twice".split())]
     ['WALK', 'WALK', 'LTURN', 'JUMP', 'LTURN', 'JUMP', 'LTURN', 'JUMP', 'LTURN', 'JUMP']

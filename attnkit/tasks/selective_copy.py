@@ -92,7 +92,7 @@ class SelectiveCopyDataset(Generated):
         tokens = np.concatenate([row, np.full((count, copied), self.ask)], axis=1)
         return layout.at_places(tokens, np.pad(letters, ((0, 0), (places, 0))))
 
-    def known(self, example: Example) -> Example:
+    def with_evidence(self, example: Example) -> Example:
         """The place of the letter that the last `?` asks for: the last letter."""
         read = np.array(example.inputs)
         letters = np.flatnonzero((read >= FIRST) & (read < self.blank))

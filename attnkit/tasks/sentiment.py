@@ -1,4 +1,4 @@
-"""Sentiment: what a review says of one thing among others."""
+"""Sentiment: the opinion of a review on one thing among others."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -112,7 +112,7 @@ class SentimentDataset(Generated):
         good = (opinion[:, 0] < WORSE) != (verb[:, 0] == NOT)
         return layout.classified(text, np.where(good, POSITIVE, NEGATIVE))
 
-    def known(self, example: Example) -> Example:
+    def with_evidence(self, example: Example) -> Example:
         """The three places of the triple about the target."""
         text = np.array(example.source)
         asked = self.task.target == "asked"

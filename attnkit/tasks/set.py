@@ -99,6 +99,6 @@ class SetDataset(Generated):
             "source_length": size.astype(np.int32),
         }
 
-    def known(self, example: Example) -> Example:
+    def with_evidence(self, example: Example) -> Example:
         """The places of the maximum."""
         return dataclasses.replace(example, evidence=np.array([example.source]) == example.labels[0])

@@ -137,7 +137,7 @@ class ShapesDataset(Generated):
         features = self.scenes.pictures(stream, scenes)
         return layout.beside_vectors(features, answers)
 
-    def known(self, example: Example) -> Example:
+    def with_evidence(self, example: Example) -> Example:
         """The four patches of the cell that each telling word is about."""
         evidence = np.zeros((len(example.labels), GRID[0] * GRID[1]), bool)
         for rows in SAID:
@@ -147,7 +147,7 @@ class ShapesDataset(Generated):
         return dataclasses.replace(example, evidence=evidence if known else None)
 
     def picture(self, example: Example) -> np.ndarray | None:
-        """What the encoder sees."""
+        """The picture that the encoder reads."""
         return None if example.source_features is None else joined(example.source_features, GRID, 3)
 
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:

@@ -96,7 +96,7 @@ class ToyTranslateDataset(Generated):
         answers = layout.behind(together(words.reshape(count, -1)), np.full((count, 1), Vocabulary.END))
         return layout.beside_source(sentences, answers)
 
-    def known(self, example: Example) -> Example:
+    def with_evidence(self, example: Example) -> Example:
         """The word that each word translates."""
         source = np.array(example.source)
         places = ordered(np.array([len(source)]), len(source), self.task.order)[0]

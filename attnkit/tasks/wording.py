@@ -1,4 +1,4 @@
-"""Pieces of error messages: what the user may have meant, and what the user wrote."""
+"""Pieces of error messages: the nearest known name, and the beginning of a given text."""
 
 import difflib
 from collections.abc import Iterable

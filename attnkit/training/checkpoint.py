@@ -34,12 +34,12 @@ MANIFEST = "manifest.json"
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """What is known of a checkpoint without reading its arrays.
+    """Description of a checkpoint, readable without its arrays.
 
     Attributes:
         step: updates made.
-        metric: what the best checkpoint has the least of; `None` if not measured or not finite.
-        facts: what the writer wanted to remember: data cursor, fingerprint of the data.
+        metric: the number that is least for the best checkpoint; `None` if not measured or not finite.
+        facts: the writer's own facts: data cursor, fingerprint of the data.
         leaves: every leaf by its path.
         files: SHA-256 of every file by its path below the checkpoint's folder.
         format: version of this layout.

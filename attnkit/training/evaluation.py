@@ -20,7 +20,7 @@ from attnkit.training.step import Params, cast, split
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What a network reaches on a split.
+    """Loss and accuracy of a network on a split.
 
     Attributes:
         split: the split's name.

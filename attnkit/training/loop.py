@@ -1,4 +1,4 @@
-"""The training loop: dispatches, evaluations, checkpoints, and an orderly end whatever happens."""
+"""The training loop: dispatches, evaluations, checkpoints, and a saved state on every exit."""
 
 import contextlib
 import dataclasses

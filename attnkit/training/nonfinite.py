@@ -1,4 +1,4 @@
-"""Finding out what was not finite, after the fact: the state before the bad step and its batch are known."""
+"""Diagnosis of non-finite numbers from the state before the failed step and its batch."""
 
 import json
 from pathlib import Path
@@ -26,9 +26,9 @@ def first_bad(tree: Any) -> str | None:
 
 
 def diagnose(graph: Any, training: Training, state: State, batch: Batch) -> tuple[str, str]:
-    """(what, path): the first thing not finite in the step from `state` with `batch`, from cause to effect.
+    """(kind, path) of the first non-finite array of the step from `state` with `batch`, from cause to effect.
 
-    `what` is `parameter`, `batch`, `loss`, `gradient` or `learning rate`.
+    `kind` is `parameter`, `batch`, `loss`, `gradient` or `learning rate`.
     """
     if path := first_bad({"params": state.params}):
         return "parameter", path

@@ -10,7 +10,7 @@ from attnkit.models.contract import Batch, Output
 
 
 class Tokens(NamedTuple):
-    """What is known of each token: loss, and objective to minimize.
+    """Loss of each token, and the objective to minimize.
 
     The loss is the negative log-likelihood of a label in nats, or the squared error of a number.
     """
@@ -75,5 +75,5 @@ def sums(tokens: Tokens, weights: Float[Array, "batch length"]) -> Sums:
 
 
 def per_weight(weight: Float[Array, ""]) -> Float[Array, ""]:
-    """What turns sums into means: `1 / weight`, and 0 for a batch in which nothing counts."""
+    """Factor from sums to means: `1 / weight`, and 0 for a batch without weight."""
     return jnp.where(weight > 0, 1 / jnp.where(weight > 0, weight, 1.0), 0.0)

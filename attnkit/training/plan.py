@@ -21,7 +21,7 @@ class Training:
         label_smoothing: probability mass spread evenly over the vocabulary (Szegedy et al. 2016).
         accumulate: slices a batch is cut into, one after the other, to save memory; 0 means whatever is
             fast. Must divide `batch_size`. The gradient is that of the whole batch.
-        precision: what the network computes in. The parameters, the loss and the optimizer are float32.
+        precision: type that the network computes in. The parameters, the loss and the optimizer are float32.
         steps_per_dispatch: updates handed to the device at once; 0 means many for a small network.
         keep: newest checkpoints to keep; the best one is kept besides.
         nonfinite: what to do about a step whose loss or gradient is NaN or infinite. Neither policy

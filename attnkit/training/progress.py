@@ -1,4 +1,4 @@
-"""What a run tells while it goes on, and what it ends with."""
+"""Progress of a run, and its outcome."""
 
 import dataclasses
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from attnkit.training.evaluation import Evaluation
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """Where a run is: told after every dispatch, and after every evaluation with its result.
+    """Progress of a run, reported after every dispatch and, with its result, after every evaluation.
 
     Attributes:
         step: updates made.
@@ -35,7 +35,7 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """What a run ends with.
+    """Outcome of a run.
 
     Attributes:
         network: the network with the parameters after the last step.
@@ -45,7 +45,7 @@ class Fitted:
         best_step: step of the best checkpoint, `None` without evaluations.
         best_loss: its held-out loss in nats a token.
         skipped: steps left out because something was not finite.
-        seconds: what `fit` took.
+        seconds: duration of `fit`.
     """
 
     network: nnx.Module

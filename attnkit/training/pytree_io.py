@@ -14,7 +14,7 @@ Flat = dict[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Leaf:
-    """What a leaf is: kind, dtype and shape.
+    """Kind, dtype and shape of a leaf.
 
     Kinds are `jax`, `numpy`, `key <implementation>`, `int`, `float` and `bool`. For a random key, dtype and
     shape are those of its data.

@@ -1,4 +1,4 @@
-"""Stopping politely: SIGTERM and Ctrl-C become a request that the loop looks at between dispatches."""
+"""Graceful shutdown: SIGTERM and Ctrl-C become a request that the loop checks between dispatches."""
 
 import logging
 import os

@@ -47,7 +47,7 @@ class State:
 
 
 class Metrics(NamedTuple):
-    """What a step tells.
+    """Metrics of one step.
 
     Attributes:
         loss: mean loss of a place to predict at, without smoothing and penalties.
@@ -118,7 +118,7 @@ def count_slices(training: Training, batch_size: int, tokens: int) -> int:
 
 
 def longest(batch: Batch) -> int:
-    """Tokens of the longer side of an example: what it reads or what it writes."""
+    """Tokens of the longer side of an example: its input or its output."""
     return max(batch[name].shape[1] for name in ("weights", "source", "source_features") if name in batch)
 
 

@@ -1,4 +1,4 @@
-"""What every mask of the folder must keep, found by walking the folder, against tables of all pairs."""
+"""The contract of every mask of the folder and of functions as masks, against tables of all pairs."""
 
 import dataclasses
 import doctest
@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 
 import attnkit.masks
+from attnkit.api.mods import MaskMod, from_mask_mod
 from attnkit.conformance import check
 from attnkit.conformance.pairs import Grid, table
 from attnkit.masks.causal import Causal
 from attnkit.masks.complement import Complement
 from attnkit.masks.contract import Combination, Composed, Data, Mask, Wrapper
-from attnkit.masks.function import FromFunction
 from attnkit.masks.neighborhood import Neighborhood
 from attnkit.masks.per_head import PerHead
 from attnkit.masks.sliding_tile import SlidingTile
@@ -42,15 +42,15 @@ MASKS = [
     for thing in vars(module).values()
     if inspect.isclass(thing) and issubclass(thing, Mask) and thing.__module__ == module.__name__
 ]
-CLASSES = [cls for cls in MASKS if cls not in (Mask, Composed, Combination, Wrapper)]
-IN_CATALOGUE = [cls for cls in CLASSES if cls is not FromFunction]
+IN_CATALOGUE = [cls for cls in MASKS if cls not in (Mask, Composed, Combination, Wrapper)]
+CLASSES = [*IN_CATALOGUE, MaskMod]
 EXACT = [cls for cls in CLASSES if re.search(r"The cover\s+is\s+exact[.,;]", cls.__doc__)]
 EXACT_EMPTY = [
     cls
     for cls in CLASSES
     if re.search(r"The\s+cover\s+is\s+exact\s+where\s+it\s+says\s+that\s+a\s+block\s+is\s+empty", cls.__doc__)
 ]
-UNSOURCED = {"AllOf", "AnyOf", "Complement", "FromFunction", "Padding"}
+UNSOURCED = {"AllOf", "AnyOf", "Complement", "Padding"}
 each = pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 few = hypothesis.settings(
     max_examples=12, deadline=None, suppress_health_check=list(hypothesis.HealthCheck), derandomize=True
@@ -89,9 +89,9 @@ def values(hint):
 @st.composite
 def made(draw, cls):
     """A mask of class `cls`; what its own checks refuse is drawn again."""
-    if cls is FromFunction:
-        covered = draw(st.sampled_from([None, lambda r, c: Causal().cover(r, c)]))
-        return FromFunction(allowed=lambda i, j: j <= i, covered=covered)
+    if cls is MaskMod:
+        cover = draw(st.sampled_from([None, lambda r, c: Causal().cover(r, c)]))
+        return from_mask_mod(lambda head, i, j: j <= i, cover)
     if cls in (Neighborhood, SlidingTile):
         shape = draw(st.lists(st.integers(1, 6), min_size=1, max_size=3))
         kernel = tuple(draw(st.integers(0, (size - 1) // 2)) * 2 + 1 for size in shape)
@@ -291,8 +291,8 @@ def compiled():
 
 def example(cls):
     """A mask of the class with small sizes."""
-    if cls is FromFunction:
-        return cls(allowed=lambda i, j: j <= i)
+    if cls is MaskMod:
+        return from_mask_mod(lambda head, i, j: j <= i)
     if cls in (Neighborhood, SlidingTile):
         return cls(shape=(3, 5), kernel=(3, 1))
     small = {int: 3, Mask: ~Window(back=1)}

@@ -1,0 +1,5 @@
+"""Approximations of attention, one a file."""
+
+from attnkit import lazy
+
+__getattr__, __dir__ = lazy.catalogue(__name__)

@@ -1,1 +1,5 @@
-"""Mixers that are layers of their own, one a file; the file's name is the kind."""
+"""Token mixers that are layers of their own, one a file; the file's name is the kind."""
+
+from attnkit import lazy
+
+__getattr__, __dir__ = lazy.catalogue(__name__)

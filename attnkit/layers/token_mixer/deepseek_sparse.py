@@ -162,10 +162,10 @@ class DeepseekSparseLayer(AttentionLayer):
         q, (k, _) = self.project.queries(x), self.project.keys_values(x, {})
         still = jax.lax.stop_gradient((self.engine.learned(), q.astype(wide), k.astype(wide), made))
 
-        learned = still[0]._replace(position=(*still[0].position, {}))
+        learned = still[0].replace(position=(*still[0].position, {}))
 
         def one(q: Array, k: Array, made: Any, index: Any, data: Any) -> Array:
-            inputs = made._replace(position=(*made.position, index))
+            inputs = made.replace(position=(*made.position, index))
             values = jnp.zeros_like(k[..., :1])
             found = forms.attend(weighing, learned, q, k, values, inputs=inputs, data=data)
             nothing = jnp.zeros((1, x.shape[1], 1), wide)

@@ -1,0 +1,5 @@
+"""Feature maps of linear attention, one a file."""
+
+from attnkit import lazy
+
+__getattr__, __dir__ = lazy.catalogue(__name__)

@@ -1,0 +1,5 @@
+"""Recurrent variants, one a file."""
+
+from attnkit import lazy
+
+__getattr__, __dir__ = lazy.catalogue(__name__)

@@ -1,0 +1,5 @@
+"""Position encodings and other additions to scores, one a file."""
+
+from attnkit import lazy
+
+__getattr__, __dir__ = lazy.catalogue(__name__)

@@ -1,0 +1,5 @@
+"""Combinations of parts named after papers, one a file."""
+
+from attnkit import lazy
+
+__getattr__, __dir__ = lazy.catalogue(__name__)

@@ -1,0 +1,392 @@
+"""Layers for modules of one's own, with the call of `flax.nnx.MultiHeadAttention`.
+
+Besides the two classes here, every layer of `attnkit.layers` that acts on tokens is a name of this module.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from attnkit import forms, lazy
+from attnkit.api.shapes import parts_of
+from attnkit.layers.attention import Engine
+from attnkit.layers.build import Width, build_layer
+from attnkit.masks.causal import Causal
+from attnkit.masks.contract import Data, Mask, Needs
+from attnkit.options import options
+from attnkit.recurrent.contract import Recurrent
+from attnkit.scored.contract import Preset, Scored
+from attnkit.token_mixer import TokenMixer as Options
+from attnkit.variant import HeadShape
+
+if TYPE_CHECKING:
+    from attnkit.layers.embedding import Embedding
+    from attnkit.layers.feed_forward import FeedForward
+    from attnkit.layers.norm import LayerNorm, RMSNorm
+    from attnkit.layers.pooling import PoolLayer
+
+Tokens = Float[Array, "*batch tokens features"]
+ALLOWED, FIRST = "allowed", "first_query"
+
+_LAYERS = {
+    "Embedding": "attnkit.layers.embedding:Embedding",
+    "FeedForward": "attnkit.layers.feed_forward:FeedForward",
+    "LayerNorm": "attnkit.layers.norm:LayerNorm",
+    "PoolLayer": "attnkit.layers.pooling:PoolLayer",
+    "RMSNorm": "attnkit.layers.norm:RMSNorm",
+}
+__all__ = [
+    "Embedding",
+    "FeedForward",
+    "LayerNorm",
+    "MultiHeadAttention",
+    "PoolLayer",
+    "RMSNorm",
+    "RecurrentAttention",
+    "TokenMixer",
+]
+
+
+@options
+class Table(Mask):
+    """Pairs that are True in an array `[heads or 1, queries or 1, keys]` given at run time."""
+
+    def needs(self) -> Needs:
+        return Needs(scalar=frozenset({ALLOWED, FIRST}))
+
+    def allows(self, i: Any, j: Any, data: Data) -> Any:
+        table = data.scalar[ALLOWED]
+        head = data.head if table.shape[0] > 1 else 0
+        row = i - data.scalar[FIRST] if table.shape[1] > 1 else jnp.zeros_like(i)
+        return table[head, row, j]
+
+
+class MultiHeadAttention(nnx.MultiHeadAttention):
+    """`flax.nnx.MultiHeadAttention` with any scored variant: same call, parameters and cache.
+
+    With the default variant and equal parameters it computes what flax does, except for a query that may
+    attend to no key: it gives the output of zeros, not the mean of all values. Dropout draws a weight of its
+    own for every sequence and head.
+
+    Args:
+        num_heads: number of heads.
+        in_features: width of `inputs_q`.
+        qkv_features: width of all heads together; `in_features` if not given.
+        out_features: width of the output; `in_features` if not given.
+        num_kv_heads: number of key-value heads; as many as heads if not given.
+        in_kv_features: width of `inputs_k` and `inputs_v`; `in_features` if not given.
+        variant: what each head computes; scaled dot-product attention if not given.
+        dropout_rate: probability with which a weight is dropped, instead of the variant's own.
+        rngs: source of the initial values, and of dropout.
+        **flax: `dtype`, `param_dtype`, `deterministic`, `kernel_init`, `out_kernel_init`, `bias_init`,
+            `out_bias_init`, `use_bias`, `decode`, `normalize_qk` and others, as for flax's module.
+
+    Raises:
+        ValueError: for what flax's module has and the variant decides: `attention_fn`, `precision` and
+            `broadcast_dropout`.
+
+    >>> import attnkit as ak
+    >>> variant = ak.Attention(position=ak.Rotary(), mask=ak.Causal())
+    >>> layer = ak.nnx.MultiHeadAttention(4, 32, variant=variant, decode=False, rngs=nnx.Rngs(0))
+    >>> layer(jnp.ones((2, 7, 32))).shape
+    (2, 7, 32)
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        in_features: int,
+        qkv_features: int | None = None,
+        out_features: int | None = None,
+        num_kv_heads: int | None = None,
+        in_kv_features: int | None = None,
+        *,
+        variant: Preset | Scored | None = None,
+        dropout_rate: float | None = None,
+        rngs: nnx.Rngs,
+        **flax: Any,
+    ) -> None:
+        refused = sorted({"attention_fn", "broadcast_dropout", "precision"} & flax.keys())
+        if refused:
+            raise ValueError(f"{', '.join(refused)}: the variant decides how to compute; leave out")
+        scored = parts_of(variant)
+        if dropout_rate is not None:
+            scored = dataclasses.replace(scored, dropout=dropout_rate)
+        sizes = (num_heads, in_features, qkv_features, out_features, num_kv_heads, in_kv_features)
+        super().__init__(*sizes, dropout_rate=scored.dropout, rngs=rngs, **flax)
+        self.shape = HeadShape(
+            heads=self.num_heads, kv_heads=self.num_kv_heads, dim=self.head_dim, value_dim=self.head_dim
+        )
+        if self.in_kv_features != in_features and (names := sorted(scored.inputs(self.shape))):
+            raise ValueError(
+                f"in_kv_features = {in_kv_features}: the variant projects {', '.join(names)} from tokens "
+                f"of in_features = {in_features}; give both the same width"
+            )
+        self.engine = Engine(scored, self.shape, in_features, rngs=rngs)
+        self.cached_inputs: dict[str, nnx.Cache[Array]] = nnx.data({})
+
+    def __call__(
+        self,
+        inputs_q: Tokens,
+        inputs_k: Tokens | None = None,
+        inputs_v: Tokens | None = None,
+        *,
+        mask: Array | None = None,
+        deterministic: bool | None = None,
+        rngs: nnx.Rngs | Any = None,
+        sow_weights: bool = False,
+        decode: bool | None = None,
+        is_causal: bool = False,
+        out_sharding: Any = None,
+        qkv_sharding: Any = None,
+        data: Data | None = None,
+    ) -> Tokens:
+        """The layer's output `[batch..., length, out_features]`.
+
+        Args:
+            inputs_q: tokens `[batch..., length, features]` of the queries.
+            inputs_k: tokens of the keys; `inputs_q` if not given.
+            inputs_v: tokens of the values; `inputs_k` if not given.
+            mask: `[batch..., num_heads, queries, keys]`, or with axes of 1, True where a query may attend to
+                a key; besides the variant's own mask. While decoding, keys are those of the whole cache.
+            deterministic: whether dropout is off.
+            rngs: source of dropout, instead of the constructor's.
+            sow_weights: whether to sow the weights as `attention_weights`.
+            decode: whether to append the keys to the cache and attend to all of it; any number of tokens at
+                a time, where flax's module takes one.
+            is_causal: whether later keys are masked, besides the variant's own mask.
+            out_sharding: sharding of the output.
+            qkv_sharding: sharding of queries, keys and values.
+            data: `ak.Data` that the variant reads, every array with the batch axes first.
+        """
+        if inputs_k is None and inputs_v is not None:
+            raise ValueError("inputs_k = None: give inputs_k with inputs_v; inputs_v alone may be left out")
+        inputs_k = inputs_q if inputs_k is None else inputs_k
+        inputs_v = inputs_k if inputs_v is None else inputs_v
+        if inputs_q.shape[-1] != self.in_features:
+            raise ValueError(f"inputs_q {inputs_q.shape}: expected a width of {self.in_features}")
+        q = self.query(inputs_q, out_sharding=qkv_sharding)
+        k = self.key(inputs_k, out_sharding=qkv_sharding)
+        v = self.value(inputs_v, out_sharding=qkv_sharding)
+        if self.query_ln is not None and self.key_ln is not None:
+            q, k = self.query_ln(q), self.key_ln(k)
+        batch = q.shape[:-3]
+        inputs = self.engine.token_inputs(*(flat(a, batch) for a in (inputs_q, inputs_k)))
+        q, k, v = (jnp.swapaxes(flat(a, batch), 1, 2) for a in (q, k, v))
+        decode = chosen(decode, self.decode, "decode")
+        given = flat(data or Data(), batch)
+        scored = self.engine.scored
+        if is_causal or decode:
+            scored = dataclasses.replace(scored, mask=scored.mask & Causal())
+        if mask is not None:
+            scored = dataclasses.replace(scored, mask=scored.mask & Table())
+            first = self.cache_index[...] if decode and self.cache_index is not None else 0
+            table = jnp.broadcast_to(mask, (*batch, *mask.shape[-3:])).astype(bool)
+            given = given.with_scalars(**{ALLOWED: flat(table, batch), FIRST: jnp.full(len(q), first)})
+        key = self.dropout_key(deterministic, rngs)
+        if decode:
+            if key is not None or sow_weights:
+                raise ValueError("decode = True: needs deterministic = True and sow_weights = False")
+            output = self.decoded(scored, q, k, v, inputs, given)
+        else:
+            output = self.whole(scored, q, k, v, inputs, given, key)
+            if sow_weights:
+                maps = self.maps(scored, q, k, inputs, given)
+                self.sow(nnx.Intermediate, "attention_weights", maps.reshape(*batch, *maps.shape[1:]))
+        output = jnp.swapaxes(output, 1, 2)
+        return self.out(output.reshape(*batch, *output.shape[1:]), out_sharding=out_sharding)
+
+    def whole(
+        self, scored: Scored, q: Array, k: Array, v: Array, inputs: Any, data: Data, key: jax.Array | None
+    ) -> Array:
+        """Outputs `[batch, heads, queries, dim]` of whole sequences."""
+        params, keys = self.engine.learned(), None if key is None else jax.random.split(key, len(q))
+
+        def one(q: Array, k: Array, v: Array, inputs: Any, data: Any, key: Any) -> Array:
+            return forms.attend(scored, params, q, k, v, inputs=inputs, data=data, key=key).output
+
+        return jax.vmap(one)(q, k, v, inputs, data, keys)
+
+    def maps(self, scored: Scored, q: Array, k: Array, inputs: Any, data: Data) -> Array:
+        """Weights `[batch, heads, queries, keys]`."""
+        params = self.engine.learned()
+
+        def one(q: Array, k: Array, inputs: Any, data: Any) -> Array:
+            return forms.weights(scored, params, q, k, inputs=inputs, data=data)
+
+        return jax.vmap(one)(q, k, inputs, data)
+
+    def decoded(self, scored: Scored, q: Array, k: Array, v: Array, inputs: Any, data: Data) -> Array:
+        """Outputs `[batch, heads, new, dim]` of new tokens; appends their keys and values to the cache."""
+        if self.cached_key is None or self.cached_value is None or self.cache_index is None:
+            raise ValueError("decode = True: there is no cache; call init_cache first")
+        stored = {"k": self.cached_key, "v": self.cached_value, "inputs": self.cached_inputs}
+        index, batch = self.cache_index[...], self.cached_key.shape[:-3]
+        if len(q) != math.prod(batch):
+            raise ValueError(f"inputs_q has {len(q)} sequences, but the cache is for {batch}")
+        held = jax.tree.map(lambda a: jnp.swapaxes(flat(a[...], batch), 1, 2), stored, is_leaf=is_variable)
+        cache = forms.Cache(**held, length=jnp.full(len(q), index))
+        cache = self.engine.extend(cache, k, v, inputs, data)
+        self.cache_index[...] = index + q.shape[2]
+        new = {"k": cache.k, "v": cache.v, "inputs": cache.inputs}
+        jax.tree.map(store, stored, new, is_leaf=is_variable)
+        params = self.engine.learned()
+
+        def one(q: Array, cache: forms.Cache, data: Any) -> Array:
+            return forms.step(scored, params, q, cache, data=data).output
+
+        return jax.vmap(one)(q, cache, data)
+
+    def init_cache(self, input_shape: Sequence[int], dtype: Any = jnp.float32) -> None:
+        """An empty cache for tokens `input_shape = [batch..., length, features]`."""
+        *batch, length, _ = input_shape
+        empty = forms.empty_cache(self.engine.scored, self.shape, length, dtype)
+
+        def stored(a: Array) -> nnx.Cache[Array]:
+            return nnx.Cache(jnp.zeros((*batch, length, a.shape[0], a.shape[2]), a.dtype))
+
+        self.cached_key, self.cached_value = stored(empty.k), stored(empty.v)
+        self.cached_inputs = nnx.data({name: stored(a) for name, a in empty.inputs.items()})
+        self.cache_index = nnx.Cache(jnp.zeros((), jnp.int32))
+
+    def dropout_key(self, deterministic: bool | None, rngs: Any) -> jax.Array | None:
+        """The random key of this call; `None` without dropout."""
+        if not self.engine.scored.dropout or chosen(deterministic, self.deterministic, "deterministic"):
+            return None
+        stream = self.rngs if rngs is None else rngs.dropout if isinstance(rngs, nnx.Rngs) else rngs
+        if stream is None:
+            raise ValueError("rngs = None: dropout needs them, as the layer was made with keep_rngs = False")
+        drawn: jax.Array = stream()
+        return drawn
+
+
+class TokenMixer(nnx.Module):
+    """A token mixer of any family, with the call of `MultiHeadAttention` without masks.
+
+    Args:
+        num_heads: number of heads.
+        in_features: width of a token's vector, in and out.
+        variant: the mixer, such as `ak.Gla()`, `ak.Differential()`, `ak.Gru()`.
+        num_kv_heads: number of key-value heads; as many as heads if not given.
+        cross: whether the layer attends to `inputs_k` instead of to its own input.
+        decode: whether calls append to the cache.
+        deterministic: whether dropout is off.
+        rngs: source of the initial values, and of dropout.
+
+    >>> import attnkit as ak
+    >>> layer = ak.nnx.TokenMixer(4, 32, variant=ak.Differential(mask=ak.Causal()), rngs=nnx.Rngs(0))
+    >>> layer(jnp.ones((2, 7, 32))).shape
+    (2, 7, 32)
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        in_features: int,
+        *,
+        variant: Options,
+        num_kv_heads: int | None = None,
+        cross: bool = False,
+        decode: bool = False,
+        deterministic: bool = True,
+        rngs: nnx.Rngs,
+    ) -> None:
+        width = Width.of(in_features, num_heads, num_kv_heads)
+        self.layer = build_layer(variant, width, cross=cross, rngs=rngs)
+        self.cross, self.decode, self.deterministic = cross, decode, deterministic
+        self.rngs = rngs.dropout.fork()
+        self.state = nnx.data(None)
+
+    def __call__(
+        self,
+        inputs_q: Tokens,
+        inputs_k: Tokens | None = None,
+        *,
+        deterministic: bool | None = None,
+        rngs: nnx.Rngs | None = None,
+        decode: bool | None = None,
+        data: Data | None = None,
+    ) -> Tokens:
+        """The layer's output `[batch..., length, in_features]`.
+
+        Args:
+            inputs_q: tokens `[batch..., length, in_features]`.
+            inputs_k: tokens of the memory, of a layer made with `cross = True`. While decoding, the memory is
+                the one given to `init_cache`.
+            deterministic: whether dropout is off.
+            rngs: source of dropout, instead of the constructor's.
+            decode: whether the tokens continue those of the cache.
+            data: `ak.Data` that the variant reads, every array with the batch axes first.
+        """
+        if inputs_k is not None and not self.cross:
+            raise ValueError("inputs_k: a layer made with cross = False reads one sequence; leave it out")
+        batch = inputs_q.shape[:-2]
+        x, given = flat(inputs_q, batch), None if data is None else flat(data, batch)
+        if chosen(decode, self.decode, "decode"):
+            if self.state is None:
+                raise ValueError("decode = True: there is no cache; call init_cache first")
+            before = jax.tree.map(lambda a: a[...], self.state, is_leaf=is_variable)
+            y, after = self.layer.step(x, before, data=given)
+            jax.tree.map(lambda a, new: a.set_value(new), self.state, after, is_leaf=is_variable)
+        else:
+            memory = None if inputs_k is None else flat(inputs_k, batch)
+            still = chosen(deterministic, self.deterministic, "deterministic")
+            key = None if still else (rngs.dropout if rngs else self.rngs)()
+            y = self.layer(x, memory, data=given, key=key)
+        return y.reshape(*batch, *y.shape[1:])
+
+    def init_cache(
+        self, input_shape: tuple[int, ...], dtype: Any = jnp.float32, *, inputs_k: Tokens | None = None
+    ) -> None:
+        """An empty cache for `input_shape = [batch..., length, features]`; `inputs_k` is the memory."""
+        *batch, length, _ = input_shape
+        memory = None if inputs_k is None else flat(inputs_k, tuple(batch))
+        state = self.layer.start(math.prod(batch), length, dtype, memory)
+        self.state = nnx.data(jax.tree.map(nnx.Cache, state))
+
+
+class RecurrentAttention(TokenMixer):
+    """Recurrent attention, as a `TokenMixer` whose cache does not grow.
+
+    >>> import attnkit as ak
+    >>> layer = ak.nnx.RecurrentAttention(4, 32, variant=ak.GatedDeltaNet(), rngs=nnx.Rngs(0))
+    >>> layer(jnp.ones((2, 7, 32))).shape
+    (2, 7, 32)
+    """
+
+    def __init__(self, num_heads: int, in_features: int, *, variant: Recurrent, **options: Any) -> None:
+        if not isinstance(variant, Recurrent):
+            raise TypeError(f"variant = {variant!r}: expected a recurrent variant, such as ak.Gla()")
+        super().__init__(num_heads, in_features, variant=variant, **options)
+
+
+def flat(tree: Any, batch: tuple[int, ...]) -> Any:
+    """Arrays with one batch axis instead of `batch`."""
+    return jax.tree.map(lambda a: jnp.reshape(a, (math.prod(batch), *jnp.shape(a)[len(batch) :])), tree)
+
+
+def chosen(given: bool | None, own: bool | None, name: str) -> bool:
+    """The argument of a call, or of the constructor. Raises `ValueError` if neither is given."""
+    if given is None and own is None:
+        raise ValueError(f"{name} = None: give it to the call or to the constructor")
+    return bool(own if given is None else given)
+
+
+def store(variable: nnx.Cache[Array], a: Array) -> None:
+    """Set a variable `[batch..., length, heads, width]` to `a [batch, heads, length, width]`."""
+    variable[...] = jnp.swapaxes(a, 1, 2).reshape(variable.shape)
+
+
+def is_variable(leaf: Any) -> bool:
+    """Whether `leaf` is a variable of flax."""
+    return isinstance(leaf, nnx.Variable)
+
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy.namespace(_LAYERS, {})

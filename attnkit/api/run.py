@@ -1,0 +1,199 @@
+"""A run folder as objects, for a notebook."""
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from attnkit.experiment.session import Session
+    from attnkit.models.contract import Network
+    from attnkit.tasks.contract import Dataset
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Tokenizer:
+    """Text to tokens and back, as the run's task does it.
+
+    Attributes:
+        dataset: the task's data.
+    """
+
+    dataset: "Dataset"
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Tokens of a text as the encoder reads it, or the decoder of a network without encoder."""
+        example = self.dataset.encode(text)
+        return example.inputs if example.source is None else example.source
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of tokens that the network writes, up to the first end token."""
+        return self.dataset.vocabulary.text(tokens)
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """Spelling of every token that the network writes."""
+        return self.dataset.vocabulary.tokens
+
+    def __repr__(self) -> str:
+        return f"Tokenizer({len(self.tokens)} tokens)"
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Metrics:
+    """What training recorded: one row a recorded step or evaluation.
+
+    Attributes:
+        rows: as in `metrics.jsonl`; those of evaluations have a `split`.
+    """
+
+    rows: tuple[Mapping[str, Any], ...]
+
+    def names(self) -> tuple[str, ...]:
+        """Names of all metrics."""
+        every = dict.fromkeys(name for row in self.rows for name in row)
+        return tuple(name for name in every if name not in ("step", "split"))
+
+    def curve(self, name: str, split: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Steps and values of a metric in training, or on a split. Raises `KeyError` for unknown names."""
+        rows = [row for row in self.rows if name in row and row.get("split") == split]
+        if not rows:
+            raise KeyError(f"{name} of split {split}: not recorded; have {', '.join(self.names())}")
+        return np.array([row["step"] for row in rows]), np.array([row[name] for row in rows])
+
+    def __repr__(self) -> str:
+        return f"Metrics({len(self.rows)} rows of {', '.join(self.names())})"
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class AttentionMap:
+    """Attention weights on one example.
+
+    Attributes:
+        weights: `[heads, queries, keys]`.
+        queries: the token of each query; of a decoder, the one that it writes.
+        keys: the token of each key.
+    """
+
+    weights: np.ndarray
+    queries: tuple[str, ...]
+    keys: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        heads, queries, keys = self.weights.shape
+        return f"AttentionMap({heads} heads, {queries} queries, {keys} keys)"
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Run:
+    """A finished or interrupted run, with the parameters of its best checkpoint.
+
+    Attributes:
+        path: its folder.
+        step: the step that the parameters are of.
+        config: its config with every default filled in, as nested dictionaries.
+        model: its network, an `nnx.Module`.
+        params: the network's parameters, as nested dictionaries of arrays.
+        tokenizer: text to tokens and back.
+        metrics: what training recorded.
+        result: what was measured at the end, as in `result.json`; empty of an interrupted run.
+        session: the objects that the config stands for: data, training, decoding.
+    """
+
+    path: Path
+    step: int
+    config: Mapping[str, Any]
+    model: "Network"
+    params: Mapping[str, Any]
+    tokenizer: Tokenizer
+    metrics: Metrics
+    result: Mapping[str, Any]
+    session: "Session"
+
+    def predict(self, text: str | Sequence[str], *, seed: int = 0, **decoding: Any) -> Any:
+        """What the network writes for a text, or a list of what it writes for several.
+
+        Args:
+            text: what it translates, continues or classifies.
+            seed: of the random numbers of sampling.
+            **decoding: options of decoding to change, such as `max_length`.
+
+        Raises:
+            DataError: if a text cannot be read.
+            ConfigError: for options of decoding that do not go together.
+            TypeError: for options that do not exist.
+        """
+        texts = [text] if isinstance(text, str) else list(text)
+        found = [one.output for one in self._write(texts, seed, decoding)]
+        return found[0] if isinstance(text, str) else found
+
+    def attention(self, text: str, *, seed: int = 0, **decoding: Any) -> dict[str, AttentionMap]:
+        """Attention weights of every layer, by name, on a text and the output that `predict` gives for it."""
+        from attnkit.experiment import attention
+
+        (written,) = self._write([text], seed, decoding)
+        (read,) = attention.read(self.session, [written.example], [written.tokens])
+        drawn = {name: attention.drawable(self.session, read, name) for name in read.maps}
+        return {
+            name: AttentionMap(np.asarray(one.weights), tuple(one.queries), tuple(one.keys))
+            for name, one in drawn.items()
+        }
+
+    def _write(self, texts: Sequence[str], seed: int, decoding: Mapping[str, Any]) -> Any:
+        from attnkit.experiment.predict import Writer
+        from attnkit.experiment.run import changed
+
+        writer = Writer(self.session, changed(self.session.decoding, decoding), None, seed)
+        return writer.write([(text, writer.encode(text)) for text in texts])
+
+    def __repr__(self) -> str:
+        import jax
+
+        numbers = sum(a.size for a in jax.tree.leaves(self.params))
+        return f"Run({str(self.path)!r}, step={self.step}, {numbers:,} parameters)"
+
+
+def load_run(path: str | Path, *, allow_import: bool = False) -> Run:
+    """A run folder as objects.
+
+    Args:
+        path: the run folder.
+        allow_import: whether kinds in its config may run code of installed packages, or of files beside it.
+
+    Raises:
+        ConfigError: if `path` is not a run folder.
+        CheckpointError: if no checkpoint can be used.
+
+    `run.predict("twenty-one")`, `run.attention("twenty-one")["decoder.0.cross"].weights` and
+    `run.metrics.curve("loss", "valid")` are what a notebook wants most; `run.config["model"]`, `run.params`,
+    `run.model` and `run.tokenizer` are there, too.
+
+    >>> import attnkit as ak
+    >>> ak.load_run("no/such/run")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    attnkit.errors.ConfigError: no/such/run: not a run folder (no config.toml in it); ...
+    """
+    from flax import nnx
+
+    from attnkit.experiment import folder
+    from attnkit.experiment.session import reopen
+
+    run = Path(path)
+    session = reopen(run, allow_import)
+    recorded, result = run / folder.METRICS, run / folder.RESULT
+    rows = recorded.read_text(encoding="utf-8").splitlines() if recorded.is_file() else []
+    return Run(
+        path=run,
+        step=session.step,
+        config=tomllib.loads((run / folder.CONFIG).read_text(encoding="utf-8")),
+        model=session.network,
+        params=nnx.to_pure_dict(nnx.state(session.network, nnx.Param)),
+        tokenizer=Tokenizer(session.dataset),
+        metrics=Metrics(tuple(json.loads(row) for row in rows)),
+        result=folder.read_json(result) if result.is_file() else {},
+        session=session,
+    )
