@@ -47,7 +47,7 @@ def draw(length, batch=None):
 
 def ours(name, form="auto"):
     scored = VARIANTS[name].scored()
-    return lambda q, k, v: forms.attend(scored, {}, q, k, v, form=form).output
+    return lambda q, k, v: forms.attend(scored, None, q, k, v, implementation=form).output
 
 
 def plain(causal):

@@ -22,7 +22,7 @@ SCORED = Attention(mask=Causal()).scored()
 
 
 def forward(q, k, v):
-    return forms.attend(SCORED, {}, q, k, v).output
+    return forms.attend(SCORED, None, q, k, v).output
 
 
 def gradient(q, k, v):

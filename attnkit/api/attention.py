@@ -20,8 +20,8 @@ from attnkit.api.shapes import (
     parts_of,
     split_key,
 )
-from attnkit.forms import Attended, Cache
-from attnkit.forms.attend import Form
+from attnkit.forms import AttentionOutput, Cache
+from attnkit.forms.heads import Inputs
 from attnkit.masks.contract import Data
 from attnkit.scored.contract import Preset, Scored
 from attnkit.variant import HeadShape
@@ -37,13 +37,13 @@ def attend(
     params: Any = None,
     *,
     layout: Layout = "htd",
-    inputs: Mapping[str, Array] | None = None,
+    inputs: Inputs | None = None,
     data: Data | None = None,
     offset: int = 0,
     key: jax.Array | None = None,
-    implementation: Form = "auto",
+    implementation: str = "auto",
     block: tuple[int, int] | None = None,
-) -> Attended:
+) -> AttentionOutput:
     """Scored attention.
 
     Args:
@@ -77,11 +77,11 @@ def attend(
     [0.0, 1.5, 3.0]
     """
     scored = parts_of(variant)
-    q, k, v, inputs = heads_first((q, k, v, dict(inputs or {})), layout)
+    q, k, v, inputs = heads_first((q, k, v, inputs), layout)
     leading, shape = leading_axes(q=q, k=k, v=v), head_shape(q, k, v)
     params = complete_params(scored, params, shape)
 
-    def one(given: Mapping[str, Any]) -> Attended:
+    def one(given: Mapping[str, Any]) -> AttentionOutput:
         known, more = with_closures(scored, params, given["data"], shape.heads)
         arrays = given["q"], given["k"], given["v"]
         return forms.attend(
@@ -92,7 +92,7 @@ def attend(
             data=more,
             key=given["key"],
             offset=offset,
-            form=implementation,
+            implementation=implementation,
             block=block,
         )
 
@@ -107,7 +107,7 @@ def weights(
     params: Any = None,
     *,
     layout: Layout = "htd",
-    inputs: Mapping[str, Array] | None = None,
+    inputs: Inputs | None = None,
     data: Data | None = None,
     offset: int = 0,
 ) -> Float[Array, "*leading heads queries keys"]:
@@ -119,14 +119,14 @@ def weights(
     [[[1.0, 0.0], [0.5, 0.5]]]
     """
     scored = parts_of(variant)
-    q, k, inputs = heads_first((q, k, dict(inputs or {})), layout)
+    q, k, inputs = heads_first((q, k, inputs), layout)
     leading, shape = leading_axes(q=q, k=k), head_shape(q, k, k)
     params = complete_params(scored, params, shape)
 
     def one(given: Mapping[str, Any]) -> Array:
         known, more = with_closures(scored, params, given["data"], shape.heads)
         arrays = given["q"], given["k"]
-        return forms.look(scored, known, *arrays, inputs=given["inputs"], data=more, offset=offset)
+        return forms.weights(scored, known, *arrays, inputs=given["inputs"], data=more, offset=offset)
 
     return over(leading, one)({"q": q, "k": k, "inputs": inputs, "data": data})
 
@@ -168,7 +168,7 @@ def extend(
     variant: Variant | None = None,
     *,
     layout: Layout = "htd",
-    inputs: Mapping[str, Array] | None = None,
+    inputs: Inputs | None = None,
     data: Data | None = None,
 ) -> Cache:
     """The cache with `new` more tokens.
@@ -176,7 +176,7 @@ def extend(
     There must be room: `cache.length + new` beyond the cache's length is not noticed here.
     """
     scored = parts_of(variant)
-    k, v, inputs = heads_first((k, v, dict(inputs or {})), layout)
+    k, v, inputs = heads_first((k, v, inputs), layout)
 
     def one(given: Mapping[str, Any]) -> Cache:
         arrays = given["k"], given["v"]
@@ -194,7 +194,7 @@ def step(
     layout: Layout = "htd",
     data: Data | None = None,
     offset: Int[Array, "*leading"] | None = None,
-) -> Attended:
+) -> AttentionOutput:
     """Attention of the newest queries, whose keys are in the cache already, over everything in it.
 
     Args:
@@ -215,7 +215,7 @@ def step(
     shape = head_shape(q, cache.k, cache.v)
     params = complete_params(scored, params, shape)
 
-    def one(given: Mapping[str, Any]) -> Attended:
+    def one(given: Mapping[str, Any]) -> AttentionOutput:
         known, more = with_closures(scored, params, given["data"], shape.heads)
         return forms.step(scored, known, given["q"], given["cache"], data=more, offset=given["offset"])
 

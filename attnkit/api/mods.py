@@ -7,12 +7,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jaxtyping import Array
 
+from attnkit.forms.heads import fill_params
+from attnkit.jax_api import ClosedJaxpr, jaxpr_as_fun
 from attnkit.masks.contract import Cover, Data, Interval, Mask, Needs, unknown
 from attnkit.options import options
-from attnkit.scored.contract import Columns, Params, Position, Rows, Scored, Scores
+from attnkit.scored.contract import Columns, Own, Params, Part, Position, Rows, Scored, Scores
 from attnkit.variant import HeadShape
 
 _numbers = itertools.count()
@@ -80,15 +81,15 @@ class ScoreMod(Position):
     function: Callable[..., Any]
     closure: Closure | None = dataclasses.field(default=None, repr=False)
 
-    def constants(self, shape: HeadShape) -> Params:
+    def constants(self, shape: HeadShape) -> Own:
         named = {} if self.closure is None else self.closure.named()
         return {name: per_head(a, shape.heads) for name, a in named.items() if not is_float(a)}
 
-    def rescore(self, p: Params, s: Scores, i: Rows, j: Columns) -> Scores:
-        scalars = s, jnp.int32(p["head"]), i[:, None].astype(jnp.int32), j[None, :].astype(jnp.int32)
+    def transform_logits(self, p: Params, s: Scores, i: Rows, j: Columns) -> Scores:
+        scalars = s, jnp.int32(p.head), i[:, None].astype(jnp.int32), j[None, :].astype(jnp.int32)
         if self.closure is None:
             return jnp.vectorize(self.function)(*scalars).astype(s.dtype)
-        return self.closure(p, *scalars).astype(s.dtype)
+        return self.closure(p.values, *scalars).astype(s.dtype)
 
 
 @options
@@ -196,12 +197,14 @@ def mask_mods(mask: Any) -> Iterator[MaskMod]:
 
 def with_closures(scored: Scored, params: Any, data: Data | None, heads: int) -> tuple[Any, Data]:
     """Parameters and run-time data, with the traced arrays that functions in the variant close over."""
-    params, data = dict(params), data or Data()
-    for n, part in enumerate(scored.position):
-        if isinstance(part, ScoreMod) and part.closure is not None:
-            params[f"position_{n}"] = {
-                name: per_head(a, heads) for name, a in part.closure.named().items() if is_float(a)
-            }
+    params, data = fill_params(scored, params), data or Data()
+
+    def own(part: Part, known: Own) -> Own:
+        if not isinstance(part, ScoreMod) or part.closure is None:
+            return known
+        return {name: per_head(a, heads) for name, a in part.closure.named().items() if is_float(a)}
+
+    params = scored.parts().map(own, params)
     for mask in mask_mods(scored.mask):
         if mask.closure is not None:
             data = data.with_scalars(**mask.closure.named())

@@ -6,8 +6,8 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from attnkit.forms import Attended
-from attnkit.scored.contract import Params, Preset, Scored
+from attnkit.forms import AttentionOutput
+from attnkit.scored.contract import Preset, Scored
 from attnkit.scored.preset.attention import Attention
 from attnkit.variant import HeadShape
 
@@ -37,9 +37,9 @@ def complete_params(scored: Scored, params: Any, shape: HeadShape) -> Any:
     """`params`, or nothing for a variant that has none. Raises `ValueError` if it has some."""
     if params is not None:
         return params
-    made: dict[str, Params] = jax.eval_shape(lambda key: scored.init(key, shape), jax.random.key(0))
+    made = jax.eval_shape(lambda key: scored.init(key, shape), jax.random.key(0))
     if not jax.tree.leaves(made):
-        return {}
+        return None
     names = ", ".join(jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(made))
     raise ValueError(
         f"params = None: the variant has parameters ({names}); make them with "
@@ -89,8 +89,8 @@ def heads_first(tree: Any, layout: Layout) -> Any:
     return jax.tree.map(lambda a: jnp.swapaxes(a, -3, -2), tree)
 
 
-def arranged(result: Attended, layout: Layout) -> Attended:
+def arranged(result: AttentionOutput, layout: Layout) -> AttentionOutput:
     """The result of attention in a layout."""
     if layout == "htd":
         return result
-    return Attended(jnp.swapaxes(result.output, -3, -2), jnp.swapaxes(result.level, -2, -1))
+    return AttentionOutput(jnp.swapaxes(result.output, -3, -2), jnp.swapaxes(result.lse, -2, -1))

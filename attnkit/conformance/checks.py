@@ -26,6 +26,8 @@ from attnkit.conformance.suite import Check, Suite
 from attnkit.layers.contract import CustomTokenMixer
 from attnkit.masks.contract import Mask
 from attnkit.recurrent.contract import Recurrent
+from attnkit.recurrent.feature_map import FeatureMap
+from attnkit.recurrent.variant.linear import Linear
 
 Level = Literal["brief", "quick", "full"]
 
@@ -134,6 +136,8 @@ def check(
         given = ", ".join(f"{name} = {value}" for name, value in small.checked_with.items())
         return dataclasses.replace(matrix, name=f"{matrix.name} with {given}")
     variant = thing() if isinstance(thing, type) else thing
+    if isinstance(variant, FeatureMap):
+        variant = Linear(feature=variant)
     suite = next(suite for kind, suite in FAMILIES if isinstance(variant, kind))
     return suite.run(variant, level, sizes, only)
 

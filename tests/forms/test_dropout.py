@@ -1,10 +1,12 @@
 """Dropout by counters: the rate, and independence of rows, columns, heads and keys."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attnkit.forms.dropout import kept, seeds
+from attnkit.forms.heads import head_seeds
+from attnkit.scored.block import survives
 
 HEADS, SIDE = 7, 211
 
@@ -13,7 +15,10 @@ HEADS, SIDE = 7, 211
 def signs():
     """Survivors at rate 0.3, shifted and scaled to mean 0 and variance 1: `[heads, rows, columns]`."""
     table = np.stack(
-        [kept(seed, 0.3, np.arange(SIDE), np.arange(SIDE)) for seed in seeds(jax.random.key(5), HEADS)]
+        [
+            survives(seed, 0.3, jnp.arange(SIDE), jnp.arange(SIDE))
+            for seed in head_seeds(jax.random.key(5), HEADS)
+        ]
     )
     return (table - 0.7) / 0.21**0.5
 
@@ -45,22 +50,22 @@ def test_rectangles_are_independent(signs):
 
 
 def test_keys_and_heads_drop_different_entries():
-    a, b = seeds(jax.random.key(0), 2), seeds(jax.random.key(1), 2)
-    tables = [np.asarray(kept(s, 0.5, np.arange(53), np.arange(53))) for s in (*a, *b)]
+    a, b = head_seeds(jax.random.key(0), 2), head_seeds(jax.random.key(1), 2)
+    tables = [np.asarray(survives(s, 0.5, jnp.arange(53), jnp.arange(53))) for s in (*a, *b)]
     for n, one in enumerate(tables):
         for other in tables[:n]:
             assert 0.4 < (one == other).mean() < 0.6
 
 
 def test_an_entry_does_not_depend_on_the_block_that_computes_it():
-    seed = seeds(jax.random.key(2), 1)[0]
-    whole = np.asarray(kept(seed, 0.4, np.arange(31), np.arange(37)))
-    part = np.asarray(kept(seed, 0.4, np.arange(11, 31), np.arange(5, 17)))
+    seed = head_seeds(jax.random.key(2), 1)[0]
+    whole = np.asarray(survives(seed, 0.4, jnp.arange(31), jnp.arange(37)))
+    part = np.asarray(survives(seed, 0.4, jnp.arange(11, 31), jnp.arange(5, 17)))
     np.testing.assert_array_equal(part, whole[11:, 5:17])
 
 
 @pytest.mark.parametrize("rate", [0.0, 1e-4, 0.999])
 def test_extreme_rates(rate):
-    seed = seeds(jax.random.key(3), 1)[0]
-    share = np.asarray(kept(seed, rate, np.arange(500), np.arange(500))).mean()
+    seed = head_seeds(jax.random.key(3), 1)[0]
+    share = np.asarray(survives(seed, rate, jnp.arange(500), jnp.arange(500))).mean()
     assert abs(share - (1 - rate)) < 6 * (rate * (1 - rate)) ** 0.5 / 500 + 1e-7

@@ -15,21 +15,21 @@ from attnkit.variant import HeadShape
 
 
 @pytest.mark.parametrize("form", ["reference", "blockwise"])
-def test_without_keys_the_output_is_zero_and_the_level_minus_infinity(form):
+def test_without_keys_the_output_is_zero_and_the_lse_minus_infinity(form):
     q, k = np.ones((2, 3, 5), np.float32), np.ones((1, 0, 5), np.float32)
-    result = attend(Attention().scored(), {}, q, k, np.ones((1, 0, 7), np.float32), form=form)
+    result = attend(Attention().scored(), None, q, k, np.ones((1, 0, 7), np.float32), implementation=form)
     assert result.output.shape == (2, 3, 7)
     assert not result.output.any()
-    assert np.all(result.level == -jnp.inf)
+    assert np.all(result.lse == -jnp.inf)
 
 
 @pytest.mark.parametrize("form", ["reference", "blockwise"])
 def test_one_token_sees_itself(form):
     q = k = np.full((1, 1, 2), 3.0, np.float32)
     v = np.array([[[5.0, -7.0]]], np.float32)
-    result = attend(Attention().scored(), {}, q, k, v, form=form)
+    result = attend(Attention().scored(), None, q, k, v, implementation=form)
     np.testing.assert_array_equal(result.output, v)
-    np.testing.assert_allclose(result.level, [[18 / 2**0.5]], rtol=1e-6)
+    np.testing.assert_allclose(result.lse, [[18 / 2**0.5]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("form", ["reference", "blockwise"])
@@ -39,7 +39,7 @@ def test_a_key_that_is_not_finite_is_seen_by_those_who_may_look_at_it_and_by_nob
     q, k, v = (random.normal(size=(1, 5, 2)).astype(np.float32) for _ in range(3))
     k[:, 3] = np.nan
     scored = Attention(normalizer=normalizer, mask=Causal()).scored()
-    output = attend(scored, {}, q, k, v, form=form).output
+    output = attend(scored, None, q, k, v, implementation=form).output
     assert np.isfinite(output).all(axis=-1).tolist() == [[True, True, True, False, False]]
 
 
@@ -52,7 +52,9 @@ def test_second_derivatives_of_a_normalized_key_do_not_see_a_masked_nan(form):
 
     def total(k):
         params = scored.init(jax.random.key(0), HeadShape(1, 2, 2))
-        return attend(scored, params, q, k, v, data=Data(scalar={"length": 3}), form=form).output.sum()
+        return attend(
+            scored, params, q, k, v, data=Data(scalar={"length": 3}), implementation=form
+        ).output.sum()
 
     second = jax.jvp(jax.grad(total), (k,), (jnp.ones_like(k),))[1]
     assert np.isfinite(second).all()

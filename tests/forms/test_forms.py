@@ -4,13 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from attnkit.forms.dropout import kept
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attnkit import forms
-from attnkit.forms.dropout import kept
 from attnkit.masks.causal import Causal
 from attnkit.masks.window import Window
+from attnkit.scored.block import survives
 from attnkit.scored.exponential import Partial, absorb, finish, merge, no_keys
 from attnkit.scored.normalizer.entmax import Entmax
 from attnkit.scored.normalizer.sink import Sink
@@ -34,25 +35,25 @@ def test_pieces_of_the_keys_merge_to_the_whole_and_the_sink_counts_once():
     early = forms.attend_piece(scored, params, q, k[:, :9], v[:, :9])
     late = forms.attend_piece(scored, params, q, k[:, 9:], v[:, 9:], first=9, block=(5, 4))
     joined = forms.finish_pieces(scored, params, forms.merge_pieces(late, early))
-    whole = forms.attend(scored, params, q, k, v, form="reference")
+    whole = forms.attend(scored, params, q, k, v, implementation="reference")
     np.testing.assert_allclose(joined.output, whole.output, rtol=0, atol=2e-6)
-    np.testing.assert_allclose(joined.level, whole.level, rtol=0, atol=2e-6)
+    np.testing.assert_allclose(joined.lse, whole.lse, rtol=0, atol=2e-6)
 
 
 def test_pieces_are_refused_where_they_cannot_be_merged():
     scored = Attention(normalizer=Entmax()).scored()
     with pytest.raises(ValueError, match="Entmax: pieces can be merged only for exponential normalizers"):
-        forms.attend_piece(scored, {}, *arrays(3))
+        forms.attend_piece(scored, None, *arrays(3))
 
 
 def test_decoding_in_pieces_equals_the_whole_sequence():
     q, k, v = arrays(13)
     scored = Attention(position=(Rotary(),), mask=Causal() & Window(back=4)).scored()
-    whole = forms.attend(scored, {}, q, k, v, form="reference")
+    whole = forms.attend(scored, None, q, k, v, implementation="reference")
     cache = forms.empty_cache(scored, SHAPE, 17)
     for low, high in ((0, 7), (7, 8), (8, 13)):
         cache = forms.extend(scored, cache, k[:, low:high], v[:, low:high])
-        newest = forms.step(scored, {}, q[:, low:high], cache)
+        newest = forms.step(scored, None, q[:, low:high], cache)
         np.testing.assert_allclose(newest.output, whole.output[:, low:high], rtol=0, atol=2e-6)
 
 
@@ -71,7 +72,7 @@ def test_memory_grows_linearly_with_the_length(kind):
     scored = Attention(mask=Causal()).scored()
 
     def forward(q, k, v):
-        return forms.attend(scored, {}, q, k, v, block=(32, 32)).output
+        return forms.attend(scored, None, q, k, v, block=(32, 32)).output
 
     gradient = jax.grad(lambda *a: jnp.sum(forward(*a) ** 2), (0, 1, 2))
     function = {
@@ -92,23 +93,23 @@ def test_dropout_drops_the_same_weights_whatever_the_blocks():
     q, k, v = arrays(19)
     scored = Attention(dropout=0.4).scored()
     outputs = [
-        forms.attend(scored, {}, q, k, v, key=jax.random.key(3), **form).output
-        for form in ({"form": "reference"}, {"block": (19, 19)}, {"block": (4, 6)})
+        forms.attend(scored, None, q, k, v, key=jax.random.key(3), **how).output
+        for how in ({"implementation": "reference"}, {"block": (19, 19)}, {"block": (4, 6)})
     ]
     np.testing.assert_allclose(outputs[0], outputs[1], rtol=0, atol=3e-6)
     np.testing.assert_allclose(outputs[0], outputs[2], rtol=0, atol=3e-6)
-    assert np.abs(outputs[0] - forms.attend(scored, {}, q, k, v).output).max() > 0.1
+    assert np.abs(outputs[0] - forms.attend(scored, None, q, k, v).output).max() > 0.1
 
 
 def test_dropout_keeps_the_stated_share_and_rows_are_independent():
     seed = jnp.array([17, 23], jnp.uint32)
-    survives = np.asarray(kept(seed, 0.3, jnp.arange(997), jnp.arange(1009))).astype(float)
-    error = np.sqrt(0.3 * 0.7 / survives.size)
-    assert abs(survives.mean() - 0.7) < 4 * error
-    together = (survives[:-1] * survives[1:]).mean() - 0.49
-    assert abs(together) < 4 * np.sqrt(0.49 * 0.51 / survives.size)
-    sideways = (survives[:, :-1] * survives[:, 1:]).mean() - 0.49
-    assert abs(sideways) < 4 * np.sqrt(0.49 * 0.51 / survives.size)
+    kept = np.asarray(survives(seed, 0.3, jnp.arange(997), jnp.arange(1009))).astype(float)
+    error = np.sqrt(0.3 * 0.7 / kept.size)
+    assert abs(kept.mean() - 0.7) < 4 * error
+    together = (kept[:-1] * kept[1:]).mean() - 0.49
+    assert abs(together) < 4 * np.sqrt(0.49 * 0.51 / kept.size)
+    sideways = (kept[:, :-1] * kept[:, 1:]).mean() - 0.49
+    assert abs(sideways) < 4 * np.sqrt(0.49 * 0.51 / kept.size)
 
 
 numbers = st.lists(st.floats(-30, 30, width=32), min_size=0, max_size=4)

@@ -2,9 +2,10 @@
 
 import hypothesis
 import hypothesis.strategies as st
+import jax.numpy as jnp
 import numpy as np
 
-from attnkit.scored.exponential import Partial, absorb, finish, merge, no_keys
+from attnkit.scored.exponential import absorb, finish, merge, no_keys
 
 ROWS, WIDTH = 3, 2
 values = st.floats(-10, 10)
@@ -14,17 +15,13 @@ LIMITS = hypothesis.settings(max_examples=60, deadline=None)
 
 def partial(keys):
     """The partial result of keys `(score, allowed, two values)`, with higher scores in later rows."""
-    empty = np.zeros(ROWS, np.float32)
+    empty = jnp.zeros(ROWS)
     if not keys:
-        return as_numpy(no_keys(empty, WIDTH))
-    s = np.array([[key[0] + row for key in keys] for row in range(ROWS)], np.float32)
-    keep = np.array([[key[1] for key in keys]] * ROWS)
-    v = np.array([key[2:] for key in keys], np.float32)
-    return as_numpy(absorb(no_keys(empty, WIDTH), s, keep, lambda e: e @ v))
-
-
-def as_numpy(state):
-    return Partial(*(np.asarray(part) for part in state))
+        return no_keys(empty, WIDTH)
+    s = jnp.array([[key[0] + row for key in keys] for row in range(ROWS)], jnp.float32)
+    keep = jnp.array([[key[1] for key in keys]] * ROWS)
+    v = jnp.array([key[2:] for key in keys], jnp.float32)
+    return absorb(no_keys(empty, WIDTH), s, keep, lambda e: e @ v)
 
 
 def assert_same(a, b):
@@ -46,7 +43,7 @@ def test_merging_sets_in_any_order_is_absorbing_their_union(a, b, c):
 @hypothesis.given(sets)
 @LIMITS
 def test_nothing_is_the_identity(a):
-    a, none = partial(a), no_keys(np.zeros(ROWS, np.float32), WIDTH)
+    a, none = partial(a), no_keys(jnp.zeros(ROWS), WIDTH)
     assert_same(merge(a, none), a)
     assert_same(merge(none, a), a)
 
@@ -55,14 +52,14 @@ def test_nothing_is_the_identity(a):
 @LIMITS
 def test_finishing_gives_the_weighted_mean_and_the_log_of_the_sum(keys, rest):
     seen = [key for key in keys if key[1]]
-    for extra in (None, np.float32(rest)):
-        output, level = finish(extra, partial(keys))
+    for extra in (None, jnp.float32(rest)):
+        output, lse = finish(extra, partial(keys))
         for row in range(ROWS):
             s = np.array([key[0] + row for key in seen] + ([] if extra is None else [float(extra)]))
             if not s.size:
-                assert level[row] == -np.inf and not np.any(output[row])
+                assert lse[row] == -np.inf and not np.any(output[row])
                 continue
             w = np.exp(s - s.max())
             v = np.array([key[2:] for key in seen] + ([] if extra is None else [(0.0, 0.0)]))
-            np.testing.assert_allclose(level[row], s.max() + np.log(w.sum()), rtol=1e-5, atol=1e-4)
+            np.testing.assert_allclose(lse[row], s.max() + np.log(w.sum()), rtol=1e-5, atol=1e-4)
             np.testing.assert_allclose(output[row], w @ v / w.sum(), rtol=1e-4, atol=1e-4)

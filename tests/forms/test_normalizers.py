@@ -11,6 +11,7 @@ from oracles.agreement import QUICK_COMPILE
 
 from attnkit.forms import attend
 from attnkit.masks.causal import Causal
+from attnkit.scored.contract import Parts
 from attnkit.scored.normalizer.entmax import Entmax
 from attnkit.scored.normalizer.gelu import Gelu
 from attnkit.scored.normalizer.hard import Hard
@@ -64,16 +65,16 @@ def by_loops(weigh, arrays):
 
 
 def derivatives(scored, form, block):
-    """Output, level, gradient, forward derivative and Hessian-vector product, in one program."""
+    """Output, lse, gradient, forward derivative and Hessian-vector product, in one program."""
 
     def values(params, arrays):
         q, k, v = (arrays[name] for name in ("q", "k", "v"))
-        result = attend(scored, params, q, k, v, form=form, block=block)
-        return result.output, jnp.where(jnp.isfinite(result.level), result.level, 0)
+        result = attend(scored, params, q, k, v, implementation=form, block=block)
+        return result.output, jnp.where(jnp.isfinite(result.lse), result.lse, 0)
 
     def total(point):
-        output, level = values(*point)
-        return jnp.sum(jnp.sin(output)) + jnp.sum(jnp.cos(level))
+        output, lse = values(*point)
+        return jnp.sum(jnp.sin(output)) + jnp.sum(jnp.cos(lse))
 
     def run(point, moved):
         gradient, curved = jax.jvp(jax.grad(total), (point,), (moved,))
@@ -117,9 +118,9 @@ def assert_slope(scored, point, moved, slope, step=1e-6):
 
         def total(by):
             params, arrays = jax.tree.map(lambda a, d: a + by * d, point, moved)
-            result = attend(scored, params, arrays["q"], arrays["k"], arrays["v"], form="reference")
-            level = np.where(np.isfinite(result.level), result.level, 0)
-            return float(np.sum(np.sin(result.output)) + np.sum(np.cos(level)))
+            result = attend(scored, params, arrays["q"], arrays["k"], arrays["v"], implementation="reference")
+            lse = np.where(np.isfinite(result.lse), result.lse, 0)
+            return float(np.sum(np.sin(result.output)) + np.sum(np.cos(lse)))
 
         numeric = (total(step) - total(-step)) / (2 * step)
     np.testing.assert_allclose(slope, numeric, rtol=1e-6, atol=1e-7)
@@ -130,13 +131,13 @@ def test_top_k_takes_the_earlier_of_equal_keys():
     v = np.eye(5, dtype=np.float32)[None]
     scored = Attention(normalizer=TopK(k=2)).scored()
     for block in (None, (1, 2)):
-        output = attend(scored, {}, np.ones((1, 1, 2), np.float32), k, v, block=block).output
+        output = attend(scored, None, np.ones((1, 1, 2), np.float32), k, v, block=block).output
         np.testing.assert_allclose(output[0, 0], [0.5, 0.5, 0, 0, 0], atol=1e-6)
 
 
-def test_a_row_that_cannot_look_has_weight_zero_but_the_sink_keeps_its_level():
+def test_a_row_that_cannot_look_has_weight_zero_but_the_sink_keeps_its_lse():
     q = k = v = np.ones((1, 2, 3), np.float32)
     scored = Attention(normalizer=Sink(), mask=Causal(offset=-1)).scored()
-    result = attend(scored, {"normalizer": {"sink": np.array([2.5], np.float32)}}, q, k, v)
+    result = attend(scored, Parts({}, {"sink": np.array([2.5], np.float32)}), q, k, v)
     np.testing.assert_array_equal(result.output[0, 0], np.zeros(3))
-    np.testing.assert_allclose(result.level[0, 0], 2.5)
+    np.testing.assert_allclose(result.lse[0, 0], 2.5)

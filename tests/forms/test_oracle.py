@@ -17,9 +17,9 @@ from attnkit.scored.preset.attention import Attention
 DIM, VALUE_DIM, QUERIES, KEYS, FIRST = 5, 3, 7, 11, 4
 SEGMENTS = np.array([0, 0, 0, 1, 1, 1, 1, 1, 2, 2, 2])
 FORMS = [
-    pytest.param({"form": "reference"}, id="reference"),
-    pytest.param({"form": "blockwise"}, id="dense"),
-    pytest.param({"form": "blockwise", "block": (3, 4)}, id="blocks"),
+    pytest.param({"implementation": "reference"}, id="reference"),
+    pytest.param({"implementation": "blockwise"}, id="dense"),
+    pytest.param({"implementation": "blockwise", "block": (3, 4)}, id="blocks"),
 ]
 CASES = {
     "full": (Attention(), lambda h, i, j: True, None, {}),
@@ -53,24 +53,24 @@ def draw(kv_heads, heads=4):
     return [random.normal(size=size) for size in sizes]
 
 
-def assert_agrees(variant, q, k, v, data, form, expected):
+def assert_agrees(variant, q, k, v, data, how, expected):
     with jax.enable_x64(True):
-        result = attend(variant.scored(), {}, q, k, v, data=data, offset=FIRST, **form)
+        result = attend(variant.scored(), None, q, k, v, data=data, offset=FIRST, **how)
     np.testing.assert_allclose(result.output, expected[0], rtol=0, atol=1e-12)
-    np.testing.assert_allclose(result.level, expected[1], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(result.lse, expected[1], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("how", FORMS)
 @pytest.mark.parametrize("case", CASES)
-def test_masks_cap_and_bias(case, form):
+def test_masks_cap_and_bias(case, how):
     variant, allowed, data, more = CASES[case]
     q, k, v = draw(kv_heads=2)
-    assert_agrees(variant, q, k, v, data, form, attention(q, k, v, allowed, FIRST, **more))
+    assert_agrees(variant, q, k, v, data, how, attention(q, k, v, allowed, FIRST, **more))
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("how", FORMS)
 @pytest.mark.parametrize("kv_heads", [1, 4])
-def test_key_value_heads_are_shared_by_consecutive_query_heads(kv_heads, form):
+def test_key_value_heads_are_shared_by_consecutive_query_heads(kv_heads, how):
     q, k, v = draw(kv_heads)
     expected = attention(q, k, v, lambda h, i, j: j <= i, FIRST)
-    assert_agrees(Attention(mask=Causal()), q, k, v, {}, form, expected)
+    assert_agrees(Attention(mask=Causal()), q, k, v, None, how, expected)

@@ -33,7 +33,7 @@ def main():
         scored = variant.scored()
 
         def total(scale, q, k, v, scored=scored):
-            one = jax.vmap(lambda *given: forms.attend(scored, {}, *given).output)
+            one = jax.vmap(lambda *given: forms.attend(scored, None, *given).output)
             return jnp.sum(one(q * scale, k, v * scale) ** 2)
 
         def checked(*given, total=total):

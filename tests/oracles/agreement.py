@@ -1,5 +1,7 @@
 """Comparing a scored variant with an oracle: values in two forms, and the slope along a random direction."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,10 +57,13 @@ def draw(scored, dim, seed):
     ]
     params = jax.tree.unflatten(tree, [x + n for x, n in zip(leaves, noise, strict=True)])
     count = {"query": QUERIES, "key": KEYS, "both": KEYS}
-    inputs = {
-        name: jax.random.normal(keys[2], (1 if need.shared else HEADS, count[need.side], need.width)) + n
-        for n, (name, need) in enumerate(scored.inputs(shape).items())
-    }
+    number = itertools.count()
+
+    def tokens(need):
+        size = (1 if need.shared else HEADS, count[need.side], need.width)
+        return jax.random.normal(keys[2], size) + next(number)
+
+    inputs = jax.tree.map(tokens, scored.inputs(shape))
     return {
         "params": params,
         "inputs": inputs,
@@ -72,7 +77,7 @@ def program(scored, data, block):
     """Blockwise and reference values, and the slope along `moved` of the blockwise one and its gradient."""
 
     def run(floats, moved, weight):
-        def call(floats, **form):
+        def call(floats, **how):
             f = floats
             return forms.attend(
                 scored,
@@ -83,7 +88,7 @@ def program(scored, data, block):
                 inputs=f["inputs"],
                 data=data,
                 offset=OFFSET,
-                **form,
+                **how,
             ).output
 
         def total(floats):
@@ -92,7 +97,7 @@ def program(scored, data, block):
 
         gradient, value = jax.grad(total, has_aux=True)(floats)
         slope = sum(jax.tree.leaves(jax.tree.map(lambda g, d: jnp.sum(g * d), gradient, moved)))
-        return value, call(floats, form="reference"), slope, gradient
+        return value, call(floats, implementation="reference"), slope, gradient
 
     return jax.jit(run, compiler_options=QUICK_COMPILE if jax.default_backend() == "cpu" else None)
 
@@ -104,11 +109,11 @@ def by_loops(scored, oracle, extra, output, floats):
     heads = []
     for h in range(HEADS):
         g = h * KV_HEADS // HEADS
-        params = {part: {name: x[h] for name, x in own.items()} for part, own in f["params"].items()}
+        params = jax.tree.map(lambda x, h=h: x[h], f["params"])
         if output is not None:
             heads.append(output(f["q"][h], f["k"][g], f["v"][g], params, f["inputs"], h))
             continue
-        inputs = {name: x[h % len(x)] for name, x in f["inputs"].items()}
+        inputs = jax.tree.map(lambda x, h=h: x[h % len(x)], f["inputs"])
         score = oracle(f["q"][h], f["k"][g], params, inputs, h)
         more = None if extra is None else extra(params)
         allowed = (lambda i, j: j <= i) if causal else (lambda i, j: True)

@@ -15,10 +15,10 @@ def attention(q, k, v, allowed, first=0, cap=None, bias=None):
     `allowed(h, i, j)` and `bias(h, i, j)` take the head and absolute positions; queries start at `first`.
     """
     heads, groups, dim = len(q), len(k), len(q[0][0])
-    outputs, levels = [], []
+    outputs, lses = [], []
     for h in range(heads):
         g = (h * groups) // heads
-        rows, row_levels = [], []
+        rows, row_lses = [], []
         for a in range(len(q[h])):
             i, seen = first + a, []
             for j in range(len(k[g])):
@@ -28,12 +28,12 @@ def attention(q, k, v, allowed, first=0, cap=None, bias=None):
                 s += 0.0 if bias is None else bias(h, i, j)
                 s = s if cap is None else cap * math.tanh(s / cap)
                 seen.append((s, v[g][j]))
-            row, level = mixed(seen, len(v[g][0]))
+            row, lse = mixed(seen, len(v[g][0]))
             rows.append(row)
-            row_levels.append(level)
+            row_lses.append(lse)
         outputs.append(rows)
-        levels.append(row_levels)
-    return outputs, levels
+        lses.append(row_lses)
+    return outputs, lses
 
 
 def mixed(seen, width):

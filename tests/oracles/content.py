@@ -24,7 +24,7 @@ def cope(q, k, p, offset, max_position):
 
 
 def path(q, k, x, offset):
-    direction, strength = x["position_0.direction"], x["position_0.strength"]
+    direction, strength = x["direction"], x["strength"]
 
     def score(a, b):
         dim = len(q[a])

@@ -58,7 +58,7 @@ def test_position(position):
     mask = Causal() if isinstance(position, Cope | Path) else Everything()
     assert_agrees(
         scored(position=(position,), mask=mask),
-        lambda q, k, params, inputs, head: oracle(q, k, params.get("position_0"), inputs),
+        lambda q, k, params, inputs, head: oracle(q, k, params.position[0], inputs.position[0]),
         data=data,
         dim=8 if isinstance(position, Mrope) else 6,
     )
@@ -66,7 +66,7 @@ def test_position(position):
 
 def test_selective():
     def output(q, k, v, params, inputs, head):
-        score = content.selective(q, k, inputs["position_0.judge"][0], OFFSET)
+        score = content.selective(q, k, inputs.position[0]["judge"][0], OFFSET)
         return np.stack(
             [
                 content.softmax([score(a, b) for b in range(OFFSET + a + 1)]) @ v[: OFFSET + a + 1]
@@ -80,13 +80,13 @@ def test_selective():
 @pytest.mark.parametrize(
     ("score", "oracle", "flat"),
     [
-        (Trilinear(), scores.trilinear, ("['params']['score']['query']",)),
+        (Trilinear(), scores.trilinear, ("['params'].score['query']",)),
         (Location(length=13), scores.location, ("['k']",)),
     ],
 )
 def test_score(score, oracle, flat):
     assert_agrees(
-        scored(score=score), lambda q, k, params, inputs, head: oracle(q, k, params["score"]), flat=flat
+        scored(score=score), lambda q, k, params, inputs, head: oracle(q, k, params.score), flat=flat
     )
 
 
@@ -94,7 +94,7 @@ def test_local_predictive():
     assert_agrees(
         scored(position=(LocalPredictive(half_width=3),)),
         None,
-        output=lambda q, k, v, params, x, h: content.local_predictive(q, k, v, params["position_0"], 3, 11),
+        output=lambda q, k, v, params, x, h: content.local_predictive(q, k, v, params.position[0], 3, 11),
         data=Data(scalar={"length": 11.0}),
     )
 
@@ -115,13 +115,13 @@ def test_moba():
 
 def test_lightning():
     def output(q, k, v, params, inputs, head):
-        x = {name.split(".")[1]: a[0] for name, a in inputs.items()}
+        x = {name: a[0] for name, a in inputs.selection[0].items()}
         before = np.zeros((OFFSET, x["query"].shape[1])), np.zeros((OFFSET, 2))
         query, weight = (np.concatenate([b, x[n]]) for b, n in zip(before, ("query", "weight"), strict=True))
         seen = sparse.lightning(query, weight, x["key"], 4, 2)[1]
         return content.chosen(q, k, v, lambda a: seen[OFFSET + a])
 
-    names = (f"['inputs']['selection_0.{name}']" for name in ("query", "weight", "key"))
+    names = (f"['inputs'].selection[0]['{name}']" for name in ("query", "weight", "key"))
     part = LightningIndexer(heads=2, dim=3, count=4)
     assert_agrees(scored(selection=(part,), mask=Causal()), None, output=output, flat=tuple(names))
 

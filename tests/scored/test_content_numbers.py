@@ -10,7 +10,7 @@ import pytest
 from attnkit import forms
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data
-from attnkit.scored.contract import HEADS, Scored
+from attnkit.scored.contract import HEADS, PartParams, Parts, Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.position.cope import Cope
 from attnkit.scored.position.learned_absolute import LearnedAbsolute
@@ -31,31 +31,32 @@ NONE = jnp.zeros((1, 3))
 
 
 def test_cope_counts_half_a_position_where_scores_are_zero():
-    p, q = {"place": jnp.array([[0.0], [4.0]])}, jnp.array([[1.0]])
+    p, q = PartParams({"place": jnp.array([[0.0], [4.0]])}), jnp.array([[1.0]])
     given = (p, q, jnp.zeros((3, 1)), NONE, ALL, jnp.array([2]), jnp.arange(3))
-    s, ahead = Cope(max_position=1).walk(*given, jnp.zeros(1))
+    s, carry = Cope(max_position=1).scan_keys(*given, jnp.zeros(1))
     np.testing.assert_allclose(s, [[4, 4, 2]])  # places 1.5 and 1 end at 1; 0.5 lies between 0 and 4
-    assert ahead.tolist() == [1.5]
-    s, ahead = Cope(max_position=1).walk(*given, jnp.full(1, 0.5))
+    assert carry.tolist() == [1.5]
+    s, carry = Cope(max_position=1).scan_keys(*given, jnp.full(1, 0.5))
     np.testing.assert_allclose(s, [[4, 4, 4]])
-    assert ahead.tolist() == [2.0]
+    assert carry.tolist() == [2.0]
 
 
 def test_cope_does_not_count_hidden_keys_and_adds_without_a_scale():
-    p, q = {"place": jnp.array([[0.0] * 4, [3.0] * 4, [9.0] * 4])}, jnp.ones((1, 4))
+    p, q = PartParams({"place": jnp.array([[0.0] * 4, [3.0] * 4, [9.0] * 4])}), jnp.ones((1, 4))
     keep = jnp.array([[True, False, True]])
-    s, ahead = Cope(max_position=2).walk(
+    s, carry = Cope(max_position=2).scan_keys(
         p, q, jnp.zeros((3, 4)), NONE, keep, jnp.array([2]), jnp.arange(3), jnp.zeros(1)
     )
     np.testing.assert_allclose(s, [[12, 6, 6]])
-    assert ahead.tolist() == [1.0]
+    assert carry.tolist() == [1.0]
 
 
 def test_path_reflects_the_query_at_every_token_on_the_way():
     """The token at 1 reflects the first axis, that at 2 halves nothing: b = 0."""
     q, k = jnp.array([[1.0, 0]]), jnp.array([[3.0, 4], [5, 6], [7, 8]])
-    p = {"direction_j": jnp.array([[0.0, 1], [1, 0], [1, 0]]), "strength_j": jnp.array([[2.0], [2], [0]])}
-    s, change = Path().walk(p, q, k, NONE, ALL, jnp.array([2]), jnp.arange(3), jnp.zeros((1, 2)))
+    inputs = {"direction": jnp.array([[0.0, 1], [1, 0], [1, 0]]), "strength": jnp.array([[2.0], [2], [0]])}
+    p = PartParams({}, key=inputs)
+    s, change = Path().scan_keys(p, q, k, NONE, ALL, jnp.array([2]), jnp.arange(3), jnp.zeros((1, 2)))
     np.testing.assert_allclose(s, [[-6 / 2**0.5, 0, 0]], rtol=1e-6)  # (-1, 0) instead of (1, 0), at key 0
     np.testing.assert_allclose(change, [[-2, 0]])
 
@@ -71,8 +72,8 @@ def selective(judge, k, keep, i):
 
     def one(judge, k):
         s = jnp.zeros((len(i), len(k)))
-        given = ({"judge_j": judge}, jnp.zeros((len(i), k.shape[1])), k, s, keep, i, jnp.arange(len(k)))
-        return Selective().walk(*given, jnp.zeros(len(i)))[0]
+        given = (jnp.zeros((len(i), k.shape[1])), k, s, keep, i, jnp.arange(len(k)))
+        return Selective().scan_keys(PartParams({}, key={"judge": judge}), *given, jnp.zeros(len(i)))[0]
 
     return -jax.vmap(one, axis_name=HEADS)(judge[None], k[None])[0]
 
@@ -96,19 +97,19 @@ def test_selective_cannot_be_cut_into_blocks_of_keys():
     shape = HeadShape(1, 2, 2)
     scored = Scored(score=Dot(), position=(Selective(),), normalizer=Softmax(), mask=Causal())
     x = jnp.ones((1, 600, 2))
-    inputs = {"position_0.judge": x}
-    assert "1 of" not in str(forms.explain(scored, 600, 600)) and scored.init(jax.random.key(0), shape) == {}
-    with pytest.raises(ValueError, match=r"Selective looks at all keys at once .* use form = 'reference'"):
-        forms.attend(scored, {}, x, x, x, inputs=inputs, block=(64, 64))
+    inputs = Parts({}, {}, ({"judge": x},))
+    assert "1 of" not in str(forms.explain(scored, 600, 600)) and not jax.tree.leaves(
+        scored.init(jax.random.key(0), shape)
+    )
+    with pytest.raises(
+        ValueError, match=r"Selective looks at all keys at once .* use implementation = 'reference'"
+    ):
+        forms.attend(scored, None, x, x, x, inputs=inputs, block=(64, 64))
 
 
 def test_localness_falls_with_the_squared_distance_from_the_predicted_place():
-    p = {
-        "into": jnp.zeros((2, 2)),
-        "place": jnp.ones(2),
-        "width": jnp.ones(2),
-        "data": Data(scalar={"length": 8}),
-    }
+    learned = {"into": jnp.zeros((2, 2)), "place": jnp.ones(2), "width": jnp.ones(2)}
+    p = PartParams(learned, data=Data(scalar={"length": 8}))
     # sigmoid(0) = 1/2: place 4, width 4, deviation 2.
     made = Localness().bias(p, jnp.ones((1, 2)), jnp.ones((3, 2)), jnp.array([0]), jnp.array([0, 4, 6]))
     np.testing.assert_allclose(made, [[-2, 0, -0.5]])
@@ -116,21 +117,21 @@ def test_localness_falls_with_the_squared_distance_from_the_predicted_place():
 
 def test_local_predictive_sees_a_window_and_weighs_it_by_a_gaussian():
     part, q, j = LocalPredictive(half_width=2), jnp.ones((1, 2)), jnp.arange(6)
-    p = {"into": jnp.zeros((2, 2)), "place": jnp.ones(2), "data": Data(scalar={"length": 4})}
-    shown = part.shows(p, q, jnp.ones((6, 2)), jnp.array([0]), j)
-    assert shown.tolist() == [[True] * 5 + [False]]
+    p = PartParams({"into": jnp.zeros((2, 2)), "place": jnp.ones(2)}, data=Data(scalar={"length": 4}))
+    kept = part.select(p, q, jnp.ones((6, 2)), jnp.array([0]), j, ())
+    assert kept.tolist() == [[True] * 5 + [False]]
     made = part.transform_weights(p, jnp.full((1, 6), 2.0), q, jnp.array([0]), j)[0, :5]
     np.testing.assert_allclose(made, 2 * np.exp([-2, -0.5, 0, -0.5, -2]), rtol=1e-6)
 
 
 def test_trilinear_adds_three_terms():
-    p = {"query": jnp.array([1.0, 0]), "key": jnp.array([0.0, 1]), "product": jnp.array([1.0, 1])}
+    p = PartParams({"query": jnp.array([1.0, 0]), "key": jnp.array([0.0, 1]), "product": jnp.array([1.0, 1])})
     at = jnp.array([0])
     assert Trilinear().score(p, jnp.array([[1.0, 2]]), jnp.array([[3.0, 4]]), at, at).item() == 1 + 4 + 3 + 8
 
 
 def test_location_looks_at_the_query_and_the_place_only():
-    p = {"place": jnp.array([[9.0, 9], [3, 5]])}
+    p = PartParams({"place": jnp.array([[9.0, 9], [3, 5]])})
     q, k = jnp.array([[1.0, 2]]), jnp.full((2, 2), 100.0)
     made = Location(length=2).score(p, q, k, jnp.array([0]), jnp.array([1, 2]))[0]
     assert made[0] == 13 and jnp.isnan(made[1])
@@ -144,7 +145,7 @@ def test_sinusoidal_adds_sine_and_cosine():
 
 
 def test_learned_absolute_adds_vectors_to_both_sides():
-    p = {"query": jnp.array([[9.0, 9], [1, 2]]), "key": jnp.array([[4.0, 0], [9, 9]])}
+    p = PartParams({"query": jnp.array([[9.0, 9], [1, 2]]), "key": jnp.array([[4.0, 0], [9, 9]])})
     part = LearnedAbsolute(length=2)
     q = part.query(p, jnp.ones((1, 2)), jnp.array([1]))
     np.testing.assert_array_equal(q, [[2, 3]])
@@ -154,7 +155,7 @@ def test_learned_absolute_adds_vectors_to_both_sides():
 
 
 def test_mrope_turns_sections_by_time_row_and_column():
-    place = Mrope().places(
+    place = Mrope().position_ids(
         jnp.arange(1), {"time": jnp.array([1]), "row": jnp.array([2]), "column": jnp.array([3])}
     )
     turned = Mrope(sections=(1, 2, 1)).key(jnp.array([[1.0] * 4 + [0] * 4]), place)
@@ -172,6 +173,6 @@ def test_mrope_wants_its_positions():
     scored = Scored(score=Dot(), position=(Mrope(),), normalizer=Softmax())
     x = jnp.ones((1, 2, 8))
     with pytest.raises(ValueError, match=r"query\.time, key\.column, key\.row, key\.time, which Mrope reads"):
-        forms.attend(scored, {}, x, x, x)
+        forms.attend(scored, None, x, x, x)
     with pytest.raises(ValueError, match=r"data lacks key\.column, key\.row, key\.time"):
         forms.extend(scored, forms.empty_cache(scored, HeadShape(1, 8, 8), 3), x, x)

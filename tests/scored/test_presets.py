@@ -13,7 +13,7 @@ import pytest
 import attnkit.scored.preset
 from attnkit import forms
 from attnkit.masks.contract import Data, dense
-from attnkit.scored.contract import Preset, Scored
+from attnkit.scored.contract import Parts, Preset, Scored
 from attnkit.scored.preset.attention import Attention
 from attnkit.scored.preset.deberta import Deberta
 from attnkit.scored.preset.gemma2 import Gemma2
@@ -76,37 +76,37 @@ def test_windows_count_the_own_token():
     assert sight(StickBreakingAttention(), 2) == [0, 1]
 
 
-def level(kind, q, k, params=None, **more):
+def lse(kind, q, k, params=None, **more):
     """The log-sum-exp of one query over one or more keys."""
     q, k = jnp.array([[q]]), jnp.array([k])
-    return forms.attend(kind.scored(), params or {}, q, k, k, **more).level[0, 0]
+    return forms.attend(kind.scored(), params, q, k, k, **more).lse[0, 0]
 
 
 def test_t5_has_no_scale():
-    zero = {"position_0": {"bias": jnp.zeros((1, 32))}}
-    assert level(T5(), [1.0, 2, 3, 4], [[1.0, 1, 1, 1]], zero) == 10
-    assert level(Attention(), [1.0, 2, 3, 4], [[1.0, 1, 1, 1]]) == 5
+    zero = Parts({}, {}, ({"bias": jnp.zeros((1, 32))},))
+    assert lse(T5(), [1.0, 2, 3, 4], [[1.0, 1, 1, 1]], zero) == 10
+    assert lse(Attention(), [1.0, 2, 3, 4], [[1.0, 1, 1, 1]]) == 5
 
 
 def test_gemma2_caps_after_the_scale():
-    found = level(Gemma2(window_size=None, cap=5.0), [1.0, 2, 3, 4], [[1.0, 1, 1, 1]])
+    found = lse(Gemma2(window_size=None, cap=5.0), [1.0, 2, 3, 4], [[1.0, 1, 1, 1]])
     assert found == pytest.approx(5 * math.tanh(1))
 
 
 def test_gpt_oss_gives_the_sink_its_share():
-    params = {"normalizer": {"sink": jnp.array([math.log(3)])}}
-    assert level(GptOss(), [0.0, 0], [[0.0, 0]], params) == pytest.approx(math.log(4))
+    params = Parts({}, {"sink": jnp.array([math.log(3)])}, ({},))
+    assert lse(GptOss(), [0.0, 0], [[0.0, 0]], params) == pytest.approx(math.log(4))
 
 
 def test_deberta_divides_by_the_root_of_three_dims():
     table = jnp.zeros((1, 2, 3))
-    params = {"score": {"key": table, "query": table}}
-    assert level(Deberta(max_distance=1), [1.0, 2, 3], [[1.0, 1, 1]], params) == pytest.approx(2)
+    params = Parts({"key": table, "query": table}, {})
+    assert lse(Deberta(max_distance=1), [1.0, 2, 3], [[1.0, 1, 1]], params) == pytest.approx(2)
 
 
 def test_luong_local_is_not_normalized_again():
-    params = {"score": {"matrix": jnp.zeros((1, 2, 2))}, "position_0": {"into": jnp.zeros((1, 2, 2))}}
-    params["position_0"]["place"] = jnp.zeros((1, 2))
+    prediction = {"into": jnp.zeros((1, 2, 2)), "place": jnp.zeros((1, 2))}
+    params = Parts({"matrix": jnp.zeros((1, 2, 2))}, {}, (prediction,))
     given = (
         LuongLocal(half_width=2).scored(),
         params,
@@ -115,7 +115,7 @@ def test_luong_local_is_not_normalized_again():
         jnp.ones((1, 9, 1)),
     )
     result = forms.attend(*given, data=Data(scalar={"length": 8})).output
-    assert forms.look(*given[:4], data=Data(scalar={"length": 8})).sum() == pytest.approx(result.item())
+    assert forms.weights(*given[:4], data=Data(scalar={"length": 8})).sum() == pytest.approx(result.item())
     # Five keys around place 4, a fifth each, by 1, e^-1/2 twice and e^-2 twice.
     assert result.item() == pytest.approx((1 + 2 * math.exp(-0.5) + 2 * math.exp(-2)) / 5)
 
@@ -123,4 +123,4 @@ def test_luong_local_is_not_normalized_again():
 def test_attention_is_a_variant_itself():
     q = jnp.ones((1, 2, 4))
     assert isinstance(Attention(), Scored) and Attention().scored() == Attention()
-    np.testing.assert_array_equal(forms.attend(Attention(), {}, q, q, q).output, q)
+    np.testing.assert_array_equal(forms.attend(Attention(), None, q, q, q).output, q)

@@ -10,7 +10,7 @@ import pytest
 from attnkit import forms
 from attnkit.layers.causality import refuse_future
 from attnkit.masks.causal import Causal
-from attnkit.scored.contract import Scored
+from attnkit.scored.contract import PartParams, Parts, Scored
 from attnkit.scored.normalizer.entmax import Entmax
 from attnkit.scored.normalizer.gelu import Gelu
 from attnkit.scored.normalizer.gumbel import Gumbel, gumbel_noise
@@ -37,7 +37,8 @@ def weights(normalizer, s, params=None, **parts):
     """The weights of one query whose scores are `s`."""
     scored = Scored(score=Dot(scale=1.0), normalizer=normalizer, **parts)
     k = jnp.array(s, jnp.float32)[None, :, None]
-    return forms.look(scored, {"normalizer": params or {}}, jnp.ones((1, 1, 1)), k)[0, 0]
+    given = Parts({}, params or {}, (), ({},) * len(scored.selection))
+    return forms.weights(scored, given, jnp.ones((1, 1, 1)), k)[0, 0]
 
 
 CASES = {
@@ -70,23 +71,23 @@ def test_weights(name):
 
 
 def test_entmax_does_not_feel_how_large_all_scores_are():
-    """The level lies in units of scores; both the weights and their slope by alpha keep their digits."""
+    """The threshold lies in units of scores; both the weights and their slope by alpha keep their digits."""
     scored = Scored(score=Dot(scale=1.0), normalizer=Entmax(learned=True))
     s = jnp.array([0.5, 0.25, -0.125, -3])
 
     def results(offset):
         def total(alpha):
-            params = {"normalizer": {"alpha": alpha}}
+            params = Parts({}, {"alpha": alpha})
             given = jnp.ones((1, 1, 1)), (s + offset)[None, :, None], jnp.eye(4)[None]
             result = forms.attend(scored, params, *given)
-            return result.output[0, 0] @ jnp.array([1.0, 3, -2, 5]), (result.output, result.level - offset)
+            return result.output[0, 0] @ jnp.array([1.0, 3, -2, 5]), (result.output, result.lse - offset)
 
         return jax.value_and_grad(total, has_aux=True)(jnp.array([0.3]))
 
-    (_, (near, level)), near_slope = results(0)
-    (_, (far, far_level)), far_slope = results(8192)
+    (_, (near, threshold)), near_slope = results(0)
+    (_, (far, far_threshold)), far_slope = results(8192)
     np.testing.assert_allclose(far, near, rtol=0, atol=1e-6)
-    np.testing.assert_allclose(far_level, level, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(far_threshold, threshold, rtol=0, atol=1e-3)
     np.testing.assert_allclose(far_slope, near_slope, rtol=1e-5)
 
 
@@ -94,21 +95,24 @@ def test_queries_compete_for_keys():
     """Keys 0 and 1 share themselves out as (1/4, 3/4) and (1/2, 1/2)."""
     scored = Scored(score=Dot(scale=1.0), normalizer=Inverted())
     q, k = jnp.array([[[0.0], [1.0]]]), jnp.array([[[LOG3], [0.0]]])
-    np.testing.assert_allclose(forms.look(scored, {}, q, k)[0], [[1 / 3, 2 / 3], [3 / 5, 2 / 5]], rtol=1e-5)
+    np.testing.assert_allclose(
+        forms.weights(scored, None, q, k)[0], [[1 / 3, 2 / 3], [3 / 5, 2 / 5]], rtol=1e-5
+    )
     value = jnp.ones((1, 2, 1))
     for form in ("reference", "blockwise"):
-        nothing = forms.attend(scored, {}, q, k[:, :0], value[:, :0], form=form)
-        assert not nothing.output.any() and np.all(nothing.level == -np.inf)
+        nothing = forms.attend(scored, None, q, k[:, :0], value[:, :0], implementation=form)
+        assert not nothing.output.any() and np.all(nothing.lse == -np.inf)
         gradients = jax.grad(
-            lambda q, k, v, form=form: forms.attend(scored, {}, q, k, v, form=form).output.sum(), (0, 1, 2)
+            lambda q, k, v, form=form: forms.attend(scored, None, q, k, v, implementation=form).output.sum(),
+            (0, 1, 2),
         )(q, k[:, :0], value[:, :0])
         assert all(np.isfinite(gradient).all() for gradient in gradients) and not gradients[0].any()
-    level = forms.attend(scored, {}, q, k, value).level
-    np.testing.assert_allclose(level[0], np.log([3 / 4, 5 / 4]), rtol=1e-5)
+    lse = forms.attend(scored, None, q, k, value).lse
+    np.testing.assert_allclose(lse[0], np.log([3 / 4, 5 / 4]), rtol=1e-5)
     with pytest.raises(ValueError, match=r"normalizer = Inverted: .* cannot decode"):
-        forms.step(scored, {}, q, forms.Cache(k, value, {}, jnp.int32(2)))
+        forms.step(scored, None, q, forms.Cache(k, value, Parts({}, {}), jnp.int32(2)))
     with pytest.raises(ValueError, match="normalizer = Inverted"):
-        forms.attend_piece(scored, {}, q, k, value)
+        forms.attend_piece(scored, None, q, k, value)
     with pytest.raises(ValueError, match="its normalizer runs over queries, so use it in an encoder"):
         refuse_future("mixer", Attention(normalizer=Inverted(), mask=Causal()))
 
@@ -125,7 +129,7 @@ def test_gumbel_noise_has_the_right_distribution():
 def test_gumbel_hard_draws_keys_with_their_softmax_weights():
     scored = Scored(score=Dot(scale=1.0), normalizer=GumbelHard())
     q, k, v = jnp.ones((1, 2000, 1)), jnp.array([[[0.0], [LOG3]]]), jnp.eye(2)[None]
-    drawn = forms.attend(scored, {}, q, k, v, key=jax.random.key(0)).output[0]
+    drawn = forms.attend(scored, None, q, k, v, key=jax.random.key(0)).output[0]
     np.testing.assert_allclose(np.sort(drawn, axis=1), np.tile([0.0, 1.0], (2000, 1)), atol=1e-6)
     assert abs(drawn[:, 1].mean() - 0.75) < 6 * (0.75 * 0.25 / 2000) ** 0.5
 
@@ -134,10 +138,10 @@ def test_gumbel_is_the_same_in_every_form_and_sums_to_one():
     scored = Scored(score=Dot(), normalizer=Gumbel(temperature=0.7), mask=Causal())
     random = np.random.default_rng(0)
     q, k, v = (jnp.asarray(random.normal(size=(2, 7, 3)), jnp.float32) for _ in range(3))
-    given = (scored, {}, q, k, v.at[..., 0].set(1))
+    given = (scored, None, q, k, v.at[..., 0].set(1))
     one, other = (
-        forms.attend(*given, key=jax.random.key(1), **form).output
-        for form in ({"form": "reference"}, {"block": (3, 2)})
+        forms.attend(*given, key=jax.random.key(1), **how).output
+        for how in ({"implementation": "reference"}, {"block": (3, 2)})
     )
     np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(one[..., 0], 1, rtol=1e-6)
@@ -155,14 +159,14 @@ def test_moba_takes_its_own_block_and_the_best_of_the_others():
         (1, Causal(), [0, 1]),
     ):
         scored = Scored(score=Dot(), normalizer=Softmax(), selection=(Moba(size=2, count=2),), mask=mask)
-        row = forms.look(scored, {}, jnp.ones((1, 1, 1)), k, offset=position)[0, 0]
+        row = forms.weights(scored, None, jnp.ones((1, 1, 1)), k, offset=position)[0, 0]
         assert np.flatnonzero(row).tolist() == chosen
 
 
 def test_lsh_puts_vectors_of_one_direction_into_one_bucket():
     rows = jnp.array([[3.0, 1], [1, 3], [-3, 1], [1, -3], [30, 10]])
-    p = {"rotation": jnp.eye(2)[None]}
-    chosen = Lsh(buckets=4, rounds=1).chosen(p, rows, rows, jnp.arange(5), jnp.arange(5), ())
+    p = PartParams({"rotation": jnp.eye(2)[None]})
+    chosen = Lsh(buckets=4, rounds=1).select(p, rows, rows, jnp.arange(5), jnp.arange(5), ())
     expected = np.eye(5, dtype=bool)
     expected[0, 4] = expected[4, 0] = True
     np.testing.assert_array_equal(chosen, expected)

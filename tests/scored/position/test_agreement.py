@@ -43,10 +43,8 @@ BIASES = {
     KerpleLog(): lambda p, x, head: distances.kerple_log(p),
     KerplePower(): lambda p, x, head: distances.kerple_power(p),
     Fire(hidden=13, length=5.0, start=1.5): lambda p, x, head: distances.fire(p, 5.0),
-    Fox(): lambda p, x, head: distances.fox(x["position_0.gate"]),
-    DataDependentAlibi(): lambda p, x, head: distances.two_sided_fox(
-        x["position_0.back"], x["position_0.carry"]
-    ),
+    Fox(): lambda p, x, head: distances.fox(x["gate"]),
+    DataDependentAlibi(): lambda p, x, head: distances.two_sided_fox(x["back"], x["carry"]),
 }
 ROTATIONS = {
     Rotary(): lambda q, k: rotations.rotary(q, k, OFFSET, rotations.speeds(8)),
@@ -86,12 +84,12 @@ def sparing(cases):
 def test_learned_position_agrees_with_its_paper(position):
     oracle = LEARNED[position]
     value = (
-        (lambda params: relative.shaw_value(params["position_0"], OFFSET, 3))
+        (lambda params: relative.shaw_value(params.position[0], OFFSET, 3))
         if isinstance(position, Shaw)
         else None
     )
     assert_agrees(
-        scored(position), lambda q, k, params, inputs, head: oracle(q, k, params["position_0"]), extra=value
+        scored(position), lambda q, k, params, inputs, head: oracle(q, k, params.position[0]), extra=value
     )
 
 
@@ -100,7 +98,7 @@ def test_bias_agrees_with_its_paper(position):
     oracle = BIASES[position]
 
     def score(q, k, params, inputs, head):
-        return distances.with_bias(q, k, OFFSET, oracle(params.get("position_0", {}), inputs, head))
+        return distances.with_bias(q, k, OFFSET, oracle(params.position[0], inputs.position[0], head))
 
     assert_agrees(scored(position), score)
 

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import jax
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 from oracles.relative import skewed
 
+from attnkit.scored.contract import PartParams
 from attnkit.scored.position.alibi import Alibi
 from attnkit.scored.position.data_dependent_alibi import DataDependentAlibi
 from attnkit.scored.position.fire import Fire
@@ -23,7 +25,7 @@ SLOPE = 0.75
 
 def bias(part, p, i, j, q=None, k=None):
     """The bias of queries at positions `i` and keys at positions `j`; rows of ones unless given."""
-    p = {name: jnp.array(value) for name, value in p.items()}
+    p = p if isinstance(p, PartParams) else PartParams({name: jnp.array(value) for name, value in p.items()})
     q = jnp.ones((len(i), 4)) if q is None else jnp.array(q)
     k = jnp.ones((len(j), 4)) if k is None else jnp.array(k)
     return np.asarray(part.bias(p, q, k, jnp.array(i), jnp.array(j)))
@@ -69,7 +71,7 @@ def test_shaw_compares_the_query_with_the_vector_of_the_distance():
 
 
 def test_shaw_adds_the_vector_of_the_distance_to_each_value():
-    p = {"value": jnp.array([[1.0, 2], [10, 20], [100, 200]])}
+    p = PartParams({"value": jnp.array([[1.0, 2], [10, 20], [100, 200]])})
     w, i, j = jnp.array([[0.5, 0.25, 0.125, 0.125]]), jnp.array([1]), jnp.arange(4)
     made = Shaw(max_distance=1).value(p, w, i, j)
     # 0.5 * 1 + 0.25 * 10 + (0.125 + 0.125) * 100
@@ -121,7 +123,7 @@ def test_kerple_power_with_power_one_is_alibi():
 def test_kerple_power_has_finite_derivatives_at_distance_zero():
     def total(p):
         rows, at = jnp.ones((1, 4)), jnp.array([5])
-        return jnp.sum(KerplePower().bias(p, rows, rows, at, at))
+        return jnp.sum(KerplePower().bias(PartParams(p), rows, rows, at, at))
 
     p = {"log_r1": jnp.array(0.5), "logit_r2": jnp.array(-0.5)}
     assert jax.tree.leaves(jax.grad(total)(p)) == [0, 0]
@@ -140,7 +142,8 @@ def test_fire_takes_the_share_of_the_position_or_of_the_threshold():
 def gates(part, raw):
     """Inputs of both sides made of equal gates before the sigmoid, as the engine prepares them."""
     summed = jnp.cumsum(part.activate("gate", jnp.full((9, 1), raw)), axis=0)
-    return {f"{name}_{side}": summed for name in part.inputs(HeadShape(1, 4, 4)) for side in "ij"}
+    inputs = dict.fromkeys(part.inputs(HeadShape(1, 4, 4)), summed)
+    return PartParams({}, query=inputs, key=inputs)
 
 
 def test_fox_with_gates_at_zero_loses_log_two_a_token():
@@ -150,7 +153,7 @@ def test_fox_with_gates_at_zero_loses_log_two_a_token():
 
 def test_fox_counts_the_gate_of_the_query_and_not_that_of_the_key():
     summed = jnp.cumsum(jnp.array([[-1.0], [-10], [-100], [-1000]]), axis=0)
-    made = bias(Fox(), {"gate_i": summed, "gate_j": summed}, range(4), range(4))
+    made = bias(Fox(), PartParams({}, query={"gate": summed}, key={"gate": summed}), range(4), range(4))
     np.testing.assert_array_equal(made[3], [-1110, -1100, -1000, 0])
 
 
@@ -180,12 +183,10 @@ BIASES = [
 @pytest.mark.parametrize("part", BIASES, ids=lambda part: type(part).__name__)
 def test_biases_of_bfloat16_rows_are_float32(part):
     shape = HeadShape(1, 4, 3)
-    p = {
-        name: jnp.float32(x)[0]
-        for name, x in {**part.constants(shape), **part.init(jax.random.key(0), shape)}.items()
-    }
+    values = {**part.constants(shape), **part.init(jax.random.key(0), shape)}
+    p = PartParams({name: jnp.float32(x)[0] for name, x in values.items()})
     if part.inputs(shape):
-        p |= gates(part, jnp.bfloat16(0.5))
+        p = dataclasses.replace(gates(part, jnp.bfloat16(0.5)), values=p.values)
     rows, at = jnp.ones((9, 4), jnp.bfloat16), jnp.arange(9)
     made = part.bias(p, rows, rows, at, at)
     assert (made.dtype, made.shape) == (jnp.float32, (9, 9))

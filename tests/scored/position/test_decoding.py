@@ -1,3 +1,5 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,9 +28,10 @@ def test_decoding_token_by_token_equals_attending_at_once(position):
         jax.random.normal(key, (heads, TOKENS, dim))
         for key, heads, dim in zip(keys[1:4], (3, 1, 1), (6, 6, 5), strict=True)
     )
-    inputs = {
-        name: n + jax.random.normal(keys[4], (3, TOKENS, 1)) for n, name in enumerate(scored.inputs(SHAPE))
-    }
+    number = itertools.count()
+    inputs = jax.tree.map(
+        lambda need: next(number) + jax.random.normal(keys[4], (3, TOKENS, 1)), scored.inputs(SHAPE)
+    )
 
     def one(cache, token):
         q, k, v, inputs = jax.tree.map(lambda x: x[:, None], token)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from attnkit.positions.rotation import frequencies
+from attnkit.scored.contract import PartParams
 from attnkit.scored.position.qk_norm import QkNorm
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.position.rotary_2d import Rotary2d
@@ -19,7 +20,7 @@ AT = jnp.arange(7)
 
 def products(part, i=AT, j=AT):
     """Products of prepared queries and keys."""
-    q, k = part.query({}, ROWS[0], i), part.key(ROWS[1], j)
+    q, k = part.query(PartParams({}), ROWS[0], i), part.key(ROWS[1], j)
     return np.asarray(q @ k.T)
 
 
@@ -83,7 +84,7 @@ def test_limits_in_the_wrong_order_are_refused():
 
 def test_xpos_fades_by_z_to_the_distance():
     # dim 2, one pair: z = 0.4 / 1.4 = 2 / 7 in 5 positions.
-    q = Xpos(length=5).query({}, jnp.array([[1.0, 0.0]]), jnp.array([12]))
+    q = Xpos(length=5).query(PartParams({}), jnp.array([[1.0, 0.0]]), jnp.array([12]))
     k = Xpos(length=5).key(jnp.array([[1.0, 0.0]]), jnp.array([7]))
     assert (q @ k.T).item() == pytest.approx(2 / 7 * np.cos(5), rel=1e-5)
 
@@ -123,7 +124,7 @@ def test_a_width_that_cannot_turn_is_refused(part, dim, message):
 
 def test_qk_norm_makes_the_mean_square_one_and_gives_the_query_a_gain():
     x = jnp.array([[3.0, 4.0]])
-    q = QkNorm().query({"gain": jnp.array([1.0, 10.0])}, x, jnp.array([0]))
+    q = QkNorm().query(PartParams({"gain": jnp.array([1.0, 10.0])}), x, jnp.array([0]))
     k = QkNorm().key(1000 * x, jnp.array([0]))
     np.testing.assert_allclose(q, [[3 / 12.5**0.5, 40 / 12.5**0.5]], rtol=1e-5)
     np.testing.assert_allclose(k, [[3 / 12.5**0.5, 4 / 12.5**0.5]], rtol=1e-5)
@@ -136,7 +137,7 @@ def test_rows_keep_their_type_and_are_turned_in_float32(part):
     rows = ROWS[0].astype(jnp.bfloat16)
     far = 1000 + AT
     for turned, exact in (
-        (part.query({}, rows, far), part.query({}, rows.astype(jnp.float32), far)),
+        (part.query(PartParams({}), rows, far), part.query(PartParams({}), rows.astype(jnp.float32), far)),
         (part.key(rows, far), part.key(rows.astype(jnp.float32), far)),
     ):
         assert turned.dtype == jnp.bfloat16

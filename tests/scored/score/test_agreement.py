@@ -26,4 +26,4 @@ ORACLES = {
 def test_score_agrees_with_its_paper(score):
     scored = Scored(score=score, normalizer=Softmax(), mask=Everything())
     oracle = ORACLES[score]
-    assert_agrees(scored, lambda q, k, params, inputs, head: oracle(q, k, params.get("score", {})))
+    assert_agrees(scored, lambda q, k, params, inputs, head: oracle(q, k, params.score))

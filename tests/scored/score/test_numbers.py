@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attnkit.scored.contract import PartParams
 from attnkit.scored.score.additive import Additive
 from attnkit.scored.score.bilinear import Bilinear
 from attnkit.scored.score.cosine import Cosine
@@ -18,7 +19,7 @@ HERE = jnp.array([5])
 
 def score(part, q, k, p=None, i=5, j=4):
     """The score of one query and one key."""
-    p = {name: jnp.array(value) for name, value in (p or {}).items()}
+    p = PartParams({name: jnp.array(value) for name, value in (p or {}).items()})
     return part.score(p, jnp.array([q]), jnp.array([k]), jnp.array([i]), jnp.array([j])).item()
 
 
@@ -51,7 +52,7 @@ def test_cosine_does_not_know_lengths():
 
 def test_cosine_of_a_zero_vector_is_zero_with_finite_derivatives():
     def of(q):
-        return Cosine().score({"factor": 5.0}, q, jnp.array([[4.0, 3.0]]), HERE, HERE)[0, 0]
+        return Cosine().score(PartParams({"factor": 5.0}), q, jnp.array([[4.0, 3.0]]), HERE, HERE)[0, 0]
 
     zero = jnp.zeros((1, 2))
     assert of(zero) == 0
@@ -88,7 +89,8 @@ PARTS = [Dot(), Additive(hidden=3), Bilinear(), Cosine(), Euclidean(), Disentang
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: type(part).__name__)
 def test_scores_of_bfloat16_rows_are_float32(part):
-    p = {name: x[0] for name, x in part.init(jax.random.key(0), HeadShape(1, 6, 5)).items()}
+    params = part.init(jax.random.key(0), HeadShape(1, 6, 5))
+    p = PartParams({name: x[0] for name, x in params.items()})
     q, k = jnp.ones((2, 6), jnp.bfloat16), jnp.ones((3, 6), jnp.bfloat16)
     made = part.score(p, q, k, jnp.arange(2), jnp.arange(3))
     assert (made.dtype, made.shape) == (jnp.float32, (2, 3))

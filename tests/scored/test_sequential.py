@@ -8,7 +8,7 @@ from oracles.agreement import QUICK_COMPILE
 
 from attnkit import forms
 from attnkit.masks.causal import Causal
-from attnkit.scored.contract import Scored
+from attnkit.scored.contract import Parts, Scored
 from attnkit.scored.normalizer.inverted import Inverted
 from attnkit.scored.normalizer.sigmoid import Sigmoid
 from attnkit.scored.normalizer.sparsemax import Sparsemax
@@ -36,10 +36,10 @@ def test_blocks_agree_with_the_definition_whatever_the_normalizer():
     def run(params, q, k, v, weight):
         found = []
         for normalizer in KINDS:
-            for form in ({"form": "reference"}, {"block": (4, 3)}):
+            for how in ({"implementation": "reference"}, {"block": (4, 3)}):
 
-                def total(params, q, k, v, normalizer=normalizer, form=form):
-                    result = forms.attend(variant(normalizer), params, q, k, v, **form)
+                def total(params, q, k, v, normalizer=normalizer, how=how):
+                    result = forms.attend(variant(normalizer), params, q, k, v, **how)
                     return jnp.sum(result.output * weight), result.output
 
                 found.append(jax.grad(total, (0, 1, 2, 3), has_aux=True)(params, q, k, v))
@@ -56,7 +56,7 @@ def test_blocks_agree_with_the_definition_whatever_the_normalizer():
 
 
 def test_of_equal_scores_the_earlier_keys_are_taken_though_blocks_are_visited_backwards():
-    params = {"position_0": {"place": jnp.zeros((1, 3, 2))}}
+    params = Parts({}, {}, ({"place": jnp.zeros((1, 3, 2))},))
     scored = Scored(score=Dot(), position=(Cope(max_position=2),), normalizer=TopK(k=2))
     given = (scored, params, jnp.ones((1, 1, 2)), jnp.zeros((1, 5, 2)), jnp.eye(5)[None])
     for block in (None, (1, 2)):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from attnkit import forms
-from attnkit.forms.plan import TILINGS, choose_plan, make_plan
-from attnkit.forms.sums import fold_rows, sum_blocks
-from attnkit.forms.visit import run
+from attnkit.forms.block_loops import run
+from attnkit.forms.block_mask import TILINGS, choose_block_mask, make_block_mask
+from attnkit.forms.passes import fold_rows, sum_blocks
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data
 from attnkit.masks.everything import Everything
@@ -35,8 +35,8 @@ def cell(masked):
 
 
 def by_blocks(w, a, b, block=(1, 1)):
-    plan = make_plan(Everything(), ROWS, COLUMNS, block=block)
-    return sum_blocks(plan, cell, {"w": w}, {"a": a}, {"b": b})
+    block_mask = make_block_mask(Everything(), ROWS, COLUMNS, block=block)
+    return sum_blocks(block_mask, cell, {"w": w}, {"a": a}, {"b": b})
 
 
 def dense(w, a, b):
@@ -76,15 +76,15 @@ def test_sums_are_closed_under_every_composition_of_derivatives():
 
 @pytest.mark.parametrize("cpu", [True, False])
 def test_mapped_axes_are_loops_or_batches_with_the_same_results(monkeypatch, cpu):
-    from attnkit.forms import sums
+    from attnkit.forms import passes
 
     used = []
 
-    def ran(visit, arguments):
-        used.append(visit.sizes)
-        return run(visit, arguments, cpu)
+    def ran(op, arguments):
+        used.append(op.sizes)
+        return run(op, arguments, cpu)
 
-    monkeypatch.setattr(sums.visit_p, "impl", lambda *arguments, visit: ran(visit, arguments))
+    monkeypatch.setattr(passes.block_map_p, "impl", lambda *arguments, op: ran(op, arguments))
     with jax.enable_x64(True):
         given = draw()
         got = jax.vmap(by_blocks, (None, 0, 0))(given["w"], given["a"], given["b"])
@@ -98,7 +98,7 @@ def test_a_large_transposed_matrix_is_not_multiplied_as_it_lies():
     scored = Attention(mask=Causal()).scored()
 
     def total(q, k, v):
-        return jnp.sum(forms.attend(scored, {}, q, k, v).output)
+        return jnp.sum(forms.attend(scored, None, q, k, v).output)
 
     text = jax.jit(jax.grad(total, (0, 1, 2))).lower(one, one, one).as_text()
     products = [line for line in text.splitlines() if "dot_general" in line and "contracting_dims" in line]
@@ -111,9 +111,9 @@ BANDS = {"window": Window(back=4, ahead=2), "back": Window(back=3), "all": Every
 @pytest.mark.parametrize("name", BANDS)
 def test_neighboring_blocks_in_one_step_are_those_blocks(name):
     mask = BANDS[name]
-    plan = make_plan(mask, ROWS, 12, block=(4, 4))
-    together = dataclasses.replace(plan, span=plan.reach())
-    assert together.span > 1 and together.computed >= plan.computed
+    block_mask = make_block_mask(mask, ROWS, 12, block=(4, 4))
+    together = dataclasses.replace(block_mask, merge_width=block_mask.band_width())
+    assert together.merge_width > 1 and together.computed >= block_mask.computed
     with jax.enable_x64(True):
         problem = {
             k: np.pad(v, [(0, 0)] * (v.ndim - 2) + [(0, 12 - v.shape[-2]), (0, 0)])
@@ -130,19 +130,19 @@ def test_neighboring_blocks_in_one_step_are_those_blocks(name):
 
             return cell
 
-        def total(plan, w, a, b):
-            found = sum_blocks(plan, of_block, w, {"a": a, "i": j}, {"b": b, "j": j})
+        def total(block_mask, w, a, b):
+            found = sum_blocks(block_mask, of_block, w, {"a": a, "i": j}, {"b": b, "j": j})
             return sum(jnp.sum(jnp.cos(part)) for part in found)
 
-        def derivatives(plan):
+        def derivatives(block_mask):
             at = (draw()["w"], problem["a"][0], problem["b"][0])
-            gradient = jax.grad(lambda *given: total(plan, *given), (0, 1, 2))
-            return total(plan, *at), gradient(*at), jax.jvp(gradient, at, jax.tree.map(np.cos, at))[1]
+            gradient = jax.grad(lambda *given: total(block_mask, *given), (0, 1, 2))
+            return total(block_mask, *at), gradient(*at), jax.jvp(gradient, at, jax.tree.map(np.cos, at))[1]
 
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12),
             derivatives(together),
-            derivatives(plan),
+            derivatives(block_mask),
         )
 
 
@@ -158,9 +158,7 @@ def test_how_many_blocks_are_computed():
 
 
 def test_a_fold_has_no_derivative_and_says_so():
-    from attnkit.forms.sums import fold_rows
-
-    plan = make_plan(Everything(), ROWS, COLUMNS, block=(1, 1))
+    block_mask = make_block_mask(Everything(), ROWS, COLUMNS, block=(1, 1))
 
     def largest(a):
         def step(masked):
@@ -169,7 +167,7 @@ def test_a_fold_has_no_derivative_and_says_so():
             )
 
         found = fold_rows(
-            plan, lambda whole, row: row["a"][:, 0] - 9, step, {}, {"a": a}, {"b": draw()["b"][0]}
+            block_mask, lambda whole, row: row["a"][:, 0] - 9, step, {}, {"a": a}, {"b": draw()["b"][0]}
         )
         return jnp.sum(found)
 
@@ -178,20 +176,20 @@ def test_a_fold_has_no_derivative_and_says_so():
 
 
 def test_blocks_are_as_small_as_the_mask_makes_worth_while(monkeypatch):
-    monkeypatch.setattr("attnkit.forms.plan.tiling", lambda: TILINGS["cpu"])
+    monkeypatch.setattr("attnkit.forms.block_mask.tiling", lambda: TILINGS["cpu"])
     masks = (Window(back=127), Window(back=255), Causal(), Everything())
-    chosen = [choose_plan(mask, 4096, 4096, 0, 0) for mask in masks]
-    assert [plan.block for plan in chosen] == [(128, 128), (256, 256), (512, 512), (512, 512)]
-    assert [plan.span for plan in chosen] == [1, 2, 1, 1]
-    assert choose_plan(Everything(), 128, 100, 0, 0).whole
-    assert choose_plan(Everything(), 129, 129, 0, 0).block == (72, 72)
+    chosen = [choose_block_mask(mask, 4096, 4096, 0, 0) for mask in masks]
+    assert [block_mask.block for block_mask in chosen] == [(128, 128), (256, 256), (512, 512), (512, 512)]
+    assert [block_mask.merge_width for block_mask in chosen] == [1, 2, 1, 1]
+    assert choose_block_mask(Everything(), 128, 100, 0, 0).is_whole
+    assert choose_block_mask(Everything(), 129, 129, 0, 0).block == (72, 72)
 
 
 def test_a_fold_whose_state_changes_its_type_is_refused():
-    plan = make_plan(Causal(), 6, 6, block=(3, 3))
+    block_mask = make_block_mask(Causal(), 6, 6, block=(3, 3))
 
     def step(masked):
         return lambda state, whole, row, column: state.astype(jnp.int32)
 
     with pytest.raises(TypeError, match="make them the same"):
-        fold_rows(plan, lambda whole, row: row, step, (), jnp.zeros(6), jnp.zeros(6))
+        fold_rows(block_mask, lambda whole, row: row, step, (), jnp.zeros(6), jnp.zeros(6))
