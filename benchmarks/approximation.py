@@ -14,17 +14,23 @@ from rich.table import Table
 from attnkit.approximate.variant.h_transformer_1d import HTransformer1d
 from attnkit.approximate.variant.linformer import Linformer
 from attnkit.approximate.variant.nystromformer import Nystromformer
-from attnkit.approximate.variant.performer import Performer
-from attnkit.approximate.variant.random_feature import RandomFeature
 from attnkit.approximate.variant.skyformer import Skyformer
 from attnkit.conformance.approximation import Inputs, error, slope
+from attnkit.recurrent.feature.performer import Performer
+from attnkit.recurrent.feature.random_feature import RandomFeature
+from attnkit.recurrent.variant.linear import Linear
+
+
+def whole(feature):
+    return Linear(feature=feature, direction="both")
+
 
 VARIANTS = {
-    "performer": Performer(),
-    "performer, independent": Performer(orthogonal=False),
-    "performer, hyperbolic": Performer(kind="hyperbolic"),
-    "performer, trigonometric": Performer(kind="trigonometric"),
-    "random_feature": RandomFeature(),
+    "performer": whole(Performer()),
+    "performer, independent": whole(Performer(orthogonal=False)),
+    "performer, hyperbolic": whole(Performer(kind="hyperbolic")),
+    "performer, trigonometric": whole(Performer(kind="trigonometric")),
+    "random_feature": whole(RandomFeature()),
     "nystromformer": Nystromformer(convolution=0),
     "skyformer": Skyformer(),
     "linformer": Linformer(),

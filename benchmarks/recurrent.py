@@ -33,8 +33,10 @@ from rich.table import Table
 
 from attnkit.experiment.catalogue import camel
 from attnkit.forms import empty_state, recur
-from attnkit.forms.recurrent import numbers
-from attnkit.forms.recurrent_head import enrich, expand, read_tokens
+from attnkit.forms.recurrent.contract import find_form
+from attnkit.forms.recurrent.head import expand, with_auxiliary
+from attnkit.forms.recurrent.recur import head_params
+from attnkit.forms.recurrent.tokens import read_tokens
 from attnkit.variant import HeadShape
 
 SHAPE = HeadShape(heads=2, dim=64, value_dim=64)
@@ -56,7 +58,7 @@ def draw(variant, tokens):
 
 def gradient(variant, form):
     def total(inputs, params):
-        return jnp.sum(jnp.square(recur(variant, SHAPE, params, inputs, form=form).output))
+        return jnp.sum(jnp.square(recur(variant, SHAPE, params, inputs, implementation=form).output))
 
     return jax.jit(jax.grad(total))
 
@@ -120,10 +122,10 @@ def transitions(variant, params, inputs):
 
     def head(p, x):
         tokens = read_tokens(variant, SHAPE, x, None, None)
-        more, _ = enrich(variant, p, tokens, variant.start(SHAPE, jnp.float32))
+        more, _ = with_auxiliary(variant, p, tokens, variant.start(SHAPE, jnp.float32), find_form("scan"))
         return *expand(variant, p, more, tokens, jnp.float32)[:2], more.get("beta")
 
-    q, write, beta = jax.vmap(head)(numbers(variant, SHAPE, params), inputs)
+    q, write, beta = jax.vmap(head)(head_params(variant, SHAPE, params), inputs)
     found = {
         "q": q * SHAPE.dim**0.5,
         "k": write.k if write.a is None else write.a,
@@ -136,7 +138,7 @@ def transitions(variant, params, inputs):
 
 
 def results(variant, form):
-    return jax.jit(lambda params, inputs: recur(variant, SHAPE, params, inputs, form=form).output)
+    return jax.jit(lambda params, inputs: recur(variant, SHAPE, params, inputs, implementation=form).output)
 
 
 def beside_peer(python, folder, chosen, tokens, rounds):

@@ -21,6 +21,7 @@ from attnkit.api.shapes import (
     split_key,
 )
 from attnkit.forms import AttentionOutput, Cache
+from attnkit.forms.heads import Inputs
 from attnkit.masks.contract import Data
 from attnkit.scored.contract import Preset, Scored
 from attnkit.variant import HeadShape
@@ -36,7 +37,7 @@ def attend(
     params: Any = None,
     *,
     layout: Layout = "htd",
-    inputs: Mapping[str, Array] | None = None,
+    inputs: Inputs | None = None,
     data: Data | None = None,
     offset: int = 0,
     key: jax.Array | None = None,
@@ -76,7 +77,7 @@ def attend(
     [0.0, 1.5, 3.0]
     """
     scored = parts_of(variant)
-    q, k, v, inputs = heads_first((q, k, v, dict(inputs or {})), layout)
+    q, k, v, inputs = heads_first((q, k, v, inputs), layout)
     leading, shape = leading_axes(q=q, k=k, v=v), head_shape(q, k, v)
     params = complete_params(scored, params, shape)
 
@@ -106,7 +107,7 @@ def weights(
     params: Any = None,
     *,
     layout: Layout = "htd",
-    inputs: Mapping[str, Array] | None = None,
+    inputs: Inputs | None = None,
     data: Data | None = None,
     offset: int = 0,
 ) -> Float[Array, "*leading heads queries keys"]:
@@ -118,7 +119,7 @@ def weights(
     [[[1.0, 0.0], [0.5, 0.5]]]
     """
     scored = parts_of(variant)
-    q, k, inputs = heads_first((q, k, dict(inputs or {})), layout)
+    q, k, inputs = heads_first((q, k, inputs), layout)
     leading, shape = leading_axes(q=q, k=k), head_shape(q, k, k)
     params = complete_params(scored, params, shape)
 
@@ -167,7 +168,7 @@ def extend(
     variant: Variant | None = None,
     *,
     layout: Layout = "htd",
-    inputs: Mapping[str, Array] | None = None,
+    inputs: Inputs | None = None,
     data: Data | None = None,
 ) -> Cache:
     """The cache with `new` more tokens.
@@ -175,7 +176,7 @@ def extend(
     There must be room: `cache.length + new` beyond the cache's length is not noticed here.
     """
     scored = parts_of(variant)
-    k, v, inputs = heads_first((k, v, dict(inputs or {})), layout)
+    k, v, inputs = heads_first((k, v, inputs), layout)
 
     def one(given: Mapping[str, Any]) -> Cache:
         arrays = given["k"], given["v"]

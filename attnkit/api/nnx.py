@@ -123,13 +123,14 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
         self.shape = HeadShape(
             heads=self.num_heads, kv_heads=self.num_kv_heads, dim=self.head_dim, value_dim=self.head_dim
         )
-        if self.in_kv_features != in_features and (names := sorted(scored.inputs(self.shape))):
+        names = sorted({name for own in scored.inputs(self.shape).all() for name in own})
+        if self.in_kv_features != in_features and names:
             raise ValueError(
                 f"in_kv_features = {in_kv_features}: the variant projects {', '.join(names)} from tokens "
                 f"of in_features = {in_features}; give both the same width"
             )
         self.engine = Engine(scored, self.shape, in_features, rngs=rngs)
-        self.cached_inputs: dict[str, nnx.Cache[Array]] = nnx.data({})
+        self.cached_inputs: list[nnx.Cache[Array]] = nnx.data([])
 
     def __call__(
         self,
@@ -231,10 +232,11 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
         if len(q) != math.prod(batch):
             raise ValueError(f"inputs_q has {len(q)} sequences, but the cache is for {batch}")
         held = jax.tree.map(lambda a: jnp.swapaxes(flat(a[...], batch), 1, 2), stored, is_leaf=is_variable)
+        held["inputs"] = jax.tree.unflatten(jax.tree.structure(scored.inputs(self.shape)), held["inputs"])
         cache = forms.Cache(**held, length=jnp.full(len(q), index))
         cache = self.engine.extend(cache, k, v, inputs, data)
         self.cache_index[...] = index + q.shape[2]
-        new = {"k": cache.k, "v": cache.v, "inputs": cache.inputs}
+        new = {"k": cache.k, "v": cache.v, "inputs": jax.tree.leaves(cache.inputs)}
         jax.tree.map(store, stored, new, is_leaf=is_variable)
         params = self.engine.learned()
 
@@ -252,7 +254,7 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
             return nnx.Cache(jnp.zeros((*batch, length, a.shape[0], a.shape[2]), a.dtype))
 
         self.cached_key, self.cached_value = stored(empty.k), stored(empty.v)
-        self.cached_inputs = nnx.data({name: stored(a) for name, a in empty.inputs.items()})
+        self.cached_inputs = nnx.data([stored(a) for a in jax.tree.leaves(empty.inputs)])
         self.cache_index = nnx.Cache(jnp.zeros((), jnp.int32))
 
     def dropout_key(self, deterministic: bool | None, rngs: Any) -> jax.Array | None:

@@ -8,8 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from attnkit import forms
 from attnkit.api.shapes import Layout, heads_first, over
-from attnkit.forms import Recurred
-from attnkit.forms.recurrent import RecurrentForm
+from attnkit.forms import RecurrentOutput
 from attnkit.recurrent.contract import Recurrent
 from attnkit.variant import HeadShape
 
@@ -24,9 +23,9 @@ def recurrent(
     state: Any = None,
     segments: Int[Array, "*leading tokens"] | None = None,
     length: Int[Array, "*leading"] | None = None,
-    implementation: RecurrentForm = "auto",
+    implementation: str = "auto",
     chunk: int | None = None,
-) -> Recurred:
+) -> RecurrentOutput:
     """Recurrent attention.
 
     Args:
@@ -60,12 +59,12 @@ def recurrent(
     inputs, shape = checked(variant, inputs, layout, dim)
     params = complete(variant, params, shape)
 
-    def one(given: Mapping[str, Any]) -> Recurred:
-        return forms.recur(variant, shape, params, form=implementation, chunk=chunk, **given)
+    def one(given: Mapping[str, Any]) -> RecurrentOutput:
+        return forms.recur(variant, shape, params, implementation=implementation, chunk=chunk, **given)
 
     given = {"inputs": inputs, "state": state, "segments": segments, "length": length}
     output, last = over(inputs["v"].shape[:-3], one)(given)
-    return Recurred(heads_first(output, layout), last)
+    return RecurrentOutput(heads_first(output, layout), last)
 
 
 def recurrent_weights(
@@ -93,7 +92,7 @@ def recurrent_weights(
     params = complete(variant, params, shape)
 
     def one(given: Mapping[str, Any]) -> Array:
-        return forms.effective(variant, shape, params, **given)
+        return forms.recurrent_weights(variant, shape, params, **given)
 
     given = {"inputs": inputs, "segments": segments, "length": length}
     return over(inputs["v"].shape[:-3], one)(given)

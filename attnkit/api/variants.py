@@ -61,7 +61,7 @@ def explain(
     blockwise (longer than one block): 63 of 1024 blocks of 128 x 128 computed
     """
     if isinstance(variant, Recurrent):
-        return forms.explain_recurrent(variant, queries, form=implementation, chunk=chunk)
+        return forms.explain_recurrent(variant, queries, implementation=implementation, chunk=chunk)
     size = queries if keys is None else keys
     return forms.explain(
         parts_of(variant), queries, size, offset=offset, implementation=implementation, block=block

@@ -1,6 +1,7 @@
 """Every form against the definition in float64, for results and every derivative."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 
 import jax
@@ -16,7 +17,7 @@ from attnkit.masks.contract import dense
 from attnkit.masks.window import Window
 
 EXACT, DERIVATIVE, DIFFERENCE = 1e-12, 1e-10, 1e-6
-LIMITS = {"output": EXACT, "level": EXACT, "vjp": DERIVATIVE, "jvp": DERIVATIVE, "hvp": DERIVATIVE}
+LIMITS = {"output": EXACT, "lse": EXACT, "vjp": DERIVATIVE, "jvp": DERIVATIVE, "hvp": DERIVATIVE}
 MORE_BLOCKS: tuple[Block, ...] = ((2, 7), (13, 1), (1, 17))
 STEP, SHORTER = 1e-5, 2.5e-6
 LARGE, AT_LARGE = 60.0, 1e-9
@@ -32,7 +33,7 @@ def compare(form: str, got: Tree, true: Tree, where: str) -> Iterator[Finding]:
 
 
 def agreement(bench: Bench) -> Iterator[Finding | Unclaimed]:
-    """`dense` (mapped over a stack of problems) and `blockwise` against `reference`, in every mask class."""
+    """Every form (`dense` mapped over a stack of problems) against `reference`, in every mask class."""
     true = bench.base("reference")
     for form in bench.forms[1:]:
         for mask, result in bench.base(form).items():
@@ -59,7 +60,7 @@ def large_scores(bench: Bench) -> Iterator[Finding]:
     true = bench.run("reference", problems)
     for form in bench.forms[1:]:
         for name, got, exact in zip(names, bench.run(form, problems), true, strict=True):
-            for part in ("output", "level"):
+            for part in ("output", "lse"):
                 error = distance(got[part], exact[part])
                 yield Finding("large scores", form, error, AT_LARGE, f"{name} mask, {part}")
             right = dict(named(exact))
@@ -89,17 +90,18 @@ def skipped(bench: Bench) -> Iterator[Finding]:
             table &= np.asarray(dense(extra[name], positions, positions))
         problem = bench.problem(table)
         true = bench.run("reference", [problem])[0]
-        for block in (BLOCK, (bench.sizes.queries, 1)) if name == "own mask" else (BLOCK,):
+        blocks = (BLOCK, (bench.sizes.queries, 1)) if name == "own mask" else (BLOCK,)
+        for form, block in itertools.product(bench.by_blocks(), blocks):
             got = bench.run(
-                "blockwise",
+                form,
                 [problem],
                 block=block,
                 scored=dataclasses.replace(bench.subject.scored, mask=mask),
                 depth="gradient",
             )
-            for part in ("output", "level", "vjp"):
+            for part in ("output", "lse", "vjp"):
                 error = max(distances({part: got[0][part]}, {part: true[part]}).values())
-                yield Finding("skipped blocks", "blockwise", error, LIMITS[part], f"{name}, {part}, {block}")
+                yield Finding("skipped blocks", form, error, LIMITS[part], f"{name}, {part}, {block}")
 
 
 def differences(bench: Bench) -> Iterator[Finding]:
@@ -122,7 +124,7 @@ def differences_over(bench: Bench, mask: str, step: float) -> Iterator[Finding]:
     moved = draw_like(bench.arrays, 12)
     around = [bench.problem(mask, shifted(bench.arrays, moved, scale * step)) for scale in (1, -1, 2, -2)]
     results, true = bench.run("reference", around), bench.base("reference")[mask]
-    for got, of in (("jvp", ("output", "level")), ("hvp", ("vjp",))):
+    for got, of in (("jvp", ("output", "lse")), ("hvp", ("vjp",))):
         for part in of:
             exact = true[got][part] if got == "jvp" else true[got]
             right = dict(named(central([result[part] for result in results], step)))
@@ -135,7 +137,7 @@ def differences_over(bench: Bench, mask: str, step: float) -> Iterator[Finding]:
 def transposed(bench: Bench, mask: str) -> Iterator[Finding]:
     """`vjp` and `jvp` are transposes of each other: the same number from both sides."""
     weight = draw_like(
-        {"level": bench.base("reference")[mask]["level"], "output": bench.base("reference")[mask]["output"]},
+        {"lse": bench.base("reference")[mask]["lse"], "output": bench.base("reference")[mask]["output"]},
         11,
     )
     moved = dict(named(draw_like(bench.arrays, 12)))

@@ -12,7 +12,6 @@ from attnkit.conformance import (
     influence,
     parts,
     precision,
-    splitting,
     stability,
     symmetry,
 )
@@ -20,13 +19,15 @@ from attnkit.conformance.approximate import APPROXIMATE
 from attnkit.conformance.layers import LAYERS
 from attnkit.conformance.mask import MASKS
 from attnkit.conformance.matrix import Matrix
-from attnkit.conformance.programs import FORMS, Bench
+from attnkit.conformance.programs import BY_BLOCKS, FIRST, FORMS, LATER, Bench
 from attnkit.conformance.recurrent import RECURRENT
 from attnkit.conformance.subject import Sizes, make_subject
 from attnkit.conformance.suite import Check, Suite
 from attnkit.layers.contract import CustomTokenMixer
 from attnkit.masks.contract import Mask
 from attnkit.recurrent.contract import Recurrent
+from attnkit.recurrent.feature_map import FeatureMap
+from attnkit.recurrent.variant.linear import Linear
 
 Level = Literal["brief", "quick", "full"]
 
@@ -52,7 +53,6 @@ CHECKS: Mapping[str, Check] = {
     "permutation": symmetry.permutation,
     "dropout": chance.dropout,
     "precision": precision.precision,
-    "splitting": splitting.splitting,
     "more blocks": agreement.more_blocks,
     "skipped blocks": agreement.skipped,
     "translation": symmetry.translation,
@@ -70,43 +70,38 @@ BRIEF = frozenset(
 QUICK = BRIEF | {"hooks", "decoding", "translation", "skipped blocks", "dropout", "precision"}
 BY_AGREEMENT = "follows from agreeing with reference"
 RULER = "the ruler that the other forms are measured with"
-LATER = "not part of a quick check"
-EXACTLY = "compared in float64 only"
 REASONS: Mapping[tuple[str, str], str] = {
     **dict.fromkeys(((name, "reference") for name in PRECISIONS), RULER),
-    **dict.fromkeys(((name, form) for name in PRECISIONS for form in ("step", "split")), EXACTLY),
+    **dict.fromkeys(((name, "step") for name in PRECISIONS), "compared in float64 only"),
     ("bfloat16", "dense"): LATER,
-    **dict.fromkeys(((name, "split") for name in ("output", "level", "vjp")), LATER),
-    **dict.fromkeys(((name, "split") for name in ("jvp", "hvp")), "compared for results and gradients only"),
-    **dict.fromkeys((("same bits twice", form) for form in ("step", "split")), "not repeated"),
-    ("one trace", "split"): "not repeated",
+    ("same bits twice", "step"): "not repeated",
     ("optimized", "reference"): RULER,
     ("optimized", "step"): "compiled without optimization only",
-    ("optimized", "split"): "compiled without optimization only",
     ("skipped blocks", "reference"): "computes every pair",
     ("skipped blocks", "dense"): "computes every pair",
     ("skipped blocks", "step"): "computes every pair",
     **dict.fromkeys(((name, "step") for name in ("dropout", "dropout mean")), "decoding has no dropout"),
-    **dict.fromkeys(((name, "split") for name in ("dropout", "dropout mean")), "takes no dropout key"),
-    ("without jit", "blockwise"): "its loop is compiled as one operation in any case",
+    **dict.fromkeys(
+        (("without jit", form) for form in BY_BLOCKS), "its loop is compiled as one operation in any case"
+    ),
 }
 
 
 def cases(thing: Any, level: str, sizes: Sizes | None) -> Iterator[Bench]:
     """A variant of scored attention, or one part put into plain attention."""
-    forms = (FORMS[0], FORMS[2]) if level == "brief" else FORMS
+    forms = {"brief": ("reference", "blockwise"), "quick": FIRST, "full": FORMS}[level]
     yield Bench(make_subject(thing, sizes), brief=level != "full", forms=forms)
 
 
 #: `brief` compiles two programs, the definition and the form by blocks, with all derivatives; `full` adds
 #: block shapes, precisions, short sequences and more.
 SCORED = Suite(
-    columns=(*FORMS, "step", "split"),
+    columns=(*FORMS, "step"),
     checks=CHECKS,
     levels={"brief": BRIEF, "quick": QUICK, "full": frozenset(CHECKS)},
     cases=cases,
     otherwise=BY_AGREEMENT,
-    reasons=lambda bench: REASONS,
+    reasons=lambda bench: REASONS | bench.absent,
 )
 FAMILIES: tuple[tuple[type, Suite], ...] = (
     (CustomTokenMixer, LAYERS),
@@ -141,6 +136,8 @@ def check(
         given = ", ".join(f"{name} = {value}" for name, value in small.checked_with.items())
         return dataclasses.replace(matrix, name=f"{matrix.name} with {given}")
     variant = thing() if isinstance(thing, type) else thing
+    if isinstance(variant, FeatureMap):
+        variant = Linear(feature=variant)
     suite = next(suite for kind, suite in FAMILIES if isinstance(variant, kind))
     return suite.run(variant, level, sizes, only)
 

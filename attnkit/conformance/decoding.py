@@ -35,14 +35,14 @@ class Decoder:
             fresh = {name: jax.lax.dynamic_slice_in_dim(a, cache.length, new) for name, a in data.key.items()}
             cache = extend(scored, cache, arrays["k"], arrays["v"], arrays["inputs"], Data(key=fresh))
             result = step(scored, arrays["params"], arrays["q"], cache, data=data)
-            return cache, {"output": result.output, "level": result.level}
+            return cache, {"output": result.output, "lse": result.lse}
 
         if new not in self.programs:
             self.programs[new] = Program(run, self.bench.quick)
         return self.programs[new]
 
     def decode(self, problem: Problem, pieces: list[int]) -> Tree:
-        """Output and level of the problem's queries. Room beyond the last token is full of NaN."""
+        """Output and `lse` of the problem's queries. Room beyond the last token is full of NaN."""
         sizes, room = self.bench.sizes, self.bench.sizes.keys + SPARE
         cache = empty_cache(self.bench.tabled, sizes.shape, room, jnp.float64)
         cache = cache._replace(k=cache.k + jnp.nan, v=cache.v + jnp.nan)
@@ -99,7 +99,7 @@ def decoding(bench: Bench) -> Iterator[Finding | Unclaimed]:
         for mask, problem, true in zip(bench.tables, problems, results, strict=True):
             for name, pieces in runs.items():
                 result = decoder.decode(problem, pieces)
-                for part in ("output", "level"):
+                for part in ("output", "lse"):
                     error = distance(result[part], true[part])
                     yield Finding(part, "step", error, EXACT, f"{mask} mask, pieces of {name}")
         traces = max(program.traces for program in decoder.programs.values())

@@ -27,9 +27,9 @@ def with_tokens(bench: Bench, tokens: tuple[int, ...], key: float, value: float,
     if "query" in more:
         arrays["q"][:, rows] = more["query"]
     if "token" in more:
-        for name, need in bench.subject.scored.inputs(bench.sizes.shape).items():
+        for need, a in bench.token_inputs(arrays):
             if need.side != "query" and not need.cumulative:
-                arrays["inputs"][name][:, where] = more["token"]
+                a[:, where] = more["token"]
     return arrays
 
 
@@ -40,9 +40,9 @@ def replaced(bench: Bench, token: int) -> Tree:
     for name in ("k", "v"):
         arrays[name][:, token] = fresh[name][:, token]
     arrays["q"][:, token - offset] = fresh["q"][:, token - offset]
-    for name, need in bench.subject.scored.inputs(bench.sizes.shape).items():
+    for (need, a), (_, new) in zip(bench.token_inputs(arrays), bench.token_inputs(fresh), strict=True):
         at = token - offset if need.side == "query" else token
-        arrays["inputs"][name][:, at] = fresh["inputs"][name][:, at]
+        a[:, at] = new[:, at]
     return arrays
 
 
@@ -53,7 +53,7 @@ def causality(bench: Bench) -> Iterator[Finding]:
         before = bench.base(form)["causal"]
         for token in (offset + 2, offset + 7, keys - 1):
             after = bench.run(form, [bench.problem("causal", replaced(bench, token))])[0]
-            for part in ("output", "level"):
+            for part in ("output", "lse"):
                 error = different_bits(after[part][:, : token - offset], before[part][:, : token - offset])
                 yield Finding("causality", form, error, 0, f"{part}, token {token} changed")
             changed = different_bits(after["output"], before["output"])
@@ -79,7 +79,7 @@ def masked_content(bench: Bench) -> Iterator[Finding]:
             form,
             [bench.problem(table), bench.problem(table, with_tokens(bench, MASKED, 1e3, -1e4, token=3.0))],
         )
-        for part in ("output", "level"):
+        for part in ("output", "lse"):
             yield Finding("masked content", form, different_bits(loud[part], plain[part]), 0, part)
         for name in ("k", "v"):
             error = float(np.abs(loud["vjp"][name][:, list(MASKED)]).max())
@@ -93,7 +93,7 @@ def not_finite(bench: Bench) -> Iterator[Finding]:
         ("nan keys, inf values", with_tokens(bench, MASKED, np.nan, np.inf)),
         ("inf keys, nan values", with_tokens(bench, MASKED, -np.inf, np.nan)),
     ]
-    if any(not need.cumulative for need in bench.subject.scored.inputs(bench.sizes.shape).values()):
+    if any(not need.cumulative for need, _ in bench.token_inputs(bench.arrays)):
         bad.append(("nan token inputs", with_tokens(bench, MASKED, 0.0, 0.0, token=np.nan)))
     zeros = with_tokens(bench, MASKED, 0.0, 0.0)
     for form in bench.forms:
@@ -101,7 +101,7 @@ def not_finite(bench: Bench) -> Iterator[Finding]:
         true, *results = bench.run(form, problems)
         for (name, _), result in zip(bad, results, strict=True):
             for part in true:
-                limit = EXACT if part in ("output", "level") else DERIVATIVE
+                limit = EXACT if part in ("output", "lse") else DERIVATIVE
                 apart = distances({part: result[part]}, {part: true[part]})
                 path, error = max(apart.items(), key=lambda item: item[1])
                 yield Finding("masked nan", form, error, limit, f"{name}, {path}")
@@ -132,7 +132,7 @@ def not_lost(bench: Bench) -> Iterator[Finding]:
 
 
 def empty_rows(bench: Bench) -> Iterator[Finding]:
-    """A query without keys gives zeros, level -inf (or that of what is outside), and gradients of zero."""
+    """A query without keys gives zeros, `lse` of -inf (or that of what is outside), and gradients of zero."""
     empty = ~bench.allowed("empty").any(axis=-1)
     normalizer = bench.subject.scored.normalizer
     outside = (
@@ -143,8 +143,8 @@ def empty_rows(bench: Bench) -> Iterator[Finding]:
         result = bench.base(form)["empty"]
         yield Finding("empty rows", form, float(np.abs(result["output"][empty]).max(initial=0)), 0, "output")
         if not outside:
-            wrong = float((result["level"][empty] != -np.inf).sum())
-            yield Finding("empty rows", form, wrong, 0, "rows whose level is not -inf")
+            wrong = float((result["lse"][empty] != -np.inf).sum())
+            yield Finding("empty rows", form, wrong, 0, "rows whose lse is not -inf")
         pulled = float(np.abs(result["vjp"]["q"][empty]).max(initial=0))
         yield Finding("empty rows", form, pulled, 0, "gradient of the query")
         for part in ("vjp", "jvp", "hvp"):

@@ -254,7 +254,7 @@ def by_blocks(subject: Subject) -> Iterator[Finding]:
         true = bench.run("reference", [tabled], depth="gradient")[0]
         with jax.enable_x64(True):
             got = as_numpy(program(*cast(Problem(bench.arrays, given), np.float64)))
-        for part in ("output", "level", "vjp"):
+        for part in ("output", "lse", "vjp"):
             error = max(distances({part: got[part]}, {part: true[part]}).values())
             where = f"draw {number} of {len(subject.data)}, blocks {block}, queries from {offset}"
             yield Finding(part, COLUMN, error, LIMITS[part], where)

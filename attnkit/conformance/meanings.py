@@ -3,7 +3,7 @@
 MEANINGS = {
     "hooks": "shapes, types, axes and numbers of the variant's own methods",
     "output": "every form gives the output of the definition",
-    "level": "and its log-sum-exp, or threshold",
+    "lse": "and its log-sum-exp, or threshold",
     "state": "and the last state",
     "vjp": "reverse-mode derivatives agree",
     "jvp": "forward-mode derivatives agree",

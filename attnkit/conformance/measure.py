@@ -1,6 +1,6 @@
 """How far two results are apart: overall and row by row."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -12,13 +12,10 @@ LOW_FLOOR = 1e-3
 CANCELLED = 1e-1
 
 
-def named(tree: Any, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
-    """Leaves of a tree of dictionaries, by dotted path, as float64 or wider."""
-    if isinstance(tree, Mapping):
-        for name, value in tree.items():
-            yield from named(value, f"{prefix}.{name}" if prefix else str(name))
-    else:
-        yield prefix, np.asarray(tree).astype(np.float64)
+def named(tree: Any) -> Iterator[tuple[str, np.ndarray]]:
+    """Leaves of a tree, by dotted path, as float64 or wider."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        yield jax.tree_util.keystr(path, simple=True, separator="."), np.asarray(leaf).astype(np.float64)
 
 
 def as_rows(a: np.ndarray) -> np.ndarray:
@@ -55,7 +52,7 @@ def distance(got: np.ndarray, true: np.ndarray) -> float:
 
 
 def distances(got: Any, true: Any) -> dict[str, float]:
-    """The distance of every array of two trees of dictionaries."""
+    """The distance of every array of two trees."""
     right = dict(named(true))
     return {name: distance(value, right[name]) for name, value in named(got)}
 

@@ -26,7 +26,7 @@ from attnkit.hooks import Hooked
 def hooks(bench: Bench) -> Iterator[Item]:
     """Shapes, types, parameters by head, tables long enough, effects."""
     scored, problem = bench.subject.scored, bench.problem("none")
-    parts = [part for part in scored.parts().values() if hooks_of(part)]
+    parts = [part for part in scored.parts().all() if hooks_of(part)]
     run = forward(bench.tabled, "reference", None, bench.sizes.offset)
     allowed = np.asarray(bench.own.all(axis=0))
     notes, low = Notes(allowed), Notes(allowed)

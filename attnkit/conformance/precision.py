@@ -9,7 +9,7 @@ import numpy as np
 
 from attnkit.conformance.matrix import Finding
 from attnkit.conformance.measure import CANCELLED, LOW_FLOOR, excess, named
-from attnkit.conformance.programs import FORMS, Bench, Tree
+from attnkit.conformance.programs import Bench, Tree
 from attnkit.conformance.subject import draw_arrays
 
 DRAWS = 3
@@ -43,23 +43,23 @@ def low(bench: Bench, dtype: Any, forms: Sequence[str], depth: str, size: float 
     for form in forms:
         got = gather(bench.run(form, problems, dtype=dtype, depth=depth))
         for path, value in got.items():
-            kind = np.float32 if path == "level" or ".params." in path else dtype
+            kind = np.float32 if path == "lse" or ".params." in path else dtype
             floor = CANCELLED if dtype == jnp.float32 and path.startswith("vjp") else LOW_FLOOR
             yield Finding(name, form, excess(value, rival[path], exact[path], kind, floor), 1, path)
 
 
 def gather(results: list[Tree]) -> dict[str, np.ndarray]:
     """The arrays of all results by path, stacked, those that are judged together."""
-    flat = [dict(named({part: r[part] for part in ("output", "level", "vjp") if part in r})) for r in results]
+    flat = [dict(named({part: r[part] for part in ("output", "lse", "vjp") if part in r})) for r in results]
     return {path: np.stack([one[path] for one in flat]) for path in flat[0]}
 
 
 def precision(bench: Bench) -> Iterator[Finding]:
     """bfloat16 results; in a full check also float32 and float16, gradients, and scores of thousands."""
     if bench.brief:
-        yield from low(bench, jnp.bfloat16, FORMS[2:], "forward")
+        yield from low(bench, jnp.bfloat16, ("blockwise",), "forward")
         return
     for dtype in (jnp.float32, jnp.bfloat16, jnp.float16):
-        yield from low(bench, dtype, FORMS[1:], "gradient")
+        yield from low(bench, dtype, bench.forms[1:], "gradient")
     for dtype in (jnp.bfloat16, jnp.float16):
-        yield from low(bench, dtype, FORMS[1:], "gradient", LARGE)
+        yield from low(bench, dtype, bench.forms[1:], "gradient", LARGE)

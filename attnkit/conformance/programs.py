@@ -10,15 +10,22 @@ import numpy as np
 
 from attnkit.conformance.masks import Table, mask_classes
 from attnkit.conformance.subject import Sizes, Subject, draw_arrays, draw_like, own_data, own_table
-from attnkit.forms.attend import Form, attend
+from attnkit.forms import scored as forms_folder
+from attnkit.forms import sizes as forms_sizes
+from attnkit.forms.attend import attend
+from attnkit.forms.catalogue import find_forms, get_form
 from attnkit.masks.contract import Data
 from attnkit.scored.contract import Scored
+from attnkit.variant import TokenInput
 
 Tree = Any
 Block = tuple[int, int] | None
-FORMS = ("reference", "dense", "blockwise")
+FIRST = ("reference", "dense", "blockwise")
+FORMS = (*FIRST, *(name for name in find_forms(forms_folder) if name not in FIRST))
+BY_BLOCKS = ("blockwise", "split")  # forms that are asked for blocks
 BLOCK = (5, 4)
 STACK = 4  # problems in one call of a mapped program
+LATER = "not part of a quick check"
 QUICK_COMPILE = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,
@@ -70,8 +77,7 @@ class Program:
 
 
 def forward(scored: Scored, form: str, block: Block, offset: int) -> Callable[..., Tree]:
-    """Output and level, as a function of a problem's arrays, data and key."""
-    asked: Form = "reference" if form == "reference" else "blockwise"
+    """Output and `lse`, as a function of a problem's arrays, data and key."""
 
     def run(arrays: Tree, data: Tree, key: Any) -> Tree:
         q, k, v = arrays["q"], arrays["k"], arrays["v"]
@@ -85,10 +91,10 @@ def forward(scored: Scored, form: str, block: Block, offset: int) -> Callable[..
             data=data,
             offset=offset,
             key=key,
-            form=asked,
+            implementation=form,
             block=block,
         )
-        return {"output": result.output, "level": result.level}
+        return {"output": result.output, "lse": result.lse}
 
     return run
 
@@ -100,10 +106,10 @@ def pull_back(run: Callable[..., Tree]) -> Callable[..., tuple[Tree, Tree]]:
         def total(arrays: Tree) -> tuple[Any, Tree]:
             result = run(arrays, data, key)
             wide = jnp.promote_types(result["output"].dtype, jnp.float32)
-            output, level = (result[name].astype(wide) for name in ("output", "level"))
-            weight = draw_like({"level": level, "output": output}, 11)
-            level = jnp.where(level > -jnp.inf, level, 0)
-            return jnp.sum(output * weight["output"]) + jnp.sum(level * weight["level"]), result
+            output, lse = (result[name].astype(wide) for name in ("output", "lse"))
+            weight = draw_like({"lse": lse, "output": output}, 11)
+            lse = jnp.where(lse > -jnp.inf, lse, 0)
+            return jnp.sum(output * weight["output"]) + jnp.sum(lse * weight["lse"]), result
 
         return jax.grad(total, has_aux=True)(arrays)
 
@@ -111,7 +117,7 @@ def pull_back(run: Callable[..., Tree]) -> Callable[..., tuple[Tree, Tree]]:
 
 
 def everything(run: Callable[..., Tree]) -> Callable[..., Tree]:
-    """Output, level, and derivatives: `vjp` and `hvp` of a fixed random sum, `jvp` along fixed tangents."""
+    """Output, `lse`, and derivatives: `vjp` and `hvp` of a fixed random sum, `jvp` along fixed tangents."""
 
     def all_of_it(arrays: Tree, data: Tree, key: Any) -> Tree:
         tangents = jax.tree.map(lambda a, t: jnp.asarray(t, a.dtype), arrays, draw_like(arrays, 12))
@@ -124,7 +130,7 @@ def everything(run: Callable[..., Tree]) -> Callable[..., Tree]:
 
 
 def with_gradient(run: Callable[..., Tree]) -> Callable[..., Tree]:
-    """Output, level and `vjp`."""
+    """Output, `lse` and `vjp`."""
 
     def two(arrays: Tree, data: Tree, key: Any) -> Tree:
         vjp, result = pull_back(run)(arrays, data, key)
@@ -144,6 +150,7 @@ class Bench:
         brief: whether to leave out what takes longer.
         quick: whether to compile without optimization.
         forms: those that are compared, the definition first.
+        absent: the others, with the reason.
         arrays: the subject's arrays, in float64.
         data: run-time data of its own mask.
         tables: mask classes by name.
@@ -153,7 +160,9 @@ class Bench:
     def __init__(
         self, subject: Subject, *, brief: bool = True, quick: bool = True, forms: Sequence[str] = FORMS
     ):
-        self.subject, self.brief, self.quick, self.forms = subject, brief, quick, tuple(forms)
+        self.subject, self.brief, self.quick = subject, brief, quick
+        self.absent = {name: reason for name in FORMS if (reason := why_not(subject, name, forms))}
+        self.forms = tuple(name for name in FORMS if name not in self.absent)
         self.programs: dict[tuple, Program] = {}
         self.tabled = with_table(subject.scored)
         self.arrays, self.data = draw_arrays(subject), own_data(subject)
@@ -170,6 +179,23 @@ class Bench:
     def sizes(self) -> Sizes:
         """Of the subject's arrays."""
         return self.subject.sizes
+
+    def by_blocks(self) -> tuple[str, ...]:
+        """The compared forms that are asked for blocks."""
+        return tuple(form for form in self.forms if form in BY_BLOCKS)
+
+    def token_inputs(self, arrays: Tree) -> list[tuple[TokenInput, Any]]:
+        """Every token input as it is declared, and its array."""
+        needs = self.subject.scored.inputs(self.sizes.shape)
+        return list(zip(jax.tree.leaves(needs), jax.tree.leaves(arrays["inputs"]), strict=True))
+
+    def on_keys(self, change: Callable[[np.ndarray], np.ndarray]) -> Tree:
+        """The subject's token inputs, those along keys changed."""
+        return jax.tree.map(
+            lambda need, a: a if need.side == "query" else change(a),
+            self.subject.scored.inputs(self.sizes.shape),
+            self.arrays["inputs"],
+        )
 
     def problem(self, table: np.ndarray | str, arrays: Tree = None, key: Any = None) -> Problem:
         """A problem with the subject's arrays (or others) under a mask class or table."""
@@ -210,8 +236,8 @@ class Bench:
         offset: int | None = None,
     ) -> list[Tree]:
         """Results of the problems, as numpy arrays. `dense` computes all of them in one mapped call."""
-        block = (BLOCK if block is None else block) if form == "blockwise" else None
-        if block and any(part.whole for part in self.subject.scored.position):
+        block = (BLOCK if block is None else block) if form in BY_BLOCKS else None
+        if block and self.subject.scored.needs_all_keys():
             block = block[0], max(problems[0].arrays["k"].shape[1], 1)
         offset = self.sizes.offset if offset is None else offset
         scored = self.tabled if scored is None else scored
@@ -228,6 +254,15 @@ class Bench:
                 stacked = as_numpy(program(*jax.tree.map(lambda *a: jnp.stack(a), *part)))
                 results += [jax.tree.map(lambda a, n=n: a[n], stacked) for n in range(STACK)]
         return results[: len(problems)]
+
+
+def why_not(subject: Subject, name: str, forms: Sequence[str]) -> str | None:
+    """Why a form is not compared; `None` if it is."""
+    if name not in forms:
+        return LATER
+    sizes = forms_sizes.Sizes(subject.sizes.queries, subject.sizes.keys, subject.sizes.offset)
+    reason: str | None = get_form(forms_folder, name).supports(subject.scored, sizes, jax.default_backend())
+    return reason
 
 
 def with_table(scored: Scored) -> Scored:

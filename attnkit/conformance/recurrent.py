@@ -1,7 +1,7 @@
 """The properties of recurrent attention."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from attnkit.conformance.recurrent_bench import (
 from attnkit.conformance.recurrent_gates import extreme_gates, transitions
 from attnkit.conformance.subject import draw_like
 from attnkit.conformance.suite import Check, Item, Suite
-from attnkit.forms.recurrent import RecurrentForm, empty_state, recur
+from attnkit.forms import empty_state, recur
 from attnkit.recurrent.contract import LinearRecurrent, Recurrent
 
 EXACT, DERIVATIVE, DIFFERENCE, STEP = 1e-12, 1e-10, 1e-6, 1e-5
@@ -177,9 +177,7 @@ def short(bench: RecurrentBench) -> Iterator[Finding]:
         for form in bench.forms:
             if form == "step":
                 continue
-            found = recur(
-                bench.variant, bench.sizes.shape, arrays["params"], few, form=cast(RecurrentForm, form)
-            )
+            found = recur(bench.variant, bench.sizes.shape, arrays["params"], few, implementation=form)
             size = found.output.shape == (bench.sizes.heads, tokens, bench.sizes.value_dim)
             yield Finding("short sequences", form, float(not size), 0, f"{tokens} tokens, shape")
             true = found if true is None else true

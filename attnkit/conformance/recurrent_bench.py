@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +10,12 @@ import numpy as np
 
 from attnkit.conformance.programs import Program, Tree, as_numpy
 from attnkit.conformance.subject import draw_like
-from attnkit.forms.recurrent import RecurrentForm, empty_state, recur
+from attnkit.forms import empty_state, recur, supported_forms
+from attnkit.forms.recurrent.contract import all_forms
 from attnkit.recurrent.contract import Recurrent
 from attnkit.variant import HeadShape
 
-COLUMNS = ("scan", "chunked", "matrix", "step")
+COLUMNS = ("scan", *(form.name for form in all_forms() if form.name != "scan"), "step")
 CHUNK = 4
 
 
@@ -54,7 +55,7 @@ class RecurrentBench:
 
     def __init__(self, variant: Recurrent, sizes: RecurrentSizes, *, brief: bool = True):
         self.variant, self.sizes, self.brief = variant, sizes, brief
-        self.forms = tuple(form for form in COLUMNS if form in variant.forms)
+        self.forms = tuple(form for form in COLUMNS if form in (*supported_forms(variant), "step"))
         self.whole = variant.direction == "both"
         self.programs: dict[tuple, Program] = {}
         self.known: dict[tuple, Tree] = {}
@@ -73,7 +74,8 @@ class RecurrentBench:
     def arrays(self, dtype: Any = np.float64, seed: int = 0) -> Tree:
         """`params`, `inputs` and `state`: all that can be differentiated; inputs as `dtype` holds them."""
         random, shape = np.random.default_rng(seed), self.sizes.shape
-        params = self.variant.init(jax.random.key(seed), shape)
+        key = jax.random.key(seed)
+        params = {**self.variant.init(key, shape), **self.variant.random_constants(key, shape)}
 
         def inputs(tokens: int) -> dict[str, np.ndarray]:
             found = {}
@@ -88,12 +90,12 @@ class RecurrentBench:
             return {**arrays, "state": {}}
         with jax.enable_x64(True):
             given = {name: jnp.asarray(a) for name, a in inputs(self.sizes.before).items()}
-            state = recur(self.variant, shape, moved, given, form="scan").state
+            state = recur(self.variant, shape, moved, given, implementation="scan").state
         return {**arrays, "state": dict(enumerate(map(np.asarray, jax.tree.leaves(state))))}
 
     def forward(self, form: str, chunk: int | None) -> Callable[..., Tree]:
         """Output and last state as a function of arrays and data."""
-        asked = cast(RecurrentForm, "scan" if form == "step" else form)
+        asked = "scan" if form == "step" else form
 
         def run(arrays: Tree, data: Tree) -> Tree:
             inputs, dtype = arrays["inputs"], arrays["inputs"]["v"].dtype
@@ -109,7 +111,7 @@ class RecurrentBench:
                 arrays["params"],
                 inputs,
                 state=state,
-                form=asked,
+                implementation=asked,
                 chunk=chunk,
                 **data,
             )

@@ -12,9 +12,11 @@ from attnkit.conformance.measure import distances, named
 from attnkit.conformance.programs import Program, as_numpy
 from attnkit.conformance.recurrent_bench import CHUNK, RecurrentBench
 from attnkit.conformance.subject import draw_like
-from attnkit.forms.recurrent import numbers
-from attnkit.forms.recurrent_head import compute, enrich, expand, read_tokens
-from attnkit.recurrent.contract import LinearRecurrent
+from attnkit.forms.recurrent.contract import find_form
+from attnkit.forms.recurrent.head import expand, with_auxiliary
+from attnkit.forms.recurrent.recur import head_params
+from attnkit.forms.recurrent.tokens import read_tokens
+from attnkit.recurrent.contract import LinearRecurrent, Order
 
 GATES = {"0": 0.0, "-1e-6": -1e-6, "-30": -30.0, "-1e4": -1e4}
 LIMIT, DERIVATIVE = 1e-12, 1e-10
@@ -49,14 +51,14 @@ def extreme_gates(bench: RecurrentBench) -> Iterator[Finding | Unclaimed]:
 
 
 def transitions(variant: LinearRecurrent, bench: RecurrentBench) -> dict[str, Any]:
-    """What the variant makes of its inputs in one head: queries, transitions and the first state."""
+    """Queries, transitions and the first state of one head."""
     shape, arrays = bench.sizes.shape, bench.arrays()
-    p = {name: a[1] for name, a in numbers(variant, shape, arrays["params"]).items()}
+    p = {name: a[1] for name, a in head_params(variant, shape, arrays["params"]).items()}
     needs = variant.inputs(shape)
     x = {n: jnp.asarray(a if needs[n].shared else a[1]) for n, a in arrays["inputs"].items()}
     tokens = read_tokens(variant, shape, x, jnp.asarray(bench.segments("three")), None)
     state = variant.start(shape, jnp.float64)
-    enriched, _ = enrich(variant, p, tokens, state)
+    enriched, _ = with_auxiliary(variant, p, tokens, state, find_form("scan"))
     q, write, reset = expand(variant, p, enriched, tokens, jnp.float64)
     first = jnp.asarray(draw_like(state.matrix, 6))
     return {"q": q, "write": write, "state": first, "reset": reset}
@@ -65,10 +67,12 @@ def transitions(variant: LinearRecurrent, bench: RecurrentBench) -> dict[str, An
 def gradient_program(variant: LinearRecurrent, form: str) -> Program:
     """Results of a form, and the gradient of a fixed random sum of them by all arrays."""
 
+    order = Order(variant.read, variant.correct)
+
     def run(given: Any) -> Any:
         def outcome(floats: Any) -> Any:
             q, write, state = floats
-            o, last = compute(form, q, write, state, given["reset"], variant.read, CHUNK)
+            o, last = find_form(form).run(q, write, state, given["reset"], order, CHUNK)
             return {"output": o, "state": last}
 
         floats = (given["q"], given["write"], given["state"])

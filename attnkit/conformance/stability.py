@@ -10,9 +10,9 @@ from attnkit.conformance.agreement import DERIVATIVE, EXACT, compare
 from attnkit.conformance.matrix import Finding
 from attnkit.conformance.measure import different_bits, distance, distances, named
 from attnkit.conformance.pairs import taken
-from attnkit.conformance.programs import FORMS, Bench, Problem, Tree
+from attnkit.conformance.programs import Bench, Problem, Tree
 from attnkit.conformance.subject import draw_arrays, draw_like, own_data
-from attnkit.forms.attend import Form, attend
+from attnkit.forms.attend import attend
 
 EXTRA = 2
 
@@ -33,15 +33,12 @@ def repeated(bench: Bench) -> Iterator[Finding]:
 
 def padding(bench: Bench) -> Iterator[Finding]:
     """More keys after the last one, masked, change nothing."""
-    needs = bench.subject.scored.inputs(bench.sizes.shape)
 
     def longer(tree: Tree) -> Tree:
         return jax.tree.map(lambda a: np.concatenate([a, draw_like(a, 17)[:, :EXTRA]], axis=1), tree)
 
     arrays = {name: longer(a) if name in ("k", "v") else a for name, a in bench.arrays.items()}
-    arrays["inputs"] = {
-        n: a if needs[n].side == "query" else longer(a) for n, a in bench.arrays["inputs"].items()
-    }
+    arrays["inputs"] = bench.on_keys(longer)
     names = ("none", "causal", "empty")
     problems = []
     for name in names:
@@ -52,7 +49,7 @@ def padding(bench: Bench) -> Iterator[Finding]:
     for form in ("reference", "blockwise"):
         results = bench.run(form, problems, depth="forward")
         for name, result in zip(names, results, strict=True):
-            for part in ("output", "level"):
+            for part in ("output", "lse"):
                 error = distance(result[part], bench.base("reference")[name][part])
                 yield Finding("padding", form, error, EXACT, f"{name} mask, {part}")
 
@@ -61,7 +58,7 @@ def lengths(bench: Bench) -> Iterator[Finding]:
     """A single token, one query with many keys, and no keys at all."""
     sizes = bench.sizes
     cases = {"one token": (1, 1), "no keys": (2, 0)}
-    if any(n.cumulative or n.side == "both" for n in bench.subject.scored.inputs(sizes.shape).values()):
+    if any(need.cumulative or need.side == "both" for need, _ in bench.token_inputs(bench.arrays)):
         cases["no keys"] = (0, 0)
     for name, (queries, keys) in cases.items():
         small = dataclasses.replace(
@@ -70,14 +67,14 @@ def lengths(bench: Bench) -> Iterator[Finding]:
         data = taken(own_data(bench.subject), np.arange(queries), np.arange(keys))
         table = np.ones((sizes.heads, max(keys, 1), max(keys, 1)), bool)
         problem = Problem(draw_arrays(small), data.with_scalars(table=table))
-        true, got = (
-            bench.run(form, [problem], depth="gradient", offset=0)[0] for form in ("reference", "blockwise")
-        )
-        yield from (
-            dataclasses.replace(found, rule="short sequences", where=f"{name}, {found.where}")
-            for found in compare("blockwise", got, true, name)
-        )
-        for form, result in (("reference", true), ("blockwise", got)):
+        forms = ("reference", *bench.by_blocks())
+        results = {form: bench.run(form, [problem], depth="gradient", offset=0)[0] for form in forms}
+        for form, result in list(results.items())[1:]:
+            yield from (
+                dataclasses.replace(found, rule="short sequences", where=f"{name}, {found.where}")
+                for found in compare(form, result, results["reference"], name)
+            )
+        for form, result in results.items():
             for path, value in named({"output": result["output"], "vjp": result["vjp"]}):
                 bad = float((~np.isfinite(value)).sum())
                 yield Finding(
@@ -90,13 +87,13 @@ def lengths(bench: Bench) -> Iterator[Finding]:
 
 def optimized(bench: Bench) -> Iterator[Finding]:
     """The other properties are checked in programs compiled without optimization; here with it."""
-    other = Bench(bench.subject, brief=True, quick=False)
+    other = Bench(bench.subject, brief=True, quick=False, forms=bench.forms)
     names = ("causal", "empty", "heads")
-    for form in FORMS[1:]:
+    for form in bench.forms[1:]:
         results = other.run(form, [other.problem(name) for name in names], depth="gradient")
         for name, result in zip(names, results, strict=True):
             true = bench.base("reference")[name]
-            for part in ("output", "level", "vjp"):
+            for part in ("output", "lse", "vjp"):
                 error = max(distances({part: result[part]}, {part: true[part]}).values())
                 limit = DERIVATIVE if part == "vjp" else EXACT
                 yield Finding("optimized", form, error, limit, f"{name} mask, {part}")
@@ -110,9 +107,7 @@ def without_jit(bench: Bench) -> Iterator[Finding]:
     with jax.enable_x64(True):
         given = [jax.numpy.asarray(arrays[name]) for name in ("q", "k", "v")]
         data = jax.tree.map(jax.numpy.asarray, problem.data)
-        asked: Form
-        asking: dict[str, Form] = {"reference": "reference", "dense": "blockwise"}
-        for form, asked in asking.items():
+        for form in ("reference", "dense"):
             result = attend(
                 bench.tabled,
                 arrays["params"],
@@ -120,8 +115,8 @@ def without_jit(bench: Bench) -> Iterator[Finding]:
                 inputs=arrays["inputs"],
                 data=data,
                 offset=sizes.offset,
-                form=asked,
+                implementation=form,
             )
-            for part in ("output", "level"):
+            for part in ("output", "lse"):
                 error = distance(np.asarray(getattr(result, part)), true[part])
                 yield Finding("without jit", form, error, EXACT, part)

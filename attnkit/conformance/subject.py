@@ -73,7 +73,7 @@ def make_subject(thing: Any, sizes: Sizes | None = None) -> Subject:
     if isinstance(thing, type):
         thing = thing()
     scored = as_scored(thing)
-    parts: list[Any] = [*scored.parts().values(), scored.mask]
+    parts: list[Any] = [*scored.parts().all(), scored.mask]
     claims = frozenset.intersection(*(frozenset(claims_of(part)) for part in parts))
     unclaimed: dict[str, str] = {}
     for owner in (*parts, thing):
@@ -82,7 +82,7 @@ def make_subject(thing: Any, sizes: Sizes | None = None) -> Subject:
     heads = scored.mask.heads()
     if heads is not None and heads != sizes.heads:
         sizes = dataclasses.replace(sizes, heads=heads, kv_heads=heads)
-    if any(need.cumulative and need.side == "query" for need in scored.inputs(sizes.shape).values()):
+    if any(need.cumulative and need.side == "query" for need in jax.tree.leaves(scored.inputs(sizes.shape))):
         sizes = dataclasses.replace(sizes, queries=sizes.keys)
     own = getattr(thing, "claims", None)
     return Subject(type(thing).__name__, scored, claims if own is None else frozenset(own), unclaimed, sizes)
@@ -141,10 +141,10 @@ def draw_arrays(subject: Subject, seed: int = 0) -> Tree:
         "k": normal(sizes.kv_heads, sizes.keys, sizes.dim),
         "v": normal(sizes.kv_heads, sizes.keys, sizes.value_dim),
         "params": jax.tree.map(lambda a: np.asarray(a, np.float64) + 0.3 * normal(*a.shape), params),
-        "inputs": {
-            name: normal(1 if need.shared else sizes.heads, token_count(need.side), need.width)
-            for name, need in subject.scored.inputs(sizes.shape).items()
-        },
+        "inputs": jax.tree.map(
+            lambda need: normal(1 if need.shared else sizes.heads, token_count(need.side), need.width),
+            subject.scored.inputs(sizes.shape),
+        ),
     }
 
 

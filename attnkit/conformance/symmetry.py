@@ -24,12 +24,8 @@ def translation(bench: Bench) -> Iterator[Finding | Unclaimed | Warned]:
     """All positions moved by the same number change nothing; said, too, of what does not claim it."""
     claimed = "translation" in bench.subject.claims
     sizes, arrays = bench.sizes, bench.arrays
-    needs = bench.subject.scored.inputs(sizes.shape)
     moved = {name: front(value, SHIFT) if name in ("k", "v") else value for name, value in arrays.items()}
-    moved["inputs"] = {
-        name: value if needs[name].side == "query" else front(value, SHIFT)
-        for name, value in arrays["inputs"].items()
-    }
+    moved["inputs"] = bench.on_keys(lambda a: front(a, SHIFT))
     names = ("causal", "heads", "empty")
     problems = []
     for name in names:
@@ -47,7 +43,7 @@ def translation(bench: Bench) -> Iterator[Finding | Unclaimed | Warned]:
         return
     for name, result in zip(names, results, strict=True):
         true = bench.base("reference")[name]
-        for part in ("output", "level"):
+        for part in ("output", "lse"):
             error = distance(result[part], true[part])
             yield Finding("translation", "reference", error, EXACT, f"{name} mask, {part}")
 
@@ -58,16 +54,13 @@ def permutation(bench: Bench) -> Iterator[Finding | Unclaimed]:
         yield Unclaimed("permutation", "reference", lacks(bench, "permutation"))
         return
     order = np.random.default_rng(16).permutation(bench.sizes.keys)
-    needs = bench.subject.scored.inputs(bench.sizes.shape)
     arrays = {name: a[:, order] if name in ("k", "v") else a for name, a in bench.arrays.items()}
-    arrays["inputs"] = {
-        name: a if needs[name].side == "query" else a[:, order] for name, a in bench.arrays["inputs"].items()
-    }
+    arrays["inputs"] = bench.on_keys(lambda a: a[:, order])
     names = ("causal", "heads", "empty")
     problems = [bench.problem(bench.tables[name][:, :, order], arrays) for name in names]
     for name, result in zip(names, bench.run("reference", problems), strict=True):
         true = bench.base("reference")[name]
-        for part in ("output", "level"):
+        for part in ("output", "lse"):
             error = distance(result[part], true[part])
             yield Finding("permutation", "reference", error, EXACT, f"{name} mask, {part}")
 

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 
 from attnkit.approximate.contract import Approximate
 from attnkit.errors import ConfigError
-from attnkit.forms import attend, explain
-from attnkit.forms.recurrent import RecurrentForm, explain_recurrent, recur
+from attnkit.forms import attend, explain, explain_recurrent, recur, supported_forms
 from attnkit.recurrent.contract import Recurrent
+from attnkit.recurrent.feature_map import FeatureMap
+from attnkit.recurrent.variant.linear import Linear
 from attnkit.scored.contract import Preset, Scored
 from attnkit.scored.preset.attention import Attention
 from attnkit.token_mixer import TokenMixer
@@ -64,6 +65,8 @@ def variant_of(name: str, thing: Any) -> Scored | Recurrent | Approximate:
     """
     from attnkit.conformance.subject import as_scored
 
+    if isinstance(thing, FeatureMap):
+        thing = Linear(feature=thing)
     if isinstance(thing, Recurrent | Approximate):
         return thing
     try:
@@ -88,9 +91,8 @@ def causal(variant: Scored | Recurrent | Approximate) -> bool:
 def cases(variant: Scored | Recurrent | Approximate, length: int, setting: Setting) -> Iterator[Case]:
     """Every computation of a variant at a length."""
     if isinstance(variant, Recurrent):
-        for form in ("scan", "chunked", "matrix"):
-            if form in variant.forms:
-                yield recurrent(variant, form, length, setting)
+        for form in supported_forms(variant, length):
+            yield recurrent(variant, form, length, setting)
     elif isinstance(variant, Approximate):
         yield approximate(variant, length, setting)
     else:
@@ -150,7 +152,10 @@ def by_blocks(variant: Scored, length: int, setting: Setting) -> tuple[Case, flo
 
 def recurrent(variant: Recurrent, form: str, length: int, setting: Setting) -> Case:
     """A form of recurrent attention, from an empty state; its part is a token or a chunk."""
-    asked: RecurrentForm = form  # type: ignore[assignment]
+    if isinstance(variant, Linear) and hasattr(variant.feature, "length"):
+        feature: Any = variant.feature
+        feature = dataclasses.replace(feature, length=max(length, feature.length))
+        variant = dataclasses.replace(variant, feature=feature)
     shape, draw = HeadShape(setting.heads, setting.dim, setting.dim), Draw()
     inputs = {}
     for name, need in variant.inputs(shape).items():
@@ -158,14 +163,16 @@ def recurrent(variant: Recurrent, form: str, length: int, setting: Setting) -> C
         inputs[name] = draw.normal(*size)
 
     def output(a: Arrays) -> jax.Array:
-        return recur(variant, shape, a["params"], a["inputs"], form=asked).output
+        return recur(variant, shape, a["params"], a["inputs"], implementation=form).output
 
-    plan = explain_recurrent(variant, length, form=asked)
+    key = draw.key()
+    params = {**variant.init(key, shape), **variant.random_constants(key, shape)}
+    plan = explain_recurrent(variant, length, implementation=form)
     tokens = -(-length // plan.chunks)
     part = None
     if plan.chunks > 1 and variant.direction == "forward":
         part = (recurrent(variant, form, tokens, setting), length / tokens)
-    return Case(form, output, {"params": variant.init(draw.key(), shape), "inputs": inputs}, part)
+    return Case(form, output, {"params": params, "inputs": inputs}, part)
 
 
 def approximate(variant: Approximate, length: int, setting: Setting) -> Case:

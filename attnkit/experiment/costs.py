@@ -12,6 +12,7 @@ from attnkit.conformance.subject import as_scored
 from attnkit.experiment import catalogue
 from attnkit.experiment.formula import plus, rounded, worked_out
 from attnkit.forms import scored as scored_forms
+from attnkit.forms import supported_forms
 from attnkit.forms.catalogue import find_forms
 from attnkit.forms.sizes import Sizes
 from attnkit.layers.attention import AttentionTokenMixer
@@ -159,7 +160,7 @@ def forms(entry: catalogue.Entry) -> tuple[str, ...]:
     if names := card_of(entry).get("forms"):
         return tuple(names)
     if family(entry) == "TokenMixer: recurrent attention":
-        return ("scan", "chunked", "matrix", "step")
+        return (*supported_forms(entry.cls(**required_options(entry))), "step")
     scored = family(entry).startswith("TokenMixer: scored attention")
     if not (scored or (entry.base in PARTS and entry.base != "Mask")):
         return ()

@@ -3,36 +3,38 @@
 from attnkit.forms.attend import AttentionOutput, Explanation, attend, explain, weights
 from attnkit.forms.cache import Cache, empty_cache, extend, step
 from attnkit.forms.pieces import attend_piece, finish_pieces, merge_pieces
-from attnkit.forms.recurrent import (
-    Recurred,
+from attnkit.forms.recurrent.contract import supported_forms
+from attnkit.forms.recurrent.memory import encode_memory, memory_weights, query_memory
+from attnkit.forms.recurrent.recur import (
     RecurrentExplanation,
-    effective,
+    RecurrentOutput,
     empty_state,
     explain_recurrent,
     recur,
+    recurrent_weights,
 )
-from attnkit.forms.recurrent_memory import effective_memory, recall, remember
 
 __all__ = [
     "AttentionOutput",
     "Cache",
     "Explanation",
-    "Recurred",
     "RecurrentExplanation",
+    "RecurrentOutput",
     "attend",
     "attend_piece",
-    "effective",
-    "effective_memory",
     "empty_cache",
     "empty_state",
+    "encode_memory",
     "explain",
     "explain_recurrent",
     "extend",
     "finish_pieces",
+    "memory_weights",
     "merge_pieces",
-    "recall",
+    "query_memory",
     "recur",
-    "remember",
+    "recurrent_weights",
     "step",
+    "supported_forms",
     "weights",
 ]

@@ -10,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from attnkit import forms
+from attnkit.layers.approximate import Fixed
 from attnkit.layers.channel_convolution import ChannelConvolution
 from attnkit.layers.contract import TokenMixerLayer, Width
 from attnkit.layers.heads import merge_heads
@@ -57,15 +58,17 @@ class RecurrentLayer(TokenMixerLayer):
         self.inputs = nnx.Dict(
             {name: Projection(model_dim, need, heads, rngs=rngs) for name, need in needs.items()}
         )
-        convolved = [name for name, need in needs.items() if need.conv and variant.conv]
+        convolved = [name for name, need in needs.items() if need.conv and variant.conv_size]
         self.conv = nnx.Dict(
             {
-                name: ChannelConvolution(total_width(needs[name], heads), variant.conv, rngs=rngs)
+                name: ChannelConvolution(total_width(needs[name], heads), variant.conv_size, rngs=rngs)
                 for name in convolved
             }
         )
-        learned = variant.init(rngs.params(), self.shape)
-        self.learned = nnx.Dict({name: nnx.Param(a) for name, a in learned.items()})
+        key = rngs.params()
+        self.learned = nnx.Dict({n: nnx.Param(a) for n, a in variant.init(key, self.shape).items()})
+        fixed = variant.random_constants(jax.random.fold_in(key, 1), self.shape)
+        self.fixed = nnx.Dict({name: Fixed(a) for name, a in fixed.items()})
         self.gate = None if variant.gate == "none" else Linear(model_dim, width, bias=None, rngs=rngs)
         self.norm = make_head_norm(variant.norm, head_dim, width)
         uses = [*needs] + ["gate"] * (self.gate is not None)
@@ -87,15 +90,15 @@ class RecurrentLayer(TokenMixerLayer):
             return self.across(x, x if memory is None else memory, data)
         known = self.known(data)
         inputs, gate, _ = self.read(x, {}, known.get("segments"))
-        learned = self.values()
+        learned = self.values(key)
 
         def one(inputs: Any, known: Any) -> Array:
             return forms.recur(self.variant, self.shape, learned, inputs, **known).output
 
         def weights(inputs: Any, known: Any) -> Array:
-            return forms.effective(self.variant, self.shape, learned, inputs, **known)
+            return forms.recurrent_weights(self.variant, self.shape, learned, inputs, **known)
 
-        if "matrix" in self.variant.forms:
+        if "matrix" in forms.supported_forms(self.variant):
             view("weights", lambda: jax.vmap(weights)(inputs, known))
         return self.finish(jax.vmap(one)(inputs, known), gate)
 
@@ -105,22 +108,22 @@ class RecurrentLayer(TokenMixerLayer):
 
         def weights() -> Array:
             written, _, _ = self.read(memory, {}, side="key")
-            one = functools.partial(forms.effective_memory, self.linear(), self.shape, self.values())
+            one = functools.partial(forms.memory_weights, self.linear(), self.shape, self.values())
             return jax.vmap(lambda w, a, known: one(w, a, **known))(written, asked, self.known(data))
 
         view("weights", weights)
-        return self.finish(self.recall(asked, self.remember(memory, data)), gate)
+        return self.finish(self.query_memory(asked, self.encode_memory(memory, data)), gate)
 
-    def remember(self, memory: Array, data: Data | None) -> State:
+    def encode_memory(self, memory: Array, data: Data | None) -> State:
         """The states after each sequence's memory."""
         written, _, _ = self.read(memory, {}, side="key")
-        one = functools.partial(forms.remember, self.linear(), self.shape, self.values())
+        one = functools.partial(forms.encode_memory, self.linear(), self.shape, self.values())
         return jax.vmap(lambda written, known: one(written, **known))(written, self.known(data))
 
-    def recall(self, asked: Heads, state: State) -> Array:
+    def query_memory(self, asked: Heads, state: State, offset: Array | None = None) -> Array:
         """Outputs `[batch, heads, queries, value_dim]` of the queries' inputs, in a memory's states."""
-        one = functools.partial(forms.recall, self.linear(), self.shape, self.values())
-        return jax.vmap(one)(asked, state)
+        one = functools.partial(forms.query_memory, self.linear(), self.shape, self.values())
+        return jax.vmap(one)(asked, state, jnp.zeros(len(asked["q"]), int) if offset is None else offset)
 
     def start(
         self,
@@ -135,9 +138,12 @@ class RecurrentLayer(TokenMixerLayer):
         if self.cross:
             if memory is None:
                 raise ValueError("memory = None: a layer made with cross = True reads a memory; give it")
-            state["memory"] = self.remember(memory, data)
+            state["memory"] = self.encode_memory(memory, data)
+            state["position"] = jnp.zeros(batch, jnp.int32)
         elif self.variant.direction == "both":
-            raise ValueError("direction = 'both': bidirectional mixers cannot decode; decode with 'forward'")
+            raise ValueError(
+                "direction = 'both': bidirectional mixers cannot decode autoregressively; use 'forward'"
+            )
         else:
             one = forms.empty_state(self.variant, self.shape, dtype)
             state["recurrent"] = jax.tree.map(lambda a: jnp.broadcast_to(a, (batch, *a.shape)), one)
@@ -156,11 +162,12 @@ class RecurrentLayer(TokenMixerLayer):
     ) -> tuple[Float[Array, "batch new model_dim"], Any]:
         if self.cross:
             asked, gate, after = self.read(x, state, side="query")
-            return self.finish(self.recall(asked, state["memory"]), gate), after
+            o = self.query_memory(asked, state["memory"], state["position"])
+            return self.finish(o, gate), {**after, "position": state["position"] + x.shape[1]}
         inputs, gate, after = self.read(x, state)
         learned = self.values()
 
-        def one(inputs: Any, state: Any) -> forms.Recurred:
+        def one(inputs: Any, state: Any) -> forms.RecurrentOutput:
             return forms.recur(self.variant, self.shape, learned, inputs, state=state)
 
         o, after["recurrent"] = jax.vmap(one)(inputs, state["recurrent"])
@@ -182,9 +189,12 @@ class RecurrentLayer(TokenMixerLayer):
         known = {name: data.scalar[name] for name in scalar}
         return known | ({"segments": data.key["segment"]} if key else {})
 
-    def values(self) -> dict[str, Array]:
-        """The heads' learned parameters, as the engine takes them."""
-        return {name: a[...] for name, a in self.learned.items()}
+    def values(self, key: jax.Array | None = None) -> dict[str, Array]:
+        """Parameters and random constants of the heads; fresh constants if redrawn and a key is given."""
+        found = {name: a[...] for part in (self.learned, self.fixed) for name, a in part.items()}
+        if key is not None and self.variant.redraws():
+            found |= self.variant.random_constants(key, self.shape)
+        return found
 
     def read(
         self,

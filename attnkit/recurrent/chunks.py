@@ -1,4 +1,4 @@
-"""A sequence in pieces."""
+"""A sequence cut into chunks."""
 
 from typing import Any
 

@@ -1,17 +1,18 @@
-"""Recurrent attention: a state that is read and written once per token, for one head of one sequence.
+"""Recurrent attention: a matrix state, updated and read once per token, for one head of one sequence.
 
-The state is a matrix `S [dim, value_dim]`. A token lets it fade, corrects it, adds to it, and reads it:
+The state is a matrix `S [dim, value_dim]`. Every token decays, corrects, adds to and reads it:
 
-    S' = Diag(exp(g_t)) S_{t-1}                     fade: every row by its own gate, g_t <= 0
-    S_t = S' + b_t (a_t^T S') + k_t v_t^T           correct what is found at a_t, then add
+    S' = Diag(exp(g_t)) S_{t-1}                     decay: a gate per row, g_t <= 0
+    S_t = S' + b_t (a_t^T S') + k_t v_t^T           correct what is read at a_t, then add
     o_t = q_t^T S_t                                 read
 
-**`a` acts on the faded state.** A delta rule, which replaces what is found at `a_t` instead of adding to
-it, is `b_t = -k_t`: `S_t = S' + k_t (v_t - a_t^T S')^T`. It is written by giving `a` and leaving `b` out.
+**`a` acts on the decayed state**; with `correct = "before"` it acts on `S_{t-1}` in its place. A delta rule,
+which replaces the value at `a_t`, is `b_t = -k_t`: `S_t = S' + k_t (v_t - a_t^T S')^T`. It is written by
+giving `a` and leaving `b` out.
 
-A variant is the map from its token inputs to these arrays. Every way of computing it is derived in
-`attnkit.forms` from that map. A variant whose update is not of this shape derives from `SteppedRecurrent` and
-defines its own `step`; the card says which forms it has, and asking for another raises.
+A variant is the map from its token inputs to these arrays. Every form is derived in `attnkit.forms.recurrent`
+from that map. A variant whose update is not of this shape derives from `SteppedRecurrent` and defines its own
+`step`.
 """
 
 import abc
@@ -35,48 +36,60 @@ Inputs = Mapping[str, Array]
 Gate = Literal["none", "swish", "sigmoid"]
 Norm = Literal["none", "rms", "layer", "gated_rms"]
 Shift = Literal["none", "static", "dynamic"]
-Taps = Annotated[int, Ge(0)]
-Read = Literal["after", "before", "faded"]
+ConvSize = Annotated[int, Ge(0)]
+Read = Literal["after", "before", "decayed"]
+Correct = Literal["before", "decayed"]
 
 
 class Transition(NamedTuple):
-    """What every token does to the state. `tokens` counts sub-steps where a variant has several per token.
+    """Update of the state by every token. `tokens` counts sub-steps where a variant has several per token.
 
     Attributes:
         k: where to write.
-        v: what to write.
-        g: logarithm of what is kept of each row of the state (width `dim`) or of all rows (width 1), at
-            most 0
-            and possibly -inf; `None` keeps everything.
-        a: where to read what is to be corrected; `None` corrects nothing.
-        b: where to add what was read at `a`; `None` for `-k`, the delta rule.
+        v: value to write.
+        g: log decay of each row of the state (width `dim`) or of all rows (width 1), at most 0 and possibly
+            -inf; `None` for no decay.
+        a: where to read the value to correct; `None` corrects nothing.
+        b: where to add the value read at `a`; `None` for `-k`, the delta rule.
     """
 
     k: Float[Array, "tokens dim"]
     v: Float[Array, "tokens value_dim"]
-    g: Float[Array, "tokens fading"] | None = None
+    g: Float[Array, "tokens decays"] | None = None
     a: Float[Array, "tokens dim"] | None = None
     b: Float[Array, "tokens dim"] | None = None
 
 
+class Order(NamedTuple):
+    """The state that a token reads, and the state that its correction reads.
+
+    Attributes:
+        read: `after` the update, `before` the decay, or `decayed`: between decay and update.
+        correct: `before` the decay, or `decayed`.
+    """
+
+    read: Read = "after"
+    correct: Correct = "decayed"
+
+
 class State(NamedTuple):
-    """What a linear recurrence remembers, of one head.
+    """State of a linear recurrence, of one head.
 
     Attributes:
         matrix: `S`, in at least float32.
-        aside: what `accompany` carries from token to token.
+        aux_state: auxiliary state, carried from token to token by `auxiliary_inputs`.
     """
 
     matrix: Float[Array, "dim value_dim"]
-    aside: Any
+    aux_state: Any
 
 
 @options
 class Recurrent(TokenMixer, abc.ABC):
-    """A variant of recurrent attention: what all of them have.
+    """A variant of recurrent attention.
 
     Attributes:
-        conv: taps of the causal convolution over the inputs that have one; 0 for none.
+        conv_size: taps of the causal convolution over the inputs that have one; 0 for none.
         gate: nonlinearity of the gate on the output; `none` for no gate.
         norm: norm of each head's output, before the gate; `gated_rms` norms all heads together, after it.
         shift: mix of each input's token with the token before it: `static` with learned shares, `dynamic`
@@ -86,10 +99,10 @@ class Recurrent(TokenMixer, abc.ABC):
     """
 
     card: ClassVar[Card]
-    #: forms of use that make no sense here, each with the reason: `both` directions, `cross` attention
+    #: uses that are impossible, each with the reason: `both` directions, `cross` attention
     refuses: ClassVar[Mapping[str, str]] = {}
 
-    conv: Taps = 0
+    conv_size: ConvSize = 0
     gate: Gate = "none"
     norm: Norm = "none"
     shift: Shift = "none"
@@ -116,11 +129,6 @@ class Recurrent(TokenMixer, abc.ABC):
                 "leave kv_heads out"
             )
 
-    @property
-    def forms(self) -> tuple[str, ...]:
-        """The forms in which it can be computed."""
-        return self.card.forms or ("scan", "chunked", "matrix", "step")
-
     def constants(self, shape: HeadShape) -> Params:
         """Fixed per-head numbers, each with a leading axis of `shape.heads`."""
         return {}
@@ -129,29 +137,37 @@ class Recurrent(TokenMixer, abc.ABC):
         """Fresh learned parameters, each with a leading axis of `shape.heads`."""
         return {}
 
+    def random_constants(self, key: jax.Array, shape: HeadShape) -> Params:
+        """Random numbers that are not trained, each with a leading axis of `shape.heads`."""
+        return {}
+
+    def redraws(self) -> bool:
+        """Whether random constants are drawn anew at every training step."""
+        return False
+
     @abc.abstractmethod
     def inputs(self, shape: HeadShape) -> Mapping[str, TokenInput]:
         """Token inputs that a layer must project, by name: at least `v`, and `q` for a linear recurrence."""
 
     def activate(self, name: str, raw: Float[Array, "*tokens width"]) -> Float[Array, "*tokens width"]:
-        """What is made of a projected input before all else. The output is linear in the activated `v`."""
+        """Activation of a projected input, applied first. The output is linear in the activated `v`."""
         return raw
 
     @abc.abstractmethod
     def start(self, shape: HeadShape, dtype: Any) -> Any:
-        """The empty state of one head: a pytree of arrays of type `dtype`, or integers."""
+        """Initial state of one head: a pytree of arrays of type `dtype`, or integers."""
 
 
 @options
 class SteppedRecurrent(Recurrent):
-    """A variant with an update of its own. It has the forms `scan` and `step` for nothing.
+    """A variant with an update of its own. The forms `scan` and `step` are derived from it.
 
-    A variant whose card names more forms gives them as methods of one head, and `attnkit.forms.recur` calls
-    them: `chunked(p, x, state, reset, real, size)`, with `x[name] [tokens, width]`, `reset [tokens]` (where a
-    new document begins, before which nothing counts), `real [tokens]` (which tokens exist; the others, all at
-    the end, change nothing) and `size` of a chunk or `None`, returns `(outputs, state)`;
-    `matrix(p, x, state, reset)` returns the outputs' weights `[tokens, tokens]` of the values, in which
-    outputs and state must be linear: what the first state adds is found by a scan of zero values.
+    The other forms exist where a variant defines their method, for one head. `chunked(p, x, state, reset,
+    real, size)`, with `x[name] [tokens, width]`, `reset [tokens]` (where a new document begins, before which
+    nothing counts), `real [tokens]` (which tokens exist; the others, all at the end, change nothing) and
+    `size` of a chunk or `None`, returns `(outputs, state)`. `matrix(p, x, state, reset)` returns the
+    outputs' weights `[tokens, tokens]` of the values, in which outputs and state must be linear: the
+    contribution of the first state is computed by a scan of zero values.
     """
 
     refuses: ClassVar[Mapping[str, str]] = {"bidirectional": "has an update of its own, which runs forward"}
@@ -168,24 +184,26 @@ class SteppedRecurrent(Recurrent):
         """
 
     def chunked(self, p: Params, x: Inputs, state: Any, reset: Any, real: Any, size: int | None) -> Any:
-        """Outputs and the next state, by chunks; of variants whose card names the form."""
+        """Outputs and the next state, by chunks; of variants that define it."""
         raise NotImplementedError(f"{type(self).__name__} has no chunked form")
 
     def matrix(self, p: Params, x: Inputs, state: Any, reset: Any) -> Any:
-        """Weights of the values in the outputs; of variants whose card names the form."""
+        """Weights of the values in the outputs; of variants that define it."""
         raise NotImplementedError(f"{type(self).__name__} has no matrix form")
 
-    def longest(self, size: int) -> int:
-        """How many tokens a chunk has where `size` are asked for: fewer, if more cannot be done at once."""
+    def max_chunk(self, size: int) -> int:
+        """Tokens of a chunk where `size` are asked for."""
         return size
 
 
 @options
 class LinearRecurrent(Recurrent):
-    """A variant whose state moves by transitions: `write`, and where needed `query`, `emit` and more."""
+    """A variant whose state moves by transitions: `write`, and where needed `query`, `readout` and more."""
 
-    #: when the state is read: `after` the token has written, or `before` it lets the state fade
+    #: the state that a token reads
     read: ClassVar[Read] = "after"
+    #: the state that the correction `a` reads
+    correct: ClassVar[Correct] = "decayed"
 
     @property
     def substeps(self) -> int:
@@ -198,43 +216,45 @@ class LinearRecurrent(Recurrent):
 
     @abc.abstractmethod
     def write(self, p: Params, x: Inputs) -> Transition:
-        """What every token does to the state, from its inputs `x[name] [tokens, width]`.
+        """The update by every token, from its inputs `x[name] [tokens, width]`.
 
-        Inputs are activated and in at least float32; `x["position"] [tokens]` counts tokens from the first
-        one.
+        Inputs are activated and in at least float32.
         """
 
     def query(self, p: Params, x: Inputs) -> Float[Array, "tokens dim"]:
-        """Where every token reads: `q / sqrt(dim)` unless a variant says otherwise."""
+        """Where every token reads: `q / sqrt(dim)` by default.
+
+        Where a memory is read, `x["position"] [tokens]` counts the tokens that read it.
+        """
         return x["q"] * x["q"].shape[-1] ** -0.5
 
-    def own(self, p: Params, x: Inputs) -> Float[Array, "tokens"] | None:
+    def self_weight(self, p: Params, x: Inputs) -> Float[Array, "tokens"] | None:
         """Weight of a token's own value in its output, where `read` is `before`."""
         return None
 
-    def emit(
+    def readout(
         self, p: Params, x: Inputs, o: Float[Array, "tokens columns"]
     ) -> Float[Array, "tokens value_dim"]:
-        """The output, from what was read."""
+        """The output, from the value that was read."""
         return o
 
-    def aside(self, shape: HeadShape, dtype: Any) -> Any:
-        """What `accompany` carries before the first token."""
+    def initial_aux_state(self, shape: HeadShape, dtype: Any) -> Any:
+        """The auxiliary state before the first token."""
         return ()
 
-    def accompany(
-        self, p: Params, x: Inputs, aside: Any, reset: Bool[Array, "tokens"], real: Bool[Array, "tokens"]
+    def auxiliary_inputs(
+        self, p: Params, x: Inputs, aux_state: Any, reset: Bool[Array, "tokens"], real: Bool[Array, "tokens"]
     ) -> tuple[Inputs, Any]:
-        """More inputs, which say what must be known of the tokens before, and what is carried on.
+        """Inputs that depend on earlier tokens, such as positions or a stabilizer, and the next state.
 
         Args:
             p: the head's own numbers.
             x: token inputs.
-            aside: what is carried from the tokens before.
+            aux_state: the auxiliary state after the tokens before.
             reset: where a new document begins, before which nothing counts.
             real: which tokens exist; the others must change nothing.
         """
-        return {}, aside
+        return {}, aux_state
 
     def start(self, shape: HeadShape, dtype: Any) -> State:
-        return State(jnp.zeros(self.widths(shape), dtype), self.aside(shape, dtype))
+        return State(jnp.zeros(self.widths(shape), dtype), self.initial_aux_state(shape, dtype))

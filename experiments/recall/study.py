@@ -22,7 +22,7 @@ MIXERS = {
     "sigmoid attention": '{kind = "attention", mask = "causal", normalizer = "sigmoid"}',
     "stick-breaking": '{kind = "attention", mask = "causal", normalizer = "stick_breaking"}',
     **{
-        name: f'{{kind = "{name}", conv = 0}}'
+        name: f'{{kind = "{name}", conv_size = 0}}'
         for name in (
             "linear",
             "retnet",
@@ -46,9 +46,10 @@ MIXERS = {
         )
     },
     **{
-        name: f'{{kind = "{name}", causal = true}}'
-        for name in ("performer", "cosformer", "random_feature", "aft_simple")
+        name: f'{{kind = "linear", feature = "{name}"}}'
+        for name in ("performer", "cosformer", "random_feature")
     },
+    "aft_simple": '{kind = "aft_simple", causal = true}',
     **{name: f'"{name}"' for name in ("gru", "lstm", "min_gru", "convolution")},
     "hybrid": '["gated_delta_net", {kind = "attention", mask = "causal"}]',
 }

@@ -52,7 +52,6 @@ def test_what_is_too_long_is_refused():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("random_feature", {"gate": True}, "gate = True needs causal = True"),
         ("nystromformer", {"convolution": 4}, "convolution = 4 must be odd"),
         ("skyformer", {"landmarks": 5}, "landmarks = 5 must be even"),
         ("h_transformer_1d", {"block": 3}, "block = 3 must be even"),
@@ -73,5 +72,5 @@ def test_a_matrix_that_does_not_exist_is_refused():
 
 
 def test_options_are_hashable_and_equal_by_value():
-    one, two = (variant_of("performer", {"features": 8}) for _ in range(2))
+    one, two = (variant_of("aft_full", {"rank": 8}) for _ in range(2))
     assert one == two and hash(one) == hash(two) and dataclasses.replace(one, causal=True) != two

@@ -13,7 +13,7 @@ from attnkit.layers.causality import refuse_future
 MIXERS = [entry.kind for entry in catalogue.catalogue("TokenMixer")]
 #: options that change the rules for a mixer
 OTHERS = {
-    "performer": ["causal=true"],
+    "aft_simple": ["causal=true"],
     "gla": ['direction="both"'],
     "gru": ["bidirectional=true"],
     "convolution": ["causal=false"],
@@ -74,7 +74,7 @@ kind = "encoder_decoder"
         ),
         (["model.cross=gru"], "mixer = Gru: it reads one sequence"),
         (["model.cross=[{kind='attention'},'abc']"], 'model.cross.1 = "abc": mixer = Abc: asks a state'),
-        (["model.cross={kind='performer',causal=true}"], "causal = True is undefined for a memory"),
+        (["model.cross={kind='linear',feature='performer',direction='both'}"], "is undefined for a memory"),
         (["model.decoder=gla", "model.kv_heads=2"], "each head of Gla has its own state"),
         (
             ["model.encoder={kind='delta_product',direction='both'}"],

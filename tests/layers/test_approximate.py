@@ -6,18 +6,24 @@ from approximate.cases import variant_of
 from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
 
+from attnkit.approximate.contract import Approximate
 from attnkit.layers.build import build_layer
 from attnkit.layers.causality import refuse_future
 from attnkit.layers.contract import Width
 from attnkit.masks.contract import Data
 from attnkit.points import names, observe
+from attnkit.recurrent.feature.cosformer import Cosformer
+from attnkit.recurrent.feature.performer import Performer
+from attnkit.recurrent.feature.random_feature import RandomFeature
+from attnkit.recurrent.variant.linear import Linear
+from attnkit.recurrent.variant.luna_causal import LunaCausal
 from attnkit.variant import HeadShape
 
 DIM, HEADS, BATCH = 24, 6, 2
 CAUSAL = [
-    ("performer", {"features": 16, "causal": True}),
-    ("random_feature", {"features": 16, "causal": True, "gate": True}),
-    ("cosformer", {"causal": True}),
+    ("performer", {"directions": 16}),
+    ("random_feature", {"directions": 16, "forget_gate": True}),
+    ("cosformer", {}),
     ("luna_causal", {"rows": 3}),
     ("synthesizer_dense", {"causal": True, "length": 16}),
     ("synthesizer_random", {"causal": True, "length": 16}),
@@ -26,8 +32,24 @@ CAUSAL = [
 ]
 
 
-def layer(name, options, kv_heads=3, **more):
-    return build_layer(variant_of(name, options), Width.of(DIM, HEADS, kv_heads), rngs=nnx.Rngs(0), **more)
+FEATURES = {"performer": Performer, "random_feature": RandomFeature, "cosformer": Cosformer}
+
+
+def variant(name, options):
+    """An approximation, or linear attention with the options of its feature map among its own."""
+    if name == "luna_causal":
+        return LunaCausal(**options)
+    if name not in FEATURES:
+        return variant_of(name, options)
+    own = {n: a for n, a in options.items() if n in ("directions", "redrawn")}
+    rest = {n: a for n, a in options.items() if n not in own}
+    return Linear(feature=FEATURES[name](**own), **rest)
+
+
+def layer(name, options, **more):
+    chosen = variant(name, options)
+    heads = Width.of(DIM, HEADS, 3 if isinstance(chosen, Approximate) else HEADS)
+    return build_layer(chosen, heads, rngs=nnx.Rngs(0), **more)
 
 
 def tokens(count, seed=1):
@@ -59,17 +81,19 @@ def test_decoding_gives_the_output_of_the_whole(name, options):
             pieces.append(found)
         assert whole.dtype == jnp.float64
         np.testing.assert_allclose(jnp.concatenate(pieces, 1), whole, rtol=0, atol=1e-11)
-    refuse_future("mixer", variant_of(name, options))
+    refuse_future("mixer", variant(name, options))
+
+
+def start(chosen, shape, room):
+    more = (room,) if isinstance(chosen, Approximate) else ()
+    return chosen.start(shape, *more, jnp.float32)
 
 
 def test_the_state_of_a_prefix_sum_does_not_grow():
     shape = HeadShape(HEADS, 4, 4)
     for name, options in CAUSAL:
         sizes = [
-            sum(
-                leaf.size
-                for leaf in jax.tree.leaves(variant_of(name, options).start(shape, room, jnp.float32))
-            )
+            sum(leaf.size for leaf in jax.tree.leaves(start(variant(name, options), shape, room)))
             for room in (10, 1000)
         ]
         grows = name in ("synthesizer_dense", "synthesizer_random", "aft_full")
@@ -86,10 +110,7 @@ def test_the_state_of_a_prefix_sum_does_not_grow():
             {"project.query.kernel", "project.value.kernel", "output_projection.kernel"}
             | {f"learned.{part}" for part in ("hidden", "scores", "bias")},
         ),
-        (
-            "performer",
-            {f"project.{made}.kernel" for made in ("query", "key", "value")} | {"output_projection.kernel"},
-        ),
+        ("performer", {f"inputs.{made}.full.kernel" for made in "qkv"} | {"output.kernel"}),
     ],
 )
 def test_a_layer_owns_what_its_variant_uses_and_nothing_else(name, owned):
@@ -98,7 +119,7 @@ def test_a_layer_owns_what_its_variant_uses_and_nothing_else(name, owned):
 
 
 def test_every_parameter_matters_and_constants_are_not_trained():
-    mixing = layer("random_feature", {"features": 16, "causal": True, "gate": True})
+    mixing = layer("random_feature", {"directions": 16, "forget_gate": True})
     graph, params, constants = nnx.split(mixing, nnx.Param, ...)
     x = tokens(7)
 
@@ -111,7 +132,11 @@ def test_every_parameter_matters_and_constants_are_not_trained():
 
 
 def test_what_does_not_exist_changes_nothing():
-    for name, options in (("fnet", {}), ("nystromformer", {"landmarks": 3}), ("performer", {"features": 16})):
+    for name, options in (
+        ("fnet", {}),
+        ("nystromformer", {"landmarks": 3}),
+        ("performer", {"directions": 16, "direction": "both"}),
+    ):
         mixing, x, length = layer(name, options, padded=True), tokens(7), jnp.array([7, 3])
         graph, state = nnx.split(mixing)
         call = jax.jit(lambda s, x, n, graph=graph: nnx.merge(graph, s)(x, data=Data(scalar={"length": n})))
@@ -125,7 +150,7 @@ def test_what_does_not_exist_changes_nothing():
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("performer", {"features": 16}),
+        ("performer", {"directions": 16}),
         ("cosformer", {}),
         ("luna", {}),
         ("linformer", {"rank": 3, "length": 16}),
@@ -137,7 +162,7 @@ def test_cross_attention_decodes_as_it_reads(name, options):
     whole = mixing(x, memory, data=data)
     changed = mixing(x, memory.at[1, 3:].set(9.0), data=data)
     np.testing.assert_array_equal(whole, changed)
-    state, pieces = mixing.start(BATCH, 4, x.dtype, memory), []
+    state, pieces = mixing.start(BATCH, 4, x.dtype, memory, data=data), []
     for piece in (x[:, :3], x[:, 3:]):
         found, state = mixing.step(piece, state, data=data)
         pieces.append(found)
@@ -147,7 +172,7 @@ def test_cross_attention_decodes_as_it_reads(name, options):
 def test_weights_are_shown_where_there_are_some_and_looking_changes_nothing():
     x = tokens(5)
     for name in ("performer", "aft_simple", "fnet"):
-        mixing = layer(name, {})
+        mixing = layer(name, {"direction": "both"} if name == "performer" else {})
         found = names(mixing, x)
         if name == "fnet":
             assert "weights" not in found
@@ -162,7 +187,7 @@ def test_weights_are_shown_where_there_are_some_and_looking_changes_nothing():
 def test_features_are_redrawn_only_where_asked_and_only_with_a_key():
     x, key = tokens(5), jax.random.key(3)
     for redrawn in (False, True):
-        mixing = layer("performer", {"features": 16, "redrawn": redrawn})
+        mixing = layer("performer", {"directions": 16, "redrawn": redrawn})
         still, again, trained = mixing(x), mixing(x), mixing(x, key=key)
         np.testing.assert_array_equal(still, again)
         assert np.array_equal(still, trained) != redrawn
@@ -171,7 +196,7 @@ def test_features_are_redrawn_only_where_asked_and_only_with_a_key():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("performer", {"causal": True}, "causal = True is undefined for a memory"),
+        ("performer", {"direction": "both"}, "direction = 'both' is undefined for a memory"),
         ("nystromformer", {}, "mixes one sequence; use it for self-attention"),
         ("fnet", {}, "mixes one sequence"),
     ],
@@ -184,7 +209,7 @@ def test_cross_attention_that_cannot_be_is_refused(name, options, message):
 def test_a_batch_can_be_spread_over_devices():
     mesh = Mesh(np.asarray(jax.devices()[:1]), ("data",))
     for name, options in (
-        ("performer", {"features": 8, "causal": True}),
+        ("performer", {"directions": 8}),
         ("nystromformer", {"landmarks": 3}),
     ):
         mixing, x = layer(name, options), tokens(5)
@@ -199,9 +224,9 @@ def test_a_batch_can_be_spread_over_devices():
 
 
 def test_decoders_refuse_what_sees_the_future():
-    with pytest.raises(ValueError, match=r"mixer = Performer: .* set causal = true"):
-        refuse_future("mixer", variant_of("performer", {}))
+    with pytest.raises(ValueError, match=r"mixer = AftSimple: .* set causal = true"):
+        refuse_future("mixer", variant_of("aft_simple", {}))
     with pytest.raises(ValueError, match="it has no causal form, so use it in an encoder"):
         refuse_future("mixer", variant_of("fnet", {}))
     with pytest.raises(ValueError, match="bidirectional mixers cannot decode autoregressively"):
-        layer("performer", {}).start(BATCH, 4, jnp.float32)
+        layer("aft_simple", {}).start(BATCH, 4, jnp.float32)

@@ -64,31 +64,31 @@ def lightning(p, x, head, heads):
 
 
 def simple_gla(p, x, head, heads):
-    return faded(x["q"] / np.sqrt(x["q"].shape[1]), x["k"], x["v"], sigmoid(x["fade"]) ** (1 / 16))
+    return faded(x["q"] / np.sqrt(x["q"].shape[1]), x["k"], x["v"], sigmoid(x["decay"]) ** (1 / 16))
 
 
 gla = simple_gla
 
 
 def hgrn2(p, x, head, heads):
-    gate = sigmoid(x["fade"])
+    gate = sigmoid(x["decay"])
     return faded(silu(x["q"]), 1 - gate, x["v"], gate)
 
 
 def mamba2(p, x, head, heads):
     """Listing 1 of Dao and Gu, as the recurrence that it discretizes."""
     b, c, v = silu(x["k"]), silu(x["q"]), silu(x["v"])
-    dt = softplus(x["step"] + p["step_bias"])
+    dt = softplus(x["dt"] + p["dt_bias"])
     h, out = np.zeros((b.shape[1], v.shape[1])), []
     for t in range(len(v)):
-        h = np.exp(-np.exp(p["log_speed"]) * dt[t]) * h + np.outer(b[t], dt[t] * v[t])
+        h = np.exp(-np.exp(p["A_log"]) * dt[t]) * h + np.outer(b[t], dt[t] * v[t])
         out.append(c[t] @ h + p["skip"] * v[t])
     return np.stack(out)
 
 
 def rwkv6(p, x, head, heads):
     """`wkv_t = Diag(u) k_t v_t + sum_{i<t} Diag(prod of w between them) k_i v_i`."""
-    w = np.exp(-np.exp(x["fade"] + p["fade_bias"]))
+    w = np.exp(-np.exp(x["decay"] + p["decay_bias"]))
     q, k, v, out = x["q"], x["k"], x["v"], np.zeros_like(x["v"])
     for t in range(len(v)):
         wkv = np.diag(p["bonus"]) @ np.outer(k[t], v[t])
@@ -123,7 +123,7 @@ def delta_net(p, x, head, heads):
 
 
 def gated_delta_net(p, x, head, heads):
-    return delta(p, x, np.exp(-np.exp(p["log_speed"]) * softplus(x["step"] + p["step_bias"])))
+    return delta(p, x, np.exp(-np.exp(p["A_log"]) * softplus(x["dt"] + p["dt_bias"])))
 
 
 kimi_delta = gated_delta_net
@@ -140,7 +140,10 @@ def mlstm(p, x, head, heads):
     """Equations 19 to 27 of Beck et al. without their stabilizer."""
     dim = x["q"].shape[1]
     q, k, v = silu(x["q"]), silu(x["k"]) / np.sqrt(dim), x["v"]
-    put, keep = np.exp(x["put"] + p["put_bias"]), sigmoid(x["keep"] + p["keep_bias"])
+    put, keep = (
+        np.exp(x["input_gate"] + p["input_gate_bias"]),
+        sigmoid(x["forget_gate"] + p["forget_gate_bias"]),
+    )
     c, n, out = np.zeros((v.shape[1], dim)), np.zeros(dim), []
     for t in range(len(v)):
         c = keep[t] * c + put[t] * np.outer(v[t], k[t])
@@ -151,7 +154,7 @@ def mlstm(p, x, head, heads):
 
 def diagonal_ssm(p, x, head, heads):
     """The complex recurrence, discretized by zero-order hold."""
-    step, pole = np.exp(p["log_step"]), -np.exp(p["log_speed"]) + 1j * p["frequency"]
+    step, pole = np.exp(p["log_dt"]), -np.exp(p["A_log"]) + 1j * p["frequency"]
     a, out = np.exp(pole * step), []
     b, c = (a - 1) / pole, p["out"][:, 0] + 1j * p["out"][:, 1]
     h = np.zeros((len(pole), x["v"].shape[1]), complex)
@@ -168,7 +171,7 @@ def softmax(x):
 
 def gsa(p, x, head, heads):
     """The slots of Zhang et al., one after the other."""
-    q, k, v, gate = silu(x["q"]), silu(x["k"]), silu(x["v"]), sigmoid(x["fade"]) ** (1 / 8)
+    q, k, v, gate = silu(x["q"]), silu(x["k"]), silu(x["v"]), sigmoid(x["decay"]) ** (1 / 8)
     slots = gate.shape[1]
     keys, values, out = np.zeros((slots, k.shape[1])), np.zeros((slots, v.shape[1])), []
     for t in range(len(v)):
@@ -193,7 +196,7 @@ def abc(p, x, head, heads):
 def mesa_net(p, x, head, heads):
     """Ridge regression of all values so far on all keys so far, solved anew for every token."""
     q, k, v = unit(silu(x["q"])), unit(silu(x["k"])), x["v"]
-    gate, beta = sigmoid(x["fade"][:, 0]), sigmoid(x["beta"][:, 0])
+    gate, beta = sigmoid(x["decay"][:, 0]), sigmoid(x["beta"][:, 0])
     ridge, out = np.diag(0.25 + softplus(p["ridge"])), []
     for t in range(len(v)):
         importance = np.array([beta[s] * np.prod(gate[s + 1 : t + 1]) for s in range(t + 1)])

@@ -38,11 +38,11 @@ def stretches(t, levels):
 def log_linear(p, x, levels):
     """Every stretch summed anew, and weighted as the reading token says."""
     q, k, v = silu(x["q"]), silu(x["k"]), silu(x["v"])
-    time = softplus(x["step"][:, 0] + p["step_bias"])
+    time = softplus(x["dt"][:, 0] + p["dt_bias"])
     weights, out = softplus(p["level"] * x["level"]), p["skip"] * v
     for t in range(len(v)):
         for level, first, behind in stretches(t, levels):
             for s in range(first, behind):
-                fade = np.exp(-np.exp(p["log_speed"]) * time[s + 1 : t + 1].sum())
+                fade = np.exp(-np.exp(p["A_log"]) * time[s + 1 : t + 1].sum())
                 out[t] = out[t] + weights[t, level] * fade * (q[t] @ k[s]) * time[s] * v[s]
     return out

@@ -26,10 +26,10 @@ def variants():
 
 def draw(chosen, shape, tokens, seed=0):
     """Parameters away from where they start, and standard normal inputs."""
-    random = np.random.default_rng(seed)
+    random, key = np.random.default_rng(seed), jax.random.key(seed)
     params = {
         name: np.asarray(a, np.float64) + 0.2 * random.normal(size=a.shape)
-        for name, a in chosen.init(jax.random.key(seed), shape).items()
+        for name, a in (chosen.init(key, shape) | chosen.random_constants(key, shape)).items()
     }
     inputs = {}
     for name, need in chosen.inputs(shape).items():

@@ -5,33 +5,38 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attnkit import forms
 from attnkit.conformance.programs import QUICK_COMPILE
-from attnkit.forms.recurrent_chunked import chunked_columns
-from attnkit.forms.recurrent_decay import fade, since, until
-from attnkit.forms.recurrent_head import compute, reversed_reset, since_reset
-from attnkit.forms.recurrent_led import by_column
-from attnkit.forms.recurrent_solve import inverse
-from attnkit.recurrent.contract import Transition
+from attnkit.forms.recurrent import form as folder
+from attnkit.forms.recurrent.contract import find_form
+from attnkit.forms.recurrent.decay import decay_products, since, until
+from attnkit.forms.recurrent.tokens import reversed_reset, since_reset
+from attnkit.forms.recurrent.triangular_inverse import inverse
+from attnkit.recurrent.contract import Order, Transition
+from attnkit.recurrent.variant.linear import Linear
+from attnkit.variant import HeadShape
 
 TOKENS, DIM, VALUE_DIM = 23, 4, 3
 GATES = (0.0, -1e-6, -0.5, -30.0, -1e4, -np.inf)
 STRUCTURES = {
-    "nothing forgotten": (0, "", "after"),
-    "one gate, delta rule": (1, "a", "after"),
-    "gates, delta rule, read between": (DIM, "a", "faded"),
-    "gates, read before": (DIM, "", "before"),
-    "gates, any correction": (DIM, "ab", "after"),
-    "gates, any correction, read before": (DIM, "ab", "before"),
+    "nothing forgotten": (0, "", Order()),
+    "one gate, delta rule": (1, "a", Order()),
+    "gates, delta rule, read between": (DIM, "a", Order("decayed")),
+    "gates, read before": (DIM, "", Order("before")),
+    "gates, any correction": (DIM, "ab", Order()),
+    "gates, any correction, read before": (DIM, "ab", Order("before")),
+    "one gate, correction before decay": (1, "ab", Order(correct="before")),
+    "gates, delta rule before decay, read between": (DIM, "a", Order("decayed", "before")),
 }
 
 
-def draw(fading, corrected, seed=0):
+def draw(decays, corrected, seed=0):
     random = np.random.default_rng(seed)
 
     def normal(*size):
         return jnp.asarray(random.normal(size=size) * 0.7)
 
-    g = jnp.asarray(random.choice(GATES, size=(TOKENS, fading))) if fading else None
+    g = jnp.asarray(random.choice(GATES, size=(TOKENS, decays))) if decays else None
     more = {name: normal(TOKENS, DIM) * 0.5 for name in corrected}
     write = Transition(normal(TOKENS, DIM), normal(TOKENS, VALUE_DIM), g, **more)
     reset = jnp.zeros(TOKENS, bool).at[jnp.array([5, 6, 16])].set(True)
@@ -40,14 +45,14 @@ def draw(fading, corrected, seed=0):
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_forms_agree_with_gates_at_extremes_and_so_do_their_gradients(structure):
-    fading, corrected, read = STRUCTURES[structure]
+    decays, corrected, order = STRUCTURES[structure]
     with jax.enable_x64(True):
-        q, write, state, reset = draw(fading, corrected)
-        weight = draw(fading, corrected, seed=1)
+        q, write, state, reset = draw(decays, corrected)
+        weight = draw(decays, corrected, seed=1)
 
         def run(form, size):
             def total(q, write, state):
-                o, last = compute(form, q, write, state, reset, read, size)
+                o, last = find_form(form).run(q, write, state, reset, order, size)
                 return jnp.sum(o * weight[1].v) + jnp.sum(last * weight[2]), (o, last)
 
             program = jax.jit(jax.grad(total, (0, 1, 2), has_aux=True), compiler_options=QUICK_COMPILE)
@@ -60,14 +65,14 @@ def test_forms_agree_with_gates_at_extremes_and_so_do_their_gradients(structure)
 
 
 @pytest.mark.parametrize("before", [False, True])
-@pytest.mark.parametrize("fading", [1, DIM])
-def test_fading_over_many_blocks_is_that_of_the_loop(fading, before):
+@pytest.mark.parametrize("decays", [1, DIM])
+def test_decays_over_many_blocks_is_that_of_the_loop(decays, before):
     """Mild gates and no documents, so that what a block of 8 leaves matters to the last of 4 blocks."""
     count, random = 32, np.random.default_rng(3)
     with jax.enable_x64(True):
         rows, columns = random.normal(size=(2, count, DIM))
-        g = -0.2 * random.random((count, fading))
-        found = fade([jnp.asarray(rows)], [jnp.asarray(columns)], jnp.asarray(g), [before])
+        g = -0.2 * random.random((count, decays))
+        found = decay_products([jnp.asarray(rows)], [jnp.asarray(columns)], jnp.asarray(g), [before])
         for t in range(count):
             for s in range(t + 1 - before):
                 left = np.exp(g[s + 1 : t + 1 - before].sum(axis=0))
@@ -83,12 +88,12 @@ def test_fading_over_many_blocks_is_that_of_the_loop(fading, before):
     "structure", ["gates, delta rule, read between", "gates, any correction, read before"]
 )
 def test_without_documents_chunks_of_many_blocks_agree(structure):
-    fading, corrected, read = STRUCTURES[structure]
+    decays, corrected, order = STRUCTURES[structure]
     with jax.enable_x64(True):
-        q, write, state, _ = draw(fading, corrected)
-        write = write._replace(g=-0.2 * jnp.abs(draw(fading, corrected, seed=1)[0]))
-        found = compute("chunked", q, write, state, None, read, 32)
-        for got, right in zip(found, compute("scan", q, write, state, None, read, None), strict=True):
+        q, write, state, _ = draw(decays, corrected)
+        write = write._replace(g=-0.2 * jnp.abs(draw(decays, corrected, seed=1)[0]))
+        found = find_form("chunked").run(q, write, state, None, order, 32)
+        for got, right in zip(found, find_form("scan").run(q, write, state, None, order), strict=True):
             np.testing.assert_allclose(got, right, rtol=1e-11, atol=1e-12)
 
 
@@ -99,20 +104,53 @@ def test_gates_of_columns_agree_with_a_loop_for_each_column_documents_included(m
         write = write._replace(g=jnp.full_like(write.g, -0.1)) if mild else write
         weight = draw(VALUE_DIM, "", seed=1)
 
-        def alone(q, write, state):
-            return compute("scan", q, write, state, reset, "after", None)
-
         def total(chunks, q, write, state):
             if chunks:
-                o, last = chunked_columns(q, write, write.g, state, reset, 8)
+                o, last = find_form("chunked").run_columns(q, write, state, reset, 8)
             else:
-                o, last = by_column(q, write, write.g, state, alone)
+                o, last = find_form("scan").run_columns(q, write, state, reset)
             return jnp.sum(o * weight[1].v) + jnp.sum(last * weight[2]), (o, last)
 
         program = jax.jit(jax.grad(total, (1, 2, 3), has_aux=True), static_argnums=0)
         got, true = (program(chunks, q, write, state) for chunks in (True, False))
         for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(true), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_a_correction_acts_on_the_state_before_or_after_its_decay():
+    with jax.enable_x64(True):
+        q, write, state, _ = draw(DIM, "ab")
+        write = write._replace(g=-0.2 * jnp.abs(draw(DIM, "ab", seed=1)[0]))
+        for order in (Order(), Order(correct="before")):
+            found, last = find_form("scan").run(q, write, state, None, order)
+            s = np.asarray(state)
+            for t in range(TOKENS):
+                decayed = np.exp(write.g[t])[:, None] * s
+                corrected = s if order.correct == "before" else decayed
+                s = decayed + np.outer(write.b[t], write.a[t] @ corrected) + np.outer(write.k[t], write.v[t])
+                np.testing.assert_allclose(found[t], q[t] @ s, rtol=1e-11, atol=1e-12)
+            np.testing.assert_allclose(last, s, rtol=1e-11, atol=1e-12)
+
+
+def test_a_form_is_one_file_in_a_folder(tmp_path, monkeypatch):
+    (tmp_path / "doubling.py").write_text(
+        "from attnkit.forms.recurrent.form.scan import Scan\n"
+        "class Doubling(Scan):\n"
+        "    name, rank = 'doubling', 3\n"
+        "    def supports(self, variant, sizes, platform):\n"
+        "        return None if sizes.tokens % 2 == 0 else 'an odd number of tokens'\n"
+        "FORM = Doubling()\n"
+    )
+    monkeypatch.setattr(folder, "__path__", [*folder.__path__, str(tmp_path)])
+    variant, shape = Linear(), HeadShape(2, 4, 3)
+    assert forms.supported_forms(variant, 4) == ("chunked", "scan", "matrix", "doubling")
+    inputs = {name: jnp.ones((2, 4, need.width)) for name, need in variant.inputs(shape).items()}
+    own, scan = (
+        forms.recur(variant, shape, {}, inputs, implementation=name).output for name in ("doubling", "scan")
+    )
+    np.testing.assert_array_equal(own, scan)
+    with pytest.raises(ValueError, match="implementation = 'doubling': an odd number of tokens"):
+        forms.explain_recurrent(variant, 3, implementation="doubling")
 
 
 def test_no_exponent_is_a_difference_of_sums():
@@ -122,7 +160,7 @@ def test_no_exponent_is_a_difference_of_sums():
         one = jnp.ones((16, 1))
         for gates in (g, jnp.tile(g, (1, 2))):
             rows = jnp.tile(one, (1, gates.shape[1])) / gates.shape[1]
-            a = np.asarray(fade([rows], [jnp.ones_like(rows)], gates, [False]).pairs[0][0])
+            a = np.asarray(decay_products([rows], [jnp.ones_like(rows)], gates, [False]).pairs[0][0])
             assert abs(a[3, 0] / np.exp(-6e-3) - 1) < 1e-15 and a[4, 3] == 0
         np.testing.assert_allclose(since(g)[:4, 0], [-1e4, -1e4 - 1e-3, -1e4 - 3e-3, -1e4 - 6e-3], rtol=1e-15)
         np.testing.assert_allclose(until(g)[-4:, 0], [-6e-3, -5e-3, -3e-3, 0], rtol=1e-15)
@@ -156,13 +194,15 @@ def test_documents_begin_elsewhere_when_they_are_read_backwards():
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_with_heads_and_a_batch_nothing_with_more_than_six_axes_is_reduced(structure):
-    fading, corrected, read = STRUCTURES[structure]
-    q, write, state, _ = draw(fading, corrected)
+    decays, corrected, order = STRUCTURES[structure]
+    q, write, state, _ = draw(decays, corrected)
     q, write = jax.tree.map(lambda a: jnp.tile(a, (3, 1)), (q, write))
     stacked = jax.tree.map(lambda a: jnp.stack([jnp.stack([a] * 2)] * 2), (q, write, state))
 
     def total(given):
-        one = jax.vmap(jax.vmap(lambda q, write, state: compute("chunked", q, write, state, None, read, 32)))
+        one = jax.vmap(
+            jax.vmap(lambda q, write, state: find_form("chunked").run(q, write, state, None, order, 32))
+        )
         return sum(jnp.sum(a**2) for a in one(*given))
 
     axes = list(reduced(jax.make_jaxpr(jax.grad(total))(stacked).jaxpr))

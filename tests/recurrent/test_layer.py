@@ -117,7 +117,7 @@ def test_a_memory_is_written_once_and_read_by_every_piece(mixer, monkeypatch):
     whole = compiled(lambda x: made(x, memory, data=data))(x)
     sizes, pieces = [], []
     state = compiled(lambda memory: made.start(BATCH, 99, jnp.float32, memory, data=data))(memory)
-    monkeypatch.setattr(forms, "remember", None)
+    monkeypatch.setattr(forms, "encode_memory", None)
     step = compiled(lambda x, state: made.step(x, state, data=data))
     for low, high in ((0, 1), (1, 2), (2, 13)):
         y, state = step(x[:, low:high], state)
@@ -138,10 +138,11 @@ def test_a_memory_is_written_once_and_read_by_every_piece(mixer, monkeypatch):
         (lambda: layer(Gla(direction="both"), cross=True), "direction = 'both'"),
         (lambda: Retnet(direction="sideways"), "direction"),
         (lambda: refuse_future("mixer", Gla(direction="both")), 'set direction = "forward"'),
-        (lambda: layer(Gla(direction="both")).start(1, 1, jnp.float32), "decode with 'forward'"),
+        (lambda: layer(Gla(direction="both")).start(1, 1, jnp.float32), "cannot decode autoregressively"),
         (lambda: build_layer(Gla(), Width.of(12, 2, 1), rngs=nnx.Rngs(0)), "kv_heads = 1"),
         (lambda: layer(Gla(documents=True))(tokens()), "data lacks key.segment, which"),
         (lambda: forms.explain_recurrent(Gla(), 9, chunk=3), "chunk = 3: expected a power of two"),
+        (lambda: forms.explain_recurrent(Gla(), 9, implementation="fast"), "expected auto, chunked, matrix"),
     ],
 )
 def test_what_cannot_be_done_is_refused(make, words):
@@ -154,9 +155,7 @@ def test_what_cannot_be_done_is_refused(make, words):
 class Average(SteppedRecurrent):
     """The mean of all values so far, by a step of its own."""
 
-    card: ClassVar = Card(
-        source="here", equation="mean", state="heads * (value_dim + 1)", forms=("scan", "step")
-    )
+    card: ClassVar = Card(source="here", equation="mean", state="heads * (value_dim + 1)")
 
     def inputs(self, shape):
         return {"v": TokenInput(shape.value_dim)}
@@ -176,10 +175,10 @@ def test_a_variant_with_a_step_of_its_own():
     found = forms.recur(variant, shape, {}, {"v": v}, segments=jnp.array([0, 0, 0, 1, 1]))
     np.testing.assert_array_equal(found.output[0, :, 0], [2, 3, np.nan, 6, 7])
     assert found.state["count"] == 2
-    assert "the variant has no chunked form" in str(forms.explain_recurrent(variant, 5))
+    assert "not chunked: Average has an update of its own" in str(forms.explain_recurrent(variant, 5))
     for form in ("chunked", "matrix"):
-        with pytest.raises(ValueError, match="Average has scan"):
-            forms.recur(variant, shape, {}, {"v": v}, form=form)
+        with pytest.raises(ValueError, match=f"Average has an update of its own and no method `{form}`"):
+            forms.recur(variant, shape, {}, {"v": v}, implementation=form)
     assert "weights" not in names(layer(variant), tokens())
     y = layer(variant)(tokens())
     assert y.shape == (BATCH, TOKENS, WIDTH.model_dim)

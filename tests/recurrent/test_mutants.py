@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import pytest
 from conformance.mutants import caught, healthy
 
-from attnkit.forms import recurrent_chunked, recurrent_head
+from attnkit.forms.recurrent.form import chunked
+from attnkit.forms.recurrent.form.chunked import Chunked
 from attnkit.options import options
 from attnkit.recurrent.variant.delta_net import DeltaNet
 from attnkit.recurrent.variant.gla import Gla
@@ -19,14 +20,14 @@ def state_not_passed(original):
 
 
 def first_state_without_gradient(original):
-    return lambda q, write, state, *more: original(q, write, jax.lax.stop_gradient(state), *more)
+    return lambda self, q, write, state, *more: original(self, q, write, jax.lax.stop_gradient(state), *more)
 
 
 def reset_as_gate(original):
-    def broken(q, write, state, reset, *more):
+    def broken(self, q, write, state, reset, *more):
         g = jnp.zeros((len(reset), 1)) if write.g is None else write.g
         write = write._replace(g=jnp.where(reset[:, None], -20.0, g))
-        return original(q, write, state, jnp.zeros_like(reset), *more)
+        return original(self, q, write, state, jnp.zeros_like(reset), *more)
 
     return broken
 
@@ -47,11 +48,11 @@ def always_before(original):
     return lambda rows, columns, g, before: original(rows, columns, g, [True] * len(before))
 
 
-def first_state_not_faded(original):
+def first_state_not_decayed(original):
     return lambda rows, *more: original(rows, *more)._replace(rows=rows)
 
 
-def writing_not_faded(original):
+def writing_not_decayed(original):
     return lambda rows, columns, *more: original(rows, columns, *more)._replace(columns=columns)
 
 
@@ -64,16 +65,16 @@ def padding_that_writes(original):
 
 
 ENGINES = [
-    (writing_not_faded, recurrent_chunked, "fade", Gla(), "agreement", "state"),
-    (first_state_not_faded, recurrent_chunked, "fade", Gla(), "agreement", "output"),
-    (never_before, recurrent_chunked, "fade", Rwkv6(), "agreement", "output"),
-    (always_before, recurrent_chunked, "fade", Gla(), "agreement", "output"),
-    (state_not_passed, recurrent_chunked, "make_chunk", Linear(), "agreement", "state"),
-    (first_state_without_gradient, recurrent_head, "chunked", Gla(), "agreement", "vjp"),
-    (reset_as_gate, recurrent_head, "chunked", Gla(), "resets", "resets"),
-    (reset_as_gate, recurrent_head, "chunked", Linear(), "agreement", "output"),
-    (own_token_forgotten, recurrent_chunked, "fade", Gla(), "agreement", "output"),
-    (no_correction, recurrent_chunked, "inverse", DeltaNet(), "agreement", "output"),
+    (writing_not_decayed, chunked, "decay_products", Gla(), "agreement", "state"),
+    (first_state_not_decayed, chunked, "decay_products", Gla(), "agreement", "output"),
+    (never_before, chunked, "decay_products", Rwkv6(), "agreement", "output"),
+    (always_before, chunked, "decay_products", Gla(), "agreement", "output"),
+    (state_not_passed, chunked, "make_chunk", Linear(), "agreement", "state"),
+    (first_state_without_gradient, Chunked, "run", Gla(), "agreement", "vjp"),
+    (reset_as_gate, Chunked, "run", Gla(), "resets", "resets"),
+    (reset_as_gate, Chunked, "run", Linear(), "agreement", "output"),
+    (own_token_forgotten, chunked, "decay_products", Gla(), "agreement", "output"),
+    (no_correction, chunked, "inverse", DeltaNet(), "agreement", "output"),
 ]
 
 
@@ -91,8 +92,8 @@ def test_a_broken_engine_is_caught(monkeypatch, mutate, module, name, thing, che
 class Stopped(Rwkv6):
     """A parameter without a gradient."""
 
-    def own(self, p, x):
-        return super().own({**p, "bonus": jax.lax.stop_gradient(p["bonus"])}, x)
+    def self_weight(self, p, x):
+        return super().self_weight({**p, "bonus": jax.lax.stop_gradient(p["bonus"])}, x)
 
 
 @options
@@ -108,8 +109,8 @@ class Leaking(Gla):
 class Forgetful(Mlstm):
     """A stabilizer that documents and padding do not stop."""
 
-    def accompany(self, p, x, aside, reset, real):
-        return super().accompany(p, x, aside, reset, jnp.ones_like(real))
+    def auxiliary_inputs(self, p, x, aux_state, reset, real):
+        return super().auxiliary_inputs(p, x, aux_state, reset, jnp.ones_like(real))
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_inner_training_is_the_paper_s_gradient_descent(batch, form):
     chosen = TttLinear(batch=batch, speed=2.0)
     params, inputs = draw(chosen, SHAPE, TOKENS)
     with jax.enable_x64(True):
-        got = computed(chosen, SHAPE, params, inputs, form=form).output
+        got = computed(chosen, SHAPE, params, inputs, implementation=form).output
     for head in range(SHAPE.heads):
         true = oracle.ttt_linear(*one_head(chosen, params, inputs, head), batch, speed=2.0)
         np.testing.assert_allclose(got[head], true, rtol=1e-11, atol=1e-11)
@@ -64,7 +64,9 @@ def inner_training(chunk):
         params, inputs, begin, now = arrays
         state = Training(Moved(*begin), Moved(*now), data["place"])
         more = {"segments": data["segments"], "length": data["length"]}
-        return forms.recur(chosen, SHAPE, params, inputs, state=state, form=form, chunk=chunk or None, **more)
+        return forms.recur(
+            chosen, SHAPE, params, inputs, state=state, implementation=form, chunk=chunk or None, **more
+        )
 
     def everything(arrays, along, data):
         def total(arrays):
@@ -127,7 +129,7 @@ def test_log_linear_attention_is_the_paper_s_sum_over_stretches(levels, form):
     chosen = LogLinear(levels=levels, rows=5)
     params, inputs = draw(chosen, SHAPE, TOKENS)
     with jax.enable_x64(True):
-        got = computed(chosen, SHAPE, params, inputs, form=form).output
+        got = computed(chosen, SHAPE, params, inputs, implementation=form).output
     for head in range(SHAPE.heads):
         true = oracle.log_linear(*one_head(chosen, params, inputs, head), levels)
         np.testing.assert_allclose(got[head], true, rtol=1e-12, atol=1e-12)
@@ -137,9 +139,9 @@ def test_levels_worked_by_hand():
     # the fourth token (3 = 11 in binary) sees 0 and 1 in level 2, 2 in level 1 and itself in level 0
     s = 0.7310585786300049  # silu(1)
     shape, one = HeadShape(1, 1, 1), np.ones((4, 1))
-    params = {"step_bias": np.zeros(1), "log_speed": np.full(1, -np.inf), "skip": np.zeros(1)}
+    params = {"dt_bias": np.zeros(1), "A_log": np.full(1, -np.inf), "skip": np.zeros(1)}
     params["level"] = np.ones((1, 3))
-    inputs = {"q": one, "k": one, "v": one[None], "step": np.full((1, 4, 1), ONE)}
+    inputs = {"q": one, "k": one, "v": one[None], "dt": np.full((1, 4, 1), ONE)}
     inputs["level"] = np.log(np.expm1([[[1.0, 10, 100]] * 4]))
     with jax.enable_x64(True):
         got = computed(LogLinear(levels=3, rows=1), shape, params, inputs).output[0, :, 0]
@@ -153,7 +155,7 @@ def test_log_linear_attention_with_equal_weights_is_mamba_2():
     segments = jnp.array([0] * 6 + [1] * 5)
     with jax.enable_x64(True):
         got = computed(chosen, SHAPE, params, inputs, segments=segments).output
-        weigh = functools.partial(forms.effective, chosen, SHAPE, segments=segments)
+        weigh = functools.partial(forms.recurrent_weights, chosen, SHAPE, segments=segments)
         weights = np.asarray(jax.jit(weigh, compiler_options=QUICK_COMPILE)(params, inputs))
         v = np.asarray(chosen.activate("v", inputs["v"]))
         plain = {n: a for n, a in inputs.items() if n != "level"}
@@ -170,7 +172,9 @@ def test_as_many_conjugate_gradients_as_dimensions_are_exact():
 
     def slopes(chosen):
         def total(given):
-            return jnp.sum(weight * forms.recur(chosen, SHAPE, *given, form="chunked", chunk=4).output)
+            return jnp.sum(
+                weight * forms.recur(chosen, SHAPE, *given, implementation="chunked", chunk=4).output
+            )
 
         return jax.jit(jax.value_and_grad(total), compiler_options=QUICK_COMPILE)((params, inputs))
 
@@ -183,11 +187,12 @@ def test_as_many_conjugate_gradients_as_dimensions_are_exact():
 @pytest.mark.parametrize("chosen", [Gsa(slots=5), Abc(slots=5)], ids=["gsa", "abc"])
 def test_slots_at_extremes(chosen):
     params, inputs = draw(chosen, SHAPE, TOKENS)
-    name = "fade" if "fade" in inputs else "control"
+    name = "decay" if "decay" in inputs else "control"
     inputs[name] = np.random.default_rng(1).choice([-9e3, -30.0, 0.0, 30.0, 9e3], size=inputs[name].shape)
     with jax.enable_x64(True):
         true, got = (
-            computed(chosen, SHAPE, params, inputs, form=form).output for form in ("scan", "chunked")
+            computed(chosen, SHAPE, params, inputs, implementation=form).output
+            for form in ("scan", "chunked")
         )
     np.testing.assert_allclose(got, true, rtol=1e-12, atol=1e-12)
 

@@ -16,7 +16,7 @@ def test_the_chunked_form_is_the_paper_s_equation(name, kind):
     chosen = kind()
     params, inputs = draw(chosen, SHAPE, TOKENS)
     with jax.enable_x64(True):
-        got = computed(chosen, SHAPE, params, inputs, form="chunked", chunk=4).output
+        got = computed(chosen, SHAPE, params, inputs, implementation="chunked", chunk=4).output
     for head in range(SHAPE.heads):
         own = {n: a[head] for n, a in params.items()}
         x = {n: a if a.ndim == 2 else a[head] for n, a in inputs.items()}
@@ -55,7 +55,7 @@ NUMBERS = [
         {},
         1,
         {},
-        {"q": [[3], [3]], "k": [[1], [2]], "v": [[1], [5]], "fade": [[9], [0]]},
+        {"q": [[3], [3]], "k": [[1], [2]], "v": [[1], [5]], "decay": [[9], [0]]},
         [3, 3 * (FADE + 10)],
     ),
     (
@@ -63,7 +63,7 @@ NUMBERS = [
         {"temperature": 1.0},
         2,
         {},
-        {"q": [[1, 1]] * 2, "k": [[2, 4]] * 2, "v": [[1], [0]], "fade": [[9, 9], [0, -np.log(3)]]},
+        {"q": [[1, 1]] * 2, "k": [[2, 4]] * 2, "v": [[1], [0]], "decay": [[9, 9], [0, -np.log(3)]]},
         [6 * HALF, HALF * (2 / 2 + 4 / 4)],
     ),
     # A = 1, dt = 1, D = 2
@@ -71,8 +71,8 @@ NUMBERS = [
         "mamba2",
         {"rows": 1},
         1,
-        {"log_speed": 0, "step_bias": 0, "skip": 2},
-        {"q": [[1], [1]], "k": [[1], [1]], "v": [[1], [1]], "step": [[ONE], [ONE]]},
+        {"A_log": 0, "dt_bias": 0, "skip": 2},
+        {"q": [[1], [1]], "k": [[1], [1]], "v": [[1], [1]], "dt": [[ONE], [ONE]]},
         [S**3 + 2 * S, S**3 * (np.exp(-1) + 1) + 2 * S],
     ),
     (
@@ -80,7 +80,7 @@ NUMBERS = [
         {"lower": 0.5},
         1,
         {},
-        {"q": [[1], [1]], "fade": [[0], [0]], "v": [[1], [3]]},
+        {"q": [[1], [1]], "decay": [[0], [0]], "v": [[1], [3]]},
         [S / 4, S * (3 / 4 / 4 + 3 / 4)],
     ),
     # w = 1/2: the first token is seen undecayed by the second, and halved by the third
@@ -88,8 +88,8 @@ NUMBERS = [
         "rwkv6",
         {},
         1,
-        {"fade_bias": np.log(np.log(2)), "bonus": 5},
-        {"q": [[1]] * 3, "k": [[1]] * 3, "v": [[1], [10], [100]], "fade": [[0]] * 3},
+        {"decay_bias": np.log(np.log(2)), "bonus": 5},
+        {"q": [[1]] * 3, "k": [[1]] * 3, "v": [[1], [10], [100]], "decay": [[0]] * 3},
         [5, 51, 0.5 + 10 + 500],
     ),
     # beta = 1/2 on the same key: half of what is found is replaced
@@ -106,16 +106,16 @@ NUMBERS = [
         "gated_delta_net",
         {},
         1,
-        {"log_speed": 0, "step_bias": 0},
-        {"q": [[9e3]] * 2, "k": [[9e3]] * 2, "v": [[1], [1]], "beta": [[0], [0]], "step": [[ONE]] * 2},
+        {"A_log": 0, "dt_bias": 0},
+        {"q": [[9e3]] * 2, "k": [[9e3]] * 2, "v": [[1], [1]], "beta": [[0], [0]], "dt": [[ONE]] * 2},
         [S / 2, S / 2 + S / 4 / np.e],
     ),
     (
         "kimi_delta",
         {},
         1,
-        {"log_speed": 0, "step_bias": 0},
-        {"q": [[9e3]] * 2, "k": [[9e3]] * 2, "v": [[1], [1]], "beta": [[0], [0]], "step": [[ONE]] * 2},
+        {"A_log": 0, "dt_bias": 0},
+        {"q": [[9e3]] * 2, "k": [[9e3]] * 2, "v": [[1], [1]], "beta": [[0], [0]], "dt": [[ONE]] * 2},
         [S / 2, S / 2 + S / 4 / np.e],
     ),
     # beta = 1: the second step replaces what the first has written
@@ -132,16 +132,16 @@ NUMBERS = [
         "mlstm",
         {},
         1,
-        {"put_bias": np.log(4), "keep_bias": 0},
-        {"q": [[1]] * 2, "k": [[1]] * 2, "v": [[1], [4]], "put": [[0]] * 2, "keep": [[0]] * 2},
+        {"input_gate_bias": np.log(4), "forget_gate_bias": 0},
+        {"q": [[1]] * 2, "k": [[1]] * 2, "v": [[1], [4]], "input_gate": [[0]] * 2, "forget_gate": [[0]] * 2},
         [1, 3],
     ),
     (
         "mlstm",
         {},
         1,
-        {"put_bias": 0, "keep_bias": 0},
-        {"q": [[1]] * 2, "k": [[1]] * 2, "v": [[1], [4]], "put": [[0]] * 2, "keep": [[0]] * 2},
+        {"input_gate_bias": 0, "forget_gate_bias": 0},
+        {"q": [[1]] * 2, "k": [[1]] * 2, "v": [[1], [4]], "input_gate": [[0]] * 2, "forget_gate": [[0]] * 2},
         [S * S, S * S * 4.5],
     ),
     # the first slot's gate is 1/2, nothing enters the second; then nothing is forgotten
@@ -150,7 +150,7 @@ NUMBERS = [
         {"slots": 2, "temperature": 1.0},
         1,
         {},
-        {"q": [[1]] * 2, "k": [[1], [9]], "v": [[1], [9]], "fade": [[0, 9e3], [9e3, 9e3]]},
+        {"q": [[1]] * 2, "k": [[1], [9]], "v": [[1], [9]], "decay": [[0, 9e3], [9e3, 9e3]]},
         [S / 2 / (1 + np.exp(-S * S / 2))] * 2,
     ),
     # the second token has three times the weight in the first slot and none in the second
@@ -168,7 +168,7 @@ NUMBERS = [
         {},
         1,
         {"ridge": [ONE]},
-        {"q": [[9e3]] * 2, "k": [[9e3]] * 2, "v": [[7], [0]], "fade": [[9e3]] * 2, "beta": [[0]] * 2},
+        {"q": [[9e3]] * 2, "k": [[9e3]] * 2, "v": [[7], [0]], "decay": [[9e3]] * 2, "beta": [[0]] * 2},
         [2, 14 / 9],
     ),
     # one real mode: exp(-1) per step of 1, B = 1 - 1/e
@@ -176,7 +176,7 @@ NUMBERS = [
         "diagonal_ssm",
         {"modes": 1},
         1,
-        {"log_step": 0, "log_speed": [0], "frequency": [0], "out": [[0.5, 7]], "skip": 3},
+        {"log_dt": 0, "A_log": [0], "frequency": [0], "out": [[0.5, 7]], "skip": 3},
         {"v": [[1], [0]]},
         [3 + 1 - 1 / np.e, (1 - 1 / np.e) / np.e],
     ),
@@ -200,5 +200,5 @@ def test_numbers_worked_by_hand(name, options, dim, params, inputs, true):
         for n, a in params.items()
     }
     with jax.enable_x64(True):
-        got = computed(chosen, shape, learned, given, form="scan").output[0, :, 0]
+        got = computed(chosen, shape, learned, given, implementation="scan").output[0, :, 0]
     np.testing.assert_allclose(got, true, rtol=1e-7)

@@ -109,10 +109,14 @@ def errors(things: dict[str, Any], arguments: argparse.Namespace) -> int:
     from attnkit.approximate.contract import Approximate
     from attnkit.conformance import approximation
     from attnkit.errors import ConfigError
+    from attnkit.recurrent.feature_map import FeatureMap
+    from attnkit.recurrent.variant.linear import Linear
 
     rows: list[dict[str, Any]] = []
     for name, thing in things.items():
-        if not isinstance(thing, Approximate):
+        if isinstance(thing, FeatureMap):
+            thing = Linear(feature=thing, direction="both")
+        if not isinstance(thing, Approximate | Linear):
             raise ConfigError(f"{name}: --error wants approximations of attention")
         try:
             found = approximation.error(thing, arguments.budgets)

@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-BASES = ("Score", "Position", "Normalizer", "Selection", "Mask", "TokenMixer")
+BASES = ("Score", "Position", "Normalizer", "Selection", "Mask", "TokenMixer", "FeatureMap")
 
 
 def add(groups: Any) -> None:

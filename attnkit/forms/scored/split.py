@@ -31,7 +31,8 @@ def supports(variant: Scored, sizes: Sizes, platform: str) -> str | None:
 
 def run(variant: Scored, heads: HeadBlocks, sizes: Sizes) -> tuple[Array, Array]:
     """Output and log-sum-exp of all heads, from three pieces of the keys."""
-    bounds = sorted({0, sizes.keys // PIECES, sizes.keys // PIECES + 1, sizes.keys})
+    first = sizes.keys // PIECES
+    bounds = (0, first, min(first + 1, sizes.keys), sizes.keys)
 
     def one(block: Block) -> tuple[Array, Array]:
         pieces = []

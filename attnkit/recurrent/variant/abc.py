@@ -9,18 +9,18 @@ from jaxtyping import Array, Bool, Float
 
 from attnkit.options import options
 from attnkit.recurrent.contract import Inputs, Params, Transition
-from attnkit.recurrent.led import LedRecurrent, Read
+from attnkit.recurrent.two_pass import ReadFirst, TwoPassRecurrent
 from attnkit.variant import Card, HeadShape, TokenInput
 
 LEAST = -1e30
 
 
 @options
-class Abc(LedRecurrent):
-    """A memory of slots: a slot's key and value are softmax-weighted means of all keys and values so far.
+class Abc(TwoPassRecurrent):
+    """Memory slots, whose keys and values are softmax-weighted means of all keys and values so far.
 
-    This is the paper's ABC_MLP, in which the tokens say their weights. It is gated slot attention with the
-    gate `z_{t-1} / z_t`, where `z_t` sums the weights so far; the state holds `log z_t`.
+    This is the paper's ABC_MLP, with projected weights. It is gated slot attention with the gate
+    `z_{t-1} / z_t`, where `z_t` sums the weights so far; the state holds `log z_t`.
 
     Attributes:
         slots: number of slots.
@@ -44,14 +44,14 @@ class Abc(LedRecurrent):
     def widths(self, shape: HeadShape) -> tuple[int, int]:
         return self.slots, shape.value_dim
 
-    def lead_widths(self, shape: HeadShape) -> tuple[int, int]:
+    def first_pass_widths(self, shape: HeadShape) -> tuple[int, int]:
         return shape.dim, self.slots
 
-    def aside(self, shape: HeadShape, dtype: Any) -> Any:
+    def initial_aux_state(self, shape: HeadShape, dtype: Any) -> Any:
         return jnp.full(self.slots, LEAST, dtype)
 
-    def accompany(
-        self, p: Params, x: Inputs, aside: Any, reset: Bool[Array, "tokens"], real: Bool[Array, "tokens"]
+    def auxiliary_inputs(
+        self, p: Params, x: Inputs, aux_state: Any, reset: Bool[Array, "tokens"], real: Bool[Array, "tokens"]
     ) -> tuple[Inputs, Any]:
         control, empty = jnp.where(real[:, None], x["control"], LEAST), reset[:, None]
 
@@ -59,18 +59,18 @@ class Abc(LedRecurrent):
             return a[0] | b[0], jnp.where(b[0], b[1], jnp.logaddexp(a[1], b[1]))
 
         begun, mass = jax.lax.associative_scan(then, (empty, control))
-        line = jnp.concatenate([aside[None], jnp.where(begun, mass, jnp.logaddexp(aside, mass))])
+        line = jnp.concatenate([aux_state[None], jnp.where(begun, mass, jnp.logaddexp(aux_state, mass))])
         gain = control - jnp.where(empty, LEAST, line[:-1])
-        return {"fade": jax.nn.log_sigmoid(-gain), "amount": jax.nn.sigmoid(gain)}, line[-1]
+        return {"decay": jax.nn.log_sigmoid(-gain), "amount": jax.nn.sigmoid(gain)}, line[-1]
 
-    def lead(self, p: Params, x: Inputs) -> Transition:
-        return Transition(x["k"], x["amount"], x["fade"])
+    def first_pass_write(self, p: Params, x: Inputs) -> Transition:
+        return Transition(x["k"], x["amount"], x["decay"])
 
-    def answer(self, p: Params, x: Inputs, read: Read) -> Inputs:
+    def second_pass_inputs(self, p: Params, x: Inputs, read: ReadFirst) -> Inputs:
         return {"weights": jax.nn.softmax(read(x["q"] * x["q"].shape[-1] ** -0.5), axis=-1)}
 
     def query(self, p: Params, x: Inputs) -> Float[Array, "tokens slots"]:
         return x["weights"]
 
     def write(self, p: Params, x: Inputs) -> Transition:
-        return Transition(x["amount"], x["v"], x["fade"])
+        return Transition(x["amount"], x["v"], x["decay"])

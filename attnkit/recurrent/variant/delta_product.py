@@ -9,23 +9,20 @@ from annotated_types import Ge
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import Inputs, LinearRecurrent, Norm, Params, Taps, Transition
-from attnkit.recurrent.rows import unit_rows
-from attnkit.recurrent.time_step import log_speeds, step_bias
+from attnkit.recurrent.contract import Inputs, Params, Transition
+from attnkit.recurrent.delta_rule import DeltaRule
+from attnkit.recurrent.discretization import init_decay, log_decay, time_step
 from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
-class DeltaProduct(LinearRecurrent):
-    """Several steps of the delta rule per token, so that a token can turn the state, not only reflect it.
+class DeltaProduct(DeltaRule):
+    """Several delta-rule steps per token, whose product can rotate the state, not only reflect it.
 
     Attributes:
         steps: steps per token, each with its own key, value and beta.
-        gated: whether the state fades once before the steps of a token.
-        negative: whether beta reaches 2 instead of 1: eigenvalues of `I - beta k k^T` then reach -1
-            (Grazzi et al. 2024, arXiv 2411.12537).
-        conv: taps of the causal convolution of queries, keys and values; 0 for none.
-        norm: norm of each head's output.
+        gated: whether the state decays once before the steps of a token.
+        negative: whether beta reaches 2 instead of 1.
     """
 
     card: ClassVar[Card] = Card(
@@ -37,40 +34,23 @@ class DeltaProduct(LinearRecurrent):
     steps: Annotated[int, Ge(1)] = 2
     gated: bool = False
     negative: bool = True
-    conv: Taps = 4
-    norm: Norm = "rms"
 
     @property
     def substeps(self) -> int:
         return self.steps
 
     def inputs(self, shape: HeadShape) -> dict[str, TokenInput]:
-        return {
-            "q": TokenInput(shape.dim, conv=True, side="query"),
-            "k": TokenInput(self.steps * shape.dim, conv=True),
-            "v": TokenInput(self.steps * shape.value_dim, conv=True),
-            "beta": TokenInput(self.steps),
-        } | ({"step": TokenInput(1)} if self.gated else {})
+        return super().inputs(shape) | ({"dt": TokenInput(1)} if self.gated else {})
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
+        return init_decay(key, shape.heads) if self.gated else {}
+
+    def log_decay(self, p: Params, x: Inputs) -> Float[Array, "substeps 1"] | None:
         if not self.gated:
-            return {}
-        step, speed = jax.random.split(key)
-        return {"step_bias": step_bias(step, (shape.heads,)), "log_speed": log_speeds(speed, (shape.heads,))}
-
-    def activate(self, name: str, raw: Float[Array, "*tokens width"]) -> Float[Array, "*tokens width"]:
-        if name == "beta":
-            return jax.nn.sigmoid(raw) * (2 if self.negative else 1)
-        return raw if name == "step" else jax.nn.silu(raw)
-
-    def query(self, p: Params, x: Inputs) -> Float[Array, "tokens dim"]:
-        return unit_rows(x["q"]) * x["q"].shape[-1] ** -0.5
+            return None
+        once = log_decay(p, time_step(p, x["dt"]))
+        return jnp.pad(once, ((0, 0), (0, self.steps - 1))).reshape(-1, 1)
 
     def write(self, p: Params, x: Inputs) -> Transition:
-        tokens = x["v"].shape[0]
-        k, v = (x[n].reshape(tokens * self.steps, x[n].shape[1] // self.steps) for n in ("k", "v"))
-        k, fade = unit_rows(k), None
-        if self.gated:
-            once = -jnp.exp(p["log_speed"]) * jax.nn.softplus(x["step"] + p["step_bias"])
-            fade = jnp.pad(once, ((0, 0), (0, self.steps - 1))).reshape(-1, 1)
-        return Transition(x["beta"].reshape(-1, 1) * k, v, fade, a=k)
+        split = {n: x[n].reshape(-1, x[n].shape[1] // self.steps) for n in ("k", "v", "beta")}
+        return super().write(p, {**x, **split})

@@ -10,14 +10,14 @@ from jaxtyping import Array, Bool, Float
 
 from attnkit.options import options
 from attnkit.recurrent.contract import Inputs, LinearRecurrent, Params, Transition
-from attnkit.recurrent.counting import counted, cycles
-from attnkit.recurrent.time_step import log_steps
+from attnkit.recurrent.discretization import init_log_dt
+from attnkit.recurrent.token_positions import fractional_turns, next_positions
 from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
 class DiagonalSsm(LinearRecurrent):
-    """A linear filter that no token can change: what selective models are compared with.
+    """A time-invariant linear filter, the baseline of selective models.
 
     A head has one filter, a sum of decaying waves, for all its channels (S4D has one for each). The complex
     state of a wave is a pair of rows that turn with the position, which here is done to keys and queries.
@@ -40,11 +40,11 @@ class DiagonalSsm(LinearRecurrent):
         }
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
-        step, out = jax.random.split(key)
+        dt, out = jax.random.split(key)
         size = (shape.heads, self.modes)
         return {
-            "log_step": log_steps(step, (shape.heads,)),
-            "log_speed": jnp.full(size, jnp.log(0.5)),
+            "log_dt": init_log_dt(dt, (shape.heads,)),
+            "A_log": jnp.full(size, jnp.log(0.5)),
             "frequency": jnp.broadcast_to(jnp.pi * jnp.arange(self.modes), size),
             "out": jax.random.normal(out, (*size, 2)) * (2 * self.modes) ** -0.5,
             "skip": jnp.ones(shape.heads),
@@ -53,28 +53,28 @@ class DiagonalSsm(LinearRecurrent):
     def widths(self, shape: HeadShape) -> tuple[int, int]:
         return 2 * self.modes, shape.value_dim
 
-    def aside(self, shape: HeadShape, dtype: Any) -> Any:
+    def initial_aux_state(self, shape: HeadShape, dtype: Any) -> Any:
         return jnp.zeros((), jnp.int32)
 
-    def accompany(
-        self, p: Params, x: Inputs, aside: Any, reset: Bool[Array, "tokens"], real: Bool[Array, "tokens"]
+    def auxiliary_inputs(
+        self, p: Params, x: Inputs, aux_state: Any, reset: Bool[Array, "tokens"], real: Bool[Array, "tokens"]
     ) -> tuple[Inputs, Any]:
-        position, count = counted(aside, real)
-        turns = cycles(position, p["frequency"] * jnp.exp(p["log_step"]) / (2 * jnp.pi))
+        position, count = next_positions(aux_state, real)
+        turns = fractional_turns(position, p["frequency"] * jnp.exp(p["log_dt"]) / (2 * jnp.pi))
         return {"cos": jnp.cos(2 * jnp.pi * turns), "sin": jnp.sin(2 * jnp.pi * turns)}, count
 
     def query(self, p: Params, x: Inputs) -> Float[Array, "tokens dim"]:
-        step, pole = jnp.exp(p["log_step"]), jax.lax.complex(-jnp.exp(p["log_speed"]), p["frequency"])
-        weight = 2 * jax.lax.complex(p["out"][:, 0], p["out"][:, 1]) * (jnp.exp(pole * step) - 1) / pole
+        dt, pole = jnp.exp(p["log_dt"]), jax.lax.complex(-jnp.exp(p["A_log"]), p["frequency"])
+        weight = 2 * jax.lax.complex(p["out"][:, 0], p["out"][:, 1]) * (jnp.exp(pole * dt) - 1) / pole
         re, im = weight.real, weight.imag
         return jnp.concatenate([re * x["cos"] - im * x["sin"], re * x["sin"] + im * x["cos"]], axis=-1)
 
     def write(self, p: Params, x: Inputs) -> Transition:
-        fade = jnp.tile(-jnp.exp(p["log_speed"] + p["log_step"]), 2)
+        decay = jnp.tile(-jnp.exp(p["A_log"] + p["log_dt"]), 2)
         k = jnp.concatenate([x["cos"], x["sin"]], axis=-1)
-        return Transition(k, x["v"], jnp.broadcast_to(fade, k.shape))
+        return Transition(k, x["v"], jnp.broadcast_to(decay, k.shape))
 
-    def emit(
+    def readout(
         self, p: Params, x: Inputs, o: Float[Array, "tokens columns"]
     ) -> Float[Array, "tokens value_dim"]:
         return o + p["skip"] * x["v"]

@@ -13,7 +13,7 @@ from attnkit.variant import Card, HeadShape, TokenInput
 
 @options
 class Gla(LinearRecurrent):
-    """Every row of the state fades by a gate of its own, which the token sets.
+    """One data-dependent decay gate per row of the state.
 
     Attributes:
         rank: width of the bottleneck through which the gates are projected.
@@ -37,11 +37,11 @@ class Gla(LinearRecurrent):
             "q": TokenInput(shape.dim, side="query"),
             "k": TokenInput(shape.dim),
             "v": TokenInput(shape.value_dim),
-            "fade": TokenInput(shape.dim, bias=0.0, rank=self.rank),
+            "decay": TokenInput(shape.dim, bias=0.0, rank=self.rank),
         }
 
     def activate(self, name: str, raw: Float[Array, "*tokens width"]) -> Float[Array, "*tokens width"]:
-        return jax.nn.log_sigmoid(raw) / self.temperature if name == "fade" else raw
+        return jax.nn.log_sigmoid(raw) / self.temperature if name == "decay" else raw
 
     def write(self, p: object, x: Inputs) -> Transition:
-        return Transition(x["k"], x["v"], x["fade"])
+        return Transition(x["k"], x["v"], x["decay"])

@@ -9,15 +9,15 @@ from jaxtyping import Array, Float
 
 from attnkit.options import options
 from attnkit.recurrent.contract import Inputs, Norm, Params, Transition
-from attnkit.recurrent.led import LedRecurrent, Read
+from attnkit.recurrent.two_pass import ReadFirst, TwoPassRecurrent
 from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
-class Gsa(LedRecurrent):
-    """A memory of slots, each with a key and a value that fade by a gate of the slot; softmax over the slots.
+class Gsa(TwoPassRecurrent):
+    """Memory slots with gated keys and values, read by a softmax over the slots.
 
-    What a gate takes from a slot, the token's key and value replace: a slot is a running mean. The authors'
+    A slot is a running mean: the token's key and value enter with one minus the slot's gate. The authors'
     code passes outputs through swish before their norm; here they stay linear in the values.
 
     Attributes:
@@ -40,26 +40,26 @@ class Gsa(LedRecurrent):
             "q": TokenInput(shape.dim, side="query"),
             "k": TokenInput(shape.dim),
             "v": TokenInput(shape.value_dim),
-            "fade": TokenInput(self.slots),
+            "decay": TokenInput(self.slots),
         }
 
     def widths(self, shape: HeadShape) -> tuple[int, int]:
         return self.slots, shape.value_dim
 
-    def lead_widths(self, shape: HeadShape) -> tuple[int, int]:
+    def first_pass_widths(self, shape: HeadShape) -> tuple[int, int]:
         return shape.dim, self.slots
 
     def activate(self, name: str, raw: Float[Array, "*tokens width"]) -> Float[Array, "*tokens width"]:
-        return jax.nn.log_sigmoid(raw) / self.temperature if name == "fade" else jax.nn.silu(raw)
+        return jax.nn.log_sigmoid(raw) / self.temperature if name == "decay" else jax.nn.silu(raw)
 
-    def lead(self, p: Params, x: Inputs) -> Transition:
-        return Transition(x["k"], -jnp.expm1(x["fade"]), x["fade"])
+    def first_pass_write(self, p: Params, x: Inputs) -> Transition:
+        return Transition(x["k"], -jnp.expm1(x["decay"]), x["decay"])
 
-    def answer(self, p: Params, x: Inputs, read: Read) -> Inputs:
+    def second_pass_inputs(self, p: Params, x: Inputs, read: ReadFirst) -> Inputs:
         return {"weights": jax.nn.softmax(read(x["q"]), axis=-1)}
 
     def query(self, p: Params, x: Inputs) -> Float[Array, "tokens slots"]:
         return x["weights"]
 
     def write(self, p: Params, x: Inputs) -> Transition:
-        return Transition(-jnp.expm1(x["fade"]), x["v"], x["fade"])
+        return Transition(-jnp.expm1(x["decay"]), x["v"], x["decay"])

@@ -14,7 +14,7 @@ from attnkit.variant import Card, HeadShape, TokenInput
 
 @options
 class Hgrn2(LinearRecurrent):
-    """What is not kept is written: the key is 1 minus the forget gate of its row.
+    """Tied gates: the key is 1 minus the forget gate of its row.
 
     The paper learns a lower bound of the gates that rises from layer to layer; here it is an option, which a
     pattern of mixers can raise.
@@ -35,7 +35,7 @@ class Hgrn2(LinearRecurrent):
     def inputs(self, shape: HeadShape) -> dict[str, TokenInput]:
         return {
             "q": TokenInput(shape.dim, side="query"),
-            "fade": TokenInput(shape.dim, bias=0.0),
+            "decay": TokenInput(shape.dim, bias=0.0),
             "v": TokenInput(shape.value_dim),
         }
 
@@ -46,6 +46,6 @@ class Hgrn2(LinearRecurrent):
         return x["q"]
 
     def write(self, p: Params, x: Inputs) -> Transition:
-        write = (1 - self.lower) * jax.nn.sigmoid(-x["fade"])
-        fade = jnp.log1p(-write) if self.lower else jax.nn.log_sigmoid(x["fade"])
-        return Transition(write, x["v"], fade)
+        write = (1 - self.lower) * jax.nn.sigmoid(-x["decay"])
+        decay = jnp.log1p(-write) if self.lower else jax.nn.log_sigmoid(x["decay"])
+        return Transition(write, x["v"], decay)

@@ -15,13 +15,13 @@ from attnkit.variant import Card, HeadShape, TokenInput
 
 @options
 class Lightning(LinearRecurrent):
-    """Every head forgets at a fixed speed: that of the linear biases of ALiBi.
+    """Fixed decay per head, with the slopes of ALiBi.
 
-    Forgetting slows down from layer to layer; `slower` is the factor of a layer. The speeds are those of the
+    The decay rates fall from layer to layer; `slower` is the factor of a layer. The rates are those of the
     authors' code; TransNormerLLM's equation 2 has `s_h = 8 h / heads` in their place.
 
     Attributes:
-        slower: factor of the speed of forgetting, `1 - layer / layers` in the paper.
+        slower: factor of the decay rate, `1 - layer / layers` in the paper.
         gate: nonlinearity of the gate on the output.
         norm: norm of each head's output.
     """
@@ -36,7 +36,7 @@ class Lightning(LinearRecurrent):
     norm: Norm = "rms"
 
     def constants(self, shape: HeadShape) -> Params:
-        return {"fade": -self.slower * slopes(shape.heads)}
+        return {"decay": -self.slower * slopes(shape.heads)}
 
     def inputs(self, shape: HeadShape) -> dict[str, TokenInput]:
         return {
@@ -52,4 +52,4 @@ class Lightning(LinearRecurrent):
         return x["q"]
 
     def write(self, p: Params, x: Inputs) -> Transition:
-        return Transition(x["k"], x["v"], jnp.full_like(x["k"][:, :1], p["fade"]))
+        return Transition(x["k"], x["v"], jnp.full_like(x["k"][:, :1], p["decay"]))

@@ -10,8 +10,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from attnkit.options import options
 from attnkit.recurrent.chunks import CHUNK, in_chunks
-from attnkit.recurrent.contract import Gate, Inputs, Norm, Params, SteppedRecurrent, Taps
-from attnkit.recurrent.time_step import log_speeds, step_bias
+from attnkit.recurrent.contract import ConvSize, Gate, Inputs, Norm, Params, SteppedRecurrent
+from attnkit.recurrent.discretization import init_decay, log_decay, time_step
 from attnkit.variant import Card, HeadShape, TokenInput
 
 exact = functools.partial(jnp.einsum, precision="highest")
@@ -43,21 +43,21 @@ def beside(
 
 @options
 class LogLinear(SteppedRecurrent):
-    """Mamba-2 that keeps the recent past apart from the far one, with weights for each as the reader likes.
+    """Mamba-2 with a state per scale of the past, read with data-dependent weights.
 
-    The past is split like a Fenwick tree: token `t` sees token `s` in the level of the highest binary digit
-    in which the positions `t` and `s` differ, counted from 1; itself in level 0:
+    The past is split as in a Fenwick tree: token `t` reads token `s` in the level of the highest binary digit
+    in which the positions `t` and `s` differ, next_positions from 1; itself in level 0:
 
         t = 6 (110):  s = 0 1 2 3 4 5 6
                   level   3 3 3 3 2 2 0
 
     Tokens of one level are one state, so that decoding `t` tokens keeps `log t` of them. **The last level
-    takes in whatever is older**: up to `2^(levels-1)` tokens are as in the paper.
+    holds everything older**: up to `2^(levels-1)` tokens are as in the paper.
 
     Attributes:
         levels: number of levels.
         rows: rows of each state, the width of B and C.
-        conv: taps of the causal convolution of values, B and C; 0 for none.
+        conv_size: taps of the causal convolution of values, B and C; 0 for none.
         gate: nonlinearity of the gate on the output.
         norm: norm of the output.
     """
@@ -69,7 +69,7 @@ class LogLinear(SteppedRecurrent):
     )
     levels: Annotated[int, Ge(2)] = 15
     rows: Annotated[int, Ge(1)] = 64
-    conv: Taps = 4
+    conv_size: ConvSize = 4
     gate: Gate = "swish"
     norm: Norm = "gated_rms"
 
@@ -78,33 +78,31 @@ class LogLinear(SteppedRecurrent):
             "q": TokenInput(self.rows, conv=True, shared=True, side="query"),
             "k": TokenInput(self.rows, conv=True, shared=True),
             "v": TokenInput(shape.value_dim, conv=True),
-            "step": TokenInput(1),
+            "dt": TokenInput(1),
             "level": TokenInput(self.levels, bias=0.0, side="query"),
         }
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
-        step, speed = jax.random.split(key)
         return {
-            "step_bias": step_bias(step, (shape.heads,)),
-            "log_speed": log_speeds(speed, (shape.heads,)),
+            **init_decay(key, shape.heads),
             "level": jnp.ones((shape.heads, self.levels)),
             "skip": jnp.ones(shape.heads),
         }
 
     def activate(self, name: str, raw: Float[Array, "*tokens width"]) -> Float[Array, "*tokens width"]:
-        return raw if name in ("step", "level") else jax.nn.silu(raw)
+        return raw if name in ("dt", "level") else jax.nn.silu(raw)
 
     def start(self, shape: HeadShape, dtype: Any) -> Fenwick:
         return Fenwick(jnp.zeros((self.levels, self.rows, shape.value_dim), dtype), jnp.zeros((), jnp.int32))
 
     def step(self, p: Params, state: Fenwick, x: Inputs) -> tuple[Fenwick, Float[Array, "value_dim"]]:
-        time, level = jax.nn.softplus(x["step"][0] + p["step_bias"]), jnp.arange(self.levels)[:, None, None]
+        dt, level = time_step(p, x["dt"][0]), jnp.arange(self.levels)[:, None, None]
         zeros = jax.lax.population_count((state.tokens & -state.tokens) - 1)
-        into = jnp.minimum(zeros + 1, self.levels - 1)  # where all smaller levels are put together
+        into = jnp.minimum(zeros + 1, self.levels - 1)  # the level that all smaller ones merge into
         merged = jnp.sum(jnp.where(level <= into, state.levels, 0), axis=0)
         older = jnp.where(level < into, 0, jnp.where(level == into, merged, state.levels))
-        faded = jnp.exp(-jnp.exp(p["log_speed"]) * time) * older
-        levels = faded.at[0].set(jnp.outer(x["k"], time * x["v"]))
+        decayed = jnp.exp(log_decay(p, dt)) * older
+        levels = decayed.at[0].set(jnp.outer(x["k"], dt * x["v"]))
         weights = jax.nn.softplus(p["level"] * x["level"])
         o = jnp.einsum("l,d,ldv->v", weights, x["q"], levels) + p["skip"] * x["v"]
         return Fenwick(levels, state.tokens + 1), o
@@ -119,9 +117,9 @@ class LogLinear(SteppedRecurrent):
         size: int | None,
     ) -> tuple[Float[Array, "tokens value_dim"], Fenwick]:
         count, size = len(reset), size or CHUNK
-        time = jnp.where(real[:, None], jax.nn.softplus(x["step"] + p["step_bias"]), 0)
+        dt = jnp.where(real[:, None], time_step(p, x["dt"]), 0)
         weights = jax.nn.softplus(p["level"] * x["level"])
-        given = (x["q"], x["k"], time * x["v"], -jnp.exp(p["log_speed"]) * time[:, 0], weights, reset, real)
+        given = (x["q"], x["k"], dt * x["v"], log_decay(p, dt)[:, 0], weights, reset, real)
 
         last, o = jax.lax.scan(self._move, state, in_chunks(given, count, size))
         return o.reshape(-1, o.shape[-1])[:count] + p["skip"] * x["v"], last
@@ -129,7 +127,7 @@ class LogLinear(SteppedRecurrent):
     def _move(
         self, state: Fenwick, chunk: tuple[Array, ...]
     ) -> tuple[Fenwick, Float[Array, "tokens value_dim"]]:
-        """The state after a chunk, and what its tokens read.
+        """The state after a chunk, and the values its tokens read.
 
         Seen from another token, a level moves as a whole: to that of the tokens' distance, or not at all.
         """
@@ -144,14 +142,14 @@ class LogLinear(SteppedRecurrent):
             return jnp.take_along_axis(weights, jnp.minimum(level, most), axis=1)
 
         own, later = weigh(apart(place[:, None], place)), jnp.tri(len(g), k=-1, dtype=bool)
-        fade = jnp.exp(jnp.cumsum(jnp.where(later, g[:, None], 0), axis=0))
-        o = exact("ts,sv->tv", jnp.where(jnp.tril(same), own * fade * exact("td,sd->ts", q, k), 0), v)
+        decay = jnp.exp(jnp.cumsum(jnp.where(later, g[:, None], 0), axis=0))
+        o = exact("ts,sv->tv", jnp.where(jnp.tril(same), own * decay * exact("td,sd->ts", q, k), 0), v)
         level, first = jnp.arange(self.levels), document == 0
         old = weigh(jnp.maximum(level, apart(place, state.tokens - 1)[:, None]))
         old = jnp.where(first[:, None], old * jnp.exp(jnp.cumsum(g))[:, None], 0)
         o = o + exact("tc,cv->tv", beside(old, q), state.levels.reshape(-1, v.shape[1]))
         into = jnp.minimum(apart(place, count - 1), most)[:, None] == level
-        added = exact("tc,tv->cv", beside(jnp.where(same[-1, :, None] & into, fade[-1, :, None], 0), k), v)
+        added = exact("tc,tv->cv", beside(jnp.where(same[-1, :, None] & into, decay[-1, :, None], 0), k), v)
         moved = jnp.minimum(jnp.maximum(level, apart(count - 1, state.tokens - 1)), most) == level[:, None]
         kept = jnp.where(moved & first[-1], jnp.exp(jnp.sum(g)), 0)
         levels = exact("ml,ldv->mdv", kept, state.levels) + added.reshape(state.levels.shape)
@@ -165,9 +163,9 @@ class LogLinear(SteppedRecurrent):
         level = apart(place[:, None], place[None, :])
         weights = jax.nn.softplus(p["level"] * x["level"])
         chosen = jnp.take_along_axis(weights, jnp.minimum(level, self.levels - 1), axis=1)
-        time = jax.nn.softplus(x["step"][:, 0] + p["step_bias"])
+        dt = time_step(p, x["dt"][:, 0])
         seen = jnp.tril(document[:, None] == document[None, :])
-        gates = jnp.where(jnp.tril(seen, -1), -jnp.exp(p["log_speed"]) * time[:, None], 0)
-        fade = jnp.exp(jnp.cumsum(gates, axis=0))
+        gates = jnp.where(jnp.tril(seen, -1), log_decay(p, dt)[:, None], 0)
+        decay = jnp.exp(jnp.cumsum(gates, axis=0))
         products = exact("td,sd->ts", x["q"], x["k"])
-        return jnp.where(seen, chosen * fade * products * time, 0) + p["skip"] * jnp.eye(len(reset))
+        return jnp.where(seen, chosen * decay * products * dt, 0) + p["skip"] * jnp.eye(len(reset))

@@ -9,21 +9,21 @@ from annotated_types import Ge
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import Gate, Inputs, LinearRecurrent, Norm, Params, Taps, Transition
-from attnkit.recurrent.time_step import log_speeds, step_bias
+from attnkit.recurrent.contract import ConvSize, Gate, Inputs, LinearRecurrent, Norm, Params, Transition
+from attnkit.recurrent.discretization import init_decay, log_decay, time_step
 from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
 class Mamba2(LinearRecurrent):
-    """State-space duality: each token sets the time that passes, and so what is forgotten and what added.
+    """State-space duality: a data-dependent time step sets both decay and input scale.
 
     The vectors B (`k`) and C (`q`) are shared by all heads, as with one group in the paper. The paper's block
     doubles the width of the values; here they are as wide as the layer makes them.
 
     Attributes:
         rows: rows of the state, the width of B and C.
-        conv: taps of the causal convolution of values, B and C; 0 for none.
+        conv_size: taps of the causal convolution of values, B and C; 0 for none.
         gate: nonlinearity of the gate on the output.
         norm: norm of the output.
     """
@@ -35,7 +35,7 @@ class Mamba2(LinearRecurrent):
     )
     refuses: ClassVar[Mapping[str, str]] = {"cross_attention": "adds a token's own value to what it reads"}
     rows: Annotated[int, Ge(1)] = 64
-    conv: Taps = 4
+    conv_size: ConvSize = 4
     gate: Gate = "swish"
     norm: Norm = "gated_rms"
 
@@ -44,31 +44,26 @@ class Mamba2(LinearRecurrent):
             "q": TokenInput(self.rows, conv=True, shared=True, side="query"),
             "k": TokenInput(self.rows, conv=True, shared=True),
             "v": TokenInput(shape.value_dim, conv=True),
-            "step": TokenInput(1),
+            "dt": TokenInput(1),
         }
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
-        step, speed = jax.random.split(key)
-        return {
-            "step_bias": step_bias(step, (shape.heads,)),
-            "log_speed": log_speeds(speed, (shape.heads,)),
-            "skip": jnp.ones(shape.heads),
-        }
+        return {**init_decay(key, shape.heads), "skip": jnp.ones(shape.heads)}
 
     def widths(self, shape: HeadShape) -> tuple[int, int]:
         return self.rows, shape.value_dim
 
     def activate(self, name: str, raw: Float[Array, "*tokens width"]) -> Float[Array, "*tokens width"]:
-        return raw if name == "step" else jax.nn.silu(raw)
+        return raw if name == "dt" else jax.nn.silu(raw)
 
     def query(self, p: Params, x: Inputs) -> Float[Array, "tokens dim"]:
         return x["q"]
 
     def write(self, p: Params, x: Inputs) -> Transition:
-        step = jax.nn.softplus(x["step"] + p["step_bias"])
-        return Transition(x["k"], step * x["v"], -jnp.exp(p["log_speed"]) * step)
+        dt = time_step(p, x["dt"])
+        return Transition(x["k"], dt * x["v"], log_decay(p, dt))
 
-    def emit(
+    def readout(
         self, p: Params, x: Inputs, o: Float[Array, "tokens columns"]
     ) -> Float[Array, "tokens value_dim"]:
         return o + p["skip"] * x["v"]

@@ -10,14 +10,14 @@ from annotated_types import Ge, Gt
 from jaxtyping import Array, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import Inputs, Norm, Params, Taps, Transition
-from attnkit.recurrent.led import LedRecurrent, Read
-from attnkit.recurrent.rows import unit_rows
+from attnkit.recurrent.contract import ConvSize, Inputs, Norm, Params, Transition
+from attnkit.recurrent.l2_normalize import l2_normalize
+from attnkit.recurrent.two_pass import ReadFirst, TwoPassRecurrent
 from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
-class MesaNet(LedRecurrent):
+class MesaNet(TwoPassRecurrent):
     """Every token reads with the linear map from keys to values that fits all tokens so far best.
 
     The map is that of ridge regression, `G_t^T (H_t + L)^{-1}`; the query is solved for instead of the map.
@@ -28,7 +28,7 @@ class MesaNet(LedRecurrent):
     Attributes:
         iterations: steps of conjugate gradients from zero, the paper trains with 30; `None` solves exactly.
         ridge: least entry of the diagonal `L`, which is learned; it starts at 1 or just above `ridge`.
-        conv: taps of the causal convolution of queries and keys; 0 for none.
+        conv_size: taps of the causal convolution of queries and keys; 0 for none.
         norm: norm of each head's output.
     """
 
@@ -39,7 +39,7 @@ class MesaNet(LedRecurrent):
     )
     iterations: Annotated[int, Ge(1)] | None = None
     ridge: Annotated[float, Gt(0)] = 0.25
-    conv: Taps = 4
+    conv_size: ConvSize = 4
     norm: Norm = "rms"
 
     def inputs(self, shape: HeadShape) -> dict[str, TokenInput]:
@@ -47,25 +47,25 @@ class MesaNet(LedRecurrent):
             "q": TokenInput(shape.dim, conv=True, side="query"),
             "k": TokenInput(shape.dim, conv=True),
             "v": TokenInput(shape.value_dim),
-            "fade": TokenInput(1, bias=0.0),
+            "decay": TokenInput(1, bias=0.0),
             "beta": TokenInput(1, bias=0.0),
         }
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         return {"ridge": jnp.full((shape.heads, shape.dim), jnp.log(jnp.expm1(max(1 - self.ridge, 1e-3))))}
 
-    def lead_widths(self, shape: HeadShape) -> tuple[int, int]:
+    def first_pass_widths(self, shape: HeadShape) -> tuple[int, int]:
         return shape.dim, shape.dim
 
     def activate(self, name: str, raw: Float[Array, "*tokens width"]) -> Float[Array, "*tokens width"]:
         if name in ("q", "k"):
-            return unit_rows(jax.nn.silu(raw))
-        return {"fade": jax.nn.log_sigmoid, "beta": jax.nn.sigmoid}.get(name, lambda raw: raw)(raw)
+            return l2_normalize(jax.nn.silu(raw))
+        return {"decay": jax.nn.log_sigmoid, "beta": jax.nn.sigmoid}.get(name, lambda raw: raw)(raw)
 
-    def lead(self, p: Params, x: Inputs) -> Transition:
-        return Transition(x["beta"] * x["k"], x["k"], x["fade"])
+    def first_pass_write(self, p: Params, x: Inputs) -> Transition:
+        return Transition(x["beta"] * x["k"], x["k"], x["decay"])
 
-    def answer(self, p: Params, x: Inputs, read: Read) -> Inputs:
+    def second_pass_inputs(self, p: Params, x: Inputs, read: ReadFirst) -> Inputs:
         ridge = self.ridge + jax.nn.softplus(p["ridge"])
         return {"solved": solve(x["q"], ridge, read, self.iterations)}
 
@@ -73,11 +73,11 @@ class MesaNet(LedRecurrent):
         return x["solved"]
 
     def write(self, p: Params, x: Inputs) -> Transition:
-        return Transition(x["beta"] * x["k"], x["v"], x["fade"])
+        return Transition(x["beta"] * x["k"], x["v"], x["decay"])
 
 
 def solve(
-    q: Float[Array, "tokens dim"], ridge: Float[Array, "dim"], read: Read, iterations: int | None
+    q: Float[Array, "tokens dim"], ridge: Float[Array, "dim"], read: ReadFirst, iterations: int | None
 ) -> Float[Array, "tokens dim"]:
     """`(H_t + Diag(ridge))^{-1} q_t` of every token, where `read` multiplies by the symmetric `H_t`."""
     if iterations is None:

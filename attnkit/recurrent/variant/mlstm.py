@@ -8,10 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from attnkit.options import options
-from attnkit.recurrent.contract import Gate, Inputs, LinearRecurrent, Norm, Params, Taps, Transition
+from attnkit.recurrent.contract import ConvSize, Gate, Inputs, LinearRecurrent, Norm, Params, Transition
+from attnkit.recurrent.stabilizer import running_maximum
 from attnkit.variant import Card, HeadShape, TokenInput
-
-NEVER = -jnp.inf
 
 
 @options
@@ -23,7 +22,7 @@ class Mlstm(LinearRecurrent):
     `exp(-m_t)` could overflow.
 
     Attributes:
-        conv: taps of the causal convolution of queries and keys; 0 for none.
+        conv_size: taps of the causal convolution of queries and keys; 0 for none.
         gate: nonlinearity of the gate on the output.
         norm: norm of each head's output.
     """
@@ -37,7 +36,7 @@ class Mlstm(LinearRecurrent):
         "bidirectional": "has a stabilizer that differs between the directions",
         "cross_attention": "has a stabilizer that belongs to the token that reads",
     }
-    conv: Taps = 4
+    conv_size: ConvSize = 4
     gate: Gate = "sigmoid"
     norm: Norm = "layer"
 
@@ -46,14 +45,14 @@ class Mlstm(LinearRecurrent):
             "q": TokenInput(shape.dim, conv=True, side="query"),
             "k": TokenInput(shape.dim, conv=True),
             "v": TokenInput(shape.value_dim),
-            "put": TokenInput(1),
-            "keep": TokenInput(1),
+            "input_gate": TokenInput(1),
+            "forget_gate": TokenInput(1),
         }
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         return {
-            "put_bias": 0.1 * jax.random.normal(key, (shape.heads,)),
-            "keep_bias": jnp.linspace(3.0, 6.0, shape.heads),
+            "input_gate_bias": 0.1 * jax.random.normal(key, (shape.heads,)),
+            "forget_gate_bias": jnp.linspace(3.0, 6.0, shape.heads),
         }
 
     def widths(self, shape: HeadShape) -> tuple[int, int]:
@@ -62,31 +61,25 @@ class Mlstm(LinearRecurrent):
     def activate(self, name: str, raw: Float[Array, "*tokens width"]) -> Float[Array, "*tokens width"]:
         return jax.nn.silu(raw) if name in ("q", "k") else raw
 
-    def aside(self, shape: HeadShape, dtype: Any) -> Any:
+    def initial_aux_state(self, shape: HeadShape, dtype: Any) -> Any:
         return jnp.zeros((), dtype)
 
-    def accompany(
-        self, p: Params, x: Inputs, aside: Any, reset: Bool[Array, "tokens"], real: Bool[Array, "tokens"]
+    def auxiliary_inputs(
+        self, p: Params, x: Inputs, aux_state: Any, reset: Bool[Array, "tokens"], real: Bool[Array, "tokens"]
     ) -> tuple[Inputs, Any]:
-        keep = jnp.where(real, jax.nn.log_sigmoid(x["keep"] + p["keep_bias"])[:, 0], 0)
-        put = jnp.where(real, (x["put"] + p["put_bias"])[:, 0], 0)
-        least = jnp.maximum(put, 0)
+        log_f = jnp.where(real, jax.nn.log_sigmoid(x["forget_gate"] + p["forget_gate_bias"])[:, 0], 0)
+        log_i = jnp.where(real, (x["input_gate"] + p["input_gate_bias"])[:, 0], 0)
 
-        def then(a: Any, b: Any) -> Any:
-            return a[0] + b[0], jnp.maximum(a[1] + b[0], b[1])
-
-        faded, level = jax.lax.associative_scan(then, (jnp.where(reset, NEVER, keep), least))
-        level = jnp.maximum(aside + faded, level)
-        line = jnp.concatenate([aside[None], level])
-        before = jnp.where(reset, 0, line[:-1])
-        fade, amount = jnp.minimum(keep + before - level, 0), jnp.exp(put - level)
-        return {"log_fade": fade[:, None], "amount": amount[:, None], "level": level[:, None]}, line[-1]
+        line, before = running_maximum(jnp.maximum(log_i, 0), log_f, aux_state, reset, 0)
+        level = line[1:]
+        decay, scale = jnp.minimum(log_f + before - level, 0), jnp.exp(log_i - level)
+        return {"log_decay": decay[:, None], "scale": scale[:, None], "log_scale": level[:, None]}, line[-1]
 
     def write(self, p: Params, x: Inputs) -> Transition:
-        v = jnp.concatenate([x["v"], jnp.ones_like(x["amount"])], axis=-1)
-        return Transition(x["amount"] * x["k"], v, x["log_fade"])
+        v = jnp.concatenate([x["v"], jnp.ones_like(x["scale"])], axis=-1)
+        return Transition(x["scale"] * x["k"], v, x["log_decay"])
 
-    def emit(
+    def readout(
         self, p: Params, x: Inputs, o: Float[Array, "tokens columns"]
     ) -> Float[Array, "tokens value_dim"]:
-        return o[:, :-1] / jnp.maximum(jnp.abs(o[:, -1:]), jnp.exp(-x["level"]))
+        return o[:, :-1] / jnp.maximum(jnp.abs(o[:, -1:]), jnp.exp(-x["log_scale"]))

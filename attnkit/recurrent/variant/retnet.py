@@ -11,13 +11,13 @@ from jaxtyping import Array, Bool, Float
 from attnkit.options import options
 from attnkit.positions.rotation import frequencies, turn
 from attnkit.recurrent.contract import Gate, Inputs, LinearRecurrent, Norm, Params, Transition
-from attnkit.recurrent.counting import counted
+from attnkit.recurrent.token_positions import next_positions
 from attnkit.variant import Card, HeadShape, TokenInput
 
 
 @options
 class Retnet(LinearRecurrent):
-    """Every head forgets at a fixed speed, and queries and keys turn with their positions.
+    """Fixed decay per head, and rotated queries and keys.
 
     The state counts tokens, for the rotation. In the paper, values are twice as wide as keys; here they are
     as wide as the layer makes them.
@@ -39,7 +39,7 @@ class Retnet(LinearRecurrent):
     norm: Norm = "layer"
 
     def constants(self, shape: HeadShape) -> Params:
-        return {"fade": np.log1p(-(2.0 ** (-5.0 - np.arange(shape.heads))))}
+        return {"decay": np.log1p(-(2.0 ** (-5.0 - np.arange(shape.heads))))}
 
     def inputs(self, shape: HeadShape) -> dict[str, TokenInput]:
         return {
@@ -48,13 +48,13 @@ class Retnet(LinearRecurrent):
             "v": TokenInput(shape.value_dim),
         }
 
-    def aside(self, shape: HeadShape, dtype: Any) -> Any:
+    def initial_aux_state(self, shape: HeadShape, dtype: Any) -> Any:
         return jnp.zeros((), jnp.int32)
 
-    def accompany(
-        self, p: Params, x: Inputs, aside: Any, reset: Bool[Array, "tokens"], real: Bool[Array, "tokens"]
+    def auxiliary_inputs(
+        self, p: Params, x: Inputs, aux_state: Any, reset: Bool[Array, "tokens"], real: Bool[Array, "tokens"]
     ) -> tuple[Inputs, Any]:
-        position, count = counted(aside, real)
+        position, count = next_positions(aux_state, real)
         frequency = frequencies(x["q"].shape[-1]).astype(x["q"].dtype)
 
         def circle(place: Array) -> tuple[Array, Array]:
@@ -70,4 +70,4 @@ class Retnet(LinearRecurrent):
 
     def write(self, p: Params, x: Inputs) -> Transition:
         k = turn(x["k"], x["sin"], x["cos"])
-        return Transition(k, x["v"], jnp.full_like(k[:, :1], p["fade"]))
+        return Transition(k, x["v"], jnp.full_like(k[:, :1], p["decay"]))

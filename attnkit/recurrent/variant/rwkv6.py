@@ -14,7 +14,7 @@ from attnkit.variant import Card, HeadShape, TokenInput
 
 @options
 class Rwkv6(LinearRecurrent):
-    """Rows fade by gates that the token sets; a token reads before it writes, and sees itself by a bonus.
+    """Data-dependent decay per row; a token reads before it writes, and adds itself with a bonus.
 
     Attributes:
         rank: width of the bottleneck through which the gates are projected.
@@ -39,13 +39,13 @@ class Rwkv6(LinearRecurrent):
             "q": TokenInput(shape.dim, side="query"),
             "k": TokenInput(shape.dim),
             "v": TokenInput(shape.value_dim),
-            "fade": TokenInput(shape.dim, rank=self.rank, tanh=True),
+            "decay": TokenInput(shape.dim, rank=self.rank, tanh=True),
         }
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         size = (shape.heads, shape.dim)
         return {
-            "fade_bias": jnp.broadcast_to(jnp.linspace(-6.0, -1.0, shape.dim), size),
+            "decay_bias": jnp.broadcast_to(jnp.linspace(-6.0, -1.0, shape.dim), size),
             "bonus": jnp.broadcast_to(jnp.linspace(1.0, 0.0, shape.dim), size),
         }
 
@@ -53,7 +53,7 @@ class Rwkv6(LinearRecurrent):
         return x["q"]
 
     def write(self, p: Params, x: Inputs) -> Transition:
-        return Transition(x["k"], x["v"], -jnp.exp(x["fade"] + p["fade_bias"]))
+        return Transition(x["k"], x["v"], -jnp.exp(x["decay"] + p["decay_bias"]))
 
-    def own(self, p: Params, x: Inputs) -> Float[Array, "tokens"]:
+    def self_weight(self, p: Params, x: Inputs) -> Float[Array, "tokens"]:
         return jnp.sum(x["q"] * p["bonus"] * x["k"], axis=-1)

@@ -13,7 +13,7 @@ from attnkit.variant import Card, HeadShape, TokenInput
 
 @options
 class SimpleGla(LinearRecurrent):
-    """The whole state fades by one gate, which the token sets.
+    """One data-dependent decay gate per head.
 
     Attributes:
         temperature: the logarithm of the gates is divided by it: 16 keeps them near 1.
@@ -35,11 +35,11 @@ class SimpleGla(LinearRecurrent):
             "q": TokenInput(shape.dim, side="query"),
             "k": TokenInput(shape.dim),
             "v": TokenInput(shape.value_dim),
-            "fade": TokenInput(1, bias=0.0),
+            "decay": TokenInput(1, bias=0.0),
         }
 
     def activate(self, name: str, raw: Float[Array, "*tokens width"]) -> Float[Array, "*tokens width"]:
-        return jax.nn.log_sigmoid(raw) / self.temperature if name == "fade" else raw
+        return jax.nn.log_sigmoid(raw) / self.temperature if name == "decay" else raw
 
     def write(self, p: Params, x: Inputs) -> Transition:
-        return Transition(x["k"], x["v"], x["fade"])
+        return Transition(x["k"], x["v"], x["decay"])

@@ -62,7 +62,7 @@ def slopes(p: Params, x: Inputs, z: Float[Array, "*tokens value_dim"]) -> Float[
 
 
 def apply(x: Float[Array, "*tokens value_dim"], moved: Moved) -> Float[Array, "*tokens value_dim"]:
-    """What the way of the model adds to `z`."""
+    """Contribution to `z` of the change of the model since its start."""
     return exact("...d,de->...e", x, moved.matrix) + moved.bias
 
 
@@ -78,7 +78,7 @@ def choose(which: Bool[Array, ""], a: Moved, b: Moved) -> Moved:
 
 @options
 class TttLinear(SteppedRecurrent):
-    """The state is a linear model that learns to tell values from keys, by a gradient step on each token.
+    """The state is a linear model of values from keys, trained by a gradient step on each token.
 
     The model `f(x) = x + LN(x W + b)` starts from learned weights, which training the network adapts. The
     step is `speed * sigmoid(w . x_t) / value_dim`, divided by the width as the authors' code does. Their code
@@ -95,7 +95,6 @@ class TttLinear(SteppedRecurrent):
         source="Sun et al. 2024, arXiv 2407.04620, equations 1 to 6, section 2.7, chunks: section 2.5",
         equation="W_t = W_{t-1} - eta_t dl/dW (W_b; k_t, v_t), l = |f(k_t) - v_t|^2 / 2, o_t = f(q_t; W_t)",
         state="heads * (2 * value_dim * (value_dim + 1) + 1)",
-        forms=("scan", "chunked", "step"),
     )
     speed: Annotated[float, Gt(0)] = 1.0
     batch: Annotated[int, Ge(1)] = 16
@@ -135,7 +134,7 @@ class TttLinear(SteppedRecurrent):
         begin = choose(place == 0, now, state.begin)
         return Training(begin, now, place), model(p, x["q"], apply(x["q"], first) + apply(x["q"], now))
 
-    def longest(self, size: int) -> int:
+    def max_chunk(self, size: int) -> int:
         return min(size, self.batch)
 
     def chunked(
@@ -147,11 +146,11 @@ class TttLinear(SteppedRecurrent):
         real: Bool[Array, "tokens"],
         size: int | None,
     ) -> tuple[Float[Array, "tokens value_dim"], Training]:
-        count, size, first = len(reset), self.longest(size or CHUNK), Moved(p["matrix"], p["bias"])
+        count, size, first = len(reset), self.max_chunk(size or CHUNK), Moved(p["matrix"], p["bias"])
         given = {**x, "rate": jnp.where(real, self._rate(x), 0), "reset": reset, "real": real}
         given |= {"asked": apply(x["q"], first), "found": apply(x["k"], first)}
 
-        # Recomputed in the backward pass: what a chunk leaves in between is more than its inputs and states.
+        # Recomputed in the backward pass: the residuals of a chunk are larger than its inputs and states.
         move = jax.checkpoint(functools.partial(self._move, p), prevent_cse=False)
         last, o = jax.lax.scan(move, state, in_chunks(given, count, size))
         return o.reshape(-1, o.shape[-1])[:count], last

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from attnkit.forms.recurrent_decay import exact_einsum, pairs, quarters
+from attnkit.forms.recurrent.decay import exact_einsum, pairs, quarters
 
 SUBSTITUTED = 8  # rows that are solved one after the other
 
@@ -15,8 +15,8 @@ def inverse(below: Float[Array, "... n n"]) -> Float[Array, "... n n"]:
     """`(I + below)^{-1}` for strictly lower triangular `below` whose size `n` is a power of two.
 
     Blocks of 8 on the diagonal are inverted by forward substitution, then neighbors are joined:
-    `[[A, 0], [C, B]]^{-1} = [[A^{-1}, 0], [-B^{-1} C A^{-1}, B^{-1}]]`. All blocks at once, which is what a
-    library's triangular solve, called for one small matrix after the other, is slow at.
+    `[[A, 0], [C, B]]^{-1} = [[A^{-1}, 0], [-B^{-1} C A^{-1}, B^{-1}]]`. All blocks at once:
+    a library's triangular solve takes one small matrix after the other.
     """
     n = below.shape[-1]
     size = min(SUBSTITUTED, n)

@@ -1,4 +1,4 @@
-"""Rows of unit length."""
+"""L2 normalization of each token's vector."""
 
 import jax
 import jax.numpy as jnp
@@ -7,10 +7,10 @@ from jaxtyping import Array, Float
 EPSILON = 1e-6
 
 
-def unit_rows(x: Float[Array, "tokens dim"]) -> Float[Array, "tokens dim"]:
+def l2_normalize(x: Float[Array, "tokens dim"]) -> Float[Array, "tokens dim"]:
     """`x / sqrt(sum(x^2) + 1e-6)`: rows of length 1, but zeros stay zeros.
 
-    >>> [round(a, 5) for a in unit_rows(jnp.array([[3.0, 4.0]]))[0].tolist()]
+    >>> [round(a, 5) for a in l2_normalize(jnp.array([[3.0, 4.0]]))[0].tolist()]
     [0.6, 0.8]
     """
     return x * jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + EPSILON)

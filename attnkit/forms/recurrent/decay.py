@@ -1,10 +1,10 @@
-"""Products of queries and keys that fade with what lies between them, without a positive exponent.
+"""Products of queries and keys with the decay between them, without a positive exponent.
 
-What is left of token `s` at token `t > s` is `exp(g_{s+1} + ... + g_t)`. Differences of running sums would
-lose digits (and be `inf - inf` where everything is forgotten), and products of separate exponentials
+The decay from token `s` to token `t > s` is `exp(g_{s+1} + ... + g_t)`. Differences of running sums would
+lose digits (and be `inf - inf` where a gate is -inf), and products of separate exponentials
 overflow. Here every exponent is a sum of gates, never a difference of sums, and so at most 0. Where each
-entry has its own gate, few tokens are taken one after the other, and pairs of tokens in neighboring blocks
-meet at the border between them: what follows `s` in its block, plus what leads to `t` in the next one.
+entry has its own gate, few tokens are taken one after the other; for tokens in neighboring blocks the decay
+is split at the border: from `s` to the end of its block, and from there to `t`.
 """
 
 import functools
@@ -22,45 +22,45 @@ PAIRED = 8  # tokens that are taken one after the other where every entry has a 
 SUMMED = 64
 
 
-class Faded(NamedTuple):
-    """Vectors of a chunk's tokens, and how much of them is left elsewhere in the chunk.
+class Decayed(NamedTuple):
+    """Vectors of a chunk's tokens, decayed to other places of the chunk.
 
     Attributes:
         pairs: `sum_d rows_td columns_sd exp(g_{s+1,d} + .. + g_td)` of each kind of row with each kind of
-            column, for `s <= t`; else of no meaning.
-        rows: faded from the beginning of the chunk.
-        columns: faded to its end.
-        kept: what is left at the end of what there was before the chunk.
+            column, for `s <= t`; undefined elsewhere.
+        rows: decayed from the beginning of the chunk.
+        columns: decayed to its end.
+        kept: decay over the whole chunk.
     """
 
     pairs: list[list[Float[Array, "... tokens tokens"]]]
     rows: list[Float[Array, "... tokens dim"]]
     columns: list[Float[Array, "... tokens dim"]]
-    kept: Float[Array, "... fading"]
+    kept: Float[Array, "... decays"]
 
 
-def fade(
+def decay_products(
     rows: Sequence[Float[Array, "... tokens dim"]],
     columns: Sequence[Float[Array, "... tokens dim"]],
-    g: Float[Array, "... tokens fading"] | None,
+    g: Float[Array, "... tokens decays"] | None,
     before: Sequence[bool],
-) -> Faded:
-    """How vectors fade within a chunk.
+) -> Decayed:
+    """Pairwise products and decayed vectors of a chunk.
 
     Args:
         rows: vectors of the tokens that read, of one or more kinds. The number of tokens is a power of two.
         columns: vectors of the tokens that wrote.
-        g: finite gates, one for each of the `dim` entries or one for all; `None` for no fading.
+        g: finite gates, one for each of the `dim` entries or one for all; `None` for no decay.
         before: of each kind of row, whether the reading token's own gate is left out; the diagonal of its
-            products is then of no meaning.
+            products is then undefined.
     """
     if g is not None and g.shape[-1] > 1:
         return by_entry(rows, columns, g, before)
     pairs = [[exact_einsum("...td,...sd->...ts", r, c) for c in columns] for r in rows]
     if g is None:
-        return Faded(pairs, list(rows), list(columns), jnp.ones_like(columns[0][..., 0, :1]))
-    left = {without: retained(g[..., 0], without) for without in set(before)}
-    return Faded(
+        return Decayed(pairs, list(rows), list(columns), jnp.ones_like(columns[0][..., 0, :1]))
+    left = {without: pairwise_decay(g[..., 0], without) for without in set(before)}
+    return Decayed(
         [[p * left[without] for p in kind] for kind, without in zip(pairs, before, strict=True)],
         [r * jnp.exp(since(g, without)) for r, without in zip(rows, before, strict=True)],
         [c * jnp.exp(until(g)) for c in columns],
@@ -68,20 +68,20 @@ def fade(
     )
 
 
-def since(g: Float[Array, "... tokens fading"], before: bool = False) -> Float[Array, "... tokens fading"]:
+def since(g: Float[Array, "... tokens decays"], before: bool = False) -> Float[Array, "... tokens decays"]:
     """Sums of gates up to and including each token, or up to but without it."""
     count = g.shape[-2]
     return exact_einsum("tr,...rd->...td", np.tri(count, k=-before).astype(g.dtype), g)
 
 
-def until(g: Float[Array, "... tokens fading"]) -> Float[Array, "... tokens fading"]:
+def until(g: Float[Array, "... tokens decays"]) -> Float[Array, "... tokens decays"]:
     """Sums of the gates that follow each token."""
     count = g.shape[-2]
     return exact_einsum("tr,...rd->...td", np.tri(count, k=-1).T.astype(g.dtype), g)
 
 
-def retained(g: Float[Array, "... tokens"], before: bool = False) -> Float[Array, "... tokens tokens"]:
-    """What is left of the token of each column at the token of each row; 1 on it. Above it of no meaning.
+def pairwise_decay(g: Float[Array, "... tokens"], before: bool = False) -> Float[Array, "... tokens tokens"]:
+    """Pairwise decay `exp(sum g)` from each column's token to each row's; upper triangle undefined.
 
     Args:
         g: gates.
@@ -105,8 +105,8 @@ def by_entry(
     columns: Sequence[Float[Array, "... tokens dim"]],
     g: Float[Array, "... tokens dim"],
     before: Sequence[bool],
-) -> Faded:
-    """`fade` with gates for each entry: token by token in small blocks, then block by block.
+) -> Decayed:
+    """`decay_products` with gates for each entry: token by token in small blocks, then block by block.
 
     All chunks' blocks lie along one axis: with heads and a batch in front, XLA's reductions on CPUs crash at
     seven axes and more (jaxlib 0.10).
@@ -129,13 +129,13 @@ def by_entry(
         lead = beside(lead, jnp.ones_like(first), jnp.exp(first))
         follow = beside(follow, jnp.exp(second), jnp.ones_like(second))
         total, size = first + second, 2 * size
-    faded = Faded(
+    decayed = Decayed(
         found,
         [joined(r * lead, count) for r in rows],
         [joined(c * follow, count) for c in columns],
         jnp.exp(total)[:, 0],
     )
-    return jax.tree.map(lambda a: a.reshape(*outside, *a.shape[1:]), faded)
+    return jax.tree.map(lambda a: a.reshape(*outside, *a.shape[1:]), decayed)
 
 
 def token_by_token(
@@ -144,19 +144,19 @@ def token_by_token(
     left: Float[Array, "... tokens dim"],
     before: Sequence[bool],
 ) -> tuple[list[list[Array]], list[Array], list[Array]]:
-    """Products, rows and columns as in `Faded`, of few tokens. `left` is what is left of the past."""
+    """Products, rows and columns as in `Decayed`, of few tokens. `left` is the decay by each token."""
     count = left.shape[-2]
     single = functools.partial(jnp.split, indices_or_sections=count, axis=-2)
     tokens = zip(*(single(a) for a in (left, *rows, *columns)), strict=True)
     products: list[list[list[Array]]] = [[[] for _ in columns] for _ in rows]
-    faded, past = [c[..., :0, :] for c in columns], [jnp.ones_like(left[..., :1, :])]
+    decayed, past = [c[..., :0, :] for c in columns], [jnp.ones_like(left[..., :1, :])]
     for keep, *vectors in tokens:
         reading, new = vectors[: len(rows)], vectors[len(rows) :]
-        unfaded = [jnp.concatenate([f, n], axis=-2) for f, n in zip(faded, new, strict=True)]
-        faded = [jnp.concatenate([f * keep, n], axis=-2) for f, n in zip(faded, new, strict=True)]
+        undecayed = [jnp.concatenate([f, n], axis=-2) for f, n in zip(decayed, new, strict=True)]
+        decayed = [jnp.concatenate([f * keep, n], axis=-2) for f, n in zip(decayed, new, strict=True)]
         past.append(past[-1] * keep)
         for kind, r, without in zip(products, reading, before, strict=True):
-            for line, column in zip(kind, unfaded if without else faded, strict=True):
+            for line, column in zip(kind, undecayed if without else decayed, strict=True):
                 line.append(jnp.sum(r * column, axis=-1))
     none = [(0, 0)] * (left.ndim - 2)
     whole = [
@@ -166,7 +166,7 @@ def token_by_token(
     ways = {
         without: jnp.concatenate(past[1 - without : count + 1 - without], axis=-2) for without in {*before}
     }
-    return whole, [r * ways[without] for r, without in zip(rows, before, strict=True)], faded
+    return whole, [r * ways[without] for r, without in zip(rows, before, strict=True)], decayed
 
 
 def blocks(a: Float[Array, "... tokens dim"], size: int) -> Float[Array, "... blocks size dim"]:
@@ -195,7 +195,7 @@ def pairs(a: Float[Array, "... blocks rows columns"]) -> tuple[Array, Array]:
 
 
 def quarters(diagonal: Float[Array, "... blocks n n"], corner: Float[Array, "... pairs n n"]) -> Array:
-    """Lower triangular blocks, two and two joined by what is below the first to blocks of twice the size."""
+    """Lower triangular blocks, joined in pairs to blocks of twice the size, with `corner` below the first."""
     first, second = pairs(diagonal)
     upper = jnp.concatenate([first, jnp.zeros_like(corner)], axis=-1)
     return jnp.concatenate([upper, jnp.concatenate([corner, second], axis=-1)], axis=-2)

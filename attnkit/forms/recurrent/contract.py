@@ -1,0 +1,120 @@
+"""Forms of recurrent attention: one file each in the folder `form`, found by listing it."""
+
+import abc
+import dataclasses
+import importlib
+import pkgutil
+from typing import Any, ClassVar
+
+import jax
+from jaxtyping import Array, Float
+
+from attnkit.forms.recurrent import form as folder
+from attnkit.forms.recurrent.tokens import Tokens
+from attnkit.recurrent.contract import LinearRecurrent, Order, Params, Recurrent, SteppedRecurrent, Transition
+
+Matrix = Float[Array, "dim value_dim"]
+Resets = Array | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """Length of a sequence.
+
+    Attributes:
+        tokens: number of tokens.
+        steps: number of updates of the state: several per token for some variants.
+    """
+
+    tokens: int
+    steps: int
+
+
+class Form(abc.ABC):
+    """A way of computing recurrences. A file of the folder has one as `FORM`.
+
+    Attributes:
+        name: the file's name, and the value of `implementation`.
+        rank: `implementation = "auto"` takes the form of lowest rank that supports the variant and does not
+            decline.
+    """
+
+    name: ClassVar[str]
+    rank: ClassVar[int]
+
+    def supports(self, variant: Recurrent, sizes: Sizes, platform: str) -> str | None:
+        """Why it cannot compute a variant; `None` if it can."""
+        own, base = (getattr(cls, self.name, None) for cls in (type(variant), SteppedRecurrent))
+        if isinstance(variant, LinearRecurrent) or own is not base:
+            return None
+        return f"{type(variant).__name__} has an update of its own and no method `{self.name}`"
+
+    def declines(self, sizes: Sizes) -> str | None:
+        """Why `auto` passes it over although it could be used; `None` if it does not."""
+        return None
+
+    @abc.abstractmethod
+    def chunk(self, variant: Recurrent, sizes: Sizes, asked: int | None) -> int:
+        """Steps that are computed at once, where a chunk of `asked` is asked for."""
+
+    @abc.abstractmethod
+    def run(
+        self, q: Float[Array, "tokens dim"], write: Transition, state: Matrix, reset: Resets, order: Order,
+        size: int | None = None,
+    ) -> tuple[Float[Array, "tokens value_dim"], Matrix]:  # fmt: skip
+        """The value read by every token of a linear recurrence, and the last state.
+
+        Args:
+            q: where tokens read.
+            write: the update of the state by each of them.
+            state: before the first token.
+            reset: tokens before which the state is reset; `None` for none.
+            order: the state that is read.
+            size: length of a chunk.
+        """
+
+    def run_columns(
+        self, q: Float[Array, "tokens dim"], write: Transition, state: Matrix, reset: Resets,
+        size: int | None = None,
+    ) -> tuple[Float[Array, "tokens value_dim"], Matrix]:  # fmt: skip
+        """`run` where every column of the state has a gate of its own, `write.g [tokens, value_dim]`."""
+        assert write.g is not None
+
+        def one(v: Array, g: Array, column: Array) -> tuple[Array, Array]:
+            single = Transition(write.k, v[:, None], g[:, None])
+            o, last = self.run(q, single, column[:, None], reset, Order(), size)
+            return o[:, 0], last[:, 0]
+
+        o, last = jax.vmap(one, in_axes=1, out_axes=1)(write.v, write.g, state)
+        return o, last
+
+    @abc.abstractmethod
+    def run_stepped(
+        self, variant: SteppedRecurrent, p: Params, tokens: Tokens, state: Any, size: int | None = None
+    ) -> tuple[Float[Array, "tokens value_dim"], Any]:
+        """Outputs and last state of a recurrence with an update of its own."""
+
+
+def all_forms() -> tuple[Form, ...]:
+    """Every form of the folder, in the order in which `auto` tries them."""
+    modules = (
+        importlib.import_module(f"{folder.__name__}.{entry.name}")
+        for entry in pkgutil.iter_modules(folder.__path__)
+    )
+    return tuple(sorted((module.FORM for module in modules), key=lambda form: form.rank))
+
+
+def find_form(name: str) -> Form:
+    """A form by its name."""
+    return next(form for form in all_forms() if form.name == name)
+
+
+def sizes_of(variant: Recurrent, tokens: int) -> Sizes:
+    """The sizes of a sequence of `tokens` tokens."""
+    return Sizes(tokens, tokens * (variant.substeps if isinstance(variant, LinearRecurrent) else 1))
+
+
+def supported_forms(variant: Recurrent, tokens: int = 4096) -> tuple[str, ...]:
+    """Names of the forms that a variant has on this machine."""
+    sizes, platform = sizes_of(variant, tokens), jax.default_backend()
+    return tuple(form.name for form in all_forms() if form.supports(variant, sizes, platform) is None)

@@ -1,0 +1,112 @@
+"""A memory read by other tokens than those that wrote it: cross-attention of linear recurrences."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from attnkit.forms.recurrent.contract import find_form
+from attnkit.forms.recurrent.decay import exact_einsum
+from attnkit.forms.recurrent.head import expand_writes, with_auxiliary
+from attnkit.forms.recurrent.recur import cast_params, check_inputs, head_params, input_axes
+from attnkit.forms.recurrent.tokens import Tokens, read_tokens, with_unit_values
+from attnkit.recurrent.contract import LinearRecurrent, Order, Params, State
+from attnkit.variant import HeadShape
+
+
+def encode_memory(
+    variant: LinearRecurrent,
+    shape: HeadShape,
+    params: Params,
+    inputs: Mapping[str, Float[Array, "..."]],
+    *,
+    length: Int[Array, ""] | None = None,
+) -> State:
+    """The state after a whole memory.
+
+    Args:
+        variant: the recurrence.
+        shape: heads and widths.
+        params: learned parameters.
+        inputs: the inputs of side `key` alone, as `recur` takes them.
+        length: number of tokens of the memory that exist.
+    """
+    inputs = dict(inputs)
+    check_inputs(variant, shape, inputs, "key")
+
+    def head(p: Params, own: Mapping[str, Array]) -> State:
+        return last_state(variant, shape, p, read_tokens(variant, shape, own, None, length))
+
+    axes = input_axes(variant, shape, "key")
+    return jax.vmap(head, in_axes=(0, axes))(head_params(variant, shape, params), inputs)
+
+
+def last_state(variant: LinearRecurrent, shape: HeadShape, p: Params, tokens: Tokens) -> State:
+    """The state of one head after tokens that write and do not read; NaN if one of them is not finite."""
+    state = variant.start(shape, tokens.x["v"].dtype)
+    p = cast_params(p, state)
+    x, aux_state = with_auxiliary(variant, p, tokens, state, find_form("scan"))
+    write, reset = expand_writes(variant, p, x, tokens, state.matrix.dtype)
+    order = Order(correct=variant.correct)
+    _, matrix = find_form("chunked").run(jnp.zeros_like(write.k), write, state.matrix, reset, order)
+    return State(jnp.where(jnp.any(tokens.broken), jnp.nan, matrix), aux_state)
+
+
+def query_memory(
+    variant: LinearRecurrent,
+    shape: HeadShape,
+    params: Params,
+    inputs: Mapping[str, Float[Array, "..."]],
+    state: State,
+    offset: Int[Array, ""] | int = 0,
+) -> Float[Array, "heads tokens value_dim"]:
+    """Outputs of tokens that read a state and do not change it, in the type of the inputs.
+
+    `inputs` are those of side `query` alone; `offset` is the position of the first token that reads.
+    """
+    inputs = dict(inputs)
+    check_inputs(variant, shape, inputs, "query")
+
+    def head(p: Params, own: Mapping[str, Array], state: State) -> Array:
+        p = cast_params(p, state)
+        return read_state(variant, shape, p, own, state, offset).astype(own["q"].dtype)
+
+    mapped = jax.vmap(head, in_axes=(0, input_axes(variant, shape, "query"), 0))
+    return mapped(head_params(variant, shape, params), inputs, state)
+
+
+def read_state(
+    variant: LinearRecurrent,
+    shape: HeadShape,
+    p: Params,
+    inputs: Mapping[str, Array],
+    state: State,
+    offset: Int[Array, ""] | int,
+) -> Float[Array, "tokens value_dim"]:
+    """Outputs of one head's tokens that read a state."""
+    tokens = read_tokens(variant, shape, inputs, None, None)
+    x = {**tokens.x, "position": offset + jnp.arange(tokens.real.shape[0])}
+    return variant.readout(p, x, exact_einsum("td,dv->tv", variant.query(p, x), state.matrix))
+
+
+def memory_weights(
+    variant: LinearRecurrent,
+    shape: HeadShape,
+    params: Params,
+    written: Mapping[str, Float[Array, "..."]],
+    asked: Mapping[str, Float[Array, "..."]],
+    *,
+    length: Int[Array, ""] | None = None,
+) -> Float[Array, "heads queries keys"]:
+    """Weights of the memory's activated values in the output of `query_memory`."""
+    wide = dataclasses.replace(shape, value_dim=written["v"].shape[-2])
+
+    def head(p: Params, written: Mapping[str, Array], asked: Mapping[str, Array]) -> Array:
+        tokens = read_tokens(variant, shape, written, None, length)
+        state = last_state(variant, wide, p, with_unit_values(tokens, shape.value_dim))
+        return read_state(variant, shape, cast_params(p, state), asked, state, 0)
+
+    axes = (0, input_axes(variant, shape, "key"), input_axes(variant, shape, "query"))
+    return jax.vmap(head, in_axes=axes)(head_params(variant, shape, params), dict(written), dict(asked))

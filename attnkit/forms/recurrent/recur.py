@@ -1,0 +1,196 @@
+"""Entry point of recurrent attention: one function for every variant and every form."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from attnkit.forms.recurrent.contract import all_forms, find_form, sizes_of
+from attnkit.forms.recurrent.head import is_float, run_head
+from attnkit.forms.recurrent.tokens import read_tokens, varying_zero, with_unit_values
+from attnkit.recurrent.contract import LinearRecurrent, Params, Recurrent
+from attnkit.variant import HeadShape
+
+
+class RecurrentOutput(NamedTuple):
+    """Result of recurrent attention.
+
+    Attributes:
+        output: in the type of the values.
+        state: after the last token that exists, every leaf with a leading head axis.
+    """
+
+    output: Float[Array, "heads tokens value_dim"]
+    state: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class RecurrentExplanation:
+    """The computation that `recur` runs.
+
+    Attributes:
+        form: name of the form.
+        reason: why that one.
+        chunk: tokens (sub-steps, where a variant has several) of a chunk; 1 for a scan.
+        chunks: number of chunks.
+    """
+
+    form: str
+    reason: str
+    chunk: int
+    chunks: int
+
+    def __str__(self) -> str:
+        return f"{self.form} ({self.reason}): {self.chunks} chunks of {self.chunk}"
+
+
+def explain_recurrent(
+    variant: Recurrent, tokens: int, *, implementation: str = "auto", chunk: int | None = None
+) -> RecurrentExplanation:
+    """The computation of a sequence of `tokens` tokens. Raises `ValueError` as `recur` does."""
+    if chunk is not None and (chunk < 1 or chunk & (chunk - 1)):
+        raise ValueError(f"chunk = {chunk}: expected a power of two")
+    sizes, platform, forms = sizes_of(variant, tokens), jax.default_backend(), all_forms()
+    names = ", ".join(sorted(form.name for form in forms))
+    if implementation not in ("auto", *(form.name for form in forms)):
+        raise ValueError(f"implementation = {implementation!r}: expected auto, {names}")
+    passed_over = []
+    for form in forms:
+        if implementation not in ("auto", form.name):
+            continue
+        why = form.supports(variant, sizes, platform)
+        if why is not None and implementation != "auto":
+            raise ValueError(f"implementation = {implementation!r}: {why}")
+        why = why or (form.declines(sizes) if implementation == "auto" else None)
+        if why is None:
+            break
+        passed_over.append(f"not {form.name}: {why}")
+    reason = "; ".join(passed_over) or ("asked for" if implementation != "auto" else "first choice")
+    size = form.chunk(variant, sizes, chunk)
+    return RecurrentExplanation(form.name, reason, size, -(-sizes.steps // size))
+
+
+def empty_state(variant: Recurrent, shape: HeadShape, dtype: Any = jnp.float32) -> Any:
+    """The state before the first token: every leaf with a leading head axis, in at least float32."""
+    one = variant.start(shape, jnp.promote_types(dtype, jnp.float32))
+    return jax.tree.map(lambda a: jnp.broadcast_to(a, (shape.heads, *a.shape)), one)
+
+
+def recur(
+    variant: Recurrent,
+    shape: HeadShape,
+    params: Params,
+    inputs: Mapping[str, Float[Array, "..."]],
+    *,
+    state: Any = None,
+    segments: Int[Array, "tokens"] | None = None,
+    length: Int[Array, ""] | None = None,
+    implementation: str = "auto",
+    chunk: int | None = None,
+) -> RecurrentOutput:
+    """Recurrent attention of one sequence. Batch with `jax.vmap`.
+
+    Args:
+        variant: the recurrence.
+        shape: heads and widths.
+        params: learned parameters, as from `variant.init`.
+        inputs: projected token inputs as declared by `variant.inputs`: `[heads, tokens, width]`, or
+            `[tokens, width]` for those that all heads share.
+        state: after the tokens before, as from an earlier call; the empty state if not given.
+        segments: document of each token; the state is reset before each token whose number is another than
+            that of the token before. The first token continues `state`.
+        length: number of tokens that exist; the others are padding, give zeros and change nothing.
+        implementation: name of a form: `scan` computes token by token, `chunked` in parallel chunks, `matrix`
+            by the matrix of all pairs; `auto` chooses one, see `explain_recurrent`.
+        chunk: length of a chunk, a power of two.
+
+    Raises:
+        ValueError: if the form cannot compute the variant, or inputs are missing or do not fit.
+    """
+    inputs = dict(inputs)
+    check_inputs(variant, shape, inputs)
+    plan = explain_recurrent(variant, inputs["v"].shape[-2], implementation=implementation, chunk=chunk)
+    form, dtype = find_form(plan.form), inputs["v"].dtype
+    if variant.direction == "both" and state is not None:
+        raise ValueError(
+            "state: a variant with direction = 'both' reads whole sequences; leave the state out"
+        )
+    first = empty_state(variant, shape, dtype) if state is None else state
+    zero = varying_zero((inputs, params))
+    first = jax.tree.map(lambda a: a + jnp.asarray(zero).astype(a.dtype), first)
+
+    def head(p: Params, own: Mapping[str, Array], state: Any) -> tuple[Array, Any]:
+        tokens = read_tokens(variant, shape, own, segments, length)
+        return run_head(variant, form, cast_params(p, state), tokens, state, chunk)
+
+    axes = input_axes(variant, shape)
+    output, last = jax.vmap(head, in_axes=(0, axes, 0))(head_params(variant, shape, params), inputs, first)
+    return RecurrentOutput(output.astype(dtype), last)
+
+
+def recurrent_weights(
+    variant: Recurrent,
+    shape: HeadShape,
+    params: Params,
+    inputs: Mapping[str, Float[Array, "..."]],
+    *,
+    segments: Int[Array, "tokens"] | None = None,
+    length: Int[Array, ""] | None = None,
+) -> Float[Array, "heads tokens tokens"]:
+    """Weights of all values in all outputs, from an empty state: `recur(...).output == weights @ v`.
+
+    `v` are the activated values. The output is linear in them, so the weights are the output where the value
+    of token `s` is the unit vector `e_s`. Raises `ValueError` if the variant has no such matrix.
+    """
+    inputs = dict(inputs)
+    check_inputs(variant, shape, inputs)
+    explain_recurrent(variant, inputs["v"].shape[-2], implementation="matrix")
+
+    def head(p: Params, own: Mapping[str, Array]) -> Array:
+        tokens = read_tokens(variant, shape, own, segments, length)
+        count, dtype = tokens.real.shape[0], jnp.promote_types(own["v"].dtype, jnp.float32)
+        if not isinstance(variant, LinearRecurrent):
+            state = variant.start(shape, dtype)
+            weights = variant.matrix(cast_params(p, state), tokens.x, state, tokens.begins())  # type: ignore[attr-defined]
+            return jnp.where(tokens.real[:, None], weights, 0)
+        p, unit = cast_params(p, jnp.zeros((), dtype)), with_unit_values(tokens, shape.value_dim)
+        state = variant.start(dataclasses.replace(shape, value_dim=count), dtype)
+        return run_head(variant, find_form("matrix"), p, unit, state, None)[0]
+
+    axes = input_axes(variant, shape)
+    return jax.vmap(head, in_axes=(0, axes))(head_params(variant, shape, params), inputs)
+
+
+def head_params(variant: Recurrent, shape: HeadShape, params: Params) -> dict[str, Array]:
+    """Constants, parameters and index of the heads, with a leading head axis."""
+    fixed = {name: jnp.asarray(a) for name, a in variant.constants(shape).items()}
+    return {**fixed, **params, "head": jnp.arange(shape.heads)}
+
+
+def cast_params(p: Params, like: Any) -> Params:
+    """A head's own numbers in the type of its state."""
+    dtype = next(a.dtype for a in jax.tree.leaves(like) if is_float(a))
+    return jax.tree.map(lambda a: a.astype(dtype) if is_float(a) else a, dict(p))
+
+
+def input_axes(variant: Recurrent, shape: HeadShape, side: str | None = None) -> dict[str, int | None]:
+    """The head axis of each input, or of each input of one side."""
+    needs = variant.inputs(shape).items()
+    return {name: None if need.shared else 0 for name, need in needs if side in (None, need.side)}
+
+
+def check_inputs(
+    variant: Recurrent, shape: HeadShape, inputs: Mapping[str, Array], side: str | None = None
+) -> None:
+    """Raise `ValueError` if the inputs are not those that the variant declares, or those of one side."""
+    needs = {n: need for n, need in variant.inputs(shape).items() if side in (None, need.side)}
+    if set(needs) != set(inputs):
+        raise ValueError(f"inputs = {sorted(inputs)}: {type(variant).__name__} needs {sorted(needs)}")
+    tokens = next(iter(inputs.values())).shape[-2]
+    for name, need in needs.items():
+        expected = (tokens, need.width) if need.shared else (shape.heads, tokens, need.width)
+        if inputs[name].shape != expected:
+            raise ValueError(f"inputs[{name!r}] is {inputs[name].shape}; expected {expected}")
