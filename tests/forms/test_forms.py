@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from attnkit.forms.dropout import kept
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
