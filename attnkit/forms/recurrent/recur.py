@@ -154,7 +154,7 @@ def recurrent_weights(
         count, dtype = tokens.real.shape[0], jnp.promote_types(own["v"].dtype, jnp.float32)
         if not isinstance(variant, LinearRecurrent):
             state = variant.start(shape, dtype)
-            weights = variant.matrix(cast_params(p, state), tokens.x, state, tokens.begins())  # type: ignore[attr-defined]
+            weights = variant.matrix(cast_params(p, state), tokens.x, state, tokens.begins())
             return jnp.where(tokens.real[:, None], weights, 0)
         p, unit = cast_params(p, jnp.zeros((), dtype)), with_unit_values(tokens, shape.value_dim)
         state = variant.start(dataclasses.replace(shape, value_dim=count), dtype)
