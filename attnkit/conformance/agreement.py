@@ -58,6 +58,10 @@ def large_scores(bench: Bench) -> Iterator[Finding]:
     names = ("causal", "empty", "heads")
     problems = [bench.problem(name, arrays) for name in names]
     true = bench.run("reference", problems)
+    for name, exact in zip(names, true, strict=True):
+        for path, value in named(exact["vjp"]):
+            bad = float((~np.isfinite(value)).sum())
+            yield Finding("large scores", "reference", bad, 0, f"{name} mask, vjp {path} not finite")
     for form in bench.forms[1:]:
         for name, got, exact in zip(names, bench.run(form, problems), true, strict=True):
             for part in ("output", "lse"):
