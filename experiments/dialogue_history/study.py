@@ -27,7 +27,7 @@ CONFIG = Path(__file__).parents[2] / "configs" / "dialogue" / "dialogue_state.to
 PASTS = ("full", "shuffled", "none")
 
 
-class PartialHistoryDataset(DialogueStateDataset):
+class PartDataset(DialogueStateDataset):
     """Dialogues of which a network reads a part; the right answer stays that of the whole in its order."""
 
     def __init__(self, task: DialogueState, past: str) -> None:
@@ -42,9 +42,9 @@ class PartialHistoryDataset(DialogueStateDataset):
             seen(whole["labels"][:, 1:], self, self.past, None),
         )
 
-    def known(self, example: Example) -> Example:
+    def with_evidence(self, example: Example) -> Example:
         """The example: where the answer stands is known of whole dialogues alone."""
-        return super().known(example) if self.past == "full" else example
+        return super().with_evidence(example) if self.past == "full" else example
 
     def _shortcuts(self, examples: Sequence[Example]) -> dict[str, list[bool]]:
         """Answers to a part of the question, which only whole dialogues tell."""
@@ -82,7 +82,7 @@ def train(session: Session, task: DialogueState, past: str) -> Session:
     """The session with a network trained on dialogues of which it reads `past`."""
     with tempfile.TemporaryDirectory() as folder:
         fitted = fit(
-            session.network, PartialHistoryDataset(task, past), session.training, session.optimizer, folder=Path(folder)
+            session.network, PartDataset(task, past), session.training, session.optimizer, folder=Path(folder)
         )
     return dataclasses.replace(session, network=fitted.network)
 
