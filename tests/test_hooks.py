@@ -87,8 +87,8 @@ REFUSED = {
         r"X\.card: missing; Recurrent needs it, a `Card`",
     ),
     "recurrent": (
-        "class X(LinearRecurrent):" + WRITE + "    def emits(self, p, x, o): return o",
-        r"X\.emits: not a hook of LinearRecurrent \(did you mean 'emit'\?\)",
+        "class X(LinearRecurrent):" + WRITE + "    def readouts(self, p, x, o): return o",
+        r"X\.readouts: not a hook of LinearRecurrent \(did you mean 'readout'\?\)",
     ),
     "approximate": (
         "class X(Approximate):\n" + MIX + "    def targets(self, p, q, k, i, length): return q",

@@ -152,7 +152,7 @@ class Approximate(TokenMixer, abc.ABC):
         )
 
     def start(self, shape: HeadShape, room: int, dtype: Any) -> State:
-        """What one head remembers of no tokens yet: here a cache of keys and values with room for `room`."""
+        """Decoding state of one head before the first token: here a cache with room for `room` tokens."""
         widths = {"key": shape.dim if "key" in self.projections else 0, "value": shape.value_dim}
         return {
             **{name: jnp.zeros((room, width), dtype) for name, width in widths.items()},

@@ -13,7 +13,7 @@ def running_maximum(
     before: Float[Array, ""],
     reset: Bool[Array, "tokens"],
     empty: float,
-) -> tuple[Float[Array, "tokens"], Float[Array, "tokens"]]:
+) -> tuple[Float[Array, "tokens+1"], Float[Array, "tokens"]]:
     """`m_t = max(m_{t-1} + log_decay_t, level_t)`, with `m_{t-1}` beside it.
 
     Args:

@@ -34,8 +34,9 @@ from attnkit.scored.block import (
     mix_values,
     widen,
 )
-from attnkit.scored.contract import Columns, FoldKeys, Keep, KeyPasses, Params, Row, Rows, Scores, Values
+from attnkit.scored.contract import Columns, Keep, Params, Row, Rows, Scores, Values
 from attnkit.scored.implicit import ImplicitNormalizer, finite
+from attnkit.scored.key_passes import FoldKeys, KeyPasses
 from attnkit.scored.partition import combine, partition, select
 
 Tree = Any
