@@ -86,7 +86,8 @@ class ExponentialNormalizer(ImplicitNormalizer, abc.ABC):
         every = jnp.concatenate([jnp.where(keep, s, -jnp.inf), extra[:, None]], axis=1)
         some = jnp.any(every > -jnp.inf, axis=1) | jnp.any(jnp.isnan(every), axis=1)
         lse = jax.nn.logsumexp(jnp.where(some[:, None], every, 0), axis=1)
-        w = jnp.where(keep & some[:, None], jnp.exp(s - lse[:, None]), 0)
+        # Of a masked pair the difference may overflow, and its derivative with it.
+        w = jnp.exp(jnp.where(keep, s - lse[:, None], -jnp.inf))
         return w, jnp.where(some, lse, -jnp.inf)
 
     def attend(self, passes: KeyPasses, block: Block) -> tuple[Values, Row]:
