@@ -42,9 +42,9 @@ class WithPast(DialogueStateDataset):
             seen(whole["labels"][:, 1:], self, self.past, None),
         )
 
-    def known(self, example: Example) -> Example:
+    def with_evidence(self, example: Example) -> Example:
         """The example: where the answer stands is known of whole dialogues alone."""
-        return super().known(example) if self.past == "full" else example
+        return super().with_evidence(example) if self.past == "full" else example
 
     def _shortcuts(self, examples: Sequence[Example]) -> dict[str, list[bool]]:
         """Answers to a part of the question, which only whole dialogues tell."""

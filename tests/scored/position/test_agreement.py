@@ -44,7 +44,7 @@ BIASES = {
     KerplePower(): lambda p, x, head: distances.kerple_power(p),
     Fire(hidden=13, length=5.0, start=1.5): lambda p, x, head: distances.fire(p, 5.0),
     Fox(): lambda p, x, head: distances.fox(x["gate"]),
-    DataDependentAlibi(): lambda p, x, head: distances.two_sided_fox(x["back"], x["carry"]),
+    DataDependentAlibi(): lambda p, x, head: distances.two_sided_fox(x["back"], x["ahead"]),
 }
 ROTATIONS = {
     Rotary(): lambda q, k: rotations.rotary(q, k, OFFSET, rotations.speeds(8)),
