@@ -160,7 +160,7 @@ def forms(entry: catalogue.Entry) -> tuple[str, ...]:
     if names := card_of(entry).get("forms"):
         return tuple(names)
     if family(entry) == "TokenMixer: recurrent attention":
-        return (*supported_forms(entry.cls(**required_options(entry))), "step")
+        return (*supported_forms(entry.cls(**required_options(entry)), platform="cpu"), "step")
     scored = family(entry).startswith("TokenMixer: scored attention")
     if not (scored or (entry.base in PARTS and entry.base != "Mask")):
         return ()

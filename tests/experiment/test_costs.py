@@ -74,7 +74,8 @@ def test_forms():
 
     assert "split" in of("TokenMixer", "attention")
     assert "split" not in of("TokenMixer", "sigmoid_attention")
-    assert "split" not in of("TokenMixer", "forgetting")
+    assert "split" not in of("TokenMixer", "contextual_position")
+    assert "split" in of("TokenMixer", "forgetting")
     assert "step" in of("TokenMixer", "latent")
 
 

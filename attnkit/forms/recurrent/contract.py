@@ -114,7 +114,7 @@ def sizes_of(variant: Recurrent, tokens: int) -> Sizes:
     return Sizes(tokens, tokens * (variant.substeps if isinstance(variant, LinearRecurrent) else 1))
 
 
-def supported_forms(variant: Recurrent, tokens: int = 4096) -> tuple[str, ...]:
-    """Names of the forms that a variant has on this machine."""
-    sizes, platform = sizes_of(variant, tokens), jax.default_backend()
+def supported_forms(variant: Recurrent, tokens: int = 4096, platform: str | None = None) -> tuple[str, ...]:
+    """Names of the forms that a variant has on a platform; on that of this machine if none is given."""
+    sizes, platform = sizes_of(variant, tokens), platform or jax.default_backend()
     return tuple(form.name for form in all_forms() if form.supports(variant, sizes, platform) is None)
