@@ -11,9 +11,9 @@ from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
 from attnkit.masks.window import Window
-from attnkit.scored.contract import Normalizer, Part, Position, Preset, Score, Scored, Selection
+from attnkit.scored.contract import Part, Position, Scored
 from attnkit.scored.ordered import OrderedNormalizer
-from attnkit.scored.preset.attention import Attention
+from attnkit.scored.preset.attention import as_scored
 from attnkit.variant import HeadShape
 
 Tree = Any
@@ -86,26 +86,6 @@ def make_subject(thing: Any, sizes: Sizes | None = None) -> Subject:
         sizes = dataclasses.replace(sizes, queries=sizes.keys)
     own = getattr(thing, "claims", None)
     return Subject(type(thing).__name__, scored, claims if own is None else frozenset(own), unclaimed, sizes)
-
-
-def as_scored(thing: Any) -> Scored:
-    """The variant that a preset stands for, or plain attention with one part exchanged."""
-    if isinstance(thing, Scored):
-        return thing
-    if isinstance(thing, Preset):
-        return thing.scored()
-    if isinstance(thing, Score):
-        return Attention(score=thing).scored()
-    if isinstance(thing, Position):
-        return Attention(position=(thing,)).scored()
-    if isinstance(thing, Normalizer):
-        return Attention(normalizer=thing).scored()
-    if isinstance(thing, Mask):
-        return Attention(mask=thing).scored()
-    if isinstance(thing, Selection):
-        return Attention(selection=(thing,)).scored()
-    kinds = "a Scored, a Preset, a Score, a Position, a Normalizer, a Selection or a Mask"
-    raise TypeError(f"{thing!r}: expected {kinds}")
 
 
 def claims_of(part: Part | Mask) -> tuple[str, ...]:

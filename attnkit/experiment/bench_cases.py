@@ -63,7 +63,7 @@ def variant_of(name: str, thing: Any) -> Scored | Recurrent | Approximate:
     Raises:
         ConfigError: for a mixer that is a layer of its own, and for what needs run-time data.
     """
-    from attnkit.conformance.subject import as_scored
+    from attnkit.scored.preset.attention import as_scored
 
     if isinstance(thing, FeatureMap):
         thing = Linear(feature=thing)

@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from attnkit.conformance.subject import as_scored
 from attnkit.experiment import catalogue
 from attnkit.experiment.formula import plus, rounded, worked_out
 from attnkit.forms import scored as scored_forms
@@ -17,6 +16,7 @@ from attnkit.forms.catalogue import find_forms
 from attnkit.forms.sizes import Sizes
 from attnkit.layers.attention import AttentionTokenMixer
 from attnkit.scored.contract import Part
+from attnkit.scored.preset.attention import as_scored
 from attnkit.variant import HeadShape
 
 SIZES: Mapping[str, float] = {

@@ -29,8 +29,8 @@ def test_a_config_is_resolved_with_every_default(workplace):
 
 def test_an_option_called_kind_does_not_hide_the_kind(write):
     file = write("one.toml", "task = 'copy'\nmodel = 'encoder'\n")
-    loaded = config.load(file, ["model.mixer=performer"])
-    assert loaded.table()["model"]["mixer"]["kind"] == "performer"
+    loaded = config.load(file, ["model.mixer={kind='linear',feature='performer'}"])
+    assert loaded.table()["model"]["mixer"]["feature"]["kind"] == "performer"
     assert config.load(write("saved.toml", loaded.toml())).hash() == loaded.hash()
 
 

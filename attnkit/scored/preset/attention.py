@@ -1,9 +1,10 @@
 """Scored attention put together from parts."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from attnkit.masks.contract import Mask
 from attnkit.options import options
-from attnkit.scored.contract import Normalizer, Preset, Score, Scored
+from attnkit.scored.contract import Normalizer, Position, Preset, Score, Scored, Selection
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.score.dot import Dot
 from attnkit.variant import Card
@@ -30,3 +31,23 @@ class Attention(Scored, Preset):
     def scored(self) -> "Attention":
         """The variant itself."""
         return self
+
+
+def as_scored(thing: Any) -> Scored:
+    """The variant that a preset stands for, or plain attention with one part exchanged."""
+    if isinstance(thing, Scored):
+        return thing
+    if isinstance(thing, Preset):
+        return thing.scored()
+    if isinstance(thing, Score):
+        return Attention(score=thing).scored()
+    if isinstance(thing, Position):
+        return Attention(position=(thing,)).scored()
+    if isinstance(thing, Normalizer):
+        return Attention(normalizer=thing).scored()
+    if isinstance(thing, Mask):
+        return Attention(mask=thing).scored()
+    if isinstance(thing, Selection):
+        return Attention(selection=(thing,)).scored()
+    kinds = "a Scored, a Preset, a Score, a Position, a Normalizer, a Selection or a Mask"
+    raise TypeError(f"{thing!r}: expected {kinds}")
