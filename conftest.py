@@ -16,7 +16,7 @@ if OWN_CACHE:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 #: Rooms whose annotations beartype checks at every call (approximations get keys of no width).
-CHECKED = ("pooling", "positions", "recurrent", "scored")
+CHECKED = ("pooling", "encodings", "recurrence", "scored")
 install_import_hook([f"attnkit.{room}" for room in CHECKED], "beartype.beartype")
 
 

@@ -16,9 +16,9 @@ from attnkit.approximate.variant.linformer import Linformer
 from attnkit.approximate.variant.nystromformer import Nystromformer
 from attnkit.approximate.variant.skyformer import Skyformer
 from attnkit.conformance.approximation import Inputs, error, slope
-from attnkit.recurrent.feature.performer import Performer
-from attnkit.recurrent.feature.random_feature import RandomFeature
-from attnkit.recurrent.variant.linear import Linear
+from attnkit.recurrence.feature.performer import Performer
+from attnkit.recurrence.feature.random_feature import RandomFeature
+from attnkit.recurrence.variant.linear import Linear
 
 
 def whole(feature):

@@ -45,7 +45,7 @@ VARIANTS = ("linear", "retnet", "mamba2", "gla", "rwkv6", "delta_net", "gated_de
 
 
 def make(name):
-    return getattr(importlib.import_module(f"attnkit.recurrent.variant.{name}"), camel(name))()
+    return getattr(importlib.import_module(f"attnkit.recurrence.variant.{name}"), camel(name))()
 
 
 def draw(variant, tokens):

@@ -16,9 +16,9 @@ from attnkit.options import options
 from attnkit.approximate.contract import Approximate
 from attnkit.masks.contract import Mask
 from attnkit.pooling.contract import Pool
-from attnkit.recurrent.contract import LinearRecurrent, SteppedRecurrent, Transition
+from attnkit.recurrence.contract import LinearRecurrent, SteppedRecurrent, Transition
 from attnkit.variant import TokenInput
-from attnkit.recurrent.feature_map import FeatureMap
+from attnkit.recurrence.feature_map import FeatureMap
 from attnkit.scored.contract import Normalizer, Part, Position, Score, Selection
 from attnkit.scored.elementwise import ElementwiseNormalizer
 from attnkit.scored.exponential import ExponentialNormalizer

@@ -10,9 +10,9 @@ import attnkit
 from attnkit import lazy
 
 ROOT = pathlib.Path(__file__).parents[1]
-ENGINE = ("attnkit/forms", "attnkit/scored", "attnkit/recurrent", "attnkit/masks", "attnkit/approximate")
+ENGINE = ("attnkit/forms", "attnkit/scored", "attnkit/recurrence", "attnkit/masks", "attnkit/approximate")
 LAYERS = ("attnkit/layers", "attnkit/models", "attnkit/generation")
-FORMS, RECURRENT, SCORED = ("attnkit/forms",), ("attnkit/recurrent",), ("attnkit/scored",)
+FORMS, RECURRENT, SCORED = ("attnkit/forms",), ("attnkit/recurrence",), ("attnkit/scored",)
 ALL = ("",)
 
 # Words of ordinary prose (level, look, below) are forbidden only where they named a thing of the interface.
@@ -108,7 +108,7 @@ MODULES = {
         "contest",
         "recurrent_led",
     ),
-    "attnkit/recurrent": ("led",),
+    "attnkit/recurrence": ("led",),
     "attnkit/layers": ("mixing", "mixer_layer", "taps"),
     "attnkit": ("mixer",),
 }

@@ -20,7 +20,7 @@ from attnkit.layers.build import Width, build_layer
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data, Mask, Needs
 from attnkit.options import options
-from attnkit.recurrent.contract import Recurrent
+from attnkit.recurrence.contract import Recurrent
 from attnkit.scored.contract import Preset, Scored
 from attnkit.token_mixer import TokenMixer as Options
 from attnkit.variant import HeadShape

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 from attnkit import forms
 from attnkit.api.shapes import Layout, heads_first, over
 from attnkit.forms import RecurrentOutput
-from attnkit.recurrent.contract import Recurrent
+from attnkit.recurrence.contract import Recurrent
 from attnkit.variant import HeadShape
 
 

@@ -8,7 +8,7 @@ from attnkit import forms
 from attnkit.api.shapes import parts_of
 from attnkit.layers.build import build_layer
 from attnkit.layers.contract import TokenMixerLayer, Width
-from attnkit.recurrent.contract import Recurrent
+from attnkit.recurrence.contract import Recurrent
 from attnkit.scored.contract import Preset, Scored
 from attnkit.token_mixer import TokenMixer
 from attnkit.variant import HeadShape

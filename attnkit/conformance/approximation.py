@@ -10,8 +10,8 @@ import numpy as np
 
 from attnkit.approximate.contract import Approximate, per_head, softmax
 from attnkit.forms import recurrent_weights
-from attnkit.recurrent.feature_map import FeatureMap
-from attnkit.recurrent.variant.linear import Linear
+from attnkit.recurrence.feature_map import FeatureMap
+from attnkit.recurrence.variant.linear import Linear
 from attnkit.variant import HeadShape
 
 

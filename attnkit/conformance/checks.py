@@ -25,9 +25,9 @@ from attnkit.conformance.subject import Sizes, make_subject
 from attnkit.conformance.suite import Check, Suite
 from attnkit.layers.contract import CustomTokenMixer
 from attnkit.masks.contract import Mask
-from attnkit.recurrent.contract import Recurrent
-from attnkit.recurrent.feature_map import FeatureMap
-from attnkit.recurrent.variant.linear import Linear
+from attnkit.recurrence.contract import Recurrent
+from attnkit.recurrence.feature_map import FeatureMap
+from attnkit.recurrence.variant.linear import Linear
 
 Level = Literal["brief", "quick", "full"]
 

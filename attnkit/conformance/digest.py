@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 #: Rooms whose functions belong to the definitions that use them.
-MATHEMATICS = ("approximate", "masks", "pooling", "positions", "recurrent", "scored")
+MATHEMATICS = ("approximate", "masks", "pooling", "encodings", "recurrence", "scored")
 
 
 def digest(kind: type) -> str:

@@ -22,7 +22,7 @@ from attnkit.conformance.recurrent_gates import extreme_gates, transitions
 from attnkit.conformance.subject import draw_like
 from attnkit.conformance.suite import Check, Item, Suite
 from attnkit.forms import empty_state, recur
-from attnkit.recurrent.contract import LinearRecurrent, Recurrent
+from attnkit.recurrence.contract import LinearRecurrent, Recurrent
 
 EXACT, DERIVATIVE, DIFFERENCE, STEP = 1e-12, 1e-10, 1e-6, 1e-5
 LIMITS = {"output": EXACT, "state": EXACT, "vjp": DERIVATIVE, "jvp": DERIVATIVE}

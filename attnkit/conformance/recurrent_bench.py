@@ -12,7 +12,7 @@ from attnkit.conformance.programs import Program, Tree, as_numpy
 from attnkit.conformance.subject import draw_like
 from attnkit.forms import empty_state, recur, supported_forms
 from attnkit.forms.recurrent.contract import all_forms
-from attnkit.recurrent.contract import Recurrent
+from attnkit.recurrence.contract import Recurrent
 from attnkit.variant import HeadShape
 
 COLUMNS = ("scan", *(form.name for form in all_forms() if form.name != "scan"), "step")

@@ -16,7 +16,7 @@ from attnkit.forms.recurrent.contract import find_form
 from attnkit.forms.recurrent.head import expand, with_auxiliary
 from attnkit.forms.recurrent.recur import head_params
 from attnkit.forms.recurrent.tokens import read_tokens
-from attnkit.recurrent.contract import LinearRecurrent, Order
+from attnkit.recurrence.contract import LinearRecurrent, Order
 
 GATES = {"0": 0.0, "-1e-6": -1e-6, "-30": -30.0, "-1e4": -1e4}
 LIMIT, DERIVATIVE = 1e-12, 1e-10

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from attnkit.approximate.contract import Approximate
 from attnkit.errors import ConfigError
 from attnkit.forms import attend, explain, explain_recurrent, recur, supported_forms
-from attnkit.recurrent.contract import Recurrent
-from attnkit.recurrent.feature_map import FeatureMap
-from attnkit.recurrent.variant.linear import Linear
+from attnkit.recurrence.contract import Recurrent
+from attnkit.recurrence.feature_map import FeatureMap
+from attnkit.recurrence.variant.linear import Linear
 from attnkit.scored.contract import Preset, Scored
 from attnkit.scored.preset.attention import Attention
 from attnkit.token_mixer import TokenMixer

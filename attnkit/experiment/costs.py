@@ -41,7 +41,7 @@ ATTENTION = "4 * dim + 3"
 FAMILIES: Mapping[str, str] = {
     "scored": "scored attention",
     "preset": "scored attention, presets",
-    "recurrent": "recurrent attention",
+    "recurrence": "recurrent attention",
     "approximate": "approximations",
     "layers": "layers",
 }

@@ -8,7 +8,7 @@ from attnkit.layers.attention import attention_layer
 from attnkit.layers.contract import CustomTokenMixer, TokenMixerLayer, Width
 from attnkit.layers.heads import fitted
 from attnkit.layers.recurrent import RecurrentLayer
-from attnkit.recurrent.contract import Recurrent
+from attnkit.recurrence.contract import Recurrent
 from attnkit.scored.contract import Preset
 from attnkit.token_mixer import TokenMixer
 

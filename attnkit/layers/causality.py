@@ -4,7 +4,7 @@ import numpy as np
 
 from attnkit.approximate.contract import Approximate
 from attnkit.masks.contract import Data, Interval, Mask
-from attnkit.recurrent.contract import Recurrent
+from attnkit.recurrence.contract import Recurrent
 from attnkit.token_mixer import TokenMixer
 
 HORIZON = 64

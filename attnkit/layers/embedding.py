@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from attnkit.encodings.sinusoids import sinusoids
 from attnkit.layers.linear import Linear
 from attnkit.points import point
-from attnkit.positions.sinusoids import sinusoids
 
 Absolute = Literal["none", "sinusoidal", "learned"]
 SourceAbsolute = Literal["none", "sinusoidal", "learned", "grid"]

@@ -19,7 +19,7 @@ from attnkit.layers.norm import LayerNorm, RMSNorm
 from attnkit.layers.token_shift import TokenShift, begins_document
 from attnkit.masks.contract import Data, Needs
 from attnkit.points import observed, point, view
-from attnkit.recurrent.contract import LinearRecurrent, Recurrent, State
+from attnkit.recurrence.contract import LinearRecurrent, Recurrent, State
 from attnkit.variant import HeadShape, TokenInput
 
 Heads = dict[str, Float[Array, "batch ..."]]

@@ -25,7 +25,7 @@ from attnkit.layers.token_mixer.min_gru import MinGru
 from attnkit.masks.causal import Causal
 from attnkit.models.contract import Sizes
 from attnkit.models.decoder import Decoder
-from attnkit.recurrent.variant.linear import Linear
+from attnkit.recurrence.variant.linear import Linear
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
 from attnkit.training.optimizer import hyperparameters

@@ -9,7 +9,7 @@ import pytest
 from attnkit.conformance import check
 from attnkit.masks.causal import Causal
 from attnkit.options import options
-from attnkit.recurrent.variant.gla import Gla
+from attnkit.recurrence.variant.gla import Gla
 from attnkit.scored.contract import Position, Score
 from attnkit.scored.position.alibi import Alibi
 from attnkit.scored.preset.attention import Attention

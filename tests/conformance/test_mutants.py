@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import pytest
 from conformance.mutants import caught, healthy
 
+from attnkit.encodings.rotation import frequencies, rotate
 from attnkit.forms import cache, heads
 from attnkit.forms.scored import split
 from attnkit.masks.contract import Cover
 from attnkit.masks.window import Window
 from attnkit.options import options
-from attnkit.positions.rotation import frequencies, rotate
 from attnkit.scored import exponential
 from attnkit.scored.contract import Position, Score, dot
 from attnkit.scored.normalizer.sink import Sink

@@ -7,7 +7,7 @@ from attnkit.conformance import check
 from attnkit.experiment.catalogue import catalogue
 from attnkit.layers.contract import CustomTokenMixer
 from attnkit.masks.contract import Mask
-from attnkit.recurrent.contract import Recurrent
+from attnkit.recurrence.contract import Recurrent
 from attnkit.scored.contract import Part, Preset
 
 BASES = ("Score", "Position", "Normalizer", "Selection", "Mask", "TokenMixer")

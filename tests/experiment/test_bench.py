@@ -9,7 +9,7 @@ import pytest
 from attnkit.experiment.bench import compiled, operations
 from attnkit.experiment.bench_cases import Setting, cases, variant_of
 from attnkit.experiment.cli import main
-from attnkit.recurrent.variant.mamba2 import Mamba2
+from attnkit.recurrence.variant.mamba2 import Mamba2
 from attnkit.scored.selection.lightning_indexer import LightningIndexer
 
 

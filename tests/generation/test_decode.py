@@ -11,8 +11,8 @@ from attnkit.generation.prompt import BEGIN, END, prompts
 from attnkit.models.contract import Sizes
 from attnkit.models.decoder import Decoder
 from attnkit.models.encoder_decoder import EncoderDecoder
-from attnkit.recurrent.variant.delta_net import DeltaNet
-from attnkit.recurrent.variant.gla import Gla
+from attnkit.recurrence.variant.delta_net import DeltaNet
+from attnkit.recurrence.variant.gla import Gla
 from attnkit.scored.preset.attention import Attention
 
 SIZES = Sizes(vocabulary=11, length=23, source_vocabulary=13, source_length=7)

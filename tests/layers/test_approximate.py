@@ -12,11 +12,11 @@ from attnkit.layers.causality import refuse_future
 from attnkit.layers.contract import Width
 from attnkit.masks.contract import Data
 from attnkit.points import names, observe
-from attnkit.recurrent.feature.cosformer import Cosformer
-from attnkit.recurrent.feature.performer import Performer
-from attnkit.recurrent.feature.random_feature import RandomFeature
-from attnkit.recurrent.variant.linear import Linear
-from attnkit.recurrent.variant.luna_causal import LunaCausal
+from attnkit.recurrence.feature.cosformer import Cosformer
+from attnkit.recurrence.feature.performer import Performer
+from attnkit.recurrence.feature.random_feature import RandomFeature
+from attnkit.recurrence.variant.linear import Linear
+from attnkit.recurrence.variant.luna_causal import LunaCausal
 from attnkit.variant import HeadShape
 
 DIM, HEADS, BATCH = 24, 6, 2

@@ -109,8 +109,8 @@ def errors(things: dict[str, Any], arguments: argparse.Namespace) -> int:
     from attnkit.approximate.contract import Approximate
     from attnkit.conformance import approximation
     from attnkit.errors import ConfigError
-    from attnkit.recurrent.feature_map import FeatureMap
-    from attnkit.recurrent.variant.linear import Linear
+    from attnkit.recurrence.feature_map import FeatureMap
+    from attnkit.recurrence.variant.linear import Linear
 
     rows: list[dict[str, Any]] = []
     for name, thing in things.items():

@@ -11,7 +11,14 @@ from jaxtyping import Array, Float
 
 from attnkit.forms.recurrent import form as folder
 from attnkit.forms.recurrent.tokens import Tokens
-from attnkit.recurrent.contract import LinearRecurrent, Order, Params, Recurrent, SteppedRecurrent, Transition
+from attnkit.recurrence.contract import (
+    LinearRecurrent,
+    Order,
+    Params,
+    Recurrent,
+    SteppedRecurrent,
+    Transition,
+)
 
 Matrix = Float[Array, "dim value_dim"]
 Resets = Array | None

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from attnkit.forms.recurrent.contract import Form
 from attnkit.forms.recurrent.tokens import Tokens, reversed_reset, since_reset
 from attnkit.forms.recurrent.two_pass import two_pass_inputs
-from attnkit.recurrent.contract import (
+from attnkit.recurrence.contract import (
     LinearRecurrent,
     Order,
     Params,
@@ -18,7 +18,7 @@ from attnkit.recurrent.contract import (
     SteppedRecurrent,
     Transition,
 )
-from attnkit.recurrent.two_pass import TwoPassRecurrent
+from attnkit.recurrence.two_pass import TwoPassRecurrent
 
 
 def run_head(

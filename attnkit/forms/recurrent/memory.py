@@ -12,7 +12,7 @@ from attnkit.forms.recurrent.decay import exact_einsum
 from attnkit.forms.recurrent.head import expand_writes, with_auxiliary
 from attnkit.forms.recurrent.recur import cast_params, check_inputs, head_params, input_axes
 from attnkit.forms.recurrent.tokens import Tokens, read_tokens, with_unit_values
-from attnkit.recurrent.contract import LinearRecurrent, Order, Params, State
+from attnkit.recurrence.contract import LinearRecurrent, Order, Params, State
 from attnkit.variant import HeadShape
 
 

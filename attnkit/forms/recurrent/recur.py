@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from attnkit.forms.recurrent.contract import all_forms, find_form, sizes_of
 from attnkit.forms.recurrent.head import is_float, run_head
 from attnkit.forms.recurrent.tokens import read_tokens, varying_zero, with_unit_values
-from attnkit.recurrent.contract import LinearRecurrent, Params, Recurrent, SteppedRecurrent
+from attnkit.recurrence.contract import LinearRecurrent, Params, Recurrent, SteppedRecurrent
 from attnkit.variant import HeadShape
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from attnkit.recurrent.contract import Recurrent
+from attnkit.recurrence.contract import Recurrent
 from attnkit.variant import HeadShape
 
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from attnkit.recurrent.contract import Inputs, Params, Transition
-from attnkit.recurrent.two_pass import FirstPassState, TwoPassRecurrent
+from attnkit.recurrence.contract import Inputs, Params, Transition
+from attnkit.recurrence.two_pass import FirstPassState, TwoPassRecurrent
 
 #: `(q, write, state) -> (values read, last state)`, in the form that was asked for
 Compute = Callable[[Array, Transition, Array], tuple[Array, Array]]

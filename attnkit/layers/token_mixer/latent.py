@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from annotated_types import Ge, Gt, Lt, MultipleOf
 from flax import nnx
 
+from attnkit.encodings.rotation import frequencies, rotate
 from attnkit.layers.attention import AttentionLayer
 from attnkit.layers.contract import Carry, CustomTokenMixer, TokenMixerLayer, Width
 from attnkit.layers.heads import ConcatProjection, Heads, InputProjection, Tokens, fitted, split_heads
@@ -14,7 +15,6 @@ from attnkit.layers.norm import RMSNorm
 from attnkit.masks.contract import Mask
 from attnkit.masks.everything import Everything
 from attnkit.options import options
-from attnkit.positions.rotation import frequencies, rotate
 from attnkit.scored.contract import Columns, Keys, Params, Position, Queries, Rows, Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.score.dot import Dot

@@ -4,8 +4,8 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 
+from attnkit.encodings.slopes import slopes
 from attnkit.options import options
-from attnkit.positions.slopes import slopes
 from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows, Scores
 from attnkit.variant import Card, HeadShape
 

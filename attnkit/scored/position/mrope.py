@@ -8,9 +8,9 @@ import numpy as np
 from annotated_types import Ge, Gt
 from jaxtyping import Array, Int
 
+from attnkit.encodings.rotation import frequencies, rotate
 from attnkit.masks.contract import Needs
 from attnkit.options import options
-from attnkit.positions.rotation import frequencies, rotate
 from attnkit.scored.contract import Keys, Params, Position, Queries
 from attnkit.variant import Card
 

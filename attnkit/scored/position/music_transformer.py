@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar
 import jax
 from annotated_types import Ge
 
+from attnkit.encodings.distance import clipped, entries_of
 from attnkit.options import options
-from attnkit.positions.distance import clipped, entries_of
 from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows, Scores, dot
 from attnkit.variant import Card, HeadShape
 

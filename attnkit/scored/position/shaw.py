@@ -6,8 +6,8 @@ import jax
 from annotated_types import Ge
 from jaxtyping import Array, Float
 
+from attnkit.encodings.distance import clipped, entries_of, sums_by_entry
 from attnkit.options import options
-from attnkit.positions.distance import clipped, entries_of, sums_by_entry
 from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows, Scores, dot
 from attnkit.variant import Card, HeadShape
 

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from annotated_types import Gt
 from jaxtyping import Array, Float, Int
 
+from attnkit.encodings.sinusoids import sinusoids
 from attnkit.options import options
-from attnkit.positions.sinusoids import sinusoids
 from attnkit.scored.contract import Columns, Keys, Params, Position, Queries, Rows
 from attnkit.variant import Card
 

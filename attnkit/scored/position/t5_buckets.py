@@ -6,9 +6,9 @@ import jax
 import numpy as np
 from annotated_types import Ge, MultipleOf
 
+from attnkit.encodings.buckets import buckets, signed_buckets
+from attnkit.encodings.distance import clipped
 from attnkit.options import options
-from attnkit.positions.buckets import buckets, signed_buckets
-from attnkit.positions.distance import clipped
 from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows, Scores
 from attnkit.variant import Card, HeadShape
 

@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar
 import jax
 from annotated_types import Ge, MultipleOf
 
+from attnkit.encodings.sinusoids import distance_product
 from attnkit.options import options
-from attnkit.positions.sinusoids import distance_product
 from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows, Scores
 from attnkit.variant import Card, HeadShape
 

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from annotated_types import Ge, Gt
 from jaxtyping import Array, Float, Int
 
+from attnkit.encodings.rotation import frequencies, rotate
 from attnkit.options import options
-from attnkit.positions.rotation import frequencies, rotate
 from attnkit.scored.contract import Columns, Keys, Params, Position, Queries, Rows
 from attnkit.variant import Card
 

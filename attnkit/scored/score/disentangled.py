@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Ge
 
+from attnkit.encodings.distance import entries_of
 from attnkit.options import options
-from attnkit.positions.distance import entries_of
 from attnkit.scored.contract import Columns, Keys, Own, Params, Queries, Rows, Score, Scores, dot
 from attnkit.variant import Card, HeadShape
 

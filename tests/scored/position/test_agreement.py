@@ -2,9 +2,9 @@ import pytest
 from oracles import distances, relative, rotations
 from oracles.agreement import OFFSET, assert_agrees
 
+from attnkit.encodings.slopes import slopes
 from attnkit.masks.causal import Causal
 from attnkit.masks.everything import Everything
-from attnkit.positions.slopes import slopes
 from attnkit.scored.contract import Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.position.alibi import Alibi

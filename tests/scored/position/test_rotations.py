@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attnkit.positions.rotation import frequencies
+from attnkit.encodings.rotation import frequencies
 from attnkit.scored.contract import PartParams
 from attnkit.scored.position.qk_norm import QkNorm
 from attnkit.scored.position.rotary import Rotary

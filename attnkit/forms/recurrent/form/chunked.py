@@ -16,8 +16,8 @@ from attnkit.forms.recurrent.contract import Form, Matrix, Sizes
 from attnkit.forms.recurrent.decay import LEAST, decay_products, exact_einsum, pairwise_decay, since, until
 from attnkit.forms.recurrent.tokens import Tokens, varying_zero
 from attnkit.forms.recurrent.triangular_inverse import inverse
-from attnkit.recurrent.chunks import CHUNK, in_chunks
-from attnkit.recurrent.contract import Order, Params, Recurrent, SteppedRecurrent, Transition
+from attnkit.recurrence.chunks import CHUNK, in_chunks
+from attnkit.recurrence.contract import Order, Params, Recurrent, SteppedRecurrent, Transition
 
 SHORT = 8  # steps up to which a scan is as fast
 NARROW = 16  # tokens of a chunk where every column has gates, and so a matrix of pairs, of its own

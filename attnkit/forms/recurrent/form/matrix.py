@@ -11,7 +11,7 @@ from attnkit.forms.recurrent.decay import exact_einsum
 from attnkit.forms.recurrent.form import scan
 from attnkit.forms.recurrent.form.chunked import make_chunk
 from attnkit.forms.recurrent.tokens import Tokens
-from attnkit.recurrent.contract import Order, Params, Recurrent, SteppedRecurrent, Transition
+from attnkit.recurrence.contract import Order, Params, Recurrent, SteppedRecurrent, Transition
 
 
 class MatrixForm(Form):

@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float
 
 from attnkit.forms.recurrent.contract import Form, Matrix, Sizes
 from attnkit.forms.recurrent.tokens import Tokens, varying_zero
-from attnkit.recurrent.contract import Order, Params, Recurrent, SteppedRecurrent, Transition
+from attnkit.recurrence.contract import Order, Params, Recurrent, SteppedRecurrent, Transition
 
 
 class Scan(Form):

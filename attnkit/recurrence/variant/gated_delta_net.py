@@ -1,0 +1,37 @@
+"""Gated DeltaNet."""
+
+from typing import ClassVar
+
+import jax
+from jaxtyping import Array, Float
+
+from attnkit.options import options
+from attnkit.recurrence.contract import Gate, Inputs, Params
+from attnkit.recurrence.delta_rule import DeltaRule
+from attnkit.recurrence.discretization import init_decay, log_decay, time_step
+from attnkit.variant import Card, HeadShape, TokenInput
+
+
+@options
+class GatedDeltaNet(DeltaRule):
+    """The delta rule on a state with one decay gate per head.
+
+    Attributes:
+        gate: nonlinearity of the gate on the output.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Yang, Kautz & Hatamizadeh 2024, arXiv 2412.06464, section 3.1, equation 10",
+        equation="S_t = (I - beta_t k_t k_t^T) alpha_t S_{t-1} + beta_t k_t v_t^T, |k_t| = 1",
+        state="heads * dim * value_dim",
+    )
+    gate: Gate = "swish"
+
+    def inputs(self, shape: HeadShape) -> dict[str, TokenInput]:
+        return {**super().inputs(shape), "dt": TokenInput(1)}
+
+    def init(self, key: jax.Array, shape: HeadShape) -> Params:
+        return init_decay(key, shape.heads)
+
+    def log_decay(self, p: Params, x: Inputs) -> Float[Array, "tokens 1"]:
+        return log_decay(p, time_step(p, x["dt"]))

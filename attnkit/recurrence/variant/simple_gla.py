@@ -1,0 +1,45 @@
+"""Gated linear attention with one gate per head."""
+
+from typing import Annotated, ClassVar
+
+import jax
+from annotated_types import Gt
+from jaxtyping import Array, Float
+
+from attnkit.options import options
+from attnkit.recurrence.contract import Gate, Inputs, LinearRecurrent, Norm, Params, Transition
+from attnkit.variant import Card, HeadShape, TokenInput
+
+
+@options
+class SimpleGla(LinearRecurrent):
+    """One data-dependent decay gate per head.
+
+    Attributes:
+        temperature: the logarithm of the gates is divided by it: 16 keeps them near 1.
+        gate: nonlinearity of the gate on the output.
+        norm: norm of each head's output.
+    """
+
+    card: ClassVar[Card] = Card(
+        source="Yang et al. 2023, arXiv 2312.06635, table 1 (gated retention); Peng et al. 2021, 2103.02143",
+        equation="S_t = sigmoid(w . x_t)^(1/16) S_{t-1} + k_t v_t^T, o_t = q_t S_t / sqrt(dim)",
+        state="heads * dim * value_dim",
+    )
+    temperature: Annotated[float, Gt(0)] = 16.0
+    gate: Gate = "swish"
+    norm: Norm = "rms"
+
+    def inputs(self, shape: HeadShape) -> dict[str, TokenInput]:
+        return {
+            "q": TokenInput(shape.dim, side="query"),
+            "k": TokenInput(shape.dim),
+            "v": TokenInput(shape.value_dim),
+            "decay": TokenInput(1, bias=0.0),
+        }
+
+    def activate(self, name: str, raw: Float[Array, "*tokens width"]) -> Float[Array, "*tokens width"]:
+        return jax.nn.log_sigmoid(raw) / self.temperature if name == "decay" else raw
+
+    def write(self, p: Params, x: Inputs) -> Transition:
+        return Transition(x["k"], x["v"], x["decay"])
