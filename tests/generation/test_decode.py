@@ -79,7 +79,7 @@ def test_one_beam_is_greedy_and_more_beams_are_no_worse():
 def test_beam_search_with_what_is_kept_of_a_memory_finds_what_it_finds_without(cross):
     network, given = sharpened(EncoderDecoder(model_dim=24, cross=cross)), prompts([[BEGIN]] * 3)
     for block in network.decoder.blocks:
-        kernel = getattr(block.cross, "join", block.cross).output.kernel
+        kernel = getattr(block.cross, "output_projection", block.cross).output.kernel
         kernel[...] = 30 * kernel[...]
     most, penalty = 5, 0.5
     decoding = Decoding(max_length=most, method="beam", beams=3, length_penalty=penalty)
