@@ -143,7 +143,7 @@ def test_what_does_not_exist_changes_nothing():
         real = (jnp.arange(7) < length[:, None])[..., None]
         before, after = (call(state, jnp.where(real, x, fill), length) for fill in (0.0, jnp.nan))
         np.testing.assert_array_equal(jnp.where(real, before, 0), jnp.where(real, after, 0))
-        alone = run(mixing, x[1:, :3])
+        alone = call(state, x[1:, :3], jnp.array([3]))
         np.testing.assert_allclose(before[1, :3], alone[0], atol=3e-6)
 
 

