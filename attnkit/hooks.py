@@ -84,7 +84,7 @@ def mistakes(cls: type) -> Iterable[tuple[str, str]]:
 
 
 def wrong_override(cls: type, name: str, value: Any) -> str | None:
-    """What is wrong with an attribute that a base class declares, or `None`."""
+    """The mistake in an attribute that a base class declares; `None` if there is none."""
     owner = next(b for b in cls.__mro__[1:] if name in vars(b) or name in inspect.get_annotations(b))
     base = vars(owner).get(name)
     if inspect.isfunction(base):

@@ -35,15 +35,15 @@ MIX = "    def mix(self, p, q, k, v, i, length): return v\n"
 REFUSED = {
     "misspelled hook": (
         "class X(Position):\n    def biass(self, p, q, k, i, j): return None",
-        r"^X\.biass: not a hook of Position \(did you mean 'bias'\?\); .*underscore \(\S+mine\.py:17\)$",
+        r"^X\.biass: not a hook of Position \(did you mean 'bias'\?\); .*underscore \(\S+mine\.py:18\)$",
     ),
     "a hook of another kind": (
         "class X(Score):\n" + SCORE + "    def bias(self, p, q, k, i, j): return 0",
-        r"X\.bias: not a hook of Score.*mine\.py:18",
+        r"X\.bias: not a hook of Score.*mine\.py:19",
     ),
     "parameters in another order": (
         "class X(Position):\n    def bias(self, p, i, j, q, k): return None",
-        r"X\.bias: parameters \(self, p, i, j, q, k\), expected \(self, p, q, k, i, j\) \(\S+mine\.py:17\)",
+        r"X\.bias: parameters \(self, p, i, j, q, k\), expected \(self, p, q, k, i, j\) \(\S+mine\.py:18\)",
     ),
     "a parameter too few": (
         "class X(Score):\n    def score(self, p, q, k): return q @ k.T",
@@ -52,7 +52,7 @@ REFUSED = {
     "without self": ("class X(Position):\n    def bias(p, q, k, i, j): return None", "expected .self, p"),
     "no option": (
         "class X(Position):\n\n    slope = 0.5",
-        r"X\.slope: has no annotation, so it is no option; .*`slope: float = 0.5`.*mine\.py:18",
+        r"X\.slope: has no annotation, so it is no option; .*`slope: float = 0.5`.*mine\.py:19",
     ),
     "an option of the base, not annotated": (
         "class Base(Position):\n    strength: float = 1.0\nclass X(Base):\n    strength = 2.0",
@@ -87,8 +87,8 @@ REFUSED = {
         r"X\.card: missing; Recurrent needs it, a `Card`",
     ),
     "recurrent": (
-        "class X(LinearRecurrent):" + WRITE + "    def emits(self, p, x, o): return o",
-        r"X\.emits: not a hook of LinearRecurrent \(did you mean 'emit'\?\)",
+        "class X(LinearRecurrent):" + WRITE + "    def readouts(self, p, x, o): return o",
+        r"X\.readouts: not a hook of LinearRecurrent \(did you mean 'readout'\?\)",
     ),
     "approximate": (
         "class X(Approximate):\n" + MIX + "    def targets(self, p, q, k, i, length): return q",

@@ -158,7 +158,11 @@ def test_observation_composes_with_jit_vmap_and_grad():
     np.testing.assert_allclose(slope, (2 * 2.0 * (jnp.sin(X) * 2) ** 2).sum(), rtol=1e-5)
 
 
-@pytest.mark.parametrize("transform", [lambda f: f, jax.grad, jax.vmap, jax.checkpoint], ids=str)
+@pytest.mark.parametrize(
+    "transform",
+    [lambda f: f, jax.grad, jax.vmap, jax.checkpoint],
+    ids=["plain", "grad", "vmap", "checkpoint"],
+)
 def test_without_an_observer_the_program_is_the_same(transform):
     x = X[:, None] if transform is jax.vmap else X
     assert str(jax.make_jaxpr(transform(layer))(x)) == str(jax.make_jaxpr(transform(bare))(x))

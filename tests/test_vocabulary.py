@@ -28,7 +28,6 @@ CLASSES = {
     "Told": "the class itself",
     "Visit": "BlockOp",
     "Fold": "RowFold",
-    "Sum": "BlockSum",
     "Plan": "BlockMask",
     "Moving": "partition and combine",
     "Lead": "FirstPassState",
@@ -89,7 +88,7 @@ FIELDS = {
     "conv_size": (RECURRENT, ("taps", "conv")),
 }
 PARAMETERS = {
-    "implementation": (FORMS, ("form",)),
+    "implementation": (("attnkit/forms/attend.py", "attnkit/forms/recurrent/recur.py"), ("form",)),
     "taps are gone: points": ((*FORMS, *LAYERS), ("look",)),
     "config": (("attnkit/layers", "attnkit/pooling"), ("chosen",)),
     "fold_keys": (ENGINE, ("sweep",)),

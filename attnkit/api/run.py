@@ -45,7 +45,7 @@ class Tokenizer:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Metrics:
-    """What training recorded: one row a recorded step or evaluation.
+    """Record of training: one row a recorded step or evaluation.
 
     Attributes:
         rows: as in `metrics.jsonl`; those of evaluations have a `split`.
@@ -115,7 +115,7 @@ class Run:
     session: "Session"
 
     def predict(self, text: str | Sequence[str], *, seed: int = 0, **decoding: Any) -> Any:
-        """What the network writes for a text, or a list of what it writes for several.
+        """The network's output for a text, or a list of outputs for several.
 
         Args:
             text: what it translates, continues or classifies.

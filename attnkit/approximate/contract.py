@@ -45,7 +45,6 @@ class Approximate(TokenMixer, abc.ABC):
     - `channels`: whether every channel of a value has weights of its own; its matrix is `[queries, keys,
       value_dim]`.
     - `mapless`: why there is no matrix; empty if there is one.
-    - `estimates`: whether it aims at the matrix `target` before anything is learned.
     - `budget`: the option that buys accuracy; empty if none does.
 
     A variant with a causal form has an option `causal`.
@@ -55,7 +54,6 @@ class Approximate(TokenMixer, abc.ABC):
     crosses: ClassVar[bool] = False
     channels: ClassVar[bool] = False
     mapless: ClassVar[str] = ""
-    estimates: ClassVar[bool] = False
     budget: ClassVar[str] = ""
     causal: bool  # an option or a constant of variants that have a causal form
 
@@ -152,7 +150,7 @@ class Approximate(TokenMixer, abc.ABC):
         )
 
     def start(self, shape: HeadShape, room: int, dtype: Any) -> State:
-        """What one head remembers of no tokens yet: here a cache of keys and values with room for `room`."""
+        """Decoding state of one head before the first token: here a cache with room for `room` tokens."""
         widths = {"key": shape.dim if "key" in self.projections else 0, "value": shape.value_dim}
         return {
             **{name: jnp.zeros((room, width), dtype) for name, width in widths.items()},

@@ -168,7 +168,7 @@ def differences(bench: Bench) -> Iterator[Finding]:
 
 
 def padding(bench: Bench) -> Iterator[Finding]:
-    """What stands beyond the end has no influence, whatever it is, and gets no gradient."""
+    """Tokens beyond the end have no influence, whatever they hold, and get no gradient."""
     length = bench.widths.tokens - BEYOND
     true = bench.run(length=length)
     for name, fill in (("other", 3.0), ("nan", np.nan), ("infinity", np.inf)):

@@ -143,9 +143,10 @@ def check(
 
 
 def shrunk(thing: Any) -> Any:
-    """What has default options, or none, with those that let few tokens show all it does; else `None`.
+    """The same with its `checked_with`, if it has default options, or none; else `None`.
 
-    `checked_with = {"option": value}` is a class attribute, beside `claims` and `unclaimed`.
+    `checked_with = {"option": value}` is a class attribute, beside `claims` and `unclaimed`: options that let
+    few tokens show all that a variant does.
     """
     kind = thing if isinstance(thing, type) else type(thing)
     few = getattr(kind, "checked_with", None)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attnkit.conformance.agreement import EXACT
+from attnkit.conformance.agreement import EXACT, LIMITS
 from attnkit.conformance.matrix import Finding, Unclaimed
 from attnkit.conformance.measure import distance
 from attnkit.conformance.programs import Bench, Problem, Program, Tree, as_numpy, cast
@@ -88,6 +88,9 @@ def grown(data: Data) -> Data:
 
 def decoding(bench: Bench) -> Iterator[Finding | Unclaimed]:
     """Token by token, and in pieces of three, the results of the definition under masks without a future."""
+    if reason := bench.unclaimed.get("decoding"):
+        yield from (Unclaimed(part, "step", reason) for part in LIMITS)
+        return
     keys = bench.sizes.keys
     runs = {"ones": [1] * keys}
     if not bench.brief:

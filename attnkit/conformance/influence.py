@@ -72,7 +72,7 @@ def masked_tables(bench: Bench) -> np.ndarray:
 
 
 def masked_content(bench: Bench) -> Iterator[Finding]:
-    """What stands in masked keys and values changes no bit of a result, and gets no gradient."""
+    """The content of masked keys and values changes no bit of a result, and gets no gradient."""
     table = masked_tables(bench)
     for form in bench.forms:
         plain, loud = bench.run(

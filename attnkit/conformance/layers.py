@@ -93,7 +93,7 @@ def causality(subject: Subject) -> Iterator[Item]:
 
 
 def sees(subject: Subject) -> Iterator[Item]:
-    """What the mixer says it cannot see has no influence."""
+    """Tokens outside the declared receptive field have no influence."""
     chain = subject.whole
     mask = chain.mixer.receptive_field()
     if mask is None or mask.needs() or mask.heads() is not None:
@@ -118,7 +118,7 @@ def sees(subject: Subject) -> Iterator[Item]:
 
 
 def padding(subject: Subject) -> Iterator[Item]:
-    """What stands in tokens that do not exist has no influence, whatever it is; nor has their number."""
+    """Tokens that do not exist have no influence, whatever they hold; nor has their number."""
     chain, x = subject.padded, subject.x
     real = x.shape[1] - 4
     data = Data(scalar={"length": jnp.full(x.shape[0], real)})
@@ -142,7 +142,7 @@ def looking(subject: Subject) -> Iterator[Item]:
 
 
 def maps(subject: Subject) -> Iterator[Item]:
-    """What is shown, times values, is what the heads found."""
+    """The observed weights times values are the outputs of the heads."""
     layer, scored = subject.whole.layers[-1], None
     if isinstance(layer, AttentionLayer):
         scored = layer.engine.scored

@@ -1,4 +1,4 @@
-"""What a check found: a table of properties by forms."""
+"""Results of a check: a table of properties by forms."""
 
 import builtins
 import dataclasses

@@ -1,4 +1,4 @@
-"""What each row of a matrix means, in a few words."""
+"""The meaning of each row of a matrix, in a few words."""
 
 MEANINGS = {
     "hooks": "shapes, types, axes and numbers of the variant's own methods",

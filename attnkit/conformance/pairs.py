@@ -133,8 +133,8 @@ class Grid:
         rows, columns = firsts
         return np.logical_or.reduceat(np.logical_or.reduceat(pairs, rows, axis=0), columns, axis=1)
 
-    def judge(self, mask: Mask, some: np.ndarray, every: np.ndarray) -> "Judged":
-        """What the mask's cover says against tables of this grid's pairs.
+    def judge(self, mask: Mask, some: np.ndarray, every: np.ndarray) -> "BlockCounts":
+        """The answers of the mask's cover against tables of this grid's pairs.
 
         Args:
             mask: whose cover is judged.
@@ -143,7 +143,7 @@ class Grid:
         """
         possible, certain = self.cover(mask)
         empty, full = ~self.any(some), ~self.any(~every)
-        return Judged(
+        return BlockCounts(
             empty_wrong=int(np.sum(~possible & ~empty)),
             full_wrong=int(np.sum(certain & ~full)),
             empty=int(empty.sum()),
@@ -154,8 +154,8 @@ class Grid:
 
 
 @dataclasses.dataclass(frozen=True)
-class Judged:
-    """What a cover says of the blocks of a grid.
+class BlockCounts:
+    """Counts of a grid's blocks, and of the answers of a cover about them.
 
     Attributes:
         empty_wrong: blocks said to be empty that have an allowed pair.

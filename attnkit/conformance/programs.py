@@ -167,6 +167,9 @@ class Bench:
         self.tabled = with_table(subject.scored)
         self.arrays, self.data = draw_arrays(subject), own_data(subject)
         self.tables = mask_classes(subject.sizes.heads, subject.sizes.queries, subject.sizes.keys)
+        if not all(part.uses_content for part in subject.scored.selection):
+            # What they keep is found once for all heads, unless the mask says that it distinguishes heads.
+            self.tables["heads"] = np.broadcast_to(self.tables["heads"][:1], self.tables["heads"].shape)
         self.own = own_table(subject)
         self.known: dict[tuple, Tree] = {}
 

@@ -92,7 +92,7 @@ def differences(bench: RecurrentBench) -> Iterator[Finding]:
 
 
 def causality(bench: RecurrentBench) -> Iterator[Finding | Unclaimed]:
-    """What comes later changes no bit, were it not finite; what is not finite is felt by all that follows."""
+    """Later tokens change no bit, even if not finite; a token that is not finite reaches all that follow."""
     if bench.whole:
         yield Unclaimed("causality", "scan", "direction = 'both' reads the future")
         return
@@ -121,7 +121,7 @@ def changed(a: np.ndarray, at: int, value: float | None) -> np.ndarray:
 
 
 def resets(bench: RecurrentBench) -> Iterator[Finding]:
-    """What stands before the beginning of a document, however large, changes no bit after it."""
+    """Tokens before the beginning of a document, however large, change no bit after it."""
     arrays, segments = bench.arrays(), bench.segments("three")
     begin = int(np.flatnonzero(np.diff(segments))[-1]) + 1
     inputs = {}

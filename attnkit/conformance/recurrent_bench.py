@@ -209,7 +209,7 @@ def split_floats(tree: Mapping[Any, Any]) -> tuple[dict, dict]:
 
 
 def join_floats(fixed: Mapping[Any, Any], floats: Mapping[Any, Any]) -> dict:
-    """What `split_floats` has taken apart."""
+    """The inverse of `split_floats`."""
     joined = dict(fixed)
     for name, value in floats.items():
         joined[name] = join_floats(fixed.get(name, {}), value) if isinstance(value, Mapping) else value

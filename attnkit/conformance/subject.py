@@ -1,4 +1,4 @@
-"""What is checked: a variant, what it claims, and the arrays it is checked on."""
+"""The subject of a check: a variant, its claims, and the arrays it is checked on."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -61,7 +61,7 @@ class Subject:
 
 
 def make_subject(thing: Any, sizes: Sizes | None = None) -> Subject:
-    """What is to be checked: a variant, a preset, one part (put into plain attention), or a class of these.
+    """The subject for a variant, a preset, one part (put into plain attention), or a class of these.
 
     Two class attributes of a preset or part say what it stands for; both may be left out.
     `claims = ("translation", "permutation")` names symmetries: a combination has those that all its parts
@@ -109,7 +109,7 @@ def as_scored(thing: Any) -> Scored:
 
 
 def claims_of(part: Part | Mask) -> tuple[str, ...]:
-    """What a part claims, or what its kind does: symmetries, and causality of a mask."""
+    """Claims of a part, or else of its kind: symmetries, and causality of a mask."""
     claimed = getattr(part, "claims", None)
     if claimed is not None:
         return tuple(claimed)

@@ -130,7 +130,7 @@ class Engine(nnx.Module):
 
 
 def by_part(values: Parts[Mapping[str, Any]], make: Callable[[Any], Any]) -> nnx.Dict:
-    """What a module keeps for the values of each part, by the part's place."""
+    """Modules or parameters made of the values of each part, by the part's place."""
 
     def one(own: Mapping[str, Any]) -> nnx.Dict:
         return nnx.Dict({name: make(value) for name, value in own.items()})
@@ -145,7 +145,7 @@ def by_part(values: Parts[Mapping[str, Any]], make: Callable[[Any], Any]) -> nnx
 
 
 def of_parts(kept: nnx.Dict) -> Parts[nnx.Dict]:
-    """What `by_part` has made, part by part."""
+    """Modules or parameters of `by_part`, part by part."""
     return Parts(kept["score"], kept["normalizer"], tuple(kept["position"]), tuple(kept["selection"]))
 
 

@@ -95,11 +95,11 @@ class Recurrent(TokenMixer, abc.ABC):
         shift: mix of each input's token with the token before it: `static` with learned shares, `dynamic`
             with shares that depend on the tokens.
         direction: `both` adds a pass from the last token to the first, so that every token sees all others.
-        documents: whether the state is emptied where `data.key["segment"]` changes.
+        documents: whether the state is reset where `data.key["segment"]` changes.
     """
 
     card: ClassVar[Card]
-    #: uses that are impossible, each with the reason: `both` directions, `cross` attention
+    #: uses that are impossible, each with the reason: `bidirectional`, `cross_attention`
     refuses: ClassVar[Mapping[str, str]] = {}
 
     conv_size: ConvSize = 0

@@ -32,11 +32,11 @@ def init_decay(key: jax.Array, heads: int, *width: int) -> dict[str, Any]:
     }
 
 
-def time_step(p: Params, raw: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def time_step(p: Params, raw: Float[Array, "*tokens"]) -> Float[Array, "*tokens"]:
     """`dt = softplus(raw + dt_bias)`."""
     return jax.nn.softplus(raw + p["dt_bias"])
 
 
-def log_decay(p: Params, dt: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+def log_decay(p: Params, dt: Float[Array, "*tokens"]) -> Float[Array, "*tokens"]:
     """`-A dt`, the log decay over a time step."""
     return -jnp.exp(p["A_log"]) * dt

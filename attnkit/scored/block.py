@@ -115,10 +115,10 @@ def bind(block: Block) -> Parts[PartParams]:
     shared, query, key = block.shared, block.query, block.key
     data = Data(query=query.data, key=key.data, scalar=shared.data, head=shared.head)
 
-    def own(params: Own, constants: Own, seed: Any, at_query: Own, at_key: Own) -> PartParams:
+    def of_part(params: Own, constants: Own, seed: Any, at_query: Own, at_key: Own) -> PartParams:
         return PartParams({**constants, **params}, shared.head, seed, at_query, at_key, data)
 
-    return shared.params.map(own, shared.constants, shared.seeds, query.inputs, key.inputs)
+    return shared.params.map(of_part, shared.constants, shared.seeds, query.inputs, key.inputs)
 
 
 def logits(

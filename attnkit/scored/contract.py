@@ -14,7 +14,7 @@ the block's queries and keys, and `p.data` the run-time data of the block.
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from attnkit.hooks import Hooked
 from attnkit.masks.contract import Data, Mask, Needs
 from attnkit.masks.everything import Everything
 from attnkit.options import options
+from attnkit.scored.key_passes import FoldKeys, KeyPasses
 from attnkit.token_mixer import TokenMixer
 from attnkit.variant import HeadShape, TokenInput
 
@@ -67,48 +68,6 @@ class PartParams:
 
 
 Params = PartParams
-
-
-@runtime_checkable
-class FoldKeys(Protocol):
-    """`fold_keys(step, start)` folds `step` over all of a row's keys, block by block, in any order.
-
-    `start` and the states have a leading axis of queries. Nothing of it carries a derivative. A step must use
-    no other arrays than its arguments.
-    """
-
-    def __call__(self, step: Callable[..., Any], start: Any) -> Any: ...
-
-
-@runtime_checkable
-class KeyPasses(Protocol):
-    """Passes over the blocks of keys that a normalizer is given: `attnkit.forms.passes.Passes`.
-
-    A cell or step is `function(masked)(...)`: `masked` says whether the block holds pairs that may not
-    attend. Sides of the problem, `shared`, `rows`, `columns`, are trees of arrays; a loop cuts the last two.
-    """
-
-    @property
-    def variant(self) -> Any: ...
-
-    @property
-    def block_mask(self) -> Any: ...
-
-    @property
-    def is_whole(self) -> bool: ...
-
-    @property
-    def in_order(self) -> bool: ...
-
-    def transposed(self) -> "KeyPasses": ...
-
-    def sum_blocks(
-        self, cell: Callable[[bool], Any], shared: Any, rows: Any, columns: Any, start: Any = None
-    ) -> Any: ...
-
-    def fold_rows(
-        self, start: Any, step: Callable[[bool], Any], shared: Any, rows: Any, columns: Any
-    ) -> Any: ...
 
 
 class Part(Hooked):

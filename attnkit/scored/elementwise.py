@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from attnkit.scored.block import Block, bind, logits
-from attnkit.scored.contract import Columns, Keep, KeyPasses, Normalizer, Params, Row, Scores, Values
+from attnkit.scored.contract import Columns, Keep, Normalizer, Params, Row, Scores, Values
 from attnkit.scored.implicit import in_wide_derivatives, mix, pairs_of
+from attnkit.scored.key_passes import KeyPasses
 
 Tree = Any
 

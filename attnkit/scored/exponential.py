@@ -34,8 +34,9 @@ from attnkit.scored.block import (
     mix_values,
     widen,
 )
-from attnkit.scored.contract import Columns, FoldKeys, Keep, KeyPasses, Params, Row, Rows, Scores, Values
+from attnkit.scored.contract import Columns, Keep, Params, Row, Rows, Scores, Values
 from attnkit.scored.implicit import ImplicitNormalizer, finite
+from attnkit.scored.key_passes import FoldKeys, KeyPasses
 from attnkit.scored.partition import combine, partition, select
 
 Tree = Any
@@ -81,11 +82,12 @@ class ExponentialNormalizer(ImplicitNormalizer, abc.ABC):
 
     def weights_of_rows(self, p: Params, s: Scores, keep: Keep, j: Columns) -> tuple[Scores, Row]:
         rest, lowest = self.rest(p), jnp.full(s.shape[:1], -jnp.inf, s.dtype)
-        extra = lowest if rest is None else lowest.at[:].set(rest)
+        extra = lowest if rest is None else jnp.zeros_like(lowest) + rest
         every = jnp.concatenate([jnp.where(keep, s, -jnp.inf), extra[:, None]], axis=1)
         some = jnp.any(every > -jnp.inf, axis=1) | jnp.any(jnp.isnan(every), axis=1)
         lse = jax.nn.logsumexp(jnp.where(some[:, None], every, 0), axis=1)
-        w = jnp.where(keep & some[:, None], jnp.exp(s - lse[:, None]), 0)
+        # Of a masked pair the difference may overflow, and its derivative with it.
+        w = jnp.exp(jnp.where(keep, s - lse[:, None], -jnp.inf))
         return w, jnp.where(some, lse, -jnp.inf)
 
     def attend(self, passes: KeyPasses, block: Block) -> tuple[Values, Row]:
@@ -114,13 +116,10 @@ class QueryNormalizer(ExponentialNormalizer, abc.ABC):
         return s - p.key["lse"].astype(s.dtype).T if "lse" in p.key else s
 
     def weights_of_rows(self, p: Params, s: Scores, keep: Keep, j: Columns) -> tuple[Scores, Row]:
-        fit = jnp.where(keep, s, -jnp.inf)
-        some = jnp.any(keep, axis=0) | jnp.any(jnp.isnan(fit), axis=0)
-        shares = jnp.where(keep, jax.nn.softmax(jnp.where(some, fit, 0), axis=0), 0)
-        total = jnp.sum(shares, axis=1)
-        empty = ~jnp.any(keep, axis=1)
-        w = shares / jnp.where(empty, 1, total)[:, None]
-        return w, jnp.where(empty, -jnp.inf, jnp.log(jnp.where(empty, 1, total)))
+        # In logarithms, so that shares of a large score do not vanish before they are divided by their sum.
+        some = jnp.any(keep, axis=0)
+        wanted = jax.nn.logsumexp(jnp.where(some, jnp.where(keep, s, -jnp.inf), 0), axis=0)
+        return super().weights_of_rows(p, s - wanted, keep, j)
 
 
 def partial_softmax(passes: KeyPasses, block: Block) -> Partial:

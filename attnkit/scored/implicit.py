@@ -32,17 +32,8 @@ from attnkit.scored.block import (
     widen,
     zero_rows,
 )
-from attnkit.scored.contract import (
-    Columns,
-    FoldKeys,
-    Keep,
-    KeyPasses,
-    Normalizer,
-    Params,
-    Row,
-    Scores,
-    Values,
-)
+from attnkit.scored.contract import Columns, Keep, Normalizer, Params, Row, Scores, Values
+from attnkit.scored.key_passes import FoldKeys, KeyPasses
 from attnkit.scored.partition import combine, partition, select
 
 Tree = Any

@@ -7,8 +7,9 @@ from typing import Any
 import jax.numpy as jnp
 
 from attnkit.scored.block import Block, allowed_pairs, bind, logits, mix_values
-from attnkit.scored.contract import Columns, Keep, KeyPasses, Normalizer, Params, Row, Scores, Values
+from attnkit.scored.contract import Columns, Keep, Normalizer, Params, Row, Scores, Values
 from attnkit.scored.implicit import first_carry, in_wide_derivatives
+from attnkit.scored.key_passes import KeyPasses
 
 Tree = Any
 

@@ -27,7 +27,7 @@ CONFIG = Path(__file__).parents[2] / "configs" / "dialogue" / "dialogue_state.to
 PASTS = ("full", "shuffled", "none")
 
 
-class Told(DialogueStateDataset):
+class WithPast(DialogueStateDataset):
     """Dialogues of which a network reads a part; the right answer stays that of the whole in its order."""
 
     def __init__(self, task: DialogueState, past: str) -> None:
@@ -82,7 +82,7 @@ def train(session: Session, task: DialogueState, past: str) -> Session:
     """The session with a network trained on dialogues of which it reads `past`."""
     with tempfile.TemporaryDirectory() as folder:
         fitted = fit(
-            session.network, Told(task, past), session.training, session.optimizer, folder=Path(folder)
+            session.network, WithPast(task, past), session.training, session.optimizer, folder=Path(folder)
         )
     return dataclasses.replace(session, network=fitted.network)
 

@@ -8,7 +8,7 @@ from annotated_types import Gt
 
 from attnkit.options import options
 from attnkit.positions.slopes import slopes
-from attnkit.scored.contract import Columns, Keys, Params, Position, Queries, Rows, Scores
+from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows, Scores
 from attnkit.variant import Card, HeadShape
 
 
@@ -31,14 +31,14 @@ class LearnedDecay(Position):
     start: Annotated[float, Gt(0.0)] = 1.0
     learned: bool = True
 
-    def _rate(self, shape: HeadShape) -> Params:
+    def _rate(self, shape: HeadShape) -> Own:
         """The logarithms of the slopes at the start."""
         return {"rate": jnp.log(self.start * slopes(shape.heads))}
 
-    def constants(self, shape: HeadShape) -> Params:
+    def constants(self, shape: HeadShape) -> Own:
         return {} if self.learned else self._rate(shape)
 
-    def init(self, key: jax.Array, shape: HeadShape) -> Params:
+    def init(self, key: jax.Array, shape: HeadShape) -> Own:
         return self._rate(shape) if self.learned else {}
 
     def bias(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:

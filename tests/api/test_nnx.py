@@ -134,7 +134,7 @@ def test_dropout_and_weights():
     "variant",
     [
         ak.Gla(),
-        ak.GatedDeltaNet(conv=3),
+        ak.GatedDeltaNet(conv_size=3),
         ak.Gru(),
         ak.Differential(mask=ak.Causal()),
         ak.StickBreakingAttention(),

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attnkit import forms
 from attnkit.forms.heads import head_seeds
 from attnkit.scored.block import survives
+from attnkit.scored.preset.attention import Attention
 
 HEADS, SIDE = 7, 211
 
@@ -69,3 +71,32 @@ def test_extreme_rates(rate):
     seed = head_seeds(jax.random.key(3), 1)[0]
     share = np.asarray(survives(seed, rate, jnp.arange(500), jnp.arange(500))).mean()
     assert abs(share - (1 - rate)) < 6 * (rate * (1 - rate)) ** 0.5 / 500 + 1e-7
+
+
+def arrays(tokens, seed=0):
+    random = np.random.default_rng(seed)
+    sizes = ((6, tokens, 4), (2, tokens, 4), (2, tokens, 5))
+    return tuple(jnp.asarray(random.normal(size=size), jnp.float32) for size in sizes)
+
+
+def test_dropout_drops_the_same_weights_whatever_the_blocks():
+    q, k, v = arrays(19)
+    scored = Attention(dropout=0.4).scored()
+    outputs = [
+        forms.attend(scored, None, q, k, v, key=jax.random.key(3), **how).output
+        for how in ({"implementation": "reference"}, {"block": (19, 19)}, {"block": (4, 6)})
+    ]
+    np.testing.assert_allclose(outputs[0], outputs[1], rtol=0, atol=3e-6)
+    np.testing.assert_allclose(outputs[0], outputs[2], rtol=0, atol=3e-6)
+    assert np.abs(outputs[0] - forms.attend(scored, None, q, k, v).output).max() > 0.1
+
+
+def test_dropout_keeps_the_stated_share_and_rows_are_independent():
+    seed = jnp.array([17, 23], jnp.uint32)
+    kept = np.asarray(survives(seed, 0.3, jnp.arange(997), jnp.arange(1009))).astype(float)
+    error = np.sqrt(0.3 * 0.7 / kept.size)
+    assert abs(kept.mean() - 0.7) < 4 * error
+    together = (kept[:-1] * kept[1:]).mean() - 0.49
+    assert abs(together) < 4 * np.sqrt(0.49 * 0.51 / kept.size)
+    sideways = (kept[:, :-1] * kept[:, 1:]).mean() - 0.49
+    assert abs(sideways) < 4 * np.sqrt(0.49 * 0.51 / kept.size)

@@ -9,7 +9,7 @@ import pytest
 
 from attnkit import forms
 from attnkit.forms.block_loops import run
-from attnkit.forms.block_mask import TILINGS, choose_block_mask, make_block_mask
+from attnkit.forms.block_mask import make_block_mask
 from attnkit.forms.passes import fold_rows, sum_blocks
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data
@@ -146,17 +146,6 @@ def test_neighboring_blocks_in_one_step_are_those_blocks(name):
         )
 
 
-def test_how_many_blocks_are_computed():
-    counts = {
-        length: [
-            forms.explain(Attention(mask=mask).scored(), length, length, block=(512, 512)).computed
-            for mask in (Window(back=255), Causal(), Everything())
-        ]
-        for length in (4096, 8192)
-    }
-    assert counts == {4096: [15, 36, 64], 8192: [31, 136, 256]}
-
-
 def test_a_fold_has_no_derivative_and_says_so():
     block_mask = make_block_mask(Everything(), ROWS, COLUMNS, block=(1, 1))
 
@@ -173,16 +162,6 @@ def test_a_fold_has_no_derivative_and_says_so():
 
     with pytest.raises(TypeError, match="no derivative of its own"):
         jax.grad(largest)(jnp.asarray(draw()["a"][0]))
-
-
-def test_blocks_are_as_small_as_the_mask_makes_worth_while(monkeypatch):
-    monkeypatch.setattr("attnkit.forms.block_mask.tiling", lambda: TILINGS["cpu"])
-    masks = (Window(back=127), Window(back=255), Causal(), Everything())
-    chosen = [choose_block_mask(mask, 4096, 4096, 0, 0) for mask in masks]
-    assert [block_mask.block for block_mask in chosen] == [(128, 128), (256, 256), (512, 512), (512, 512)]
-    assert [block_mask.merge_width for block_mask in chosen] == [1, 2, 1, 1]
-    assert choose_block_mask(Everything(), 128, 100, 0, 0).is_whole
-    assert choose_block_mask(Everything(), 129, 129, 0, 0).block == (72, 72)
 
 
 def test_a_fold_whose_state_changes_its_type_is_refused():

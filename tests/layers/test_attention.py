@@ -142,7 +142,7 @@ def test_position_parts_read_data_of_new_tokens_while_decoding():
 
 
 def test_cross_attention_refuses_inputs_of_queries():
-    with pytest.raises(ValueError, match="the input gate of .* belongs to queries"):
+    with pytest.raises(ValueError, match=r"the input gate of .* belongs to queries"):
         layer(Attention(position=(Forget(),)), cross=True)
 
 

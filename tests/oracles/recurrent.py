@@ -4,7 +4,6 @@ Every function takes raw projected inputs `[tokens, width]` and the head's learn
 """
 
 import numpy as np
-
 from oracles import approximations
 
 

@@ -86,5 +86,5 @@ def show(matrix: Any, verbose: bool) -> None:
 
 
 def severity(cell: Any) -> tuple[bool, bool, float]:
-    """What a row shows of its forms: the failure, else the number nearest to its limit."""
+    """Order of the cells of a row: the failure, else the number nearest to its limit."""
     return not cell.ok, cell.worst is not None, cell.worst.share if cell.worst else 0.0

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from attnkit.forms.recurrent.contract import all_forms, find_form, sizes_of
 from attnkit.forms.recurrent.head import is_float, run_head
 from attnkit.forms.recurrent.tokens import read_tokens, varying_zero, with_unit_values
-from attnkit.recurrent.contract import LinearRecurrent, Params, Recurrent
+from attnkit.recurrent.contract import LinearRecurrent, Params, Recurrent, SteppedRecurrent
 from attnkit.variant import HeadShape
 
 
@@ -154,7 +154,8 @@ def recurrent_weights(
         count, dtype = tokens.real.shape[0], jnp.promote_types(own["v"].dtype, jnp.float32)
         if not isinstance(variant, LinearRecurrent):
             state = variant.start(shape, dtype)
-            weights = variant.matrix(cast_params(p, state), tokens.x, state, tokens.begins())  # type: ignore[attr-defined]
+            assert isinstance(variant, SteppedRecurrent)
+            weights = variant.matrix(cast_params(p, state), tokens.x, state, tokens.begins())
             return jnp.where(tokens.real[:, None], weights, 0)
         p, unit = cast_params(p, jnp.zeros((), dtype)), with_unit_values(tokens, shape.value_dim)
         state = variant.start(dataclasses.replace(shape, value_dim=count), dtype)

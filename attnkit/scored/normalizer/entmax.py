@@ -8,8 +8,9 @@ from annotated_types import Gt, Le
 from jaxtyping import Array
 
 from attnkit.options import options
-from attnkit.scored.contract import FoldKeys, Own, Params, Row, Scores
+from attnkit.scored.contract import Own, Params, Row, Scores
 from attnkit.scored.implicit import ImplicitNormalizer, finite
+from attnkit.scored.key_passes import FoldKeys
 from attnkit.variant import Card, HeadShape
 
 MOST_STEPS = 64

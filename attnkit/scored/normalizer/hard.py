@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from attnkit.options import options
-from attnkit.scored.contract import FoldKeys, Params, Row, Scores
+from attnkit.scored.contract import Params, Row, Scores
 from attnkit.scored.implicit import ImplicitNormalizer
+from attnkit.scored.key_passes import FoldKeys
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.variant import Card
 

@@ -9,8 +9,9 @@ from jaxtyping import Array
 
 from attnkit.options import options
 from attnkit.scored.best import Best, better, none_yet
-from attnkit.scored.contract import FoldKeys, Params, Row, Scores
+from attnkit.scored.contract import Params, Row, Scores
 from attnkit.scored.implicit import ImplicitNormalizer, finite
+from attnkit.scored.key_passes import FoldKeys
 from attnkit.variant import Card
 
 

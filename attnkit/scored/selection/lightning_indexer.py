@@ -10,18 +10,8 @@ from jaxtyping import Array
 
 from attnkit.options import options
 from attnkit.scored.best import Best, better, none_yet
-from attnkit.scored.contract import (
-    Columns,
-    FoldKeys,
-    Keep,
-    Keys,
-    Params,
-    Queries,
-    Row,
-    Rows,
-    Scores,
-    Selection,
-)
+from attnkit.scored.contract import Columns, Keep, Keys, Params, Queries, Row, Rows, Scores, Selection
+from attnkit.scored.key_passes import FoldKeys
 from attnkit.variant import Card, HeadShape, TokenInput
 
 NOWHERE = 2**31 - 1
@@ -72,7 +62,7 @@ class LightningIndexer(Selection):
 
 
 def index_inputs(heads: int, dim: int) -> dict[str, TokenInput]:
-    """What a part that asks for the index declares."""
+    """Token inputs of the index."""
     return {
         "query": TokenInput(heads * dim, side="query", bias=0.0, shared=True),
         "weight": TokenInput(heads, side="query", bias=0.0, shared=True),

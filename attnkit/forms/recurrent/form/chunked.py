@@ -106,7 +106,7 @@ class Chunked(Form):
     def run_stepped(
         self, variant: SteppedRecurrent, p: Params, tokens: Tokens, state: Any, size: int | None = None
     ) -> tuple[Float[Array, "tokens value_dim"], Any]:
-        o, last = variant.chunked(p, tokens.x, state, tokens.begins(), tokens.real, size)  # type: ignore[attr-defined]
+        o, last = variant.chunked(p, tokens.x, state, tokens.begins(), tokens.real, size)
         return o, last
 
 

@@ -53,7 +53,7 @@ class MatrixForm(Form):
     def run_stepped(
         self, variant: SteppedRecurrent, p: Params, tokens: Tokens, state: Any, size: int | None = None
     ) -> tuple[Float[Array, "tokens value_dim"], Any]:
-        weights = variant.matrix(p, tokens.x, state, tokens.begins())  # type: ignore[attr-defined]
+        weights = variant.matrix(p, tokens.x, state, tokens.begins())
         _, last = scan.FORM.run_stepped(variant, p, tokens, state)
         zeros = tokens._replace(x={**tokens.x, "v": jnp.zeros_like(tokens.x["v"])})
         o, _ = scan.FORM.run_stepped(variant, p, zeros, state)

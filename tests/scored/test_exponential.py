@@ -5,7 +5,7 @@ import hypothesis.strategies as st
 import jax.numpy as jnp
 import numpy as np
 
-from attnkit.scored.exponential import absorb, finish, merge, no_keys
+from attnkit.scored.exponential import Partial, absorb, finish, merge, no_keys
 
 ROWS, WIDTH = 3, 2
 values = st.floats(-10, 10)
@@ -63,3 +63,27 @@ def test_finishing_gives_the_weighted_mean_and_the_log_of_the_sum(keys, rest):
             v = np.array([key[2:] for key in seen] + ([] if extra is None else [(0.0, 0.0)]))
             np.testing.assert_allclose(lse[row], s.max() + np.log(w.sum()), rtol=1e-5, atol=1e-4)
             np.testing.assert_allclose(output[row], w @ v / w.sum(), rtol=1e-4, atol=1e-4)
+
+
+numbers = st.lists(st.floats(-30, 30, width=32), min_size=0, max_size=4)
+
+
+def partial_of_scores(scores):
+    """The partial result over keys with these scores, whose values are the scores themselves."""
+    s = jnp.asarray(scores, jnp.float32)[None, :]
+    return absorb(no_keys(jnp.zeros(1), 1), s, None, lambda e: e @ s.T)
+
+
+def assert_same_result(a: Partial, b: Partial):
+    for left, right in zip(finish(None, a), finish(None, b), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-5)
+
+
+@hypothesis.settings(max_examples=30, deadline=None)
+@hypothesis.given(numbers, numbers, numbers)
+def test_partial_results_are_a_commutative_monoid(a, b, c):
+    x, y, z = partial_of_scores(a), partial_of_scores(b), partial_of_scores(c)
+    assert_same_result(merge(merge(x, y), z), merge(x, merge(y, z)))
+    assert_same_result(merge(x, y), merge(y, x))
+    assert_same_result(merge(x, no_keys(jnp.zeros(1), 1)), x)
+    assert_same_result(merge(merge(x, y), z), partial_of_scores(a + b + c))

@@ -1,0 +1,143 @@
+"""Biases that exist only where the mask allows: NaN at masked pairs reaches no result and no derivative."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles.agreement import QUICK_COMPILE
+
+from attnkit import forms
+from attnkit.masks.causal import Causal
+from attnkit.options import options
+from attnkit.scored.contract import Columns, Keys, Own, Params, Parts, Position, Queries, Rows, Scores
+from attnkit.scored.normalizer.softmax import Softmax
+from attnkit.scored.normalizer.sparsemax import Sparsemax
+from attnkit.scored.preset.attention import Attention
+from attnkit.variant import HeadShape
+
+HEADS, DIM, VALUE_DIM = 2, 3, 4
+HOW = {
+    "reference": {"implementation": "reference"},
+    "dense": {"implementation": "dense"},
+    "blockwise": {"block": (4, 4)},
+    "split": {"implementation": "split", "block": (4, 4)},
+}
+
+
+@options
+class LogDistance(Position):
+    """`-log(1 + i - j) / 2`: NaN for keys after the next."""
+
+    def bias(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:
+        return -0.5 * jnp.log(1.0 + i[:, None] - j[None, :])
+
+
+@options
+class LearnedLogDistance(Position):
+    """`strength log(1 + i - j)`, with the logarithm of 1 for keys after the query."""
+
+    def init(self, key: jax.Array, shape: HeadShape) -> Own:
+        return {"strength": jnp.full(shape.heads, -0.5)}
+
+    def bias(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:
+        return p["strength"] * jnp.log(jnp.maximum(1.0 + i[:, None] - j[None, :], 1.0))
+
+
+def weigh_softmax(s, keep):
+    e = jnp.where(keep, jnp.exp(jnp.where(keep, s, 0)), 0)
+    return e / jnp.sum(e, axis=-1, keepdims=True)
+
+
+def weigh_sparsemax(s, keep):
+    """Martins & Astudillo 2016, algorithm 1."""
+    s = jnp.where(keep, s, -1e6)
+    falling = -jnp.sort(-s, axis=-1)
+    count, total = jnp.arange(1, s.shape[-1] + 1), jnp.cumsum(falling, axis=-1)
+    size = jnp.sum(1 + count * falling > total, axis=-1, keepdims=True)
+    tau = (jnp.take_along_axis(total, size - 1, axis=-1) - 1) / size
+    return jnp.maximum(s - tau, 0)
+
+
+WEIGH = {"softmax": (Softmax(), weigh_softmax), "sparsemax": (Sparsemax(), weigh_sparsemax)}
+
+
+def by_hand(weigh, queries):
+    """Attention of the last `queries` tokens, dense, of arrays without NaN."""
+
+    def output(strength, q, k, v):
+        keys = k.shape[1]
+        i, j = np.arange(keys - queries, keys)[:, None], np.arange(keys)[None, :]
+        bias = np.log(np.where(j <= i, 1 + i - j, 1))
+        s = jnp.einsum("hid,hjd->hij", q, k) / DIM**0.5 + strength[:, None, None] * bias
+        return jnp.einsum("hij,hjc->hic", weigh(s, j <= i), v)
+
+    return output
+
+
+def all_derivatives(output):
+    def total(point):
+        return jnp.sum(jnp.sin(output(*point)))
+
+    def run(point, moved):
+        gradient = jax.grad(total)
+
+        def along(at):
+            return sum(map(jnp.vdot, *map(jax.tree.leaves, (gradient(at), moved))))
+
+        return {
+            "value": output(*point),
+            "reverse": gradient(point),
+            "forward": jax.jvp(output, point, moved)[1],
+            "forward over reverse": jax.jvp(gradient, (point,), (moved,))[1],
+            "reverse over reverse": jax.grad(along)(point),
+            "reverse over forward": jax.grad(lambda at: jax.jvp(total, (at,), (moved,))[1])(point),
+        }
+
+    return jax.jit(run, compiler_options=QUICK_COMPILE if jax.default_backend() == "cpu" else None)
+
+
+def draw(queries, keys, seed):
+    random = np.random.default_rng(seed)
+    sizes = ((HEADS, queries, DIM), (HEADS, keys, DIM), (HEADS, keys, VALUE_DIM))
+    return tuple(jnp.asarray(random.normal(size=size)) for size in sizes)
+
+
+def compare(position, kind, queries, keys, how):
+    """All derivatives of a form and of the dense computation; a fixed bias has no strength to derive by."""
+    normalizer, weigh = WEIGH[kind]
+    variant = Attention(position=(position,), normalizer=normalizer, mask=Causal()).scored()
+    learned = isinstance(position, LearnedLogDistance)
+
+    def output(strength, q, k, v):
+        params = Parts({}, {}, ({"strength": strength} if learned else {},))
+        return forms.attend(variant, params, q, k, v, offset=keys - queries, **how).output
+
+    with jax.enable_x64(True):
+        point = (jnp.full(HEADS, -0.5), *draw(queries, keys, 0))
+        moved = (jnp.array([0.7, -0.3]) if learned else jnp.zeros(HEADS), *draw(queries, keys, 1))
+        found = all_derivatives(output)(point, moved)
+        true = all_derivatives(by_hand(weigh, queries))(point, moved)
+    for name, value in true.items():
+        given = found[name]
+        if not learned and name != "value" and name != "forward":
+            given, value = given[1:], value[1:]
+        jax.tree.map(
+            lambda a, b, name=name: np.testing.assert_allclose(a, b, rtol=0, atol=1e-11, err_msg=name),
+            given,
+            value,
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "queries", "keys"), [*((name, 9, 9) for name in HOW), ("blockwise", 8, 8), ("blockwise", 5, 9)]
+)
+def test_a_bias_that_is_nan_where_masked(name, queries, keys):
+    compare(LogDistance(), "softmax", queries, keys, HOW[name])
+
+
+def test_a_bias_that_is_nan_where_masked_with_a_threshold():
+    compare(LogDistance(), "sparsemax", 9, 9, HOW["blockwise"])
+
+
+def test_a_learned_strength_of_a_bias_that_is_finite_everywhere():
+    compare(LearnedLogDistance(), "softmax", 9, 9, HOW["blockwise"])
