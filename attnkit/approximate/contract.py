@@ -45,7 +45,6 @@ class Approximate(TokenMixer, abc.ABC):
     - `channels`: whether every channel of a value has weights of its own; its matrix is `[queries, keys,
       value_dim]`.
     - `mapless`: why there is no matrix; empty if there is one.
-    - `estimates`: whether it aims at the matrix `target` before anything is learned.
     - `budget`: the option that buys accuracy; empty if none does.
 
     A variant with a causal form has an option `causal`.
@@ -55,7 +54,6 @@ class Approximate(TokenMixer, abc.ABC):
     crosses: ClassVar[bool] = False
     channels: ClassVar[bool] = False
     mapless: ClassVar[str] = ""
-    estimates: ClassVar[bool] = False
     budget: ClassVar[str] = ""
     causal: bool  # an option or a constant of variants that have a causal form
 

@@ -13,8 +13,8 @@ def running_maximum(
     before: Float[Array, ""],
     reset: Bool[Array, "tokens"],
     empty: float,
-) -> tuple[Float[Array, "tokens+1"], Float[Array, "tokens"]]:
-    """`m_t = max(m_{t-1} + log_decay_t, level_t)`, with `m_{t-1}` beside it.
+) -> tuple[Float[Array, "tokens"], Float[Array, "tokens"], Float[Array, ""]]:
+    """`m_t = max(m_{t-1} + log_decay_t, level_t)`, `m_{t-1}`, and the last `m`.
 
     Args:
         level: logarithm of the weight of each token.
@@ -30,4 +30,4 @@ def running_maximum(
     decayed, top = jax.lax.associative_scan(then, (jnp.where(reset, NEVER, log_decay), level))
     top = jnp.maximum(before + decayed, top)
     line = jnp.concatenate([before[None], top])
-    return line, jnp.where(reset, empty, line[:-1])
+    return top, jnp.where(reset, empty, line[:-1]), line[-1]

@@ -4,6 +4,7 @@ Every function takes raw projected inputs `[tokens, width]` and the head's learn
 """
 
 import numpy as np
+from oracles import approximations
 
 
 def sigmoid(x):
@@ -204,3 +205,7 @@ def mesa_net(p, x, head, heads):
         fit = np.linalg.inv(weighted.T @ k[: t + 1] + ridge) @ weighted.T @ v[: t + 1]
         out.append(q[t] @ fit)
     return np.stack(out)
+
+
+def luna_causal(p, x, head, heads):
+    return approximations.luna_causal({"rows": p["rows"], "pack": x["pack"]}, x["q"], x["k"], x["v"])

@@ -42,7 +42,6 @@ class HTransformer1d(Approximate):
         sequence_flops="20 * length * block * dim",
         assumes="means are over tokens that exist; a mean counts as often as it has tokens",
     )
-    estimates: ClassVar[bool] = True
     budget: ClassVar[str] = "block"
     block: Annotated[int, Ge(2)] = 16
 

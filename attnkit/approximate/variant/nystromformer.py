@@ -44,7 +44,6 @@ class Nystromformer(Approximate):
         sequence_flops="8 * length * landmarks * dim + 6 * landmarks * landmarks * landmarks * iterations",
         assumes="each head's pseudo-inverse starts from its own norms, not from the largest of a batch",
     )
-    estimates: ClassVar[bool] = True
     budget: ClassVar[str] = "landmarks"
     landmarks: Annotated[int, Ge(1)] = 64
     iterations: Annotated[int, Ge(1)] = 6

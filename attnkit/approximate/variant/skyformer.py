@@ -44,7 +44,6 @@ class Skyformer(Approximate):
         sequence_flops="8 * length * landmarks * dim + 6 * landmarks * landmarks * landmarks * iterations",
         assumes="the inverse is taken of the matrix scaled to D^-1/2 (C + ridge I) D^-1/2, D its row sums",
     )
-    estimates: ClassVar[bool] = True
     budget: ClassVar[str] = "landmarks"
     landmarks: Annotated[int, Ge(2)] = 128
     ridge: Annotated[float, Ge(0)] = 0.1

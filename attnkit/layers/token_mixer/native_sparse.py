@@ -280,7 +280,7 @@ class NativeSparseLayer(TokenMixerLayer):
         def ask(engine: Engine, n: int, q: Heads, k: Heads, v: Heads, **query: Any) -> Heads:
             first = jnp.repeat(start, q.shape[0] // x.shape[0])
             length = first + x.shape[1] if engine is not self.far else jnp.full_like(first, k.shape[2])
-            cache = forms.Cache(k, v, state.near.inputs, length)
+            cache = forms.Cache(k, v, engine.scored.parts().map(lambda part: {}), length)
             return engine.step(q, cache, Data(query=query), first).output.astype(v.dtype)
 
         kept = [state.summaries, *((cache.k, cache.v) for cache in (state.blocks, state.near))]

@@ -102,8 +102,9 @@ class Linear(LinearRecurrent):
                 gate = jnp.where(real, more["log_decay"][:, 0], 0)
                 level = level + jax.nn.log_sigmoid(-x["forget_gate"])[:, 0]
             level = jnp.where(real, level, LEAST)
-            line, before = jax.lax.stop_gradient(running_maximum(level, gate, aux_state[-1], reset, LEAST))
-            top, after[-1] = line[1:], line[-1]
+            top, before, after[-1] = jax.lax.stop_gradient(
+                running_maximum(level, gate, aux_state[-1], reset, LEAST)
+            )
             if self.direction == "both":  # one maximum for both passes
                 top = before = jnp.full_like(top, jax.lax.stop_gradient(jnp.max(level, initial=LEAST)))
             more |= {"log_decay": (gate + before - top)[:, None], "scale": jnp.exp(level - top)[:, None]}

@@ -70,10 +70,9 @@ class Mlstm(LinearRecurrent):
         log_f = jnp.where(real, jax.nn.log_sigmoid(x["forget_gate"] + p["forget_gate_bias"])[:, 0], 0)
         log_i = jnp.where(real, (x["input_gate"] + p["input_gate_bias"])[:, 0], 0)
 
-        line, before = running_maximum(jnp.maximum(log_i, 0), log_f, aux_state, reset, 0)
-        level = line[1:]
+        level, before, last = running_maximum(jnp.maximum(log_i, 0), log_f, aux_state, reset, 0.0)
         decay, scale = jnp.minimum(log_f + before - level, 0), jnp.exp(log_i - level)
-        return {"log_decay": decay[:, None], "scale": scale[:, None], "log_scale": level[:, None]}, line[-1]
+        return {"log_decay": decay[:, None], "scale": scale[:, None], "log_scale": level[:, None]}, last
 
     def write(self, p: Params, x: Inputs) -> Transition:
         v = jnp.concatenate([x["v"], jnp.ones_like(x["scale"])], axis=-1)
