@@ -102,12 +102,11 @@ class Linear(LinearRecurrent):
                 gate = jnp.where(real, more["log_decay"][:, 0], 0)
                 level = level + jax.nn.log_sigmoid(-x["forget_gate"])[:, 0]
             level = jnp.where(real, level, LEAST)
-            top, before, after[-1] = jax.lax.stop_gradient(
-                running_maximum(level, gate, aux_state[-1], reset, LEAST)
-            )
+            top, before, after[-1] = running_maximum(level, gate, aux_state[-1], reset, LEAST)
             if self.direction == "both":  # one maximum for both passes
-                top = before = jnp.full_like(top, jax.lax.stop_gradient(jnp.max(level, initial=LEAST)))
-            more |= {"log_decay": (gate + before - top)[:, None], "scale": jnp.exp(level - top)[:, None]}
+                top = before = jnp.broadcast_to(jnp.max(level, initial=LEAST), top.shape)
+            decay = jnp.minimum(gate + before - top, 0)
+            more |= {"log_decay": decay[:, None], "scale": jnp.exp(level - top)[:, None]}
         return more, tuple(after)
 
     def query(self, p: Params, x: Inputs) -> Float[Array, "tokens features"]:
