@@ -1,5 +1,7 @@
 """Every variant of the catalogue keeps a sample of its family's contract; a check in full is run by hand."""
 
+import sys
+
 import pytest
 
 from attnkit.approximate.contract import Approximate
@@ -34,6 +36,8 @@ ENTRIES = [entry for base in BASES for entry in catalogue(base)]
 
 @pytest.mark.parametrize("number", range(len(ENTRIES)), ids=[f"{e.base}-{e.kind}" for e in ENTRIES])
 def test_a_variant_keeps_a_sample_of_the_contract(number):
+    if number % 2 != sys.version_info.minor % 2:
+        pytest.skip("checked on the other supported Python: even minor versions take the even ones")
     cls = ENTRIES[number].cls
     first, *others = next(checks for kind, checks in SAMPLES.items() if issubclass(cls, kind))
     turn = {others[number % len(others)]} if others else set()
