@@ -103,8 +103,12 @@ class Linear(LinearRecurrent):
                 level = level + jax.nn.log_sigmoid(-x["forget_gate"])[:, 0]
             level = jnp.where(real, level, LEAST)
             top, before, after[-1] = running_maximum(level, gate, aux_state[-1], reset, LEAST)
-            if self.direction == "both":  # one maximum for both passes
-                top = before = jnp.broadcast_to(jnp.max(level, initial=LEAST), top.shape)
+            if self.direction == "both":  # one maximum for both passes over a document
+                none, start = jnp.zeros_like(level), jnp.asarray(LEAST, level.dtype)
+                so_far, _, _ = running_maximum(level, none, start, reset, LEAST)
+                ended = jnp.roll(reset[::-1], 1).at[:1].set(False)
+                top = running_maximum(so_far[::-1], none, start, ended, LEAST)[0][::-1]
+                before = top
             decay = jnp.minimum(gate + before - top, 0)
             more |= {"log_decay": decay[:, None], "scale": jnp.exp(level - top)[:, None]}
         return more, tuple(after)
