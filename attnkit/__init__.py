@@ -17,9 +17,9 @@ All public names are here, `import attnkit as ak`, and are imported when they ar
 >>> import attnkit as ak
 >>> ak.Attention(position=ak.Alibi(), mask=ak.Causal() & ~ak.Window(back=3)).position
 (Alibi(),)
->>> ak.Aliby
+>>> ak.Aliby  # doctest: +ELLIPSIS
 Traceback (most recent call last):
-AttributeError: attnkit has no Aliby
+AttributeError: attnkit has no Aliby...
 """
 
 from typing import TYPE_CHECKING, Any

@@ -18,9 +18,9 @@ def catalogue(package: str) -> Hooks:
     >>> import attnkit.masks
     >>> attnkit.masks.SlidingTile.__module__
     'attnkit.masks.sliding_tile'
-    >>> attnkit.masks.Slidingtile
+    >>> attnkit.masks.Slidingtile  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    AttributeError: attnkit.masks has no Slidingtile
+    AttributeError: attnkit.masks has no Slidingtile...
     """
 
     def getattr_(name: str) -> Any:

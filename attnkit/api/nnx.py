@@ -146,6 +146,7 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
         is_causal: bool = False,
         out_sharding: Any = None,
         qkv_sharding: Any = None,
+        input_positions: Array | None = None,
         data: Data | None = None,
     ) -> Tokens:
         """The layer's output `[batch..., length, out_features]`.
@@ -164,8 +165,11 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
             is_causal: whether later keys are masked, besides the variant's own mask.
             out_sharding: sharding of the output.
             qkv_sharding: sharding of queries, keys and values.
+            input_positions: not taken, since positions are the variant's; refused with `ValueError`.
             data: `ak.Data` that the variant reads, every array with the batch axes first.
         """
+        if input_positions is not None:
+            raise ValueError("input_positions: positions are those of the variant's parts; leave it out")
         if inputs_k is None and inputs_v is not None:
             raise ValueError("inputs_k = None: give inputs_k with inputs_v; inputs_v alone may be left out")
         inputs_k = inputs_q if inputs_k is None else inputs_k
@@ -324,6 +328,7 @@ class TokenMixer(nnx.Module):
             deterministic: whether dropout is off.
             rngs: source of dropout, instead of the constructor's.
             decode: whether the tokens continue those of the cache.
+            input_positions: not taken, since positions are the variant's; refused with `ValueError`.
             data: `ak.Data` that the variant reads, every array with the batch axes first.
         """
         if inputs_k is not None and not self.cross:
