@@ -22,6 +22,7 @@ from jax.interpreters import ad, batching, mlir
 __all__ = [
     "ClosedJaxpr",
     "Jaxpr",
+    "JaxprEqn",
     "Literal",
     "Primitive",
     "ad",
@@ -33,7 +34,11 @@ __all__ = [
     "make_user_context",
     "match_vma",
     "mlir",
+    "pallas",
+    "pallas_mosaic",
+    "pallas_triton",
     "shape_like",
+    "struct_like",
     "varying_axes",
 ]
 
@@ -84,3 +89,29 @@ def shape_like(shape: tuple[int, ...], dtype: Any, like: Any) -> Any:
         return jax.core.ShapedArray(shape, dtype)
     sharding = like.sharding.update(spec=jax.sharding.PartitionSpec())
     return like.update(shape=shape, dtype=dtype, weak_type=False, sharding=sharding)
+
+
+def struct_like(shape: tuple[int, ...], dtype: Any, like: Any) -> jax.ShapeDtypeStruct:
+    """Shape and type of a kernel's result that varies over the same mesh axes as `like`."""
+    return jax.ShapeDtypeStruct(shape, dtype, manual_axis_type=jax.typeof(like).manual_axis_type)
+
+
+def pallas() -> Any:
+    """Kernels of one's own; it is imported when it is used."""
+    import jax.experimental.pallas
+
+    return jax.experimental.pallas
+
+
+def pallas_triton() -> Any:
+    """The compiler of kernels for GPUs."""
+    import jax.experimental.pallas.triton
+
+    return jax.experimental.pallas.triton
+
+
+def pallas_mosaic() -> Any:
+    """The compiler of kernels for TPUs."""
+    import jax.experimental.pallas.tpu
+
+    return jax.experimental.pallas.tpu

@@ -21,6 +21,8 @@ from attnkit.jax_api import shape_like
 Kind = Literal["shared", "row", "column"]
 Arrays = Sequence[Any]
 Cell = Callable[..., Arrays]
+#: `lowering(op, arguments, platform)`: the results of a block operation, written with operations of JAX
+Lowering = Callable[["BlockOp", Arrays, str], list[Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,12 +47,14 @@ class BlockOp(abc.ABC):
         arguments: of each block.
         results: of all blocks; those of rows come from the state that is carried along a row.
         sizes: of the mapped axes, outermost first.
+        lowering: how it is computed; its derivatives are computed in the same way.
     """
 
     block_mask: BlockMask
     arguments: tuple[Operand, ...]
     results: tuple[Operand, ...]
     sizes: tuple[int, ...] = ()
+    lowering: Lowering = dataclasses.field(kw_only=True)
 
     @abc.abstractmethod
     def block_results(self, blocks: Arrays) -> Arrays:

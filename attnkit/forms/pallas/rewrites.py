@@ -1,0 +1,2 @@
+"""Operations that kernels lack, by others that they have."""
+REWRITES = {}
