@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnkit.forms.avoid_lhs_transpose import avoid_lhs_transpose
-from attnkit.forms.block_op import Arrays, BlockOp, Kind
+from attnkit.forms.block_op import Arrays, BlockOp, Kind, Lowering
 from attnkit.jax_api import match_vma
 
 
@@ -154,3 +154,6 @@ def neighbors(a: Any, first: Any, count: int) -> Any:
 def in_blocks(a: Any, block: int) -> Any:
     """`[blocks * block, ...]` as `[blocks, block, ...]`."""
     return a.reshape(a.shape[0] // block, block, *a.shape[1:])
+
+
+LOOPS = Lowering(run)

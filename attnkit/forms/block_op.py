@@ -21,8 +21,6 @@ from attnkit.jax_api import shape_like
 Kind = Literal["shared", "row", "column"]
 Arrays = Sequence[Any]
 Cell = Callable[..., Arrays]
-#: `lowering(op, arguments, platform)`: the results of a block operation, written with operations of JAX
-Lowering = Callable[["BlockOp", Arrays, str], list[Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +34,20 @@ class Operand:
 
     kind: Kind
     mapped: tuple[bool, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Lowering:
+    """How block operations are computed.
+
+    Attributes:
+        run: `run(op, arguments, platform)` gives the results, written with operations of JAX.
+        prepare: `prepare(op, arguments)` gives an operation with the same results, and its arguments, before
+            it is mapped or differentiated.
+    """
+
+    run: Callable[["BlockOp", Arrays, str], list[Any]]
+    prepare: Callable[["BlockOp", Arrays], tuple["BlockOp", Arrays]] = lambda op, arguments: (op, arguments)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from attnkit.forms import block_loops
+from attnkit.forms.block_loops import LOOPS, scan_rows
 from attnkit.forms.block_mask import BlockMask
 from attnkit.forms.block_op import Arrays, BlockOp, BlockSum, Kind, Lowering, Operand, RowFold
 from attnkit.jax_api import Primitive, ad, batching, match_vma, mlir
@@ -50,10 +50,10 @@ class Passes:
     variant: Scored
     block_mask: BlockMask
     in_order: bool = False
-    lowering: Lowering = block_loops.run
+    lowering: Lowering = LOOPS
 
     @classmethod
-    def of(cls, variant: Scored, block_mask: BlockMask, lowering: Lowering = block_loops.run) -> "Passes":
+    def of(cls, variant: Scored, block_mask: BlockMask, lowering: Lowering = LOOPS) -> "Passes":
         """Passes in the order that the variant needs."""
         normalizer = variant.normalizer
         in_order = variant.is_sequential() or variant.mixes_heads() or normalizer.is_sequential()
@@ -62,7 +62,7 @@ class Passes:
     @property
     def is_whole(self) -> bool:
         """Whether all pairs are one block, which needs no loop and no kernel."""
-        return self.block_mask.is_whole and self.lowering is block_loops.run
+        return self.block_mask.is_whole and self.lowering is LOOPS
 
     def transposed(self) -> "Passes":
         """Passes over the queries of each key; every block is computed and asks the mask."""
@@ -101,7 +101,8 @@ class Passes:
         op = BlockSum(self.block_mask, operands, (), cell=of_leaves, lowering=self.lowering)
         made = jax.eval_shape(cell(True), *jax.tree.unflatten(shape, op.block_shapes(leaves)), ())[0]
         results = (Operand("row"),) * len(jax.tree.leaves(made))
-        found = block_map_p.bind(*leaves, op=dataclasses.replace(op, results=results))
+        op, leaves = self.lowering.prepare(dataclasses.replace(op, results=results), leaves)
+        found = block_map_p.bind(*leaves, op=op)
         return jax.tree.unflatten(jax.tree.structure(made), found)
 
     def fold_rows(
@@ -143,7 +144,10 @@ class Passes:
             return stepped
 
         op = dataclasses.replace(op, cell=cell, results=(Operand("row"),) * len(jax.tree.leaves(state)))
-        found = block_loops.scan_rows(op, leaves) if self.in_order else block_map_p.bind(*leaves, op=op)
+        if self.in_order:
+            return jax.tree.unflatten(like, scan_rows(op, leaves))
+        op, leaves = self.lowering.prepare(op, leaves)
+        found = block_map_p.bind(*leaves, op=op)
         return jax.tree.unflatten(like, found)
 
 
@@ -241,10 +245,10 @@ def _make_primitive() -> Primitive:
         return op.out_shapes(avals)
 
     def on(platform: str) -> Callable[..., list[Any]]:
-        return lambda *arguments, op: op.lowering(op, arguments, platform)
+        return lambda *arguments, op: op.lowering.run(op, arguments, platform)
 
     made.def_abstract_eval(types)
-    made.def_impl(lambda *arguments, op: op.lowering(op, arguments, jax.default_backend()))
+    made.def_impl(lambda *arguments, op: op.lowering.run(op, arguments, jax.default_backend()))
     mlir.register_lowering(made, mlir.lower_fun(on("other"), multiple_results=True))
     for platform, compilers in PLATFORMS.items():
         for compiler in compilers:

@@ -14,12 +14,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from attnkit.forms.block_op import Arrays, BlockOp
+from attnkit.forms.block_op import Arrays, BlockOp, Lowering
+from attnkit.forms.pallas.hoist import hoist
 from attnkit.forms.pallas.operands import Operand
 from attnkit.forms.pallas.program import Program, make_program
 from attnkit.forms.pallas.schedule import Side, schedule
 from attnkit.forms.pallas.targets import Target, target_of
-from attnkit.jax_api import pallas
+from attnkit.jax_api import pallas, struct_like
 
 
 def run(op: BlockOp, arguments: Arrays, platform: str) -> list[Any]:
@@ -138,7 +139,7 @@ class Kernel:
                 shapes.append((*grid, *result.lying))
         kinds = [result.stored for result in self.results]
         tables = schedule(self.op.block_mask, self.side)
-        return target.call(self.body, grid, tables, inputs, outputs, list(zip(shapes, kinds, strict=True)), laid)
+        return target.call(self.body, grid, tables, inputs, outputs, [struct_like(shape, kind, arrays[0]) for shape, kind in zip(shapes, kinds, strict=True)], laid)
 
     def window(self, operand: Operand, shape: tuple[int, ...]) -> tuple[Any, Any]:
         """What a program sees of an operand: the block that it owns, or all; and where that lies."""
@@ -225,3 +226,6 @@ class Kernel:
             a = jnp.sum(a, axis=len(self.op.sizes))
         axes = tuple(n for n, has in enumerate(mapped) if not has)
         return jnp.sum(a, axis=axes) if axes else a
+
+
+KERNELS = Lowering(run, hoist)

@@ -9,7 +9,7 @@ import jax
 from attnkit.jax_api import Jaxpr, JaxprEqn, Literal, bind_equation
 
 Arrays = Sequence[Any]
-#: another way to compute an operation: its results from its arguments, or `None` for the usual way
+#: `rewrite(equation, arguments, rewrites)`: results of an operation, or `None` for the usual way
 Rewrite = Callable[..., Arrays | None]
 #: operations that are programs of others, and the parameter that holds the program
 CALLS = {
@@ -38,54 +38,63 @@ class Program:
     used: tuple[bool, ...]
 
     def __call__(self, consts: Arrays, given: Arrays) -> tuple[Any, ...]:
-        """Results. `consts` are those of the program as a kernel reads them; unused arguments may be `None`."""
-        return tuple(evaluate(self.jaxpr, consts, given, [True] * len(self.jaxpr.outvars), {}))
+        """Results. `consts` stand for those of the program; unused arguments may be `None`."""
+        return tuple(solve(self.jaxpr, self.jaxpr.outvars, known(self.jaxpr, consts, given)))
 
 
-def make_program(function: Callable[..., Arrays], avals: Arrays, rewrites: Mapping[str, Rewrite]) -> Program:
+def make_program(
+    function: Callable[..., Arrays], avals: Arrays, rewrites: Mapping[str, Rewrite] | None = None
+) -> Program:
     """The program of `function`, without calls and without operations that no result needs."""
     avals = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals]
     traced = jax.make_jaxpr(lambda *given: tuple(function(*given)))(*avals)
-    wanted = [True] * len(traced.jaxpr.outvars)
 
     def inlined(*given: Any) -> tuple[Any, ...]:
-        return tuple(evaluate(traced.jaxpr, traced.consts, given, wanted, rewrites))
+        values = known(traced.jaxpr, traced.consts, given)
+        return tuple(solve(traced.jaxpr, traced.jaxpr.outvars, values, rewrites))
 
     closed = jax.make_jaxpr(inlined)(*avals)
-    _, needed = _live(closed.jaxpr, wanted)
+    needed = live(closed.jaxpr, closed.jaxpr.outvars, {})[1]
     return Program(closed.jaxpr, tuple(closed.consts), tuple(a in needed for a in closed.jaxpr.invars))
 
 
-def evaluate(
-    jaxpr: Jaxpr, consts: Arrays, given: Arrays, wanted: Sequence[bool], rewrites: Mapping[str, Rewrite]
+def known(jaxpr: Jaxpr, consts: Arrays, given: Arrays) -> dict[Any, Any]:
+    """The values of a program's constants and arguments."""
+    return dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *given), strict=True))
+
+
+def solve(
+    jaxpr: Jaxpr, wanted: Arrays, values: Mapping[Any, Any], rewrites: Mapping[str, Rewrite] | None = None
 ) -> list[Any]:
-    """Results that are wanted, `None` for the others; calls are inlined."""
-    values = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *given), strict=True))
+    """The values of some variables of a program from those of others, with the operations in between."""
+    values, rewrites = dict(values), rewrites or {}
 
     def read(atom: Any) -> Any:
         return atom.val if isinstance(atom, Literal) else values.get(atom)
 
-    equations, needed = _live(jaxpr, wanted)
+    equations, needed = live(jaxpr, wanted, values)
     for equation in equations:
         arguments, name = [read(a) for a in equation.invars], equation.primitive.name
         found: Arrays | None
         if name in CALLS:
             inner = equation.params[CALLS[name]]
             body, held = (inner.jaxpr, inner.consts) if hasattr(inner, "jaxpr") else (inner, ())
-            found = evaluate(body, held, arguments, [v in needed for v in equation.outvars], rewrites)
+            used = [out for v, out in zip(equation.outvars, body.outvars, strict=True) if v in needed]
+            made = iter(solve(body, used, known(body, held, arguments), rewrites))
+            found = [next(made) if v in needed else None for v in equation.outvars]
         else:
-            found = rewrites[name](equation, *arguments) if name in rewrites else None
+            found = rewrites[name](equation, arguments, rewrites) if name in rewrites else None
             found = bind_equation(equation, arguments) if found is None else found
-        values.update(zip(equation.outvars, found, strict=True))
-    return [read(a) if want else None for a, want in zip(jaxpr.outvars, wanted, strict=True)]
+        values.update((v, a) for v, a in zip(equation.outvars, found, strict=True) if v not in values)
+    return [read(a) for a in wanted]
 
 
-def _live(jaxpr: Jaxpr, wanted: Sequence[bool]) -> tuple[list[JaxprEqn], set[Any]]:
-    """The operations that wanted results need, in order, and all variables that these need."""
-    needed = {a for a, want in zip(jaxpr.outvars, wanted, strict=True) if want and not isinstance(a, Literal)}
+def live(jaxpr: Jaxpr, wanted: Arrays, values: Mapping[Any, Any]) -> tuple[list[JaxprEqn], set[Any]]:
+    """The operations between known variables and wanted ones, in order, and all variables that these need."""
+    needed = {a for a in wanted if not isinstance(a, Literal)}
     kept = []
     for equation in reversed(jaxpr.eqns):
-        if any(v in needed for v in equation.outvars):
+        if any(v in needed and v not in values for v in equation.outvars):
             kept.append(equation)
             needed |= {a for a in equation.invars if not isinstance(a, Literal)}
     return kept[::-1], needed

@@ -10,7 +10,7 @@ import numpy as np
 from attnkit.forms.block_op import Arrays
 from attnkit.forms.pallas.program import Rewrite
 from attnkit.forms.pallas.rewrites import REWRITES
-from attnkit.jax_api import pallas, pallas_mosaic, pallas_triton, struct_like
+from attnkit.jax_api import pallas, pallas_mosaic, pallas_triton
 
 VMEM_LIMIT = 100 << 20
 
@@ -41,7 +41,7 @@ def call(
     tables: tuple[np.ndarray, ...],
     inputs: list[Any],
     outputs: list[Any],
-    shapes: list[tuple[tuple[int, ...], Any]],
+    shapes: list[Any],
     arrays: Arrays,
 ) -> Arrays:
     """A kernel whose tables are arrays like others."""
@@ -49,7 +49,7 @@ def call(
     whole = [pl.BlockSpec(table.shape, lambda *ids: (0, 0)) for table in tables]
     kernel = pl.pallas_call(
         body,
-        out_shape=[struct_like(shape, dtype, arrays[0]) for shape, dtype in shapes],
+        out_shape=shapes,
         grid=grid,
         in_specs=[*whole, *inputs],
         out_specs=outputs,
@@ -67,7 +67,7 @@ def call_prefetched(body: Callable[..., None], grid: Any, tables: Any, inputs: A
     )
     kernel = pl.pallas_call(
         body,
-        out_shape=[struct_like(shape, dtype, arrays[0]) for shape, dtype in shapes],
+        out_shape=shapes,
         grid_spec=spec,
         compiler_params=tpu.CompilerParams(vmem_limit_bytes=VMEM_LIMIT),
     )

@@ -5,7 +5,7 @@ import functools
 from jaxtyping import Array
 
 from attnkit.forms.block_mask import BlockMask, make_block_mask
-from attnkit.forms.pallas import lowering
+from attnkit.forms.pallas.lowering import KERNELS
 from attnkit.forms.passes import Passes
 from attnkit.forms.scored.blockwise import attend_blocks
 from attnkit.forms.sizes import Sizes
@@ -27,5 +27,5 @@ def block_mask_of(variant: Scored, sizes: Sizes) -> BlockMask:
 
 def run(variant: Scored, heads: HeadBlocks, sizes: Sizes) -> tuple[Array, Array]:
     """Output and log-sum-exp (or threshold) of all heads."""
-    passes = Passes.of(variant, block_mask_of(variant, sizes), lowering.run)
+    passes = Passes.of(variant, block_mask_of(variant, sizes), KERNELS)
     return heads.run(functools.partial(attend_blocks, passes))
