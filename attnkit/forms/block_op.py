@@ -47,7 +47,7 @@ class Lowering:
     """
 
     run: Callable[["BlockOp", Arrays, str], list[Any]]
-    prepare: Callable[["BlockOp", Arrays], tuple["BlockOp", Arrays]] = lambda op, arguments: (op, arguments)
+    prepare: Callable[[Any, list[Any]], tuple[Any, list[Any]]] = lambda op, arguments: (op, arguments)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 Sums are closed under differentiation (the derivative of the cell), transposition (the transpose of the cell,
 with arguments and results exchanged) and mapping, so this one operation has forward mode, reverse mode and
-all of their compositions, and keeps nothing of a block for a backward pass. How it is computed, by loops or by
-kernels (`BlockOp.lowering`), is kept by all of these rules. A fold has no derivative of its own: what it computes has a rule, given
-where it is used.
+all of their compositions, and keeps nothing of a block for a backward pass. Its rules keep how it is
+computed: by loops, or by kernels (`BlockOp.lowering`). A fold has no derivative of its own: what it computes
+has a rule, given where it is used.
 
 Where the order of the keys matters, or cells need those of other heads, a fold is a loop that JAX
 differentiates (`scan_rows`).
@@ -252,7 +252,9 @@ def _make_primitive() -> Primitive:
     mlir.register_lowering(made, mlir.lower_fun(on("other"), multiple_results=True))
     for platform, compilers in PLATFORMS.items():
         for compiler in compilers:
-            mlir.register_lowering(made, mlir.lower_fun(on(platform), multiple_results=True), platform=compiler)
+            mlir.register_lowering(
+                made, mlir.lower_fun(on(platform), multiple_results=True), platform=compiler
+            )
     ad.primitive_jvps[made] = _only_sums(_jvp)
     ad.primitive_transposes[made] = _only_sums(_transpose)
     batching.primitive_batchers[made] = _batch

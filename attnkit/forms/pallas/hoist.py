@@ -57,8 +57,8 @@ class Feature:
         return a if self.axis is None else jnp.moveaxis(a, 0, self.axis)
 
 
-def hoist(op: BlockOp, arguments: Arrays) -> tuple[BlockOp, list[Any]]:
-    """The operation with features as further arguments, and the arguments that it needs. It is not mapped yet."""
+def hoist(op: Any, arguments: Arrays) -> tuple[BlockOp, list[Any]]:
+    """The operation with features as further arguments, and the arguments that it needs; not yet mapped."""
     blocks = op.block_shapes([jax.typeof(a) for a in arguments])
     fold, first = isinstance(op, RowFold), len(op.arguments)
     state = list(op.block_results(blocks)) if fold else []
@@ -78,7 +78,9 @@ def hoist(op: BlockOp, arguments: Arrays) -> tuple[BlockOp, list[Any]]:
                 laid.append(a)
                 operands.append(Operand(feature.kind))
     begin = make_program(op.begin, blocks) if isinstance(op, RowFold) else None
-    used = {n for n, use in enumerate(begin.used if begin else ()) if use} | set(range(first, first + len(laid)))
+    used = {n for n, use in enumerate(begin.used if begin else ()) if use} | set(
+        range(first, first + len(laid))
+    )
     for masked, program in programs.items():
         needed = live(program.jaxpr, program.jaxpr.outvars, {f.variable: f for f in features[masked]})[1]
         used |= {n for n, v in enumerate(program.jaxpr.invars[len(state) :]) if v in needed}
@@ -100,7 +102,7 @@ def hoist(op: BlockOp, arguments: Arrays) -> tuple[BlockOp, list[Any]]:
 
         return pair if fold else lambda *given: pair((), *given)
 
-    old = {"begin": lambda *given: begin(begin.consts, all_of(given)[:first])} if begin else {}
+    old = {"begin": lambda *given: begin(all_of(given)[:first])} if begin else {}
     every, values = (*op.arguments, *operands), [*arguments, *laid]
     changed = dataclasses.replace(op, cell=cell, arguments=tuple(every[n] for n in kept), **old)
     return changed, [values[n] for n in kept]
@@ -123,11 +125,11 @@ def compute(
     mine = [n for n, operand in enumerate(op.arguments) if operand.kind == kind]
 
     def of_block(cut: Arrays) -> list[Any]:
-        given: list[Any] = [a if o.kind == "shared" else None for o, a in zip(op.arguments, arguments, strict=True)]
-        for n, a in zip(mine, cut, strict=True):
-            given[n] = a
-        values = known(program.jaxpr, program.consts, [*(None,) * count, *given])
-        found = solve(program.jaxpr, [f.variable for f in features], {v: a for v, a in values.items() if a is not None})
+        given = {n: a for n, a in enumerate(arguments) if op.arguments[n].kind == "shared"}
+        given |= dict(zip(mine, cut, strict=True))
+        block = [given.get(n) for n in range(len(arguments))]
+        values = known(program.jaxpr, program.consts, [*(None,) * count, *block])
+        found = solve(program.jaxpr, [f.variable for f in features], values)
         return [f.lay(a) for f, a in zip(features, found, strict=True)]
 
     if kind == "shared":
@@ -144,12 +146,14 @@ def find_features(
 
     `same` numbers computations, so that those of two programs can be compared.
     """
-    jaxpr = program.jaxpr
-    depends: dict[Any, Sides] = dict.fromkeys(jaxpr.constvars, NONE) | dict(zip(jaxpr.invars, sides, strict=True))
+    jaxpr: Any = program.jaxpr
+    depends: dict[Any, Sides] = dict.fromkeys(jaxpr.constvars, NONE) | dict(
+        zip(jaxpr.invars, sides, strict=True)
+    )
     keys = {v: same.setdefault(("argument", n), len(same)) for n, v in enumerate(jaxpr.invars)}
     for v, a in zip(jaxpr.constvars, program.consts, strict=True):
         keys[v] = same.setdefault((str(a.dtype), a.shape, np.asarray(a).tobytes()), len(same))
-    maker: dict[Any, JaxprEqn] = {}
+    maker: dict[Any, Any] = {}
     for equation in jaxpr.eqns:
         own = [a for a in equation.invars if not isinstance(a, Literal)]
         given = tuple(repr(a) if isinstance(a, Literal) else keys[a] for a in equation.invars)
@@ -162,11 +166,12 @@ def find_features(
     found, seen = [], set()
     while waiting:
         v = waiting.pop()
-        if v in seen or v not in maker:
+        if v in seen or v in jaxpr.invars:
             continue
         seen.add(v)
         axis = token_axis(v.aval.shape, depends[v], block_mask)
-        if depends[v] != BOTH and axis != -1 and is_worth_it(maker[v], v):
+        # A kernel cannot hold arrays, so constants are features, too.
+        if v not in maker or (depends[v] != BOTH and axis != -1 and is_worth_it(maker[v], v)):
             found.append((v, axis))
             continue
         for a in maker[v].invars:
@@ -175,7 +180,8 @@ def find_features(
                 waiting.append(a)
     kind: dict[Sides, Kind] = {NONE: "shared", frozenset({"row"}): "row", frozenset({"column"}): "column"}
     return [
-        Feature(v, kind[depends[v]], axis, is_table(v, axis, users.get(v, [])), keys[v]) for v, axis in found
+        Feature(v, kind[depends[v]], axis, v not in jaxpr.outvars and is_table(v, axis, users[v]), keys[v])
+        for v, axis in found
     ]
 
 
@@ -189,7 +195,7 @@ def token_axis(shape: tuple[int, ...], sides: Sides, block_mask: BlockMask) -> i
     return shape.index(size) if size in shape else -1
 
 
-def is_worth_it(equation: JaxprEqn, v: Any) -> bool:
+def is_worth_it(equation: Any, v: Any) -> bool:
     """Whether a result is better read from memory than computed in every block."""
     sizes = [a.aval.size for a in equation.invars if not isinstance(a, Literal)]
     return bool(sizes) and not (equation.primitive.name in CHEAP and v.aval.size >= sum(sizes))

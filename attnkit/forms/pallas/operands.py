@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from attnkit.forms.block_op import Kind
-
-Axis = Kind  # what an array is cut along
+from attnkit.jax_api import pallas
 
 
 @dataclasses.dataclass(frozen=True)
-class Operand:
+class InKernel:
     """An argument or result of a kernel.
 
     Attributes:
@@ -41,11 +40,9 @@ class Operand:
         """The array as it lies in memory."""
         return a.reshape(*a.shape, *(1,) * (2 - len(self.shape))).astype(self.stored)
 
-    def load(self, ref: Any, start: Any = None) -> Any:
-        """A block that begins at row `start`, or all that the kernel sees."""
-        from attnkit.jax_api import pallas
-
-        rows = slice(None) if start is None else pallas().ds(start, self.shape[0])
+    def load(self, ref: Any, at: Any = None) -> Any:
+        """All that a program sees, or block number `at` of that."""
+        rows = slice(None) if at is None else pallas().ds(at * self.lying[0], self.lying[0])
         if not self.shape:
             value = ref[0, 0]
         elif len(self.shape) == 1:
@@ -57,7 +54,7 @@ class Operand:
     def store(self, ref: Any, value: Any) -> None:
         """Write a block."""
         wide = value.astype(self.stored)
-        if len(self.shape) == 2 or len(self.shape) > 2:
+        if len(self.shape) > 1:
             ref[...] = wide
         elif self.shape:
             ref[...] = wide[:, None]

@@ -19,6 +19,7 @@ CALLS = {
     "custom_jvp_call": "call_jaxpr",
     "custom_vjp_call": "call_jaxpr",
     "remat": "jaxpr",
+    "remat2": "jaxpr",
     "checkpoint": "jaxpr",
 }
 
@@ -37,9 +38,9 @@ class Program:
     consts: tuple[Any, ...]
     used: tuple[bool, ...]
 
-    def __call__(self, consts: Arrays, given: Arrays) -> tuple[Any, ...]:
-        """Results. `consts` stand for those of the program; unused arguments may be `None`."""
-        return tuple(solve(self.jaxpr, self.jaxpr.outvars, known(self.jaxpr, consts, given)))
+    def __call__(self, given: Arrays) -> tuple[Any, ...]:
+        """Results; unused arguments may be `None`."""
+        return tuple(solve(self.jaxpr, self.jaxpr.outvars, known(self.jaxpr, self.consts, given)))
 
 
 def make_program(

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnkit.forms.pallas.program import Arrays, Rewrite, known, solve
-from attnkit.jax_api import JaxprEqn
 
 Rewrites = Mapping[str, Rewrite]
 #: erf(x) = x P(x^2) / Q(x^2) for |x| <= 4, beyond which it is 1 in float32: the coefficients of Eigen
@@ -27,7 +26,7 @@ ERF_Q = (
 ERF_END = 4.0
 
 
-def erf(equation: JaxprEqn, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
+def erf(equation: Any, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
     """A rational function, within 4e-7 in float32."""
     (x,) = arguments
     if x.dtype == np.float64:
@@ -41,40 +40,44 @@ def erf(equation: JaxprEqn, arguments: Arrays, rewrites: Rewrites) -> Arrays | N
     return [(a * top / bottom).astype(x.dtype)]
 
 
-def erfc(equation: JaxprEqn, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
+def erfc(equation: Any, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
     """`1 - erf(x)`."""
     found = erf(equation, arguments, rewrites)
     return None if found is None else [1 - found[0]]
 
 
-def reduce_or(equation: JaxprEqn, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
+def reduce_or(equation: Any, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
     """The largest of numbers that are 0 or 1."""
     (a,) = arguments
     return [jnp.max(a.astype(jnp.int32), axis=equation.params["axes"]) > 0] if a.dtype == bool else None
 
 
-def reduce_and(equation: JaxprEqn, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
+def reduce_and(equation: Any, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
     """The smallest of numbers that are 0 or 1."""
     (a,) = arguments
     return [jnp.min(a.astype(jnp.int32), axis=equation.params["axes"]) > 0] if a.dtype == bool else None
 
 
-def copy(equation: JaxprEqn, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
+def copy(equation: Any, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
     """Nothing."""
     return arguments
 
 
-def expm1(equation: JaxprEqn, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
+def expm1(equation: Any, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
     """`tanh(x / 2) (exp(x) + 1)`, which loses no digits near 0."""
     (x,) = arguments
     return [jnp.tanh(x / 2) * (jnp.exp(x) + 1)]
 
 
-def scan(equation: JaxprEqn, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
+def scan(equation: Any, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
     """A loop that picks and places the entries of stacked arrays by comparing numbers."""
     given, length = equation.params, equation.params["length"]
     consts, carried = given["num_consts"], given["num_carry"]
-    held, start, stacked = arguments[:consts], arguments[consts : consts + carried], arguments[consts + carried :]
+    held, start, stacked = (
+        arguments[:consts],
+        arguments[consts : consts + carried],
+        arguments[consts + carried :],
+    )
     made = [jnp.zeros(v.aval.shape, v.aval.dtype) for v in equation.outvars[carried:]]
     body = given["jaxpr"]
 
@@ -91,7 +94,7 @@ def scan(equation: JaxprEqn, arguments: Arrays, rewrites: Rewrites) -> Arrays | 
     return [*carry, *found]
 
 
-def dot_general(equation: JaxprEqn, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
+def dot_general(equation: Any, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
     """Products with vectors, and of vectors, as sums of products."""
     a, b = arguments
     (of_a, of_b), batch = equation.params["dimension_numbers"]
@@ -108,7 +111,7 @@ def dot_general(equation: JaxprEqn, arguments: Arrays, rewrites: Rewrites) -> Ar
     return [jnp.sum(a * b)]
 
 
-def gather(equation: JaxprEqn, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
+def gather(equation: Any, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
     """Entries of a table, or of each row's own table: a sum over the entries, of which one is not 0."""
     table, index = arguments
     per_row = looked_up(equation)
@@ -120,11 +123,13 @@ def gather(equation: JaxprEqn, arguments: Arrays, rewrites: Rewrites) -> Arrays 
         one = pick(table.T, n)[:, None] if per_row else pick(table, n)
         return jnp.where(at == n, one, found)
 
-    start = jnp.full(equation.outvars[0].aval.shape, jnp.nan if jnp.issubdtype(table.dtype, jnp.floating) else 0)
+    start = jnp.full(
+        equation.outvars[0].aval.shape, jnp.nan if jnp.issubdtype(table.dtype, jnp.floating) else 0
+    )
     return [jax.lax.fori_loop(0, table.shape[-1], add, start.astype(table.dtype))]
 
 
-def scatter_add(equation: JaxprEqn, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
+def scatter_add(equation: Any, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
     """Sums by entry: for each entry, that of the pairs which have it, in a fixed order."""
     table, index, more = arguments
     per_row = looked_up(equation)
@@ -141,12 +146,17 @@ def scatter_add(equation: JaxprEqn, arguments: Arrays, rewrites: Rewrites) -> Ar
     return [jax.lax.fori_loop(0, table.shape[-1], add, table)]
 
 
-def looked_up(equation: JaxprEqn) -> bool | None:
-    """Whether each row has its own table, `[rows, entries]`, or all pairs the same; `None` for another layout."""
+def looked_up(equation: Any) -> bool | None:
+    """Whether each row has its own table `[rows, entries]`, or all pairs one; `None` for another layout."""
     table, index = (equation.invars[n].aval for n in (0, 1))
     numbers = equation.params["dimension_numbers"]
-    names = ("operand_batching_dims", "start_index_map") if hasattr(numbers, "start_index_map") else (
-        "operand_batching_dims", "scatter_dims_to_operand_dims",
+    names = (
+        ("operand_batching_dims", "start_index_map")
+        if hasattr(numbers, "start_index_map")
+        else (
+            "operand_batching_dims",
+            "scatter_dims_to_operand_dims",
+        )
     )
     batch, mapped = (tuple(getattr(numbers, name)) for name in names)
     if index.shape[-1] != 1 or mapped != (table.ndim - 1,):
@@ -156,9 +166,55 @@ def looked_up(equation: JaxprEqn) -> bool | None:
     return {(1, ()): False, (2, (0,)): True}.get((table.ndim, batch))
 
 
-def inside(equation: JaxprEqn, index: Any, entries: int) -> Any:
+def inside(equation: Any, index: Any, entries: int) -> Any:
     """The index, clipped if the operation says so."""
     return jnp.clip(index, 0, entries - 1) if "CLIP" in str(equation.params["mode"]) else index
+
+
+def argmax(equation: Any, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
+    """Of truth values, where the first true one is; 0 without one."""
+    (a,), (axis,) = arguments, equation.params["axes"]
+    if a.dtype != bool:
+        return None
+    place_of = jax.lax.broadcasted_iota(jnp.int32, a.shape, axis)
+    first = jnp.min(jnp.where(a, place_of, a.shape[axis]), axis=axis)
+    return [jnp.where(first < a.shape[axis], first, 0).astype(equation.params["index_dtype"])]
+
+
+def dynamic_slice(equation: Any, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
+    """One entry along some axes and all along the others: sums of which one term is not 0."""
+    a, *index = arguments
+    axes = single_axes(a.shape, equation.params["slice_sizes"])
+    if axes is None:
+        return None
+    for axis in axes:
+        kept = jnp.where(at_index(a.shape, axis, index[axis]), a, jnp.zeros_like(a))
+        kept = kept.astype(jnp.int32) if a.dtype == bool else kept
+        a = jnp.sum(kept, axis=axis, keepdims=True, dtype=kept.dtype).astype(a.dtype)
+    return [a]
+
+
+def dynamic_update_slice(equation: Any, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
+    """The transpose of the former."""
+    a, new, *index = arguments
+    axes = single_axes(a.shape, new.shape)
+    if axes is None:
+        return None
+    here = jnp.ones(a.shape, bool)
+    for axis in axes:
+        here = here & at_index(a.shape, axis, index[axis])
+    return [jnp.where(here, jnp.broadcast_to(new, a.shape), a)]
+
+
+def single_axes(shape: tuple[int, ...], part: tuple[int, ...]) -> list[int] | None:
+    """The axes along which a part is one entry; `None` if it is neither that nor all along some axis."""
+    axes = [n for n, (all_of, some) in enumerate(zip(shape, part, strict=True)) if some != all_of]
+    return axes if all(part[n] == 1 for n in axes) else None
+
+
+def at_index(shape: tuple[int, ...], axis: int, index: Any) -> Any:
+    """Where an array's index along an axis is `index`, clipped to those that exist."""
+    return jax.lax.broadcasted_iota(jnp.int32, shape, axis) == jnp.clip(index, 0, shape[axis] - 1)
 
 
 def pick(a: Any, n: Any) -> Any:
@@ -175,9 +231,12 @@ def place(a: Any, b: Any, n: Any) -> Any:
 
 
 REWRITES: Rewrites = {
+    "argmax": argmax,
     "copy": copy,
     "copy_p": copy,
     "dot_general": dot_general,
+    "dynamic_slice": dynamic_slice,
+    "dynamic_update_slice": dynamic_update_slice,
     "erf": erf,
     "erfc": erfc,
     "gather": gather,
@@ -187,3 +246,5 @@ REWRITES: Rewrites = {
     "scatter-add": scatter_add,
     "scatter_add": scatter_add,
 }
+#: further ones for TPUs
+FOR_TPU: Rewrites = {"expm1": expm1}

@@ -4,14 +4,17 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 
 from attnkit.forms.block_op import Arrays
 from attnkit.forms.pallas.program import Rewrite
-from attnkit.forms.pallas.rewrites import REWRITES
+from attnkit.forms.pallas.rewrites import FOR_TPU, REWRITES
 from attnkit.jax_api import pallas, pallas_mosaic, pallas_triton
 
+Body = Callable[..., None]
+Grid = tuple[int, ...]
+Tables = tuple[np.ndarray, ...]
 VMEM_LIMIT = 100 << 20
 
 
@@ -20,8 +23,8 @@ class Target:
     """A compiler of kernels.
 
     Attributes:
-        call: runs a kernel: `call(body, grid, tables, inputs, outputs, shapes, arrays)`, where a body is
-            called with the tables, the inputs and the outputs of one program.
+        call: runs a kernel, `call(body, grid, tables, inputs, outputs, structs, arrays)`: what one program
+            does with its tables, inputs and outputs; what it sees of the arrays; what all write.
         rewrites: operations that it lacks.
     """
 
@@ -29,59 +32,58 @@ class Target:
     rewrites: Mapping[str, Rewrite]
 
 
-def target_of(platform: str) -> Target:
-    """The target of a platform, as `jax.default_backend` names it."""
-    return TARGETS.get(platform, TARGETS["cpu"])
+def interpreted(body: Body, grid: Grid, tables: Tables, *given: Any) -> Arrays:
+    """Operation by operation, as XLA does it: the proof of a kernel on a machine that cannot compile it."""
+    return call({"interpret": True}, body, grid, tables, *given)
+
+
+def triton(body: Body, grid: Grid, tables: Tables, *given: Any) -> Arrays:
+    """Compiled for a GPU."""
+    parameters = pallas_triton().CompilerParams(num_warps=4, num_stages=2)
+    return call({"compiler_params": parameters}, body, grid, tables, *given)
 
 
 def call(
-    options: Callable[[], dict[str, Any]],
-    body: Callable[..., None],
-    grid: tuple[int, ...],
-    tables: tuple[np.ndarray, ...],
+    how: dict[str, Any],
+    body: Body,
+    grid: Grid,
+    tables: Tables,
     inputs: list[Any],
     outputs: list[Any],
-    shapes: list[Any],
+    structs: list[Any],
     arrays: Arrays,
 ) -> Arrays:
     """A kernel whose tables are arrays like others."""
     pl = pallas()
-    whole = [pl.BlockSpec(table.shape, lambda *ids: (0, 0)) for table in tables]
-    kernel = pl.pallas_call(
-        body,
-        out_shape=shapes,
-        grid=grid,
-        in_specs=[*whole, *inputs],
-        out_specs=outputs,
-        **options(),
-    )
-    found: Arrays = kernel(*map(jax.numpy.asarray, tables), *arrays)
+    inputs = [*(pl.BlockSpec(table.shape, lambda *ids: (0, 0)) for table in tables), *inputs]
+    kernel = pl.pallas_call(body, structs, grid=grid, in_specs=inputs, out_specs=outputs, **how)
+    found: Arrays = kernel(*map(jnp.asarray, tables), *arrays)
     return found
 
 
-def call_prefetched(body: Callable[..., None], grid: Any, tables: Any, inputs: Any, outputs: Any, shapes: Any, arrays: Arrays) -> Arrays:
-    """A kernel whose tables are read before its programs start."""
-    pl, tpu = pallas(), pallas_mosaic()
+def mosaic(
+    body: Body,
+    grid: Grid,
+    tables: Tables,
+    inputs: list[Any],
+    outputs: list[Any],
+    structs: list[Any],
+    arrays: Arrays,
+) -> Arrays:
+    """Compiled for a TPU, whose programs find the tables in scalar memory."""
+    tpu = pallas_mosaic()
     spec = tpu.PrefetchScalarGridSpec(
         num_scalar_prefetch=len(tables), grid=grid, in_specs=inputs, out_specs=outputs
     )
-    kernel = pl.pallas_call(
-        body,
-        out_shape=shapes,
-        grid_spec=spec,
-        compiler_params=tpu.CompilerParams(vmem_limit_bytes=VMEM_LIMIT),
-    )
-    found: Arrays = kernel(*map(jax.numpy.asarray, tables), *arrays)
+    parameters = tpu.CompilerParams(vmem_limit_bytes=VMEM_LIMIT)
+    kernel = pallas().pallas_call(body, structs, grid_spec=spec, compiler_params=parameters)
+    found: Arrays = kernel(*map(jnp.asarray, tables), *arrays)
     return found
 
 
-def _triton() -> dict[str, Any]:
-    return {"compiler_params": pallas_triton().CompilerParams(num_warps=4, num_stages=2)}
-
-
-import functools
+#: by platform, as `jax.default_backend` names it
 TARGETS = {
-    "cpu": Target(functools.partial(call, lambda: {"interpret": True}), REWRITES),
-    "gpu": Target(functools.partial(call, _triton), REWRITES),
-    "tpu": Target(call_prefetched, REWRITES),
+    "cpu": Target(interpreted, REWRITES),
+    "gpu": Target(triton, REWRITES),
+    "tpu": Target(mosaic, {**REWRITES, **FOR_TPU}),
 }

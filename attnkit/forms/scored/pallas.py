@@ -1,4 +1,4 @@
-"""Attention by fused kernels: the normalizer's passes, each one kernel for all blocks, heads and sequences."""
+"""Attention by fused kernels: each pass of the normalizer is one kernel for all blocks and heads."""
 
 import functools
 
@@ -22,7 +22,9 @@ def supports(variant: Scored, sizes: Sizes, platform: str) -> str | None:
 
 def block_mask_of(variant: Scored, sizes: Sizes) -> BlockMask:
     """The blocks that are computed."""
-    return make_block_mask(variant.mask, sizes.queries, sizes.keys, sizes.offset, sizes.block or (BLOCK, BLOCK))
+    return make_block_mask(
+        variant.mask, sizes.queries, sizes.keys, sizes.offset, sizes.block or (BLOCK, BLOCK)
+    )
 
 
 def run(variant: Scored, heads: HeadBlocks, sizes: Sizes) -> tuple[Array, Array]:
