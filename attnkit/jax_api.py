@@ -4,7 +4,8 @@ Tested with every supported version in `tests/test_jax_api.py`; nothing else in 
 `jax.extend`, `jax.interpreters` or an attribute that begins with an underscore.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -34,6 +35,7 @@ __all__ = [
     "make_user_context",
     "match_vma",
     "mlir",
+    "on_abstract_device",
     "pallas",
     "pallas_mosaic",
     "pallas_triton",
@@ -115,3 +117,21 @@ def pallas_mosaic() -> Any:
     import jax.experimental.pallas.tpu
 
     return jax.experimental.pallas.tpu
+
+
+#: a device of each platform for which programs can be lowered where there is none
+ABSTRACT_DEVICES = {
+    "gpu": ("NVIDIA H100 80GB HBM3", 132),
+    "tpu": ("TPU v5 lite", 1),
+}
+
+
+@contextlib.contextmanager
+def on_abstract_device(platform: str) -> Iterator[None]:
+    """What is lowered inside is lowered for a device of the platform, whether there is one or not."""
+    kind, cores = ABSTRACT_DEVICES[platform]
+    device = jax.sharding.AbstractDevice(device_kind=kind, num_cores=cores, platform=platform)
+    axes = (jax.sharding.AxisType.Explicit,)
+    mesh = jax.sharding.AbstractMesh((1,), ("device",), axes, abstract_device=device)
+    with jax.sharding.use_abstract_mesh(mesh):
+        yield
