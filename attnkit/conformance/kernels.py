@@ -25,8 +25,8 @@ def kernel_errors(thing: Any, depth: str = "all") -> dict[str, float]:
         depth: `forward`, `gradient` or `all`, as in `attnkit.conformance.programs`.
 
     Returns:
-        For `output` and `lse`, and then `vjp`, `jvp` and `hvp`, the largest difference, relative to the largest number of
-        the array if that is above 1; infinity where one is finite and the other not.
+        For `output` and `lse`, and then `vjp`, `jvp` and `hvp`, the largest difference, relative to
+        the largest number of the array if that is above 1; infinity where one is finite and the other not.
 
     Raises:
         ValueError: if there are no kernels, with the reason.

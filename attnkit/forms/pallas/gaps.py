@@ -46,13 +46,13 @@ def lowering_gap(
         return jnp.sum(output.astype(jnp.float32)) + jnp.sum(jnp.where(lse > -jnp.inf, lse, 0))
 
     with jax.enable_x64(False):
-        function = jax.grad(total) if gradient else total
-        traced = jax.jit(function).trace(problem(variant, shape, tokens))
-        try:
-            with on_abstract_device(platform):
+        arrays = problem(variant, shape, tokens)
+        with on_abstract_device(platform):
+            traced = jax.jit(jax.grad(total) if gradient else total).trace(arrays)
+            try:
                 traced.lower(lowering_platforms=PLATFORMS[platform][:1])
-        except Exception as error:  # compilers raise errors of any type
-            return told(error)
+            except Exception as error:  # compilers raise errors of any type
+                return told(error)
     return None
 
 

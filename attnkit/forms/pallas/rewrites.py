@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attnkit.forms.pallas.lookups import dynamic_slice, dynamic_update_slice, gather, pick, place, scatter_add
 from attnkit.forms.pallas.program import Arrays, Rewrite, known, solve
 
 Rewrites = Mapping[str, Rewrite]
@@ -111,123 +112,14 @@ def dot_general(equation: Any, arguments: Arrays, rewrites: Rewrites) -> Arrays 
     return [jnp.sum(a * b)]
 
 
-def gather(equation: Any, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
-    """Entries of a table, or of each row's own table: a sum over the entries, of which one is not 0."""
-    table, index = arguments
-    per_row = looked_up(equation)
-    if per_row is None:
-        return None
-    at = inside(equation, index[..., 0], table.shape[-1])
-
-    def add(n: Any, found: Any) -> Any:
-        one = pick(table.T, n)[:, None] if per_row else pick(table, n)
-        return jnp.where(at == n, one, found)
-
-    start = jnp.full(
-        equation.outvars[0].aval.shape, jnp.nan if jnp.issubdtype(table.dtype, jnp.floating) else 0
-    )
-    return [jax.lax.fori_loop(0, table.shape[-1], add, start.astype(table.dtype))]
-
-
-def scatter_add(equation: Any, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
-    """Sums by entry: for each entry, that of the pairs which have it, in a fixed order."""
-    table, index, more = arguments
-    per_row = looked_up(equation)
-    if per_row is None:
-        return None
-    at = inside(equation, index[..., 0], table.shape[-1])
-
-    def add(n: Any, found: Any) -> Any:
-        mine = jnp.where(at == n, more, jnp.zeros_like(more))
-        if per_row:
-            return found + place(jnp.zeros_like(found).T, jnp.sum(mine, axis=1), n).T
-        return found + place(jnp.zeros_like(found), jnp.sum(mine), n)
-
-    return [jax.lax.fori_loop(0, table.shape[-1], add, table)]
-
-
-def looked_up(equation: Any) -> bool | None:
-    """Whether each row has its own table `[rows, entries]`, or all pairs one; `None` for another layout."""
-    table, index = (equation.invars[n].aval for n in (0, 1))
-    numbers = equation.params["dimension_numbers"]
-    names = (
-        ("operand_batching_dims", "start_index_map")
-        if hasattr(numbers, "start_index_map")
-        else (
-            "operand_batching_dims",
-            "scatter_dims_to_operand_dims",
-        )
-    )
-    batch, mapped = (tuple(getattr(numbers, name)) for name in names)
-    if index.shape[-1] != 1 or mapped != (table.ndim - 1,):
-        return None
-    if getattr(numbers, "offset_dims", ()) or getattr(numbers, "update_window_dims", ()):
-        return None
-    return {(1, ()): False, (2, (0,)): True}.get((table.ndim, batch))
-
-
-def inside(equation: Any, index: Any, entries: int) -> Any:
-    """The index, clipped if the operation says so."""
-    return jnp.clip(index, 0, entries - 1) if "CLIP" in str(equation.params["mode"]) else index
-
-
 def argmax(equation: Any, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
     """Of truth values, where the first true one is; 0 without one."""
     (a,), (axis,) = arguments, equation.params["axes"]
     if a.dtype != bool:
         return None
-    place_of = jax.lax.broadcasted_iota(jnp.int32, a.shape, axis)
-    first = jnp.min(jnp.where(a, place_of, a.shape[axis]), axis=axis)
+    where = jax.lax.broadcasted_iota(jnp.int32, a.shape, axis)
+    first = jnp.min(jnp.where(a, where, a.shape[axis]), axis=axis)
     return [jnp.where(first < a.shape[axis], first, 0).astype(equation.params["index_dtype"])]
-
-
-def dynamic_slice(equation: Any, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
-    """One entry along some axes and all along the others: sums of which one term is not 0."""
-    a, *index = arguments
-    axes = single_axes(a.shape, equation.params["slice_sizes"])
-    if axes is None:
-        return None
-    for axis in axes:
-        kept = jnp.where(at_index(a.shape, axis, index[axis]), a, jnp.zeros_like(a))
-        kept = kept.astype(jnp.int32) if a.dtype == bool else kept
-        a = jnp.sum(kept, axis=axis, keepdims=True, dtype=kept.dtype).astype(a.dtype)
-    return [a]
-
-
-def dynamic_update_slice(equation: Any, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
-    """The transpose of the former."""
-    a, new, *index = arguments
-    axes = single_axes(a.shape, new.shape)
-    if axes is None:
-        return None
-    here = jnp.ones(a.shape, bool)
-    for axis in axes:
-        here = here & at_index(a.shape, axis, index[axis])
-    return [jnp.where(here, jnp.broadcast_to(new, a.shape), a)]
-
-
-def single_axes(shape: tuple[int, ...], part: tuple[int, ...]) -> list[int] | None:
-    """The axes along which a part is one entry; `None` if it is neither that nor all along some axis."""
-    axes = [n for n, (all_of, some) in enumerate(zip(shape, part, strict=True)) if some != all_of]
-    return axes if all(part[n] == 1 for n in axes) else None
-
-
-def at_index(shape: tuple[int, ...], axis: int, index: Any) -> Any:
-    """Where an array's index along an axis is `index`, clipped to those that exist."""
-    return jax.lax.broadcasted_iota(jnp.int32, shape, axis) == jnp.clip(index, 0, shape[axis] - 1)
-
-
-def pick(a: Any, n: Any) -> Any:
-    """`a[n]`."""
-    chosen = jax.lax.broadcasted_iota(jnp.int32, a.shape, 0) == n
-    if a.dtype == bool:
-        return jnp.max(jnp.where(chosen, a, False).astype(jnp.int32), axis=0) > 0
-    return jnp.sum(jnp.where(chosen, a, jnp.zeros_like(a)), axis=0, dtype=a.dtype)
-
-
-def place(a: Any, b: Any, n: Any) -> Any:
-    """`a` with `b` as its entry `n`."""
-    return jnp.where(jax.lax.broadcasted_iota(jnp.int32, a.shape, 0) == n, b[None], a)
 
 
 REWRITES: Rewrites = {
