@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from attnkit.scored.contract import HEADS, Own, PartParams, Parts, Position, Sco
 from attnkit.variant import HeadShape, TokenInput
 
 Tree = Any
+Result = TypeVar("Result")
 Inputs = Parts[Mapping[str, Array]]
 EACH, GROUP, ALL = "each", "group", "all"  # an axis of heads, of key-value heads, or none
 
@@ -32,12 +33,12 @@ class HeadBlocks:
     axes: Block
     shape: HeadShape
 
-    def run(self, function: Callable[[Block], Tree]) -> Tree:
+    def run(self, function: Callable[[Block], Result]) -> Result:
         """`function` of every head's block, results stacked on a leading axis of `heads`."""
         leaves, tree = jax.tree.flatten(self.block)
         axes, heads, groups = jax.tree.leaves(self.axes), self.shape.heads, self.shape.kv_heads
 
-        def one(*own: Array) -> Tree:
+        def one(*own: Array) -> Result:
             return function(jax.tree.unflatten(tree, own))
 
         outer = tuple(None if axis == ALL else 0 for axis in axes)
@@ -48,8 +49,9 @@ class HeadBlocks:
             a.reshape(groups, heads // groups, *a.shape[1:]) if axis == EACH else a
             for a, axis in zip(leaves, axes, strict=True)
         ]
-        result = jax.vmap(jax.vmap(one, in_axes=inner), in_axes=outer)(*leaves)
-        return jax.tree.map(lambda a: a.reshape(heads, *a.shape[2:]), result)
+        grouped = jax.vmap(jax.vmap(one, in_axes=inner), in_axes=outer)(*leaves)
+        result: Result = jax.tree.map(lambda a: a.reshape(heads, *a.shape[2:]), grouped)
+        return result
 
 
 def make_heads(

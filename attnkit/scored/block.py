@@ -48,8 +48,8 @@ class QuerySide:
 
     i: Any
     q: Any
-    inputs: Any
-    data: Any
+    inputs: Inputs
+    data: Own
     nonfinite: Any
     stats: Any = ()
 
@@ -72,8 +72,8 @@ class KeySide:
     j: Any
     k: Any
     v: Any
-    inputs: Any
-    data: Any
+    inputs: Inputs
+    data: Own
     nonfinite: Any
     exists: Any = None
 
@@ -92,12 +92,12 @@ class Shared:
         data: run-time data of the whole sequence.
     """
 
-    params: Any
-    constants: Any
+    params: Parts[Own]
+    constants: Parts[Own]
     head: Any
-    seeds: Any
+    seeds: Parts[Any]
     dropout_seed: Any
-    data: Any
+    data: Own
 
 
 @jax.tree_util.register_dataclass
@@ -105,9 +105,9 @@ class Shared:
 class Block:
     """Queries and keys that meet."""
 
-    shared: Any
-    query: Any
-    key: Any
+    shared: Shared
+    query: QuerySide
+    key: KeySide
 
 
 def bind(block: Block) -> Parts[PartParams]:
@@ -162,7 +162,8 @@ def initial_carry(variant: Scored, block: Block) -> tuple[Any, ...]:
 
 def nonfinite_pairs(block: Block) -> Float[Array, "queries keys"]:
     """0, or NaN where a query, key or value was not finite."""
-    return block.query.nonfinite[:, None] + block.key.nonfinite[None, :]
+    pairs: Array = block.query.nonfinite[:, None] + block.key.nonfinite[None, :]
+    return pairs
 
 
 def masked_pairs(variant: Scored, block: Block) -> Keep:
@@ -225,13 +226,15 @@ def survives(
     rows = scramble(i.astype(jnp.uint32) * jnp.uint32(0x9E3779B9) + seed[0])
     columns = scramble(j.astype(jnp.uint32) * jnp.uint32(0x85EBCA77) + seed[1])
     word = scramble(rows[:, None] ^ columns[None, :])
-    return word >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
+    keep: Array = word >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
+    return keep
 
 
 def widen(block: Block) -> Block:
     """The block with floating arrays of at least the type that scores are computed in."""
     wide = block.query.nonfinite.dtype
-    return jax.tree.map(lambda a: cast(a, jnp.promote_types(a.dtype, wide)), block)
+    widened: Block = jax.tree.map(lambda a: cast(a, jnp.promote_types(a.dtype, wide)), block)
+    return widened
 
 
 def cast(a: jax.Array, dtype: Any) -> jax.Array:

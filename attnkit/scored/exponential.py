@@ -198,7 +198,8 @@ def _tangent_sums(passes: KeyPasses, block: Block, change: Block, lse: Row) -> t
         return (jnp.zeros((zero.shape[0], block.key.v.shape[1]), wide), zero), ()
 
     sides = (block.shared, change.shared), (block.query, change.query, lse), (block.key, change.key)
-    return passes.sum_blocks(cell, *sides, start=start)
+    sums: tuple[Values, Row] = passes.sum_blocks(cell, *sides, start=start)
+    return sums
 
 
 def _mix_moved(variant: Any, block: Block, w: Scores, moving: Block) -> Values:

@@ -15,6 +15,8 @@ from attnkit.recurrence.variant.delta_net import DeltaNet
 from attnkit.recurrence.variant.gla import Gla
 from attnkit.scored.preset.attention import Attention
 
+pytestmark = pytest.mark.one_python
+
 SIZES = Sizes(vocabulary=11, length=23, source_vocabulary=13, source_length=7)
 PROMPTS = [[BEGIN, 3, 4, 5], [BEGIN, 6, 6, 7, 8, 9, 3], [BEGIN, 10, 4]]
 SOURCE = {

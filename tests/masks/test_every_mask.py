@@ -31,6 +31,8 @@ from attnkit.masks.sliding_tile import SlidingTile
 from attnkit.masks.streaming import Streaming
 from attnkit.masks.window import Window
 
+pytestmark = pytest.mark.one_python
+
 HEADS = 3
 MODULES = [
     importlib.import_module(f"attnkit.masks.{found.name}")

@@ -11,6 +11,8 @@ from models.networks import BATCH, CASES, LENGTHS, SOURCE, built, example
 
 from attnkit.models.contract import attention_maps
 
+pytestmark = pytest.mark.one_python
+
 WRITERS = [name for name, case in CASES.items() if case.writes]
 #: Compiles twice as fast; what is compared is compiled alike.
 QUICK = {"xla_backend_optimization_level": 0}

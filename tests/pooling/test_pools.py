@@ -20,6 +20,8 @@ from attnkit.pooling.sum import Sum
 from attnkit.scored.normalizer.sink import Sink
 from attnkit.scored.normalizer.sparsemax import Sparsemax
 
+pytestmark = pytest.mark.one_python
+
 TOKENS, DIM = 7, 6
 QUICK = {"xla_backend_optimization_level": 0}
 pool = jax.jit(contract.pool, static_argnums=0, compiler_options=QUICK)

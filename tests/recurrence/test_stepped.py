@@ -19,6 +19,8 @@ from attnkit.recurrence.variant.mesa_net import MesaNet
 from attnkit.recurrence.variant.ttt_linear import Moved, Training, TttLinear, slopes
 from attnkit.variant import HeadShape
 
+pytestmark = pytest.mark.one_python
+
 SHAPE, TOKENS = HeadShape(heads=2, dim=4, value_dim=3), 11
 ONE = 0.541324854612918  # softplus of it is 1
 

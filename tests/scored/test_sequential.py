@@ -19,6 +19,8 @@ from attnkit.scored.preset.attention import Attention
 from attnkit.scored.score.dot import Dot
 from attnkit.variant import HeadShape
 
+pytestmark = pytest.mark.one_python
+
 KINDS = (Sigmoid(), Sparsemax(), StickBreaking(), TopK(k=3))
 
 
