@@ -18,11 +18,8 @@ if OWN_CACHE:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = OWN_CACHE
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-#: Rooms whose annotations beartype checks at every call (approximations get keys of no width).
-CHECKED = tuple(
-    os.environ.get("CHK", "pooling,encodings,recurrence,scored,masks,approximate,forms").split(",")
-)
-install_import_hook([f"attnkit.{room}" for room in CHECKED], "beartype.beartype")
+CHECKED = tuple(os.environ["CHK"].split(","))
+install_import_hook([f"attnkit.{room}" for room in CHECKED], "annotation_check.check")
 
 
 def pytest_unconfigure() -> None:

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from jaxtyping import Array
-
 Tree = Any
 State = TypeVar("State")
 
