@@ -10,11 +10,11 @@ from jaxtyping import Array, Float
 from attnkit.forms import scored as folder
 from attnkit.forms.catalogue import get_form
 from attnkit.forms.heads import HeadBlocks, Inputs, make_heads, prepared_inputs, prepared_keys, split_inputs
+from attnkit.forms.scored import reference
 from attnkit.forms.scored.blockwise import block_mask_of
-from attnkit.forms.scored.reference import weights as reference_weights
 from attnkit.forms.sizes import Sizes
 from attnkit.masks.contract import Data, Needs, check_data
-from attnkit.scored.block import Block, transformed_weights
+from attnkit.scored.block import Block, transformed_weights, weighted_values
 from attnkit.scored.contract import Own, Parts, Scored
 
 Params = Parts[Own] | None
@@ -140,7 +140,7 @@ def attend(
     return AttentionOutput(output.astype(v.dtype), lse)
 
 
-def weights(
+def scores(
     variant: Scored,
     params: Params,
     q: Float[Array, "heads queries dim"],
@@ -150,12 +150,49 @@ def weights(
     data: Data | None = None,
     offset: int = 0,
 ) -> Float[Array, "heads queries keys"]:
-    """The attention weights that `attend` uses, before dropout, by the definition."""
+    """Scores as the normalizer gets them, by the definition; -inf where a pair may not attend."""
+    heads = heads_of(variant, params, q, k, k, inputs, data, offset, None)
+    found: Array = heads.run(lambda block: reference.scores(variant, block))
+    return found
 
-    def one(block: Block) -> Array:
-        return transformed_weights(variant, block, reference_weights(variant, block)[0])
 
-    found: Array = heads_of(variant, params, q, k, k, inputs, data, offset, None).run(one)
+def weights(
+    variant: Scored,
+    params: Params,
+    q: Float[Array, "heads queries dim"],
+    k: Float[Array, "kv_heads keys dim"],
+    *,
+    scores: Float[Array, "heads queries keys"] | None = None,
+    inputs: Inputs | None = None,
+    data: Data | None = None,
+    offset: int = 0,
+) -> Float[Array, "heads queries keys"]:
+    """The attention weights before dropout, by the definition; of other scores than `attend`'s if given."""
+
+    def one(block: Block, *given: Array) -> Array:
+        s = given[0] if given else reference.scores(variant, block)
+        return transformed_weights(variant, block, reference.weights_of_scores(variant, block, s)[0])
+
+    heads = heads_of(variant, params, q, k, k, inputs, data, offset, None)
+    found: Array = heads.run(one) if scores is None else heads.run(one, scores)
+    return found
+
+
+def mix(
+    variant: Scored,
+    params: Params,
+    w: Float[Array, "heads queries keys"],
+    q: Float[Array, "heads queries dim"],
+    k: Float[Array, "kv_heads keys dim"],
+    v: Float[Array, "kv_heads keys value_dim"],
+    *,
+    inputs: Inputs | None = None,
+    data: Data | None = None,
+    offset: int = 0,
+) -> Float[Array, "heads queries value_dim"]:
+    """The output of attention with weights `w`, in at least float32. Linear in `w`."""
+    heads = heads_of(variant, params, q, k, v, inputs, data, offset, None)
+    found: Array = heads.run(lambda block, w: weighted_values(variant, block, w), w)
     return found
 
 

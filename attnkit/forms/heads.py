@@ -32,13 +32,14 @@ class HeadBlocks:
     axes: Block
     shape: HeadShape
 
-    def run(self, function: Callable[[Block], Tree]) -> Tree:
-        """`function` of every head's block, results stacked on a leading axis of `heads`."""
-        leaves, tree = jax.tree.flatten(self.block)
+    def run(self, function: Callable[..., Tree], *more: Float[Array, "heads ..."]) -> Tree:
+        """`function` of every head's block, and of `more`; results stacked on a leading axis of `heads`."""
+        leaves, tree = jax.tree.flatten((self.block, *more))
         axes, heads, groups = jax.tree.leaves(self.axes), self.shape.heads, self.shape.kv_heads
+        axes += [EACH] * len(more)
 
         def one(*own: Array) -> Tree:
-            return function(jax.tree.unflatten(tree, own))
+            return function(*jax.tree.unflatten(tree, own))
 
         outer = tuple(None if axis == ALL else 0 for axis in axes)
         if heads == groups:

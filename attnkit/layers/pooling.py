@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from attnkit.pooling.contract import Pool, PoolOutput, pool
+from attnkit.variant import MapKind
 
 
 class PoolLayer(nnx.Module):
@@ -24,6 +25,11 @@ class PoolLayer(nnx.Module):
         self.config = config
         self.outputs = config.outputs()
         self.parameters = owned(config.init(rngs.params(), dim))
+
+    @property
+    def map_kind(self) -> MapKind:
+        """Kind of its weights."""
+        return self.config.map_kind
 
     def one(self, x: Array, keep: Array) -> PoolOutput:
         """One sequence, pooled."""

@@ -202,11 +202,16 @@ def transformed_weights(variant: Scored, block: Block, w: Scores) -> Scores:
 
 def mix_values(variant: Scored, block: Block, w: Scores) -> Values:
     """Weighted values of a block after dropout, accumulated in at least float32."""
-    i, j, v = block.query.i, block.key.j, block.key.v
+    i, j = block.query.i, block.key.j
     if block.shared.dropout_seed is not None:
         kept = survives(block.shared.dropout_seed, variant.dropout, i, j)
         w = jnp.where(kept, w / (1 - variant.dropout), 0)
-    w = transformed_weights(variant, block, w)
+    return weighted_values(variant, block, transformed_weights(variant, block, w))
+
+
+def weighted_values(variant: Scored, block: Block, w: Scores) -> Values:
+    """Values mixed with weights that are ready, with the terms of position parts. Linear in `w`."""
+    i, j, v = block.query.i, block.key.j, block.key.v
     wide = jnp.promote_types(v.dtype, jnp.float32)
     o = jax.lax.dot_general(w.astype(v.dtype), v, (((1,), (0,)), ((), ())), preferred_element_type=wide)
     for part, own in zip(variant.position, bind(block).position, strict=True):

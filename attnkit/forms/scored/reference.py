@@ -33,6 +33,19 @@ def run(variant: Scored, heads: HeadBlocks, sizes: Sizes) -> tuple[Array, Array]
 
 def weights(variant: Scored, block: Block) -> tuple[Array, Array]:
     """Weights `[queries, keys]` before dropout, and log-sum-exp or threshold `[queries]`, of one head."""
+    return weights_of_scores(variant, block, scores(variant, block))
+
+
+def weights_of_scores(variant: Scored, block: Block, s: Array) -> tuple[Array, Array]:
+    """The same of given scores, which are -inf where a pair may not attend."""
+    keep, finite = s != -jnp.inf, jnp.isfinite(s)
+    p, j, bad = bind(block).normalizer, block.key.j, jnp.where(finite | ~keep, 0, jnp.nan).astype(s.dtype)
+    w, lse = variant.normalizer.weights_of_rows(p, jnp.where(keep, s + bad, 0), keep, j)
+    return jnp.where(keep, w + bad, 0), lse
+
+
+def scores(variant: Scored, block: Block) -> Array:
+    """Scores `[queries, keys]` as the normalizer sees them; -inf where a pair may not attend."""
     p, q, k, i, j = bind(block), block.query.q, block.key.k, block.query.i, block.key.j
     bad = block.query.nonfinite[:, None] + block.key.nonfinite
     keep = allowed(variant, block, p, jnp.isnan(bad))
@@ -46,8 +59,7 @@ def weights(variant: Scored, block: Block) -> tuple[Array, Array]:
         s, _ = part.scan_keys(own, q, k, s, keep, i, j, part.initial_carry(own, q))
     s = s if variant.cap is None else variant.cap * jnp.tanh(s / variant.cap)
     s = variant.normalizer.transform_capped_logits(p.normalizer, s, i, j).astype(bad.dtype)
-    w, lse = variant.normalizer.weights_of_rows(p.normalizer, jnp.where(keep, s + bad, 0), keep, j)
-    return jnp.where(keep, w + bad, 0), lse
+    return jnp.where(keep, s + bad, -jnp.inf)
 
 
 def allowed(variant: Scored, block: Block, p: Any, bad: Array) -> Array:
