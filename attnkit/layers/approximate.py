@@ -153,11 +153,16 @@ class ApproximationLayer(TokenMixerLayer):
         return {name: split_heads(self.inputs[name](x), self.shape.heads) for name in self.inputs}
 
     def params(self, key: jax.Array | None) -> dict[str, Array]:
-        """Parameters and constants of all heads, fresh ones if there is a key and the variant redraws."""
+        """Parameters and constants of all heads, fresh ones if there is one key and the variant redraws."""
         fixed = {name: a[...] for name, a in self.fixed.items()}
-        if key is not None and self.variant.redraws():
+        if key is not None and key.ndim == 0 and self.variant.redraws():
             fixed = dict(self.variant.constants(key, self.shape))
         return {**{name: a[...] for name, a in self.learned.items()}, **fixed}
+
+    def redraw(self, key: jax.Array) -> None:
+        if self.variant.redraws():
+            for name, array in self.variant.constants(key, self.shape).items():
+                self.fixed[name][...] = array
 
     def length(self, data: Data | None) -> Array | None:
         """How many tokens of each sequence exist, `None` for all."""

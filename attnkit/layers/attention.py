@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from attnkit import forms
 from attnkit.layers.contract import Carry, CarryingLayer, CustomTokenMixer, TokenMixerLayer, Width
+from attnkit.layers.dropout import row_keys
 from attnkit.layers.heads import (
     ConcatProjection,
     Heads,
@@ -67,7 +68,7 @@ class Engine(nnx.Module):
         self, q: Heads, k: Heads, v: Heads, inputs: Any, data: Data | None, key: jax.Array | None
     ) -> forms.AttentionOutput:
         """Output and log-sum-exp of all queries over keys at positions 0, 1, ..."""
-        parts, keys = self.learned(), None if key is None else jax.random.split(key, q.shape[0])
+        parts, keys = self.learned(), None if key is None else row_keys(key, q.shape[0])
 
         def one(q: Array, k: Array, v: Array, inputs: Any, data: Any, key: Any) -> forms.AttentionOutput:
             return forms.attend(self.scored, parts, q, k, v, inputs=inputs, data=data, key=key)

@@ -190,11 +190,16 @@ class RecurrentLayer(TokenMixerLayer):
         return known | ({"segments": data.key["segment"]} if key else {})
 
     def values(self, key: jax.Array | None = None) -> dict[str, Array]:
-        """Parameters and random constants of the heads; fresh constants if redrawn and a key is given."""
+        """Parameters and random constants of the heads; fresh constants if redrawn and one key is given."""
         found = {name: a[...] for part in (self.learned, self.fixed) for name, a in part.items()}
-        if key is not None and self.variant.redraws():
+        if key is not None and key.ndim == 0 and self.variant.redraws():
             found |= self.variant.random_constants(key, self.shape)
         return found
+
+    def redraw(self, key: jax.Array) -> None:
+        if self.variant.redraws():
+            for name, array in self.variant.random_constants(key, self.shape).items():
+                self.fixed[name][...] = array
 
     def read(
         self,

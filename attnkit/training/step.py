@@ -10,6 +10,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from attnkit.layers.contract import TokenMixerLayer
 from attnkit.models.contract import Batch
 from attnkit.training.devices import AXIS, spread
 from attnkit.training.objective import Sums, errors, per_weight, sums
@@ -107,19 +108,31 @@ def cast(params: Params, precision: str) -> Params:
 def count_slices(training: Training, batch_size: int, tokens: int) -> int:
     """How many slices one device cuts its `batch_size` sequences of `tokens` tokens in all into.
 
-    Unless the plan says how many, as many as leave `SLICE` tokens in each: what a slice computes then stays
-    in a core's cache, which on CPUs is worth more than the larger products of a whole batch.
+    If the plan says how many the whole batch is cut into, no slice is larger than one of those. Otherwise,
+    as many as leave `SLICE` tokens in each: what a slice computes then stays in a core's cache, which on CPUs
+    is worth more than the larger products of a whole batch.
     """
+    whole = [n for n in range(1, batch_size + 1) if batch_size % n == 0]
     if training.accumulate:
-        return max(1, training.accumulate * batch_size // training.batch_size)
+        most = max(training.batch_size // training.accumulate, 1)
+        return min(n for n in whole if batch_size // n <= most)
     if jax.default_backend() != "cpu":
         return 1
-    return max(n for n in range(1, batch_size + 1) if batch_size % n == 0 and n * SLICE <= max(tokens, SLICE))
+    return max(n for n in whole if n * SLICE <= max(tokens, SLICE))
 
 
 def longest(batch: Batch) -> int:
     """Tokens of the longer side of an example: its input or its output."""
     return max(batch[name].shape[1] for name in ("weights", "source", "source_features") if name in batch)
+
+
+def redrawn(graph: nnx.GraphDef, params: Params, constants: Any, key: Array) -> Any:
+    """The constants of a step, with those drawn anew that layers draw at every step."""
+    network = nnx.merge(graph, params, constants)
+    layers = [layer for _, layer in nnx.iter_modules(network) if isinstance(layer, TokenMixerLayer)]
+    for n, layer in enumerate(layers):
+        layer.redraw(jax.random.fold_in(key, n))
+    return split(network)[2]
 
 
 def make_gradient(
@@ -129,6 +142,7 @@ def make_gradient(
 
     The batch is cut into slices whose sums and gradients are added, so the result is that of the whole batch
     however its weights are spread. If it is `shared`, each device along `AXIS` has its part of the batch.
+    Every example has a key of its own (`example_keys`), which depends on its place in the whole batch alone.
     """
 
     def objective(params: Params, constants: Any, batch: Batch, key: Array) -> tuple[Array, Sums]:
@@ -141,8 +155,12 @@ def make_gradient(
     def whole(params: Params, constants: Any, batch: Batch, key: Array) -> tuple[Sums, Params]:
         size = batch["weights"].shape[0]
         slices = count_slices(training, size, size * longest(batch))
-        first = jax.lax.axis_index(AXIS) * slices if shared else 0
-        keys = jax.vmap(lambda n: jax.random.fold_in(key, n))(first + jnp.arange(slices))
+        device = jax.lax.axis_index(AXIS) if shared else 0
+        fold_in = jax.vmap(jax.random.fold_in, (None, 0))
+        constants = redrawn(graph, params, constants, jax.random.fold_in(key, 0))
+        own = fold_in(jax.random.fold_in(key, 1), device * size + jnp.arange(size))
+        keys = fold_in(jax.random.fold_in(key, 2), device * slices + jnp.arange(slices))
+        batch = {**batch, "example_key": own}
 
         def add(total: tuple[Sums, Params], piece: tuple[Batch, Array]) -> tuple[tuple[Sums, Params], None]:
             slope, found = gradient(params, constants, *piece)
