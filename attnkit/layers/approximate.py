@@ -11,6 +11,7 @@ from attnkit.approximate.contract import Approximate
 from attnkit.layers.contract import TokenMixerLayer, Width
 from attnkit.layers.heads import merge_heads, split_heads
 from attnkit.layers.linear import Linear
+from attnkit.layers.parameter import parameters
 from attnkit.masks.contract import Data
 from attnkit.points import point, view
 from attnkit.variant import HeadShape
@@ -67,7 +68,7 @@ class ApproximationLayer(TokenMixerLayer):
             else Linear(width.heads * width.head_dim, width.model_dim, bias=None, scale=scale, rngs=rngs)
         )
         learned, fixed = variant.init(rngs.params(), self.shape), variant.constants(rngs.params(), self.shape)
-        self.learned = nnx.Dict({made: nnx.Param(a) for made, a in learned.items()})
+        self.learned = parameters(variant, learned)
         self.fixed = nnx.Dict({made: Fixed(a) for made, a in fixed.items()})
 
     def __call__(

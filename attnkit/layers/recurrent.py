@@ -16,6 +16,7 @@ from attnkit.layers.contract import TokenMixerLayer, Width
 from attnkit.layers.heads import merge_heads
 from attnkit.layers.linear import Linear
 from attnkit.layers.norm import LayerNorm, RMSNorm
+from attnkit.layers.parameter import parameters
 from attnkit.layers.token_shift import TokenShift, begins_document
 from attnkit.masks.contract import Data, Needs
 from attnkit.points import observed, point, view
@@ -66,7 +67,7 @@ class RecurrentLayer(TokenMixerLayer):
             }
         )
         key = rngs.params()
-        self.learned = nnx.Dict({n: nnx.Param(a) for n, a in variant.init(key, self.shape).items()})
+        self.learned = parameters(variant, variant.init(key, self.shape))
         fixed = variant.random_constants(jax.random.fold_in(key, 1), self.shape)
         self.fixed = nnx.Dict({name: Fixed(a) for name, a in fixed.items()})
         self.gate = None if variant.gate == "none" else Linear(model_dim, width, bias=None, rngs=rngs)

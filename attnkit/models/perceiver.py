@@ -74,7 +74,9 @@ class Latents(nnx.Module):
 
     def __init__(self, config: Perceiver, sizes: Sizes, rngs: nnx.Rngs) -> None:
         self.reader = config.source_encoder(sizes, 0, (), absolute=config.source_absolute, rngs=rngs)
-        self.table = nnx.Param(jax.random.normal(rngs.params(), (config.latents, config.model_dim)))
+        self.table = nnx.Param(
+            jax.random.normal(rngs.params(), (config.latents, config.model_dim)), kind="table"
+        )
         self.stack = make_stack(
             config.depth, config.style(), config.mixer, cross=config.cross, encoder=True, rngs=rngs
         )

@@ -110,8 +110,8 @@ class TwoTowerNetwork(Classifying):
         )
         self.text = tower(text, config.text_depth, config.text, config.text_pool, config.absolute)
         self.loss = config.loss
-        self.temperature = nnx.Param(jnp.log(TEMPERATURE[config.loss]))
-        self.bias = nnx.Param(jnp.asarray(-10.0)) if config.loss == "sigmoid" else None
+        self.temperature = nnx.Param(jnp.log(TEMPERATURE[config.loss]), kind="rate")
+        self.bias = nnx.Param(jnp.asarray(-10.0), kind="bias") if config.loss == "sigmoid" else None
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
         k = keys(example_keys(batch, key), 2)
