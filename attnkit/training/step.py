@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
@@ -15,6 +16,7 @@ from attnkit.models.contract import Batch
 from attnkit.training.devices import AXIS, spread
 from attnkit.training.objective import Sums, errors, per_weight, sums
 from attnkit.training.optimizer import Hyperparameters, schedule, transform
+from attnkit.training.parameters import kinds
 from attnkit.training.plan import Optimizer, Training
 
 Params = Any
@@ -83,14 +85,23 @@ def _plain(variables: Any) -> Any:
     )
 
 
-def begin(params: Params, constants: Any, training: Training, optimizer: Optimizer) -> State:
+def rule(
+    graph: nnx.GraphDef, params: Params, constants: Any, optimizer: Optimizer
+) -> optax.GradientTransformation:
+    """The optimizer's transformation of gradients for the parameters of a network."""
+    return transform(optimizer, kinds(nnx.merge(graph, params, constants)))
+
+
+def begin(
+    graph: nnx.GraphDef, params: Params, constants: Any, training: Training, optimizer: Optimizer
+) -> State:
     """The state before the first step. Copies the arrays, since steps reuse the memory of their input."""
     # With their types given, no array is weakly typed, which would compile the second dispatch anew.
     params = jax.tree.map(lambda a: jnp.array(a, a.dtype), params)
     return State(
         params=params,
         constants=jax.tree.map(jnp.array, constants),
-        optimizer=jax.jit(transform(optimizer).init)(params),
+        optimizer=jax.jit(rule(graph, params, constants, optimizer).init)(params),
         step=jnp.int32(0),
         key=jax.random.key(training.seed),
         skipped=jnp.int32(0),
@@ -147,7 +158,10 @@ def make_gradient(
 
     def objective(params: Params, constants: Any, batch: Batch, key: Array) -> tuple[Array, Sums]:
         network = nnx.merge(graph, cast(params, training.precision), constants)
-        found = sums(errors(network(batch, key=key), batch, training.label_smoothing), batch["weights"])
+        found = sums(
+            errors(network(batch, key=key), batch, training.label_smoothing, training.z_loss),
+            batch["weights"],
+        )
         return found.objective, found
 
     gradient = jax.grad(objective, has_aux=True)
@@ -181,11 +195,10 @@ def make_gradient(
 def make_step(graph: nnx.GraphDef, training: Training, optimizer: Optimizer, shared: bool = False) -> Step:
     """The update: pure, not jitted, fit for `jax.vmap` over states and hyperparameters.
 
-    An update is made only if the loss, the gradient's norm and the learning rate are finite; otherwise
-    parameters and optimizer state stay as they are to the bit. Finite parameters then stay finite, since
-    Adam's direction is bounded, so a run looks at the parameters once, at its start.
+    An update is made only if the loss, the gradient's norm, the learning rate and the parameters after it are
+    finite; otherwise parameters and optimizer state stay as they are to the bit.
     """
-    gradient, update = make_gradient(graph, training, shared), transform(optimizer).update
+    gradient = make_gradient(graph, training, shared)
     limit = training.skip_limit if training.nonfinite == "skip" else 0
 
     def step(state: State, batch: Batch, hyper: Hyperparameters) -> tuple[State, Metrics]:
@@ -195,9 +208,10 @@ def make_step(graph: nnx.GraphDef, training: Training, optimizer: Optimizer, sha
         slope = jax.tree.map(lambda leaf: leaf * scale, slope)
         norm = jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(slope)))
         rate = hyper.learning_rate * schedule(optimizer, training.steps, state.step)
-        finite = jnp.isfinite(jnp.stack([total.objective, norm, rate])).all()
+        update = rule(graph, state.params, state.constants, optimizer).update
         direction, moments = update(slope, state.optimizer, state.params)
         params = jax.tree.map(lambda leaf, d: leaf - rate * d, state.params, direction)
+        finite = jnp.isfinite(jnp.stack([total.objective, norm, rate])).all() & _all_finite(params)
         streak = jnp.where(finite, 0, state.streak + 1)
         halted = streak > limit
         new = State(
@@ -213,6 +227,10 @@ def make_step(graph: nnx.GraphDef, training: Training, optimizer: Optimizer, sha
         return new, Metrics(total.loss * scale, norm, rate, total.weight, finite, halted)
 
     return step
+
+
+def _all_finite(tree: Any) -> Bool[Array, ""]:
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
 
 
 def _choose(first: Bool[Array, ""], one: Any, other: Any) -> Any:
