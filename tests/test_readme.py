@@ -26,7 +26,9 @@ def test_every_link_leads_somewhere():
 def commands(block):
     """The words of each attnkit command of a block."""
     joined = block.replace("\\\n", " ")
-    return [words[1:] for line in joined.splitlines() if (words := shlex.split(line, True))[:1] == ["attnkit"]]
+    return [
+        words[1:] for line in joined.splitlines() if (words := shlex.split(line, True))[:1] == ["attnkit"]
+    ]
 
 
 def test_every_block_runs_in_order(tmp_path, monkeypatch, capsys):
@@ -44,3 +46,8 @@ def test_every_block_runs_in_order(tmp_path, monkeypatch, capsys):
                 code = cli.main([*words, *short])
                 if code:
                     pytest.fail(f"attnkit {shlex.join(words)}: exit {code}: {capsys.readouterr().err}")
+
+
+def test_the_blocks_of_coming_from_run_in_order():
+    text = (ROOT / "docs" / "coming_from.md").read_text(encoding="utf-8")
+    exec("\n".join(re.findall(r"```python\n(.*?)```", text, re.S)), {})
