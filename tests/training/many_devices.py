@@ -12,12 +12,10 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from attnkit.masks.causal import Causal
 from attnkit.models.contract import Sizes
 from attnkit.models.decoder import Decoder
 from attnkit.recurrence.feature.performer import Performer
 from attnkit.recurrence.variant.linear import Linear
-from attnkit.scored.preset.attention import Attention
 from attnkit.training.devices import AXIS, make_mesh, on_all, on_one, unused, use_cores
 from attnkit.training.optimizer import hyperparameters
 from attnkit.training.plan import Optimizer, Training
@@ -27,12 +25,9 @@ STEPS, BATCH, LENGTH, VOCABULARY = 40, 8, 5, 11
 
 
 def network():
-    """Dropout of vectors and of attention weights, and features that are drawn anew at every step."""
-    mixers = (
-        Attention(dropout=0.2, mask=Causal()),
-        Linear(feature=Performer(directions=4, orthogonal=False, redrawn=True)),
-    )
-    model = Decoder(depth=2, model_dim=12, heads=2, dropout=0.3, mixer=mixers)
+    """Dropout, and features that are drawn anew at every step."""
+    mixer = Linear(feature=Performer(directions=4, orthogonal=False, redrawn=True))
+    model = Decoder(depth=1, model_dim=12, heads=2, dropout=0.3, mixer=mixer)
     return model.build(Sizes(vocabulary=VOCABULARY, length=LENGTH), nnx.Rngs(0))
 
 
