@@ -13,6 +13,7 @@ import jax
 from attnkit import signals
 from attnkit.errors import ConfigError
 from attnkit.experiment import attention, config, decode, display, folder, measure, summary, toml
+from attnkit.experiment.diagnostics import printable
 from attnkit.experiment.session import Session, best, reopen, start
 from attnkit.generation.plan import Decoding
 from attnkit.inspection.maps import Head
@@ -82,7 +83,7 @@ def check_resumed(loaded: config.Config, place: Path, resume: bool) -> None:
 def trained(session: Session, place: Path, resume: bool, quiet: bool) -> tuple[Session, Fitted]:
     """The session with the parameters of the best step, after training in the folder `place`."""
     if not quiet:
-        print(f"training {session.config.name} in {place}", file=sys.stderr)
+        print(printable(f"training {session.config.name} in {place}"), file=sys.stderr)
     with display.shown(quiet) as report:
         fitted = fit(
             session.network,
@@ -143,7 +144,7 @@ def write_report(
         pictures, problem = attention.looks(session, examples, written, head_of(alignment)), ""
     except attention.MapsError as error:
         pictures, problem = (), str(error)
-        print(f"warning: {problem}", file=sys.stderr)
+        print(printable(f"warning: {problem}"), file=sys.stderr)
     return summary.write_report(place, name, session.config, pictures, problem)
 
 

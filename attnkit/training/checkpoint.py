@@ -7,7 +7,6 @@ name, flushed to disk, read back, compared, and only then renamed.
 
 import contextlib
 import dataclasses
-import errno
 import logging
 import math
 import os
@@ -29,6 +28,7 @@ log = logging.getLogger(__name__)
 
 NAME = re.compile(r"step_(\d{9})")
 WRITING = ".writing_"
+OVERHEAD = 1024
 TREE = "tree"
 
 
@@ -101,7 +101,7 @@ class Checkpoints:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
             described, flat = pytree_io.describe(tree), pytree_io.flatten(tree)
-            _check_space(temporary, sum(array.nbytes for array in flat.values()))
+            _check_space(temporary, sum(array.nbytes + OVERHEAD for array in flat.values()) + OVERHEAD)
             _write_arrays(temporary / TREE, flat)
             _sync_all(temporary)
             manifest = Manifest(step, _finite(metric), dict(facts or {}), described, digests(temporary))
@@ -261,9 +261,14 @@ class Checkpoints:
 
 def _check_space(folder: Path, needed: int) -> None:
     """Raise `OSError` if a disk has no room for so many bytes; half-way, orbax prints pages of tracebacks."""
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise OSError(errno.ENOSPC, f"No space left on device: {needed} bytes needed, {free} free")
+    trial = folder / "room"
+    try:
+        with trial.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, needed)
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror}: {needed} bytes needed") from None
+    finally:
+        trial.unlink(missing_ok=True)
 
 
 def _write_arrays(folder: Path, flat: pytree_io.Flat) -> None:

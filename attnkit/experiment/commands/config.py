@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from attnkit.experiment.diagnostics import printable
+
 
 def add(groups: Any) -> None:
     """Declare the commands."""
@@ -52,7 +54,7 @@ def validate(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"valid": True, "hash": loaded.hash(), "problems": []}, indent=2))
     else:
-        print(f"{arguments.config}: valid (hash {loaded.hash()})")
+        print(f"{printable(str(arguments.config))}: valid (hash {loaded.hash()})")
     return 0
 
 

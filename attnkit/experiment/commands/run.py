@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from attnkit.experiment.commands.config import config_arguments
+from attnkit.experiment.diagnostics import printable
 
 
 def add(groups: Any) -> None:
@@ -86,7 +87,7 @@ def report(arguments: argparse.Namespace) -> int:
     from attnkit.experiment import run
 
     path = run.report(arguments.folder, arguments.allow_import)
-    print(json.dumps({"report": str(path)}) if arguments.json else path)
+    print(json.dumps({"report": str(path)}) if arguments.json else printable(str(path)))
     return 0
 
 
@@ -105,5 +106,5 @@ def show(result: dict[str, Any], place: Path, as_json: bool) -> None:
     from attnkit.experiment import folder, summary
 
     for line in summary.lines(result):
-        print(line)
-    print(f"\nrun folder: {place}\nreport:     {place / folder.REPORT}")
+        print(printable(line))
+    print(printable(f"\nrun folder: {place}\nreport:     {place / folder.REPORT}"))
