@@ -15,6 +15,7 @@ from attnkit.generation.plan import Decoding
 from attnkit.models.contract import Network, Sizes
 from attnkit.tasks.contract import Batch, Dataset
 from attnkit.training.load import load
+from attnkit.training.parameters import decayed, kinds, multipliers
 from attnkit.training.plan import Optimizer, Training
 
 BATCH_KEYS = (
@@ -60,6 +61,9 @@ def start(loaded: config.Config) -> Session:
         node.made for node in (chosen.model, chosen.training, chosen.optimizer, chosen.decoding)
     )
     dataset: Dataset = chosen.task.made.load()
+    if not isinstance(dataset, Dataset):
+        name = chosen.task.entry.name
+        raise ConfigError(f"task {name}: load() gave a {type(dataset).__name__}, expected a Dataset")
     source = dataset.source_vocabulary
     sizes = Sizes(
         vocabulary=0 if dataset.numbers else len(dataset.vocabulary),
@@ -71,14 +75,16 @@ def start(loaded: config.Config) -> Session:
         segments=dataset.segments,
         grid=dataset.grid,
     )
-    smoothing = training.label_smoothing
-    if dataset.numbers and smoothing:
-        raise ConfigError(
-            f"training.label_smoothing = {smoothing}: the task predicts numbers, which have no labels to "
-            "smooth; set it to 0"
-        )
+    for option in ("label_smoothing", "z_loss"):
+        if dataset.numbers and getattr(training, option):
+            raise ConfigError(
+                f"training.{option} = {getattr(training, option)}: the task predicts numbers, which have no "
+                "labels; set it to 0"
+            )
     check_sizes(chosen.model, sizes, training)
     network = fresh(model, sizes, training.seed, dataset, decoding.max_length)
+    own = kinds(network)
+    decayed(optimizer, own), multipliers(optimizer, own)  # refuse names of parameters that there are not
     return Session(loaded, dataset, network, training, optimizer, decoding)
 
 

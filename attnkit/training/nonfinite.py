@@ -10,9 +10,11 @@ import numpy as np
 from attnkit import files
 from attnkit.errors import NonFiniteError
 from attnkit.models.contract import Batch
-from attnkit.training.plan import Training
+from attnkit.training.objective import per_weight
+from attnkit.training.optimizer import schedule
+from attnkit.training.plan import Optimizer, Training
 from attnkit.training.pytree_io import flatten
-from attnkit.training.step import State, make_gradient
+from attnkit.training.step import State, make_gradient, rule
 
 DUMP = "nonfinite.json"
 
@@ -28,10 +30,12 @@ def first_bad(tree: Any) -> str | None:
     return None
 
 
-def diagnose(graph: Any, training: Training, state: State, batch: Batch) -> tuple[str, str]:
+def diagnose(
+    graph: Any, training: Training, optimizer: Optimizer, state: State, batch: Batch
+) -> tuple[str, str]:
     """(kind, path) of the first non-finite array of the step from `state` with `batch`, from cause to effect.
 
-    `kind` is `parameter`, `batch`, `loss`, `gradient` or `learning rate`.
+    `kind` is `parameter`, `batch`, `loss`, `gradient`, `update` or `learning rate`.
     """
     if path := first_bad({"params": state.params}):
         return "parameter", path
@@ -42,16 +46,26 @@ def diagnose(graph: Any, training: Training, state: State, batch: Batch) -> tupl
     path = first_bad({"params": slope})
     if not np.isfinite(total.objective):
         return "loss", f"loss (first gradient: {path})" if path else "loss"
-    return ("gradient", path) if path else ("learning rate or gradient norm", "learning_rate")
+    if path:
+        return "gradient", path
+    slope = jax.tree.map(lambda leaf: leaf * per_weight(total.weight), slope)
+    direction, _ = rule(graph, state.params, state.constants, optimizer).update(
+        slope, state.optimizer, state.params
+    )
+    rate = optimizer.learning_rate * schedule(optimizer, training.steps, state.step)
+    path = first_bad({"params": jax.tree.map(lambda leaf, d: leaf - rate * d, state.params, direction)})
+    return ("update", path) if path else ("learning rate or gradient norm", "learning_rate")
 
 
-def failure(folder: Path, graph: Any, training: Training, state: State, batch: Batch) -> NonFiniteError:
+def failure(
+    folder: Path, graph: Any, training: Training, optimizer: Optimizer, state: State, batch: Batch
+) -> NonFiniteError:
     """The error for the step from `state` with `batch`, after writing `nonfinite.json` into `folder`.
 
     The file names what was found and what reproduces it: seed, batch number and the dropout key's data.
     """
     number = int(state.step)
-    what, path = diagnose(graph, training, state, batch)
+    what, path = diagnose(graph, training, optimizer, state, batch)
     key = [int(word) for word in np.asarray(jax.random.key_data(state.key)).ravel()]
     dump = {
         "step": number + 1,
