@@ -11,7 +11,7 @@ from typing import Any, cast
 import jax
 
 from attnkit import signals
-from attnkit.errors import ConfigError
+from attnkit.errors import CheckFailed, ConfigError
 from attnkit.experiment import attention, config, decode, display, folder, measure, summary, toml
 from attnkit.experiment.diagnostics import printable
 from attnkit.experiment.session import Session, best, reopen, start
@@ -19,11 +19,13 @@ from attnkit.generation.plan import Decoding
 from attnkit.inspection.maps import Head
 from attnkit.models.contract import Network
 from attnkit.tasks.contract import Example
+from attnkit.training import nonfinite
 from attnkit.training.evaluation import Evaluation
 from attnkit.training.loop import fit
 from attnkit.training.progress import Fitted
 
 PICTURES = 3
+DUMPED = {"step": int, "what": str, "path": str, "seed": int, "batch": int}
 TIMES = ("command", "steps", "parameters", "seconds", "training_seconds", "best_step", "best_loss", "skipped")
 
 
@@ -168,6 +170,34 @@ def evaluate(run: Path, imports: bool = False) -> dict[str, Any]:
     facts = {name: earlier[name] for name in TIMES if name in earlier}
     with folder.lock(run):
         return finish(session, run, earlier.get("name", run.resolve().name), facts, begun)
+
+
+def replay(run: Path, imports: bool = False) -> tuple[dict[str, Any], tuple[str, str]]:
+    """Make the step again at which a run met a number that is not finite.
+
+    Returns:
+        What the run wrote down, and what was found now: the same.
+
+    Raises:
+        ConfigError: if the run met none.
+        CheckFailed: if something else is found now.
+    """
+    file = folder.existing(run) / nonfinite.DUMP
+    if not file.is_file():
+        raise ConfigError(f"{run}: holds no {nonfinite.DUMP}: no step of this run failed")
+    dump = folder.read_json(file)
+    try:
+        dump = {name: kind(dump[name]) for name, kind in DUMPED.items()}
+    except (LookupError, TypeError, ValueError) as error:
+        raise ConfigError(f"{file}: cannot be read: {type(error).__name__}: {error}") from None
+    session = start(config.load(run / folder.CONFIG, imports=imports))
+    found = nonfinite.replay(session.network, session.dataset, session.training, session.optimizer, run, dump)
+    if found != (dump["what"], dump["path"]):
+        raise CheckFailed(
+            f"step {dump['step']}: the run found {dump['what']} at {dump['path']}, now it is {found[0]} at "
+            f"{found[1]}; data, code or devices have changed"
+        )
+    return dump, found
 
 
 def report(run: Path, imports: bool = False) -> Path:

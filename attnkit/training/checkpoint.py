@@ -72,6 +72,13 @@ class Checkpoints:
         ranks = {step: self._rank(step, damaged=math.inf) for step in self.steps()}
         return {step: rank for step, rank in ranks.items() if rank < math.inf}
 
+    def facts(self) -> Mapping[str, Any]:
+        """The facts of the newest checkpoint whose manifest can be read; empty if there is none."""
+        for step in reversed(self.steps()):
+            with contextlib.suppress(CheckpointError):
+                return Manifest.read(self._path(step)).facts
+        return {}
+
     def clean(self) -> None:
         """Remove what an interrupted save left behind. Only for the one process that writes here."""
         if self.folder.is_dir():

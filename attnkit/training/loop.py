@@ -21,7 +21,7 @@ from attnkit.training.batches import Batches, Stopped
 from attnkit.training.checkpoint import Checkpoints
 from attnkit.training.devices import make_mesh, on_all, on_one, unused
 from attnkit.training.evaluation import Evaluation
-from attnkit.training.load import FOLDER
+from attnkit.training.load import FOLDER, METRICS, RECORDED
 from attnkit.training.optimizer import hyperparameters
 from attnkit.training.plan import Optimizer, Training
 from attnkit.training.progress import Fitted, Progress, Report
@@ -29,8 +29,6 @@ from attnkit.training.record import Record
 from attnkit.training.step import Metrics, State, begin, make_dispatch, make_step, split, steps_per_dispatch
 
 log = logging.getLogger(__name__)
-
-RECORDED = "metrics"
 
 
 def fit(
@@ -73,9 +71,7 @@ def fit(
         asked = stack.enter_context(Interruption())
         run = _Run(network, dataset, training, optimizer, folder, asked, report)
         run.open(resume, strict, changed_data)
-        run.record = stack.enter_context(
-            Record(folder / "metrics.jsonl", run.step, run.evaluated, run.recorded)
-        )
+        run.record = stack.enter_context(Record(folder / METRICS, run.step, run.evaluated, run.recorded))
         run.batches = stack.enter_context(Batches(dataset, training.seed, training.batch_size, run.capacity))
         return run.go()
 

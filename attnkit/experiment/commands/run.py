@@ -23,6 +23,14 @@ def add(groups: Any) -> None:
     )
     run_argument(command)
     command = declare(
+        groups,
+        "replay",
+        replay,
+        "make a step again that met a number that is not finite",
+        "replay runs/number_words-1",
+    )
+    run_argument(command)
+    command = declare(
         groups, "report", report, "write a run's report page again", "report runs/number_words-1"
     )
     run_argument(command)
@@ -88,6 +96,19 @@ def report(arguments: argparse.Namespace) -> int:
 
     path = run.report(arguments.folder, arguments.allow_import)
     print(json.dumps({"report": str(path)}) if arguments.json else printable(str(path)))
+    return 0
+
+
+def replay(arguments: argparse.Namespace) -> int:
+    """Make a failed step again."""
+    existing(arguments)
+    from attnkit.experiment import run
+
+    dump, found = run.replay(arguments.folder, arguments.allow_import)
+    if arguments.json:
+        print(json.dumps({**dump, "found": found}))
+    else:
+        print(printable(f"step {dump['step']}: {found[0]} is not finite, first at {found[1]}, as in the run"))
     return 0
 
 
