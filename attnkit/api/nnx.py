@@ -17,6 +17,7 @@ from attnkit import forms, lazy
 from attnkit.api.shapes import parts_of
 from attnkit.layers.attention import Engine
 from attnkit.layers.build import Width, build_layer
+from attnkit.layers.dropout import row_keys
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data, Mask, Needs
 from attnkit.options import options
@@ -216,7 +217,7 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
         self, scored: Scored, q: Array, k: Array, v: Array, inputs: Any, data: Data, key: jax.Array | None
     ) -> Array:
         """Outputs `[batch, heads, queries, dim]` of whole sequences."""
-        params, keys = self.engine.learned(), None if key is None else jax.random.split(key, len(q))
+        params, keys = self.engine.learned(), None if key is None else row_keys(key, len(q))
 
         def one(q: Array, k: Array, v: Array, inputs: Any, data: Any, key: Any) -> Array:
             return forms.attend(scored, params, q, k, v, inputs=inputs, data=data, key=key).output
