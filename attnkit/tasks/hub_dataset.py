@@ -178,13 +178,13 @@ def cell(value: Any, key: str, place: str, names: Sequence[str] | None = None) -
     if names is None or isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
         expected = "text" if names is None else "text or a whole number"
         raise DataError(
-            f"{place}: {key} is {type(value).__name__} {shown(str(value))}; expected {expected}; choose another "
-            "column, or convert it"
+            f"{place}: {key} is {type(value).__name__} {shown(str(value))}; expected {expected}; choose "
+            "another column, or convert it"
         )
     if names and not 0 <= value < len(names):
         raise DataError(
-            f"{place}: {key} {int(value)} is none of {len(names)} classes; a split without labels is left out "
-            'with valid = "" or test = ""'
+            f"{place}: {key} {int(value)} is none of {len(names)} classes; a split without labels is left "
+            'out with valid = "" or test = ""'
         )
     return names[int(value)] if names else str(int(value))
 
