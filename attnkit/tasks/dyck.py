@@ -94,7 +94,8 @@ class DyckDataset(Generated):
 
     def with_evidence(self, example: Example) -> Example:
         """The bracket that the last `?` closes."""
-        found, stack = np.zeros((1, len(example.inputs)), bool), []
+        found = np.zeros((1, len(example.inputs)), bool)
+        stack: list[int] = []
         for place, token in enumerate(example.inputs[1:-1], 1):
             if token == self.asks:
                 stack.pop()

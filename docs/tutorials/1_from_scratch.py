@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Attention from scratch, and a variant of your own
 #
-# Self-attention turns each position into a query, a key and a value, weighs all positions by the similarity of
-# query and key, and sums the values. That is four lines; the rest of this page is what one gets for writing a new
-# idea as a part of it.
+# Self-attention turns each position into a query, a key and a value, weighs all positions by the similarity
+# of query and key, and sums the values. That is four lines; the rest of this page is what one gets for
+# writing a new idea as a part of it.
 
 # %%
 import jax
@@ -38,10 +38,11 @@ print(ak.explain(variant, 16384))
 # %% [markdown]
 # ## A new idea
 #
-# Say that what is far away should count less, by the logarithm of its distance, as much as each head learns. By hand
-# that is a bias `-strength log(1 + i - j)`. As a part it is one class with one hook of mathematics: it sees a *block*
-# of queries and keys with their absolute positions `i` and `j`, for one head. Note that the logarithm does not exist
-# for keys after the query; the mask hides those, and nothing of them reaches a value or a gradient.
+# Say that what is far away should count less, by the logarithm of its distance, as much as each head
+# learns. By hand that is a bias `-strength log(1 + i - j)`. As a part it is one class with one hook of
+# mathematics: it sees a *block* of queries and keys with their absolute positions `i` and `j`, for one
+# head. Note that the logarithm does not exist for keys after the query; the mask hides those, and nothing
+# of them reaches a value or a gradient.
 
 
 # %%
@@ -66,8 +67,8 @@ by_hand = -(2.0 ** -np.arange(heads))[:, None, None] * np.log(1.0 + np.maximum(i
 print(jnp.abs(ak.attend(q, k, v, mine, params).output - attention(q, k, v, by_hand)[0]).max())
 
 # %% [markdown]
-# What comes for nothing: computing by blocks of any size in memory linear in the length, every derivative, decoding
-# with a cache, the weights.
+# What comes for nothing: computing by blocks of any size in memory linear in the length, every derivative,
+# decoding with a cache, the weights.
 
 
 # %%
@@ -91,9 +92,9 @@ axes[0].set_ylabel("query")
 # %% [markdown]
 # ## Proof
 #
-# `ak.check` compares every form with the definition: outputs, gradients, forward derivatives, causality to the bit,
-# NaN behind a mask, low precision, decoding. From a terminal it is `attnkit check my_file.py:LogDecay`. It takes about
-# a minute, so this page does not run it.
+# `ak.check` compares every form with the definition: outputs, gradients, forward derivatives, causality to
+# the bit, NaN behind a mask, low precision, decoding. From a terminal it is `attnkit check
+# my_file.py:LogDecay`. It takes about a minute, so this page does not run it.
 #
 # ## Training
 #

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # A drop-in layer in a model of your own
 #
-# Any variant works in any `flax.nnx` model: `ak.nnx.MultiHeadAttention` has the constructor, the call and the cache of
-# `flax.nnx.MultiHeadAttention`, and one more argument. Here a tiny model learns to repeat the token that came three
-# places before, and only variants that know about positions can.
+# Any variant works in any `flax.nnx` model: `ak.nnx.MultiHeadAttention` has the constructor, the call and
+# the cache of `flax.nnx.MultiHeadAttention`, and one more argument. Here a tiny model learns to repeat the
+# token that came three places before, and only variants that know about positions can.
 
 # %%
 import jax
@@ -69,12 +69,12 @@ axis.legend()
 # The layer's weights, read at a named point without touching the model:
 
 # %%
-from attnkit import points  # noqa: E402
+from attnkit import points
 
 model, _ = trained["Shaw"]
 tokens = jax.random.randint(jax.random.key(9), (1, LENGTH), 0, VOCABULARY)
 print(list(points.names(lambda: model(tokens))))
-_, values = points.observe(lambda: model(tokens), read="*weights")()
+_, values = points.observe(lambda: model(tokens), read=["*weights"])()
 (name, weights), *_ = values.items()
 plt.matshow(weights[0].max(axis=0), cmap="Blues", vmin=0, vmax=1)
 plt.title(f"{name}: the largest weight of the four heads")

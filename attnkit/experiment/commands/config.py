@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from attnkit.experiment.diagnostics import printable
+
 
 def add(groups: Any) -> None:
     """Declare the commands."""
@@ -57,7 +59,7 @@ def validate(arguments: argparse.Namespace) -> int:
         found = {"valid": True, "hash": loaded.hash(), "problems": [], "notes": [idle] if idle else []}
         print(json.dumps(found, indent=2))
     else:
-        print(f"{arguments.config}: valid (hash {loaded.hash()})")
+        print(f"{printable(str(arguments.config))}: valid (hash {loaded.hash()})")
         if idle:
             print(f"note: training.{idle}")
     return 0
