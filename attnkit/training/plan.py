@@ -59,8 +59,8 @@ class Optimizer:
     """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) or Muon, warmed up linearly, then decayed.
 
     `decayed` and `multipliers` name parameters by kind (`weight`, `vector`, `readout`, `bias`, `gain`,
-    `table`, `rate`, `other`) or by a pattern of paths such as `decoder/*/bias`; `attnkit show` lists both. The
-    part that makes a parameter declares its kind; one of an own part that declares none is `other`.
+    `table`, `rate`, `other`) or by a pattern of paths such as `decoder/*/bias`; `attnkit show` lists both.
+    The part that makes a parameter declares its kind; one of an own part that declares none is `other`.
 
     Attributes:
         rule: `adamw`, or `muon` (Jordan et al. 2024) for the kind `weight` and AdamW for all others.
