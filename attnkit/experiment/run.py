@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -59,9 +59,12 @@ def train(
         place = stack.enter_context(folder.claim(loaded.name, out, resume))
         stack.enter_context(signals.last_act(lambda: f"go on with --resume --out {place}"))
         check_resumed(loaded, place, resume)
-        folder.write(place / folder.CONFIG, loaded.toml())
-        folder.write_json(place / folder.ENVIRONMENT, folder.environment(loaded))
-        session, fitted = trained(session, place, resume, quiet)
+
+        def ready() -> None:
+            folder.write(place / folder.CONFIG, loaded.toml())
+            folder.write_json(place / folder.ENVIRONMENT, folder.environment(loaded))
+
+        session, fitted = trained(session, place, resume, quiet, ready)
         facts = {
             "command": command,
             "steps": fitted.step,
@@ -82,8 +85,13 @@ def check_resumed(loaded: config.Config, place: Path, resume: bool) -> None:
         folder.agree(toml.read(place / folder.CONFIG)[0], loaded.table(), place)
 
 
-def trained(session: Session, place: Path, resume: bool, quiet: bool) -> tuple[Session, Fitted]:
-    """The session with the parameters of the best step, after training in the folder `place`."""
+def trained(
+    session: Session, place: Path, resume: bool, quiet: bool, ready: Callable[[], None]
+) -> tuple[Session, Fitted]:
+    """The session with the parameters of the best step, after training in the folder `place`.
+
+    `ready` is called before anything is written there.
+    """
     if not quiet:
         print(printable(f"training {session.config.name} in {place}"), file=sys.stderr)
     with display.shown(quiet) as report:
@@ -94,6 +102,7 @@ def trained(session: Session, place: Path, resume: bool, quiet: bool) -> tuple[S
             session.optimizer,
             folder=place,
             resume=resume,
+            ready=ready,
             report=report,
         )
     if fitted.step == fitted.resumed_from and not quiet:
