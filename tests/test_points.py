@@ -98,7 +98,9 @@ def test_a_view_is_computed_only_for_a_reader():
 def blockwise(x):
     with within("layer"):
         w, mix = np.tril(np.ones((3, 3), np.float32)), lambda w: w @ x
-        return opened("weights", lambda: jnp.asarray(w), jnp.cumsum(x), lambda old, new: mix(new - old), "share")
+        return opened(
+            "weights", lambda: jnp.asarray(w), jnp.cumsum(x), lambda old, new: mix(new - old), "share"
+        )
 
 
 def test_an_opened_point_is_computed_for_a_reader_and_followed_if_replaced():

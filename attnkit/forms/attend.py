@@ -9,12 +9,12 @@ from jaxtyping import Array, Float
 
 from attnkit.forms import scored as folder
 from attnkit.forms.catalogue import get_form
-from attnkit.forms.heads import HeadBlocks, Inputs, make_heads, prepared_inputs, prepared_keys, split_inputs
+from attnkit.forms.heads import Inputs, make_heads, prepared_inputs, prepared_keys, split_inputs
 from attnkit.forms.scored import reference
 from attnkit.forms.scored.blockwise import block_mask_of
 from attnkit.forms.sizes import Sizes
 from attnkit.masks.contract import Data, Needs, check_data
-from attnkit.scored.block import Block, transformed_weights, weighted_values
+from attnkit.scored.block import HeadBlocks
 from attnkit.scored.contract import Own, Parts, Scored
 
 Params = Parts[Own] | None
@@ -168,13 +168,9 @@ def weights(
     offset: int = 0,
 ) -> Float[Array, "heads queries keys"]:
     """The attention weights before dropout, by the definition; of other scores than `attend`'s if given."""
-
-    def one(block: Block, *given: Array) -> Array:
-        s = given[0] if given else reference.scores(variant, block)
-        return transformed_weights(variant, block, reference.weights_of_scores(variant, block, s)[0])
-
     heads = heads_of(variant, params, q, k, k, inputs, data, offset, None)
-    found: Array = heads.run(one) if scores is None else heads.run(one, scores)
+    given = () if scores is None else (scores,)
+    found: Array = heads.run(lambda block, *s: reference.weights(variant, block, *s), *given)
     return found
 
 
@@ -192,7 +188,7 @@ def mix(
 ) -> Float[Array, "heads queries value_dim"]:
     """The output of attention with weights `w`, in at least float32. Linear in `w`."""
     heads = heads_of(variant, params, q, k, v, inputs, data, offset, None)
-    found: Array = heads.run(lambda block, w: weighted_values(variant, block, w), w)
+    found: Array = heads.run(lambda block, w: reference.mixed(variant, block, w), w)
     return found
 
 

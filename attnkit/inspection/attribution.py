@@ -122,8 +122,10 @@ def attention_relevance(f: Model, metric: Metric, paths: Sequence[str], *args: A
 
     def run(*args: Any) -> Array:
         def total(by: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
-            edit: dict[str, Callable[[Array], Array]] = {n: lambda w, n=n: w + by[n] for n in names}
-            found = observe(f, read=names, edit=edit)(*args)
+            def moved(name: str) -> Callable[[Array], Array]:
+                return lambda w: w + by[name]
+
+            found = observe(f, read=names, edit={name: moved(name) for name in names})(*args)
             return jnp.sum(metric(found.output)), found.values
 
         zeros = {n: jnp.zeros(shapes[n].shape, shapes[n].dtype) for n in names}

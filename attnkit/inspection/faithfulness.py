@@ -58,12 +58,12 @@ def ranking_curves(
     Source: Petsiuk et al. 2018 (RISE), arXiv 1806.07421; comprehensiveness and sufficiency DeYoung et al.
     2020 (ERASER), arXiv 1911.03429.
     """
-    tokens, values = np.asarray(tokens), np.asarray(importance, np.float64)
-    held = np.zeros(tokens.shape, bool) if fixed is None else np.asarray(fixed, bool)
+    ids, values = np.asarray(tokens), np.asarray(importance, np.float64)
+    held = np.zeros(ids.shape, bool) if fixed is None else np.asarray(fixed, bool)
     order = np.argsort(np.argsort(-np.where(held, -np.inf, values), axis=1, kind="stable"), axis=1)
     count = steps or int((~held).sum(axis=1).max())
     taken = (order[None] < np.arange(count + 1)[:, None, None]) & ~held
-    texts = [np.where(taken, fill, tokens), np.where(taken | held, tokens, fill)]
+    texts = [np.where(taken, fill, ids), np.where(taken | held, ids, fill)]
     run = jax.jit(lambda texts: jax.lax.map(lambda one: metric(f(one)), texts))
     deletion, insertion = (np.asarray(run(jnp.asarray(one)), np.float64) for one in texts)
     return Curves(deletion, insertion)

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-Weights = Float[Array, "batch heads queries keys"]
-Tokens = Int[Array, "batch tokens"]
+Weights = Float[Any, "batch heads queries keys"]
+Tokens = Int[Any, "batch tokens"]
 Scores = Float[np.ndarray, "heads"]
+Rows = Any
 
 
 def shares(weights: Any) -> np.ndarray:
@@ -26,15 +27,16 @@ def shares(weights: Any) -> np.ndarray:
     return np.where(total > 0, sizes / np.where(total > 0, total, 1), 0)
 
 
-def mass(weights: Any, marked: Any) -> np.ndarray:
+def mass(weights: Any, marked: Any, real: Any = None) -> np.ndarray:
     """Mean share of the weight on marked pairs, `[heads]`, over the rows that have one; NaN if none has.
 
     Args:
         weights: `[batch, heads, queries, keys]`.
         marked: `[batch, queries, keys]` bool.
+        real: `[batch, queries]` bool, the rows that count; all if not given.
     """
     marked = np.broadcast_to(np.asarray(marked, bool), np.shape(weights)[:1] + np.shape(weights)[2:])
-    rows = marked.any(axis=-1)
+    rows = marked.any(axis=-1) if real is None else marked.any(axis=-1) & np.asarray(real, bool)
     if not rows.any():
         return np.full(np.shape(weights)[1], np.nan)
     found = np.where(marked[:, None], shares(weights), 0).sum(axis=-1)
@@ -48,23 +50,29 @@ def pairs(tokens: Any) -> tuple[np.ndarray, np.ndarray]:
     return tokens[:, :, None] == tokens[:, None, :], np.broadcast_to(earlier, (len(tokens), *earlier.shape))
 
 
-def previous_token(weights: Weights) -> Scores:
+def near(weights: Any, back: int) -> np.ndarray:
+    """Pairs whose key is `back` places before the query, `[queries, keys]`."""
+    queries, keys = np.shape(weights)[-2:]
+    return np.eye(queries, keys, k=-back, dtype=bool)
+
+
+def previous_token(weights: Weights, real: Rows = None) -> Scores:
     """Weight on the token before. Source: Voita et al. 2019, arXiv 1905.09418 (positional heads)."""
-    return mass(weights, np.eye(*np.shape(weights)[-2:], k=-1, dtype=bool))
+    return mass(weights, near(weights, 1), real)
 
 
-def same_token(weights: Weights) -> Scores:
+def same_token(weights: Weights, real: Rows = None) -> Scores:
     """Weight on the token itself."""
-    return mass(weights, np.eye(*np.shape(weights)[-2:], dtype=bool))
+    return mass(weights, near(weights, 0), real)
 
 
-def duplicate_token(weights: Weights, tokens: Tokens) -> Scores:
+def duplicate_token(weights: Weights, tokens: Tokens, real: Rows = None) -> Scores:
     """Weight on earlier places with the query's token. Source: Wang et al. 2022, arXiv 2211.00593."""
     same, earlier = pairs(tokens)
-    return mass(weights, same & earlier)
+    return mass(weights, same & earlier, real)
 
 
-def prefix_matching(weights: Weights, tokens: Tokens) -> Scores:
+def prefix_matching(weights: Weights, tokens: Tokens, real: Rows = None) -> Scores:
     """Weight on the places after earlier ones with the query's token: what an induction head looks at.
 
     Source: Olsson et al. 2022, "In-context learning and induction heads", transformer-circuits.pub.
@@ -72,7 +80,7 @@ def prefix_matching(weights: Weights, tokens: Tokens) -> Scores:
     same, earlier = pairs(tokens)
     after = np.zeros_like(same)
     after[:, :, 1:] = (same & earlier)[:, :, :-1]
-    return mass(weights, after & (earlier | np.eye(earlier.shape[1], dtype=bool)))
+    return mass(weights, after & (earlier | np.eye(earlier.shape[1], dtype=bool)), real)
 
 
 def induction(weights: Weights, period: int) -> Scores:
@@ -99,7 +107,7 @@ def repeated_tokens(vocabulary: int, period: int, batch: int, times: int = 2, se
     return np.tile(rows, times)
 
 
-def positional(weights: Weights) -> Scores:
+def positional(weights: Weights, real: Rows = None) -> Scores:
     """Overlap `sum_j min(w_ij, mean w_ij)` of each example's rows with the mean over examples.
 
     It is 1 for a head whose pattern is the same for all texts, and less the more the text decides.
@@ -107,6 +115,7 @@ def positional(weights: Weights) -> Scores:
     each = shares(weights)
     overlap = np.minimum(each, each.mean(axis=0, keepdims=True)).sum(axis=-1)
     rows = each.sum(axis=-1) > 0
+    rows = rows if real is None else rows & np.asarray(real, bool)[:, None]
     return np.where(rows, overlap, 0).sum(axis=(0, 2)) / np.maximum(rows.sum(axis=(0, 2)), 1)
 
 
@@ -119,11 +128,11 @@ def separator(weights: Weights, tokens: Tokens, separators: Any) -> Scores:
     return mass(weights, np.broadcast_to(marked, np.shape(weights)[:1] + np.shape(weights)[2:]))
 
 
-def first_token(weights: Weights) -> Scores:
+def first_token(weights: Weights, real: Rows = None) -> Scores:
     """Weight on the first token, the usual sink. Source: Xiao et al. 2023, arXiv 2309.17453."""
     marked = np.zeros(np.shape(weights)[-2:], bool)
     marked[:, 0] = True
-    return mass(weights, marked)
+    return mass(weights, marked, real)
 
 
 def copying(
@@ -163,3 +172,24 @@ def distances(weights: Weights, most: int) -> np.ndarray:
     rows = np.maximum((each.sum(axis=-1) > 0).sum(axis=(0, 2)), 1)
     parts = [each[..., back == n].sum(axis=(0, 2)) for n in range(most)]
     return np.stack([*parts, each[..., back >= most].sum(axis=(0, 2))], axis=1) / rows[:, None]
+
+
+def profile(weights: Weights, tokens: Tokens, real: Rows = None) -> dict[str, Scores]:
+    """The scores that need tokens alone, by name; 0 where no row has a place to look at.
+
+    Args:
+        weights: of self-attention.
+        tokens: what it reads.
+        real: `[batch, tokens]` bool, those that are no padding.
+    """
+    ids = np.asarray(tokens)
+    if real is not None:  # padding is no duplicate of padding
+        ids = np.where(real, ids, -1 - np.arange(ids.shape[1]))
+    found = {
+        "previous token": previous_token(weights, real),
+        "same token": same_token(weights, real),
+        "first token": first_token(weights, real),
+        "duplicate token": duplicate_token(weights, ids, real),
+        "prefix matching": prefix_matching(weights, ids, real),
+    }
+    return {name: np.nan_to_num(scores) for name, scores in found.items()}

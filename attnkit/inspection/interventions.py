@@ -27,6 +27,8 @@ from attnkit.points import names, observe
 
 Fill = Literal["zero", "mean", "resample"]
 LOGITS = "logits"
+#: Runs of a sweep that are computed side by side.
+TOGETHER = 16
 
 
 class Edge(NamedTuple):
@@ -80,7 +82,7 @@ def ablate(
             edits = {f"{path}.{OUTPUT}": edit(path) for path in shapes}
             return metric(observe(f, edit=edits)(*args).output)
 
-        return jax.lax.map(one, gates) if len(heads) > 64 else jax.vmap(one)(gates)
+        return jax.lax.map(one, gates, batch_size=TOGETHER)
 
     found = np.asarray(jax.jit(run)(tuple(args), given, one_hot(heads, shapes)))
     return dict(zip(heads, found, strict=True))
@@ -116,7 +118,7 @@ def rank_correlation(a: Any, b: Any) -> float:
     ranks = [ranked(np.asarray(one, np.float64)) for one in (a, b)]
     if any(np.ptp(one) == 0 for one in ranks):
         return float("nan")
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(np.corrcoef(np.stack(ranks))[0, 1])
 
 
 def ranked(values: np.ndarray) -> np.ndarray:
@@ -219,7 +221,7 @@ def path_effects(
             received = metric(observe(f, edit=edit)(base).output)
             return jnp.where(past, metric(travelled.output), received)
 
-        return jax.lax.map(one, (senders, places, direct), batch_size=16)
+        return jax.lax.map(one, (senders, places, direct), batch_size=TOGETHER)
 
     found = np.asarray(jax.jit(run)(base, other))
     return dict(zip(edges, found, strict=True))

@@ -108,7 +108,7 @@ class Observation:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class HeadChoice:
     """The head chosen on some examples, and its scores there and on examples it was not chosen on.
 
     Only `scored` may be reported as the result; `chosen_on` is the optimistic number of the choice itself.
@@ -222,7 +222,7 @@ def choose_head(observations: Sequence[Observation]) -> Head:
     return max(scores, key=lambda head: (scores[head].accuracy, np.nan_to_num(scores[head].mass, nan=-1.0)))
 
 
-def choose_and_score(choosing: Sequence[Observation], scoring: Sequence[Observation]) -> Chosen:
+def choose_and_score(choosing: Sequence[Observation], scoring: Sequence[Observation]) -> HeadChoice:
     """Chooses the best head on one set of examples and scores it on another.
 
     Raises:
@@ -237,8 +237,8 @@ def choose_and_score(choosing: Sequence[Observation], scoring: Sequence[Observat
     head = choose_head(choosing)
     scored = align_heads(scoring)
     if head not in scored:
-        raise DataError(f"scoring has no head {head.map!r} {head.head}; expected the maps of choosing")
-    return Chosen(head, align_heads(choosing)[head], scored[head])
+        raise DataError(f"scoring has no head {head}; expected the maps of choosing")
+    return HeadChoice(head, align_heads(choosing)[head], scored[head])
 
 
 def entropy(weights: Any) -> np.ndarray:

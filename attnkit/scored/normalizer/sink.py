@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from attnkit.options import options
 from attnkit.scored.contract import Own, Params
 from attnkit.scored.exponential import ExponentialNormalizer
-from attnkit.variant import Card, HeadShape, MapKind
+from attnkit.variant import Card, HeadShape, Kinds, MapKind
 
 
 @options
@@ -27,6 +27,8 @@ class Sink(ExponentialNormalizer):
     )
     map_kind: ClassVar[MapKind] = "share"
     start: float = 0.0
+
+    kinds: ClassVar[Kinds] = {"sink": "bias"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Own:
         return {"sink": jnp.full(shape.heads, self.start)}
