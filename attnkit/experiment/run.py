@@ -14,6 +14,7 @@ from attnkit import signals
 from attnkit.errors import CheckFailed, ConfigError
 from attnkit.experiment import attention, config, decode, display, folder, measure, summary, toml
 from attnkit.experiment.diagnostics import printable
+from attnkit.experiment.profile import profiled
 from attnkit.experiment.session import Session, best, reopen, start
 from attnkit.generation.plan import Decoding
 from attnkit.inspection.maps import Head
@@ -35,6 +36,7 @@ def train(
     out: str | None = None,
     resume: bool = False,
     quiet: bool = False,
+    profile: bool = False,
     command: str = "",
 ) -> tuple[Path, dict[str, Any]]:
     """Train what a config says, measure it and write its run folder.
@@ -44,6 +46,7 @@ def train(
         out: the run folder, below the working directory; by default `runs/<config name>-<n>`.
         resume: go on with the run that is there.
         quiet: show no progress.
+        profile: record a trace of a few dispatches into the run folder.
         command: the command line, for the record.
 
     Returns:
@@ -64,7 +67,7 @@ def train(
             folder.write(place / folder.CONFIG, loaded.toml())
             folder.write_json(place / folder.ENVIRONMENT, folder.environment(loaded))
 
-        session, fitted = trained(session, place, resume, quiet, ready)
+        session, fitted = trained(session, place, resume, quiet, profile, ready)
         facts = {
             "command": command,
             "steps": fitted.step,
@@ -86,7 +89,7 @@ def check_resumed(loaded: config.Config, place: Path, resume: bool) -> None:
 
 
 def trained(
-    session: Session, place: Path, resume: bool, quiet: bool, ready: Callable[[], None]
+    session: Session, place: Path, resume: bool, quiet: bool, profile: bool, ready: Callable[[], None]
 ) -> tuple[Session, Fitted]:
     """The session with the parameters of the best step, after training in the folder `place`.
 
@@ -94,7 +97,10 @@ def trained(
     """
     if not quiet:
         print(printable(f"training {session.config.name} in {place}"), file=sys.stderr)
-    with display.shown(quiet) as report:
+    with contextlib.ExitStack() as stack:
+        report = stack.enter_context(display.shown(quiet))
+        if profile:
+            report = stack.enter_context(profiled(place, report))
         fitted = fit(
             session.network,
             session.dataset,

@@ -18,6 +18,9 @@ def add(groups: Any) -> None:
     command.add_argument("--out", metavar="DIR", help="run folder (default: runs/<config name>-<n>)")
     command.add_argument("--resume", action="store_true", help="go on with the run that is there")
     command.add_argument("--quiet", action="store_true", help="show no progress")
+    command.add_argument(
+        "--profile", action="store_true", help="write a trace of JAX's profiler into the run folder"
+    )
     command = declare(
         groups, "evaluate", evaluate, "measure a run's best checkpoint again", "evaluate runs/number_words-1"
     )
@@ -74,6 +77,7 @@ def train(arguments: argparse.Namespace) -> int:
         out=arguments.out,
         resume=arguments.resume,
         quiet=arguments.quiet,
+        profile=arguments.profile,
         command=command,
     )
     show(result, place, arguments.json)
