@@ -18,7 +18,19 @@ if OWN_CACHE:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = OWN_CACHE
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-CHECKED = tuple(os.environ["CHK"].split(","))
+#: Rooms whose annotations are checked at every call. Those above them say `int`, `float` and `np.ndarray`
+#: where they take numpy's scalars too, and refuse wrong arguments with messages of their own.
+CHECKED = [
+    "variant",
+    "points",
+    "masks",
+    "encodings",
+    "scored",
+    "recurrence",
+    "approximate",
+    "forms",
+    "pooling",
+]
 install_import_hook([f"attnkit.{room}" for room in CHECKED], "annotation_check.check")
 
 

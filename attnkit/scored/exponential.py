@@ -21,6 +21,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -143,7 +144,7 @@ def softmax_pass(passes: KeyPasses, closed: bool, block: Block) -> tuple[Values,
         def cell(state: Partial, *sides: Tree) -> Partial:
             at = Block(*sides)
             keep = allowed_pairs(variant, at) if masked else None
-            return absorb(state, logits(variant, at)[0], keep, lambda e: mix_values(variant, at, e))
+            return absorb(state, logits(variant, at, keep)[0], keep, lambda e: mix_values(variant, at, e))
 
         return cell
 
@@ -182,8 +183,8 @@ def _tangent_sums(passes: KeyPasses, block: Block, change: Block, lse: Row) -> t
             (at_shared, d_shared), (at_query, d_query, lse), (at_key, d_key) = shared, row, column
             at, change = widen(Block(at_shared, at_query, at_key)), Block(d_shared, d_query, d_key)
             moving = select(change, at)
-            s, ds = jax.jvp(lambda m: logits(variant, combine(m, at))[0], (moving,), (change,))
             keep = allowed_pairs(variant, at) if masked else None
+            s, ds = jax.jvp(lambda m: logits(variant, combine(m, at), keep)[0], (moving,), (change,))
             seen = s if keep is None else jnp.where(keep, s, -jnp.inf)
             w = _weights(passes, seen, lse)
             pull = w * (ds if keep is None else jnp.where(keep, ds, 0))
@@ -284,7 +285,8 @@ def _key_lse_jvp(passes: KeyPasses, primals: Tree, tangents: Tree) -> tuple[Tree
 
 def _key_scores(passes: KeyPasses, block: Block, exists: Array) -> tuple[Scores, Keep]:
     """Scores before queries compete, and which pairs of queries that exist may attend."""
-    return logits(passes.variant, block)[0], allowed_pairs(passes.variant, block) & exists[:, None]
+    keep = allowed_pairs(passes.variant, block) & exists[:, None]
+    return logits(passes.variant, block, keep)[0], keep
 
 
 def no_keys(empty: Row, value_dim: int) -> Partial:
@@ -304,7 +306,11 @@ def absorb(state: Partial, s: Scores, keep: Keep | None, mix: Callable[[Scores],
 
 
 def merge(a: Partial, b: Partial) -> Partial:
-    """Partial result of two disjoint sets of keys. Associative and commutative up to rounding."""
+    """Partial result of two disjoint sets of keys. Associative and commutative up to rounding.
+
+    Raises `AssertionError` if they are not of the same queries: a single row would broadcast.
+    """
+    chex.assert_trees_all_equal_shapes(a, b)
     maximum = jnp.maximum(a.maximum, b.maximum)
     left, right = jnp.exp(a.maximum - finite(maximum)), jnp.exp(b.maximum - finite(maximum))
     return Partial(
