@@ -1,7 +1,9 @@
 """What every network promises, whichever it is."""
 
+import dataclasses
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,12 @@ import pytest
 from flax import nnx
 from models.networks import BATCH, CASES, LENGTHS, SOURCE, built, example
 
+from attnkit.masks.causal import Causal
 from attnkit.models.contract import attention_maps
+from attnkit.scored.normalizer.gumbel import Gumbel
+from attnkit.scored.preset.attention import Attention
+
+pytestmark = pytest.mark.one_python
 
 WRITERS = [name for name, case in CASES.items() if case.writes]
 #: Compiles twice as fast; what is compared is compiled alike.
@@ -27,18 +34,18 @@ READERS = [name for name, case in CASES.items() if case.reads]
 
 @functools.cache
 def program(name):
-    """The jitted `(params, batch) -> Output`, and how often it was traced."""
-    graph, traces = built(name)[0], []
+    """The jitted `(params, batch) -> Output`, which may be traced once."""
+    graph = built(name)[0]
 
     def run(params, batch):
-        traces.append(1)
         return nnx.merge(graph, params)(batch)
 
-    return jax.jit(run, compiler_options=QUICK), traces
+    run.__name__ = name  # chex counts traces by name
+    return jax.jit(chex.assert_max_traces(run, n=1), compiler_options=QUICK)
 
 
 def logits(name, batch, seed=0):
-    return program(name)[0](built(name, seed)[1], batch).logits
+    return program(name)(built(name, seed)[1], batch).logits
 
 
 @functools.cache
@@ -70,7 +77,7 @@ def test_shape_type_and_one_trace_for_all_parameters(name):
     one, two = (logits(name, example(sizes), seed) for seed in (0, 1))
     assert one.shape == (BATCH, sizes.length, max(1, sizes.vocabulary)) and one.dtype == jnp.float32
     assert not np.allclose(one, two)
-    assert built(name, 0)[0] == built(name, 1)[0] and len(program(name)[1]) == 1
+    assert built(name, 0)[0] == built(name, 1)[0]
 
 
 @every(CASES)
@@ -164,6 +171,35 @@ def test_half_precision_parameters_make_a_half_precision_network(name):
     tokens = batch["features"] if "features" in batch else batch["inputs"]
     found, after = jax.eval_shape(network.step, state, tokens[:, :1])
     assert found.dtype == jnp.float32
-    assert jax.tree.map(lambda a: (a.shape, a.dtype), state) == jax.tree.map(
-        lambda a: (a.shape, a.dtype), after
+    chex.assert_trees_all_equal_shapes_and_dtypes(state, after)
+
+
+DROPPING = Attention(mask=Causal(), dropout=0.4)
+RANDOM = {
+    "decoder": dataclasses.replace(
+        CASES["decoder"].model,
+        depth=2,
+        mixer=(DROPPING, Attention(mask=Causal(), normalizer=Gumbel())),
+    ),
+    "encoder_decoder": dataclasses.replace(CASES["encoder_decoder"].model, decoder=DROPPING),
+    "hierarchical_encoder_decoder": CASES["hierarchical_encoder_decoder"].model,
+    "rnn-bahdanau": CASES["rnn-bahdanau"].model,
+    "perceiver-text": CASES["perceiver-text"].model,
+}
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_random_numbers_of_an_example_follow_its_key_and_not_its_place(name):
+    """Rows in another order give the same outputs in that order, if their keys go with them."""
+    sizes = CASES[name].sizes
+    graph, params = nnx.split(dataclasses.replace(RANDOM[name], dropout=0.5).build(sizes, nnx.Rngs(0)))
+    batch = {**example(sizes), "example_key": jax.random.split(jax.random.key(1), BATCH)}
+    run = jax.jit(
+        lambda params, batch: nnx.merge(graph, params)(batch, key=jax.random.key(2)).logits,
+        compiler_options=QUICK,
     )
+    order = jnp.array([2, 0, 1])
+    straight, turned = run(params, batch), run(params, {n: a[order] for n, a in batch.items()})
+    np.testing.assert_allclose(straight[order], turned, atol=2e-6)
+    other = run(params, {**batch, "example_key": batch["example_key"][order]})
+    assert np.all(np.abs(other - straight).max(axis=(1, 2)) > 1e-3)

@@ -43,6 +43,18 @@ def test_sums_of_slices_add_up_to_the_whole(random):
     np.testing.assert_allclose(whole, np.sum(np.array(parts), axis=0), rtol=1e-6)
 
 
+def test_shapes_that_would_broadcast_are_refused():
+    logits, labels = jnp.zeros((2, 5, 7)), jnp.zeros((2, 5), int)
+    tokens = cross_entropy(logits, labels)
+    for call in (
+        lambda: cross_entropy(logits, labels[:1]),
+        lambda: sums(tokens, jnp.ones((1, 5))),
+        lambda: errors(Output(logits[..., :1]), {"targets": jnp.ones((2, 1))}),
+    ):
+        with pytest.raises(AssertionError, match="shape"):
+            call()
+
+
 def test_padding_counts_for_nothing(random):
     logits, labels = random.normal(size=(2, 5, 7)).astype(np.float32), random.integers(0, 7, (2, 5))
     weights = np.ones((2, 5), np.float32)
@@ -70,3 +82,10 @@ def test_numbers_have_squared_errors_and_penalties_count_once_an_example():
     assert float(found.loss) == 4 + 0 + 0.25
     # Two places of the first example, one of the second.
     assert float(found.objective) == 4.25 + 2 * 10 + 20
+
+
+def test_z_loss_is_the_squared_log_of_the_denominator():
+    logits = jnp.log(jnp.array([[[1.0, 2.0, 5.0]]]))
+    found = cross_entropy(logits, jnp.array([[2]]), z_loss=0.5)
+    np.testing.assert_allclose(found.loss, np.log(8 / 5), rtol=1e-6)
+    np.testing.assert_allclose(found.objective, np.log(8 / 5) + 0.5 * np.log(8) ** 2, rtol=1e-6)

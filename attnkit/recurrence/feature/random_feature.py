@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from attnkit.options import options
 from attnkit.recurrence.contract import Params
 from attnkit.recurrence.feature_map import FeatureMap
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -39,6 +39,8 @@ class RandomFeature(FeatureMap):
     def width(self, dim: int) -> int:
         return 2 * self.directions
 
+    kinds: ClassVar[Kinds] = {"sigma": "gain"}
+
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         return {"sigma": jnp.ones((shape.heads, shape.dim))}
 
@@ -47,7 +49,7 @@ class RandomFeature(FeatureMap):
 
     def features(self, p: Params, x: Float[Array, "tokens dim"]) -> Float[Array, "tokens features"]:
         along = unit(x) * p["sigma"] @ p["direction"].T
-        return jnp.concatenate([jnp.sin(along), jnp.cos(along)], axis=1) * self.directions**-0.5
+        return jnp.concatenate([jnp.sin(along), jnp.cos(along)], axis=1) * float(self.directions**-0.5)
 
     def kernel(
         self, p: Params, q: Float[Array, "queries dim"], k: Float[Array, "keys dim"]

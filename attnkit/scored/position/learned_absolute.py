@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from attnkit.options import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows, Scores, dot
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -32,6 +32,8 @@ class LearnedAbsolute(Position):
     )
     length: Annotated[int, Ge(1)] = 512
 
+    kinds: ClassVar[Kinds] = {"query": "table", "key": "table"}
+
     def init(self, key: jax.Array, shape: HeadShape) -> Own:
         tables = jax.random.normal(key, (2, shape.heads, self.length, shape.dim)) * shape.dim**-0.5
         return {"query": tables[0], "key": tables[1]}
@@ -41,7 +43,7 @@ class LearnedAbsolute(Position):
 
     def bias(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:
         places = self._of(p["key"], j)
-        return dot(q.astype(places.dtype), places) * q.shape[1] ** -0.5 + self._beyond(j)[None, :]
+        return dot(q.astype(places.dtype), places) * float(q.shape[1] ** -0.5) + self._beyond(j)[None, :]
 
     def _of(self, table: Float[Array, "length dim"], at: Int[Array, "tokens"]) -> Float[Array, "tokens dim"]:
         """The vectors of positions."""

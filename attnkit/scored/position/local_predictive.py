@@ -22,7 +22,7 @@ from attnkit.scored.contract import (
     Selection,
 )
 from attnkit.scored.position.localness import predicted
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -50,6 +50,8 @@ class LocalPredictive(Position, Selection):
     def needs(self) -> Needs:
         return Needs(scalar=frozenset({"length"}))
 
+    kinds: ClassVar[Kinds] = {"into": "weight", "place": "vector"}
+
     def init(self, key: jax.Array, shape: HeadShape) -> Own:
         into, place = jax.random.split(key)
         return {
@@ -59,7 +61,8 @@ class LocalPredictive(Position, Selection):
 
     def _place(self, p: Params, q: Queries) -> Row:
         """Where each query looks."""
-        return p.data.scalar["length"] * predicted(p["into"], p["place"], q)
+        place: Row = p.data.scalar["length"] * predicted(p["into"], p["place"], q)
+        return place
 
     def select(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns, stats: Any) -> Keep:
         return jnp.abs(j[None, :] - self._place(p, q)[:, None]) <= self.half_width

@@ -8,7 +8,7 @@ from annotated_types import Ge, MultipleOf
 from attnkit.encodings.sinusoids import distance_product
 from attnkit.options import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows, Scores
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -31,6 +31,8 @@ class TransformerXl(Position):
     claims: ClassVar[tuple[str, ...]] = ("translation",)
     width: Annotated[int, Ge(2), MultipleOf(2)] = 64
 
+    kinds: ClassVar[Kinds] = {"content": "bias", "place": "bias", "project": "weight"}
+
     def init(self, key: jax.Array, shape: HeadShape) -> Own:
         content, place, project = jax.random.split(key, 3)
         return {
@@ -41,4 +43,4 @@ class TransformerXl(Position):
 
     def bias(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:
         place = distance_product((q + p["place"]) @ p["project"], i, j)
-        return (place + (k @ p["content"])[None, :]) * q.shape[1] ** -0.5
+        return (place + (k @ p["content"])[None, :]) * float(q.shape[1] ** -0.5)

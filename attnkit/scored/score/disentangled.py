@@ -9,7 +9,7 @@ from annotated_types import Ge
 from attnkit.encodings.distance import entries_of
 from attnkit.options import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Queries, Rows, Score, Scores, dot
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -33,6 +33,8 @@ class Disentangled(Score):
     claims: ClassVar[tuple[str, ...]] = ("translation",)
     max_distance: Annotated[int, Ge(1)] = 64
 
+    kinds: ClassVar[Kinds] = {"key": "table", "query": "table"}
+
     def init(self, key: jax.Array, shape: HeadShape) -> Own:
         size = (shape.heads, 2 * self.max_distance, shape.dim)
         tables = jax.random.normal(key, (2, *size)) * shape.dim**-0.5
@@ -48,4 +50,4 @@ class Disentangled(Score):
             entries_of(dot(rows.astype(wide), table), place)
             for rows, table, place in zip((q, k), (p["key"], p["query"]), places, strict=True)
         )
-        return (dot(q, k) + content_place + place_content.T) * (3 * q.shape[1]) ** -0.5
+        return (dot(q, k) + content_place + place_content.T) * float((3 * q.shape[1]) ** -0.5)
