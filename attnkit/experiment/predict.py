@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from attnkit import files
 from attnkit.errors import ConfigError, DataError
 from attnkit.experiment import attention, decode, folder, highlight
 from attnkit.experiment.run import changed, head_of
@@ -132,7 +133,7 @@ class Writer:
                 drawn.weights[head], drawn.queries, drawn.keys, f"{drawn.name}, head {head}", form=kind
             )
         try:
-            file.write_bytes(made)
+            files.write(file, made)
         except OSError as error:
             raise ConfigError(f"--picture {file}: cannot be written: {error.strerror}") from None
 

@@ -1,14 +1,16 @@
 """Training, evaluating and reporting: what the commands do once a config is right."""
 
+import contextlib
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import jax
 
+from attnkit import signals
 from attnkit.errors import ConfigError
 from attnkit.experiment import attention, config, decode, display, folder, measure, summary, toml
 from attnkit.experiment.session import Session, best, reopen, start
@@ -19,7 +21,6 @@ from attnkit.tasks.contract import Example
 from attnkit.training.evaluation import Evaluation
 from attnkit.training.loop import fit
 from attnkit.training.progress import Fitted
-from attnkit.training.signals import Interruption
 
 PICTURES = 3
 TIMES = ("command", "steps", "parameters", "seconds", "training_seconds", "best_step", "best_loss", "skipped")
@@ -49,33 +50,33 @@ def train(
         AttnkitError: as `fit` and `start` do.
     """
     begun = time.perf_counter()
-    place = folder.choose(loaded.name, out, resume)
+    check_resumed(loaded, folder.choose(loaded.name, out, resume), resume)
+    session = start(loaded)
+    with contextlib.ExitStack() as stack:
+        place = stack.enter_context(folder.claim(loaded.name, out, resume))
+        stack.enter_context(signals.last_act(lambda: f"go on with --resume --out {place}"))
+        check_resumed(loaded, place, resume)
+        folder.write(place / folder.CONFIG, loaded.toml())
+        folder.write_json(place / folder.ENVIRONMENT, folder.environment(loaded))
+        session, fitted = trained(session, place, resume, quiet)
+        facts = {
+            "command": command,
+            "steps": fitted.step,
+            "parameters": parameters(session),
+            "training_seconds": round(fitted.seconds, 2),
+            "best_step": fitted.best_step,
+            "best_loss": fitted.best_loss,
+            "skipped": fitted.skipped,
+        }
+        complete = session.step == fitted.step and not session.training.evaluation_batches
+        known = fitted.evaluation if complete else None
+        return place, finish(session, place, loaded.name, facts, begun, known)
+
+
+def check_resumed(loaded: config.Config, place: Path, resume: bool) -> None:
+    """Raise `ConfigError` if the run in `place` is to go on, but not with this config."""
     if resume and (place / folder.CONFIG).is_file():
         folder.agree(toml.read(place / folder.CONFIG)[0], loaded.table(), place)
-    with Interruption() as asked:
-
-        def pause() -> None:
-            if asked.asked:
-                raise asked.error(f"stopped between two pieces of work; go on with --resume --out {place}")
-
-        session = start(loaded)
-        pause()
-        with folder.lock(place):
-            folder.write(place / folder.CONFIG, loaded.toml())
-            folder.write_json(place / folder.ENVIRONMENT, folder.environment(loaded))
-            session, fitted = trained(session, place, resume, quiet)
-            facts = {
-                "command": command,
-                "steps": fitted.step,
-                "parameters": parameters(session),
-                "training_seconds": round(fitted.seconds, 2),
-                "best_step": fitted.best_step,
-                "best_loss": fitted.best_loss,
-                "skipped": fitted.skipped,
-            }
-            complete = session.step == fitted.step and not session.training.evaluation_batches
-            known = fitted.evaluation if complete else None
-            return place, finish(session, place, loaded.name, facts, begun, known, pause)
 
 
 def trained(session: Session, place: Path, resume: bool, quiet: bool) -> tuple[Session, Fitted]:
@@ -107,7 +108,6 @@ def finish(
     facts: Mapping[str, Any],
     begun: float,
     known: Evaluation | None = None,
-    pause: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Measure a network and write `result.json` and `report.html`.
 
@@ -118,9 +118,8 @@ def finish(
         facts: what `result.json` says besides the measurements.
         begun: when the work began, by `time.perf_counter`.
         known: an evaluation of this network that need not be made again.
-        pause: called between pieces of work; an error it raises ends the work.
     """
-    measured = measure.measure(session, known, pause)
+    measured = measure.measure(session, known)
     result = {**measure.result(session, measured), "name": name, **facts}
     result["seconds"] = facts.get("seconds", round(time.perf_counter() - begun, 2))
     folder.write_json(place / folder.RESULT, result)

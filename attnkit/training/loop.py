@@ -4,7 +4,9 @@ import contextlib
 import dataclasses
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +14,10 @@ import numpy as np
 from flax import nnx
 
 from attnkit.errors import AttnkitError, ConfigError, DataError, NonFiniteError, Preempted
+from attnkit.signals import Interruption
 from attnkit.tasks.contract import Dataset
 from attnkit.training import evaluation, nonfinite
-from attnkit.training.batches import Batches
+from attnkit.training.batches import Batches, Stopped
 from attnkit.training.checkpoint import Checkpoints
 from attnkit.training.devices import make_mesh, on_all, on_one
 from attnkit.training.evaluation import Evaluation
@@ -23,10 +26,11 @@ from attnkit.training.optimizer import hyperparameters
 from attnkit.training.plan import Optimizer, Training
 from attnkit.training.progress import Fitted, Progress, Report
 from attnkit.training.record import Record
-from attnkit.training.signals import Interruption
 from attnkit.training.step import Metrics, State, begin, make_dispatch, make_step, split, steps_per_dispatch
 
 log = logging.getLogger(__name__)
+
+RECORDED = "metrics"
 
 
 def fit(
@@ -69,7 +73,9 @@ def fit(
         asked = stack.enter_context(Interruption())
         run = _Run(network, dataset, training, optimizer, folder, asked, report)
         run.open(resume, strict, changed_data)
-        run.record = stack.enter_context(Record(folder / "metrics.jsonl", run.step, run.evaluated))
+        run.record = stack.enter_context(
+            Record(folder / "metrics.jsonl", run.step, run.evaluated, run.recorded)
+        )
         run.batches = stack.enter_context(Batches(dataset, training.seed, training.batch_size, run.capacity))
         return run.go()
 
@@ -107,6 +113,7 @@ class _Run:
         self.checkpoints = Checkpoints(folder / FOLDER, training.keep)
         self.step = self.sent = self.resumed_from = 0
         self.evaluated = False
+        self.recorded: Mapping[str, Any] = {}
         self.saved: int | None = None
         self.evaluation: Evaluation | None = None
         self.waiting: tuple[int, Metrics, jax.Array] | None = None
@@ -130,6 +137,7 @@ class _Run:
         self.state = restored.tree
         self.step = self.sent = self.saved = self.resumed_from = manifest.step
         self.evaluated = manifest.metric is not None
+        self.recorded = manifest.facts.get(RECORDED) or {}
         self.progress = dataclasses.replace(
             self.progress, step=manifest.step, skipped=int(self.state.skipped)
         )
@@ -158,7 +166,8 @@ class _Run:
             if self.step and self._at_boundary() and not self.evaluated:
                 self._boundary()
             while self.step < self.training.steps:
-                self._send()
+                with contextlib.suppress(Stopped):
+                    self._send()
                 if self.asked.asked or self._at_boundary(self.sent):
                     self._drain()
                     self._stop_if_asked()
@@ -186,8 +195,9 @@ class _Run:
     def _send(self) -> None:
         """Dispatch the next steps, then look at the metrics of those dispatched before."""
         count = self._ahead(self.sent)
-        batches = self.batches.take(self.sent, count)
+        batches = self.batches.take(self.sent, count, stop=lambda: self.asked.asked)
         self.state, metrics, attempted = self.dispatch(self.state, batches, jnp.int32(count), self.hyper)
+        self.asked.unsaved = True
         sent, self.sent = self.sent, self.sent + count
         if more := self._ahead(self.sent):
             self.batches.request(self.sent, more)
@@ -259,10 +269,11 @@ class _Run:
             "seed": self.training.seed,
             "batch_size": self.training.batch_size,
             "fingerprint": self.dataset.fingerprint,
+            RECORDED: self.record.mark(),
         }
         state = dataclasses.replace(on_one(self.state), halted=jnp.bool_(False))
         self.checkpoints.save(step, state, facts=facts)
-        self.saved = step
+        self.saved, self.asked.unsaved = step, False
 
     def _boundary(self) -> None:
         """Save, evaluate, write down the result and note it in the checkpoint, in this order.
@@ -295,7 +306,7 @@ class _Run:
             step=self.step, split=name, loss=loss, accuracy=accuracy, tokens=float(found.tokens.sum())
         )
         self.record.sync()
-        self.checkpoints.annotate(self.step, loss)
+        self.checkpoints.annotate(self.step, loss, {RECORDED: self.record.mark()})
         seconds = time.perf_counter() - self.started
         self.report(dataclasses.replace(self.progress, seconds=seconds, evaluation=found))
         if not np.isfinite(loss) and found.tokens.sum():

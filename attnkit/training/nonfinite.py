@@ -7,11 +7,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from attnkit import files
 from attnkit.errors import NonFiniteError
 from attnkit.models.contract import Batch
 from attnkit.training.plan import Training
 from attnkit.training.pytree_io import flatten
 from attnkit.training.step import State, make_gradient
+
+DUMP = "nonfinite.json"
 
 
 def first_bad(tree: Any) -> str | None:
@@ -58,7 +61,7 @@ def failure(folder: Path, graph: Any, training: Training, state: State, batch: B
         "batch": number,
         "key": key,
     }
-    (folder / "nonfinite.json").write_text(json.dumps(dump, indent=1) + "\n", encoding="utf-8")
+    files.write(folder / DUMP, json.dumps(dump, indent=1) + "\n")
     after = f" ({training.skip_limit} steps before it were skipped)" if training.nonfinite == "skip" else ""
     return NonFiniteError(
         f"step {number + 1}: {what} is not finite, first at {path}{after}; no update was made. Try a smaller "

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from attnkit.errors import CheckpointError
-from attnkit.training import checkpoint
+from attnkit.training import checkpoint, manifest
 from attnkit.training.checkpoint import Checkpoints
 
 KEPT = 9
@@ -153,7 +153,7 @@ def test_damaged_files_are_noticed(saved, damage, caplog, tmp_path):
     for name, other in zip(names, names[1:] + names[:1], strict=True):
         if damage is damage_swap and (whole / name).read_bytes() == (whole / other).read_bytes():
             continue
-        if damage is damage_link and name.name == checkpoint.MANIFEST:
+        if damage is damage_link and name.name == manifest.MANIFEST:
             continue
         damage(saved._path(30) / name, saved._path(30) / other)
         assert value(saved.restore(tree())) == 20, name
@@ -165,13 +165,13 @@ def test_damaged_files_are_noticed(saved, damage, caplog, tmp_path):
     "text", [b"", b"{", b"[]", b"3", b"\xff\xfe", b"[" * 100_000, b'{"sha256": 1}', b"null"]
 )
 def test_a_manifest_that_is_garbage(saved, text):
-    (saved._path(30) / checkpoint.MANIFEST).write_bytes(text)
+    (saved._path(30) / manifest.MANIFEST).write_bytes(text)
     assert value(saved.restore(tree())) == 20
 
 
 def test_none_left(saved):
     for step in (10, 20, 30):
-        flip(saved._path(step) / checkpoint.MANIFEST, 77)
+        flip(saved._path(step) / manifest.MANIFEST, 77)
     with pytest.raises(CheckpointError, match="every checkpoint is damaged") as caught:
         saved.restore(tree())
     assert caught.value.exit_code == 5
@@ -280,7 +280,7 @@ def test_best_without_any_metric_is_the_last(saved):
 
 def test_the_only_whole_checkpoint_is_never_deleted(saved):
     for step in (20, 30):
-        flip(saved._path(step) / checkpoint.MANIFEST, 77)
+        flip(saved._path(step) / manifest.MANIFEST, 77)
     saved.keep = 1
     saved._retain()
     assert saved.steps() == [10, 20, 30]
@@ -325,7 +325,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
         Checkpoints(tmp_path / "file" / "checkpoints").save(1, {"a": 1})
 
 
-@pytest.mark.parametrize("moment", ["_write_arrays", "_sync_all", "_digests", "_read_arrays", "_sync"])
+@pytest.mark.parametrize("moment", ["_write_arrays", "_sync_all", "digests", "_read_arrays", "sync"])
 def test_whatever_interrupts_a_save_leaves_the_earlier_ones(saved, monkeypatch, moment):
     with monkeypatch.context() as patch:
 
@@ -345,11 +345,11 @@ def test_whatever_interrupts_a_save_leaves_the_earlier_ones(saved, monkeypatch, 
 
 
 def test_a_newer_format_says_so(saved):
-    path = saved._path(30) / checkpoint.MANIFEST
+    path = saved._path(30) / manifest.MANIFEST
     body = json.loads(path.read_text())
     del body["sha256"]
-    body["format"] = checkpoint.FORMAT + 1
-    path.write_text(json.dumps({**body, "sha256": checkpoint._digest_of(body)}))
+    body["format"] = manifest.FORMAT + 1
+    path.write_text(json.dumps({**body, "sha256": manifest.digest_of(body)}))
     with pytest.raises(CheckpointError, match="format 2, this attnkit reads up to format 1"):
         saved.restore(tree())
 
@@ -384,7 +384,7 @@ def test_every_format_so_far_can_be_read(version):
 
 
 def test_a_damaged_newer_checkpoint_does_not_push_out_a_new_one(saved):
-    flip(saved._path(30) / checkpoint.MANIFEST, 77)
+    flip(saved._path(30) / manifest.MANIFEST, 77)
     saved.keep = 1
     saved.save(25, tree(25))
     assert 25 in saved.steps()
@@ -394,7 +394,7 @@ def test_a_damaged_newer_checkpoint_does_not_push_out_a_new_one(saved):
 
 
 def test_a_manifest_that_was_edited_is_noticed(saved, caplog):
-    path = saved._path(30) / checkpoint.MANIFEST
+    path = saved._path(30) / manifest.MANIFEST
     path.write_text(path.read_text().replace('"seed": 7', '"seed": 8'))
     assert value(saved.restore(tree())) == 20
     assert "its SHA-256 is not the one it states" in caplog.text

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from attnkit.errors import Preempted
+from attnkit.signals import Interrupted, Interruption
 from attnkit.training import checkpoint
 from attnkit.training.checkpoint import Checkpoints
-from attnkit.training.signals import Interrupted, Interruption
 
 PROGRAM = Path(__file__).with_name("toy.py")
 
