@@ -126,6 +126,7 @@ class DatasetInfo:
         given = {name: getattr(self, name) for name in self.fields()}
         for name in ("floors", "ceilings"):
             given[name] = {metric: value for metric, value in given[name].items() if np.isfinite(value)}
+        given["metric_units"] = dict(given["metric_units"])
         return {
             name: pydantic.TypeAdapter(kind).dump_python(given[name], mode="json", fallback=str)
             for name, kind in self.fields().items()

@@ -26,7 +26,9 @@ def schedule(optimizer: Optimizer, steps: int, step: Int[Array, ""]) -> Float[Ar
 
     `(step + 1) / warmup` while that is below 1, then half a cosine from 1 down to `end_fraction`, which the
     last update takes (Loshchilov and Hutter 2017, arXiv:1608.03983, equation 5, without restarts).
+    With `decay_steps` that is the last of so many updates, and all later ones take it too.
     """
+    steps = optimizer.decay_steps or steps
     rise = (step + 1) / max(optimizer.warmup, 1)
     done = jnp.clip((step - optimizer.warmup) / max(steps - 1 - optimizer.warmup, 1), 0.0, 1.0)
     fall = optimizer.end_fraction + (1 - optimizer.end_fraction) * 0.5 * (1 + jnp.cos(jnp.pi * done))
