@@ -12,6 +12,7 @@ from typing import Any
 
 from attnkit import files, signals
 from attnkit.errors import ConfigError
+from attnkit.experiment.schema import is_path
 
 RUNS = "runs"
 CONFIG = "config.toml"
@@ -263,6 +264,8 @@ SCHEDULE = {"training.steps", "optimizer.decay_steps"}
 def agree(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path, done: int = 0) -> None:
     """Make sure that a config may go on with the run in `folder`, of which `done` steps are made.
 
+    Where its data lies may change: whether it is the same data is another question.
+
     Raises:
         ConfigError: naming every key that would change the run, with its old and new value.
     """
@@ -270,6 +273,7 @@ def agree(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path, done: in
         f"{name} = {new_value}: the run in {folder} has {old_value}; keep that, or start another run"
         for name, old_value, new_value in differences(old, new, "")
         if not any(name == key or name.startswith(f"{key}.") for key in HARMLESS | SCHEDULE)
+        and not (name.startswith("task.") and is_path(name.removeprefix("task.")))
     ]
     before, after = (schedule(table) for table in (old, new))
     steps = new["training"]["steps"]
