@@ -2,10 +2,8 @@
 
 import contextlib
 import fcntl
-import importlib.metadata
 import json
 import os
-import platform
 import socket
 import stat
 from collections.abc import Iterator, Mapping
@@ -14,7 +12,7 @@ from typing import Any
 
 from attnkit import files, signals
 from attnkit.errors import ConfigError
-from attnkit.experiment import config
+from attnkit.experiment.schema import is_path
 
 RUNS = "runs"
 CONFIG = "config.toml"
@@ -22,43 +20,33 @@ ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
 RESULT = "result.json"
 REPORT = "report.html"
+EVALUATIONS = "evaluations.jsonl"
+EXAMPLES = "examples.json"
 LOCK = "lock"
-LONGEST = 200
+LONGEST = 255
 LARGEST = 1 << 26
-RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 
 
 def checked(out: str) -> Path:
-    """The folder that `--out` names, which must lie below the working directory.
+    """The folder that a user names with `--out`, anywhere on the machine.
 
     Raises:
-        ConfigError: for a path that is absolute, leads outside, or that some system cannot have.
+        ConfigError: for a name that no folder can have.
     """
 
     def refuse(reason: str) -> ConfigError:
-        return ConfigError(f"--out {json.dumps(out)}: {reason}; give a folder below the working directory")
+        return ConfigError(f"--out {json.dumps(out)}: {reason}; give the name of a folder")
 
     if not out or not out.isprintable():
         raise refuse("empty, or with unprintable characters")
     path = Path(out)
-    if path.is_absolute() or out.startswith("~") or path.drive or "\\" in out:
-        raise refuse("not a relative path")
-    if len(os.fsencode(out)) > LONGEST:
-        raise refuse(f"longer than {LONGEST} bytes")
-    for step in path.parts:
-        if step == "..":
-            raise refuse("leads upwards")
-        if step.split(".")[0].lower() in RESERVED or step.startswith("-") or step.endswith((".", " ")):
-            raise refuse(f"{step!r} is a reserved name")
-    if not path.parts:
-        raise refuse("the working directory itself")
-    here = Path.cwd().resolve()
+    if any(len(os.fsencode(step)) > LONGEST for step in path.parts):
+        raise refuse(f"a name of more than {LONGEST} bytes")
     try:
-        real = path.resolve()
+        path = path.expanduser()
+        path.resolve()
     except (OSError, RuntimeError):
-        raise refuse("a link leads in a circle") from None
-    if not real.is_relative_to(here) or real == here:
-        raise refuse("a link leads out of the working directory")
+        raise refuse("a link leads in a circle, or there is no such home") from None
     return path
 
 
@@ -74,7 +62,7 @@ def choose(name: str, out: str | None, resume: bool) -> Path:
         plain = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)[:100]
         taken = numbers(plain)
         number = taken[-1] if resume and taken else (taken[-1] + 1 if taken else 1)
-        return checked(f"{RUNS}/{plain}-{number}")
+        return Path(RUNS, f"{plain}-{number}")
     path = checked(out)
     if path.exists() and not path.is_dir():
         raise ConfigError(f"--out {out}: is a file; give a folder that does not exist yet")
@@ -84,8 +72,8 @@ def choose(name: str, out: str | None, resume: bool) -> Path:
 
 
 def refuse_full(path: Path) -> None:
-    """Raise `ConfigError` if a folder for a new run holds anything but a lock."""
-    if path.is_dir() and any(entry.name != LOCK for entry in path.iterdir()):
+    """Raise `ConfigError` if a folder for a new run holds anything but a lock and hidden files."""
+    if path.is_dir() and any(entry.name != LOCK and entry.name[0] != "." for entry in path.iterdir()):
         what = "holds a run; add --resume to go on with it" if (path / CONFIG).is_file() else "is not empty"
         raise ConfigError(f"--out {path}: {what}, or give a folder that does not exist yet")
 
@@ -220,6 +208,25 @@ def finite(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool) or value is None else str(value)
 
 
+def append(path: Path, line: Mapping[str, Any]) -> None:
+    """Add one line of JSON to a file, after ending one that was cut off.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    text = (
+        json.dumps(files.sealed(finite(line)), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    )
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
+    try:
+        size = os.fstat(handle).st_size
+        whole = not size or os.pread(handle, 1, size - 1) == b"\n"
+        os.write(handle, text if whole else b"\n" + text)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def existing(run: Path) -> Path:
     """`run`, after making sure that it is a run folder."""
     if not (run / CONFIG).is_file():
@@ -236,6 +243,7 @@ def read_json(path: Path) -> dict[str, Any]:
         if not isinstance(found, dict):
             raise ValueError(f"expected an object, found {type(found).__name__}")
         files.check_seal(found)
+        del found[files.SEAL]
         return found
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
@@ -250,34 +258,17 @@ def read_bounded(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def environment(loaded: config.Config) -> dict[str, Any]:
-    """The environment of a run: versions, machine, and the digests of the user's own files."""
-    import hashlib
-
-    packages = ("attnkit", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-    import jax
-
-    own = sorted({str(node.entry.file) for node in loaded.nodes() if ":" in node.entry.kind})
-    return {
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in packages},
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "devices": [str(device.device_kind) for device in jax.devices()],
-        "config_hash": loaded.hash(),
-        "own_files": {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in own},
-    }
-
-
-HARMLESS = {"about", "decoding", "training.steps", "training.log_every", "training.keep"} | {
+HARMLESS = {"about", "decoding", "training.log_every", "training.keep"} | {
     f"training.{name}"
     for name in ("evaluate_every", "evaluation_batch_size", "evaluation_batches", "steps_per_dispatch")
 }
+SCHEDULE = {"training.steps", "optimizer.decay_steps"}
 
 
-def agree(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
-    """Make sure that a config may go on with the run in `folder`.
+def agree(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path, done: int = 0) -> None:
+    """Make sure that a config may go on with the run in `folder`, of which `done` steps are made.
+
+    Where its data lies may change: whether it is the same data is another question.
 
     Raises:
         ConfigError: naming every key that would change the run, with its old and new value.
@@ -285,10 +276,26 @@ def agree(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
     changed = [
         f"{name} = {new_value}: the run in {folder} has {old_value}; keep that, or start another run"
         for name, old_value, new_value in differences(old, new, "")
-        if not any(name == key or name.startswith(f"{key}.") for key in HARMLESS)
+        if not any(name == key or name.startswith(f"{key}.") for key in HARMLESS | SCHEDULE)
+        and not (name.startswith("task.") and is_path(name.removeprefix("task.")))
     ]
+    before, after = (schedule(table) for table in (old, new))
+    steps = new["training"]["steps"]
+    if before != after and steps > done:
+        changed.append(
+            f"training.steps = {steps}: the learning rate of the run in {folder} falls over {before} steps, "
+            f"and would be another from here on; to train on at its last rate add "
+            f"optimizer.decay_steps={before}, or start another run"
+        )
     if changed:
         raise ConfigError("\n".join(changed))
+
+
+def schedule(table: Mapping[str, Any]) -> int:
+    """Updates over which the learning rate of a config falls; 0 if it does not."""
+    optimizer = table["optimizer"]
+    steps = optimizer.get("decay_steps") or table["training"]["steps"]
+    return 0 if optimizer["end_fraction"] == 1 else int(steps)
 
 
 def differences(old: Any, new: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
