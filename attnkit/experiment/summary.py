@@ -1,6 +1,5 @@
 """A run's files as the report page and as plain lines."""
 
-import json
 import math
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -73,10 +72,9 @@ def evaluations(path: Path) -> Iterator[tuple[str, str]]:
     """Date and numbers of every later evaluation, with what had changed by then."""
     if not path.is_file():
         return
-    for number, text in enumerate(folder.read_bounded(path).splitlines(), 1):
+    for number, text in enumerate(folder.read_bounded(path).removesuffix(b"\n").split(b"\n"), 1):
         try:
-            line = json.loads(text)
-            files.check_seal(line)
+            line = files.unsealed(text, indent=None)
             found = [
                 f"{split} {name.replace('_', ' ')} {number_of(value, line['units'][name])}"
                 for split, metrics in line["splits"].items()
