@@ -27,14 +27,10 @@ FEW = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 MANY = settings(FEW, max_examples=3000)
-VALUES = st.sampled_from(
-    ["0", "-1", "1e400", "nan", "inf", "true", "[]", "{}", "''", '"\\u001b[1m"', "9999999999", "1.5"]
-    + ["[1,[2]]", "{kind=3}", "'a.py:X'", "../x"]
-)
-KEYS = st.sampled_from(
-    ["task", "model", "training", "optimizer", "decoding", "kind", "digits", "heads", "model_dim", "steps"]
-    + ["x.y", "mixer", "mask", "about", "seed", "'a b'"]
-)
+WORDS = r"""0 -1 1e400 nan inf true [] {} '' "\u001b[1m" 9999999999 1.5 [1,[2]] {kind=3} 'a.py:X' ../x"""
+VALUES = st.sampled_from(WORDS.split())
+NAMES = "task model training optimizer decoding kind digits heads model_dim steps x.y mask about 'a'"
+KEYS = st.sampled_from(NAMES.split())
 LINES = st.one_of(
     st.builds("{} = {}".format, KEYS, VALUES),
     st.builds("[{}]".format, KEYS),
