@@ -11,9 +11,16 @@ def run() -> None:
 
     The interpreter does not wait for threads: that of a data set which hangs would never end.
     """
+    for number in range(3):
+        # Another file must not get the number of a standard stream that is closed.
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
     Ending().__enter__()
-    from attnkit.experiment.cli import main
+    from attnkit.experiment.cli import main, show_warnings
 
+    show_warnings()
     code = main()
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -1,13 +1,16 @@
 """Writing files: whole or not at all, and never through a link."""
 
 import contextlib
+import hashlib
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 PART = ".part"
+SEAL = "sha256"
 
 _mask = os.umask(0o022)
 os.umask(_mask)
@@ -50,6 +53,18 @@ def write(path: Path, content: str | bytes) -> None:
     data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
     with replacing(path) as file:
         file.write(data)
+
+
+def sealed(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object with its own SHA-256 as the entry `sha256`, which a change of any other bit belies."""
+    plain = {name: value for name, value in body.items() if name != SEAL}
+    return {**plain, SEAL: hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()}
+
+
+def check_seal(body: Mapping[str, Any]) -> None:
+    """Raise `ValueError` if an object is not what `sealed` gave."""
+    if body.get(SEAL) != sealed(body)[SEAL]:
+        raise ValueError("damaged: its SHA-256 is not the one it states")
 
 
 def clean(folder: Path) -> None:

@@ -192,9 +192,9 @@ def write(path: Path, text: str) -> None:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}; nothing before it is lost") from None
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON; numbers that are not finite become null."""
-    write(path, json.dumps(finite(value), indent=2, ensure_ascii=False) + "\n")
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object with a seal, see `files.sealed`; numbers that are not finite become null."""
+    write(path, json.dumps(files.sealed(finite(value)), indent=2, ensure_ascii=False) + "\n")
 
 
 def finite(value: Any) -> Any:
@@ -240,6 +240,7 @@ def read_json(path: Path) -> dict[str, Any]:
         found = json.loads(read_bounded(path))
         if not isinstance(found, dict):
             raise ValueError(f"expected an object, found {type(found).__name__}")
+        files.check_seal(found)
         return found
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error

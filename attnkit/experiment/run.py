@@ -12,13 +12,15 @@ from typing import Any, cast
 import jax
 
 from attnkit import signals
-from attnkit.errors import ConfigError
+from attnkit.errors import CheckFailed, ConfigError
 from attnkit.experiment import attention, config, display, folder, measure, provenance, summary, toml
+from attnkit.experiment.diagnostics import printable
 from attnkit.experiment.provenance import NOTHING, Allow
-from attnkit.experiment.session import Session, best, reopen, start, with_data
+from attnkit.experiment.session import Session, best, reopen, restart, start, with_data
 from attnkit.generation.plan import Decoding
 from attnkit.inspection.maps import Head
 from attnkit.models.contract import Network
+from attnkit.training import nonfinite
 from attnkit.training.checkpoint import Checkpoints
 from attnkit.training.evaluation import Evaluation
 from attnkit.training.load import FOLDER
@@ -26,6 +28,7 @@ from attnkit.training.loop import fit
 from attnkit.training.progress import Fitted
 
 PICTURES = 3
+DUMPED = {"step": int, "what": str, "path": str, "seed": int, "batch": int}
 TIMES = ("command", "steps", "parameters", "training_seconds", "best_step", "best_loss", "skipped")
 MEASURING = ("task.", "decoding.", "training.evaluation_batch_size=", "training.evaluation_batches=")
 
@@ -113,7 +116,7 @@ def steps_done(place: Path) -> int:
 def trained(session: Session, place: Path, resume: bool, quiet: bool, allow: Allow) -> tuple[Session, Fitted]:
     """The session with the parameters of the best step, after training in the folder `place`."""
     if not quiet:
-        print(f"training {session.config.name} in {place}", file=sys.stderr)
+        print(printable(f"training {session.config.name} in {place}"), file=sys.stderr)
     with display.shown(quiet) as report:
         fitted = fit(
             session.network,
@@ -169,7 +172,7 @@ def write_report(
         pictures, problem = attention.looks(session, examples, written, head), ""
     except attention.MapsError as error:
         pictures, problem = (), str(error)
-        print(f"warning: {problem}", file=sys.stderr)
+        print(printable(f"warning: {problem}"), file=sys.stderr)
     return summary.write_report(place, session.config, result, pictures, problem)
 
 
@@ -225,8 +228,36 @@ def evaluate(run: Path, allow: Allow = NOTHING, overrides: Sequence[str] = ()) -
             examples = measure.unpacked(run / folder.EXAMPLES) if trained else measured.samples[:PICTURES]
             write_report(session, run, trained or found, examples)
     except (ConfigError, OSError) as error:
-        print(f"warning: this evaluation is not recorded: {error}", file=sys.stderr)
+        print(printable(f"warning: this evaluation is not recorded: {error}"), file=sys.stderr)
     return found
+
+
+def replay(run: Path, allow: Allow = NOTHING) -> tuple[dict[str, Any], tuple[str, str]]:
+    """Make the step again at which a run met a number that is not finite.
+
+    Returns:
+        What the run wrote down, and what was found now: the same.
+
+    Raises:
+        ConfigError: if the run met none.
+        CheckFailed: if something else is found now.
+    """
+    file = folder.existing(run) / nonfinite.DUMP
+    if not file.is_file():
+        raise ConfigError(f"{run}: holds no {nonfinite.DUMP}: no step of this run failed")
+    dump = folder.read_json(file)
+    try:
+        dump = {name: kind(dump[name]) for name, kind in DUMPED.items()}
+    except (LookupError, TypeError, ValueError) as error:
+        raise ConfigError(f"{file}: cannot be read: {type(error).__name__}: {error}") from None
+    session = restart(run, allow)
+    found = nonfinite.replay(session.network, session.data, session.training, session.optimizer, run, dump)
+    if found != (dump["what"], dump["path"]):
+        raise CheckFailed(
+            f"step {dump['step']}: the run found {dump['what']} at {dump['path']}, now it is {found[0]} at "
+            f"{found[1]}; data, code or devices have changed"
+        )
+    return dump, found
 
 
 def report(run: Path, allow: Allow = NOTHING) -> Path:

@@ -11,12 +11,14 @@ import numpy as np
 from flax import nnx
 
 from attnkit.errors import AttnkitError, ConfigError
-from attnkit.experiment import config, folder, importing, provenance
+from attnkit.experiment import config, folder, importing, machine, provenance
 from attnkit.experiment.provenance import NOTHING, Allow
+from attnkit.experiment.schema import Node
 from attnkit.generation.plan import Decoding
 from attnkit.models.contract import Network, Sizes
 from attnkit.tasks.contract import Batch, Dataset, DatasetInfo
 from attnkit.training.load import load
+from attnkit.training.parameters import decayed, kinds, multipliers
 from attnkit.training.plan import Optimizer, Training
 
 BATCH_KEYS = (
@@ -71,13 +73,16 @@ def start(loaded: config.Config) -> Session:
         node.made for node in (chosen.model, chosen.training, chosen.optimizer, chosen.decoding)
     )
     dataset = loaded_data(loaded)
-    smoothing = training.label_smoothing
-    if dataset.numbers and smoothing:
-        raise ConfigError(
-            f"training.label_smoothing = {smoothing}: the task predicts numbers, which have no labels to "
-            "smooth; set it to 0"
-        )
+    for option in ("label_smoothing", "z_loss"):
+        if dataset.numbers and getattr(training, option):
+            raise ConfigError(
+                f"training.{option} = {getattr(training, option)}: the task predicts numbers, which have no "
+                "labels; set it to 0"
+            )
+    check_sizes(chosen.model, sizes(dataset), training)
     network = fresh(model, sizes(dataset), training.seed, dataset, decoding.max_length)
+    own = kinds(network)
+    decayed(optimizer, own), multipliers(optimizer, own)  # refuse names of parameters that there are not
     return Session(loaded, dataset, network, training, optimizer, decoding)
 
 
@@ -86,6 +91,9 @@ def loaded_data(loaded: config.Config) -> Dataset:
     task = loaded.experiment.task.made
     with explained(f"task {type(task).__name__}"):
         dataset: Dataset = task.load()
+    if not isinstance(dataset, Dataset):
+        name = loaded.experiment.task.entry.name
+        raise ConfigError(f"task {name}: load() gave a {type(dataset).__name__}, expected a Dataset")
     if "task" not in vars(dataset):
         dataset.task = task
     if type(dataset).encode is not DatasetInfo.encode:
@@ -125,6 +133,27 @@ def explained(part: str, expected: tuple[type[Exception], ...] = ()) -> Iterator
             raise
         message = " ".join(str(error).split("For simplicity, JAX")[0].strip(" -\n").split())
         raise ConfigError(f"{part}: {message}") from error
+
+
+def check_sizes(model: Node, sizes: Sizes, training: Training) -> None:
+    """Raise `ConfigError` if the parameters, or the logits of a batch, cannot be in memory.
+
+    Training keeps parameters, gradients and two moments; the logits of a slice are the least it computes.
+    """
+    if machine.is_large(model.table()):
+        shapes = nnx.eval_shape(lambda: model.made.build(sizes, nnx.Rngs(0)))
+        count = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(shapes, nnx.Param)))
+        machine.check_memory(
+            f"model = {model.entry.kind!r}: {count:.4g} parameters, training needs memory",
+            16 * count,
+            "lower model.model_dim or another of its sizes",
+        )
+    rows = training.batch_size // max(training.accumulate, 1)
+    machine.check_memory(
+        f"training.batch_size = {training.batch_size}: the logits of a batch need memory",
+        4 * rows * sizes.length * max(sizes.vocabulary, 1),
+        "lower training.batch_size or raise training.accumulate",
+    )
 
 
 def fresh(model: Any, sizes: Sizes, seed: int, dataset: Dataset, most: int = 0) -> Network:
@@ -193,19 +222,14 @@ def widest(batch: Batch, dataset: Dataset, most: int) -> dict[str, jax.ShapeDtyp
     return {name: jax.ShapeDtypeStruct(shape(name, a), a.dtype) for name, a in batch.items()}
 
 
-def reopen(run: Path, allow: Allow = NOTHING, overrides: Sequence[str] = ()) -> Session:
-    """The objects of a run as its folder describes them, its network with the best checkpoint's parameters.
-
-    The training data is not read.
-
-    Args:
-        run: the run folder.
-        allow: what may be done with it.
-        overrides: changes of its config that do not change the network.
+def opened(
+    run: Path, allow: Allow, overrides: Sequence[str] = ()
+) -> tuple[config.Config, provenance.Record, list[str]]:
+    """The config of a run, what its folder says of itself, and a line for all code that has changed since.
 
     Raises:
         ConfigError: if `run` is not a run folder, names code that it may not run, or the code has changed.
-        CheckpointError: if the folder is damaged, or no checkpoint can be used.
+        CheckpointError: if the folder is damaged.
     """
     file = folder.existing(run) / folder.CONFIG
     if not allow.imports:
@@ -218,13 +242,41 @@ def reopen(run: Path, allow: Allow = NOTHING, overrides: Sequence[str] = ()) -> 
     loaded = config.load(file, overrides, allow.imports, kept)
     changes += provenance.package_differences(record)
     provenance.refuse_code(changes, allow)
+    return loaded, record, changes
+
+
+def reopen(run: Path, allow: Allow = NOTHING, overrides: Sequence[str] = ()) -> Session:
+    """The objects of a run as its folder describes them, its network with the best checkpoint's parameters.
+
+    The training data is not read.
+
+    Args:
+        run: the run folder.
+        allow: what may be done with it.
+        overrides: changes of its config that do not change the network.
+
+    Raises:
+        ConfigError: as `opened` does.
+        CheckpointError: as `opened` does, and if no checkpoint can be used.
+    """
+    loaded, record, changes = opened(run, allow, overrides)
     chosen = loaded.experiment
     known = provenance.info(record, chosen.task.made, run)
     training, optimizer, decoding = (
         node.made for node in (chosen.training, chosen.optimizer, chosen.decoding)
     )
+    check_sizes(chosen.model, sizes(known), training)
     network = built(chosen.model.made, sizes(known), training.seed)
     return best(Session(loaded, known, network, training, optimizer, decoding, 0, tuple(changes)), run)
+
+
+def restart(run: Path, allow: Allow = NOTHING) -> Session:
+    """The objects of a run as it began, with its data and a fresh network. Raises as `reopen` and `start`."""
+    loaded, record, changes = opened(run, allow)
+    session = start(loaded)
+    known = provenance.info(record, loaded.experiment.task.made, run)
+    changes += provenance.data_differences(known, session.data, allow)
+    return dataclasses.replace(session, changes=tuple(changes))
 
 
 def with_data(session: Session, allow: Allow) -> Session:

@@ -79,7 +79,11 @@ class Batches:
 
 
 def check_ids(batch: Batch, dataset: Dataset, where: str) -> None:
-    """Raise `DataError` if a token id is outside its vocabulary: the device would clamp it silently."""
+    """Raise `DataError` for a token id outside its vocabulary, which a device would clamp, or weights < 0."""
+    if (weights := batch["weights"]).size and weights.min() < 0:
+        raise DataError(
+            f"{where}: weights: has {weights.min()}, but a weight is at least 0; mend the data set"
+        )
     for name in ("inputs", "labels", "source"):
         if name not in batch:
             continue

@@ -7,7 +7,6 @@ name, flushed to disk, read back, compared, and only then renamed.
 
 import contextlib
 import dataclasses
-import errno
 import logging
 import math
 import os
@@ -29,6 +28,7 @@ log = logging.getLogger(__name__)
 
 NAME = re.compile(r"step_(\d{9})")
 WRITING = ".writing_"
+OVERHEAD = 1024
 TREE = "tree"
 
 
@@ -72,6 +72,13 @@ class Checkpoints:
         ranks = {step: self._rank(step, damaged=math.inf) for step in self.steps()}
         return {step: rank for step, rank in ranks.items() if rank < math.inf}
 
+    def facts(self) -> Mapping[str, Any]:
+        """The facts of the newest checkpoint whose manifest can be read; empty if there is none."""
+        for step in reversed(self.steps()):
+            with contextlib.suppress(CheckpointError):
+                return Manifest.read(self._path(step)).facts
+        return {}
+
     def clean(self) -> None:
         """Remove what an interrupted save left behind. Only for the one process that writes here."""
         if self.folder.is_dir():
@@ -101,7 +108,7 @@ class Checkpoints:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
             described, flat = pytree_io.describe(tree), pytree_io.flatten(tree)
-            _check_space(temporary, sum(array.nbytes for array in flat.values()))
+            _check_space(temporary, sum(array.nbytes + OVERHEAD for array in flat.values()) + OVERHEAD)
             _write_arrays(temporary / TREE, flat)
             _sync_all(temporary)
             manifest = Manifest(step, _finite(metric), dict(facts or {}), described, digests(temporary))
@@ -261,9 +268,14 @@ class Checkpoints:
 
 def _check_space(folder: Path, needed: int) -> None:
     """Raise `OSError` if a disk has no room for so many bytes; half-way, orbax prints pages of tracebacks."""
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise OSError(errno.ENOSPC, f"No space left on device: {needed} bytes needed, {free} free")
+    trial = folder / "room"
+    try:
+        with trial.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, needed)
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror}: {needed} bytes needed") from None
+    finally:
+        trial.unlink(missing_ok=True)
 
 
 def _write_arrays(folder: Path, flat: pytree_io.Flat) -> None:

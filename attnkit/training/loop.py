@@ -19,9 +19,9 @@ from attnkit.tasks.contract import Dataset
 from attnkit.training import evaluation, nonfinite
 from attnkit.training.batches import Batches, Stopped
 from attnkit.training.checkpoint import Checkpoints
-from attnkit.training.devices import make_mesh, on_all, on_one
+from attnkit.training.devices import make_mesh, on_all, on_one, unused
 from attnkit.training.evaluation import Evaluation
-from attnkit.training.load import FOLDER
+from attnkit.training.load import FOLDER, METRICS, RECORDED
 from attnkit.training.optimizer import hyperparameters
 from attnkit.training.plan import Optimizer, Training
 from attnkit.training.progress import Fitted, Progress, Report
@@ -29,8 +29,6 @@ from attnkit.training.record import Record
 from attnkit.training.step import Metrics, State, begin, make_dispatch, make_step, split, steps_per_dispatch
 
 log = logging.getLogger(__name__)
-
-RECORDED = "metrics"
 
 
 def fit(
@@ -73,9 +71,7 @@ def fit(
         asked = stack.enter_context(Interruption())
         run = _Run(network, dataset, training, optimizer, folder, asked, report)
         run.open(resume, strict, changed_data)
-        run.record = stack.enter_context(
-            Record(folder / "metrics.jsonl", run.step, run.evaluated, run.recorded)
-        )
+        run.record = stack.enter_context(Record(folder / METRICS, run.step, run.evaluated, run.recorded))
         run.batches = stack.enter_context(Batches(dataset, training.seed, training.batch_size, run.capacity))
         return run.go()
 
@@ -97,12 +93,14 @@ class _Run:
         report: Report,
     ) -> None:
         self.started = time.perf_counter()
-        self.dataset, self.training, self.folder = dataset, training, folder
+        self.dataset, self.training, self.optimizer, self.folder = dataset, training, optimizer, folder
         self.asked, self.report = asked, report
         self.graph, params, constants = split(network)
-        self.state: State = begin(params, constants, training, optimizer)
+        self.state: State = begin(self.graph, params, constants, training, optimizer)
         self.hyper = hyperparameters(optimizer)
         self.mesh = make_mesh(training.batch_size)
+        if idle := unused(training.batch_size):
+            log.warning("%s", idle)
         shared = self.mesh.size > 1
         step = make_step(self.graph, training, optimizer, shared)
         self.dispatch = make_dispatch(step, self.mesh if shared else None)
@@ -153,6 +151,13 @@ class _Run:
             raise DataError(
                 f"the data set has fingerprint {self.dataset.fingerprint}, the run to resume was trained on "
                 f"{facts.get('fingerprint')}; restore the data, or allow changed data"
+            )
+
+        if (before := facts.get("devices", self.mesh.size)) != self.mesh.size:
+            log.warning(
+                "resumed on %d device(s), trained on %s before: equal to about 1e-5, not to the bit",
+                self.mesh.size,
+                before,
             )
 
     def go(self) -> Fitted:
@@ -252,7 +257,9 @@ class _Run:
 
     def _fail(self) -> None:
         batch = jax.tree.map(jnp.asarray, self.batches.one(self.step))
-        error = nonfinite.failure(self.folder, self.graph, self.training, on_one(self.state), batch)
+        error = nonfinite.failure(
+            self.folder, self.graph, self.training, self.optimizer, on_one(self.state), batch
+        )
         self._save()
         raise error
 
@@ -261,7 +268,7 @@ class _Run:
         step = int(self.state.step)
         if step in (0, self.saved):
             return
-        if path := nonfinite.first_bad({"params": self.state.params}):
+        if path := nonfinite.first_bad({"params": self.state.params, "optimizer": self.state.optimizer}):
             log.warning("step %d: %s is not finite; no checkpoint is saved", step, path)
             return
         self.record.sync()
@@ -270,6 +277,7 @@ class _Run:
             "batch_size": self.training.batch_size,
             "fingerprint": self.dataset.fingerprint,
             RECORDED: self.record.mark(),
+            "devices": self.mesh.size,
         }
         state = dataclasses.replace(on_one(self.state), halted=jnp.bool_(False))
         self.checkpoints.save(step, state, facts=facts)

@@ -48,7 +48,7 @@ class Manifest:
         It is made beside `folder`: a process that ends meanwhile leaves nothing in a checkpoint.
         """
         body = dataclasses.asdict(self)
-        text = json.dumps({**body, "sha256": digest_of(body)}, indent=1, sort_keys=True)
+        text = json.dumps(files.sealed(body), indent=1, sort_keys=True)
         with files.replacing(folder / MANIFEST, folder.parent) as file:
             file.write(text.encode())
         sync(folder)
@@ -61,12 +61,11 @@ class Manifest:
             if path.stat().st_size > LARGEST:
                 raise ValueError(f"more than {LARGEST} bytes")
             body = json.loads(path.read_bytes())
-            claimed = body.pop("sha256")
+            files.check_seal(body)
             version = body["format"]
+            del body[files.SEAL]
         except (OSError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
-            raise CheckpointError(f"{path}: not a manifest: {error}") from None
-        if claimed != digest_of(body):
-            raise CheckpointError(f"{path}: damaged: its SHA-256 is not the one it states")
+            raise CheckpointError(f"{path}: no manifest: {error}") from None
         if isinstance(version, int) and version > FORMAT:
             raise NewerFormat(
                 f"{path}: has format {version}, this attnkit reads up to format {FORMAT}; update attnkit"
@@ -81,11 +80,6 @@ class Manifest:
 
 class NewerFormat(CheckpointError):
     """The checkpoint is sound, but a newer attnkit wrote it."""
-
-
-def digest_of(body: Any) -> str:
-    """SHA-256 of a manifest without the one it states."""
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 def digests(folder: Path) -> dict[str, str]:

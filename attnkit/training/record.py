@@ -97,6 +97,31 @@ class Record:
         return CheckpointError(f"{self.path}: cannot be written: {error.strerror}; the steps saved are whole")
 
 
+def rows(path: Path, mark: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The lines of a run's metrics that can be read; a warning says if that is not all that was written.
+
+    Args:
+        path: the file; there need not be one.
+        mark: what `Record.mark` said of it; empty if that is not known.
+    """
+    found = []
+    wrong = "its SHA-256 is not the one saved" if mark and is_damaged(path, mark) else ""
+    content = path.read_bytes() if path.is_file() else b""
+    for number, text in enumerate(content.splitlines(keepends=True), 1):
+        try:
+            line = json.loads(text)
+            if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+                raise ValueError
+            found.append(line)
+        except (ValueError, RecursionError):
+            # The last line of a run that was killed may be half there.
+            if text.endswith(b"\n"):
+                wrong = f"line {number} is no line of metrics"
+    if wrong:
+        log.warning("%s: damaged: %s", path, wrong)
+    return found
+
+
 def is_damaged(path: Path, mark: Mapping[str, Any]) -> bool:
     """Whether the beginning of a file is not what it was when `Record.mark` gave `mark`."""
     content = path.read_bytes() if path.is_file() else b""

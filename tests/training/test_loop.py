@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from attnkit import files
 from attnkit.errors import CheckpointError, ConfigError, DataError, NonFiniteError
 from attnkit.training.checkpoint import MANIFEST, Checkpoints
 from attnkit.training.evaluation import evaluate
@@ -245,6 +246,8 @@ def test_a_bad_batch_ends_the_run_with_the_steps_before_it_saved(toy, tmp_path, 
         toy.train(good, report=until(12), steps_per_dispatch=1, evaluate_every=12)
     assert state_of(tmp_path, 12) == state_of(good, 12)
     dump = json.loads((tmp_path / "nonfinite.json").read_text())
+    files.check_seal(dump)
+    del dump[files.SEAL]
     assert dump == {
         "step": 13, "what": "batch", "path": "batch/weights", "seed": 0, "batch": 12, "key": [0, 0],
     }  # fmt: skip

@@ -16,7 +16,7 @@ def made(toy):
     def make(optimizer=OPTIMIZER, dropout=0.3, **plan):
         plan = Training(**{"steps": 30, "batch_size": 6, **plan})
         graph, params, constants = split(toy.ToyNetwork(nnx.Rngs(0), dropout=dropout))
-        state = begin(params, constants, plan, optimizer)
+        state = begin(graph, params, constants, plan, optimizer)
         step = jax.jit(make_step(graph, plan, optimizer))
         return graph, state, plan, step, hyperparameters(optimizer)
 
@@ -126,7 +126,7 @@ def test_beginning_copies_the_networks_arrays(made, toy):
     network = toy.ToyNetwork(nnx.Rngs(0))
     graph, params, constants = split(network)
     plan = Training(steps=3, batch_size=6)
-    state = begin(params, constants, plan, OPTIMIZER)
+    state = begin(graph, params, constants, plan, OPTIMIZER)
     make_dispatch(make_step(graph, plan, OPTIMIZER))(state, stacked(toy, 0, 1), 1, hyperparameters(OPTIMIZER))
     assert np.isfinite(network.table[...]).all()
     assert np.isfinite(network.offset[...]).all()
@@ -183,7 +183,7 @@ def test_bfloat16_computes_low_and_keeps_high(made, toy):
 
     plan = Training(steps=30, batch_size=6, precision="bfloat16")
     graph, params, constants = split(Watched(nnx.Rngs(0)))
-    state = begin(params, constants, plan, OPTIMIZER)
+    state = begin(graph, params, constants, plan, OPTIMIZER)
     step = jax.jit(make_step(graph, plan, OPTIMIZER))
     batch, hyper = toy.ToyDataset().batch(0, 0, 6), hyperparameters(OPTIMIZER)
     new, metrics = step(state, batch, hyper)

@@ -36,7 +36,7 @@ def main():
     batches["weights"][:, :2] = 0  # the devices' shares weigh unlike
     found = []
     for mesh in (None, make_mesh(BATCH)):
-        state = begin(params, constants, training, optimizer)
+        state = begin(graph, params, constants, training, optimizer)
         state = state if mesh is None else on_all(state, mesh)
         dispatch = make_dispatch(make_step(graph, training, optimizer, mesh is not None), mesh)
         state, metrics, _ = dispatch(state, batches, jnp.int32(STEPS), hyperparameters(optimizer))

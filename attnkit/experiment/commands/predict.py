@@ -174,7 +174,7 @@ def talk(writer: Any, arguments: argparse.Namespace) -> None:
         except UnicodeDecodeError:
             print("error: not UTF-8 text; say it again", file=sys.stderr)
         except AttnkitError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {diagnostics.printable(str(error))}", file=sys.stderr)
 
 
 def stream(writer: Any, source: BinaryIO, name: str, out: TextIO, arguments: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from attnkit.experiment.commands.config import config_arguments
+from attnkit.experiment.diagnostics import printable
 
 
 def add(groups: Any) -> None:
@@ -31,6 +32,14 @@ def add(groups: Any) -> None:
         help="where the data is now, or options of decoding and evaluation",
     )
     changed_data(command)
+    command = declare(
+        groups,
+        "replay",
+        replay,
+        "make a step again that met a number that is not finite",
+        "replay runs/number_words-1",
+    )
+    run_argument(command)
     command = declare(
         groups, "report", report, "write a run's report page again", "report runs/number_words-1"
     )
@@ -130,7 +139,20 @@ def report(arguments: argparse.Namespace) -> int:
     from attnkit.experiment import run
 
     path = run.report(arguments.folder, allowed(arguments))
-    print(json.dumps({"report": str(path)}) if arguments.json else path)
+    print(json.dumps({"report": str(path)}) if arguments.json else printable(str(path)))
+    return 0
+
+
+def replay(arguments: argparse.Namespace) -> int:
+    """Make a failed step again."""
+    existing(arguments)
+    from attnkit.experiment import run
+
+    dump, found = run.replay(arguments.folder, allowed(arguments))
+    if arguments.json:
+        print(json.dumps({**dump, "found": found}))
+    else:
+        print(printable(f"step {dump['step']}: {found[0]} is not finite, first at {found[1]}, as in the run"))
     return 0
 
 
@@ -149,5 +171,5 @@ def show(result: dict[str, Any], place: Path, as_json: bool) -> None:
     from attnkit.experiment import folder, summary
 
     for line in summary.lines(result):
-        print(line)
-    print(f"\nrun folder: {place}\nreport:     {place / folder.REPORT}")
+        print(printable(line))
+    print(printable(f"\nrun folder: {place}\nreport:     {place / folder.REPORT}"))
