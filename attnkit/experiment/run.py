@@ -5,11 +5,12 @@ import dataclasses
 import datetime
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 
 from attnkit import signals
 from attnkit.errors import CheckFailed, ConfigError
@@ -25,6 +26,7 @@ from attnkit.training.checkpoint import Checkpoints
 from attnkit.training.evaluation import Evaluation
 from attnkit.training.load import FOLDER
 from attnkit.training.loop import fit
+from attnkit.training.optimizer import schedule
 from attnkit.training.progress import Fitted
 
 PICTURES = 3
@@ -69,9 +71,12 @@ def train(
             known = provenance.info(record, loaded.experiment.task.made, place)
             changes += provenance.data_differences(known, session.data, allow)
         session = dataclasses.replace(session, changes=tuple(changes))
-        if record is None or steps_done(place) < session.training.steps:
-            provenance.write(place, loaded, session.data, changes)
-        session, fitted = trained(session, place, resume, quiet, allow)
+
+        def ready() -> None:
+            if record is None or steps_done(place) < session.training.steps:
+                provenance.write(place, loaded, session.data, changes)
+
+        session, fitted = trained(session, place, resume, quiet, allow, ready)
         if fitted.step == fitted.resumed_from and (place / folder.RESULT).is_file():
             return place, folder.read_json(place / folder.RESULT)
         facts = {
@@ -101,11 +106,29 @@ def resumed(
     if not resume or not provenance.holds(place):
         return None, []
     record = provenance.read(place)
-    folder.agree(toml.read(place / folder.CONFIG)[0], provenance.portable(loaded), place, steps_done(place))
+    trained_with = toml.read(place / folder.CONFIG)[0]
+    folder.agree(trained_with, provenance.portable(loaded), place)
+    refuse_schedule(trained_with, loaded, place)
     changes = [*provenance.code_differences(record, loaded)]
     provenance.refuse_code(changes, allow)
     provenance.refuse_flags(record, loaded, place)
     return record, [*record.environment.get("changed", []), *changes]
+
+
+def refuse_schedule(old: Mapping[str, Any], loaded: config.Config, place: Path) -> None:
+    """Raise `ConfigError` if the steps made so far had other learning rates than this config gives them."""
+    training, optimizer = loaded.experiment.training.made, loaded.experiment.optimizer.made
+    steps, done = old["training"]["steps"], steps_done(place)
+    before = dataclasses.replace(optimizer, decay_steps=old["optimizer"]["decay_steps"])
+    made = jnp.arange(done)
+    if training.steps > done and not jnp.array_equal(
+        schedule(before, steps, made), schedule(optimizer, training.steps, made)
+    ):
+        raise ConfigError(
+            f"training.steps = {training.steps}: the learning rate of the run in {place} falls over "
+            f"{before.decay_steps or steps} steps, and would jump; to train on at its last rate add "
+            f"optimizer.decay_steps={before.decay_steps or steps}, or start another run"
+        )
 
 
 def steps_done(place: Path) -> int:
@@ -113,8 +136,13 @@ def steps_done(place: Path) -> int:
     return max(Checkpoints(place / FOLDER).steps(), default=0)
 
 
-def trained(session: Session, place: Path, resume: bool, quiet: bool, allow: Allow) -> tuple[Session, Fitted]:
-    """The session with the parameters of the best step, after training in the folder `place`."""
+def trained(
+    session: Session, place: Path, resume: bool, quiet: bool, allow: Allow, ready: Callable[[], None]
+) -> tuple[Session, Fitted]:
+    """The session with the parameters of the best step, after training in the folder `place`.
+
+    `ready` is called before anything is written there.
+    """
     if not quiet:
         print(printable(f"training {session.config.name} in {place}"), file=sys.stderr)
     with display.shown(quiet) as report:
@@ -126,6 +154,7 @@ def trained(session: Session, place: Path, resume: bool, quiet: bool, allow: All
             folder=place,
             resume=resume,
             changed_data=allow.data,
+            ready=ready,
             report=report,
         )
     if fitted.step == fitted.resumed_from and not quiet:
