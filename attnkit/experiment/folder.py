@@ -192,9 +192,9 @@ def write(path: Path, text: str) -> None:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}; nothing before it is lost") from None
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
+def write_json(path: Path, value: Mapping[str, Any], indent: int | None = 2) -> None:
     """Write a JSON object with a seal, see `files.sealed`; numbers that are not finite become null."""
-    write(path, json.dumps(files.sealed(finite(value)), indent=2, ensure_ascii=False) + "\n")
+    write(path, json.dumps(files.sealed(finite(value)), indent=indent, ensure_ascii=False) + "\n")
 
 
 def finite(value: Any) -> Any:
@@ -244,7 +244,7 @@ def read_json(path: Path) -> dict[str, Any]:
         return found
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(f"{path}: cannot be read: {reason}; run attnkit evaluate {path.parent}") from None
+        raise ConfigError(f"{path}: cannot be read: {reason}; put it back, or train again") from None
 
 
 def read_bounded(path: Path) -> str:

@@ -1,7 +1,6 @@
 """The numbers a run ends with: losses, decoded answers and alignment on every held-out split."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,8 +95,8 @@ def aligned(session: Session) -> dict[str, Any]:
     }
 
 
-def packed(samples: Sequence[Sample]) -> str:
-    """Samples as the JSON of `examples.json`, to draw them without the data."""
+def packed(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Samples as `examples.json` holds them, to draw them without the data."""
 
     def plain(value: Any) -> Any:
         return value.tolist() if isinstance(value, np.ndarray) else value
@@ -113,7 +112,7 @@ def packed(samples: Sequence[Sample]) -> str:
         }
         for sample in samples
     ]
-    return json.dumps({"samples": rows}, ensure_ascii=False) + "\n"
+    return {"samples": rows}
 
 
 def unpacked(path: Path) -> tuple[Sample, ...]:

@@ -176,20 +176,12 @@ def write(place: Path, loaded: Config, dataset: Dataset, changes: Sequence[str] 
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             files.write(place / name, data)
     folder.write(place / folder.CONFIG, tomli_w.dumps(portable(loaded)))
-    folder.write(place / DATASET, json.dumps(folder.finite(dataset.values()), ensure_ascii=False) + "\n")
+    folder.write_json(place / DATASET, dataset.values(), indent=None)
     folder.write_json(place / CODE, dataclasses.asdict(code(loaded)))
-    sealed = {
-        name: digest((place / name).read_bytes()) for name in (folder.CONFIG, DATASET, CODE, *sorted(kept))
-    }
-    told = json.loads(
-        json.dumps(folder.finite({**environment(loaded), "changed": [*changes], "files": sealed}))
-    )
-    folder.write_json(place / folder.ENVIRONMENT, {**told, "sha256": seal(told)})
-
-
-def seal(told: Mapping[str, Any]) -> str:
-    """Digest of the content of `environment.json`."""
-    return digest(json.dumps(told, sort_keys=True).encode())
+    names = (folder.CONFIG, DATASET, CODE, *sorted(kept))
+    digests = {name: digest((place / name).read_bytes()) for name in names}
+    told = {**environment(loaded), "changed": [*changes], "files": digests}
+    folder.write_json(place / folder.ENVIRONMENT, told)
 
 
 def holds(place: Path) -> bool:
@@ -212,11 +204,11 @@ def read(place: Path) -> Record:
     except ConfigError as error:
         hint = "runs of earlier versions lack it; train again" if not (place / DATASET).exists() else error
         raise CheckpointError(f"{place / folder.ENVIRONMENT}: cannot be used: {hint}") from None
-    claimed, sealed = told.pop("sha256", None), told.get("files")
-    if claimed != seal(told) or not isinstance(sealed, dict):
-        raise CheckpointError(f"{place / folder.ENVIRONMENT}: damaged: its SHA-256 is not the one it states")
-    for name, wanted in sealed.items():
-        path = place / name
+    digests = told.get("files")
+    if not isinstance(digests, dict) or not {folder.CONFIG, DATASET, CODE} <= digests.keys():
+        raise CheckpointError(f"{place / folder.ENVIRONMENT}: has no digests of the other files; train again")
+    for name, wanted in digests.items():
+        path = place / str(name)
         if not path.resolve().is_relative_to(place.resolve()):
             raise CheckpointError(f"{path}: is outside of the run folder")
         found = digest(path.read_bytes()) if path.is_file() else "missing"
@@ -227,7 +219,8 @@ def read(place: Path) -> Record:
         known = pydantic.TypeAdapter(Code).validate_python(folder.read_json(place / CODE))
     except ValueError as error:
         raise CheckpointError(f"{place / CODE}: not as this version writes it: {brief(error)}") from None
-    return Record(told, known, folder.read_json(place / DATASET))
+    values = folder.read_json(place / DATASET)
+    return Record(told, known, {name: value for name, value in values.items() if name != files.SEAL})
 
 
 def brief(error: ValueError) -> str:

@@ -186,7 +186,7 @@ def finish(
     result["seconds"] = round(time.perf_counter() - begun, 2)
     folder.write_json(place / folder.RESULT, result)
     shown = measured.samples[:PICTURES]
-    folder.write(place / folder.EXAMPLES, measure.packed(shown))
+    folder.write_json(place / folder.EXAMPLES, measure.packed(shown), indent=None)
     write_report(session, place, folder.read_json(place / folder.RESULT), shown)
     return folder.read_json(place / folder.RESULT)
 
