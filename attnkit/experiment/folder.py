@@ -184,17 +184,17 @@ def opened(path: Path) -> int:
         os.close(handle)
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, content: str | bytes) -> None:
     """Write a file of a run as `files.write` does. Raises `ConfigError` if that cannot be done."""
     try:
-        files.write(path, text)
+        files.write(path, content)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}; nothing before it is lost") from None
 
 
-def write_json(path: Path, value: Mapping[str, Any], indent: int | None = 2) -> None:
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON object with a seal, see `files.sealed`; numbers that are not finite become null."""
-    write(path, json.dumps(files.sealed(finite(value)), indent=indent, ensure_ascii=False) + "\n")
+    write(path, files.sealed(finite(value)))
 
 
 def finite(value: Any) -> Any:
@@ -214,7 +214,7 @@ def append(path: Path, line: Mapping[str, Any]) -> None:
     Raises:
         OSError: if it cannot be written.
     """
-    text = json.dumps(finite(line), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    text = files.sealed(finite(line), indent=None) + b"\n"
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
     try:
         size = os.fstat(handle).st_size
@@ -237,22 +237,18 @@ def existing(run: Path) -> Path:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file of a run; `ConfigError` if it is missing, broken or something else."""
     try:
-        found = json.loads(read_bounded(path))
-        if not isinstance(found, dict):
-            raise ValueError(f"expected an object, found {type(found).__name__}")
-        files.check_seal(found)
-        return found
-    except (OSError, ValueError, RecursionError) as error:
+        return files.unsealed(read_bounded(path))
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"{path}: cannot be read: {reason}; put it back, or train again") from None
 
 
-def read_bounded(path: Path) -> str:
-    """The text of a regular file of at most 64 MiB. Raises `OSError`, or `ValueError` for anything else."""
+def read_bounded(path: Path) -> bytes:
+    """Content of a regular file of at most 64 MiB. Raises `OSError`, or `ValueError` for anything else."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
         raise ValueError(f"not a regular file of at most {LARGEST} bytes")
-    return path.read_text(encoding="utf-8")
+    return path.read_bytes()
 
 
 HARMLESS = {"about", "decoding", "optimizer.decay_steps"} | {

@@ -176,7 +176,7 @@ def write(place: Path, loaded: Config, dataset: Dataset, changes: Sequence[str] 
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             files.write(place / name, data)
     folder.write(place / folder.CONFIG, tomli_w.dumps(portable(loaded)))
-    folder.write_json(place / DATASET, dataset.values(), indent=None)
+    folder.write_json(place / DATASET, dataset.values())
     folder.write_json(place / CODE, dataclasses.asdict(code(loaded)))
     names = (folder.CONFIG, DATASET, CODE, *sorted(kept))
     digests = {name: digest((place / name).read_bytes()) for name in names}
@@ -219,8 +219,7 @@ def read(place: Path) -> Record:
         known = pydantic.TypeAdapter(Code).validate_python(folder.read_json(place / CODE))
     except ValueError as error:
         raise CheckpointError(f"{place / CODE}: not as this version writes it: {brief(error)}") from None
-    values = folder.read_json(place / DATASET)
-    return Record(told, known, {name: value for name, value in values.items() if name != files.SEAL})
+    return Record(told, known, folder.read_json(place / DATASET))
 
 
 def brief(error: ValueError) -> str:

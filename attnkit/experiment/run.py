@@ -17,7 +17,7 @@ from attnkit.errors import CheckFailed, ConfigError
 from attnkit.experiment import attention, config, display, folder, measure, provenance, summary, toml
 from attnkit.experiment.diagnostics import printable
 from attnkit.experiment.provenance import NOTHING, Allow
-from attnkit.experiment.session import Session, best, reopen, restart, start, with_data
+from attnkit.experiment.session import Session, best, described, reopen, start, with_data
 from attnkit.generation.plan import Decoding
 from attnkit.inspection.maps import Head
 from attnkit.models.contract import Network
@@ -153,8 +153,8 @@ def trained(
             session.optimizer,
             folder=place,
             resume=resume,
-            changed_data=allow.data,
             ready=ready,
+            changed_data=allow.data,
             report=report,
         )
     if fitted.step == fitted.resumed_from and not quiet:
@@ -186,7 +186,7 @@ def finish(
     result["seconds"] = round(time.perf_counter() - begun, 2)
     folder.write_json(place / folder.RESULT, result)
     shown = measured.samples[:PICTURES]
-    folder.write_json(place / folder.EXAMPLES, measure.packed(shown), indent=None)
+    folder.write_json(place / folder.EXAMPLES, measure.packed(shown))
     write_report(session, place, folder.read_json(place / folder.RESULT), shown)
     return folder.read_json(place / folder.RESULT)
 
@@ -279,7 +279,7 @@ def replay(run: Path, allow: Allow = NOTHING) -> tuple[dict[str, Any], tuple[str
         dump = {name: kind(dump[name]) for name, kind in DUMPED.items()}
     except (LookupError, TypeError, ValueError) as error:
         raise ConfigError(f"{file}: cannot be read: {type(error).__name__}: {error}") from None
-    session = restart(run, allow)
+    session = with_data(described(run, allow), allow)
     found = nonfinite.replay(session.network, session.data, session.training, session.optimizer, run, dump)
     if found != (dump["what"], dump["path"]):
         raise CheckFailed(

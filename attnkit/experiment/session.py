@@ -92,8 +92,9 @@ def loaded_data(loaded: config.Config) -> Dataset:
     with explained(f"task {type(task).__name__}"):
         dataset: Dataset = task.load()
     if not isinstance(dataset, Dataset):
-        name = loaded.experiment.task.entry.name
-        raise ConfigError(f"task {name}: load() gave a {type(dataset).__name__}, expected a Dataset")
+        raise ConfigError(
+            f"task {type(task).__name__}: load() gave a {type(dataset).__name__}, expected a Dataset"
+        )
     if "task" not in vars(dataset):
         dataset.task = task
     if type(dataset).encode is not DatasetInfo.encode:
@@ -222,10 +223,25 @@ def widest(batch: Batch, dataset: Dataset, most: int) -> dict[str, jax.ShapeDtyp
     return {name: jax.ShapeDtypeStruct(shape(name, a), a.dtype) for name, a in batch.items()}
 
 
-def opened(
-    run: Path, allow: Allow, overrides: Sequence[str] = ()
-) -> tuple[config.Config, provenance.Record, list[str]]:
-    """The config of a run, what its folder says of itself, and a line for all code that has changed since.
+def reopen(run: Path, allow: Allow = NOTHING, overrides: Sequence[str] = ()) -> Session:
+    """The objects of a run as `described`, its network with the best checkpoint's parameters.
+
+    Raises:
+        ConfigError: as `described` does.
+        CheckpointError: if the folder is damaged, or no checkpoint can be used.
+    """
+    return best(described(run, allow, overrides), run)
+
+
+def described(run: Path, allow: Allow = NOTHING, overrides: Sequence[str] = ()) -> Session:
+    """The objects of a run as its folder describes them, its network fresh.
+
+    The training data is not read.
+
+    Args:
+        run: the run folder.
+        allow: what may be done with it.
+        overrides: changes of its config that do not change the network.
 
     Raises:
         ConfigError: if `run` is not a run folder, names code that it may not run, or the code has changed.
@@ -242,24 +258,6 @@ def opened(
     loaded = config.load(file, overrides, allow.imports, kept)
     changes += provenance.package_differences(record)
     provenance.refuse_code(changes, allow)
-    return loaded, record, changes
-
-
-def reopen(run: Path, allow: Allow = NOTHING, overrides: Sequence[str] = ()) -> Session:
-    """The objects of a run as its folder describes them, its network with the best checkpoint's parameters.
-
-    The training data is not read.
-
-    Args:
-        run: the run folder.
-        allow: what may be done with it.
-        overrides: changes of its config that do not change the network.
-
-    Raises:
-        ConfigError: as `opened` does.
-        CheckpointError: as `opened` does, and if no checkpoint can be used.
-    """
-    loaded, record, changes = opened(run, allow, overrides)
     chosen = loaded.experiment
     known = provenance.info(record, chosen.task.made, run)
     training, optimizer, decoding = (
@@ -267,16 +265,7 @@ def reopen(run: Path, allow: Allow = NOTHING, overrides: Sequence[str] = ()) -> 
     )
     check_sizes(chosen.model, sizes(known), training)
     network = built(chosen.model.made, sizes(known), training.seed)
-    return best(Session(loaded, known, network, training, optimizer, decoding, 0, tuple(changes)), run)
-
-
-def restart(run: Path, allow: Allow = NOTHING) -> Session:
-    """The objects of a run as it began, with its data and a fresh network. Raises as `reopen` and `start`."""
-    loaded, record, changes = opened(run, allow)
-    session = start(loaded)
-    known = provenance.info(record, loaded.experiment.task.made, run)
-    changes += provenance.data_differences(known, session.data, allow)
-    return dataclasses.replace(session, changes=tuple(changes))
+    return Session(loaded, known, network, training, optimizer, decoding, 0, tuple(changes))
 
 
 def with_data(session: Session, allow: Allow) -> Session:

@@ -1,12 +1,12 @@
 """A run's files as the report page and as plain lines."""
 
-import json
 import math
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from attnkit import files
 from attnkit.experiment import folder
 from attnkit.experiment.config import Config
 from attnkit.experiment.diagnostics import printable
@@ -72,9 +72,9 @@ def evaluations(path: Path) -> Iterator[tuple[str, str]]:
     """Date and numbers of every later evaluation, with what had changed by then."""
     if not path.is_file():
         return
-    for number, text in enumerate(folder.read_bounded(path).splitlines(), 1):
+    for number, text in enumerate(folder.read_bounded(path).removesuffix(b"\n").split(b"\n"), 1):
         try:
-            line = json.loads(text)
+            line = files.unsealed(text, indent=None)
             found = [
                 f"{split} {name.replace('_', ' ')} {number_of(value, line['units'][name])}"
                 for split, metrics in line["splits"].items()
@@ -88,7 +88,7 @@ def evaluations(path: Path) -> Iterator[tuple[str, str]]:
             ]
             yield f"{number}: {line['date']}", "; ".join([*found, *notes])
         except (ValueError, LookupError, TypeError, AttributeError):
-            yield f"{number}", "this line cannot be read"
+            yield f"{number}", "this line is damaged"
 
 
 def number_of(value: Any, unit: str) -> str:
