@@ -240,7 +240,7 @@ def read_json(path: Path) -> dict[str, Any]:
         return files.unsealed(read_bounded(path))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(f"{path}: cannot be read: {reason}; run attnkit evaluate {path.parent}") from None
+        raise ConfigError(f"{path}: cannot be read: {reason}; put it back, or train again") from None
 
 
 def read_bounded(path: Path) -> bytes:
@@ -251,17 +251,25 @@ def read_bounded(path: Path) -> bytes:
     return path.read_bytes()
 
 
-HARMLESS = {"about", "decoding", "training.log_every", "training.keep"} | {
+HARMLESS = {"about", "decoding", "optimizer.decay_steps"} | {
     f"training.{name}"
-    for name in ("evaluate_every", "evaluation_batch_size", "evaluation_batches", "steps_per_dispatch")
+    for name in (
+        "steps",
+        "log_every",
+        "keep",
+        "evaluate_every",
+        "evaluation_batch_size",
+        "evaluation_batches",
+        "steps_per_dispatch",
+    )
 }
-SCHEDULE = {"training.steps", "optimizer.decay_steps"}
 
 
-def agree(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path, done: int = 0) -> None:
-    """Make sure that a config may go on with the run in `folder`, of which `done` steps are made.
+def agree(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
+    """Make sure that a config may go on with the run in `folder`.
 
-    Where its data lies may change: whether it is the same data is another question.
+    Where its data lies may change, and how long it trains: whether it is the same data, and which learning
+    rates it then has, are other questions.
 
     Raises:
         ConfigError: naming every key that would change the run, with its old and new value.
@@ -269,26 +277,11 @@ def agree(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path, done: in
     changed = [
         f"{name} = {new_value}: the run in {folder} has {old_value}; keep that, or start another run"
         for name, old_value, new_value in differences(old, new, "")
-        if not any(name == key or name.startswith(f"{key}.") for key in HARMLESS | SCHEDULE)
+        if not any(name == key or name.startswith(f"{key}.") for key in HARMLESS)
         and not (name.startswith("task.") and is_path(name.removeprefix("task.")))
     ]
-    before, after = (schedule(table) for table in (old, new))
-    steps = new["training"]["steps"]
-    if before != after and steps > done:
-        changed.append(
-            f"training.steps = {steps}: the learning rate of the run in {folder} falls over {before} steps, "
-            f"and would be another from here on; to train on at its last rate add "
-            f"optimizer.decay_steps={before}, or start another run"
-        )
     if changed:
         raise ConfigError("\n".join(changed))
-
-
-def schedule(table: Mapping[str, Any]) -> int:
-    """Updates over which the learning rate of a config falls; 0 if it does not."""
-    optimizer = table["optimizer"]
-    steps = optimizer.get("decay_steps") or table["training"]["steps"]
-    return 0 if optimizer["end_fraction"] == 1 else int(steps)
 
 
 def differences(old: Any, new: Any, name: str) -> Iterator[tuple[str, Any, Any]]:

@@ -96,7 +96,7 @@ def aligned(session: Session) -> dict[str, Any]:
 
 
 def packed(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Samples as the object in `examples.json`, to draw them without the data."""
+    """Samples as `examples.json` holds them, to draw them without the data."""
 
     def plain(value: Any) -> Any:
         return value.tolist() if isinstance(value, np.ndarray) else value

@@ -178,10 +178,9 @@ def write(place: Path, loaded: Config, dataset: Dataset, changes: Sequence[str] 
     folder.write(place / folder.CONFIG, tomli_w.dumps(portable(loaded)))
     folder.write_json(place / DATASET, dataset.values())
     folder.write_json(place / CODE, dataclasses.asdict(code(loaded)))
-    sealed = {
-        name: digest((place / name).read_bytes()) for name in (folder.CONFIG, DATASET, CODE, *sorted(kept))
-    }
-    told = {**environment(loaded), "changed": [*changes], "files": sealed}
+    names = (folder.CONFIG, DATASET, CODE, *sorted(kept))
+    digests = {name: digest((place / name).read_bytes()) for name in names}
+    told = {**environment(loaded), "changed": [*changes], "files": digests}
     folder.write_json(place / folder.ENVIRONMENT, told)
 
 
@@ -205,11 +204,11 @@ def read(place: Path) -> Record:
     except ConfigError as error:
         hint = "runs of earlier versions lack it; train again" if not (place / DATASET).exists() else error
         raise CheckpointError(f"{place / folder.ENVIRONMENT}: cannot be used: {hint}") from None
-    sealed = told.get("files")
-    if not isinstance(sealed, dict):
-        raise CheckpointError(f"{place / folder.ENVIRONMENT}: damaged: it names no files")
-    for name, wanted in sealed.items():
-        path = place / name
+    digests = told.get("files")
+    if not isinstance(digests, dict) or not {folder.CONFIG, DATASET, CODE} <= digests.keys():
+        raise CheckpointError(f"{place / folder.ENVIRONMENT}: has no digests of the other files; train again")
+    for name, wanted in digests.items():
+        path = place / str(name)
         if not path.resolve().is_relative_to(place.resolve()):
             raise CheckpointError(f"{path}: is outside of the run folder")
         found = digest(path.read_bytes()) if path.is_file() else "missing"

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 
 from attnkit import signals
 from attnkit.errors import CheckFailed, ConfigError
 from attnkit.experiment import attention, config, display, folder, measure, provenance, summary, toml
 from attnkit.experiment.diagnostics import printable
+from attnkit.experiment.profile import profiled
 from attnkit.experiment.provenance import NOTHING, Allow
 from attnkit.experiment.session import Session, best, described, reopen, start, with_data
 from attnkit.generation.plan import Decoding
@@ -25,6 +27,7 @@ from attnkit.training.checkpoint import Checkpoints
 from attnkit.training.evaluation import Evaluation
 from attnkit.training.load import FOLDER
 from attnkit.training.loop import fit
+from attnkit.training.optimizer import schedule
 from attnkit.training.progress import Fitted
 
 PICTURES = 3
@@ -39,6 +42,7 @@ def train(
     out: str | None = None,
     resume: bool = False,
     quiet: bool = False,
+    profile: bool = False,
     command: str = "",
     allow: Allow = NOTHING,
 ) -> tuple[Path, dict[str, Any]]:
@@ -49,6 +53,7 @@ def train(
         out: the run folder; by default `runs/<config name>-<n>`.
         resume: go on with the run that is there.
         quiet: show no progress.
+        profile: record a trace of a few dispatches into the run folder.
         command: the command line, for the record.
         allow: whether a run may go on with changed code or data.
 
@@ -74,7 +79,7 @@ def train(
             if record is None or steps_done(place) < session.training.steps:
                 provenance.write(place, loaded, session.data, changes)
 
-        session, fitted = trained(session, place, resume, quiet, allow, ready)
+        session, fitted = trained(session, place, resume, quiet, profile, ready, allow.data)
         if fitted.step == fitted.resumed_from and (place / folder.RESULT).is_file():
             return place, folder.read_json(place / folder.RESULT)
         facts = {
@@ -104,11 +109,29 @@ def resumed(
     if not resume or not provenance.holds(place):
         return None, []
     record = provenance.read(place)
-    folder.agree(toml.read(place / folder.CONFIG)[0], provenance.portable(loaded), place, steps_done(place))
+    trained_with = toml.read(place / folder.CONFIG)[0]
+    folder.agree(trained_with, provenance.portable(loaded), place)
+    refuse_schedule(trained_with, loaded, place)
     changes = [*provenance.code_differences(record, loaded)]
     provenance.refuse_code(changes, allow)
     provenance.refuse_flags(record, loaded, place)
     return record, [*record.environment.get("changed", []), *changes]
+
+
+def refuse_schedule(old: Mapping[str, Any], loaded: config.Config, place: Path) -> None:
+    """Raise `ConfigError` if the steps made so far had other learning rates than this config gives them."""
+    training, optimizer = loaded.experiment.training.made, loaded.experiment.optimizer.made
+    steps, done = old["training"]["steps"], steps_done(place)
+    before = dataclasses.replace(optimizer, decay_steps=old["optimizer"]["decay_steps"])
+    made = jnp.arange(done)
+    if training.steps > done and not jnp.array_equal(
+        schedule(before, steps, made), schedule(optimizer, training.steps, made)
+    ):
+        raise ConfigError(
+            f"training.steps = {training.steps}: the learning rate of the run in {place} falls over "
+            f"{before.decay_steps or steps} steps, and would jump; to train on at its last rate add "
+            f"optimizer.decay_steps={before.decay_steps or steps}, or start another run"
+        )
 
 
 def steps_done(place: Path) -> int:
@@ -117,7 +140,13 @@ def steps_done(place: Path) -> int:
 
 
 def trained(
-    session: Session, place: Path, resume: bool, quiet: bool, allow: Allow, ready: Callable[[], None]
+    session: Session,
+    place: Path,
+    resume: bool,
+    quiet: bool,
+    profile: bool,
+    ready: Callable[[], None],
+    changed_data: bool,
 ) -> tuple[Session, Fitted]:
     """The session with the parameters of the best step, after training in the folder `place`.
 
@@ -125,7 +154,10 @@ def trained(
     """
     if not quiet:
         print(printable(f"training {session.config.name} in {place}"), file=sys.stderr)
-    with display.shown(quiet) as report:
+    with contextlib.ExitStack() as stack:
+        report = stack.enter_context(display.shown(quiet))
+        if profile:
+            report = stack.enter_context(profiled(place, report))
         fitted = fit(
             session.network,
             session.data,
@@ -134,7 +166,7 @@ def trained(
             folder=place,
             resume=resume,
             ready=ready,
-            changed_data=allow.data,
+            changed_data=changed_data,
             report=report,
         )
     if fitted.step == fitted.resumed_from and not quiet:
@@ -178,7 +210,7 @@ def write_report(
     head = head_of(result.get("alignment", {}))
     examples, written = [s.example for s in shown], [s.written for s in shown]
     try:
-        pictures, problem = attention.looks(session, examples, written, head), ""
+        pictures, problem = attention.map_examples(session, examples, written, head), ""
     except attention.MapsError as error:
         pictures, problem = (), str(error)
         print(printable(f"warning: {problem}"), file=sys.stderr)

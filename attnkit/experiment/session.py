@@ -79,8 +79,8 @@ def start(loaded: config.Config) -> Session:
                 f"training.{option} = {getattr(training, option)}: the task predicts numbers, which have no "
                 "labels; set it to 0"
             )
-    check_sizes(chosen.model, sizes(dataset), training)
-    network = fresh(model, sizes(dataset), training.seed, dataset, decoding.max_length)
+    check_sizes(chosen.model, sizes_of(dataset), training)
+    network = fresh(model, sizes_of(dataset), training.seed, dataset, decoding.max_length)
     own = kinds(network)
     decayed(optimizer, own), multipliers(optimizer, own)  # refuse names of parameters that there are not
     return Session(loaded, dataset, network, training, optimizer, decoding)
@@ -103,21 +103,6 @@ def loaded_data(loaded: config.Config) -> Dataset:
             f"which a run folder lacks; write encode(self, text, info) in {type(task).__name__}"
         )
     return dataset
-
-
-def sizes(dataset: DatasetInfo) -> Sizes:
-    """The sizes that a model is built for."""
-    source = dataset.source_vocabulary
-    return Sizes(
-        vocabulary=0 if dataset.numbers else len(dataset.vocabulary),
-        length=dataset.length,
-        source_vocabulary=len(source) if source else 0,
-        source_length=dataset.source_length,
-        features=dataset.features,
-        source_features=dataset.source_features,
-        segments=dataset.segments,
-        grid=dataset.grid,
-    )
 
 
 @contextlib.contextmanager
@@ -154,6 +139,21 @@ def check_sizes(model: Node, sizes: Sizes, training: Training) -> None:
         f"training.batch_size = {training.batch_size}: the logits of a batch need memory",
         4 * rows * sizes.length * max(sizes.vocabulary, 1),
         "lower training.batch_size or raise training.accumulate",
+    )
+
+
+def sizes_of(dataset: DatasetInfo) -> Sizes:
+    """The sizes that a model is built for."""
+    source = dataset.source_vocabulary
+    return Sizes(
+        vocabulary=0 if dataset.numbers else len(dataset.vocabulary),
+        length=dataset.length,
+        source_vocabulary=len(source) if source else 0,
+        source_length=dataset.source_length,
+        features=dataset.features,
+        source_features=dataset.source_features,
+        segments=dataset.segments,
+        grid=dataset.grid,
     )
 
 
@@ -206,6 +206,13 @@ def trace(network: Network, name: str, seed: int, dataset: Dataset, most: int = 
             f"{name}: does not read the source of this task; use one with an encoder, such as "
             "encoder_decoder or classifier"
         )
+
+
+def fresh_like(session: Session) -> Session:
+    """The same with the network before training: a control."""
+    sizes, model = sizes_of(session.dataset), session.config.experiment.model.made
+    network = model.build(sizes, nnx.Rngs(session.training.seed))
+    return dataclasses.replace(session, network=network, step=0)
 
 
 def widest(batch: Batch, dataset: Dataset, most: int) -> dict[str, jax.ShapeDtypeStruct]:
@@ -263,7 +270,8 @@ def described(run: Path, allow: Allow = NOTHING, overrides: Sequence[str] = ()) 
     training, optimizer, decoding = (
         node.made for node in (chosen.training, chosen.optimizer, chosen.decoding)
     )
-    network = built(chosen.model.made, sizes(known), training.seed)
+    check_sizes(chosen.model, sizes_of(known), training)
+    network = built(chosen.model.made, sizes_of(known), training.seed)
     return Session(loaded, known, network, training, optimizer, decoding, 0, tuple(changes))
 
 

@@ -11,7 +11,8 @@ from attnkit.experiment import folder
 from attnkit.experiment.config import Config
 from attnkit.experiment.diagnostics import printable
 from attnkit.inspection import page
-from attnkit.inspection.report import Curve, Line, Look, Report, Result, Sample
+from attnkit.inspection.maps import Head
+from attnkit.inspection.report import Curve, Line, MapExample, Report, Result, Sample
 from attnkit.training import load
 
 LONGEST = 240
@@ -19,7 +20,7 @@ SQUARED = "mean squared error"
 
 
 def write_report(
-    run: Path, loaded: Config, result: Mapping[str, Any], looks: tuple[Look, ...], problem: str = ""
+    run: Path, loaded: Config, result: Mapping[str, Any], shown: tuple[MapExample, ...], problem: str = ""
 ) -> Path:
     """Make `report.html` from the files of a run and pictures of its attention, or why there are none.
 
@@ -27,7 +28,7 @@ def write_report(
         run: the run folder.
         loaded: its config.
         result: its `result.json`, or the evaluation that stands for it in an interrupted run.
-        looks: pictures of attention.
+        shown: pictures of attention.
         problem: why there are none.
     """
     table = tomllib.loads((run / folder.CONFIG).read_text(encoding="utf-8"))
@@ -59,7 +60,7 @@ def write_report(
             )
             for sample in result.get("samples", [])
         ),
-        attention=looks,
+        attention=shown,
         attention_problem=problem,
         config=(run / folder.CONFIG).read_text(encoding="utf-8"),
         environment=flat({**environment, "code": digests.get("code.json", "")}),
@@ -133,7 +134,7 @@ def results(result: Mapping[str, Any]) -> Iterator[Result]:
             )
     found = result.get("alignment") or {}
     if "map" in found:
-        head = f"{found['map']} head {found['head']}, {found['rows']} tokens with known evidence"
+        head = f"{Head(found['map'], found['head'])}, {found['rows']} tokens with known evidence"
         chance = found.get("chance")
         values = (("alignment accuracy", "accuracy", True), ("attention mass on evidence", "mass", False))
         made += [

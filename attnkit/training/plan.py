@@ -74,7 +74,7 @@ class Optimizer:
             a run that is resumed with more steps keeps its schedule.
         b1: decay of the first moment.
         b2: decay of the second moment.
-        momentum: decay of Muon's momentum.
+        momentum: decay of the momentum of Muon.
         eps: added to the root of the second moment.
         weight_decay: decoupled decay of the parameters that are `decayed`.
         decayed: parameters that decay: by default weights alone, not biases, gains of norms, embeddings and

@@ -19,6 +19,9 @@ def add(groups: Any) -> None:
     command.add_argument("--out", metavar="DIR", help="run folder (default: runs/<config name>-<n>)")
     command.add_argument("--resume", action="store_true", help="go on with the run that is there")
     command.add_argument("--quiet", action="store_true", help="show no progress")
+    command.add_argument(
+        "--profile", action="store_true", help="write a trace of JAX's profiler into the run folder"
+    )
     changed_code(command)
     changed_data(command)
     command = declare(
@@ -65,6 +68,11 @@ def declare(
 def run_argument(command: argparse.ArgumentParser) -> None:
     """Declare RUN, and whether its code may run."""
     command.add_argument("folder", metavar="RUN", type=Path, help="a run folder")
+    permissions(command)
+
+
+def permissions(command: argparse.ArgumentParser) -> None:
+    """Declare what a run may do."""
     command.add_argument(
         "--allow-import", action="store_true", help="let the run's config run code outside of attnkit"
     )
@@ -116,6 +124,7 @@ def train(arguments: argparse.Namespace) -> int:
         out=arguments.out,
         resume=arguments.resume,
         quiet=arguments.quiet,
+        profile=arguments.profile,
         command=command,
         allow=allowed(arguments),
     )
