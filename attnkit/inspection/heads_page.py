@@ -178,7 +178,8 @@ def _attribution(one: Attribution) -> str:
         f'<p class="marked" dir="auto">{_marked(one.tokens, values)}</p>'
         for name, values in one.methods
     )
-    return f'<details class="look"><summary>What was read: <bdi>{text(one.title)}</bdi></summary>{rows}</details>'
+    title = f"<summary>What was read: <bdi>{text(one.title)}</bdi></summary>"
+    return f'<details class="look">{title}{rows}</details>'
 
 
 def _marked(tokens: Sequence[str], values: np.ndarray) -> str:
