@@ -53,7 +53,7 @@ def on_allowed(
         axes: for each argument one of `SHARED`, `QUERY`, `KEY` and `PAIR`: whether its leading axes count
             queries, keys, or both. Attributes `query` and `key` of an argument say so themselves.
     """
-    function = of_pairs(function, axes)
+    function = of_pairs(function, axes) if PAIR in axes or {QUERY, KEY} <= {*axes} else function
     if keep is None:
         return function
 
