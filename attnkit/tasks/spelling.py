@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from attnkit.errors import ConfigError
@@ -39,7 +39,7 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def text(self, ids: Sequence[int]) -> str:
+    def text(self, ids: Iterable[int]) -> str:
         """The text of `ids` up to the first end token; padding and begin are left out."""
         words = []
         for token in ids:

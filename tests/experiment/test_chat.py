@@ -12,6 +12,8 @@ from attnkit.experiment.cli import main
 from attnkit.experiment.session import start
 from attnkit.tasks.contract import Example
 
+pytestmark = pytest.mark.one_python
+
 DIALOGUE = """\
 [task]
 kind = "dialogue"

@@ -231,6 +231,7 @@ def test_the_model_of_every_shipped_config_fits_its_task(file, monkeypatch):
     assert started.dataset.floors and started.network.shape[0] == 2
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize(
     "file",
     [pytest.param(file, marks=[] if file.stem in TRIED else pytest.mark.slow) for file in WHOLE],

@@ -13,6 +13,8 @@ from attnkit.tasks.documents import Documents
 from attnkit.tasks.sentiment import Sentiment
 from attnkit.tasks.turns import by_distance
 
+pytestmark = pytest.mark.one_python
+
 GOOD = {"good", "great", "fine", "lovely", "superb", "decent"}
 BAD = {"bad", "awful", "poor", "dirty", "dreadful", "shabby"}
 COLORS = "red|blue|green|black|white|brown|gray|pink"
