@@ -100,7 +100,7 @@ def train(
 def resumed(
     loaded: config.Config, place: Path, resume: bool, allow: Allow
 ) -> tuple[provenance.Record | None, list[str]]:
-    """What the run that is to go on says of itself, and a line for all code that has changed since.
+    """Record of the run that is to go on, and a line for all code that has changed since.
 
     Raises:
         ConfigError: if it cannot go on with this config, code or precision.
