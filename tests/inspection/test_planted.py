@@ -28,7 +28,7 @@ def test_the_induction_circuit_is_found_by_ablation_and_patching():
     assert float(metric(f(tokens)).mean()) == 1
     lost = {one for one, after in ablate(f, metric, tokens).items() if after.mean() < 0.5}
     assert lost == planted.heads == {head(0, 0), head(1, 1)}
-    # The answer is read at the last place alone: only there does the head above pass on another text's answer.
+    # The answer is read at the last place: only there does the head above pass on that of another text.
     effect = 1 - patch(
         f, metric, tokens, jnp.asarray(planted.other), "decoder.1.self.head_output", axes=(1, 2)
     )
