@@ -1,10 +1,11 @@
 """The door of the engine: one function for every scored variant and every form."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from attnkit.forms import scored as folder
@@ -19,6 +20,7 @@ from attnkit.scored.contract import Own, Parts, Scored
 
 Params = Parts[Own] | None
 NOTHING = Needs()
+Given = Array | np.ndarray
 
 
 class AttentionOutput(NamedTuple):
@@ -99,9 +101,9 @@ def choose_form(variant: Scored, sizes: Sizes, implementation: str) -> tuple[str
 def attend(
     variant: Scored,
     params: Params,
-    q: Float[Array, "heads queries dim"],
-    k: Float[Array, "kv_heads keys dim"],
-    v: Float[Array, "kv_heads keys value_dim"],
+    q: Float[Given, "heads queries dim"],
+    k: Float[Given, "kv_heads keys dim"],
+    v: Float[Given, "kv_heads keys value_dim"],
     *,
     inputs: Inputs | None = None,
     data: Data | None = None,
@@ -143,8 +145,8 @@ def attend(
 def scores(
     variant: Scored,
     params: Params,
-    q: Float[Array, "heads queries dim"],
-    k: Float[Array, "kv_heads keys dim"],
+    q: Float[Given, "heads queries dim"],
+    k: Float[Given, "kv_heads keys dim"],
     *,
     inputs: Inputs | None = None,
     data: Data | None = None,
@@ -195,9 +197,9 @@ def mix(
 def heads_of(
     variant: Scored,
     params: Params,
-    q: Array,
-    k: Array,
-    v: Array,
+    q: Given,
+    k: Given,
+    v: Given,
     inputs: Inputs | None,
     data: Data | None,
     offset: int,
@@ -206,12 +208,13 @@ def heads_of(
     """The blocks of all heads, checked and prepared."""
     data = Data() if data is None else data
     check(variant, q, k, v, data)
+    q, k, v = (jnp.asarray(a) for a in (q, k, v))
     i, j = offset + jnp.arange(q.shape[1]), jnp.arange(k.shape[1])
     sides = split_inputs(variant, prepared_inputs(variant, inputs), i)
     return make_heads(variant, params, q, prepared_keys(variant, k, j, data), v, i, j, sides, data, key)
 
 
-def check(variant: Scored, q: Any, k: Any, v: Any, data: Data, known: Needs = NOTHING) -> None:
+def check(variant: Scored, q: Given, k: Given, v: Given, data: Data, known: Needs = NOTHING) -> None:
     """Raise `ValueError` if the arguments of `attend` do not fit together. Data in `known` may be missing."""
     if q.ndim != 3 or k.ndim != 3 or v.ndim != 3:
         shapes = f"q {q.shape}, k {k.shape}, v {v.shape}"

@@ -118,7 +118,8 @@ class Allowed:
 def _label(path: tuple[Any, ...], axes: tuple[str, ...]) -> str:
     """The axes of an array of the arguments, by the path to it."""
     names = [step.name for step in path if isinstance(step, jax.tree_util.GetAttrKey)]
-    return next((name for name in names if name in TWIN), axes[path[0].idx])
+    of_argument: str = axes[path[0].idx]
+    return next((name for name in names if name in TWIN), of_argument)
 
 
 def _twin_shape(a: Any, label: str) -> Any:

@@ -279,11 +279,12 @@ def wrong_manifests(change):
 
     def spoil(run):
         from attnkit import files
+        from attnkit.training.manifest import LAYOUT
 
         for path in run.rglob("manifest.json"):
             body = json.loads(path.read_text())
             change(body)
-            path.write_text(json.dumps(files.sealed(body)))
+            path.write_bytes(files.sealed(body, **LAYOUT))
 
     return spoil
 

@@ -19,6 +19,8 @@ from attnkit.inspection.page import render
 from attnkit.inspection.report import AttentionMap, Curve, Line, MapExample, Report, Result, Sample
 from attnkit.inspection.writing import holdable, number, percent, shortened, text, visible
 
+pytestmark = pytest.mark.one_python
+
 HOSTILE = (
     "</script><img src=x onerror=alert(1)>",
     "<!-- <script>alert(1)</script>",
