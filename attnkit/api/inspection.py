@@ -20,6 +20,7 @@ from attnkit.inspection.attribution import (
 )
 from attnkit.inspection.circuits import Circuit, find_circuit
 from attnkit.inspection.faithfulness import random_ranking, ranking_curves, with_uniform_attention
+from attnkit.inspection.heads import capture
 from attnkit.inspection.interventions import (
     Edge,
     ablate,
@@ -44,6 +45,7 @@ __all__ = [
     "align",
     "align_heads",
     "attention_relevance",
+    "capture",
     "direct_effects",
     "find_circuit",
     "flow",

@@ -79,7 +79,8 @@ def recurrent_weights(
 ) -> Float[Array, "*leading heads tokens values"]:
     """The weights `[..., heads, tokens, values]` of all values in all outputs. Arguments as of `recurrent`.
 
-    A token has one value, or several where a variant takes several steps (`ak.DeltaProduct`). Raises `ValueError` for a variant without the form `matrix`.
+    A token has one value, or several where a variant takes several steps (`ak.DeltaProduct`). Raises
+    `ValueError` for a variant without the form `matrix`.
 
     >>> import jax.numpy as jnp
     >>> import attnkit as ak

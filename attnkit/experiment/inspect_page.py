@@ -48,7 +48,7 @@ def show(found: Inspection) -> None:
 
 
 def sentences(found: Inspection) -> Iterator[str]:
-    """What else must be said."""
+    """Sentences beside the table."""
     yield f"{found.count} examples; effect: nats of the answer's log-probability lost by resampling the head"
     if found.edges is not None:
         whole = found.edges
