@@ -50,7 +50,7 @@ def fresh(tmp_path_factory):
 @pytest.fixture
 def talk(fresh, monkeypatch):
     """The folder, which opens like a run's."""
-    monkeypatch.setattr("attnkit.experiment.chat.reopen", lambda run, imports: fresh[1])
+    monkeypatch.setattr("attnkit.experiment.chat.reopen", lambda run, allow: fresh[1])
     return fresh[0]
 
 
