@@ -173,10 +173,13 @@ def extend(
 ) -> Cache:
     """The cache with `new` more tokens.
 
-    There must be room: `cache.length + new` beyond the cache's length is not noticed here.
+    Raises:
+        ValueError: if there is no room for them, or shapes, inputs or data do not fit together. Inside
+            `jax.jit`, where the cache's length is not known, `step` gives NaN from then on.
     """
     scored = parts_of(variant)
     k, v, inputs = heads_first((k, v, inputs), layout)
+    forms.check_room(cache.length, k.shape[-2], cache.k.shape[-2])
 
     def one(given: Mapping[str, Any]) -> Cache:
         arrays = given["k"], given["v"]

@@ -90,7 +90,7 @@ def forward(scored: Scored, form: str, block: Block, offset: int) -> Callable[..
             k,
             v,
             inputs=arrays["inputs"],
-            data=data,
+            data=data.only(scored.needs()),
             offset=offset,
             key=key,
             implementation=form,

@@ -9,7 +9,15 @@ from jaxtyping import Array, Float
 
 from attnkit.forms import scored as folder
 from attnkit.forms.catalogue import get_form
-from attnkit.forms.heads import HeadBlocks, Inputs, make_heads, prepared_inputs, prepared_keys, split_inputs
+from attnkit.forms.heads import (
+    HeadBlocks,
+    Inputs,
+    check_inputs,
+    make_heads,
+    prepared_inputs,
+    prepared_keys,
+    split_inputs,
+)
 from attnkit.forms.scored.blockwise import block_mask_of
 from attnkit.forms.scored.reference import weights as reference_weights
 from attnkit.forms.sizes import Sizes
@@ -173,6 +181,7 @@ def heads_of(
     """The blocks of all heads, checked and prepared."""
     data = Data() if data is None else data
     check(variant, q, k, v, data)
+    check_inputs(variant, inputs, q.shape[0], {"query": q.shape[1], "key": k.shape[1], "both": k.shape[1]})
     i, j = offset + jnp.arange(q.shape[1]), jnp.arange(k.shape[1])
     sides = split_inputs(variant, prepared_inputs(variant, inputs), i)
     return make_heads(variant, params, q, prepared_keys(variant, k, j, data), v, i, j, sides, data, key)
@@ -191,8 +200,17 @@ def check(variant: Scored, q: Any, k: Any, v: Any, data: Data, known: Needs = NO
         raise ValueError(f"heads = {q.shape[0]} must be a multiple of kv_heads = {k.shape[0]}")
     if not q.dtype == k.dtype == v.dtype:
         raise ValueError(f"q is {q.dtype}, k is {k.dtype}, v is {v.dtype}; cast them to one type")
-    for reader in (variant.mask, *variant.parts().all()):
-        check_data(reader, data, known)
+    check_data((variant.mask, *variant.parts().all()), data, known)
+    check_lengths(data, q.shape[1], k.shape[1])
     heads = variant.mask.heads()
     if heads is not None and heads != q.shape[0]:
         raise ValueError(f"the mask distinguishes {heads} heads but q has {q.shape[0]}")
+
+
+def check_lengths(data: Data, queries: int, keys: int) -> None:
+    """Raise `ValueError` if run-time data has not one entry for each query, or for each key."""
+    for side, own, count in (("query", data.query, queries), ("key", data.key, keys)):
+        for name, value in own.items():
+            if jnp.shape(value)[:1] != (count,):
+                of = "queries" if side == "query" else "keys"
+                raise ValueError(f"data.{side}[{name!r}] is {jnp.shape(value)}; expected {count} {of} first")

@@ -72,7 +72,7 @@ class Engine(nnx.Module):
         def one(q: Array, k: Array, v: Array, inputs: Any, data: Any, key: Any) -> forms.AttentionOutput:
             return forms.attend(self.scored, parts, q, k, v, inputs=inputs, data=data, key=key)
 
-        return jax.vmap(one)(q, k, v, inputs, data or Data(), keys)
+        return jax.vmap(one)(q, k, v, inputs, self.own(data), keys)
 
     def weights(self, q: Heads, k: Heads, inputs: Any, data: Data | None) -> Maps:
         """The weights of `attend` before dropout."""
@@ -81,7 +81,7 @@ class Engine(nnx.Module):
         def one(q: Array, k: Array, inputs: Any, data: Any) -> Array:
             return forms.weights(self.scored, parts, q, k, inputs=inputs, data=data)
 
-        return jax.vmap(one)(q, k, inputs, data or Data())
+        return jax.vmap(one)(q, k, inputs, self.own(data))
 
     def step(
         self, q: Heads, cache: forms.Cache, data: Data | None, offset: Any = None
@@ -92,7 +92,11 @@ class Engine(nnx.Module):
         def one(q: Array, cache: forms.Cache, data: Any, offset: Any) -> forms.AttentionOutput:
             return forms.step(self.scored, parts, q, cache, data=data, offset=offset)
 
-        return jax.vmap(one)(q, cache, data or Data(), offset)
+        return jax.vmap(one)(q, cache, self.own(data), offset)
+
+    def own(self, data: Data | None) -> Data:
+        """What the variant reads of a batch's data, which other layers read, too."""
+        return (data or Data()).only(self.scored.needs())
 
     def empty(self, kept: HeadShape, batch: int, room: int, dtype: Any) -> forms.Cache:
         """Caches without tokens."""
@@ -106,6 +110,7 @@ class Engine(nnx.Module):
         given = {} if data is None else {**data.query, **data.key}
         names = set().union(*(part.needs().key for part in self.scored.position))
         own = Data(key={name: given[name] for name in names & set(given)})
+        forms.check_room(cache.length, k.shape[2], cache.k.shape[2])
         return jax.vmap(lambda *one: forms.extend(self.scored, *one))(cache, k, v, inputs, own)
 
     def token_inputs(self, asking: Tokens, asked: Tokens) -> Parts[dict[str, Array]]:
