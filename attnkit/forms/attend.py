@@ -1,6 +1,7 @@
 """The door of the engine: one function for every scored variant and every form."""
 
 import dataclasses
+import operator
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ from jaxtyping import Array, Float
 
 from attnkit.forms import scored as folder
 from attnkit.forms.catalogue import get_form
+from attnkit.forms.closures import check_closures
 from attnkit.forms.heads import (
     HeadBlocks,
     Inputs,
@@ -77,7 +79,7 @@ def explain(
     block: tuple[int, int] | None = None,
 ) -> Explanation:
     """The computation that `attend` runs for these sizes. Raises `ValueError` as `attend` does."""
-    sizes = Sizes(queries, keys, offset, block)
+    sizes = Sizes(queries, keys, known_offset(offset), block)
     name, reason = choose_form(variant, sizes, implementation)
     if name not in ("dense", "blockwise"):
         return Explanation(name, reason, (queries, keys), 1, 1)
@@ -141,6 +143,7 @@ def attend(
     Raises:
         ValueError: if shapes, inputs or data do not fit together, or the form cannot compute the variant.
     """
+    offset = known_offset(offset)
     sizes = Sizes(q.shape[-2], k.shape[-2], offset, block)
     heads = heads_of(variant, params, q, k, v, inputs, data, offset, key)
     name, _ = choose_form(variant, sizes, implementation)
@@ -165,6 +168,16 @@ def weights(
 
     found: Array = heads_of(variant, params, q, k, k, inputs, data, offset, None).run(one)
     return found
+
+
+def known_offset(offset: Any) -> int:
+    """The position of the first query as an integer, by which blocks are chosen while tracing."""
+    if isinstance(offset, jax.core.Tracer):
+        raise ValueError(
+            f"offset is traced ({jax.typeof(offset)}), but it decides which blocks are computed: give an "
+            "integer (`static_argnames` of jax.jit), or decode with a cache and `step`, where it may be traced"
+        )
+    return operator.index(offset)
 
 
 def heads_of(
@@ -200,7 +213,9 @@ def check(variant: Scored, q: Any, k: Any, v: Any, data: Data, known: Needs = NO
         raise ValueError(f"heads = {q.shape[0]} must be a multiple of kv_heads = {k.shape[0]}")
     if not q.dtype == k.dtype == v.dtype:
         raise ValueError(f"q is {q.dtype}, k is {k.dtype}, v is {v.dtype}; cast them to one type")
-    check_data((variant.mask, *variant.parts().all()), data, known)
+    parts = (variant.mask, *variant.parts().all())
+    check_closures(parts)
+    check_data(parts, data, known)
     check_lengths(data, q.shape[1], k.shape[1])
     heads = variant.mask.heads()
     if heads is not None and heads != q.shape[0]:
