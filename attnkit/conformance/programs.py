@@ -142,7 +142,7 @@ def with_gradient(run: Callable[..., Tree]) -> Callable[..., Tree]:
 
 
 def conditioned(run: Callable[..., Tree]) -> Callable[..., Tree]:
-    """The change of `vjp` by one rounding of `D = do . o` in float32, with signs drawn at random for each row.
+    """The change of `vjp` by one rounding of `D = do . o` in float32, with a random sign for each row.
 
     A sum of `n` rounded products is off by about `sqrt(n) u sum |a_i b_i|`, with `u` half a spacing at 1
     (Higham and Mary 2019, "A new approach to probabilistic rounding error analysis", theorem 2.4); here

@@ -175,7 +175,7 @@ def known_offset(offset: Any) -> int:
     if isinstance(offset, jax.core.Tracer):
         raise ValueError(
             f"offset is traced ({jax.typeof(offset)}), but it decides which blocks are computed: give an "
-            "integer (`static_argnames` of jax.jit), or decode with a cache and `step`, where it may be traced"
+            "integer (`static_argnames` of jax.jit), or decode with a cache and `step`, which takes it"
         )
     return operator.index(offset)
 

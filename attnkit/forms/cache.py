@@ -15,7 +15,6 @@ from attnkit.masks.contract import Data, Needs, check_data
 from attnkit.scored.contract import Scored
 from attnkit.variant import HeadShape, TokenInput
 
-
 Lengths = Int[Array, "..."]
 
 
@@ -52,7 +51,7 @@ def empty_cache(variant: Scored, shape: HeadShape, room: int, dtype: Any = jnp.f
 
 
 def check_room(length: Lengths, new: int, room: int) -> None:
-    """Raise `ValueError` if `new` more tokens do not fit into a cache; nothing is known of a traced length."""
+    """Raise `ValueError` if `new` more tokens do not fit into a cache. A traced length cannot be known."""
     if not isinstance(length, jax.core.Tracer) and (most := int(jnp.max(length))) + new > room:
         raise ValueError(
             f"cache: {most} tokens and {new} more exceed its room of {room}; make it with more room, or "

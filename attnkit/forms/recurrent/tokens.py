@@ -78,13 +78,6 @@ def reversed_reset(reset: Bool[Array, "tokens"]) -> Bool[Array, "tokens"]:
     return jnp.roll(reset[::-1], 1).at[:1].set(False)
 
 
-def with_unit_values(tokens: Tokens, value_dim: int) -> Tokens:
-    """The tokens with the unit vector `e_s` for a value of token `s`, for each of its sub-steps."""
-    v = tokens.x["v"]
-    unit = jnp.tile(jnp.eye(v.shape[0], dtype=v.dtype), (1, v.shape[1] // value_dim))
-    return tokens._replace(x={**tokens.x, "v": unit})
-
-
 def varying_zero(tree: Any) -> Array | float:
     """Zero, made of every array of `tree`: the initial carry of a loop must vary over devices as they do."""
     return sum((jnp.sum(jnp.ravel(a)[:0]) for a in jax.tree.leaves(tree)), start=0.0)
