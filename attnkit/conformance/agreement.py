@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
+from attnkit.conformance.hooks import without_influence
 from attnkit.conformance.masks import Patches
 from attnkit.conformance.matrix import Finding, Unclaimed
 from attnkit.conformance.measure import distance, distances, named
@@ -40,6 +41,10 @@ def agreement(bench: Bench) -> Iterator[Finding | Unclaimed]:
             yield from compare(form, result, true[mask], f"{mask} mask")
     for property in LIMITS:
         yield Unclaimed(property, "reference", "the definition; see differences")
+    if not bench.subject.scored.selects():  # what only selects has no derivative
+        by_mask = (result["vjp"] for result in bench.base("reference").values())
+        slopes = ({name: vjp[name] for name in ("params", "inputs")} for vjp in by_mask)
+        yield from without_influence(bench.subject.name, slopes)
 
 
 def more_blocks(bench: Bench) -> Iterator[Finding]:

@@ -339,4 +339,16 @@ def dense(mask: Mask, i: Any, j: Any, data: Data | None = None) -> jnp.ndarray:
     """
     rows, columns = jnp.asarray(i)[:, None], jnp.asarray(j)[None, :]
     allowed = jnp.asarray(mask.allows(rows, columns, (data or Data()).over_pairs()))
+    check_answer(mask, allowed, rows.shape[0], columns.shape[1])
     return jnp.broadcast_to(allowed, (*allowed.shape[:-2], rows.shape[0], columns.shape[1]))
+
+
+def check_answer(mask: Mask, allowed: Any, queries: int, keys: int) -> None:
+    """Raise `ValueError`, with file and line, for an answer of `allows` that is not one of these pairs."""
+    shape, pairs = np.shape(allowed), (queries, keys)
+    if any(size not in (1, full) for size, full in zip(shape[::-1], pairs[::-1], strict=False)):
+        code = type(mask).allows.__code__
+        raise ValueError(
+            f"{type(mask).__name__}.allows: shape {shape}, expected (queries = {queries}, keys = {keys}) or "
+            f"axes of 1 [{code.co_filename}:{code.co_firstlineno}]"
+        )
