@@ -185,12 +185,13 @@ def unread_options(part: Any) -> Iterator[Warned]:
 
 def words_of(function: Any) -> set[str]:
     """Names and texts in the code of a function, those of functions inside included."""
-    codes, found = [getattr(function, "__code__", None)], set()
+    inner = inspect.unwrap(function) if callable(function) else function
+    codes, found = [getattr(inner, "__code__", None)], set()
     while codes:
         code = codes.pop()
         if code is not None:
             found |= {*code.co_names, *(text for text in code.co_consts if isinstance(text, str))}
-            codes += [inner for inner in code.co_consts if inspect.iscode(inner)]
+            codes += [more for more in code.co_consts if inspect.iscode(more)]
     return found
 
 
