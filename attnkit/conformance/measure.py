@@ -71,15 +71,14 @@ def excess(
     rounding: of the largest entries overall, and, measured in units of each row so that no hard row hides
     behind a large one, of the worst row. No row counts as smaller than `LOW_FLOOR` times the largest.
 
-    A unit of rounding is one spacing of `dtype` at the row's size and the row's `rounding`
-    (`programs.conditioned`): the change of the exact result by one rounding in float32 of what it is made of.
-    Scores of thousands have errors near a spacing of float16 at 1, and so have their weights. And a gradient
-    `ds_j = w_j (dp_j - D)` with `D = sum_l w_l dp_l` may be what is left when large terms cancel. The rival
-    makes `D` of the very `dp_j` it is subtracted from, so that their rounding cancels too; a form that sees
-    the keys one block after the other takes `D = do . o`. An error `e` of `D` adds `-e w_j` to `ds_j`, which
-    is what a cotangent of the log-sum-exp smaller by `e` does: it costs `e |d lse / dx|`, large beside a
-    gradient whose terms cancel, nothing elsewhere. Without it, the gradient of the queries of scaled dot
-    product in float32, sound to less than a unit, counts as 5.5 budgets.
+    A unit of rounding is one spacing of `dtype` at the row's size, and for gradients the row's `rounding`
+    besides (`programs.conditioned`): the change of the exact gradient by one rounding of an intermediate
+    result that the rival does not have. In `ds_j = w_j (dp_j - D)` with `D = sum_l w_l dp_l` the rival makes
+    `D` of the very `dp_j` it is subtracted from, so that their rounding cancels; a form that sees the keys
+    one block after the other takes `D = do . o`. An error `e` of `D` adds `-e w_j` to `ds_j`, which is what
+    a cotangent of the log-sum-exp smaller by `e` does, so that it costs `e |d lse / dx|`: large beside a
+    gradient in which the terms of a row cancel, nothing elsewhere. Without it, of scaled dot product, a
+    gradient of the queries in float32 whose error is 0.3 of a rounding of `D` counts as 5.5 budgets.
     """
     (error, size), (other, _) = row_errors(got, true, LOW_FLOOR), row_errors(rival, true, LOW_FLOOR)
     if not error.size or not size.max():
