@@ -124,16 +124,15 @@ class RecurrentBench:
         return recurrent_weights(self.variant, self.sizes.shape, arrays["params"], arrays["inputs"])
 
     def slopes(self, arrays: Tree) -> Any:
-        """Slopes of `scan` by the activated values, `[heads, tokens, value_dim, tokens, value_dim]`.
+        """Slopes of `scan` by the activated values, `[heads, tokens, value_dim, values, value_dim]`.
 
-        Of a token with several values, by all of them moved alike.
+        A token has several values where the variant has sub-steps.
         """
         inputs, activate, sizes = arrays["inputs"], self.variant.activate, self.sizes
         v = activate("v", inputs["v"])
-        several = v.shape[-1] // sizes.value_dim
 
         def output(more: Any) -> Any:
-            given = {**inputs, "v": v + jnp.tile(more, several)}
+            given = {**inputs, "v": v + more}
             return recur(self.variant, sizes.shape, arrays["params"], given, implementation="scan").output
 
         def raw_but_values(name: str, raw: Any) -> Any:
@@ -141,10 +140,10 @@ class RecurrentBench:
 
         object.__setattr__(self.variant, "activate", raw_but_values)
         try:
-            by_all = jax.jacfwd(output)(jnp.zeros((sizes.tokens, sizes.value_dim), v.dtype))
+            found = jax.jacfwd(output)(jnp.zeros(v.shape[-2:], v.dtype))
         finally:
             vars(self.variant).pop("activate")
-        return by_all
+        return found.reshape(*found.shape[:3], -1, sizes.value_dim)
 
     def program(self, form: str, chunk: int | None, depth: str, dtype: Any) -> Program:
         """The compiled program of a form, with derivatives if `depth` is `all`."""

@@ -1,5 +1,6 @@
 """Training, evaluating and reporting: what the commands do once a config is right."""
 
+import contextlib
 import dataclasses
 import sys
 import time
@@ -9,19 +10,23 @@ from typing import Any, cast
 
 import jax
 
-from attnkit.errors import ConfigError
+from attnkit import signals
+from attnkit.errors import CheckFailed, ConfigError
 from attnkit.experiment import attention, config, decode, display, folder, measure, summary, toml
+from attnkit.experiment.diagnostics import printable
+from attnkit.experiment.profile import profiled
 from attnkit.experiment.session import Session, best, reopen, start
 from attnkit.generation.plan import Decoding
 from attnkit.inspection.maps import Head
 from attnkit.models.contract import Network
 from attnkit.tasks.contract import Example
+from attnkit.training import nonfinite
 from attnkit.training.evaluation import Evaluation
 from attnkit.training.loop import fit
 from attnkit.training.progress import Fitted
-from attnkit.training.signals import Interruption
 
 PICTURES = 3
+DUMPED = {"step": int, "what": str, "path": str, "seed": int, "batch": int}
 TIMES = ("command", "steps", "parameters", "seconds", "training_seconds", "best_step", "best_loss", "skipped")
 
 
@@ -31,6 +36,7 @@ def train(
     out: str | None = None,
     resume: bool = False,
     quiet: bool = False,
+    profile: bool = False,
     command: str = "",
 ) -> tuple[Path, dict[str, Any]]:
     """Train what a config says, measure it and write its run folder.
@@ -40,6 +46,7 @@ def train(
         out: the run folder, below the working directory; by default `runs/<config name>-<n>`.
         resume: go on with the run that is there.
         quiet: show no progress.
+        profile: record a trace of a few dispatches into the run folder.
         command: the command line, for the record.
 
     Returns:
@@ -49,40 +56,51 @@ def train(
         AttnkitError: as `fit` and `start` do.
     """
     begun = time.perf_counter()
-    place = folder.choose(loaded.name, out, resume)
-    if resume and (place / folder.CONFIG).is_file():
-        folder.agree(toml.read(place / folder.CONFIG)[0], loaded.table(), place)
-    with Interruption() as asked:
+    check_resumed(loaded, folder.choose(loaded.name, out, resume), resume)
+    session = start(loaded)
+    with contextlib.ExitStack() as stack:
+        place = stack.enter_context(folder.claim(loaded.name, out, resume))
+        stack.enter_context(signals.last_act(lambda: f"go on with --resume --out {place}"))
+        check_resumed(loaded, place, resume)
 
-        def pause() -> None:
-            if asked.asked:
-                raise asked.error(f"stopped between two pieces of work; go on with --resume --out {place}")
-
-        session = start(loaded)
-        pause()
-        with folder.lock(place):
+        def ready() -> None:
             folder.write(place / folder.CONFIG, loaded.toml())
             folder.write_json(place / folder.ENVIRONMENT, folder.environment(loaded))
-            session, fitted = trained(session, place, resume, quiet)
-            facts = {
-                "command": command,
-                "steps": fitted.step,
-                "parameters": parameters(session),
-                "training_seconds": round(fitted.seconds, 2),
-                "best_step": fitted.best_step,
-                "best_loss": fitted.best_loss,
-                "skipped": fitted.skipped,
-            }
-            complete = session.step == fitted.step and not session.training.evaluation_batches
-            known = fitted.evaluation if complete else None
-            return place, finish(session, place, loaded.name, facts, begun, known, pause)
+
+        session, fitted = trained(session, place, resume, quiet, profile, ready)
+        facts = {
+            "command": command,
+            "steps": fitted.step,
+            "parameters": parameters(session),
+            "training_seconds": round(fitted.seconds, 2),
+            "best_step": fitted.best_step,
+            "best_loss": fitted.best_loss,
+            "skipped": fitted.skipped,
+        }
+        complete = session.step == fitted.step and not session.training.evaluation_batches
+        known = fitted.evaluation if complete else None
+        return place, finish(session, place, loaded.name, facts, begun, known)
 
 
-def trained(session: Session, place: Path, resume: bool, quiet: bool) -> tuple[Session, Fitted]:
-    """The session with the parameters of the best step, after training in the folder `place`."""
+def check_resumed(loaded: config.Config, place: Path, resume: bool) -> None:
+    """Raise `ConfigError` if the run in `place` is to go on, but not with this config."""
+    if resume and (place / folder.CONFIG).is_file():
+        folder.agree(toml.read(place / folder.CONFIG)[0], loaded.table(), place)
+
+
+def trained(
+    session: Session, place: Path, resume: bool, quiet: bool, profile: bool, ready: Callable[[], None]
+) -> tuple[Session, Fitted]:
+    """The session with the parameters of the best step, after training in the folder `place`.
+
+    `ready` is called before anything is written there.
+    """
     if not quiet:
-        print(f"training {session.config.name} in {place}", file=sys.stderr)
-    with display.shown(quiet) as report:
+        print(printable(f"training {session.config.name} in {place}"), file=sys.stderr)
+    with contextlib.ExitStack() as stack:
+        report = stack.enter_context(display.shown(quiet))
+        if profile:
+            report = stack.enter_context(profiled(place, report))
         fitted = fit(
             session.network,
             session.dataset,
@@ -90,6 +108,7 @@ def trained(session: Session, place: Path, resume: bool, quiet: bool) -> tuple[S
             session.optimizer,
             folder=place,
             resume=resume,
+            ready=ready,
             report=report,
         )
     if fitted.step == fitted.resumed_from and not quiet:
@@ -107,7 +126,6 @@ def finish(
     facts: Mapping[str, Any],
     begun: float,
     known: Evaluation | None = None,
-    pause: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Measure a network and write `result.json` and `report.html`.
 
@@ -118,9 +136,8 @@ def finish(
         facts: what `result.json` says besides the measurements.
         begun: when the work began, by `time.perf_counter`.
         known: an evaluation of this network that need not be made again.
-        pause: called between pieces of work; an error it raises ends the work.
     """
-    measured = measure.measure(session, known, pause)
+    measured = measure.measure(session, known)
     result = {**measure.result(session, measured), "name": name, **facts}
     result["seconds"] = facts.get("seconds", round(time.perf_counter() - begun, 2))
     folder.write_json(place / folder.RESULT, result)
@@ -141,10 +158,10 @@ def write_report(
 ) -> Path:
     """Write `report.html` with the attention on examples, or a line that says why there is none."""
     try:
-        pictures, problem = attention.looks(session, examples, written, head_of(alignment)), ""
+        pictures, problem = attention.map_examples(session, examples, written, head_of(alignment)), ""
     except attention.MapsError as error:
         pictures, problem = (), str(error)
-        print(f"warning: {problem}", file=sys.stderr)
+        print(printable(f"warning: {problem}"), file=sys.stderr)
     return summary.write_report(place, name, session.config, pictures, problem)
 
 
@@ -168,6 +185,34 @@ def evaluate(run: Path, imports: bool = False) -> dict[str, Any]:
     facts = {name: earlier[name] for name in TIMES if name in earlier}
     with folder.lock(run):
         return finish(session, run, earlier.get("name", run.resolve().name), facts, begun)
+
+
+def replay(run: Path, imports: bool = False) -> tuple[dict[str, Any], tuple[str, str]]:
+    """Make the step again at which a run met a number that is not finite.
+
+    Returns:
+        What the run wrote down, and what was found now: the same.
+
+    Raises:
+        ConfigError: if the run met none.
+        CheckFailed: if something else is found now.
+    """
+    file = folder.existing(run) / nonfinite.DUMP
+    if not file.is_file():
+        raise ConfigError(f"{run}: holds no {nonfinite.DUMP}: no step of this run failed")
+    dump = folder.read_json(file)
+    try:
+        dump = {name: kind(dump[name]) for name, kind in DUMPED.items()}
+    except (LookupError, TypeError, ValueError) as error:
+        raise ConfigError(f"{file}: cannot be read: {type(error).__name__}: {error}") from None
+    session = start(config.load(run / folder.CONFIG, imports=imports))
+    found = nonfinite.replay(session.network, session.dataset, session.training, session.optimizer, run, dump)
+    if found != (dump["what"], dump["path"]):
+        raise CheckFailed(
+            f"step {dump['step']}: the run found {dump['what']} at {dump['path']}, now it is {found[0]} at "
+            f"{found[1]}; data, code or devices have changed"
+        )
+    return dump, found
 
 
 def report(run: Path, imports: bool = False) -> Path:

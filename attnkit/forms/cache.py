@@ -1,5 +1,6 @@
 """Decoding: a few new queries against a cache of prepared keys and values."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -150,5 +151,5 @@ def step(
     exists = j < cache.length
     heads = make_heads(variant, params, q, cache.k, cache.v, i, j, sides, data, exists=exists)
     block_mask = make_block_mask(variant.mask, q.shape[1], room, None, (q.shape[1], room))
-    output, lse = heads.run(lambda block: attend_blocks(variant, block_mask, block))
+    output, lse = heads.run(functools.partial(attend_blocks, variant, block_mask))
     return AttentionOutput(jnp.where(fits, output, jnp.nan), jnp.where(fits, lse, jnp.nan))

@@ -1,7 +1,8 @@
 """Scored attention with several heads, as a layer."""
 
 import abc
-from collections.abc import Callable, Mapping, Sequence
+import operator
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from attnkit import forms
 from attnkit.layers.contract import Carry, CarryingLayer, CustomTokenMixer, TokenMixerLayer, Width
+from attnkit.layers.dropout import row_keys
 from attnkit.layers.heads import (
     ConcatProjection,
     Heads,
@@ -26,14 +28,15 @@ from attnkit.layers.heads import (
     split_heads,
 )
 from attnkit.layers.linear import Linear
+from attnkit.layers.parameter import parameters
 from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
 from attnkit.options import options
-from attnkit.points import point, view
+from attnkit.points import observed, opened, point, view
 from attnkit.scored.contract import Parts, Position, Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.score.dot import Dot
-from attnkit.variant import HeadShape, TokenInput
+from attnkit.variant import HeadShape, MapKind, TokenInput
 
 
 class Memory(NamedTuple):
@@ -60,28 +63,99 @@ class Engine(nnx.Module):
             heads = 1 if need.shared else shape.heads
             return Linear(model_dim, heads * need.width, bias=need.bias, rngs=rngs)
 
-        self.inputs = by_part(scored.inputs(shape), linear)
-        self.parts = by_part(scored.init(rngs.params(), shape), nnx.Param)
+        self.inputs = by_part(
+            scored.inputs(shape).map(lambda own: nnx.Dict({name: linear(n) for name, n in own.items()}))
+        )
+        self.parts = by_part(scored.parts().map(parameters, scored.init(rngs.params(), shape)))
 
     def attend(
         self, q: Heads, k: Heads, v: Heads, inputs: Any, data: Data | None, key: jax.Array | None
     ) -> forms.AttentionOutput:
         """Output and log-sum-exp of all queries over keys at positions 0, 1, ..."""
-        parts, keys = self.learned(), None if key is None else jax.random.split(key, q.shape[0])
+        parts, keys = self.learned(), None if key is None else row_keys(key, q.shape[0])
 
         def one(q: Array, k: Array, v: Array, inputs: Any, data: Any, key: Any) -> forms.AttentionOutput:
             return forms.attend(self.scored, parts, q, k, v, inputs=inputs, data=data, key=key)
 
         return jax.vmap(one)(q, k, v, inputs, self.own(data), keys)
 
-    def weights(self, q: Heads, k: Heads, inputs: Any, data: Data | None) -> Maps:
-        """The weights of `attend` before dropout."""
+    def scores(self, q: Heads, k: Heads, inputs: Any, data: Data | None) -> Maps:
+        """The scores of `attend` as the normalizer gets them, -inf where a pair may not attend."""
         parts = self.learned()
 
         def one(q: Array, k: Array, inputs: Any, data: Any) -> Array:
-            return forms.weights(self.scored, parts, q, k, inputs=inputs, data=data)
+            return forms.scores(self.scored, parts, q, k, inputs=inputs, data=data)
 
         return jax.vmap(one)(q, k, inputs, self.own(data))
+
+    def weights(self, q: Heads, k: Heads, inputs: Any, data: Data | None, scores: Maps | None = None) -> Maps:
+        """The weights of `attend` before dropout, or those of other scores."""
+        parts = self.learned()
+
+        def one(q: Array, k: Array, inputs: Any, data: Any, scores: Any) -> Array:
+            return forms.weights(self.scored, parts, q, k, scores=scores, inputs=inputs, data=data)
+
+        return jax.vmap(one)(q, k, inputs, self.own(data), scores)
+
+    def mix(self, weights: Maps, q: Heads, k: Heads, v: Heads, inputs: Any, data: Data | None) -> Heads:
+        """The output of `attend` with other weights, without dropout. Linear in them."""
+        parts = self.learned()
+
+        def one(w: Array, q: Array, k: Array, v: Array, inputs: Any, data: Any) -> Array:
+            return forms.mix(self.scored, parts, w, q, k, v, inputs=inputs, data=data)
+
+        return jax.vmap(one)(weights, q, k, v, inputs, self.own(data))
+
+    def with_points(
+        self,
+        q: Heads,
+        k: Heads,
+        v: Heads,
+        inputs: Any,
+        data: Data | None,
+        key: jax.Array | None,
+        join: OutputProjection,
+        project: InputProjection | None = None,
+    ) -> Heads:
+        """Outputs of the heads, combined by `join`, with the points of scored attention.
+
+        Args:
+            q: queries.
+            k: keys.
+            v: values, one for each key-value head.
+            inputs: token inputs.
+            data: run-time data.
+            key: random key for dropout, from which replaced weights are exempt.
+            join: combines the heads.
+            project: makes copies of the values, if attention needs some.
+        """
+        each = v if project is None else project.copies(v)
+        output = self.attend(q, k, each, inputs, data, key).output
+        if not observed():
+            return join.combine_heads(output)
+        replaced = []
+
+        def rescored(old: Maps, new: Maps) -> Heads:
+            replaced.append(new)
+            w = (self.weights(q, k, inputs, data, scores) for scores in (new, old))
+            return self.mix(operator.sub(*w), q, k, each, inputs, data)
+
+        def weights() -> Maps:
+            return join.combine_weights(self.weights(q, k, inputs, data, *replaced))
+
+        def reweighed(old: Maps, new: Maps) -> Heads:
+            if type(join).combine_weights is OutputProjection.combine_weights:
+                return self.mix(new - old, q, k, each, inputs, data)
+            return (new - old).astype(v.dtype) @ values()
+
+        def values() -> Heads:
+            return jnp.repeat(v, output.shape[1] // v.shape[1], axis=1)
+
+        output = opened("scores", lambda: self.scores(q, k, inputs, data), output, rescored)
+        output = join.combine_heads(output)
+        output = opened("weights", weights, output, reweighed, join.map_kind(self.map_kind()))
+        view("values", values)
+        return point("weighted_values", output)
 
     def step(
         self, q: Heads, cache: forms.Cache, data: Data | None, offset: Any = None
@@ -129,18 +203,17 @@ class Engine(nnx.Module):
 
         return self.scored.inputs(self.shape).map(project, of_parts(self.inputs))
 
+    def map_kind(self) -> MapKind:
+        """Kind of `weights`."""
+        return self.scored.map_kind()
+
     def learned(self) -> Parts[dict[str, Array]]:
         """The parts' own parameters, as the engine takes them."""
         return of_parts(self.parts).map(lambda own: {name: a[...] for name, a in own.items()})
 
 
-def by_part(values: Parts[Mapping[str, Any]], make: Callable[[Any], Any]) -> nnx.Dict:
-    """Modules or parameters made of the values of each part, by the part's place."""
-
-    def one(own: Mapping[str, Any]) -> nnx.Dict:
-        return nnx.Dict({name: make(value) for name, value in own.items()})
-
-    made = values.map(one)
+def by_part(made: Parts[nnx.Dict]) -> nnx.Dict:
+    """Modules or parameters of each part, by the part's place."""
     return nnx.Dict(
         score=made.score,
         normalizer=made.normalizer,
@@ -158,8 +231,7 @@ class AttentionLayer(CarryingLayer):
     """Queries from `x`, keys and values from `x` or from a memory, and one scored attention for each head.
 
     Its carry for the layers above: `keys_values` (in decoding `cache`), as they are cached, and
-    `values`, the values of the lowest such layer. Besides `weights`, its points `values` and
-    `weighted_values` are the values of each head and their sums, which are `weights @ values`.
+    `values`, the values of the lowest such layer.
 
     Args:
         scored: the computation of each head.
@@ -191,6 +263,10 @@ class AttentionLayer(CarryingLayer):
         """The computation of each head."""
         return self.engine.scored
 
+    @property
+    def map_kind(self) -> MapKind:
+        return self.output_projection.map_kind(self.engine.map_kind())
+
     def check_below(self, below: Sequence[TokenMixerLayer]) -> None:
         self.project.check_below(below)
 
@@ -208,16 +284,10 @@ class AttentionLayer(CarryingLayer):
         inputs = self.engine.token_inputs(x, source)
         wide_k, wide_v = self.project.expand(k, v)
         wide_k, wide_v = point("k", wide_k), point("v", wide_v)
-        output = self.engine.attend(q, wide_k, wide_v, inputs, data, key).output
-        view(
-            "weights",
-            lambda: self.output_projection.combine_weights(self.engine.weights(q, wide_k, inputs, data)),
+        output = self.engine.with_points(
+            q, wide_k, wide_v, inputs, data, key, self.output_projection, self.project
         )
-        view("values", lambda: self.project.values(k, v))
-        view("weighted_values", lambda: self.output_projection.combine_heads(output))
-        y = self.output_projection(
-            self.project.finish(output), QueryTokens(x, q, v if memory is None else None)
-        )
+        y = self.output_projection(output, QueryTokens(x, q, v if memory is None else None))
         if memory is None:
             carry = {"values": v, **carry, "keys_values": (k, v)}
         return y, carry
@@ -250,12 +320,12 @@ class AttentionLayer(CarryingLayer):
             offset = None
             state = cache = self.engine.extend(state, k, v, self.engine.token_inputs(x, x), data)
             carry = {"values": v, **carry, "cache": cache}
-        project = self.project.decoding()
+        project, q = self.project.decoding(), self.project.queries(x)
         wide_k, wide_v = project.expand(cache.k, cache.v)
-        output = self.engine.step(project.queries(x), cache._replace(k=wide_k, v=wide_v), data, offset).output
-        y = self.output_projection(
-            project.finish(output.astype(x.dtype)), QueryTokens(x, self.project.queries(x), v)
-        )
+        cache = cache._replace(k=wide_k, v=project.copies(wide_v))
+        output = self.engine.step(project.queries(x), cache, data, offset).output
+        output = self.output_projection.combine_heads(project.finish(output.astype(x.dtype)))
+        y = self.output_projection(output, QueryTokens(x, q, v))
         return y, state, carry
 
 

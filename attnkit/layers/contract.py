@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from attnkit.masks.contract import Data, Mask
 from attnkit.token_mixer import TokenMixer
+from attnkit.variant import MapKind
 
 Carry = Mapping[str, Any]
 
@@ -52,8 +53,16 @@ class TokenMixerLayer(nnx.Module):
     """A layer that mixes information between positions, over whole sequences and token by token.
 
     Points (`attnkit.points`) that layers have where they exist: `q`, `k`, `v` of the heads, `weights`
-    `[batch, heads, queries, keys]` (a view), and `head_output` before the heads are joined.
+    `[batch, heads, queries, values]`, `values` and `weighted_values` (`weights @ values` and what does not
+    depend on the values), and `head_output` before the heads are joined. Where `weights` are not between
+    tokens, `map` `[batch, heads, queries, keys]` is. The note of both is their `MapKind`; a layer without
+    them says why.
     """
+
+    @property
+    def map_kind(self) -> MapKind:
+        """Kind of its map between tokens. Numbers of any sign claim nothing."""
+        return "signed"
 
     @abc.abstractmethod
     def __call__(
@@ -70,8 +79,12 @@ class TokenMixerLayer(nnx.Module):
             x: tokens of the queries.
             memory: tokens of the keys; `x` itself if not given.
             data: run-time data of masks and parts, every array with a leading batch axis.
-            key: random key for dropout; `None` switches it off.
+            key: random key for dropout, or one for each example; `None` switches it off. Constants that
+                are drawn anew at every step are drawn from one key; with many, `redraw` does it.
         """
+
+    def redraw(self, key: jax.Array) -> None:
+        """Draw the constants anew that the layer draws at every training step; most have none."""
 
     @abc.abstractmethod
     def start(
@@ -132,6 +145,18 @@ class TokenMixerLayer(nnx.Module):
         return output, state, carry
 
 
+def token_maps(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of points `map` and `weights` by the path of their layer: `map` where there is one."""
+    maps = {name: value for name, value in found.items() if name.rpartition(".")[2] == "map"}
+    chosen = {name.rpartition(".")[0]: value for name, value in maps.items()}
+    return {name.rpartition(".")[0]: value for name, value in found.items()} | chosen
+
+
+def is_map(name: str) -> bool:
+    """Whether a point is one that `token_maps` reads."""
+    return name.rpartition(".")[2] in ("map", "weights")
+
+
 class CarryingLayer(TokenMixerLayer):
     """A layer that reads or extends the carry: it defines `with_carry` and `step_with_carry`."""
 
@@ -156,8 +181,6 @@ class CustomTokenMixer(TokenMixer, abc.ABC):
 
     #: whether documents packed into a sequence stay apart
     keeps_segments: ClassVar[bool] = False
-    #: whether its maps show all that it attends to
-    shows_all: ClassVar[bool] = True
 
     @abc.abstractmethod
     def make_layer(

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from attnkit.layers.parameter import parameters
 from attnkit.pooling.contract import Pool, PoolOutput, pool
+from attnkit.variant import MapKind
 
 
 class PoolLayer(nnx.Module):
@@ -23,7 +25,12 @@ class PoolLayer(nnx.Module):
     def __init__(self, config: Pool, dim: int, *, rngs: nnx.Rngs) -> None:
         self.config = config
         self.outputs = config.outputs()
-        self.parameters = owned(config.init(rngs.params(), dim))
+        self.parameters = parameters(config, config.init(rngs.params(), dim))
+
+    @property
+    def map_kind(self) -> MapKind:
+        """Kind of its weights."""
+        return self.config.map_kind
 
     def one(self, x: Array, keep: Array) -> PoolOutput:
         """One sequence, pooled."""
@@ -41,18 +48,8 @@ class PoolLayer(nnx.Module):
         return jax.vmap(jax.vmap(self.one, in_axes=(None, 0)))(x, keep)
 
 
-def owned(tree: Mapping[str, Any]) -> nnx.Dict:
-    """Nested dictionaries of arrays as parameters."""
-    return nnx.Dict(
-        {
-            name: owned(value) if isinstance(value, Mapping) else nnx.Param(value)
-            for name, value in tree.items()
-        }
-    )
-
-
 def plain(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The arrays of `owned`."""
+    """The arrays of `parameters`."""
     return {
         name: value[...] if isinstance(value, nnx.Variable) else plain(value) for name, value in tree.items()
     }

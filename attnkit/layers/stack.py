@@ -11,12 +11,14 @@ from attnkit.layers.block import Block, Gate, Order, State, Tokens, empty_carry
 from attnkit.layers.build import Width, build_layer
 from attnkit.layers.contract import TokenMixerLayer
 from attnkit.layers.conv_window import ConvWindow
+from attnkit.layers.dropout import fold
 from attnkit.layers.feed_forward import Activation, FeedForward
 from attnkit.layers.norm import NormKind, make_norm
 from attnkit.layers.short_convolution import ShortConvolution
 from attnkit.masks.contract import Data
 from attnkit.points import point, within
 from attnkit.token_mixer import TokenMixer
+from attnkit.variant import MapKind, product_kind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +69,16 @@ class Stack(nnx.Module):
         self.blocks = nnx.List(blocks)
         self.norm = make_norm(norm, dim) if order == "pre" and blocks else None
 
+    @property
+    def map_kind(self) -> MapKind:
+        """Kind of all maps of its mixers."""
+        return product_kind(*(block.mixer.map_kind for block in self.blocks))
+
+    @property
+    def cross_kind(self) -> MapKind:
+        """The same of its layers that attend to the memory."""
+        return product_kind(*(block.cross.map_kind for block in self.blocks if block.cross is not None))
+
     def __call__(
         self,
         x: Tokens,
@@ -79,9 +91,8 @@ class Stack(nnx.Module):
         """Output of the last block, and the penalty of all layers."""
         carry = empty_carry()
         for n, block in enumerate(self.blocks):
-            own = None if key is None else jax.random.fold_in(key, n)
             with within(n):
-                x, carry = block(x, memory, carry=carry, data=data, memory_data=memory_data, key=own)
+                x, carry = block(x, memory, carry=carry, data=data, memory_data=memory_data, key=fold(key, n))
         x = point("residual", x)
         penalty = sum((own.get("penalty", 0.0) for own in carry.values()), 0.0)
         return StackOutput(x if self.norm is None else self.norm(x), penalty)

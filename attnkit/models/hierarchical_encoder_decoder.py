@@ -18,7 +18,7 @@ from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
 from attnkit.masks.same_document import SameDocument
 from attnkit.models.block_options import Blocks, source, target
-from attnkit.models.contract import Batch, Network, Output, Sizes
+from attnkit.models.contract import Batch, Network, Output, Sizes, example_keys
 from attnkit.models.hierarchical_classifier import make_hierarchy
 from attnkit.options import options
 from attnkit.points import point, within
@@ -76,14 +76,14 @@ class HierarchicalEncoderDecoderNetwork(Network):
     """The network of `HierarchicalEncoderDecoder`.
 
     Its points are `encoder.words.<block>...`, `encoder.sentences.<block>...`, `decoder.<block>...`, `logits`;
-    `decoder.<block>.cross.map` has heads over words, then heads over sentences spread over their words.
+    `decoder.<block>.cross.token_map` has heads over words, then heads over sentences spread over their words.
     """
 
     maps: ClassVar[tuple[str, ...]] = (
         "encoder.words.*.weights",
-        "encoder.sentences.*.map",
+        "encoder.sentences.*.token_map",
         "decoder.*.self.weights",
-        "decoder.*.cross.map",
+        "decoder.*.cross.token_map",
     )
 
     def __init__(self, config: HierarchicalEncoderDecoder, sizes: Sizes, rngs: nnx.Rngs) -> None:
@@ -112,7 +112,7 @@ class HierarchicalEncoderDecoderNetwork(Network):
         return found, memory, Data(scalar={"length": length, "sentences": found.number})
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
-        k = keys(key, 3)
+        k = keys(example_keys(batch, key), 3)
         found, memory, real = self.encode(batch, key=k[0])
         data = real.with_scalars(words=found.words)
         with within("decoder"):

@@ -2,13 +2,14 @@
 
 import abc
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from attnkit.hooks import Hooked
+from attnkit.variant import Kind, MapKind
 
 Params = Mapping[str, Any]
 
@@ -31,6 +32,9 @@ class PoolOutput(NamedTuple):
 class Pool(Hooked, abc.ABC):
     """Options of one way to reduce a sequence of vectors to one or a few. Call `pool`, not `apply`."""
 
+    #: what its rows of weights are
+    map_kind: ClassVar[MapKind] = "distribution"
+
     def outputs(self) -> int:
         """Number of vectors in the output."""
         return 1
@@ -38,6 +42,10 @@ class Pool(Hooked, abc.ABC):
     def init(self, key: jax.Array, dim: int) -> Params:
         """Fresh parameters for vectors of `dim` numbers. Raises `ValueError` if `dim` does not suit."""
         return {}
+
+    def kind_of(self, name: str) -> Kind:
+        normalizer = getattr(self, "normalizer", None)
+        return normalizer.kind_of(name) if normalizer and name not in self.kinds else super().kind_of(name)
 
     @abc.abstractmethod
     def apply(self, p: Params, x: Float[Array, "tokens dim"], keep: Bool[Array, "tokens"]) -> PoolOutput:

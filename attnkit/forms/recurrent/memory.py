@@ -11,7 +11,7 @@ from attnkit.forms.recurrent.contract import find_form
 from attnkit.forms.recurrent.decay import exact_einsum
 from attnkit.forms.recurrent.head import expand_writes, with_auxiliary
 from attnkit.forms.recurrent.recur import cast_params, check_inputs, head_params, input_axes
-from attnkit.forms.recurrent.tokens import Tokens, read_tokens
+from attnkit.forms.recurrent.tokens import Tokens, read_tokens, values_of
 from attnkit.forms.recurrent.value_weights import mean_slopes
 from attnkit.recurrence.contract import LinearRecurrent, Order, Params, State, Transition
 from attnkit.variant import HeadShape
@@ -120,7 +120,7 @@ def memory_weights(
     asking: Mapping[str, Float[Array, "..."]],
     *,
     length: Int[Array, ""] | None = None,
-) -> Float[Array, "heads queries keys"]:
+) -> Float[Array, "heads queries values"]:
     """Weights of the memory's activated values in the output of `query_memory`, as `recurrent_weights`."""
 
     def head(p: Params, asked: Mapping[str, Array], asking: Mapping[str, Array]) -> Array:
@@ -137,3 +137,19 @@ def memory_weights(
 
     axes = (0, input_axes(variant, shape, "key"), input_axes(variant, shape, "query"))
     return jax.vmap(head, in_axes=axes)(head_params(variant, shape, params), dict(asked), dict(asking))
+
+
+def memory_values(
+    variant: LinearRecurrent,
+    shape: HeadShape,
+    written: Mapping[str, Float[Array, "..."]],
+    *,
+    length: Int[Array, ""] | None = None,
+) -> Float[Array, "heads values value_dim"]:
+    """The activated values that `memory_weights` multiply."""
+
+    def head(written: Mapping[str, Array]) -> Array:
+        return values_of(read_tokens(variant, shape, written, None, length), shape.value_dim)
+
+    axes = input_axes(variant, shape, "key")
+    return jax.vmap(head, in_axes=(axes,), axis_size=shape.heads)(dict(written))

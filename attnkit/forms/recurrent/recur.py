@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from attnkit.forms.recurrent.contract import all_forms, find_form, sizes_of
 from attnkit.forms.recurrent.head import is_float, linear_weights, run_head
-from attnkit.forms.recurrent.tokens import read_tokens, varying_zero
+from attnkit.forms.recurrent.tokens import read_tokens, values_of, varying_zero
 from attnkit.hooks import nearest
 from attnkit.recurrence.contract import LinearRecurrent, Params, Recurrent, SteppedRecurrent
 from attnkit.variant import HeadShape
@@ -140,12 +140,13 @@ def recurrent_weights(
     *,
     segments: Int[Array, "tokens"] | None = None,
     length: Int[Array, ""] | None = None,
-) -> Float[Array, "heads tokens tokens"]:
+) -> Float[Array, "heads tokens values"]:
     """Weights of all values in all outputs, from an empty state: slopes by the activated values.
 
-    `recur(...).output == weights @ v` where the output is linear in the values and treats all channels alike;
-    else each weight is the mean of the slopes of its channels, see `value_weights`. Raises `ValueError` if
-    the variant has no such matrix.
+    The values are those of `recurrent_values`: one for each token, or for each of its sub-steps where a
+    variant has several. `recur(...).output == weights @ values` where the output is linear in them and treats
+    all channels alike; else each weight is the mean of the slopes of its channels, see `value_weights`.
+    Raises `ValueError` if the variant has no such matrix.
     """
     inputs = dict(inputs)
     check_inputs(variant, shape, inputs)
@@ -162,6 +163,23 @@ def recurrent_weights(
 
     axes = input_axes(variant, shape)
     return jax.vmap(head, in_axes=(0, axes))(head_params(variant, shape, params), inputs)
+
+
+def recurrent_values(
+    variant: Recurrent,
+    shape: HeadShape,
+    inputs: Mapping[str, Float[Array, "..."]],
+    *,
+    segments: Int[Array, "tokens"] | None = None,
+    length: Int[Array, ""] | None = None,
+) -> Float[Array, "heads values value_dim"]:
+    """The activated values that `recurrent_weights` multiply."""
+
+    def head(own: Mapping[str, Array]) -> Array:
+        return values_of(read_tokens(variant, shape, own, segments, length), shape.value_dim)
+
+    axes = input_axes(variant, shape)
+    return jax.vmap(head, in_axes=(axes,), axis_size=shape.heads)(dict(inputs))
 
 
 def head_params(variant: Recurrent, shape: HeadShape, params: Params) -> dict[str, Array]:

@@ -78,6 +78,11 @@ def reversed_reset(reset: Bool[Array, "tokens"]) -> Bool[Array, "tokens"]:
     return jnp.roll(reset[::-1], 1).at[:1].set(False)
 
 
+def values_of(tokens: Tokens, value_dim: int) -> Float[Array, "values value_dim"]:
+    """The activated values of one head: of every token in order, one for each of its sub-steps."""
+    return tokens.x["v"].reshape(-1, value_dim)
+
+
 def varying_zero(tree: Any) -> Array | float:
     """Zero, made of every array of `tree`: the initial carry of a loop must vary over devices as they do."""
     return sum((jnp.sum(jnp.ravel(a)[:0]) for a in jax.tree.leaves(tree)), start=0.0)

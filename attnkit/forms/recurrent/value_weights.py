@@ -39,10 +39,10 @@ def mean_slopes(
         asking: inputs of the tokens that read, with the auxiliary ones.
         asked: inputs of the tokens that write, likewise.
         mixing: `W`, with a column for each sub-step of those that write.
-        value_dim: channels of an output; a token's values may be several vectors of that width.
+        value_dim: channels of an output; a token may have several values of that width, each with a weight.
     """
-    v = asked["v"]
-    several = v.shape[-1] // value_dim
+    v, several = asked["v"], asked["v"].shape[-1] // value_dim
+    units = jnp.eye(v.shape[-1], dtype=v.dtype)
 
     def written(v: Array) -> Array:
         return variant.write(p, {**asked, "v": v}).v
@@ -50,19 +50,21 @@ def mean_slopes(
     def output(o: Array) -> Array:
         return variant.readout(p, asking, o)
 
-    value, of_values = along(written, v, jnp.tile(jnp.eye(value_dim, dtype=v.dtype), (1, several)))
+    value, of_values = along(written, v, units)
+    of_values = of_values.reshape(several, value_dim, *value.shape)
     o = exact_einsum("tu,uv->tv", mixing, value)
     _, of_reads = along(output, o, jnp.eye(o.shape[-1], dtype=o.dtype))
-    weights = mixing * exact_einsum("atc,cua->tu", of_reads, of_values) / value_dim
-    weights = weights.reshape(weights.shape[0], v.shape[0], -1).sum(axis=-1)
-    if "v" not in asking:
-        return weights
+    slopes = mixing[:, :, None] * exact_einsum("atc,ncua->tun", of_reads, of_values) / value_dim
+    weights = slopes.reshape(len(mixing), len(v), -1, several).sum(axis=2)
+    if "v" in asking:
 
-    def own(v: Array) -> Array:
-        return variant.readout(p, {**asking, "v": v}, o)
+        def own(v: Array) -> Array:
+            return variant.readout(p, {**asking, "v": v}, o)
 
-    _, direct = along(own, v, jnp.tile(jnp.eye(value_dim, dtype=v.dtype), (1, several)))
-    return weights + jnp.diag(jnp.mean(jnp.einsum("ctc->tc", direct), axis=-1))
+        direct = along(own, v, units)[1].reshape(several, value_dim, *o.shape[:1], value_dim)
+        mean = jnp.einsum("nctc->tn", direct) / value_dim
+        weights = weights + jnp.eye(len(v), dtype=v.dtype)[:, :, None] * mean[:, None]
+    return weights.reshape(len(mixing), -1)
 
 
 def along(

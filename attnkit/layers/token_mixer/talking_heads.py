@@ -18,13 +18,11 @@ from attnkit.layers.heads import (
     Maps,
     OutputProjection,
     QKVProjection,
-    QueryTokens,
-    Tokens,
     plain_shape,
 )
 from attnkit.options import options
 from attnkit.scored.contract import HEADS, Columns, Params, Position, Rows, Scored, Scores
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -71,6 +69,8 @@ class MixScores(Position):
 
     mixes_heads = True
 
+    kinds: ClassVar[Kinds] = {"mix": "weight"}
+
     def init(self, key: jax.Array, shape: HeadShape) -> Mapping[str, Any]:
         return {"mix": jnp.eye(shape.heads)}
 
@@ -85,13 +85,10 @@ class AllValues(QKVProjection):
         super().__init__(model_dim, shape, rngs=rngs)
         self.shape = HeadShape(shape.heads, shape.dim, shape.kv_heads * shape.value_dim, shape.kv_heads)
 
-    def expand(self, k: Heads, v: Heads) -> tuple[Heads, Heads]:
+    def copies(self, v: Heads) -> Heads:
         batch, groups, tokens, dim = v.shape
         every = v.transpose(0, 2, 1, 3).reshape(batch, 1, tokens, groups * dim)
-        return k, jnp.broadcast_to(every, (batch, groups, tokens, groups * dim))
-
-    def values(self, k: Heads, v: Heads) -> Heads:
-        return jnp.repeat(v, self.shape.heads // v.shape[1], axis=1)
+        return jnp.broadcast_to(every, (batch, groups, tokens, groups * dim))
 
 
 class MixSums(ConcatProjection):
@@ -99,11 +96,8 @@ class MixSums(ConcatProjection):
 
     def __init__(self, model_dim: int, shape: HeadShape, *, scale: float, rngs: nnx.Rngs) -> None:
         super().__init__(model_dim, shape.heads * shape.value_dim, scale=scale, rngs=rngs)
-        self.mix = nnx.Param(jnp.eye(shape.heads))
+        self.mix = nnx.Param(jnp.eye(shape.heads), kind="weight")
         self.groups = shape.kv_heads
-
-    def __call__(self, output: Heads, query: QueryTokens) -> Tokens:
-        return super().__call__(self.combine_heads(output), query)
 
     def combine_heads(self, output: Heads) -> Heads:
         return mix_sums(self.mix[...].astype(output.dtype), output, self.groups)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from attnkit.options import options
 from attnkit.recurrence.contract import Params
 from attnkit.recurrence.feature_map import FeatureMap
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 EPSILON = 1e-5
 
@@ -25,9 +25,12 @@ class Rebased(FeatureMap):
         source="Aksenov et al. 2024 (ReBased), arXiv 2402.10644",
         equation="phi(x) = y (x) y, y = (gamma * layer_norm(x) + beta) / dim^(1/4)",
     )
+    positive: ClassVar[bool] = True
 
     def width(self, dim: int) -> int:
         return dim * dim
+
+    kinds: ClassVar[Kinds] = {"gamma": "gain", "beta": "bias"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         size = (shape.heads, shape.dim)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from attnkit.options import options
 from attnkit.recurrence.chunks import CHUNK, in_chunks
 from attnkit.recurrence.contract import Inputs, Norm, Params, SteppedRecurrent
-from attnkit.variant import Card, HeadShape, TokenInput
+from attnkit.variant import Card, HeadShape, Kinds, TokenInput
 
 EPSILON = 1e-6
 exact = functools.partial(jnp.einsum, precision="highest")
@@ -96,6 +96,7 @@ class TttLinear(SteppedRecurrent):
         equation="W_t = W_{t-1} - eta_t dl/dW (W_b; k_t, v_t), l = |f(k_t) - v_t|^2 / 2, o_t = f(q_t; W_t)",
         state="heads * (2 * value_dim * (value_dim + 1) + 1)",
     )
+    mapless: ClassVar[str] = "its steps of descent are not linear in the values that they predict"
     speed: Annotated[float, Gt(0)] = 1.0
     batch: Annotated[int, Ge(1)] = 16
     norm: Norm = "layer"
@@ -107,6 +108,8 @@ class TttLinear(SteppedRecurrent):
             "v": TokenInput(shape.value_dim),
             "rate": TokenInput(1, bias=0.0),
         }
+
+    kinds: ClassVar[Kinds] = {"matrix": "weight", "bias": "bias", "norm_scale": "gain", "norm_shift": "bias"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         heads, dim = shape.heads, shape.value_dim

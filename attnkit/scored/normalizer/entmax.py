@@ -11,7 +11,7 @@ from attnkit.options import options
 from attnkit.scored.contract import Own, Params, Row, Scores
 from attnkit.scored.implicit import ImplicitNormalizer, finite
 from attnkit.scored.key_passes import FoldKeys
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds, MapKind
 
 MOST_STEPS = 64
 
@@ -40,12 +40,15 @@ class Entmax(ImplicitNormalizer):
         pair_flops="60",
         assumes="1 < alpha <= 2",
     )
+    map_kind: ClassVar[MapKind] = "distribution"
     alpha: Annotated[float, Gt(1), Le(2)] = 1.5
     learned: bool = False
 
     def __post_init__(self) -> None:
         if self.learned and self.alpha == 2:
             raise ValueError("Entmax: a learned alpha must start below 2; set alpha to 1.5, say")
+
+    kinds: ClassVar[Kinds] = {"alpha": "rate"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Own:
         start = jnp.log((self.alpha - 1) / (2 - self.alpha)) if self.learned else 0.0
