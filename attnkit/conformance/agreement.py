@@ -13,6 +13,7 @@ from attnkit.conformance.matrix import Finding, Unclaimed
 from attnkit.conformance.measure import distance, distances, named
 from attnkit.conformance.programs import BLOCK, Bench, Block, Tree
 from attnkit.conformance.subject import draw_like
+from attnkit.conformance.suite import Item
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import dense
 from attnkit.masks.window import Window
@@ -33,7 +34,7 @@ def compare(form: str, got: Tree, true: Tree, where: str) -> Iterator[Finding]:
             yield Finding(property, form, error, limit, f"{where}, {name}")
 
 
-def agreement(bench: Bench) -> Iterator[Finding | Unclaimed]:
+def agreement(bench: Bench) -> Iterator[Item]:
     """Every form (`dense` mapped over a stack of problems) against `reference`, in every mask class."""
     true = bench.base("reference")
     for form in bench.forms[1:]:

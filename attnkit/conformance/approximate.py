@@ -112,8 +112,8 @@ class Bench:
 
 def hooks(bench: Bench) -> Iterator[Item]:
     """Shapes of what hooks give, and parameters by head."""
-    given, types = jax.tree.map(jnp.asarray, bench.arrays), {"mix": {}, "target": {}, "activate": {}}
-    with watched([bench.variant], lambda *result: None, types):
+    given = jax.tree.map(jnp.asarray, bench.arrays)
+    with watched([bench.variant], lambda *result: None, {"mix": {}, "target": {}, "activate": {}}):
         jax.eval_shape(bench.simple, given)
     beyond = out_of_bounds([bench.variant], bench.simple, given)
     wrong = list(heads_first(bench.variant, bench.shape, jax.random.key(0))) + ([beyond] if beyond else [])

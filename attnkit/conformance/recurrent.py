@@ -65,7 +65,7 @@ def known_axes(bench: RecurrentBench) -> Sizes:
     if not isinstance(variant, LinearRecurrent):
         return {"step": {"value_dim": shape.value_dim}}
     rows, columns = variant.widths(shape)
-    state = {"dim": rows, "value_dim": columns, "decays": (1, rows)}
+    state: dict[str, int | tuple[int, ...]] = {"dim": rows, "value_dim": columns, "decays": (1, rows)}
     return {
         "write": {"tokens": tuple(variant.substeps * n for n in lengths), **state},
         "query": {"tokens": lengths, "dim": rows},
@@ -101,7 +101,7 @@ def maps(bench: RecurrentBench) -> Iterator[Item]:
         yield Warned(f"{name}: channels of a value have weights of their own; a map shows their mean")
 
 
-def agreement(bench: RecurrentBench) -> Iterator[Finding | Unclaimed]:
+def agreement(bench: RecurrentBench) -> Iterator[Item]:
     """Every form against `scan`: results, and derivatives by every input, parameter and the first state."""
     for form in bench.forms[1:]:
         if form == "step" and bench.whole:
