@@ -19,8 +19,8 @@ def options(cls: Class) -> Class:
     """Make `cls` a frozen keyword-only dataclass whose fields are checked when it is constructed.
 
     Two instances with equal fields are equal and hash alike, so they can be static arguments of
-    `jax.jit`. A wrong value raises `ValueError` with one line for each wrong field. Where a tuple is expected,
-    a list may be given, and where it may have any length, a single element. Numbers are what a device can compute with:
+    `jax.jit`. A wrong value raises `ValueError` with one line for each wrong field. A tuple may be given
+    as a list, and one of any length as a single element. Numbers are what a device can compute with:
     integers of 32 bits, and floats that float32 holds, as 0 or as a normal number.
 
     >>> from typing import Annotated
