@@ -60,21 +60,8 @@ def start(loaded: config.Config) -> Session:
     model, training, optimizer, decoding = (
         node.made for node in (chosen.model, chosen.training, chosen.optimizer, chosen.decoding)
     )
-    dataset: Dataset = chosen.task.made.load()
-    if not isinstance(dataset, Dataset):
-        name = chosen.task.entry.name
-        raise ConfigError(f"task {name}: load() gave a {type(dataset).__name__}, expected a Dataset")
-    source = dataset.source_vocabulary
-    sizes = Sizes(
-        vocabulary=0 if dataset.numbers else len(dataset.vocabulary),
-        length=dataset.length,
-        source_vocabulary=len(source) if source else 0,
-        source_length=dataset.source_length,
-        features=dataset.features,
-        source_features=dataset.source_features,
-        segments=dataset.segments,
-        grid=dataset.grid,
-    )
+    dataset = data_of(loaded)
+    sizes = sizes_of(dataset)
     for option in ("label_smoothing", "z_loss"):
         if dataset.numbers and getattr(training, option):
             raise ConfigError(
@@ -86,6 +73,44 @@ def start(loaded: config.Config) -> Session:
     own = kinds(network)
     decayed(optimizer, own), multipliers(optimizer, own)  # refuse names of parameters that there are not
     return Session(loaded, dataset, network, training, optimizer, decoding)
+
+
+def data_of(loaded: config.Config) -> Dataset:
+    """The data set of a config's task. Raises `ConfigError` if the task gives something else."""
+    task = loaded.experiment.task
+    dataset = task.made.load()
+    if not isinstance(dataset, Dataset):
+        raise ConfigError(
+            f"task {task.entry.name}: load() gave a {type(dataset).__name__}, expected a Dataset"
+        )
+    return dataset
+
+
+def sizes_of(dataset: Dataset) -> Sizes:
+    """The sizes of a data set that a model is built for."""
+    source = dataset.source_vocabulary
+    return Sizes(
+        vocabulary=0 if dataset.numbers else len(dataset.vocabulary),
+        length=dataset.length,
+        source_vocabulary=len(source) if source else 0,
+        source_length=dataset.source_length,
+        features=dataset.features,
+        source_features=dataset.source_features,
+        segments=dataset.segments,
+        grid=dataset.grid,
+    )
+
+
+def outline(loaded: config.Config) -> nnx.Module:
+    """The network of a config with the shapes of its parameters alone: no device computes anything.
+
+    Raises:
+        ConfigError, ValueError: if options do not fit together.
+        DataError: if the data is bad.
+    """
+    model, sizes = loaded.experiment.model.made, sizes_of(data_of(loaded))
+    made: nnx.Module = nnx.eval_shape(lambda: model.build(sizes, nnx.Rngs(0)))
+    return made
 
 
 def check_sizes(model: Node, sizes: Sizes, training: Training) -> None:
