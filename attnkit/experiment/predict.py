@@ -117,19 +117,23 @@ class Writer:
         """Write a picture of the maps: of one text as `.png` or `.svg`, of some as an `.html` page."""
         self.check_looked(written)
         read = [one.example for one in written]
-        looks = attention.looks(self.session, read, [one.tokens for one in written], self.head)
-        if not looks or not all(look.maps for look in looks):
+        shown = attention.map_examples(self.session, read, [one.tokens for one in written], self.head)
+        if not shown or not all(one.maps for one in shown):
             raise ConfigError("the network has no attention to draw")
         form = file.suffix.removeprefix(".")
         if form == "html":
             title = f"Attention of {self.session.config.name}"
-            made = page.render(Report(title=title, attention=looks)).encode()
+            made = page.render(Report(title=title, attention=shown)).encode()
         else:
-            (look,) = looks
-            drawn, head = look.maps[look.selected[0]], look.selected[1]
+            (one,) = shown
+            drawn, head = one.maps[one.selected[0]], one.selected[1]
             kind = cast(Literal["png", "svg"], form)
             made = pictures.picture(
-                drawn.weights[head], drawn.queries, drawn.keys, f"{drawn.name}, head {head}", form=kind
+                drawn.weights[head],
+                drawn.queries,
+                drawn.keys,
+                f"{drawn.name}, {drawn.head_name(head)}",
+                form=kind,
             )
         try:
             files.write(file, made)

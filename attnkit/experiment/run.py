@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -62,9 +62,12 @@ def train(
         place = stack.enter_context(folder.claim(loaded.name, out, resume))
         stack.enter_context(signals.last_act(lambda: f"go on with --resume --out {place}"))
         check_resumed(loaded, place, resume)
-        folder.write(place / folder.CONFIG, loaded.toml())
-        folder.write_json(place / folder.ENVIRONMENT, folder.environment(loaded))
-        session, fitted = trained(session, place, resume, quiet, profile)
+
+        def ready() -> None:
+            folder.write(place / folder.CONFIG, loaded.toml())
+            folder.write_json(place / folder.ENVIRONMENT, folder.environment(loaded))
+
+        session, fitted = trained(session, place, resume, quiet, profile, ready)
         facts = {
             "command": command,
             "steps": fitted.step,
@@ -86,9 +89,12 @@ def check_resumed(loaded: config.Config, place: Path, resume: bool) -> None:
 
 
 def trained(
-    session: Session, place: Path, resume: bool, quiet: bool, profile: bool
+    session: Session, place: Path, resume: bool, quiet: bool, profile: bool, ready: Callable[[], None]
 ) -> tuple[Session, Fitted]:
-    """The session with the parameters of the best step, after training in the folder `place`."""
+    """The session with the parameters of the best step, after training in the folder `place`.
+
+    `ready` is called before anything is written there.
+    """
     if not quiet:
         print(printable(f"training {session.config.name} in {place}"), file=sys.stderr)
     with contextlib.ExitStack() as stack:
@@ -102,6 +108,7 @@ def trained(
             session.optimizer,
             folder=place,
             resume=resume,
+            ready=ready,
             report=report,
         )
     if fitted.step == fitted.resumed_from and not quiet:
@@ -151,7 +158,7 @@ def write_report(
 ) -> Path:
     """Write `report.html` with the attention on examples, or a line that says why there is none."""
     try:
-        pictures, problem = attention.looks(session, examples, written, head_of(alignment)), ""
+        pictures, problem = attention.map_examples(session, examples, written, head_of(alignment)), ""
     except attention.MapsError as error:
         pictures, problem = (), str(error)
         print(printable(f"warning: {problem}"), file=sys.stderr)

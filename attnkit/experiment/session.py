@@ -86,21 +86,6 @@ def data_of(loaded: config.Config) -> Dataset:
     return dataset
 
 
-def sizes_of(dataset: Dataset) -> Sizes:
-    """The sizes of a data set that a model is built for."""
-    source = dataset.source_vocabulary
-    return Sizes(
-        vocabulary=0 if dataset.numbers else len(dataset.vocabulary),
-        length=dataset.length,
-        source_vocabulary=len(source) if source else 0,
-        source_length=dataset.source_length,
-        features=dataset.features,
-        source_features=dataset.source_features,
-        segments=dataset.segments,
-        grid=dataset.grid,
-    )
-
-
 def outline(loaded: config.Config) -> nnx.Module:
     """The network of a config with the shapes of its parameters alone: no device computes anything.
 
@@ -131,6 +116,21 @@ def check_sizes(model: Node, sizes: Sizes, training: Training) -> None:
         f"training.batch_size = {training.batch_size}: the logits of a batch need memory",
         4 * rows * sizes.length * max(sizes.vocabulary, 1),
         "lower training.batch_size or raise training.accumulate",
+    )
+
+
+def sizes_of(dataset: Dataset) -> Sizes:
+    """The sizes that a model is built for."""
+    source = dataset.source_vocabulary
+    return Sizes(
+        vocabulary=0 if dataset.numbers else len(dataset.vocabulary),
+        length=dataset.length,
+        source_vocabulary=len(source) if source else 0,
+        source_length=dataset.source_length,
+        features=dataset.features,
+        source_features=dataset.source_features,
+        segments=dataset.segments,
+        grid=dataset.grid,
     )
 
 
@@ -172,6 +172,13 @@ def fresh(model: Any, sizes: Sizes, seed: int, dataset: Dataset, most: int = 0) 
             "encoder_decoder or classifier"
         )
     return network
+
+
+def fresh_like(session: Session) -> Session:
+    """The same with the network before training: a control."""
+    sizes, model = sizes_of(session.dataset), session.config.experiment.model.made
+    network = model.build(sizes, nnx.Rngs(session.training.seed))
+    return dataclasses.replace(session, network=network, step=0)
 
 
 def widest(batch: Batch, dataset: Dataset, most: int) -> dict[str, jax.ShapeDtypeStruct]:

@@ -9,14 +9,17 @@ from attnkit.experiment import folder
 from attnkit.experiment.config import Config
 from attnkit.experiment.diagnostics import printable
 from attnkit.inspection import page
-from attnkit.inspection.report import Curve, Line, Look, Report, Result, Sample
+from attnkit.inspection.maps import Head
+from attnkit.inspection.report import Curve, Line, MapExample, Report, Result, Sample
 from attnkit.training import load
 
 LONGEST = 240
 SQUARED = "mean squared error"
 
 
-def write_report(run: Path, name: str, loaded: Config, looks: tuple[Look, ...], problem: str = "") -> Path:
+def write_report(
+    run: Path, name: str, loaded: Config, shown: tuple[MapExample, ...], problem: str = ""
+) -> Path:
     """Make `report.html` from the files of a run and pictures of its attention, or why there are none."""
     result = folder.read_json(run / folder.RESULT)
     table = loaded.table()
@@ -44,7 +47,7 @@ def write_report(run: Path, name: str, loaded: Config, looks: tuple[Look, ...], 
             )
             for sample in result.get("samples", [])
         ),
-        attention=looks,
+        attention=shown,
         attention_problem=problem,
         config=loaded.toml(),
         environment=flat(folder.read_json(run / folder.ENVIRONMENT)),
@@ -90,7 +93,7 @@ def results(result: Mapping[str, Any]) -> Iterator[Result]:
             )
     found = result.get("alignment") or {}
     if "map" in found:
-        head = f"{found['map']} head {found['head']}, {found['rows']} tokens with known evidence"
+        head = f"{Head(found['map'], found['head'])}, {found['rows']} tokens with known evidence"
         chance = found.get("chance")
         values = (("alignment accuracy", "accuracy", True), ("attention mass on evidence", "mass", False))
         made += [

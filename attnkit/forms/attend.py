@@ -10,8 +10,8 @@ from jaxtyping import Array, Float
 from attnkit.forms import scored as folder
 from attnkit.forms.catalogue import get_form
 from attnkit.forms.heads import Inputs, make_heads, prepared_inputs, prepared_keys, split_inputs
+from attnkit.forms.scored import reference
 from attnkit.forms.scored.blockwise import block_mask_of
-from attnkit.forms.scored.reference import weights as reference_weights
 from attnkit.forms.sizes import Sizes
 from attnkit.masks.contract import Data, Needs, check_data
 from attnkit.scored.block import HeadBlocks
@@ -140,7 +140,7 @@ def attend(
     return AttentionOutput(output.astype(v.dtype), lse)
 
 
-def weights(
+def scores(
     variant: Scored,
     params: Params,
     q: Float[Array, "heads queries dim"],
@@ -150,9 +150,45 @@ def weights(
     data: Data | None = None,
     offset: int = 0,
 ) -> Float[Array, "heads queries keys"]:
-    """The attention weights that `attend` uses, before dropout, by the definition."""
+    """Scores as the normalizer gets them, by the definition; -inf where a pair may not attend."""
     heads = heads_of(variant, params, q, k, k, inputs, data, offset, None)
-    found: Array = heads.run(lambda block: reference_weights(variant, block))
+    found: Array = heads.run(lambda block: reference.scores(variant, block))
+    return found
+
+
+def weights(
+    variant: Scored,
+    params: Params,
+    q: Float[Array, "heads queries dim"],
+    k: Float[Array, "kv_heads keys dim"],
+    *,
+    scores: Float[Array, "heads queries keys"] | None = None,
+    inputs: Inputs | None = None,
+    data: Data | None = None,
+    offset: int = 0,
+) -> Float[Array, "heads queries keys"]:
+    """The attention weights before dropout, by the definition; of other scores than `attend`'s if given."""
+    heads = heads_of(variant, params, q, k, k, inputs, data, offset, None)
+    given = () if scores is None else (scores,)
+    found: Array = heads.run(lambda block, *s: reference.weights(variant, block, *s), *given)
+    return found
+
+
+def mix(
+    variant: Scored,
+    params: Params,
+    w: Float[Array, "heads queries keys"],
+    q: Float[Array, "heads queries dim"],
+    k: Float[Array, "kv_heads keys dim"],
+    v: Float[Array, "kv_heads keys value_dim"],
+    *,
+    inputs: Inputs | None = None,
+    data: Data | None = None,
+    offset: int = 0,
+) -> Float[Array, "heads queries value_dim"]:
+    """The output of attention with weights `w`, in at least float32. Linear in `w`."""
+    heads = heads_of(variant, params, q, k, v, inputs, data, offset, None)
+    found: Array = heads.run(lambda block, w: reference.mixed(variant, block, w), w)
     return found
 
 

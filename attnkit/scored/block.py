@@ -129,22 +129,23 @@ class HeadBlocks:
     axes: Block
     shape: HeadShape
 
-    def run(self, function: Callable[[Block], Tree]) -> Tree:
-        """`function` of every head's block, results stacked on a leading axis of `heads`."""
+    def run(self, function: Callable[..., Tree], *more: Float[Array, "heads ..."]) -> Tree:
+        """`function` of every head's block, and of `more`; results stacked on a leading axis of `heads`."""
+        leaves, tree = jax.tree.flatten((self.block, *more))
         axes, heads, groups = jax.tree.leaves(self.axes), self.shape.heads, self.shape.kv_heads
-        leaves, tree = jax.tree.flatten(self.block)
+        axes += [EACH] * len(more)
 
-        def over(*mapped: str) -> tuple[Any]:
-            return (jax.tree.unflatten(tree, [0 if axis in mapped else None for axis in axes]),)
+        def over(*mapped: str) -> Any:
+            return jax.tree.unflatten(tree, [0 if axis in mapped else None for axis in axes])
 
         if heads == groups:
-            return jax.vmap(function, in_axes=over(EACH, GROUP), axis_name=HEADS)(self.block)
+            return jax.vmap(function, in_axes=over(EACH, GROUP), axis_name=HEADS)(self.block, *more)
         grouped = [
             a.reshape(groups, heads // groups, *a.shape[1:]) if axis == EACH else a
             for a, axis in zip(leaves, axes, strict=True)
         ]
         of_group = jax.vmap(function, in_axes=over(EACH))
-        result = jax.vmap(of_group, in_axes=over(EACH, GROUP))(jax.tree.unflatten(tree, grouped))
+        result = jax.vmap(of_group, in_axes=over(EACH, GROUP))(*jax.tree.unflatten(tree, grouped))
         return jax.tree.map(lambda a: a.reshape(heads, *a.shape[2:]), result)
 
 

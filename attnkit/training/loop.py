@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ def fit(
     resume: bool = False,
     strict: bool = False,
     changed_data: bool = False,
+    ready: Callable[[], None] = lambda: None,
     report: Report = lambda progress: None,
 ) -> Fitted:
     """Train `network` on `dataset`; leave `metrics.jsonl` and `checkpoints/` in `folder`.
@@ -58,6 +59,7 @@ def fit(
         resume: go on from the newest whole checkpoint, if there is one.
         strict: raise for a damaged checkpoint instead of falling back to the one before.
         changed_data: resume although the data set has another fingerprint.
+        ready: called when the state to begin with is there, before anything is written into `folder`.
         report: called with the progress; an error it raises ends the run.
 
     Raises:
@@ -71,6 +73,9 @@ def fit(
         asked = stack.enter_context(Interruption())
         run = _Run(network, dataset, training, optimizer, folder, asked, report)
         run.open(resume, strict, changed_data)
+        ready()
+        run.checkpoints.clean()
+        run.checkpoints.drop_after(run.step)
         run.record = stack.enter_context(Record(folder / METRICS, run.step, run.evaluated, run.recorded))
         run.batches = stack.enter_context(Batches(dataset, training.seed, training.batch_size, run.capacity))
         return run.go()
@@ -125,13 +130,11 @@ class _Run:
             raise ConfigError(
                 f"folder = {str(self.folder)!r}: holds a run of {there[-1]} steps; resume it or take another"
             )
-        self.checkpoints.clean()
         if not there:
             return
         restored = self.checkpoints.restore(self.state, strict=strict)
         manifest = restored.manifest
         self._agree(dict(manifest.facts), changed_data)
-        self.checkpoints.drop_after(manifest.step)
         self.state = restored.tree
         self.step = self.sent = self.saved = self.resumed_from = manifest.step
         self.evaluated = manifest.metric is not None

@@ -65,7 +65,7 @@ class Manifest:
             version = body["format"]
             del body[files.SEAL]
         except (OSError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
-            raise CheckpointError(f"{path}: no manifest: {error}") from None
+            raise CheckpointError(f"{path}: not a manifest: {error}") from None
         if isinstance(version, int) and version > FORMAT:
             raise NewerFormat(
                 f"{path}: has format {version}, this attnkit reads up to format {FORMAT}; update attnkit"

@@ -75,7 +75,7 @@ def test_the_report_shows_the_run_and_runs_nothing(run):
     reader.feed(page)
     assert "script" not in reader.tags and not any(name.startswith("on") for name in reader.attributes)
     assert "a </script><img src=x onerror=alert(1)> test" in "".join(reader.text)
-    assert "cross-attention, layer 1" in page and "http://" not in page.replace("http://www.w3.org", "")
+    assert "cross-attention, L0" in page and "http://" not in page.replace("http://www.w3.org", "")
 
 
 def test_evaluate_measures_the_same_again(run, capsys):

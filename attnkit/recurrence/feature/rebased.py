@@ -25,6 +25,7 @@ class Rebased(FeatureMap):
         source="Aksenov et al. 2024 (ReBased), arXiv 2402.10644",
         equation="phi(x) = y (x) y, y = (gamma * layer_norm(x) + beta) / dim^(1/4)",
     )
+    positive: ClassVar[bool] = True
 
     def width(self, dim: int) -> int:
         return dim * dim

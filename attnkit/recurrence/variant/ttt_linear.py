@@ -96,6 +96,7 @@ class TttLinear(SteppedRecurrent):
         equation="W_t = W_{t-1} - eta_t dl/dW (W_b; k_t, v_t), l = |f(k_t) - v_t|^2 / 2, o_t = f(q_t; W_t)",
         state="heads * (2 * value_dim * (value_dim + 1) + 1)",
     )
+    mapless: ClassVar[str] = "its steps of descent are not linear in the values that they predict"
     speed: Annotated[float, Gt(0)] = 1.0
     batch: Annotated[int, Ge(1)] = 16
     norm: Norm = "layer"
