@@ -149,10 +149,10 @@ def alignment(session: Session) -> tuple[str, HeadChoice] | None:
     if not splits:
         return None
     if len(splits) > 1:
-        choosing = session.dataset.examples(splits[0], CHOOSING)
-        scoring = session.dataset.examples(splits[1], SCORING)
+        choosing = session.data.examples(splits[0], CHOOSING)
+        scoring = session.data.examples(splits[1], SCORING)
     else:
-        both = session.dataset.examples(splits[0], CHOOSING + SCORING)
+        both = session.data.examples(splits[0], CHOOSING + SCORING)
         choosing, scoring = both[: len(both) // 3], both[len(both) // 3 :]
     # Where there are few possible examples, two splits may share some.
     scored = {identity(example) for example in scoring}

@@ -163,7 +163,7 @@ def subjects(
         written = decode.write(session, read, session.decoding, session.training.seed)
         return read, [tuple(tokens) for tokens in written]
     splits = session.dataset.splits
-    found = [e for e in session.dataset.examples(splits[0], count) if e.labels] if splits else []
+    found = [e for e in session.data.examples(splits[0], count) if e.labels] if splits else []
     if len(found) < 2:
         raise ConfigError(
             "the task has no held-out examples with answers; give texts: attnkit inspect RUN TEXT"

@@ -10,7 +10,7 @@ from attnkit.inspection import head_scores
 from attnkit.inspection.circuits import find_circuit
 from attnkit.inspection.interventions import ablate
 from attnkit.inspection.maps import Head
-from attnkit.inspection.planted import CIRCUITS, Planted, plant
+from attnkit.inspection.planted import CIRCUITS, Mixer, Planted, plant
 from attnkit.points import observe
 
 #: A head has a kind if its score is at least this.
@@ -21,7 +21,7 @@ LOST = 0.5
 
 
 def check(
-    names: Sequence[str] = tuple(CIRCUITS), mixers: Sequence[str] = ("softmax", "linear")
+    names: Sequence[str] = tuple(CIRCUITS), mixers: Sequence[Mixer] = ("softmax", "linear")
 ) -> list[dict[str, Any]]:
     """For each planted network, what was found, and whether it is exactly what was planted."""
     return [found(plant(name, mixer)) for mixer in mixers for name in names]

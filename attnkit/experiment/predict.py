@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 from attnkit import files
 from attnkit.errors import ConfigError, DataError
 from attnkit.experiment import attention, decode, folder, highlight
+from attnkit.experiment.provenance import NOTHING, Allow
 from attnkit.experiment.run import changed, head_of
 from attnkit.experiment.session import Session, reopen
 from attnkit.generation.plan import Decoding
@@ -152,20 +153,20 @@ class Writer:
                 )
 
 
-def opened(run: Path, changes: Mapping[str, Any], seed: int, imports: bool = False) -> Writer:
+def opened(run: Path, changes: Mapping[str, Any], seed: int, allow: Allow = NOTHING) -> Writer:
     """A run's network, ready to write.
 
     Args:
         run: the run folder.
         changes: options of decoding to change.
         seed: of the random numbers of sampling.
-        imports: whether the run's config may run code outside the package.
+        allow: what may be done with the run.
 
     Raises:
         ConfigError: for options that do not go together.
         CheckpointError: if no checkpoint can be used.
     """
-    session = reopen(run, imports)
+    session = reopen(run, allow)
     file = run / folder.RESULT
     found = folder.read_json(file).get("alignment", {}) if file.is_file() else {}
     return Writer(session, changed(session.decoding, changes), head_of(found), seed)

@@ -1,14 +1,15 @@
 """The door of the engine: one function for every scored variant and every form."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from attnkit.forms import scored as folder
-from attnkit.forms.catalogue import get_form
+from attnkit.forms.catalogue import find_forms, get_form
 from attnkit.forms.heads import Inputs, make_heads, prepared_inputs, prepared_keys, split_inputs
 from attnkit.forms.scored import reference
 from attnkit.forms.scored.blockwise import block_mask_of
@@ -16,9 +17,11 @@ from attnkit.forms.sizes import Sizes
 from attnkit.masks.contract import Data, Needs, check_data
 from attnkit.scored.block import HeadBlocks
 from attnkit.scored.contract import Own, Parts, Scored
+from attnkit.variant import HeadShape
 
 Params = Parts[Own] | None
 NOTHING = Needs()
+Given = Array | np.ndarray
 
 
 class AttentionOutput(NamedTuple):
@@ -71,11 +74,10 @@ def explain(
     """The computation that `attend` runs for these sizes. Raises `ValueError` as `attend` does."""
     sizes = Sizes(queries, keys, offset, block)
     name, reason = choose_form(variant, sizes, implementation)
-    if name not in ("dense", "blockwise"):
+    form = get_form(folder, name)
+    if not hasattr(form, "block_mask_of"):
         return Explanation(name, reason, (queries, keys), 1, 1)
-    if name == "dense":
-        sizes = dataclasses.replace(sizes, block=(max(queries, 1), max(keys, 1)))
-    found = block_mask_of(variant, sizes)
+    found = form.block_mask_of(variant, sizes)
     return Explanation(name, reason, found.block, found.grid[0] * found.grid[1], found.computed)
 
 
@@ -84,24 +86,31 @@ def choose_form(variant: Scored, sizes: Sizes, implementation: str) -> tuple[str
 
     Raises `ValueError` if the form that was asked for cannot compute the variant.
     """
+    platform = jax.default_backend()
     if implementation != "auto":
         form = get_form(folder, implementation)
-        if reason := form.supports(variant, sizes, jax.default_backend()):
+        if reason := form.supports(variant, sizes, platform):
             raise ValueError(f"implementation = {implementation!r}: {reason}")
         return implementation, "asked for"
-    if reason := get_form(folder, "blockwise").supports(variant, sizes, jax.default_backend()):
+    if reason := get_form(folder, "blockwise").supports(variant, sizes, platform):
         raise ValueError(f"block = {sizes.block}: {reason}")
     if block_mask_of(variant, sizes).is_whole:
         return "dense" if sizes.block is None else "blockwise", "short enough for one block"
-    return "blockwise", "asked for" if sizes.block else "longer than one block"
+    why = ["blocks asked for" if sizes.block else "longer than one block"]
+    for name, form in find_forms(folder).items():
+        if platform in getattr(form, "COMPILED_ON", ()):
+            if (reason := form.supports(variant, sizes, platform)) is None:
+                return name, f"{why[0]}, compiled for {platform}"
+            why.append(f"not {name}: {reason}")
+    return "blockwise", "; ".join(why)
 
 
 def attend(
     variant: Scored,
     params: Params,
-    q: Float[Array, "heads queries dim"],
-    k: Float[Array, "kv_heads keys dim"],
-    v: Float[Array, "kv_heads keys value_dim"],
+    q: Float[Given, "heads queries dim"],
+    k: Float[Given, "kv_heads keys dim"],
+    v: Float[Given, "kv_heads keys value_dim"],
     *,
     inputs: Inputs | None = None,
     data: Data | None = None,
@@ -133,7 +142,8 @@ def attend(
     Raises:
         ValueError: if shapes, inputs or data do not fit together, or the form cannot compute the variant.
     """
-    sizes = Sizes(q.shape[-2], k.shape[-2], offset, block)
+    shape = HeadShape(q.shape[0], q.shape[-1], v.shape[-1], k.shape[0])
+    sizes = Sizes(q.shape[-2], k.shape[-2], offset, block, shape)
     heads = heads_of(variant, params, q, k, v, inputs, data, offset, key)
     name, _ = choose_form(variant, sizes, implementation)
     output, lse = get_form(folder, name).run(variant, heads, sizes)
@@ -143,8 +153,8 @@ def attend(
 def scores(
     variant: Scored,
     params: Params,
-    q: Float[Array, "heads queries dim"],
-    k: Float[Array, "kv_heads keys dim"],
+    q: Float[Given, "heads queries dim"],
+    k: Float[Given, "kv_heads keys dim"],
     *,
     inputs: Inputs | None = None,
     data: Data | None = None,
@@ -195,9 +205,9 @@ def mix(
 def heads_of(
     variant: Scored,
     params: Params,
-    q: Array,
-    k: Array,
-    v: Array,
+    q: Given,
+    k: Given,
+    v: Given,
     inputs: Inputs | None,
     data: Data | None,
     offset: int,
@@ -206,12 +216,13 @@ def heads_of(
     """The blocks of all heads, checked and prepared."""
     data = Data() if data is None else data
     check(variant, q, k, v, data)
+    q, k, v = (jnp.asarray(a) for a in (q, k, v))
     i, j = offset + jnp.arange(q.shape[1]), jnp.arange(k.shape[1])
     sides = split_inputs(variant, prepared_inputs(variant, inputs), i)
     return make_heads(variant, params, q, prepared_keys(variant, k, j, data), v, i, j, sides, data, key)
 
 
-def check(variant: Scored, q: Any, k: Any, v: Any, data: Data, known: Needs = NOTHING) -> None:
+def check(variant: Scored, q: Given, k: Given, v: Given, data: Data, known: Needs = NOTHING) -> None:
     """Raise `ValueError` if the arguments of `attend` do not fit together. Data in `known` may be missing."""
     if q.ndim != 3 or k.ndim != 3 or v.ndim != 3:
         shapes = f"q {q.shape}, k {k.shape}, v {v.shape}"

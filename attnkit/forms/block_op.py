@@ -10,7 +10,7 @@ or columns (keys).
 import abc
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from attnkit.jax_api import shape_like
 Kind = Literal["shared", "row", "column"]
 Arrays = Sequence[Any]
 Cell = Callable[..., Arrays]
+Op = TypeVar("Op", bound="BlockOp")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +38,20 @@ class Operand:
 
 
 @dataclasses.dataclass(frozen=True)
+class Lowering:
+    """How block operations are computed.
+
+    Attributes:
+        run: `run(op, arguments, platform)` gives the results, written with operations of JAX.
+        prepare: `prepare(op, arguments)` gives an operation with the same results, and its arguments, before
+            it is mapped or differentiated.
+    """
+
+    run: Callable[["BlockOp", Arrays, str], list[Any]]
+    prepare: Callable[[Any, list[Any]], tuple[Any, list[Any]]] = lambda op, arguments: (op, arguments)
+
+
+@dataclasses.dataclass(frozen=True)
 class BlockOp(abc.ABC):
     """An operation on the blocks of a block mask, of flat lists of arrays.
 
@@ -45,12 +60,14 @@ class BlockOp(abc.ABC):
         arguments: of each block.
         results: of all blocks; those of rows come from the state that is carried along a row.
         sizes: of the mapped axes, outermost first.
+        lowering: how it is computed; its derivatives are computed in the same way.
     """
 
     block_mask: BlockMask
     arguments: tuple[Operand, ...]
     results: tuple[Operand, ...]
     sizes: tuple[int, ...] = ()
+    lowering: Lowering = dataclasses.field(kw_only=True)
 
     @abc.abstractmethod
     def block_results(self, blocks: Arrays) -> Arrays:
@@ -67,7 +84,7 @@ class BlockOp(abc.ABC):
         `masked` says whether the block holds pairs that may not attend.
         """
 
-    def without_outer_axis(self) -> Self:
+    def without_outer_axis(self: Op) -> Op:
         """The operation without its outermost mapped axis."""
         arguments, results = (
             tuple(Operand(operand.kind, operand.mapped[1:]) for operand in operands)
@@ -75,7 +92,7 @@ class BlockOp(abc.ABC):
         )
         return dataclasses.replace(self, arguments=arguments, results=results, sizes=self.sizes[1:])
 
-    def with_outer_axis(self, size: int, mapped: Sequence[bool]) -> Self:
+    def with_outer_axis(self: Op, size: int, mapped: Sequence[bool]) -> Op:
         """One more mapped axis, the outermost, that some arguments and all results have."""
         arguments = tuple(
             Operand(a.kind, (m, *a.mapped)) for a, m in zip(self.arguments, mapped, strict=True)

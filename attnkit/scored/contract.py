@@ -63,8 +63,9 @@ class PartParams:
     key: Mapping[str, Array] = dataclasses.field(default_factory=dict)
     data: Data = dataclasses.field(default_factory=Data)
 
-    def __getitem__(self, name: str) -> Any:
-        return self.values[name]
+    def __getitem__(self, name: str) -> Array:
+        found: Array = self.values[name]
+        return found
 
 
 Params = PartParams
@@ -198,6 +199,7 @@ class Selection(Part, abc.ABC):
 
 
 Leaf = TypeVar("Leaf", covariant=True)
+Other = TypeVar("Other")
 
 
 @jax.tree_util.register_dataclass
@@ -217,7 +219,7 @@ class Parts(Generic[Leaf]):
     position: tuple[Leaf, ...] = ()
     selection: tuple[Leaf, ...] = ()
 
-    def map(self, function: Callable[..., Any], *others: "Parts[Any]") -> "Parts[Any]":
+    def map(self, function: Callable[..., Other], *others: "Parts[Any]") -> "Parts[Other]":
         """`function` of each part's values."""
         every = (self, *others)
         return Parts(

@@ -21,6 +21,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -125,7 +126,7 @@ class QueryNormalizer(ExponentialNormalizer, abc.ABC):
 def partial_softmax(passes: KeyPasses, block: Block) -> Partial:
     """Result over the block's keys without the share of no key, to be merged with others."""
     output, lse = softmax_pass(passes, False, block)
-    return Partial(lse, jnp.where(lse > -jnp.inf, 1, 0).astype(lse.dtype), output)
+    return Partial(lse, jnp.where(lse == -jnp.inf, 0, 1).astype(lse.dtype), output)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
@@ -198,7 +199,8 @@ def _tangent_sums(passes: KeyPasses, block: Block, change: Block, lse: Row) -> t
         return (jnp.zeros((zero.shape[0], block.key.v.shape[1]), wide), zero), ()
 
     sides = (block.shared, change.shared), (block.query, change.query, lse), (block.key, change.key)
-    return passes.sum_blocks(cell, *sides, start=start)
+    sums: tuple[Values, Row] = passes.sum_blocks(cell, *sides, start=start)
+    return sums
 
 
 def _mix_moved(variant: Any, block: Block, w: Scores, moving: Block) -> Values:
@@ -304,7 +306,11 @@ def absorb(state: Partial, s: Scores, keep: Keep | None, mix: Callable[[Scores],
 
 
 def merge(a: Partial, b: Partial) -> Partial:
-    """Partial result of two disjoint sets of keys. Associative and commutative up to rounding."""
+    """Partial result of two disjoint sets of keys. Associative and commutative up to rounding.
+
+    Raises `AssertionError` if they are not of the same queries: a single row would broadcast.
+    """
+    chex.assert_trees_all_equal_shapes(a, b)
     maximum = jnp.maximum(a.maximum, b.maximum)
     left, right = jnp.exp(a.maximum - finite(maximum)), jnp.exp(b.maximum - finite(maximum))
     return Partial(
@@ -317,14 +323,15 @@ def merge(a: Partial, b: Partial) -> Partial:
 def finish(rest: Float[Array, ""] | None, state: Partial) -> tuple[Values, Row]:
     """Output and log-sum-exp of a partial result; the extra logit `rest` joins here, once.
 
-    Rows without keys give zeros; their log-sum-exp is -inf, or `rest` if there is one.
+    Rows without keys give zeros; their log-sum-exp is -inf, or `rest` if there is one. NaN stays NaN in both.
     """
     if rest is not None:
         share = Partial(
             jnp.zeros_like(state.maximum) + rest, jnp.ones_like(state.total), jnp.zeros_like(state.values)
         )
         state = merge(state, share)
-    total = jnp.where(state.total > 0, state.total, 1)
+    empty = state.total == 0
+    total = jnp.where(empty, 1, state.total)
     output = state.values / total[:, None]
-    lse = jnp.where(state.total > 0, jnp.log(total) + finite(state.maximum), -jnp.inf)
+    lse = jnp.where(empty, -jnp.inf, jnp.log(total) + finite(state.maximum))
     return output, lse

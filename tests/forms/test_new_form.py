@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,7 +53,7 @@ def test_a_new_file_is_a_form_that_attend_computes_with(extra):
         return jax.grad(total, (0, 1, 2), has_aux=True)(*draw())
 
     found, true = results("halves"), results("reference")
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, true)
+    chex.assert_trees_all_close(found, true, rtol=1e-5, atol=1e-6)
 
 
 def test_a_form_that_cannot_do_it_says_why(extra):
@@ -68,11 +69,11 @@ def test_a_new_form_is_listed_and_explained(extra):
     assert (explained.form, explained.reason) == ("halves", "asked for")
     assert forms.explain(Attention().scored(), TOKENS, TOKENS).form == "dense"
     assert Path(get_form(folder, "halves").__file__).parent in OWN
-    with pytest.raises(ValueError, match="one of blockwise, dense, halves, reference, split"):
+    with pytest.raises(ValueError, match="one of blockwise, dense, halves, pallas, reference, split"):
         forms.attend(Attention().scored(), None, *draw(), implementation="thirds")
 
 
 def test_without_the_folder_there_is_no_such_form():
-    assert sorted(find_forms(folder)) == ["blockwise", "dense", "reference", "split"]
+    assert sorted(find_forms(folder)) == ["blockwise", "dense", "pallas", "reference", "split"]
     with pytest.raises(ValueError, match="implementation = 'halves': expected 'auto' or one of blockwise"):
         forms.attend(Attention().scored(), None, *draw(), implementation="halves")

@@ -19,6 +19,8 @@ from attnkit.recurrence.variant.linear import Linear
 from attnkit.recurrence.variant.luna_causal import LunaCausal
 from attnkit.variant import HeadShape
 
+pytestmark = pytest.mark.one_python
+
 DIM, HEADS, BATCH = 24, 6, 2
 CAUSAL = [
     ("performer", {"directions": 16}),

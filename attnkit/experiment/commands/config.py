@@ -91,7 +91,7 @@ def parameters(loaded: Any, every: bool) -> list[str]:
     try:
         network = session.start(loaded).network if every else session.outline(loaded)
         found = inventory(network, loaded.experiment.optimizer.made)
-    except (AttnkitError, ValueError, TypeError) as error:
+    except AttnkitError as error:
         return [f"not listed: {line}" for line in str(error).splitlines()]
     details = [
         f"{p.path}: {p.kind}, {p.size:,} numbers{', decayed' if p.decayed else ''}"

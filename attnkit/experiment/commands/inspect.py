@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from attnkit.errors import ConfigError
-from attnkit.experiment.commands.run import declare, existing
+from attnkit.experiment.commands.run import allowed, changed_data, declare, existing, permissions, warn
 
 
 def add(groups: Any) -> None:
@@ -30,7 +30,8 @@ def add(groups: Any) -> None:
     command.add_argument(
         "--planted", action="store_true", help="inspect networks with known circuits instead"
     )
-    command.add_argument("--allow-import", action="store_true", help="let the run's config import code")
+    permissions(command)
+    changed_data(command)
 
 
 def inspect(arguments: argparse.Namespace) -> int:
@@ -50,9 +51,13 @@ def inspect(arguments: argparse.Namespace) -> int:
     existing(arguments)
     from attnkit.experiment import inspect_page
     from attnkit.experiment.inspect import inspect as look_inside
-    from attnkit.experiment.session import reopen
+    from attnkit.experiment.session import reopen, with_data
 
-    session = reopen(arguments.folder, arguments.allow_import)
+    allow = allowed(arguments)
+    session = reopen(arguments.folder, allow)
+    if not arguments.words:
+        session = with_data(session, allow)
+    warn(session.changes)
     result = look_inside(session, arguments.words, arguments.count)
     if arguments.page is not None:
         inspect_page.write(session, result, arguments.page)

@@ -193,7 +193,7 @@ def head_params(variant: Recurrent, shape: HeadShape, params: Params) -> dict[st
 def cast_params(p: Params, like: Any) -> Params:
     """A head's own numbers in the type of its state."""
     dtype = next(a.dtype for a in jax.tree.leaves(like) if is_float(a))
-    return jax.tree.map(lambda a: a.astype(dtype) if is_float(a) else a, dict(p))
+    return {name: a.astype(dtype) if is_float(a) else a for name, a in p.items()}
 
 
 def input_axes(variant: Recurrent, shape: HeadShape, side: str | None = None) -> dict[str, int | None]:

@@ -70,7 +70,8 @@ def since_reset(
 
     # Not by cumulative sums: on CPU, XLA computes those of long vectors in quadratic time.
     seen, ended = jax.lax.associative_scan(then, (event, reset))
-    return seen | (before & ~ended)
+    happened: Array = seen | (before & ~ended)
+    return happened
 
 
 def reversed_reset(reset: Bool[Array, "tokens"]) -> Bool[Array, "tokens"]:

@@ -73,7 +73,8 @@ def descend(moved: Moved, k: Float[Array, "tokens value_dim"], by: Float[Array, 
 
 def choose(which: Bool[Array, ""], a: Moved, b: Moved) -> Moved:
     """`a` or `b`."""
-    return jax.tree.map(lambda a, b: jnp.where(which, a, b), a, b)
+    chosen: Moved = jax.tree.map(lambda a, b: jnp.where(which, a, b), a, b)
+    return chosen
 
 
 @options

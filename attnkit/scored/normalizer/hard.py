@@ -33,7 +33,8 @@ class Hard(ImplicitNormalizer):
 
     def weights(self, p: Params, s: Scores, threshold: Row, stats: Any, j: Array) -> Scores:
         soft = jnp.exp(s - threshold[:, None])
-        return (j[None, :] == stats[:, None]) + soft - jax.lax.stop_gradient(soft)
+        chosen: Array = j[None, :] == stats[:, None]
+        return chosen + soft - jax.lax.stop_gradient(soft)
 
     def threshold(self, p: Params, fold_keys: FoldKeys, empty: Row) -> tuple[Row, Any]:
         start = empty - jnp.inf, jnp.full(empty.shape, FAR, jnp.int32)

@@ -30,6 +30,8 @@ from attnkit.scored.position.alibi import Alibi
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
 
+pytestmark = pytest.mark.one_python
+
 SLOW = pytest.mark.slow  # some seconds each, all of it compiling
 GROUPS, HEAD_DIM, COUNT = 3, DIM // HEADS, 23
 SMALL = NativeSparse(size=4, stride=2, block=6, count=3, first=1, local=1, window_size=4)
