@@ -89,7 +89,7 @@ class Observer:
         return f"{name}#{number}" if number else name
 
     def numbered(self, name: str) -> str:
-        """The name of the next point called `name`, which counts as met."""
+        """The same, which counts as met."""
         full = self.next_name(name)
         if self.trace == current_trace():
             self.count[name] = self.count.get(name, 0) + 1
@@ -211,8 +211,7 @@ def opened(
 ) -> Any:
     """`output`, of a computation that does not make the point: as if it did, where an observer replaces it.
 
-    The point is computed only if it is read or replaced. `change(value, replacement)` is added to the output
-    if it is replaced.
+    Computed only if it is read or replaced. A replacement adds `change(value, replacement)` to the output.
 
     Args:
         name: the last part of the point's name.
@@ -283,7 +282,7 @@ def observe(
 
 
 def observed() -> bool:
-    """Whether somebody observes here: for points whose value must be made ready first."""
+    """Whether somebody observes here."""
     return _scope.value is not None
 
 
@@ -312,17 +311,17 @@ def met_points(
     function: Callable[..., Any], *args: Any, **kwargs: Any
 ) -> tuple[dict[str, jax.ShapeDtypeStruct], Observer]:
     """Shapes of all points in order, and the observer that met them."""
-    kept = Observer(lambda name: True, {}, None, {})
+    made = Observer(lambda name: True, {}, None, {})
 
     def run(*args: Any) -> dict[str, Any]:
-        observer = dataclasses.replace(kept, trace=current_trace(), found={})
+        observer = dataclasses.replace(made, trace=current_trace(), found={})
         with _scope(Scope(observer)):
             function(*args, **kwargs)
         return observer.found
 
     readable = jax.eval_shape(run, *args)
-    shapes = {**(kept.unreadable or {}), **readable}
-    return {name: shapes[name] for name in kept.seen if name in shapes}, kept
+    shapes = {**(made.unreadable or {}), **readable}
+    return {name: shapes[name] for name in made.seen if name in shapes}, made
 
 
 def carried(

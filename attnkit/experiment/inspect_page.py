@@ -1,5 +1,6 @@
 """The findings of `attnkit inspect` as a table for the terminal, and as a page."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from attnkit.inspection.maps import layer_name
 from attnkit.inspection.report import MapExample, Report
 
 PICTURES = 3
+#: Columns where there is no terminal.
+WIDE = 160
 
 
 def show(found: Inspection) -> None:
@@ -29,7 +32,7 @@ def show(found: Inspection) -> None:
     for name in columns:
         table.add_column(name, justify="left" if name == "head" else "right", no_wrap=True)
     for name in ("verdict", "looks at"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=True)
     for row in found.rows:
         cells = [str(row.head), f"{row.effect:.3f}", f"{row.interval[0]:.3f} to {row.interval[1]:.3f}"]
         if known:
@@ -38,14 +41,14 @@ def show(found: Inspection) -> None:
                 ["", "", ""] if one is None else [f"{v:.1%}" for v in (one.accuracy, one.mass, one.chance)]
             )
         table.add_row(*cells, row.verdict, row.looks_at)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else WIDE)
     console.print(table)
     for line in sentences(found):
         console.print(line, markup=False, highlight=False)
 
 
 def sentences(found: Inspection) -> Iterator[str]:
-    """What else must be said."""
+    """Sentences beside the table."""
     yield f"{found.count} examples; effect: nats of the answer's log-probability lost by resampling the head"
     if found.edges is not None:
         whole = found.edges

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from attnkit.forms import scored as folder
-from attnkit.forms.catalogue import get_form
+from attnkit.forms.catalogue import find_forms, get_form
 from attnkit.forms.heads import Inputs, make_heads, prepared_inputs, prepared_keys, split_inputs
 from attnkit.forms.scored import reference
 from attnkit.forms.scored.blockwise import block_mask_of
@@ -17,6 +17,7 @@ from attnkit.forms.sizes import Sizes
 from attnkit.masks.contract import Data, Needs, check_data
 from attnkit.scored.block import HeadBlocks
 from attnkit.scored.contract import Own, Parts, Scored
+from attnkit.variant import HeadShape
 
 Params = Parts[Own] | None
 NOTHING = Needs()
@@ -73,11 +74,10 @@ def explain(
     """The computation that `attend` runs for these sizes. Raises `ValueError` as `attend` does."""
     sizes = Sizes(queries, keys, offset, block)
     name, reason = choose_form(variant, sizes, implementation)
-    if name not in ("dense", "blockwise"):
+    form = get_form(folder, name)
+    if not hasattr(form, "block_mask_of"):
         return Explanation(name, reason, (queries, keys), 1, 1)
-    if name == "dense":
-        sizes = dataclasses.replace(sizes, block=(max(queries, 1), max(keys, 1)))
-    found = block_mask_of(variant, sizes)
+    found = form.block_mask_of(variant, sizes)
     return Explanation(name, reason, found.block, found.grid[0] * found.grid[1], found.computed)
 
 
@@ -86,16 +86,23 @@ def choose_form(variant: Scored, sizes: Sizes, implementation: str) -> tuple[str
 
     Raises `ValueError` if the form that was asked for cannot compute the variant.
     """
+    platform = jax.default_backend()
     if implementation != "auto":
         form = get_form(folder, implementation)
-        if reason := form.supports(variant, sizes, jax.default_backend()):
+        if reason := form.supports(variant, sizes, platform):
             raise ValueError(f"implementation = {implementation!r}: {reason}")
         return implementation, "asked for"
-    if reason := get_form(folder, "blockwise").supports(variant, sizes, jax.default_backend()):
+    if reason := get_form(folder, "blockwise").supports(variant, sizes, platform):
         raise ValueError(f"block = {sizes.block}: {reason}")
     if block_mask_of(variant, sizes).is_whole:
         return "dense" if sizes.block is None else "blockwise", "short enough for one block"
-    return "blockwise", "asked for" if sizes.block else "longer than one block"
+    why = ["blocks asked for" if sizes.block else "longer than one block"]
+    for name, form in find_forms(folder).items():
+        if platform in getattr(form, "COMPILED_ON", ()):
+            if (reason := form.supports(variant, sizes, platform)) is None:
+                return name, f"{why[0]}, compiled for {platform}"
+            why.append(f"not {name}: {reason}")
+    return "blockwise", "; ".join(why)
 
 
 def attend(
@@ -135,7 +142,8 @@ def attend(
     Raises:
         ValueError: if shapes, inputs or data do not fit together, or the form cannot compute the variant.
     """
-    sizes = Sizes(q.shape[-2], k.shape[-2], offset, block)
+    shape = HeadShape(q.shape[0], q.shape[-1], v.shape[-1], k.shape[0])
+    sizes = Sizes(q.shape[-2], k.shape[-2], offset, block, shape)
     heads = heads_of(variant, params, q, k, v, inputs, data, offset, key)
     name, _ = choose_form(variant, sizes, implementation)
     output, lse = get_form(folder, name).run(variant, heads, sizes)

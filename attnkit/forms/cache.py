@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 from attnkit.forms.attend import AttentionOutput, Params, check
 from attnkit.forms.block_mask import make_block_mask
 from attnkit.forms.heads import Inputs, make_heads, prepared_inputs, prepared_keys
+from attnkit.forms.passes import Passes
 from attnkit.forms.scored.blockwise import attend_blocks
 from attnkit.masks.contract import Data, Needs
 from attnkit.scored.contract import Scored
@@ -124,4 +125,5 @@ def step(
     exists = j < cache.length
     heads = make_heads(variant, params, q, cache.k, cache.v, i, j, sides, data, exists=exists)
     block_mask = make_block_mask(variant.mask, q.shape[1], room, None, (q.shape[1], room))
-    return AttentionOutput(*heads.run(functools.partial(attend_blocks, variant, block_mask)))
+    passes = Passes.of(variant, block_mask)
+    return AttentionOutput(*heads.run(functools.partial(attend_blocks, passes)))

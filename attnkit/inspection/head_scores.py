@@ -6,9 +6,8 @@ Signed maps and shares are divided by the sum of their sizes in each row first (
 
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 Weights = Float[Any, "batch heads queries keys"]
 Tokens = Int[Any, "batch tokens"]
@@ -136,9 +135,9 @@ def first_token(weights: Weights, real: Rows = None) -> Scores:
 
 
 def copying(
-    embedding: Float[Array, "vocabulary model_dim"],
-    ov: Float[Array, "heads model_dim model_dim"],
-    unembedding: Float[Array, "model_dim vocabulary"],
+    embedding: Float[Any, "vocabulary model_dim"],
+    ov: Float[Any, "heads model_dim model_dim"],
+    unembedding: Float[Any, "model_dim vocabulary"],
 ) -> Scores:
     """`sum of eigenvalues / sum of their sizes` of each head's `embedding @ ov @ unembedding`, from -1 to 1.
 
@@ -153,13 +152,13 @@ def copying(
     return np.where(total > 0, values.real.sum(axis=-1) / np.where(total > 0, total, 1), 0)
 
 
-def value_weighted(weights: Weights, values: Float[Array, "batch heads keys value_dim"]) -> np.ndarray:
+def value_weighted(weights: Weights, values: Float[Any, "batch heads keys value_dim"]) -> np.ndarray:
     """Sizes `|w_ij| |v_j|` of what each key adds to a head's output, `[batch, heads, queries, keys]`.
 
     Source: Kobayashi et al. 2020, arXiv 2004.10102, without the output projection.
     """
-    norms = jnp.linalg.norm(values, axis=-1)
-    return np.abs(np.asarray(weights, np.float64)) * np.asarray(norms, np.float64)[:, :, None, :]
+    norms = np.linalg.norm(np.asarray(values, np.float64), axis=-1)
+    return np.abs(np.asarray(weights, np.float64)) * norms[:, :, None, :]
 
 
 def distances(weights: Weights, most: int) -> np.ndarray:

@@ -3,16 +3,26 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attnkit.inspection.maps import Head
-from attnkit.points import PointError, names, observe
+from attnkit.points import Observed, PointError, names, observe
 
 OUTPUT = "head_output"
 Model = Callable[..., Any]
 #: From the output of a model a number, or one for each example.
 Metric = Callable[[Any], Array]
+
+
+def capture(f: Model, read: Sequence[str]) -> Callable[..., Observed]:
+    """`f` with the values of some points, from two compiled programs: reading changes no bit of the output.
+
+    Reading in the same program (`observe`) may change how it is fused, and so the last bits of its output.
+    """
+    plain, values = jax.jit(f), jax.jit(lambda *args: observe(f, read=read)(*args).values)
+    return lambda *args: Observed(plain(*args), values(*args))
 
 
 def head_shapes(f: Model, *args: Any) -> dict[str, tuple[int, ...]]:

@@ -178,7 +178,9 @@ def _attribution(one: Attribution) -> str:
         f'<p class="marked" dir="auto">{_marked(one.tokens, values)}</p>'
         for name, values in one.methods
     )
-    return f'<details class="look"><summary>What was read: <bdi>{text(one.title)}</bdi></summary>{rows}</details>'
+    return (
+        f'<details class="look"><summary>Attribution: <bdi>{text(one.title)}</bdi></summary>{rows}</details>'
+    )
 
 
 def _marked(tokens: Sequence[str], values: np.ndarray) -> str:

@@ -26,6 +26,7 @@ COMMANDS = (
     "variants",
     "tasks",
     "report",
+    "inspect",
 )
 
 

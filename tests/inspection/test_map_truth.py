@@ -1,6 +1,7 @@
 """The map of every mixer is the derivative of its heads' outputs by their values, at default compilation."""
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
@@ -8,21 +9,28 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from attnkit.approximate.variant.fnet import Fnet
+from attnkit.approximate.variant.luna import Luna
 from attnkit.approximate.variant.synthesizer_random import SynthesizerRandom as Synthesizer
 from attnkit.conformance.chain import LayerSizes, make_chain
 from attnkit.conformance.checks import shrunk
 from attnkit.conformance.layers import map_findings
 from attnkit.conformance.matrix import Unclaimed
 from attnkit.experiment.catalogue import catalogue
+from attnkit.inspection.heads import capture
 from attnkit.layers.build import build_layer
 from attnkit.layers.contract import Width
+from attnkit.layers.token_mixer.convolution import Convolution
+from attnkit.layers.token_mixer.gru import Gru
 from attnkit.layers.token_mixer.native_sparse import NativeSparse
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data
-from attnkit.points import observe
+from attnkit.points import PointError, names, notes, observe
 from attnkit.recurrence.contract import Recurrent
 from attnkit.recurrence.variant.delta_product import DeltaProduct
 from attnkit.recurrence.variant.linear import Linear
+from attnkit.recurrence.variant.mamba2 import Mamba2
+from attnkit.recurrence.variant.ttt_linear import TttLinear
 from attnkit.scored.preset.attention import Attention
 from attnkit.token_mixer import TokenMixer
 
@@ -66,6 +74,8 @@ def findings(mixer: TokenMixer, *, quick: bool):
         own = isinstance(mixer, Recurrent)  # each head has its own state
         sizes = dataclasses.replace(SIZES, kv_heads=SIZES.heads) if own else SIZES
         chain, x = make_chain(mixer, sizes), np.random.default_rng(3).normal(size=(2, 11, 24))
+        points = names(chain.forward, chain.params, jnp.asarray(x), data_of(mixer, SIZES), None)
+        assert f"{len(chain.layers) - 1}.head_output" in points
         return list(map_findings(chain, x, data_of(mixer, SIZES), quick=quick))
 
 
@@ -73,6 +83,16 @@ def test_two_values_a_token_have_two_weights():
     """Sums of a token's weights, and maps that leave out what is attended to, are not derivatives."""
     for mixer in (DeltaProduct(steps=2), shrunk(NativeSparse)):
         assert all(one.holds for one in findings(mixer, quick=True))
+
+
+@pytest.mark.parametrize("mixer", [Gru(), Convolution(), Fnet(), Luna(rows=2), TttLinear()], ids=str)
+def test_mixers_without_a_map_say_why_and_have_heads(mixer):
+    layer = build_layer(mixer, Width.of(8, 2), rngs=nnx.Rngs(0))
+    x = jnp.ones((1, 5, 8))
+    assert "head_output" in names(layer, x)
+    reason = notes(layer, x)[1]["weights"]
+    with pytest.raises(PointError, match=re.escape(reason)):
+        jax.eval_shape(observe(layer, read=["weights"]), x)
 
 
 def edited(mixer, point, change, *, kv_heads=1):
@@ -85,6 +105,15 @@ def edited(mixer, point, change, *, kv_heads=1):
         return found.values, layer(x), found.output
 
     return jax.jit(run)(x)
+
+
+def test_capturing_changes_no_bit_of_the_output():
+    """Reading maps in one program with the output changes bits of this mixer at default compilation."""
+    layer = build_layer(Mamba2(rows=4), Width.of(24, 6), rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(1), (2, 11, 24))
+    found = capture(layer, ["weights"])(x)
+    np.testing.assert_array_equal(found.output, jax.jit(layer)(x))
+    assert found.values["weights"].shape == (2, 6, 11, 11)
 
 
 def cut(w):
@@ -114,7 +143,8 @@ def test_a_removed_score_leaves_its_weight_to_the_others():
 @pytest.mark.slow
 @pytest.mark.parametrize(("base", "entry"), list(subjects()))
 def test_the_map_is_the_derivative(base, entry):
-    for one in findings(made(base, entry), quick=False):
+    mixer = made(base, entry)
+    for one in findings(mixer, quick=False):
         if isinstance(one, Unclaimed):
             print(f"{entry.kind}: no map: {one.reason}")
             assert one.reason

@@ -7,6 +7,13 @@ import pytest
 from hypothesis import given, strategies
 
 from attnkit.errors import DataError
+from attnkit.inspection.heads_page import (
+    Attribution,
+    Change,
+    HeadFinding,
+    HeadReport,
+    Matrix,
+)
 from attnkit.inspection.heatmap import pooled
 from attnkit.inspection.page import render
 from attnkit.inspection.report import AttentionMap, Curve, Line, MapExample, Report, Result, Sample
@@ -115,6 +122,16 @@ def full_report(words):
             Sample(words("prompt"), words("got"), words("expected"), False),
             Sample(words("prompt"), words("got"), words("got"), True),
             Sample(words("prompt"), words("got")),
+        ),
+        heads=HeadReport(
+            (
+                HeadFinding("L0H1", words("kind"), 0.45, 0.4, 0.15, 1.5, (1.0, 2.0), words("verdict")),
+                HeadFinding("L0H0", "", None, None, None, float("nan"), (0.0, 0.0), "idle"),
+            ),
+            (Matrix(words("matrix"), (words("layer"),), np.array([[np.nan, -2.0]])),),
+            (Change(words("change"), -0.1, -2.0),),
+            (Attribution(words("example"), tokens, ((words("method"), np.arange(5) - 2.0),)),),
+            (words("note"),),
         ),
         attention=(MapExample(words("look"), (drawn,), (0, 1), words("note")),),
         config=words("config"),
@@ -233,6 +250,22 @@ def test_the_alignment_of_a_head_stands_beside_uniform_attention():
     facts = read(render(Report("t", attention=(MapExample("l", (drawn,)),)))).texts["dd"]
     assert facts.count("100.0\u202f% (uniform 20.0\u202f%)") == 2
     assert facts.count("33.3\u202f% (uniform 20.0\u202f%)") == 2
+
+
+def test_what_is_said_of_a_map_depends_on_its_kind():
+    weights = np.array([[[0.5, -1.5], [2.0, 0.0]]])
+    drawn = AttentionMap("m", weights, ("a", "b"), ("a", "b"), kind="signed", heads=("L3H0",))
+    reader = read(render(Report("t", attention=(MapExample("l", (drawn,)),))))
+    facts = dict(zip(reader.texts["dt"], reader.texts["dd"], strict=False))
+    assert facts["head"] == "L3H0"
+    assert facts["sum of a row"] == "0.5000"  # the mean of -1 and 2
+    assert facts["negative share"] == "37.5\u202f%"  # 1.5 of 4
+    assert facts["entropy of sizes in nats"].startswith("0.2812")  # of 1/4 and 3/4, and of 1: half of 0.5623
+    assert any("cells show their sizes" in p for p in reader.texts["p"])
+    plain = read(
+        render(Report("t", attention=(MapExample("l", (dataclasses.replace(drawn, kind="share"),)),)))
+    )
+    assert "negative share" not in plain.texts["dt"] and "sum of a row" in plain.texts["dt"]
 
 
 def test_cells_say_their_weight_and_evidence():
