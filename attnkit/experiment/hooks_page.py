@@ -3,6 +3,7 @@
 import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 from attnkit.approximate.contract import Approximate
 from attnkit.hooks import Hooked, is_contract
@@ -57,6 +58,7 @@ def table(contract: type, shared: type) -> str:
         "| method | meaning |",
         "| --- | --- |",
     ]
+    function: Any
     for name, function in sorted(hooks_of(contract, shared).items()):
         call = f"`{name}({', '.join(list(inspect.signature(function).parameters)[1:])})`"
         must = getattr(function, "__isabstractmethod__", False)
