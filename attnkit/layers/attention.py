@@ -169,7 +169,7 @@ class Engine(nnx.Module):
         return jax.vmap(one)(q, cache, self.own(data), offset)
 
     def own(self, data: Data | None) -> Data:
-        """What the variant reads of a batch's data, which other layers read, too."""
+        """The run-time data that the variant reads, of a batch that other layers read, too."""
         return (data or Data()).only(self.scored.needs())
 
     def empty(self, kept: HeadShape, batch: int, room: int, dtype: Any) -> forms.Cache:
