@@ -58,6 +58,7 @@ def table(contract: type, shared: type) -> str:
         "| method | meaning |",
         "| --- | --- |",
     ]
+    function: Any
     for name, function in sorted(hooks_of(contract, shared).items()):
         call = f"`{name}({', '.join(list(inspect.signature(function).parameters)[1:])})`"
         must = getattr(function, "__isabstractmethod__", False)

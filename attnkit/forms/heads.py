@@ -87,6 +87,11 @@ def make_heads(
         QuerySide(i, q, rows, arrays[0], bad_q),
         KeySide(j, k, v, columns, arrays[1], bad_k + bad_v, exists),
     )
+    return HeadBlocks(block, head_axes(block, needs), shape)
+
+
+def head_axes(block: Block, needs: Parts[Mapping[str, TokenInput]]) -> Block:
+    """For each array of a block of all heads, whether its leading axis counts heads."""
 
     def label(tree: Tree, axis: str) -> Tree:
         return jax.tree.map(lambda a: axis, tree)
@@ -95,14 +100,12 @@ def make_heads(
         return {name: ALL if need[name].shared else EACH for name in own}
 
     every = label(block, ALL)
-    axes = Block(
+    rows, columns = (needs.map(label_inputs, side.inputs) for side in (block.query, block.key))
+    return Block(
         dataclasses.replace(label(block.shared, EACH), data=every.shared.data),
-        dataclasses.replace(every.query, q=EACH, nonfinite=EACH, inputs=needs.map(label_inputs, rows)),
-        dataclasses.replace(
-            every.key, k=GROUP, v=GROUP, nonfinite=GROUP, inputs=needs.map(label_inputs, columns)
-        ),
+        dataclasses.replace(every.query, q=EACH, nonfinite=EACH, inputs=rows),
+        dataclasses.replace(every.key, k=GROUP, v=GROUP, nonfinite=GROUP, inputs=columns),
     )
-    return HeadBlocks(block, axes, shape)
 
 
 def part_seeds(variant: Scored, key: jax.Array | None, heads: int) -> Parts[Any]:

@@ -31,7 +31,7 @@ from attnkit.layers.linear import Linear
 from attnkit.layers.parameter import parameters
 from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.points import observed, opened, point, view
 from attnkit.scored.contract import Parts, Position, Scored
 from attnkit.scored.normalizer.softmax import Softmax
@@ -169,7 +169,7 @@ class Engine(nnx.Module):
         return jax.vmap(one)(q, cache, self.own(data), offset)
 
     def own(self, data: Data | None) -> Data:
-        """The part of a batch's data that the variant reads; other layers read other parts."""
+        """The run-time data that the variant reads, of a batch that other layers read, too."""
         return (data or Data()).only(self.scored.needs())
 
     def empty(self, kept: HeadShape, batch: int, room: int, dtype: Any) -> forms.Cache:

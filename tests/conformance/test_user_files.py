@@ -17,7 +17,7 @@ from attnkit import forms
 from attnkit.approximate.contract import Approximate, softmax
 from attnkit.layers.attention import AttentionTokenMixer, Engine
 from attnkit.masks.contract import Mask
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.recurrence.contract import LinearRecurrent, SteppedRecurrent, Transition
 from attnkit.scored.contract import Position, Score
 from attnkit.variant import Card, TokenInput

@@ -8,7 +8,7 @@ import pytest
 import attnkit as ak
 from attnkit import forms
 from attnkit.conformance.programs import QUICK_COMPILE
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Parts, Position
 from attnkit.variant import HeadShape
 

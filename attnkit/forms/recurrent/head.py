@@ -85,7 +85,7 @@ def read_states(
     reset: Array | None,
     size: int | None,
 ) -> tuple[Float[Array, "tokens columns"], Array]:
-    """The reads of every token, of both directions if there are two, and the last state.
+    """The reads of all tokens, summed over both directions if there are two, and the last state.
 
     `moves` are queries and transitions, one for each sub-step.
     """

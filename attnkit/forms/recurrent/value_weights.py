@@ -58,10 +58,10 @@ def mean_slopes(
     weights = slopes.reshape(len(mixing), len(v), -1, several).sum(axis=2)
     if "v" in asking:
 
-        def skipping(v: Array) -> Array:
+        def of_own_value(v: Array) -> Array:
             return variant.readout(p, {**asking, "v": v}, o)
 
-        direct = along(skipping, v, units)[1].reshape(several, value_dim, *o.shape[:1], value_dim)
+        direct = along(of_own_value, v, units)[1].reshape(several, value_dim, *o.shape[:1], value_dim)
         mean = jnp.einsum("nctc->tn", direct) / value_dim
         weights = weights + jnp.eye(len(v), dtype=v.dtype)[:, :, None] * mean[:, None]
     return weights.reshape(len(mixing), -1)
