@@ -124,6 +124,20 @@ def explained(part: str, expected: tuple[type[Exception], ...] = ()) -> Iterator
         raise ConfigError(f"{part}: {message}") from error
 
 
+def outline(loaded: config.Config) -> nnx.Module:
+    """The network of a config with the shapes of its parameters alone: no device computes anything.
+
+    Raises:
+        ConfigError: if options do not fit together.
+        DataError: if the data is bad.
+    """
+    model = loaded.experiment.model.made
+    sizes = sizes_of(loaded_data(loaded))
+    with explained(f"model {type(model).__name__}", (ValueError, TypeError)):
+        made: nnx.Module = nnx.eval_shape(lambda: model.build(sizes, nnx.Rngs(0)))
+    return made
+
+
 def check_sizes(model: Node, sizes: Sizes, training: Training) -> None:
     """Raise `ConfigError` if the parameters, or the logits of a batch, cannot be in memory.
 

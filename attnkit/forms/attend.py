@@ -96,7 +96,7 @@ def choose_form(variant: Scored, sizes: Sizes, implementation: str) -> tuple[str
         raise ValueError(f"block = {sizes.block}: {reason}")
     if block_mask_of(variant, sizes).is_whole:
         return "dense" if sizes.block is None else "blockwise", "short enough for one block"
-    why = ["blocks asked for" if sizes.block else "longer than one block"]
+    why = ["asked for" if sizes.block else "longer than one block"]
     for name, form in find_forms(folder).items():
         if platform in getattr(form, "COMPILED_ON", ()):
             if (reason := form.supports(variant, sizes, platform)) is None:

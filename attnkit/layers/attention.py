@@ -31,7 +31,7 @@ from attnkit.layers.linear import Linear
 from attnkit.layers.parameter import parameters
 from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.points import observed, opened, point, view
 from attnkit.scored.contract import Parts, Position, Scored
 from attnkit.scored.normalizer.softmax import Softmax

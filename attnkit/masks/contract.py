@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnkit.hooks import Hooked
-from attnkit.options import options
+from attnkit.option_class import options
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ from attnkit.layers.heads import (
     fitted,
 )
 from attnkit.masks.contract import Data
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import (
     Columns,
     Keys,
