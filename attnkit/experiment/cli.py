@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except AttnkitError as error:
-        return told(error, error, arguments.debug)
+        return print_error(error, error, arguments.debug)
     except KeyboardInterrupt as error:
         if arguments.debug:
             raise_to_terminal(error)
@@ -89,10 +89,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         silence()
         return CLOSED_PIPE
-    except Exception as error:
-        from attnkit.experiment import machine
+    except (Exception, SystemExit, GeneratorExit) as error:
+        from attnkit.experiment import importing, machine
 
-        explained = machine.explained(error)
+        place = importing.blame(error)
+        explained = ConfigError(place) if place else machine.explained(error)
         if explained is None:
             raise_to_terminal(error)
             return 1
@@ -100,10 +101,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         except OSError:
             silence()
-        return told(explained, error, arguments.debug)
+        return print_error(explained, error, arguments.debug)
 
 
-def told(error: AttnkitError, cause: Exception, debug: bool) -> int:
+def print_error(error: AttnkitError, cause: BaseException, debug: bool) -> int:
     """The exit code of an error, after printing it: a line each, or with the traceback of its cause."""
     if debug:
         raise_to_terminal(cause)

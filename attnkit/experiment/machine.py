@@ -1,4 +1,4 @@
-"""What the machine cannot do, as one line that says which option to change."""
+"""Failures of the machine as one line that says which option to change."""
 
 import os
 from typing import Any
@@ -15,7 +15,7 @@ LOWER = (
 LAYERS = 4096
 
 
-def explained(error: Exception) -> AttnkitError | None:
+def explained(error: BaseException) -> AttnkitError | None:
     """The error to show for a failure of the machine; `None` if it is none, but a mistake in a program."""
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:

@@ -35,7 +35,7 @@ ASIDE = ("api", "conformance", "experiment", "inspection")
 
 @dataclasses.dataclass(frozen=True)
 class Allow:
-    """What a user lets a command do with a run.
+    """Permissions that a user gives a command.
 
     Attributes:
         imports: run code that the run folder names or holds.
@@ -191,7 +191,7 @@ def holds(place: Path) -> bool:
 
 
 def read(place: Path) -> Record:
-    """What a run folder says of what it is made of.
+    """Record of a run: its environment, code and data, as the folder has them.
 
     Raises:
         ConfigError: if its config is missing, or not the one that was trained.

@@ -73,15 +73,18 @@ def train(
         if record is not None:
             known = provenance.info(record, loaded.experiment.task.made, place)
             changes += provenance.data_differences(known, session.data, allow)
-        session = dataclasses.replace(session, changes=tuple(changes))
+        session, used = dataclasses.replace(session, changes=tuple(changes)), provenance.own(loaded).keys()
 
         def ready() -> None:
             if record is None or steps_done(place) < session.training.steps:
                 provenance.write(place, loaded, session.data, changes)
 
         session, fitted = trained(session, place, resume, quiet, profile, ready, allow.data)
-        if fitted.step == fitted.resumed_from and (place / folder.RESULT).is_file():
-            return place, folder.read_json(place / folder.RESULT)
+        if (place / folder.RESULT).is_file() and fitted.step == fitted.resumed_from:
+            there = folder.read_json(place / folder.RESULT)
+            # It may be of fewer steps, if the run was interrupted after the last one.
+            if there.get("steps") == fitted.step:
+                return place, there
         facts = {
             "command": command,
             "steps": fitted.step,
@@ -94,13 +97,17 @@ def train(
         }
         complete = session.step == fitted.step and not session.training.evaluation_batches
         known_evaluation = fitted.evaluation if complete else None
-        return place, finish(session, place, facts, begun, known_evaluation)
+        result = finish(session, place, facts, begun, known_evaluation)
+        if provenance.own(loaded).keys() > used:
+            # Some files were imported only now.
+            provenance.write(place, loaded, session.data, changes)
+        return place, result
 
 
 def resumed(
     loaded: config.Config, place: Path, resume: bool, allow: Allow
 ) -> tuple[provenance.Record | None, list[str]]:
-    """What the run that is to go on says of itself, and a line for all code that has changed since.
+    """Record of the run that is to go on, and a line for all code that has changed since.
 
     Raises:
         ConfigError: if it cannot go on with this config, code or precision.

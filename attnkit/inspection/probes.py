@@ -64,9 +64,10 @@ def linear_probe(
     test, train = np.split(order, [max(1, round(held_out * len(x)))])
     y = np.unique(y, return_inverse=True)[1]
     kind = np.unique(kinds, return_inverse=True)[1]
-    control = random.integers(y.max() + 1, size=kind.max() + 1)[kind]
-    weights = fitted(x[train], y[train], y.max() + 1, ridge)
-    other = fitted(x[train], control[train], y.max() + 1, ridge)
+    classes = int(y.max()) + 1
+    control = random.integers(classes, size=kind.max() + 1)[kind]
+    weights = fitted(x[train], y[train], classes, ridge)
+    other = fitted(x[train], control[train], classes, ridge)
     return Probe(
         accuracy(weights, x[test], y[test]),
         accuracy(other, x[test], control[test]),

@@ -52,7 +52,7 @@ class Example:
 
 
 class DatasetInfo:
-    """What using a trained network needs to know of its data: all of a data set but its examples.
+    """Description of a data set that suffices to use a network trained on it: all but the examples.
 
     It is plain values, so that a run folder carries it, and reads a user's inputs with the options of the
     task alone. `Task.load` makes it from the training data, as part of a `Dataset`.

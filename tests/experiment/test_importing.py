@@ -3,15 +3,16 @@ import sys
 import pytest
 
 from attnkit.errors import ConfigError
-from attnkit.experiment import catalogue, importing
+from attnkit.experiment import catalogue, importing, resolve
 from attnkit.experiment.catalogue import REQUIRED
+from attnkit.experiment.cli import main
 from attnkit.experiment.field_types import shown
 
 HEAD = """\
 from typing import Annotated, Literal
 from annotated_types import Ge
 from attnkit.masks.contract import Mask
-from attnkit.options import options
+from attnkit.option_class import options
 """
 
 
@@ -166,6 +167,36 @@ def test_a_changed_helper_is_run_again_and_an_unchanged_file_only_once(tmp_path)
     assert {path.name: data for path, data in importing.sources([first.module]).items()}[
         "helper.py"
     ] == b"SIZE = 7\n"
+
+
+FAULTY = (
+    HEAD
+    + """
+@options
+class Part(Mask):
+    size: int = 3
+    def allows(self, i, j, data):
+        return i >= j
+    def __post_init__(self):
+        {}
+"""
+)
+
+
+@pytest.mark.parametrize("fault", ["{}['a']", "raise SystemExit(0)", "self.__post_init__()", "1 // 0"])
+def test_an_error_when_a_part_is_made_is_one_line_with_its_place(tmp_path, fault):
+    (tmp_path / "faulty.py").write_text(FAULTY.format(fault))
+    with pytest.raises(ConfigError, match=f"{tmp_path}/faulty.py:12: ") as caught:
+        resolve.made(f"{tmp_path}/faulty.py:Part", [], ("Mask",))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1500
+
+
+def test_an_error_of_a_users_own_code_in_a_command_is_one_line(tmp_path, monkeypatch, capsys):
+    file = part(tmp_path, {"helper.py": "def late(*given):\n    raise SystemExit(0)\n"}, "import helper", "7")
+    late = sys.modules[own(file, "Part").module].helper.late
+    monkeypatch.setattr("attnkit.experiment.config.load", late)
+    assert main(["validate", "x.toml"]) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path}/helper.py:2: SystemExit: 0\n"
 
 
 @pytest.mark.parametrize(

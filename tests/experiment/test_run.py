@@ -8,6 +8,7 @@ import jax
 import pytest
 from flax import nnx
 
+from attnkit import files
 from attnkit.experiment import attention, config, folder, provenance, session
 from attnkit.experiment.cli import main
 
@@ -87,7 +88,7 @@ def test_evaluate_measures_the_same_again(run, capsys):
     assert main(["evaluate", str(run), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (run / folder.RESULT).read_bytes() == written
-    recorded = json.loads((run / folder.EVALUATIONS).read_text().splitlines()[-1])
+    recorded = files.unsealed((run / folder.EVALUATIONS).read_bytes().splitlines()[-1], indent=None)
     assert recorded.items() <= told.items() and recorded["changed"] == recorded["overrides"] == []
     assert recorded["date"] in (run / folder.REPORT).read_text()
     for split, metrics in before["splits"].items():

@@ -94,7 +94,7 @@ def changed_data(command: argparse.ArgumentParser) -> None:
 
 
 def allowed(arguments: argparse.Namespace) -> Any:
-    """What the command line lets a command do with a run."""
+    """Permissions that the command line gives."""
     from attnkit.experiment.provenance import Allow
 
     return Allow(
