@@ -95,7 +95,7 @@ class _Run:
         self.asked, self.report = asked, report
         self.graph, params, constants = split(network)
         self.state: State = begin(params, constants, training, optimizer)
-        self.hyper = hyperparameters(optimizer)
+        self.hyper = hyperparameters(optimizer, training.label_smoothing)
         self.mesh = make_mesh(training.batch_size)
         shared = self.mesh.size > 1
         step = make_step(self.graph, training, optimizer, shared)
@@ -242,7 +242,9 @@ class _Run:
 
     def _fail(self) -> None:
         batch = jax.tree.map(jnp.asarray, self.batches.one(self.step))
-        error = nonfinite.failure(self.folder, self.graph, self.training, on_one(self.state), batch)
+        error = nonfinite.failure(
+            self.folder, self.graph, self.training, self.hyper, on_one(self.state), batch
+        )
         self._save()
         raise error
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from attnkit.errors import NonFiniteError
 from attnkit.models.contract import Batch
+from attnkit.training.optimizer import Hyperparameters
 from attnkit.training.plan import Training
 from attnkit.training.pytree_io import flatten
 from attnkit.training.step import State, make_gradient
@@ -25,7 +26,9 @@ def first_bad(tree: Any) -> str | None:
     return None
 
 
-def diagnose(graph: Any, training: Training, state: State, batch: Batch) -> tuple[str, str]:
+def diagnose(
+    graph: Any, training: Training, hyper: Hyperparameters, state: State, batch: Batch
+) -> tuple[str, str]:
     """(kind, path) of the first non-finite array of the step from `state` with `batch`, from cause to effect.
 
     `kind` is `parameter`, `batch`, `loss`, `gradient` or `learning rate`.
@@ -35,20 +38,23 @@ def diagnose(graph: Any, training: Training, state: State, batch: Batch) -> tupl
     if path := first_bad({"batch": batch}):
         return "batch", path
     key = jax.random.fold_in(state.key, state.step)
-    total, slope = jax.jit(make_gradient(graph, training))(state.params, state.constants, batch, key)
+    gradient = jax.jit(make_gradient(graph, training))
+    total, slope = gradient(state.params, state.constants, batch, key, hyper)
     path = first_bad({"params": slope})
     if not np.isfinite(total.objective):
         return "loss", f"loss (first gradient: {path})" if path else "loss"
     return ("gradient", path) if path else ("learning rate or gradient norm", "learning_rate")
 
 
-def failure(folder: Path, graph: Any, training: Training, state: State, batch: Batch) -> NonFiniteError:
+def failure(
+    folder: Path, graph: Any, training: Training, hyper: Hyperparameters, state: State, batch: Batch
+) -> NonFiniteError:
     """The error for the step from `state` with `batch`, after writing `nonfinite.json` into `folder`.
 
     The file names what was found and what reproduces it: seed, batch number and the dropout key's data.
     """
     number = int(state.step)
-    what, path = diagnose(graph, training, state, batch)
+    what, path = diagnose(graph, training, hyper, state, batch)
     key = [int(word) for word in np.asarray(jax.random.key_data(state.key)).ravel()]
     dump = {
         "step": number + 1,

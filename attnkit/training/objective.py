@@ -22,7 +22,7 @@ class Tokens(NamedTuple):
 def cross_entropy(
     logits: Float[Array, "batch length vocabulary"],
     labels: Int[Array, "batch length"],
-    smoothing: float = 0.0,
+    smoothing: float | Float[Array, ""] = 0.0,
 ) -> Tokens:
     """Cross-entropy of each token, in float32 whatever the logits are.
 
@@ -40,12 +40,12 @@ def cross_entropy(
     chosen = labels[..., None] == jnp.arange(logits.shape[-1])
     # A masked sum fuses with its neighbors; a gather has a scatter for a gradient, which is slow on CPUs.
     loss = level - jnp.sum(jnp.where(chosen, logits, 0.0), axis=-1)
-    if not smoothing:
+    if not isinstance(smoothing, jax.Array) and not smoothing:
         return Tokens(loss, loss)
     return Tokens(loss, (1 - smoothing) * loss + smoothing * (level - jnp.mean(logits, axis=-1)))
 
 
-def errors(output: Output, batch: Batch, smoothing: float = 0.0) -> Tokens:
+def errors(output: Output, batch: Batch, smoothing: float | Float[Array, ""] = 0.0) -> Tokens:
     """Loss and objective of each place to predict at, for labels or for numbers.
 
     A network's own penalty for an example is part of the objective of each of its places, so that it enters

@@ -1,5 +1,6 @@
 """AdamW with warmup, cosine decay and clipping, built from optax; the learning rate comes with each step."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -11,14 +12,29 @@ from attnkit.training.plan import Optimizer
 
 
 class Hyperparameters(NamedTuple):
-    """Numbers a step takes as arguments, so that `jax.vmap` can train a population with different ones."""
+    """Numbers a step takes as arguments, so that `jax.vmap` can train a population with different ones.
+
+    Whether one of them is 0 is part of the program: what is switched off is not computed.
+
+    Attributes:
+        learning_rate: as in `Optimizer`.
+        weight_decay: the same.
+        b2: the same.
+        label_smoothing: as in `Training`.
+        attributes: numbers in the place of the network's own, such as rates of dropout, by their path.
+    """
 
     learning_rate: Float[Array, ""]
+    weight_decay: Float[Array, ""]
+    b2: Float[Array, ""]
+    label_smoothing: Float[Array, ""]
+    attributes: Mapping[str, Float[Array, ""]]
 
 
-def hyperparameters(optimizer: Optimizer) -> Hyperparameters:
-    """The hyperparameters that `optimizer` names."""
-    return Hyperparameters(jnp.float32(optimizer.learning_rate))
+def hyperparameters(optimizer: Optimizer, label_smoothing: float = 0.0) -> Hyperparameters:
+    """The hyperparameters that `optimizer` names, and the label smoothing of a plan."""
+    named = (optimizer.learning_rate, optimizer.weight_decay, optimizer.b2, label_smoothing)
+    return Hyperparameters(*map(jnp.float32, named), attributes={})
 
 
 def schedule(optimizer: Optimizer, steps: int, step: Int[Array, ""]) -> Float[Array, ""]:
@@ -38,10 +54,10 @@ def decayed(params: Any) -> Any:
     return jax.tree.map(lambda leaf: jnp.ndim(leaf) >= 2, params)
 
 
-def transform(optimizer: Optimizer) -> optax.GradientTransformation:
+def transform(optimizer: Optimizer, hyper: Hyperparameters) -> optax.GradientTransformation:
     """The optax chain up to, and without, the learning rate: clip, Adam's direction, decoupled decay."""
     parts = [optax.clip_by_global_norm(optimizer.clip)] if optimizer.clip else []
-    parts.append(optax.scale_by_adam(optimizer.b1, optimizer.b2, optimizer.eps))
+    parts.append(optax.scale_by_adam(optimizer.b1, hyper.b2, optimizer.eps))
     if optimizer.weight_decay:
-        parts.append(optax.add_decayed_weights(optimizer.weight_decay, mask=decayed))
+        parts.append(optax.add_decayed_weights(hyper.weight_decay, mask=decayed))
     return optax.chain(*parts)

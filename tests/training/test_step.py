@@ -18,7 +18,7 @@ def made(toy):
         graph, params, constants = split(toy.ToyNetwork(nnx.Rngs(0), dropout=dropout))
         state = begin(params, constants, plan, optimizer)
         step = jax.jit(make_step(graph, plan, optimizer))
-        return graph, state, plan, step, hyperparameters(optimizer)
+        return graph, state, plan, step, hyperparameters(optimizer, plan.label_smoothing)
 
     return make
 
@@ -57,14 +57,14 @@ def test_slices_of_a_batch_give_the_gradient_of_the_whole(made, toy):
     batch["weights"][2, 1] = 0.25
     found = []
     for accumulate in (1, 3):
-        graph, state, plan, _, _ = made(dropout=0.0, accumulate=accumulate, label_smoothing=0.1)
-        found.append(jax.jit(make_gradient(graph, plan))(state.params, state.constants, batch, state.key))
+        graph, state, plan, _, hyper = made(dropout=0.0, accumulate=accumulate, label_smoothing=0.1)
+        found.append(jax.jit(make_gradient(graph, plan))(state.params, state.constants, batch, state.key, hyper))
     for one, other in zip(jax.tree.leaves(found[0]), jax.tree.leaves(found[1]), strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-6, atol=2e-6)
 
 
 def test_slices_have_dropout_of_their_own(made):
-    graph, state, plan, _, _ = made(accumulate=2)
+    graph, state, plan, _, hyper = made(accumulate=2)
     same = {
         "inputs": np.full((6, 5), 3),
         "labels": np.full((6, 5), 4),
@@ -75,8 +75,8 @@ def test_slices_have_dropout_of_their_own(made):
     for start in (0, 3):
         weights = np.zeros((6, 5), np.float32)
         weights[start : start + 3] = 1
-        halves.append(gradient(state.params, state.constants, same | {"weights": weights}, state.key)[0].loss)
-    whole, _ = gradient(state.params, state.constants, same, state.key)
+        halves.append(gradient(state.params, state.constants, same | {"weights": weights}, state.key, hyper)[0].loss)
+    whole, _ = gradient(state.params, state.constants, same, state.key, hyper)
     assert abs(halves[0] - halves[1]) > 1e-3
     np.testing.assert_allclose(whole.loss, sum(halves), rtol=1e-6)
 
