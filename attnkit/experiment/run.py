@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import jax
-
 from attnkit.errors import ConfigError
 from attnkit.experiment import attention, config, decode, display, folder, measure, summary, toml
+from attnkit.experiment.footprint import Footprint, footprint
 from attnkit.experiment.session import Session, best, reopen, start
 from attnkit.generation.plan import Decoding
 from attnkit.inspection.maps import Head
@@ -22,7 +21,16 @@ from attnkit.training.progress import Fitted
 from attnkit.training.signals import Interruption
 
 PICTURES = 3
-TIMES = ("command", "steps", "parameters", "seconds", "training_seconds", "best_step", "best_loss", "skipped")
+TIMES = (
+    "command",
+    "steps",
+    *(field.name for field in dataclasses.fields(Footprint)),
+    "seconds",
+    "training_seconds",
+    "best_step",
+    "best_loss",
+    "skipped",
+)
 
 
 def train(
@@ -63,19 +71,37 @@ def train(
         with folder.lock(place):
             folder.write(place / folder.CONFIG, loaded.toml())
             folder.write_json(place / folder.ENVIRONMENT, folder.environment(loaded))
+            sizes = footprint(session)
+            if not quiet:
+                print(said(sizes), file=sys.stderr)
             session, fitted = trained(session, place, resume, quiet)
-            facts = {
-                "command": command,
-                "steps": fitted.step,
-                "parameters": parameters(session),
-                "training_seconds": round(fitted.seconds, 2),
-                "best_step": fitted.best_step,
-                "best_loss": fitted.best_loss,
-                "skipped": fitted.skipped,
-            }
-            complete = session.step == fitted.step and not session.training.evaluation_batches
-            known = fitted.evaluation if complete else None
-            return place, finish(session, place, loaded.name, facts, begun, known, pause)
+            facts = facts_of(fitted, sizes, command)
+            return place, finish(session, place, loaded.name, facts, begun, known_of(session, fitted), pause)
+
+
+def said(sizes: Footprint) -> str:
+    """The sizes of a network as a line."""
+    state = f", {sizes.state_bytes:,} bytes of state" if sizes.state_bytes is not None else ""
+    return f"{sizes.parameters:,} parameters{state}, {sizes.flops_per_token:,.0f} FLOPs per token"
+
+
+def facts_of(fitted: Fitted, sizes: Footprint, command: str) -> dict[str, Any]:
+    """What `result.json` says of the training."""
+    return {
+        "command": command,
+        "steps": fitted.step,
+        **dataclasses.asdict(sizes),
+        "training_seconds": round(fitted.seconds, 2),
+        "best_step": fitted.best_step,
+        "best_loss": fitted.best_loss,
+        "skipped": fitted.skipped,
+    }
+
+
+def known_of(session: Session, fitted: Fitted) -> Evaluation | None:
+    """The last evaluation of training, if it is of the session's parameters and of all examples."""
+    complete = session.step == fitted.step and not session.training.evaluation_batches
+    return fitted.evaluation if complete else None
 
 
 def trained(session: Session, place: Path, resume: bool, quiet: bool) -> tuple[Session, Fitted]:
@@ -94,10 +120,14 @@ def trained(session: Session, place: Path, resume: bool, quiet: bool) -> tuple[S
         )
     if fitted.step == fitted.resumed_from and not quiet:
         print(f"nothing to train: step {fitted.step} is done; raise training.steps to go on", file=sys.stderr)
+    return with_best(session, fitted, place), fitted
+
+
+def with_best(session: Session, fitted: Fitted, place: Path) -> Session:
+    """The session with the parameters of the best step of a training in the folder `place`."""
     if fitted.best_step in (None, fitted.step):
-        network = cast(Network, fitted.network)
-        return dataclasses.replace(session, network=network, step=fitted.step), fitted
-    return best(session, place), fitted
+        return dataclasses.replace(session, network=cast(Network, fitted.network), step=fitted.step)
+    return best(session, place)
 
 
 def finish(
@@ -108,6 +138,7 @@ def finish(
     begun: float,
     known: Evaluation | None = None,
     pause: Callable[[], None] = lambda: None,
+    page: bool = True,
 ) -> dict[str, Any]:
     """Measure a network and write `result.json` and `report.html`.
 
@@ -119,15 +150,16 @@ def finish(
         begun: when the work began, by `time.perf_counter`.
         known: an evaluation of this network that need not be made again.
         pause: called between pieces of work; an error it raises ends the work.
+        page: whether to write the report, too.
     """
     measured = measure.measure(session, known, pause)
     result = {**measure.result(session, measured), "name": name, **facts}
     result["seconds"] = facts.get("seconds", round(time.perf_counter() - begun, 2))
     folder.write_json(place / folder.RESULT, result)
-    shown = measured.samples[:PICTURES]
-    write_report(
-        session, place, name, [s.example for s in shown], [s.written for s in shown], measured.alignment
-    )
+    if page:
+        shown = measured.samples[:PICTURES]
+        examples, written = [sample.example for sample in shown], [sample.written for sample in shown]
+        write_report(session, place, name, examples, written, measured.alignment)
     return folder.read_json(place / folder.RESULT)
 
 
@@ -151,13 +183,6 @@ def write_report(
 def head_of(alignment: Mapping[str, Any]) -> Head | None:
     """The head that a result's alignment names."""
     return Head(alignment["map"], alignment["head"]) if "map" in alignment else None
-
-
-def parameters(session: Session) -> int:
-    """How many numbers the network learns."""
-    from flax import nnx
-
-    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(session.network, nnx.Param)))
 
 
 def evaluate(run: Path, imports: bool = False) -> dict[str, Any]:

@@ -47,8 +47,12 @@ class Session:
     step: int = 0
 
 
-def start(loaded: config.Config) -> Session:
+def start(loaded: config.Config, dataset: Dataset | None = None) -> Session:
     """The objects of a config, with a fresh network.
+
+    Args:
+        loaded: the config.
+        dataset: its task's data, if that is loaded already.
 
     Raises:
         ConfigError: if options do not fit together.
@@ -58,7 +62,7 @@ def start(loaded: config.Config) -> Session:
     model, training, optimizer, decoding = (
         node.made for node in (chosen.model, chosen.training, chosen.optimizer, chosen.decoding)
     )
-    dataset: Dataset = chosen.task.made.load()
+    dataset = chosen.task.made.load() if dataset is None else dataset
     source = dataset.source_vocabulary
     sizes = Sizes(
         vocabulary=0 if dataset.numbers else len(dataset.vocabulary),

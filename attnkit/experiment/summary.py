@@ -27,7 +27,7 @@ def write_report(run: Path, name: str, loaded: Config, looks: tuple[Look, ...], 
         facts={
             "task": flat(table["task"]),
             "data": flat(result.get("data", {})),
-            "model": {**flat(table["model"]), "parameters": result.get("parameters", "")},
+            "model": {**flat(table["model"]), **sizes(result)},
             "training": {**flat(table["training"]), **flat(table["optimizer"])},
             "run": {
                 key: result.get(key, "") for key in ("step", "steps", "seconds", "config_hash", "fingerprint")
@@ -51,6 +51,12 @@ def write_report(run: Path, name: str, loaded: Config, looks: tuple[Look, ...], 
     )
     folder.write(run / folder.REPORT, page.render(report))
     return run / folder.REPORT
+
+
+def sizes(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What a result says of the size of the network."""
+    names = ("parameters", "state_bytes", "flops_per_token")
+    return {name: result[name] for name in names if result.get(name) is not None}
 
 
 def flat(table: Mapping[str, Any], name: str = "") -> dict[str, Any]:

@@ -1,0 +1,145 @@
+"""Where the jobs of a sweep run: in this process, in several, under submitit, or wherever a command runs."""
+
+import multiprocessing
+import queue
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from attnkit.errors import ConfigError
+from attnkit.experiment import sweep
+from attnkit.experiment.sweep_run import Job, News, Tell, train_job
+from attnkit.training.signals import Interrupted, Interruption
+
+WAIT = 0.2
+POLL = 1.0
+
+Names = tuple[str, ...]
+Engine = Callable[[Sequence[Job], "Place", Tell], None]
+
+
+class Place:
+    """What a process needs to train the cells of a sweep by their hashes.
+
+    Args:
+        file: the sweep's file.
+        words: settings for every cell.
+        folder: the sweep's folder.
+        processes: how many jobs at once.
+    """
+
+    def __init__(self, file: Path, words: Sequence[str], folder: Path, processes: int = 1) -> None:
+        self.file, self.words, self.folder, self.processes = file, tuple(words), folder, processes
+
+    def train(self, number: int, names: Names, tell: Tell) -> None:
+        """Train the cells of some hashes, after reading the file again."""
+        cells = sweep.chosen(sweep.load(self.file, self.words), names).cells
+        train_job(number, cells, self.folder, tell)
+
+    def command(self, names: Names) -> list[str]:
+        """The command that trains them."""
+        only = ("--only", ",".join(names))
+        return ["attnkit", "sweep", str(self.file), *self.words, "--out", str(self.folder), *only]
+
+
+def names_of(job: Job) -> Names:
+    """The hashes of a job's cells."""
+    return tuple(cell.hash for cell in job)
+
+
+def local(todo: Sequence[Job], place: Place, tell: Tell) -> None:
+    """Train jobs on this machine: in this process, or in as many as asked for."""
+    if place.processes == 1 or len(todo) < 2:
+        for number, job in enumerate(todo):
+            train_job(number, job, place.folder, tell)
+        return
+    context = multiprocessing.get_context("spawn")
+    told: Any = context.Queue()
+    waiting = list(enumerate(todo))[::-1]
+    running: dict[int, Any] = {}
+    unfinished = {number: dict.fromkeys(names_of(job)) for number, job in waiting}
+    with Interruption() as asked:
+        while (waiting and not asked.asked) or running:
+            while waiting and len(running) < place.processes and not asked.asked:
+                number, job = waiting.pop()
+                running[number] = context.Process(target=work, args=(place, number, names_of(job), told))
+                running[number].start()
+            for news in received(told):
+                for name in news.ended:
+                    unfinished[news.job].pop(name, None)
+                tell(news)
+            if asked.asked and not isinstance(asked.error(""), Interrupted):
+                # Ctrl-C reaches every process of a terminal by itself, and twice would end them at once.
+                for process in running.values():
+                    process.terminate()
+            for number in [number for number, process in running.items() if not process.is_alive()]:
+                process = running.pop(number)
+                for news in received(told):
+                    for name in news.ended:
+                        unfinished[news.job].pop(name, None)
+                    tell(news)
+                if unfinished[number] and not asked.asked:
+                    reason = f"its process ended with exit code {process.exitcode}"
+                    tell(News(number, ended=dict.fromkeys(unfinished[number], reason)))
+        if asked.asked:
+            raise asked.error("stopped; every cell is saved. Run the same command again to go on")
+
+
+def work(place: Place, number: int, names: Names, told: Any) -> None:
+    """One job in a process of its own."""
+    place.train(number, names, told.put)
+    told.close()
+    told.join_thread()
+
+
+def received(told: Any) -> Iterator[News]:
+    """What has been told, after waiting a moment for it."""
+    try:
+        yield told.get(timeout=WAIT)
+        while True:
+            yield told.get_nowait()
+    except queue.Empty:
+        return
+
+
+def submitit(todo: Sequence[Job], place: Place, tell: Tell, cluster: str | None = None) -> None:
+    """Submit jobs to Slurm, or where submitit finds itself, and wait for them.
+
+    Raises:
+        ConfigError: if submitit is not installed.
+    """
+    try:
+        import submitit as module
+    except ModuleNotFoundError:
+        raise ConfigError('--engine submitit: needs the package submitit; pip install "attnkit[slurm]"') from None
+    executor = module.AutoExecutor(folder=place.folder / "submitit" / "%j", cluster=cluster)
+    executor.update_parameters(name=place.file.stem, timeout_min=24 * 60)
+    pending = {
+        number: executor.submit(submitted, place, number, names_of(job)) for number, job in enumerate(todo)
+    }
+    while pending:
+        for number in [number for number, job in pending.items() if job.done()]:
+            job = pending.pop(number)
+            error = job.exception()
+            reason = " ".join(str(error).split())[-300:]
+            tell(News(number, ended=dict.fromkeys(names_of(todo[number]), reason) if error else job.result()))
+        time.sleep(POLL if pending else 0)
+
+
+def submitted(place: Place, number: int, names: Names) -> dict[str, str]:
+    """One job elsewhere: how each of its cells ended."""
+    ended: dict[str, str] = {}
+    place.train(number, names, lambda news: ended.update(news.ended))
+    return ended
+
+
+def printed(todo: Sequence[Job], place: Place, tell: Tell) -> None:
+    """Print the command of each job, one a line, for other schedulers."""
+    import shlex
+
+    for job in todo:
+        print(shlex.join(place.command(names_of(job))))
+
+
+ENGINES: dict[str, Engine] = {"local": local, "print": printed, "submitit": submitit}
