@@ -11,6 +11,7 @@ from pathlib import Path
 
 import attnkit
 from attnkit.errors import AttnkitError
+from attnkit.experiment import compilation_cache
 
 INTERRUPTED = 130
 CLOSED_PIPE = 141
@@ -30,6 +31,9 @@ def parser() -> argparse.ArgumentParser:
         importlib.import_module(f"attnkit.experiment.commands.{file.stem}").add(groups)
     for command in dict.fromkeys(groups.choices.values()):
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        command.add_argument(
+            "--no-cache", action="store_true", help="keep no compiled programs for next time"
+        )
     return top
 
 
@@ -42,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parse(sys.argv[1:] if argv is None else argv)
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 2
+    if not arguments.no_cache:
+        compilation_cache.enable()
     try:
         code = int(arguments.run(arguments) or 0)
         sys.stdout.flush()

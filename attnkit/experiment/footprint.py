@@ -39,7 +39,7 @@ def footprint(session: Session) -> Footprint:
     return Footprint(parameters(network), state_bytes(network, batch), flops / longest(batch))
 
 
-def shapes(dataset: Dataset, seed: int = 0) -> dict[str, jax.ShapeDtypeStruct]:
+def shapes(dataset: Dataset, seed: int = 0) -> dict[str, Any]:
     """The shapes of one example of a training batch."""
     return {name: jax.ShapeDtypeStruct(a.shape, a.dtype) for name, a in dataset.batch(seed, 0, 1).items()}
 

@@ -63,8 +63,20 @@ def start(loaded: config.Config, dataset: Dataset | None = None) -> Session:
         node.made for node in (chosen.model, chosen.training, chosen.optimizer, chosen.decoding)
     )
     dataset = chosen.task.made.load() if dataset is None else dataset
+    smoothing = training.label_smoothing
+    if dataset.numbers and smoothing:
+        raise ConfigError(
+            f"training.label_smoothing = {smoothing}: the task predicts numbers, which have no labels to "
+            "smooth; set it to 0"
+        )
+    network = fresh(model, sizes_of(dataset), training.seed, dataset, decoding.max_length)
+    return Session(loaded, dataset, network, training, optimizer, decoding)
+
+
+def sizes_of(dataset: Dataset) -> Sizes:
+    """The sizes that a model is built for."""
     source = dataset.source_vocabulary
-    sizes = Sizes(
+    return Sizes(
         vocabulary=0 if dataset.numbers else len(dataset.vocabulary),
         length=dataset.length,
         source_vocabulary=len(source) if source else 0,
@@ -74,14 +86,6 @@ def start(loaded: config.Config, dataset: Dataset | None = None) -> Session:
         segments=dataset.segments,
         grid=dataset.grid,
     )
-    smoothing = training.label_smoothing
-    if dataset.numbers and smoothing:
-        raise ConfigError(
-            f"training.label_smoothing = {smoothing}: the task predicts numbers, which have no labels to "
-            "smooth; set it to 0"
-        )
-    network = fresh(model, sizes, training.seed, dataset, decoding.max_length)
-    return Session(loaded, dataset, network, training, optimizer, decoding)
 
 
 def fresh(model: Any, sizes: Sizes, seed: int, dataset: Dataset, most: int = 0) -> Network:

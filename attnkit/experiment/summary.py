@@ -138,6 +138,29 @@ def curves(path: Path, result: Mapping[str, Any]) -> Iterator[Curve]:
             Line(name, *columns([(v[0], v[2]) for v in values])) for name, values in held_out.items()
         )
         yield Curve("share of tokens ranked first", accuracy)
+    yield from by_length(result)
+
+
+def by_length(result: Mapping[str, Any]) -> Iterator[Curve]:
+    """Accuracy (of numbers, the loss) against length, where at least two splits have one."""
+    lengths: Mapping[str, float] = result.get("lengths", {})
+    order = sorted(lengths, key=lambda split: lengths[split])
+    names = ("loss",) if result.get("numbers") else ("exact_match", "token_accuracy")
+    lines = []
+    for name in names:
+        found = [
+            (lengths[split], number(result["splits"][split][name]))
+            for split in order
+            if name in result["splits"].get(split, {})
+        ]
+        if len(found) > 1:
+            lines.append(Line(name.replace("_", " "), *columns(found)))
+    if lines:
+        yield Curve(
+            "loss against length" if result.get("numbers") else "accuracy against length",
+            tuple(lines),
+            horizontal="length",
+        )
 
 
 def columns(rows: list[Any]) -> list[list[float]]:

@@ -179,8 +179,8 @@ def chosen(sweep: Sweep, only: Sequence[str]) -> Sweep:
     known = {cell.hash: cell for cell in sweep.cells}
     if strange := [name for name in only if name not in known]:
         raise ConfigError(
-            f"--only {strange[0]}: no cell of {sweep.file} has this hash; list them with --dry-run. The file, "
-            "its data or a default may have changed since"
+            f"--only {strange[0]}: no cell of {sweep.file} has this hash; list them with --dry-run. The file "
+            "or a default may have changed"
         )
     return dataclasses.replace(sweep, cells=tuple(known[name] for name in only))
 

@@ -112,7 +112,9 @@ def submitit(todo: Sequence[Job], place: Place, tell: Tell, cluster: str | None 
     try:
         import submitit as module
     except ModuleNotFoundError:
-        raise ConfigError('--engine submitit: needs the package submitit; pip install "attnkit[slurm]"') from None
+        raise ConfigError(
+            '--engine submitit: needs the package submitit; pip install "attnkit[slurm]"'
+        ) from None
     executor = module.AutoExecutor(folder=place.folder / "submitit" / "%j", cluster=cluster)
     executor.update_parameters(name=place.file.stem, timeout_min=24 * 60)
     pending = {

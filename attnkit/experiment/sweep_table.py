@@ -130,7 +130,9 @@ class TableReader:
                     where = where[:-1]
                 message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
                 if problem["type"] == "extra_forbidden":
-                    message = f"no such option; have: {', '.join(SweepTable.model_json_schema()['properties'])}"
+                    message = (
+                        f"no such option; have: {', '.join(SweepTable.model_json_schema()['properties'])}"
+                    )
                 found.setdefault(where, (problem["input"], []))[1].append(message[:1].lower() + message[1:])
             for where, (given, messages) in found.items():
                 self.report(where, given, " or ".join(messages))
@@ -148,7 +150,9 @@ class TableReader:
         """The axes whose choices have names."""
         for name, choices in table.groups.items():
             if not choices:
-                self.report((SWEEP, "groups", name), None, "is empty: give it a table of settings for each label")
+                self.report(
+                    (SWEEP, "groups", name), None, "is empty: give it a table of settings for each label"
+                )
             yield Axis(
                 name,
                 tuple(
@@ -230,7 +234,9 @@ class TableReader:
         for axis in axes:
             labels = [choice.label for choice in axis.choices]
             for twice in sorted({one for one in labels if labels.count(one) > 1}):
-                self.report((SWEEP, axis.name), None, f"has {twice} twice; keep one, or name the choices in a group")
+                self.report(
+                    (SWEEP, axis.name), None, f"has {twice} twice; keep one, or name the choices in a group"
+                )
         for twice in sorted({name for name in names if names.count(name) > 1}):
             self.report((SWEEP, twice), None, "is the name of two axes; rename the group")
         uses = {use: getattr(table, use) for use in ("rows", "columns", "tune")}

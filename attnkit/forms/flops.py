@@ -14,7 +14,7 @@ def count_flops(function: Callable[..., Any], *arguments: Any) -> int:
     """Operations of the matrix products and convolutions of `function`; nothing is compiled or computed.
 
     A multiplication and an addition are two. A scan counts as often as it runs, a block operation for each
-    block that its mask leaves, a branch as the dearest; a loop whose end is decided while it runs counts once.
+    block that its mask leaves, a branch as the dearest; a loop whose end is not known before counts once.
     Elementwise operations do not count, as in the papers that state costs of networks.
 
     >>> import jax.numpy as jnp

@@ -34,7 +34,8 @@ class Hyperparameters(NamedTuple):
 def hyperparameters(optimizer: Optimizer, label_smoothing: float = 0.0) -> Hyperparameters:
     """The hyperparameters that `optimizer` names, and the label smoothing of a plan."""
     named = (optimizer.learning_rate, optimizer.weight_decay, optimizer.b2, label_smoothing)
-    return Hyperparameters(*map(jnp.float32, named), attributes={})
+    rate, decay, b2, smoothing = map(jnp.float32, named)
+    return Hyperparameters(rate, decay, b2, smoothing, {})
 
 
 def schedule(optimizer: Optimizer, steps: int, step: Int[Array, ""]) -> Float[Array, ""]:

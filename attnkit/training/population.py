@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,7 +42,8 @@ NUMBERS = {
     "optimizer": ("learning_rate", "weight_decay", "b2"),
     "model": ("dropout",),
 }
-TOGETHER = 1 << 21
+#: floating-point operations of a step of all members that are computed at once on a CPU
+TOGETHER = 5e7
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,15 +120,27 @@ def attributes(networks: Sequence[nnx.Module]) -> dict[str, list[float]]:
     return {path: [one[path] for one in every] for path in first if len({one[path] for one in every}) > 1}
 
 
-def how_many_together(training: Training, params: Any, tokens: int, members: int) -> int:
-    """How many members each operation of a step computes.
+def how_many_together(params: Any, tokens: int, members: int) -> int:
+    """How many members each operation of a step computes: on accelerators all.
 
-    On CPUs, as many as keep the parameters of a group and its activations in the cache; elsewhere all.
+    On CPUs only small steps gain: with 4,400 parameters and 264 tokens a batch, six members at once take half
+    the time of one after the other; with 27,000 and 1,040 they take no less, and larger ones more
+    (docs/comparing.md).
     """
     if jax.default_backend() != "cpu":
         return members
-    size = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
-    return max(1, min(members, TOGETHER // max(size, 1)))
+    work = 6 * tokens * sum(leaf.size for leaf in jax.tree.leaves(params))
+    return max(1, min(members, int(TOGETHER // max(work, 1))))
+
+
+@jax.jit
+def _stack(trees: tuple[Any, ...]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _unstack(tree: Any, count: int) -> list[Any]:
+    return [jax.tree.map(lambda leaf, row=row: leaf[row], tree) for row in range(count)]
 
 
 class _Population:
@@ -148,12 +162,12 @@ class _Population:
         self.training, self.count = first.training, len(opened)
         varied = attributes([member.network for member in self.members])
         self.graphs = [split(member.network)[0] for member in self.members]
-        self.state: State = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(s for _, _, s in opened))
         self.hyper = self._hyper(varied)
+        self.state: State = _stack(tuple(state for _, _, state in opened))
         self.mesh = make_mesh(self.training.batch_size)
-        params = jax.tree.map(lambda leaf: leaf[0], self.state.params)
+        params = opened[0][2].params
         tokens = self.training.batch_size * (dataset.length + dataset.source_length)
-        self.together = together or how_many_together(self.training, params, tokens, self.count)
+        self.together = together or how_many_together(params, tokens, self.count)
         shared = self.mesh.size > 1
         step = for_members(make_step(self.graphs[0], first.training, first.optimizer, shared), self.together)
         self.dispatch = make_dispatch(step, self.mesh if shared else None)
@@ -165,7 +179,7 @@ class _Population:
 
     def _hyper(self, varied: Mapping[str, Sequence[float]]) -> Hyperparameters:
         each = [hyperparameters(m.optimizer, m.training.label_smoothing) for m in self.members]
-        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+        stacked: Hyperparameters = _stack(tuple(each))
         for name in ("weight_decay", "label_smoothing"):
             if len({bool(value) for value in np.asarray(getattr(stacked, name))}) > 1:
                 raise ValueError(f"{name} is 0 for some members; let it be so for all, or for none")
@@ -176,7 +190,7 @@ class _Population:
 
         def all_(params: Any, constants: Any, batch: Batch) -> Counts:
             found: Counts = jax.lax.map(
-                lambda member: count(*member, batch),
+                lambda member: count(member[0], member[1], batch),
                 (params, constants),
                 batch_size=min(self.together, self.count),
             )
@@ -198,9 +212,10 @@ class _Population:
                 self._boundary()
             while self.step < plan.steps and len(self.errors) < self.count:
                 self._advance()
-                if self.asked.asked or self._at_boundary():
+                if self.asked.asked:
                     self._save()
                     self._stop_if_asked()
+                if self._at_boundary():
                     self._boundary()
         seconds = (time.perf_counter() - self.started) / self.count
         states = self._states()
@@ -269,8 +284,7 @@ class _Population:
         journal.save(state)
 
     def _states(self) -> list[State]:
-        whole = on_one(self.state)
-        return [jax.tree.map(lambda leaf, row=row: leaf[row], whole) for row in range(self.count)]
+        return _unstack(on_one(self.state), self.count)
 
     def _save(self) -> None:
         for row, state in enumerate(self._states()):

@@ -215,7 +215,7 @@ def make_step(graph: nnx.GraphDef, training: Training, optimizer: Optimizer, sha
 
 
 def for_members(step: Step, together: int) -> Step:
-    """`step` for a population: every leaf of state, batch, hyperparameters and metrics has an axis of members.
+    """`step` for a population: each leaf of state, batch, hyperparameters and metrics has an axis of members.
 
     `together` members are computed at once by `jax.vmap`, the groups one after the other. A member that has
     halted stays as it is while the others go on.

@@ -40,9 +40,11 @@ def config_arguments(command: argparse.ArgumentParser) -> None:
 def validate(arguments: argparse.Namespace) -> int:
     """Check a config; the exit code says whether it is right."""
     from attnkit.errors import ConfigError, DataError
-    from attnkit.experiment import config
+    from attnkit.experiment import config, sweep
 
     try:
+        if sweep.is_sweep(arguments.config):
+            return validate_sweep(arguments)
         loaded = config.load(arguments.config, arguments.words)
     except (ConfigError, DataError) as error:
         if not arguments.json:
@@ -53,6 +55,18 @@ def validate(arguments: argparse.Namespace) -> int:
         print(json.dumps({"valid": True, "hash": loaded.hash(), "problems": []}, indent=2))
     else:
         print(f"{arguments.config}: valid (hash {loaded.hash()})")
+    return 0
+
+
+def validate_sweep(arguments: argparse.Namespace) -> int:
+    """Check all cells of a sweep."""
+    from attnkit.experiment import sweep
+
+    cells = [cell.hash for cell in sweep.load(arguments.config, arguments.words).cells]
+    if arguments.json:
+        print(json.dumps({"valid": True, "cells": cells, "problems": []}, indent=2))
+    else:
+        print(f"{arguments.config}: valid (a sweep of {len(cells)} cells)")
     return 0
 
 
