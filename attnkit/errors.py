@@ -2,7 +2,7 @@
 
 | class | exit code | meaning |
 |---|---|---|
-| `ConfigError` | 2 | a config, an override or a command-line argument is wrong |
+| `ConfigError` | 2 | a config, an override or a command-line argument is wrong, or the machine cannot do it |
 | `DataError` | 3 | a file or the data in it is wrong |
 | `NonFiniteError` | 4 | a loss, gradient or parameter became NaN or infinite |
 | `CheckpointError` | 5 | no checkpoint can be used |
@@ -19,7 +19,7 @@ class AttnkitError(Exception):
 
 
 class ConfigError(AttnkitError):
-    """The configuration or command line is wrong. Says file, key, value, what was expected."""
+    """The configuration or command line is wrong, or the machine cannot do what it asks for."""
 
     exit_code = 2
 

@@ -18,6 +18,8 @@ from typing import Annotated, Any, ClassVar
 
 import pydantic
 
+from attnkit.variant import Kind, Kinds
+
 PLAIN = pydantic.ConfigDict(arbitrary_types_allowed=True, strict=True)
 CLAIMS = ("translation", "permutation", "causality")
 
@@ -49,6 +51,12 @@ underscore (<doctest attnkit.hooks.Hooked[1]>:2)
     unclaimed: ClassVar[Mapping[str, str]] = {}
     #: options that stand for the defaults in a check, so that few tokens show all it does
     checked_with: ClassVar[Mapping[str, Any]] = {}
+    #: kinds of the parameters that `init` gives, by name; the optimizer decides by them what decays
+    kinds: ClassVar[Kinds] = {}
+
+    def kind_of(self, name: str) -> Kind:
+        """The kind of a parameter: `other`, which never decays, unless `kinds` says it."""
+        return self.kinds.get(name, "other")
 
     def __init_subclass__(cls, **given: Any) -> None:
         super().__init_subclass__(**given)

@@ -4,17 +4,29 @@ Tested with every supported version in `tests/test_jax_api.py`; nothing else in 
 `jax.extend`, `jax.interpreters` or an attribute that begins with an underscore.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, Primitive, get_opaque_trace_state, jaxpr_as_fun
+from jax.extend.core import (
+    ClosedJaxpr,
+    Jaxpr,
+    JaxprEqn,
+    Literal,
+    Primitive,
+    get_opaque_trace_state,
+    jaxpr_as_fun,
+)
 from jax.interpreters import ad, batching, mlir
 
 __all__ = [
     "ClosedJaxpr",
+    "Jaxpr",
+    "Literal",
     "Primitive",
     "ad",
     "batching",
+    "bind_equation",
     "current_trace",
     "is_symbolic_zero",
     "jaxpr_as_fun",
@@ -32,6 +44,12 @@ make_user_context = jax.make_user_context
 def current_trace() -> object:
     """The trace that is being written, comparable with `==`; that of no transformation if there is none."""
     return get_opaque_trace_state(convention="attnkit")
+
+
+def bind_equation(equation: JaxprEqn, values: Sequence[Any]) -> list[Any]:
+    """The results of one equation of a program, for some values of its arguments."""
+    found = equation.primitive.bind(*values, **equation.primitive.get_bind_params(equation.params))
+    return list(found) if equation.primitive.multiple_results else [found]
 
 
 def is_symbolic_zero(tangent: Any) -> bool:

@@ -1,7 +1,6 @@
 """Names that are imported when they are first used (PEP 562), so that importing a package costs little."""
 
 import importlib
-import inspect
 import pkgutil
 import sys
 from collections.abc import Callable, Mapping
@@ -49,7 +48,7 @@ def classes(package: str) -> dict[str, type]:
     found = {}
     for stem in files(package):
         for name, value in vars(importlib.import_module(f"{package}.{stem}")).items():
-            if inspect.isclass(value) and name.lower() == stem.replace("_", ""):
+            if isinstance(value, type) and name.lower() == stem.replace("_", ""):
                 found[name] = value
     return found
 

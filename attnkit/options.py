@@ -2,12 +2,16 @@
 
 import dataclasses
 import functools
+import math
 import typing
+from collections.abc import Iterator
 from typing import Any, TypeVar, dataclass_transform
 
 import pydantic
 
 Class = TypeVar("Class", bound=type)
+#: the smallest normal and the largest float32
+SMALLEST, LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,))
@@ -16,7 +20,8 @@ def options(cls: Class) -> Class:
 
     Two instances with equal fields are equal and hash alike, so they can be static arguments of
     `jax.jit`. A wrong value raises `ValueError` with one line for each wrong field. Where a tuple of any
-    length is expected, a list or a single element may be given.
+    length is expected, a list or a single element may be given. Numbers are what a device can compute with:
+    integers of 32 bits, and floats that float32 holds, as 0 or as a normal number.
 
     >>> from typing import Annotated
     >>> from annotated_types import Ge
@@ -30,6 +35,7 @@ def options(cls: Class) -> Class:
     config = pydantic.ConfigDict(
         arbitrary_types_allowed=True, extra="forbid", strict=True, allow_inf_nan=False
     )
+    ranged(cls)
     made: Any = pydantic.dataclasses.dataclass(cls, frozen=True, kw_only=True, config=config)
     checked = made.__init__
 
@@ -45,6 +51,51 @@ def options(cls: Class) -> Class:
     __init__.__signature__ = checked.__signature__ if hasattr(checked, "__signature__") else None  # type: ignore[attr-defined]
     made.__init__ = __init__
     return made
+
+
+def ranged(cls: Any) -> None:
+    """Make `cls` refuse numbers out of range after its fields are checked, before its own `__post_init__`."""
+    own = getattr(cls, "__post_init__", None)
+    if hasattr(own, "checks_range") and "__post_init__" not in vars(cls):
+        return
+
+    @functools.wraps(own or ranged)
+    def __post_init__(self: Any) -> None:
+        for field in dataclasses.fields(self):
+            for number in numbers(getattr(self, field.name)):
+                if reason := out_of_range(number):
+                    raise ValueError(f"{field.name} = {number!r}: {reason}")
+        if own:
+            own(self)
+
+    __post_init__.checks_range = True  # type: ignore[attr-defined]
+    cls.__post_init__ = __post_init__
+
+
+def numbers(value: Any) -> Iterator[int | float]:
+    """The numbers of an option: itself, or those in a tuple."""
+    if isinstance(value, tuple):
+        for item in value:
+            yield from numbers(item)
+    elif isinstance(value, int | float):
+        yield value
+
+
+def out_of_range(number: float) -> str:
+    """Why a device cannot compute with a number; empty if it can.
+
+    >>> out_of_range(2**32), out_of_range(1e-40)
+    ('expected an integer from -2147483648 to 2147483647', 'expected 0 or a size from 1.2e-38 to 3.4e+38')
+    """
+    if isinstance(number, int):
+        return "" if -(2**31) <= number < 2**31 else f"expected an integer from {-(2**31)} to {2**31 - 1}"
+    if not math.isfinite(number):
+        return "expected a finite number"
+    return (
+        ""
+        if number == 0 or SMALLEST <= abs(number) <= LARGEST
+        else (f"expected 0 or a size from {SMALLEST:.2g} to {LARGEST:.2g}")
+    )
 
 
 @functools.cache

@@ -1,7 +1,8 @@
 """Head sizes, token inputs and the catalogue card: shared by every family of variants."""
 
 import dataclasses
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, get_args
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,21 @@ class HeadShape:
             object.__setattr__(self, "kv_heads", self.heads)
         elif self.heads % self.kv_heads:
             raise ValueError(f"heads = {self.heads} must be a multiple of kv_heads = {self.kv_heads}")
+
+
+#: Kinds of parameters. The optimizer's options follow from them: weight decay and learning rates by kind, and
+#: which parameters Muon updates.
+#:   weight   linear maps, the last two axes being inputs and outputs (any axes before count maps)
+#:   vector   other weights of sums: a score's last layer, a depthwise convolution
+#:   readout  the linear map to logits
+#:   bias     added to vectors or scores: biases, sinks, initial gates
+#:   gain     multiplies vectors or scores: scales of norms, temperatures, gates, shares
+#:   table    looked up: embeddings, positions, relative positions, latents, learned queries
+#:   rate     numbers in a logarithm or another curve: decays, time steps, slopes, thresholds
+#:   other    not declared
+Kind = Literal["weight", "vector", "readout", "bias", "gain", "table", "rate", "other"]
+Kinds = Mapping[str, Kind]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,7 +36,7 @@ def main():
     network = options.build(Sizes(vocabulary=shape["vocabulary"], length=shape["length"]), nnx.Rngs(0))
     training, optimizer = Training(steps=10**6, batch_size=shape["batch"]), Optimizer()
     graph, params, constants = split(network)
-    state = begin(params, constants, training, optimizer)
+    state = begin(graph, params, constants, training, optimizer)
     mesh = devices.make_mesh(shape["batch"])
     dispatch = make_dispatch(make_step(graph, training, optimizer, shared=True), mesh)
     tokens = np.random.default_rng(0).integers(3, shape["vocabulary"], (shape["batch"], shape["length"] + 1))

@@ -4,8 +4,8 @@
     python benchmarks/versions.py /tmp/older [--rounds 7] [--only train attention memory recurrent]
 
 Each tree runs its own copies of `train_attnkit.py`, `attention.py`, `memory.py` and `recurrent.py` in
-processes of its own; the two take turns, so that whatever else the machine does falls on both. A ratio above 1
-is for this tree. `paired` is the median over rounds of the ratio within a round.
+processes of its own; the two take turns, so that whatever else the machine does falls on both. A ratio above
+1 is for this tree. `paired` is the median over rounds of the ratio within a round.
 """
 
 import argparse

@@ -16,9 +16,12 @@ ROOM = pathlib.Path(attnkit.__file__).parent
 PRIVATE = ("jax.extend", "jax.interpreters", "jax._src")
 TESTED = {
     "ClosedJaxpr",
+    "Jaxpr",
+    "Literal",
     "Primitive",
     "ad",
     "batching",
+    "bind_equation",
     "current_trace",
     "is_symbolic_zero",
     "jaxpr_as_fun",
@@ -39,6 +42,18 @@ def test_a_closed_jaxpr_is_what_tracing_gives_and_can_be_called():
     traced = jax.make_jaxpr(lambda x: (x * 2, x + 1))(3.0)
     assert isinstance(traced, jax_api.ClosedJaxpr)
     assert [float(a) for a in jax_api.jaxpr_as_fun(traced)(jnp.float32(5))] == [10, 6]
+
+
+def test_the_equations_of_a_program_are_bound_one_by_one():
+    traced = jax.make_jaxpr(lambda x: jnp.sum(jax.nn.softplus(x) * 2))(jnp.ones(3))
+    assert isinstance(traced.jaxpr, jax_api.Jaxpr)
+    x = jnp.arange(3.0)
+    values = dict(zip(traced.jaxpr.invars, [x], strict=True))
+    for equation in traced.jaxpr.eqns:
+        given = [a.val if isinstance(a, jax_api.Literal) else values[a] for a in equation.invars]
+        values.update(zip(equation.outvars, jax_api.bind_equation(equation, given), strict=True))
+    (last,) = traced.jaxpr.outvars
+    np.testing.assert_allclose(values[last], 2 * np.log1p(np.exp(x)).sum(), rtol=1e-6)
 
 
 def make_double():

@@ -61,7 +61,7 @@ def attend(
         block: queries and keys of a block, instead of the default choice.
 
     Returns:
-        `output`, in the layout and type of the values, and `level`, the log-sum-exp of the scores:
+        `output`, in the layout and type of the values, and `lse`, the log-sum-exp of the scores:
         `[..., heads, queries]`, or `[..., queries, heads]`. A query whose keys are all masked gives zeros
         and -inf.
 

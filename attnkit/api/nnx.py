@@ -17,9 +17,11 @@ from attnkit import forms, lazy
 from attnkit.api.shapes import parts_of
 from attnkit.layers.attention import Engine
 from attnkit.layers.build import Width, build_layer
+from attnkit.layers.dropout import row_keys
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data, Mask, Needs
 from attnkit.options import options
+from attnkit.points import point, view
 from attnkit.recurrence.contract import Recurrent
 from attnkit.scored.contract import Preset, Scored
 from attnkit.token_mixer import TokenMixer as Options
@@ -69,6 +71,8 @@ class Table(Mask):
 
 class MultiHeadAttention(nnx.MultiHeadAttention):
     """`flax.nnx.MultiHeadAttention` with any scored variant: same call, parameters and cache.
+
+    Points (`attnkit.points`): `q`, `k`, `v`, `weights`, `head_output`, each `[batch, heads, ...]`.
 
     With the default variant and equal parameters it computes what flax does, except for a query that may
     attend to no key: it gives the output of zeros, not the mean of all values. Dropout draws a weight of its
@@ -184,6 +188,7 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
         batch = q.shape[:-3]
         inputs = self.engine.token_inputs(*(flat(a, batch) for a in (inputs_q, inputs_k)))
         q, k, v = (jnp.swapaxes(flat(a, batch), 1, 2) for a in (q, k, v))
+        q, k, v = point("q", q), point("k", k), point("v", v)
         decode = chosen(decode, self.decode, "decode")
         given = flat(data or Data(), batch)
         scored = self.engine.scored
@@ -201,17 +206,18 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
             output = self.decoded(scored, q, k, v, inputs, given)
         else:
             output = self.whole(scored, q, k, v, inputs, given, key)
+            view("weights", lambda: self.maps(scored, q, k, inputs, given))
             if sow_weights:
                 maps = self.maps(scored, q, k, inputs, given)
                 self.sow(nnx.Intermediate, "attention_weights", maps.reshape(*batch, *maps.shape[1:]))
-        output = jnp.swapaxes(output, 1, 2)
+        output = jnp.swapaxes(point("head_output", output), 1, 2)
         return self.out(output.reshape(*batch, *output.shape[1:]), out_sharding=out_sharding)
 
     def whole(
         self, scored: Scored, q: Array, k: Array, v: Array, inputs: Any, data: Data, key: jax.Array | None
     ) -> Array:
         """Outputs `[batch, heads, queries, dim]` of whole sequences."""
-        params, keys = self.engine.learned(), None if key is None else jax.random.split(key, len(q))
+        params, keys = self.engine.learned(), None if key is None else row_keys(key, len(q))
 
         def one(q: Array, k: Array, v: Array, inputs: Any, data: Any, key: Any) -> Array:
             return forms.attend(scored, params, q, k, v, inputs=inputs, data=data, key=key).output

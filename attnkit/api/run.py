@@ -1,7 +1,6 @@
 """A run folder as objects, for a notebook."""
 
 import dataclasses
-import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -181,11 +180,11 @@ def load_run(path: str | Path, *, allow_import: bool = False) -> Run:
 
     from attnkit.experiment import folder
     from attnkit.experiment.session import reopen
+    from attnkit.training.load import metrics
 
     run = Path(path)
     session = reopen(run, allow_import)
-    recorded, result = run / folder.METRICS, run / folder.RESULT
-    rows = recorded.read_text(encoding="utf-8").splitlines() if recorded.is_file() else []
+    result = run / folder.RESULT
     return Run(
         path=run,
         step=session.step,
@@ -193,7 +192,7 @@ def load_run(path: str | Path, *, allow_import: bool = False) -> Run:
         model=session.network,
         params=nnx.to_pure_dict(nnx.state(session.network, nnx.Param)),
         tokenizer=Tokenizer(session.dataset),
-        metrics=Metrics(tuple(json.loads(row) for row in rows)),
+        metrics=Metrics(tuple(metrics(run))),
         result=folder.read_json(result) if result.is_file() else {},
         session=session,
     )

@@ -4,22 +4,50 @@ import argparse
 import contextlib
 import importlib
 import io
+import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import attnkit
-from attnkit.errors import AttnkitError
+from attnkit.errors import AttnkitError, ConfigError
 from attnkit.experiment import compilation_cache
+from attnkit.experiment.diagnostics import printable
 
 INTERRUPTED = 130
 CLOSED_PIPE = 141
 
 
+class Parser(argparse.ArgumentParser):
+    """Parser whose errors a terminal does not obey."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and exit with 2."""
+        super().error(printable(message, keep=""))
+
+
+class Warned(logging.Formatter):
+    """Warnings on a line each, without the name of a logger."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(f"{record.levelname.lower()}: {' '.join(record.getMessage().split())}")
+
+
+def show_warnings() -> None:
+    """Show the warnings of attnkit on standard error, and not what orbax logs of errors that it raises."""
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    handler = logging.StreamHandler()
+    handler.setFormatter(Warned())
+    logger = logging.getLogger("attnkit")
+    logger.addHandler(handler)
+    logger.propagate = False
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands; every file in `commands/` adds its own."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="attnkit",
         description="Attention research in JAX: write an attention idea once, train it, look inside.",
         epilog="example: attnkit train configs/translation/number_words.toml training.steps=100",
@@ -39,25 +67,26 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code (see `attnkit.errors`)."""
+    if sys.stderr is None:
+        sys.stderr = io.StringIO()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if sys.stdout is None:
+        print("error: standard output is closed; send it to a file, or to /dev/null", file=sys.stderr)
+        return ConfigError.exit_code
     try:
         arguments = parse(sys.argv[1:] if argv is None else argv)
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 2
-    if not arguments.no_cache:
-        compilation_cache.enable()
     try:
+        if not arguments.no_cache:
+            compilation_cache.enable()
         code = int(arguments.run(arguments) or 0)
         sys.stdout.flush()
         return code
     except AttnkitError as error:
-        if arguments.debug:
-            raise_to_terminal(error)
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        return error.exit_code
+        return told(error, error, arguments.debug)
     except KeyboardInterrupt as error:
         if arguments.debug:
             raise_to_terminal(error)
@@ -66,19 +95,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         silence()
         return CLOSED_PIPE
-    except OSError as error:
-        if arguments.debug:
+    except Exception as error:
+        from attnkit.experiment import machine
+
+        explained = machine.explained(error)
+        if explained is None:
             raise_to_terminal(error)
-        place = f"{error.filename}: " if error.filename else ""
-        print(f"error: {place}{error.strerror or error}", file=sys.stderr)
+            return 1
         try:
             sys.stdout.flush()
         except OSError:
             silence()
-        return 1
-    except Exception as error:
-        raise_to_terminal(error)
-        return 1
+        return told(explained, error, arguments.debug)
+
+
+def told(error: AttnkitError, cause: Exception, debug: bool) -> int:
+    """The exit code of an error, after printing it: a line each, or with the traceback of its cause."""
+    if debug:
+        raise_to_terminal(cause)
+    for line in str(error).split("\n"):
+        print(f"error: {printable(line)}", file=sys.stderr)
+    return error.exit_code
 
 
 def silence() -> None:

@@ -1,6 +1,7 @@
 """From texts to texts: the examples of a data set through a network and back into words."""
 
 import dataclasses
+import zlib
 from collections.abc import Sequence
 
 import jax
@@ -42,7 +43,7 @@ def sources(examples: Sequence[Example], width: int) -> dict[str, jax.Array]:
 
 
 def write(
-    session: Session, examples: Sequence[Example], decoding: Decoding, seed: int = 0, before: int = 0
+    session: Session, examples: Sequence[Example], decoding: Decoding, seed: int = 0
 ) -> list[tuple[int, ...]]:
     """Output of each example: token ids up to `END`, which is included if it was generated.
 
@@ -52,8 +53,7 @@ def write(
         session: network and vocabularies.
         examples: what to translate or continue.
         decoding: how.
-        seed: of the random numbers of sampling.
-        before: how many other examples came first: each is drawn for as if all had been written at once.
+        seed: of the random numbers of sampling; equal examples get equal samples.
 
     Raises:
         ConfigError: if the network has no room for prompts and answers.
@@ -66,7 +66,7 @@ def write(
         real = len(some)
         some += some[-1:] * (rows(real) - real)
         batch = sources(some, session.dataset.source_length)
-        key = jax.random.fold_in(jax.random.key(seed), before + first)
+        key = sample_keys(seed, some)
         given = prompts([example.inputs for example in some])
         try:
             tokens = np.asarray(decode(decoding, session.network, given, batch, key=key).tokens)[:real]
@@ -76,6 +76,16 @@ def write(
     if isinstance(session.network, EncoderNetwork):
         return [row[: example.source_size] for row, example in zip(written, examples, strict=True)]
     return written
+
+
+def sample_keys(seed: int, examples: Sequence[Example]) -> jax.Array:
+    """A random key for each example, from the seed and its content."""
+    contents = [(e.inputs, e.source, e.source_features, e.segment) for e in examples]
+    digests = [
+        zlib.crc32(b"|".join(b"" if a is None else np.asarray(a).tobytes() for a in content))
+        for content in contents
+    ]
+    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), np.asarray(digests, np.uint32))
 
 
 def rows(count: int) -> int:

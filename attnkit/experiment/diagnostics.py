@@ -40,8 +40,15 @@ class InvalidConfig(ConfigError):
 
 
 def printable(text: str, keep: str = "\n\t") -> str:
-    """`text` with a sign in place of control characters, which a terminal would obey, but those to `keep`."""
-    return "".join(letter if letter.isprintable() or letter in keep else "\ufffd" for letter in text)
+    """`text` with control characters, which a terminal would obey, as escapes; those in `keep` stay.
+
+    >>> printable("red \x1b[31m, right to left \u202e")
+    'red \\x1b[31m, right to left \\u202e'
+    """
+    return "".join(
+        letter if letter.isprintable() or letter in keep else letter.encode("unicode_escape").decode("ascii")
+        for letter in text
+    )
 
 
 def written(value: Any) -> str:

@@ -1,11 +1,14 @@
 """How a run shows its progress: a bar on a terminal, plain lines otherwise."""
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
+from attnkit import signals
+from attnkit.experiment.diagnostics import printable
 from attnkit.training.progress import Progress, Report
 
 EVERY = 10.0
@@ -46,7 +49,11 @@ def bar() -> Iterator[Report]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    with Bar(*columns, console=console) as drawn:
+
+    def show_cursor() -> None:
+        os.write(2, b"\x1b[?25h\n")
+
+    with signals.last_act(show_cursor), Bar(*columns, console=console) as drawn:
         task: Any = drawn.add_task("train", total=None, status="compiling")
 
         def report(progress: Progress) -> None:
@@ -85,6 +92,6 @@ def evaluated(progress: Progress) -> str:
     # Numbers are never hit.
     accuracy = f"accuracy {found.accuracy:.2%}  " if found.hits.any() else ""
     return (
-        f"step {progress.step}/{progress.steps}  {found.split}: loss {loss}  "
+        f"step {progress.step}/{progress.steps}  {printable(found.split)}: loss {loss}  "
         f"{accuracy}({progress.seconds:.0f} s)"
     )

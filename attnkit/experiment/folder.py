@@ -7,10 +7,12 @@ import json
 import os
 import platform
 import socket
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from attnkit import files, signals
 from attnkit.errors import ConfigError
 from attnkit.experiment import config
 
@@ -22,6 +24,7 @@ RESULT = "result.json"
 REPORT = "report.html"
 LOCK = "lock"
 LONGEST = 200
+LARGEST = 1 << 26
 RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 
 
@@ -62,6 +65,8 @@ def checked(out: str) -> Path:
 def choose(name: str, out: str | None, resume: bool) -> Path:
     """The folder of a run: `out`, or the next (with `resume` the newest) `runs/<name>-<n>`.
 
+    Another process may take it before it is claimed: `claim` decides.
+
     Raises:
         ConfigError: if `out` is no good, or holds something that is not to be resumed.
     """
@@ -73,10 +78,61 @@ def choose(name: str, out: str | None, resume: bool) -> Path:
     path = checked(out)
     if path.exists() and not path.is_dir():
         raise ConfigError(f"--out {out}: is a file; give a folder that does not exist yet")
-    if not resume and path.is_dir() and any(entry.name != LOCK for entry in path.iterdir()):
-        what = "holds a run; add --resume to go on with it" if (path / CONFIG).is_file() else "is not empty"
-        raise ConfigError(f"--out {out}: {what}, or give a folder that does not exist yet")
+    if not resume:
+        refuse_full(path)
     return path
+
+
+def refuse_full(path: Path) -> None:
+    """Raise `ConfigError` if a folder for a new run holds anything but a lock."""
+    if path.is_dir() and any(entry.name != LOCK for entry in path.iterdir()):
+        what = "holds a run; add --resume to go on with it" if (path / CONFIG).is_file() else "is not empty"
+        raise ConfigError(f"--out {path}: {what}, or give a folder that does not exist yet")
+
+
+@contextlib.contextmanager
+def claim(name: str, out: str | None, resume: bool) -> Iterator[Path]:
+    """The folder of a run as `choose` says, locked; a numbered one is new and belongs to no other process.
+
+    A folder that was made here and stays empty is removed.
+
+    Raises:
+        ConfigError: as `choose` and `lock` do.
+    """
+    new = None
+    while new is None and out is None:
+        path = choose(name, None, resume)
+        if resume and path.is_dir():
+            break
+        # Two processes find the same number free, but only one of them makes the folder.
+        with contextlib.suppress(FileExistsError), writable(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir()
+            new = path
+    if out is not None:
+        path = choose(name, out, resume)
+        new = None if path.exists() else path
+    try:
+        with lock(path):
+            if not resume:
+                refuse_full(path)
+            files.clean(path)
+            yield path
+    finally:
+        if new is not None:
+            with contextlib.suppress(OSError):
+                new.rmdir()
+
+
+@contextlib.contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Context in which an `OSError`, except that a file exists, means that `folder` cannot be written."""
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be written: {error.strerror}; give another --out") from None
 
 
 def numbers(name: str) -> list[int]:
@@ -98,17 +154,26 @@ def lock(folder: Path) -> Iterator[None]:
         ConfigError: naming the process that has the lock, or why the folder cannot be written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = opened(folder / LOCK)
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot be written: {error.strerror}; give another --out") from None
-    try:
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()} on host {socket.gethostname()}".encode(), 0)
-        yield
-    finally:
+        with writable(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = opened(folder / LOCK)
+    except FileExistsError:
+        raise ConfigError(f"{folder}: is a file; give another --out") from None
+    holder = f"process {os.getpid()} on host {socket.gethostname()}"
+
+    def unlock() -> None:
         with contextlib.suppress(OSError):
             (folder / LOCK).unlink()
+
+    try:
+        # A full disk must not keep anyone from locking.
+        with contextlib.suppress(OSError):
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, holder.encode(), 0)
+        with signals.last_act(unlock):
+            yield
+    finally:
+        unlock()
         os.close(handle)
 
 
@@ -132,15 +197,16 @@ def opened(path: Path) -> int:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file so that it is never half there. Half a surrogate pair becomes an escape, as in JSON."""
-    temporary = path.with_name(f"{path.name}.part")
-    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    temporary.replace(path)
+    """Write a file of a run as `files.write` does. Raises `ConfigError` if that cannot be done."""
+    try:
+        files.write(path, text)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}; nothing before it is lost") from None
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON; numbers that are not finite become null."""
-    write(path, json.dumps(finite(value), indent=2, ensure_ascii=False) + "\n")
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object with a seal, see `files.sealed`; numbers that are not finite become null."""
+    write(path, json.dumps(files.sealed(finite(value)), indent=2, ensure_ascii=False) + "\n")
 
 
 def finite(value: Any) -> Any:
@@ -163,12 +229,25 @@ def existing(run: Path) -> Path:
     return run
 
 
-def read_json(path: Path) -> Any:
-    """The value of a JSON file of a run; `ConfigError` if it is missing or broken."""
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of a run; `ConfigError` if it is missing, broken or something else."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_bounded(path))
+        if not isinstance(found, dict):
+            raise ValueError(f"expected an object, found {type(found).__name__}")
+        files.check_seal(found)
+        return found
     except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}; run attnkit evaluate {path.parent}") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{path}: cannot be read: {reason}; run attnkit evaluate {path.parent}") from None
+
+
+def read_bounded(path: Path) -> str:
+    """The text of a regular file of at most 64 MiB. Raises `OSError`, or `ValueError` for anything else."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
+        raise ValueError(f"not a regular file of at most {LARGEST} bytes")
+    return path.read_text(encoding="utf-8")
 
 
 def environment(loaded: config.Config) -> dict[str, Any]:

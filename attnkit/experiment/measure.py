@@ -1,7 +1,7 @@
 """The numbers a run ends with: losses, decoded answers and alignment on every held-out split."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from attnkit.experiment import attention, decode
@@ -40,15 +40,12 @@ class Measured:
     alignment: dict[str, Any]
 
 
-def measure(
-    session: Session, known: Evaluation | None = None, pause: Callable[[], None] = lambda: None
-) -> Measured:
+def measure(session: Session, known: Evaluation | None = None) -> Measured:
     """Measure a network on every held-out split.
 
     Args:
         session: the network and its data.
         known: an evaluation of this network that need not be made again.
-        pause: called between pieces of work; an error it raises ends the work.
     """
     splits: dict[str, dict[str, float]] = {}
     examples: dict[str, int] = {}
@@ -57,7 +54,6 @@ def measure(
     graph, params, constants = split_network(session.network)
     count = make_count(graph, plan.precision)
     for split in session.dataset.splits:
-        pause()
         found = known if known is not None and known.split == split else None
         if found is None:
             size = plan.evaluation_batch_size
@@ -74,7 +70,6 @@ def measure(
         examples[split] = len(some) if answered else 0
         shown = max(SHOWN // len(session.dataset.splits), 2)
         samples += [Sample(split, e, tokens) for e, tokens in zip(some[:shown], written, strict=False)]
-    pause()
     return Measured(splits, examples, tuple(samples), aligned(session))
 
 

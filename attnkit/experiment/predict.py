@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from attnkit import files
 from attnkit.errors import ConfigError, DataError
 from attnkit.experiment import attention, decode, folder, highlight
 from attnkit.experiment.run import changed, head_of
@@ -67,8 +68,8 @@ class Writer:
             raise DataError(f"{tokens} tokens; expected at most {most}; give it in parts")
         return example
 
-    def write(self, examples: Sequence[tuple[str, Example]], before: int = 0) -> list[Written]:
-        """Outputs for texts, of which `before` others came first (for sampling)."""
+    def write(self, examples: Sequence[tuple[str, Example]]) -> list[Written]:
+        """Outputs for texts."""
         if not examples:
             return []
         read = [example for _, example in examples]
@@ -76,7 +77,7 @@ class Writer:
         continues = self.session.dataset.source_vocabulary is None
         found = []
         for (text, example), tokens in zip(
-            examples, decode.write(self.session, read, self.decoding, self.seed, before), strict=True
+            examples, decode.write(self.session, read, self.decoding, self.seed), strict=True
         ):
             output = vocabulary.text(tokens)
             found.append(Written(text, example, tokens, output, text + output if continues else output))
@@ -91,20 +92,19 @@ class Writer:
             DataError: with `name` and number of the line that cannot be read.
         """
         waiting: list[tuple[str, Example] | None] = []
-        before = 0
         for number, line in enumerate(lines, 1):
             try:
                 waiting.append((line, self.encode(line)) if line.strip() else None)
             except DataError as error:
                 raise DataError(f"{name}:{number}: {error}") from None
             if len(waiting) == together:
-                yield from self.filled(waiting, before)
-                before, waiting = before + together, []
-        yield from self.filled(waiting, before)
+                yield from self.filled(waiting)
+                waiting = []
+        yield from self.filled(waiting)
 
-    def filled(self, waiting: Sequence[tuple[str, Example] | None], before: int) -> Iterator[Written | None]:
+    def filled(self, waiting: Sequence[tuple[str, Example] | None]) -> Iterator[Written | None]:
         """Outputs for the lines that are not blank, at their places."""
-        found = iter(self.write([one for one in waiting if one is not None], before))
+        found = iter(self.write([one for one in waiting if one is not None]))
         yield from (None if one is None else next(found) for one in waiting)
 
     def seen(self, written: Sequence[Written]) -> list[highlight.Highlight]:
@@ -132,7 +132,7 @@ class Writer:
                 drawn.weights[head], drawn.queries, drawn.keys, f"{drawn.name}, head {head}", form=kind
             )
         try:
-            file.write_bytes(made)
+            files.write(file, made)
         except OSError as error:
             raise ConfigError(f"--picture {file}: cannot be written: {error.strerror}") from None
 

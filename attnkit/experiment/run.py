@@ -1,5 +1,6 @@
 """Training, evaluating and reporting: what the commands do once a config is right."""
 
+import contextlib
 import dataclasses
 import sys
 import time
@@ -7,20 +8,23 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from attnkit.errors import ConfigError
+from attnkit import signals
+from attnkit.errors import CheckFailed, ConfigError
 from attnkit.experiment import attention, config, decode, display, folder, measure, summary, toml
+from attnkit.experiment.diagnostics import printable
 from attnkit.experiment.footprint import Footprint, footprint
 from attnkit.experiment.session import Session, best, reopen, start
 from attnkit.generation.plan import Decoding
 from attnkit.inspection.maps import Head
 from attnkit.models.contract import Network
 from attnkit.tasks.contract import Example
+from attnkit.training import nonfinite
 from attnkit.training.evaluation import Evaluation
 from attnkit.training.loop import fit
 from attnkit.training.progress import Fitted
-from attnkit.training.signals import Interruption
 
 PICTURES = 3
+DUMPED = {"step": int, "what": str, "path": str, "seed": int, "batch": int}
 TIMES = (
     "command",
     "steps",
@@ -57,26 +61,23 @@ def train(
         AttnkitError: as `fit` and `start` do.
     """
     begun = time.perf_counter()
-    place = folder.choose(loaded.name, out, resume)
-    if resume and (place / folder.CONFIG).is_file():
-        folder.agree(toml.read(place / folder.CONFIG)[0], loaded.table(), place)
-    with Interruption() as asked:
+    check_resumed(loaded, folder.choose(loaded.name, out, resume), resume)
+    session = start(loaded)
+    with contextlib.ExitStack() as stack:
+        place = stack.enter_context(folder.claim(loaded.name, out, resume))
+        stack.enter_context(signals.last_act(lambda: f"go on with --resume --out {place}"))
+        check_resumed(loaded, place, resume)
 
-        def pause() -> None:
-            if asked.asked:
-                raise asked.error(f"stopped between two pieces of work; go on with --resume --out {place}")
-
-        session = start(loaded)
-        pause()
-        with folder.lock(place):
+        def ready() -> None:
             folder.write(place / folder.CONFIG, loaded.toml())
             folder.write_json(place / folder.ENVIRONMENT, folder.environment(loaded))
-            sizes = footprint(session)
-            if not quiet:
-                print(said(sizes), file=sys.stderr)
-            session, fitted = trained(session, place, resume, quiet)
-            facts = facts_of(fitted, sizes, command)
-            return place, finish(session, place, loaded.name, facts, begun, known_of(session, fitted), pause)
+
+        sizes = footprint(session)
+        if not quiet:
+            print(said(sizes), file=sys.stderr)
+        session, fitted = trained(session, place, resume, quiet, ready)
+        facts = facts_of(fitted, sizes, command)
+        return place, finish(session, place, loaded.name, facts, begun, known_of(session, fitted))
 
 
 def said(sizes: Footprint) -> str:
@@ -104,10 +105,21 @@ def known_of(session: Session, fitted: Fitted) -> Evaluation | None:
     return fitted.evaluation if complete else None
 
 
-def trained(session: Session, place: Path, resume: bool, quiet: bool) -> tuple[Session, Fitted]:
-    """The session with the parameters of the best step, after training in the folder `place`."""
+def check_resumed(loaded: config.Config, place: Path, resume: bool) -> None:
+    """Raise `ConfigError` if the run in `place` is to go on, but not with this config."""
+    if resume and (place / folder.CONFIG).is_file():
+        folder.agree(toml.read(place / folder.CONFIG)[0], loaded.table(), place)
+
+
+def trained(
+    session: Session, place: Path, resume: bool, quiet: bool, ready: Callable[[], None]
+) -> tuple[Session, Fitted]:
+    """The session with the parameters of the best step, after training in the folder `place`.
+
+    `ready` is called before anything is written there.
+    """
     if not quiet:
-        print(f"training {session.config.name} in {place}", file=sys.stderr)
+        print(printable(f"training {session.config.name} in {place}"), file=sys.stderr)
     with display.shown(quiet) as report:
         fitted = fit(
             session.network,
@@ -116,6 +128,7 @@ def trained(session: Session, place: Path, resume: bool, quiet: bool) -> tuple[S
             session.optimizer,
             folder=place,
             resume=resume,
+            ready=ready,
             report=report,
         )
     if fitted.step == fitted.resumed_from and not quiet:
@@ -137,7 +150,6 @@ def finish(
     facts: Mapping[str, Any],
     begun: float,
     known: Evaluation | None = None,
-    pause: Callable[[], None] = lambda: None,
     page: bool = True,
 ) -> dict[str, Any]:
     """Measure a network and write `result.json` and `report.html`.
@@ -149,10 +161,9 @@ def finish(
         facts: what `result.json` says besides the measurements.
         begun: when the work began, by `time.perf_counter`.
         known: an evaluation of this network that need not be made again.
-        pause: called between pieces of work; an error it raises ends the work.
         page: whether to write the report, too.
     """
-    measured = measure.measure(session, known, pause)
+    measured = measure.measure(session, known)
     result = {**measure.result(session, measured), "name": name, **facts}
     result["seconds"] = facts.get("seconds", round(time.perf_counter() - begun, 2))
     folder.write_json(place / folder.RESULT, result)
@@ -176,7 +187,7 @@ def write_report(
         pictures, problem = attention.looks(session, examples, written, head_of(alignment)), ""
     except attention.MapsError as error:
         pictures, problem = (), str(error)
-        print(f"warning: {problem}", file=sys.stderr)
+        print(printable(f"warning: {problem}"), file=sys.stderr)
     return summary.write_report(place, name, session.config, pictures, problem)
 
 
@@ -193,6 +204,34 @@ def evaluate(run: Path, imports: bool = False) -> dict[str, Any]:
     facts = {name: earlier[name] for name in TIMES if name in earlier}
     with folder.lock(run):
         return finish(session, run, earlier.get("name", run.resolve().name), facts, begun)
+
+
+def replay(run: Path, imports: bool = False) -> tuple[dict[str, Any], tuple[str, str]]:
+    """Make the step again at which a run met a number that is not finite.
+
+    Returns:
+        What the run wrote down, and what was found now: the same.
+
+    Raises:
+        ConfigError: if the run met none.
+        CheckFailed: if something else is found now.
+    """
+    file = folder.existing(run) / nonfinite.DUMP
+    if not file.is_file():
+        raise ConfigError(f"{run}: holds no {nonfinite.DUMP}: no step of this run failed")
+    dump = folder.read_json(file)
+    try:
+        dump = {name: kind(dump[name]) for name, kind in DUMPED.items()}
+    except (LookupError, TypeError, ValueError) as error:
+        raise ConfigError(f"{file}: cannot be read: {type(error).__name__}: {error}") from None
+    session = start(config.load(run / folder.CONFIG, imports=imports))
+    found = nonfinite.replay(session.network, session.dataset, session.training, session.optimizer, run, dump)
+    if found != (dump["what"], dump["path"]):
+        raise CheckFailed(
+            f"step {dump['step']}: the run found {dump['what']} at {dump['path']}, now it is {found[0]} at "
+            f"{found[1]}; data, code or devices have changed"
+        )
+    return dump, found
 
 
 def report(run: Path, imports: bool = False) -> Path:

@@ -9,11 +9,13 @@ import numpy as np
 from flax import nnx
 
 from attnkit.errors import AttnkitError, ConfigError
-from attnkit.experiment import config, folder
+from attnkit.experiment import config, folder, machine
+from attnkit.experiment.schema import Node
 from attnkit.generation.plan import Decoding
 from attnkit.models.contract import Network, Sizes
 from attnkit.tasks.contract import Batch, Dataset
 from attnkit.training.load import load
+from attnkit.training.parameters import decayed, kinds, multipliers
 from attnkit.training.plan import Optimizer, Training
 
 BATCH_KEYS = (
@@ -63,13 +65,20 @@ def start(loaded: config.Config, dataset: Dataset | None = None) -> Session:
         node.made for node in (chosen.model, chosen.training, chosen.optimizer, chosen.decoding)
     )
     dataset = chosen.task.made.load() if dataset is None else dataset
-    smoothing = training.label_smoothing
-    if dataset.numbers and smoothing:
-        raise ConfigError(
-            f"training.label_smoothing = {smoothing}: the task predicts numbers, which have no labels to "
-            "smooth; set it to 0"
-        )
-    network = fresh(model, sizes_of(dataset), training.seed, dataset, decoding.max_length)
+    if not isinstance(dataset, Dataset):
+        name = chosen.task.entry.name
+        raise ConfigError(f"task {name}: load() gave a {type(dataset).__name__}, expected a Dataset")
+    sizes = sizes_of(dataset)
+    for option in ("label_smoothing", "z_loss"):
+        if dataset.numbers and getattr(training, option):
+            raise ConfigError(
+                f"training.{option} = {getattr(training, option)}: the task predicts numbers, which have no "
+                "labels; set it to 0"
+            )
+    check_sizes(chosen.model, sizes, training)
+    network = fresh(model, sizes, training.seed, dataset, decoding.max_length)
+    own = kinds(network)
+    decayed(optimizer, own), multipliers(optimizer, own)  # refuse names of parameters that there are not
     return Session(loaded, dataset, network, training, optimizer, decoding)
 
 
@@ -85,6 +94,27 @@ def sizes_of(dataset: Dataset) -> Sizes:
         source_features=dataset.source_features,
         segments=dataset.segments,
         grid=dataset.grid,
+    )
+
+
+def check_sizes(model: Node, sizes: Sizes, training: Training) -> None:
+    """Raise `ConfigError` if the parameters, or the logits of a batch, cannot be in memory.
+
+    Training keeps parameters, gradients and two moments; the logits of a slice are the least it computes.
+    """
+    if machine.is_large(model.table()):
+        shapes = nnx.eval_shape(lambda: model.made.build(sizes, nnx.Rngs(0)))
+        count = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(shapes, nnx.Param)))
+        machine.check_memory(
+            f"model = {model.entry.kind!r}: {count:.4g} parameters, training needs memory",
+            16 * count,
+            "lower model.model_dim or another of its sizes",
+        )
+    rows = training.batch_size // max(training.accumulate, 1)
+    machine.check_memory(
+        f"training.batch_size = {training.batch_size}: the logits of a batch need memory",
+        4 * rows * sizes.length * max(sizes.vocabulary, 1),
+        "lower training.batch_size or raise training.accumulate",
     )
 
 

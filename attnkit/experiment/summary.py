@@ -1,8 +1,7 @@
 """A run's files as the report page and as plain lines."""
 
-import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from attnkit.experiment.config import Config
 from attnkit.experiment.diagnostics import printable
 from attnkit.inspection import page
 from attnkit.inspection.report import Curve, Line, Look, Report, Result, Sample
+from attnkit.training import load
 
 LONGEST = 240
 SQUARED = "mean squared error"
@@ -34,7 +34,7 @@ def write_report(run: Path, name: str, loaded: Config, looks: tuple[Look, ...], 
             },
         },
         results=tuple(results(result)),
-        curves=tuple(curves(run / folder.METRICS, result)),
+        curves=tuple(curves(load.metrics(run), result)),
         samples=tuple(
             Sample(
                 sample["prompt"],
@@ -111,12 +111,11 @@ def number(value: Any) -> float:
     return math.nan if value is None else float(value)
 
 
-def curves(path: Path, result: Mapping[str, Any]) -> Iterator[Curve]:
-    """Learning curves from `metrics.jsonl`."""
+def curves(recorded: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> Iterator[Curve]:
+    """Learning curves from the lines of `metrics.jsonl`."""
     training: list[tuple[float, float]] = []
     held_out: dict[str, list[tuple[float, float, float]]] = {}
-    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        line = json.loads(text)
+    for line in recorded:
         if "split" in line:
             values = (line["step"], number(line["loss"]), number(line.get("accuracy")))
             held_out.setdefault(line["split"], []).append(values)

@@ -1,16 +1,18 @@
 """Where the jobs of a sweep run: in this process, in several, under submitit, or wherever a command runs."""
 
+import contextlib
 import multiprocessing
+import os
 import queue
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from attnkit.errors import ConfigError
+from attnkit import signals
+from attnkit.errors import ConfigError, Preempted
 from attnkit.experiment import sweep
 from attnkit.experiment.sweep_run import Job, News, Tell, train_job
-from attnkit.training.signals import Interrupted, Interruption
 
 WAIT = 0.2
 POLL = 1.0
@@ -58,37 +60,38 @@ def local(todo: Sequence[Job], place: Place, tell: Tell) -> None:
     told: Any = context.Queue()
     waiting = list(enumerate(todo))[::-1]
     running: dict[int, Any] = {}
-    unfinished = {number: dict.fromkeys(names_of(job)) for number, job in waiting}
-    with Interruption() as asked:
-        while (waiting and not asked.asked) or running:
-            while waiting and len(running) < place.processes and not asked.asked:
+    unfinished = {number: set(names_of(job)) for number, job in waiting}
+
+    def pass_on() -> None:
+        for news in received(told):
+            unfinished[news.job] -= news.ended.keys()
+            tell(news)
+
+    def stop() -> str:
+        for process in list(running.values()):
+            process.terminate()
+        return "every cell is saved; run the same command again to go on"
+
+    with signals.last_act(stop):
+        while waiting or running:
+            while waiting and len(running) < place.processes:
                 number, job = waiting.pop()
                 running[number] = context.Process(target=work, args=(place, number, names_of(job), told))
                 running[number].start()
-            for news in received(told):
-                for name in news.ended:
-                    unfinished[news.job].pop(name, None)
-                tell(news)
-            if asked.asked and not isinstance(asked.error(""), Interrupted):
-                # Ctrl-C reaches every process of a terminal by itself, and twice would end them at once.
-                for process in running.values():
-                    process.terminate()
+            pass_on()
             for number in [number for number, process in running.items() if not process.is_alive()]:
                 process = running.pop(number)
-                for news in received(told):
-                    for name in news.ended:
-                        unfinished[news.job].pop(name, None)
-                    tell(news)
-                if unfinished[number] and not asked.asked:
+                pass_on()
+                if unfinished[number]:
                     reason = f"its process ended with exit code {process.exitcode}"
                     tell(News(number, ended=dict.fromkeys(unfinished[number], reason)))
-        if asked.asked:
-            raise asked.error("stopped; every cell is saved. Run the same command again to go on")
 
 
 def work(place: Place, number: int, names: Names, told: Any) -> None:
-    """One job in a process of its own."""
-    place.train(number, names, told.put)
+    """One job in a process of its own, which Ctrl-C does not reach: the first process passes it on."""
+    os.setsid()
+    with contextlib.suppress(Preempted):
+        place.train(number, names, told.put)
     told.close()
     told.join_thread()
 

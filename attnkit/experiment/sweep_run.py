@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from attnkit import files
 from attnkit.errors import AttnkitError, Preempted
 from attnkit.experiment import folder, run, sweep
 from attnkit.experiment.footprint import footprint
@@ -16,7 +17,6 @@ from attnkit.tasks.contract import Dataset
 from attnkit.training.loop import fit
 from attnkit.training.population import NUMBERS, Member, fit_population
 from attnkit.training.progress import Fitted, Progress, Report
-from attnkit.training.signals import Interruption
 
 MOST_MEMBERS = 32
 
@@ -105,13 +105,13 @@ def train_cells(number: int, job: Job, place: Path, tell: Tell) -> None:
     """Train the cells of a job as one population, measure each, and write its run folder without a page."""
     begun = time.perf_counter()
     with contextlib.ExitStack() as stack:
-        asked = stack.enter_context(Interruption())
         dataset: Dataset = job[0].config.experiment.task.made.load()
         sessions = []
         for cell in job:
             own = place / cell.hash
             sessions.append(start(cell.config, dataset))
             stack.enter_context(folder.lock(own))
+            files.clean(own)
             folder.write(own / folder.CONFIG, cell.config.toml())
             folder.write_json(own / folder.ENVIRONMENT, folder.environment(cell.config))
         sizes = footprint(sessions[0])
@@ -120,8 +120,6 @@ def train_cells(number: int, job: Job, place: Path, tell: Tell) -> None:
             tell(News(number, dataclasses.replace(progress, evaluation=None)))
 
         for cell, session, fitted in zip(job, sessions, fit_all(job, sessions, place, report), strict=True):
-            if asked.asked:
-                raise asked.error("stopped before all cells were measured; run again to go on")
             if isinstance(fitted, AttnkitError):
                 tell(News(number, ended={cell.hash: str(fitted)}))
                 continue

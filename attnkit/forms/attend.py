@@ -9,12 +9,12 @@ from jaxtyping import Array, Float
 
 from attnkit.forms import scored as folder
 from attnkit.forms.catalogue import get_form
-from attnkit.forms.heads import HeadBlocks, Inputs, make_heads, prepared_inputs, prepared_keys, split_inputs
+from attnkit.forms.heads import Inputs, make_heads, prepared_inputs, prepared_keys, split_inputs
 from attnkit.forms.scored.blockwise import block_mask_of
 from attnkit.forms.scored.reference import weights as reference_weights
 from attnkit.forms.sizes import Sizes
 from attnkit.masks.contract import Data, Needs, check_data
-from attnkit.scored.block import Block, transformed_weights
+from attnkit.scored.block import HeadBlocks
 from attnkit.scored.contract import Own, Parts, Scored
 
 Params = Parts[Own] | None
@@ -151,11 +151,8 @@ def weights(
     offset: int = 0,
 ) -> Float[Array, "heads queries keys"]:
     """The attention weights that `attend` uses, before dropout, by the definition."""
-
-    def one(block: Block) -> Array:
-        return transformed_weights(variant, block, reference_weights(variant, block)[0])
-
-    found: Array = heads_of(variant, params, q, k, k, inputs, data, offset, None).run(one)
+    heads = heads_of(variant, params, q, k, k, inputs, data, offset, None)
+    found: Array = heads.run(lambda block: reference_weights(variant, block))
     return found
 
 

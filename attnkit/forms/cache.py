@@ -1,5 +1,6 @@
 """Decoding: a few new queries against a cache of prepared keys and values."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -123,4 +124,4 @@ def step(
     exists = j < cache.length
     heads = make_heads(variant, params, q, cache.k, cache.v, i, j, sides, data, exists=exists)
     block_mask = make_block_mask(variant.mask, q.shape[1], room, None, (q.shape[1], room))
-    return AttentionOutput(*heads.run(lambda block: attend_blocks(variant, block_mask, block)))
+    return AttentionOutput(*heads.run(functools.partial(attend_blocks, variant, block_mask)))

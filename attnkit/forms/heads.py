@@ -1,7 +1,7 @@
 """All heads of one sequence as blocks: prepared, cleaned, with the axes that count heads."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -9,47 +9,24 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt32
 
 from attnkit.masks.contract import Data
-from attnkit.scored.block import Block, KeySide, QuerySide, Shared, cast, prepare_keys, prepare_queries
-from attnkit.scored.contract import HEADS, Own, PartParams, Parts, Position, Scored
+from attnkit.scored.block import (
+    ALL,
+    EACH,
+    GROUP,
+    Block,
+    HeadBlocks,
+    KeySide,
+    QuerySide,
+    Shared,
+    cast,
+    prepare_keys,
+    prepare_queries,
+)
+from attnkit.scored.contract import Own, PartParams, Parts, Position, Scored
 from attnkit.variant import HeadShape, TokenInput
 
 Tree = Any
 Inputs = Parts[Mapping[str, Array]]
-EACH, GROUP, ALL = "each", "group", "all"  # an axis of heads, of key-value heads, or none
-
-
-@dataclasses.dataclass(frozen=True)
-class HeadBlocks:
-    """The block of every head.
-
-    Attributes:
-        block: arrays of all heads.
-        axes: for each array, whether its leading axis counts heads, key-value heads, or neither.
-        shape: heads and widths.
-    """
-
-    block: Block
-    axes: Block
-    shape: HeadShape
-
-    def run(self, function: Callable[[Block], Tree]) -> Tree:
-        """`function` of every head's block, results stacked on a leading axis of `heads`."""
-        leaves, tree = jax.tree.flatten(self.block)
-        axes, heads, groups = jax.tree.leaves(self.axes), self.shape.heads, self.shape.kv_heads
-
-        def one(*own: Array) -> Tree:
-            return function(jax.tree.unflatten(tree, own))
-
-        outer = tuple(None if axis == ALL else 0 for axis in axes)
-        if heads == groups:
-            return jax.vmap(one, in_axes=outer, axis_name=HEADS)(*leaves)
-        inner = tuple(0 if axis == EACH else None for axis in axes)
-        leaves = [
-            a.reshape(groups, heads // groups, *a.shape[1:]) if axis == EACH else a
-            for a, axis in zip(leaves, axes, strict=True)
-        ]
-        result = jax.vmap(jax.vmap(one, in_axes=inner), in_axes=outer)(*leaves)
-        return jax.tree.map(lambda a: a.reshape(heads, *a.shape[2:]), result)
 
 
 def make_heads(

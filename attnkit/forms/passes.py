@@ -41,21 +41,24 @@ class Passes:
     Attributes:
         variant: the parts.
         block_mask: which blocks are computed.
+        in_order: whether keys are visited from the last to the first, or all heads together.
     """
 
     variant: Scored
     block_mask: BlockMask
+    in_order: bool = False
+
+    @classmethod
+    def of(cls, variant: Scored, block_mask: BlockMask) -> "Passes":
+        """Passes in the order that the variant needs."""
+        normalizer = variant.normalizer
+        in_order = variant.is_sequential() or variant.mixes_heads() or normalizer.is_sequential()
+        return cls(variant, block_mask, in_order)
 
     @property
     def is_whole(self) -> bool:
         """Whether all pairs are one block."""
         return self.block_mask.is_whole
-
-    @property
-    def in_order(self) -> bool:
-        """Whether keys are visited from the last to the first, or all heads together."""
-        variant = self.variant
-        return variant.is_sequential() or variant.mixes_heads() or variant.normalizer.is_sequential()
 
     def transposed(self) -> "Passes":
         """Passes over the queries of each key; every block is computed and asks the mask."""
@@ -74,21 +77,28 @@ class Passes:
         The second is the carry for the keys before; `start(shared, row)` is the sum and the carry of no
         keys, and is needed only if keys are visited in order.
         """
-        if not (self.in_order and start):
+        if self.in_order and start:
 
-            def alone(masked: bool) -> Cell:
-                return lambda *block: cell(masked)(*block, ())[0]
+            def step(masked: bool) -> Cell:
+                def add(state: tuple[Tree, Carry], *block: Tree) -> tuple[Tree, Carry]:
+                    more, carry = cell(masked)(*block, state[1])
+                    return jax.tree.map(jnp.add, state[0], more), carry
 
-            return sum_blocks(self.block_mask, alone, shared, rows, columns)
+                return add
 
-        def step(masked: bool) -> Cell:
-            def add(state: tuple[Tree, Carry], *block: Tree) -> tuple[Tree, Carry]:
-                more, carry = cell(masked)(*block, state[1])
-                return jax.tree.map(jnp.add, state[0], more), carry
+            return self.fold_rows(start, step, shared, rows, columns)[0]
+        if self.is_whole and self.block_mask.computed:
+            return cell(self.block_mask.masked)(shared, rows, columns, ())[0]
+        leaves, operands, shape = _flatten(shared, rows, columns)
 
-            return add
+        def of_leaves(masked: bool) -> Callable[..., Arrays]:
+            return lambda *given: jax.tree.leaves(cell(masked)(*jax.tree.unflatten(shape, given), ())[0])
 
-        return fold_rows(self.block_mask, start, step, shared, rows, columns, in_order=True)[0]
+        op = BlockSum(self.block_mask, operands, (), cell=of_leaves)
+        made = jax.eval_shape(cell(True), *jax.tree.unflatten(shape, op.block_shapes(leaves)), ())[0]
+        results = (Operand("row"),) * len(jax.tree.leaves(made))
+        found = block_map_p.bind(*leaves, op=dataclasses.replace(op, results=results))
+        return jax.tree.unflatten(jax.tree.structure(made), found)
 
     def fold_rows(
         self,
@@ -102,67 +112,35 @@ class Passes:
 
         The first axis of a state is that of the rows. It has a derivative only if keys are visited in order.
         """
-        return fold_rows(self.block_mask, start, step, shared, rows, columns, in_order=self.in_order)
+        if self.is_whole and self.block_mask.computed:
+            return step(self.block_mask.masked)(start(shared, rows), shared, rows, columns)
+        leaves, operands, shape = _flatten(shared, rows, columns)
 
+        def begin(*given: Any) -> Arrays:
+            return tuple(jax.tree.leaves(start(*jax.tree.unflatten(shape, given)[:2])))
 
-def sum_blocks(
-    block_mask: BlockMask, cell: Callable[[bool], Cell], shared: Tree, rows: Tree, columns: Tree
-) -> Tree:
-    """For each row, the sum of `cell(masked)(shared, row, column)` over its blocks."""
-    if block_mask.is_whole and block_mask.computed:
-        return cell(block_mask.masked)(shared, rows, columns)
-    leaves, operands, shape = _flatten(shared, rows, columns)
+        op = RowFold(self.block_mask, operands, (), begin=begin, cell=step)
+        sides = jax.tree.unflatten(shape, op.block_shapes(leaves))
+        state = jax.eval_shape(start, *sides[:2])
+        like = jax.tree.structure(state)
+        after = jax.eval_shape(step(True), state, *sides)
+        for old, new in zip(jax.tree.leaves(state), jax.tree.leaves(after), strict=True):
+            if (old.shape, old.dtype) != (new.shape, new.dtype):
+                raise TypeError(
+                    f"fold: a state begins as {old.dtype}{list(old.shape)} and is {new.dtype}"
+                    f"{list(new.shape)} after a block; make them the same"
+                )
 
-    def of_leaves(masked: bool) -> Callable[..., Arrays]:
-        return lambda *given: jax.tree.leaves(cell(masked)(*jax.tree.unflatten(shape, given)))
+        def cell(masked: bool) -> Callable[..., Arrays]:
+            def stepped(state: Arrays, *given: Any) -> Arrays:
+                after = step(masked)(jax.tree.unflatten(like, state), *jax.tree.unflatten(shape, given))
+                return tuple(jax.tree.leaves(after))
 
-    op = BlockSum(block_mask, operands, (), cell=of_leaves)
-    made = jax.eval_shape(cell(True), *jax.tree.unflatten(shape, op.block_shapes(leaves)))
-    results = (Operand("row"),) * len(jax.tree.leaves(made))
-    found = block_map_p.bind(*leaves, op=dataclasses.replace(op, results=results))
-    return jax.tree.unflatten(jax.tree.structure(made), found)
+            return stepped
 
-
-def fold_rows(
-    block_mask: BlockMask,
-    start: Callable[[Tree, Tree], Tree],
-    step: Callable[[bool], Cell],
-    shared: Tree,
-    rows: Tree,
-    columns: Tree,
-    *,
-    in_order: bool = False,
-) -> Tree:
-    """For each row, the state after all its blocks; with `in_order`, from the last to the first."""
-    if block_mask.is_whole and block_mask.computed:
-        return step(block_mask.masked)(start(shared, rows), shared, rows, columns)
-    leaves, operands, shape = _flatten(shared, rows, columns)
-
-    def begin(*given: Any) -> Tree:
-        return start(*jax.tree.unflatten(shape, given)[:2])
-
-    op = RowFold(
-        block_mask, operands, (), begin=lambda *given: tuple(jax.tree.leaves(begin(*given))), cell=step
-    )
-    made = jax.eval_shape(begin, *op.block_shapes(leaves))
-    like, flat = jax.tree.structure(made), tuple(jax.tree.leaves(made))
-
-    def cell(masked: bool) -> Callable[..., Arrays]:
-        def stepped(state: Arrays, *given: Any) -> Arrays:
-            after = step(masked)(jax.tree.unflatten(like, state), *jax.tree.unflatten(shape, given))
-            return tuple(jax.tree.leaves(after))
-
-        return stepped
-
-    op = dataclasses.replace(op, cell=cell, results=(Operand("row"),) * len(flat))
-    for old, new in zip(flat, jax.eval_shape(cell(True), flat, *op.block_shapes(leaves)), strict=True):
-        if (old.shape, old.dtype) != (new.shape, new.dtype):
-            raise TypeError(
-                f"fold: a state begins as {old.dtype}{list(old.shape)} and is {new.dtype}{list(new.shape)} "
-                "after a block; make them the same"
-            )
-    found = scan_rows(op, leaves) if in_order else block_map_p.bind(*leaves, op=op)
-    return jax.tree.unflatten(like, found)
+        op = dataclasses.replace(op, cell=cell, results=(Operand("row"),) * len(jax.tree.leaves(state)))
+        found = scan_rows(op, leaves) if self.in_order else block_map_p.bind(*leaves, op=op)
+        return jax.tree.unflatten(like, found)
 
 
 def _flatten(shared: Tree, rows: Tree, columns: Tree) -> tuple[list[Any], tuple[Operand, ...], Any]:

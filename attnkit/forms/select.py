@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from attnkit.forms.block_mask import BlockMask
-from attnkit.forms.passes import fold_rows
+from attnkit.forms.passes import Passes
 from attnkit.scored.block import Block, KeySide, QuerySide, Shared, allowed_pairs, bind
 from attnkit.scored.contract import Scored, Selection
 
@@ -41,8 +41,8 @@ def row_statistics(variant: Scored, block_mask: BlockMask, block: Block, number:
 
             return of_block
 
-        rows = (block.query, start)
-        return fold_rows(block_mask, lambda shared, row: row[1], cell, block.shared, rows, block.key)
+        passes, rows = Passes(variant, block_mask), (block.query, start)
+        return passes.fold_rows(lambda shared, row: row[1], cell, block.shared, rows, block.key)
 
     empty = jnp.zeros_like(block.query.nonfinite)
     return own.row_statistics(fold_keys, block.query.i, empty, block.key.j.shape[0])

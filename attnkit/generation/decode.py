@@ -28,7 +28,7 @@ def decode(
         network: the model.
         given: the prompts; `BEGIN` alone where there is nothing to continue.
         batch: what else the model reads: `source` and `source_length` of a sequence-to-sequence task.
-        key: random key, needed by `method = "sample"`.
+        key: random key, or one for each prompt; needed by `method = "sample"`.
 
     Raises:
         ValueError: if sampling has no key, or the network no positions for so many tokens.

@@ -15,7 +15,8 @@ class Decoding:
         method: `greedy` writes the most probable token each time, `sample` draws one, `beam` keeps the
             `beams` most probable beginnings and writes the best complete text among them.
         max_length: most tokens to write, the end token included.
-        temperature: logits are divided by it before a token is drawn (`sample`).
+        temperature: logits are divided by it before a token is drawn (`sample`). A sample depends on the seed
+            and the text alone, not on what else is written at the same time.
         top_k: draw from the `top_k` most probable tokens only; 0 for all (`sample`).
         top_p: draw from the smallest set of most probable tokens that holds this much probability,
             after `top_k` (`sample`).

@@ -9,6 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from attnkit.generation.prompt import END, PAD, Decoded, Prompts, Step, continuation, paper, writable
+from attnkit.layers.dropout import row_keys
 
 Choose = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -20,11 +21,11 @@ def most_probable(key: jax.Array, logits: Float[Array, "batch vocabulary"]) -> I
 
 
 def draw(temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Choose:
-    """A function of (key, logits `[batch, vocabulary]`) that draws one token id a row.
+    """A function of (key, logits `[batch, vocabulary]`) that draws one token id a row, each with its own key.
 
-    Logits are divided by `temperature`; then the `top_k` most probable tokens stay (0: all; exactly
-    `top_k`, the lowest ids among equals); then the smallest set of most probable ones whose probability
-    reaches `top_p`, at least one.
+    Logits, the largest of a row being 0, are divided by `temperature`; then the `top_k` most probable tokens
+    stay (0: all; exactly `top_k`, the lowest ids among equals); then the smallest set of most probable ones
+    whose probability reaches `top_p`, at least one.
 
     Source: top-p sampling is Holtzman et al. 2019, arXiv 1904.09751, equations 2 and 3.
 
@@ -35,12 +36,13 @@ def draw(temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Choose
 
     def choose(key: jax.Array, logits: jax.Array) -> jax.Array:
         size = logits.shape[-1]
-        ordered, ids = lax.top_k(logits / temperature, min(top_k, size) if top_k else size)
+        below = (logits - jnp.max(logits, axis=-1, keepdims=True)) / temperature
+        ordered, ids = lax.top_k(below, min(top_k, size) if top_k else size)
         if top_p < 1:
             share = jax.nn.softmax(ordered, axis=-1)
             before = jnp.cumsum(share, axis=-1) - share
             ordered = jnp.where(before < top_p, ordered, -jnp.inf)
-        place = jax.random.categorical(key, ordered, axis=-1)
+        place = jax.vmap(jax.random.categorical)(row_keys(key, logits.shape[0]), ordered)
         return jnp.take_along_axis(ids, place[:, None], axis=-1)[:, 0].astype(jnp.int32)
 
     return choose
@@ -66,13 +68,14 @@ def write(
         state: decoding state that has read the first `ready` tokens of each prompt.
         given: the prompts.
         choose: (key, logits `[batch, vocabulary]`) -> token ids `[batch]`.
-        key: random key, folded with the position.
+        key: random key, or one for each row; that of a row is folded with the position.
         max_length: most tokens to write.
         ready: number of tokens already read, less than the shortest prompt is long.
     """
     tokens = paper(given, max_length)
     last = given.length + max_length - 1
     rows = given.length.shape[0]
+    own = row_keys(key, rows)
 
     def going(carry: Any) -> jax.Array:
         place, _, _, done, _ = carry
@@ -83,7 +86,7 @@ def write(
         read = lax.dynamic_slice_in_dim(tokens, place, 1, axis=1)
         logits, state = step(state, read)
         logits = writable(logits[:, -1])
-        chosen = choose(jax.random.fold_in(key, place), logits)
+        chosen = choose(jax.vmap(jax.random.fold_in, (0, None))(own, place), logits)
         place = place + 1
         reading = place < given.length
         stale = lax.dynamic_index_in_dim(tokens, place, axis=1, keepdims=False)

@@ -11,6 +11,7 @@ from attnkit.approximate.contract import Approximate
 from attnkit.layers.contract import TokenMixerLayer, Width
 from attnkit.layers.heads import merge_heads, split_heads
 from attnkit.layers.linear import Linear
+from attnkit.layers.parameter import parameters
 from attnkit.masks.contract import Data
 from attnkit.points import point, view
 from attnkit.variant import HeadShape
@@ -67,7 +68,7 @@ class ApproximationLayer(TokenMixerLayer):
             else Linear(width.heads * width.head_dim, width.model_dim, bias=None, scale=scale, rngs=rngs)
         )
         learned, fixed = variant.init(rngs.params(), self.shape), variant.constants(rngs.params(), self.shape)
-        self.learned = nnx.Dict({made: nnx.Param(a) for made, a in learned.items()})
+        self.learned = parameters(variant, learned)
         self.fixed = nnx.Dict({made: Fixed(a) for made, a in fixed.items()})
 
     def __call__(
@@ -153,11 +154,16 @@ class ApproximationLayer(TokenMixerLayer):
         return {name: split_heads(self.inputs[name](x), self.shape.heads) for name in self.inputs}
 
     def params(self, key: jax.Array | None) -> dict[str, Array]:
-        """Parameters and constants of all heads, fresh ones if there is a key and the variant redraws."""
+        """Parameters and constants of all heads, fresh ones if there is one key and the variant redraws."""
         fixed = {name: a[...] for name, a in self.fixed.items()}
-        if key is not None and self.variant.redraws():
+        if key is not None and key.ndim == 0 and self.variant.redraws():
             fixed = dict(self.variant.constants(key, self.shape))
         return {**{name: a[...] for name, a in self.learned.items()}, **fixed}
+
+    def redraw(self, key: jax.Array) -> None:
+        if self.variant.redraws():
+            for name, array in self.variant.constants(key, self.shape).items():
+                self.fixed[name][...] = array
 
     def length(self, data: Data | None) -> Array | None:
         """How many tokens of each sequence exist, `None` for all."""

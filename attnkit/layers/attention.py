@@ -1,7 +1,7 @@
 """Scored attention with several heads, as a layer."""
 
 import abc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from attnkit import forms
 from attnkit.layers.contract import Carry, CarryingLayer, CustomTokenMixer, TokenMixerLayer, Width
+from attnkit.layers.dropout import row_keys
 from attnkit.layers.heads import (
     ConcatProjection,
     Heads,
@@ -26,6 +27,7 @@ from attnkit.layers.heads import (
     split_heads,
 )
 from attnkit.layers.linear import Linear
+from attnkit.layers.parameter import parameters
 from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
 from attnkit.options import options
@@ -60,14 +62,16 @@ class Engine(nnx.Module):
             heads = 1 if need.shared else shape.heads
             return Linear(model_dim, heads * need.width, bias=need.bias, rngs=rngs)
 
-        self.inputs = by_part(scored.inputs(shape), linear)
-        self.parts = by_part(scored.init(rngs.params(), shape), nnx.Param)
+        self.inputs = by_part(
+            scored.inputs(shape).map(lambda own: nnx.Dict({name: linear(n) for name, n in own.items()}))
+        )
+        self.parts = by_part(scored.parts().map(parameters, scored.init(rngs.params(), shape)))
 
     def attend(
         self, q: Heads, k: Heads, v: Heads, inputs: Any, data: Data | None, key: jax.Array | None
     ) -> forms.AttentionOutput:
         """Output and log-sum-exp of all queries over keys at positions 0, 1, ..."""
-        parts, keys = self.learned(), None if key is None else jax.random.split(key, q.shape[0])
+        parts, keys = self.learned(), None if key is None else row_keys(key, q.shape[0])
 
         def one(q: Array, k: Array, v: Array, inputs: Any, data: Any, key: Any) -> forms.AttentionOutput:
             return forms.attend(self.scored, parts, q, k, v, inputs=inputs, data=data, key=key)
@@ -129,13 +133,8 @@ class Engine(nnx.Module):
         return of_parts(self.parts).map(lambda own: {name: a[...] for name, a in own.items()})
 
 
-def by_part(values: Parts[Mapping[str, Any]], make: Callable[[Any], Any]) -> nnx.Dict:
-    """Modules or parameters made of the values of each part, by the part's place."""
-
-    def one(own: Mapping[str, Any]) -> nnx.Dict:
-        return nnx.Dict({name: make(value) for name, value in own.items()})
-
-    made = values.map(one)
+def by_part(made: Parts[nnx.Dict]) -> nnx.Dict:
+    """Modules or parameters of each part, by the part's place."""
     return nnx.Dict(
         score=made.score,
         normalizer=made.normalizer,

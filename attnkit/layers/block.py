@@ -42,7 +42,7 @@ class Residual(nnx.Module):
         if gate == "tanh" and order == "post":
             raise ValueError('gate = "tanh": a norm after the sum is no identity; use order = "pre"')
         self.norm = make_norm(norm, dim)
-        self.gate = nnx.Param(jnp.zeros(())) if gate == "tanh" else None
+        self.gate = nnx.Param(jnp.zeros(()), kind="gain") if gate == "tanh" else None
         self.order = order
         self.rate = rate
 

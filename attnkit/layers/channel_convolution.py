@@ -20,7 +20,7 @@ class ChannelConvolution(nnx.Module):
     def __init__(self, channels: int, size: int, *, rngs: nnx.Rngs) -> None:
         bound = size**-0.5
         kernel = jax.random.uniform(rngs.params(), (size, channels), minval=-bound, maxval=bound)
-        self.kernel = nnx.Param(kernel)
+        self.kernel = nnx.Param(kernel, kind="vector")
 
     @property
     def history(self) -> int:

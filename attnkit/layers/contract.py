@@ -70,8 +70,12 @@ class TokenMixerLayer(nnx.Module):
             x: tokens of the queries.
             memory: tokens of the keys; `x` itself if not given.
             data: run-time data of masks and parts, every array with a leading batch axis.
-            key: random key for dropout; `None` switches it off.
+            key: random key for dropout, or one for each example; `None` switches it off. Constants that
+                are drawn anew at every step are drawn from one key; with many, `redraw` does it.
         """
+
+    def redraw(self, key: jax.Array) -> None:
+        """Draw the constants anew that the layer draws at every training step; most have none."""
 
     @abc.abstractmethod
     def start(

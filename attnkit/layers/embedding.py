@@ -63,7 +63,7 @@ class Embedding(nnx.Module):
         if absolute == "grid" and grid is None:
             raise ValueError('absolute = "grid": the task has no picture; choose another kind of positions')
         table = jax.random.normal(rngs.params(), (vocabulary, dim)) * dim**-0.5
-        self.table = None if features else nnx.Param(table)
+        self.table = None if features else nnx.Param(table, kind="table")
         self.numbers = Linear(features, dim, rngs=rngs) if features else None
         self.dim = dim
         self.absolute = absolute
@@ -151,7 +151,7 @@ def look_up(table: nnx.Param, index: Int[Array, "*places"]) -> Float[Array, "*pl
 
 def learned(count: int, dim: int, rngs: nnx.Rngs, rms: float = 0.5**0.5) -> nnx.Param:
     """Vectors to be learned."""
-    return nnx.Param(jax.random.normal(rngs.params(), (count, dim)) * rms)
+    return nnx.Param(jax.random.normal(rngs.params(), (count, dim)) * rms, kind="table")
 
 
 class Readout(nnx.Module):
@@ -176,9 +176,9 @@ class Readout(nnx.Module):
             raise ValueError(
                 "tied = True: numbers are predicted, there is no table to share; say tied = False"
             )
-        self.gain = nnx.Param(jnp.asarray(dim**-0.5)) if tied else None
+        self.gain = nnx.Param(jnp.asarray(dim**-0.5), kind="gain") if tied else None
         start = jax.random.normal(rngs.params(), (dim, max(1, vocabulary))) / dim
-        self.kernel = None if tied else nnx.Param(start)
+        self.kernel = None if tied else nnx.Param(start, kind="readout")
 
     def __call__(
         self, x: Float[Array, "batch length dim"], embedding: Embedding

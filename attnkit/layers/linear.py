@@ -32,8 +32,10 @@ class Linear(nnx.Module):
     def __init__(
         self, inputs: int, outputs: int, *, bias: float | None = 0.0, scale: float = 1.0, rngs: nnx.Rngs
     ) -> None:
-        self.kernel = nnx.Param(scale * inputs**-0.5 * jax.random.normal(rngs.params(), (inputs, outputs)))
-        self.bias = None if bias is None else nnx.Param(jnp.full(outputs, bias, jnp.float32))
+        self.kernel = nnx.Param(
+            scale * inputs**-0.5 * jax.random.normal(rngs.params(), (inputs, outputs)), kind="weight"
+        )
+        self.bias = None if bias is None else nnx.Param(jnp.full(outputs, bias, jnp.float32), kind="bias")
 
     def __call__(self, x: Float[Array, "*tokens inputs"]) -> Float[Array, "*tokens outputs"]:
         y = times(x.reshape(-1, x.shape[-1]), self.kernel[...].astype(x.dtype))

@@ -50,8 +50,8 @@ class LayerNorm(nnx.Module):
     """
 
     def __init__(self, dim: int) -> None:
-        self.scale = nnx.Param(jnp.ones(dim))
-        self.bias = nnx.Param(jnp.zeros(dim))
+        self.scale = nnx.Param(jnp.ones(dim), kind="gain")
+        self.bias = nnx.Param(jnp.zeros(dim), kind="bias")
 
     def __call__(self, x: Float[Array, "*tokens dim"]) -> Float[Array, "*tokens dim"]:
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
@@ -65,7 +65,7 @@ class RMSNorm(nnx.Module):
     """
 
     def __init__(self, dim: int) -> None:
-        self.scale = nnx.Param(jnp.ones(dim))
+        self.scale = nnx.Param(jnp.ones(dim), kind="gain")
 
     def __call__(self, x: Float[Array, "*tokens dim"]) -> Float[Array, "*tokens dim"]:
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))

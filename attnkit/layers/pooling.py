@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from attnkit.layers.parameter import parameters
 from attnkit.pooling.contract import Pool, PoolOutput, pool
 
 
@@ -23,7 +24,7 @@ class PoolLayer(nnx.Module):
     def __init__(self, config: Pool, dim: int, *, rngs: nnx.Rngs) -> None:
         self.config = config
         self.outputs = config.outputs()
-        self.parameters = owned(config.init(rngs.params(), dim))
+        self.parameters = parameters(config, config.init(rngs.params(), dim))
 
     def one(self, x: Array, keep: Array) -> PoolOutput:
         """One sequence, pooled."""
@@ -41,18 +42,8 @@ class PoolLayer(nnx.Module):
         return jax.vmap(jax.vmap(self.one, in_axes=(None, 0)))(x, keep)
 
 
-def owned(tree: Mapping[str, Any]) -> nnx.Dict:
-    """Nested dictionaries of arrays as parameters."""
-    return nnx.Dict(
-        {
-            name: owned(value) if isinstance(value, Mapping) else nnx.Param(value)
-            for name, value in tree.items()
-        }
-    )
-
-
 def plain(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The arrays of `owned`."""
+    """The arrays of `parameters`."""
     return {
         name: value[...] if isinstance(value, nnx.Variable) else plain(value) for name, value in tree.items()
     }

@@ -80,10 +80,10 @@ class Recurrence(nnx.Module):
         self.cell = cell
         self.hidden = hidden
         self.inward = Linear(inputs, cell.gates() * hidden, bias=None, rngs=rngs)
-        self.bias = nnx.Param(cell.bias(hidden))
+        self.bias = nnx.Param(cell.bias(hidden), kind="bias")
         square = jax.nn.initializers.orthogonal()
         shape = (cell.matrices(), hidden, hidden)
-        self.recurrent = nnx.Param(square(rngs.params(), shape)) if cell.matrices() else None
+        self.recurrent = nnx.Param(square(rngs.params(), shape), kind="weight") if cell.matrices() else None
 
     def start(self, batch: int, dtype: Any = jnp.float32) -> tuple[Array, ...]:
         """The state of `batch` sequences before their first token: zeros."""

@@ -16,6 +16,7 @@ from attnkit.layers.contract import TokenMixerLayer, Width
 from attnkit.layers.heads import merge_heads
 from attnkit.layers.linear import Linear
 from attnkit.layers.norm import LayerNorm, RMSNorm
+from attnkit.layers.parameter import parameters
 from attnkit.layers.token_shift import TokenShift, begins_document
 from attnkit.masks.contract import Data, Needs
 from attnkit.points import observed, point, view
@@ -66,7 +67,7 @@ class RecurrentLayer(TokenMixerLayer):
             }
         )
         key = rngs.params()
-        self.learned = nnx.Dict({n: nnx.Param(a) for n, a in variant.init(key, self.shape).items()})
+        self.learned = parameters(variant, variant.init(key, self.shape))
         fixed = variant.random_constants(jax.random.fold_in(key, 1), self.shape)
         self.fixed = nnx.Dict({name: Fixed(a) for name, a in fixed.items()})
         self.gate = None if variant.gate == "none" else Linear(model_dim, width, bias=None, rngs=rngs)
@@ -190,11 +191,16 @@ class RecurrentLayer(TokenMixerLayer):
         return known | ({"segments": data.key["segment"]} if key else {})
 
     def values(self, key: jax.Array | None = None) -> dict[str, Array]:
-        """Parameters and random constants of the heads; fresh constants if redrawn and a key is given."""
+        """Parameters and random constants of the heads; fresh constants if redrawn and one key is given."""
         found = {name: a[...] for part in (self.learned, self.fixed) for name, a in part.items()}
-        if key is not None and self.variant.redraws():
+        if key is not None and key.ndim == 0 and self.variant.redraws():
             found |= self.variant.random_constants(key, self.shape)
         return found
+
+    def redraw(self, key: jax.Array) -> None:
+        if self.variant.redraws():
+            for name, array in self.variant.random_constants(key, self.shape).items():
+                self.fixed[name][...] = array
 
     def read(
         self,

@@ -33,7 +33,9 @@ class ShortConvolution(CarryingLayer):
     def __init__(self, inner: TokenMixerLayer, window: ConvWindow, dim: int, *, rngs: nnx.Rngs) -> None:
         self.inner = inner
         self.window = window
-        self.kernel = nnx.Param(jax.random.normal(rngs.params(), (window.size, dim)) * window.size**-0.5)
+        self.kernel = nnx.Param(
+            jax.random.normal(rngs.params(), (window.size, dim)) * window.size**-0.5, kind="vector"
+        )
 
     def convolve(self, windows: Float[Array, "batch length width dim"]) -> Tokens:
         """The weighted sum of each window."""

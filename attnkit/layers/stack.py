@@ -11,6 +11,7 @@ from attnkit.layers.block import Block, Gate, Order, State, Tokens, empty_carry
 from attnkit.layers.build import Width, build_layer
 from attnkit.layers.contract import TokenMixerLayer
 from attnkit.layers.conv_window import ConvWindow
+from attnkit.layers.dropout import fold
 from attnkit.layers.feed_forward import Activation, FeedForward
 from attnkit.layers.norm import NormKind, make_norm
 from attnkit.layers.short_convolution import ShortConvolution
@@ -79,9 +80,8 @@ class Stack(nnx.Module):
         """Output of the last block, and the penalty of all layers."""
         carry = empty_carry()
         for n, block in enumerate(self.blocks):
-            own = None if key is None else jax.random.fold_in(key, n)
             with within(n):
-                x, carry = block(x, memory, carry=carry, data=data, memory_data=memory_data, key=own)
+                x, carry = block(x, memory, carry=carry, data=data, memory_data=memory_data, key=fold(key, n))
         x = point("residual", x)
         penalty = sum((own.get("penalty", 0.0) for own in carry.values()), 0.0)
         return StackOutput(x if self.norm is None else self.norm(x), penalty)

@@ -34,7 +34,7 @@ class Summaries(nnx.Module):
 
     def __init__(self, size: int, stride: int, dim: int, *, rngs: nnx.Rngs) -> None:
         self.size, self.stride = size, stride
-        self.place = nnx.Param(0.02 * jax.random.normal(rngs.params(), (size, dim)))
+        self.place = nnx.Param(0.02 * jax.random.normal(rngs.params(), (size, dim)), kind="table")
         self.up, self.down = Linear(size * dim, dim, rngs=rngs), Linear(dim, dim, bias=None, rngs=rngs)
 
     def __call__(self, rows: Heads, start: Int[Array, "runs"]) -> Heads:

@@ -24,8 +24,8 @@ class TokenShift(nnx.Module):
     """
 
     def __init__(self, dim: int, uses: list[str], *, dynamic: bool, rngs: nnx.Rngs) -> None:
-        self.share = nnx.Dict({use: nnx.Param(jnp.full(dim, 0.5)) for use in uses})
-        self.first = nnx.Param(jnp.full(dim, 0.5)) if dynamic else None
+        self.share = nnx.Dict({use: nnx.Param(jnp.full(dim, 0.5), kind="gain") for use in uses})
+        self.first = nnx.Param(jnp.full(dim, 0.5), kind="gain") if dynamic else None
         lent = uses if dynamic else []
         self.down = nnx.Dict({use: Linear(dim, RANK, bias=None, rngs=rngs) for use in lent})
         self.up = nnx.Dict({use: Linear(RANK, dim, bias=None, scale=0.1, rngs=rngs) for use in lent})

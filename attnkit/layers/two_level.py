@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from attnkit.layers.build import build_layer
 from attnkit.layers.contract import CustomTokenMixer, TokenMixerLayer, Width
+from attnkit.layers.dropout import keys
 from attnkit.layers.hierarchy import through
 from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
@@ -67,7 +68,7 @@ class TwoLevelLayer(TokenMixerLayer):
         data: Data | None = None,
         key: jax.Array | None = None,
     ) -> Tokens:
-        k = (None, None) if key is None else jax.random.split(key)
+        k = keys(key, 2)
         (words, sentences), (real, counted) = self.levels(memory), views(data)
         with within("words"):
             one, near = reading(self.words, read=is_weights)(x, words, data=real, key=k[0])

@@ -14,7 +14,7 @@ from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
 from attnkit.models.block_options import Blocks, source
 from attnkit.models.classification import Answer, Classifying
-from attnkit.models.contract import Batch, Output, Sizes
+from attnkit.models.contract import Batch, Output, Sizes, example_keys
 from attnkit.options import options
 from attnkit.points import view, within
 from attnkit.pooling.contract import Pool
@@ -67,7 +67,7 @@ class ClassifierNetwork(Classifying):
         )
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
-        k = keys(key, 2)
+        k = keys(example_keys(batch, key), 2)
         real = Data(scalar={"length": batch["source_length"]})
         segment = batch.get("source_segment")
         with within("encoder"):

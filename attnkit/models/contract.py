@@ -71,7 +71,8 @@ class Network(nnx.Module):
 
         Args:
             batch: arrays named as in docs/architecture.md.
-            key: random key for dropout; `None` switches dropout off.
+            key: random key for dropout; `None` switches dropout off. `example_keys(batch, key)` are the
+                keys from which the layers draw the numbers of each example.
         """
 
     @abc.abstractmethod
@@ -89,6 +90,15 @@ class Network(nnx.Module):
 
         Every leaf of `state` has a leading batch axis, so that beam search can reorder it.
         """
+
+
+def example_keys(batch: Batch, key: jax.Array | None) -> jax.Array | None:
+    """`batch["example_key"]`, one key for each example; `key` itself if there are none; `None` for `None`.
+
+    A training step gives every example a key that depends on the seed, the step and its place in the whole
+    batch, so that no random number depends on how the batch is cut or spread over devices.
+    """
+    return None if key is None else batch.get("example_key", key)
 
 
 def attention_maps(network: Network, batch: Batch, *, key: jax.Array | None = None) -> dict[str, jax.Array]:

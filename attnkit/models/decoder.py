@@ -13,7 +13,7 @@ from attnkit.layers.embedding import Absolute, Readout
 from attnkit.layers.stack import make_stack
 from attnkit.masks.causal import Causal
 from attnkit.models.block_options import Blocks, target
-from attnkit.models.contract import Batch, Network, Output, Sizes
+from attnkit.models.contract import Batch, Network, Output, Sizes, example_keys
 from attnkit.options import options
 from attnkit.points import point, within
 from attnkit.scored.position.rotary import Rotary
@@ -56,7 +56,7 @@ class DecoderNetwork(Network):
         self.dropout = config.dropout
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
-        k = keys(key, 2)
+        k = keys(example_keys(batch, key), 2)
         with within("decoder"):
             x = point("embedding", dropout(self.embedding(target(batch)), self.dropout, k[0]))
             x, penalty = self.stack(x, key=k[1])

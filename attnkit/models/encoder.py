@@ -11,7 +11,7 @@ from attnkit.layers.embedding import Readout, SourceAbsolute
 from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
 from attnkit.models.block_options import Blocks, source
-from attnkit.models.contract import Batch, Network, Output, Sizes
+from attnkit.models.contract import Batch, Network, Output, Sizes, example_keys
 from attnkit.options import options
 from attnkit.points import within
 from attnkit.scored.position.rotary import Rotary
@@ -70,7 +70,7 @@ class EncoderNetwork(Network):
         real = Data(scalar={"length": batch["source_length"]})
         segment = batch.get("source_segment")
         with within("encoder"):
-            x, penalty = self.encoder(source(batch), data=real, segment=segment, key=key)
+            x, penalty = self.encoder(source(batch), data=real, segment=segment, key=example_keys(batch, key))
         return Output(self.readout(x, self.encoder.embedding), penalty)
 
     def start(self, batch: Batch, length: int) -> Any:

@@ -16,7 +16,7 @@ from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
 from attnkit.models.block_options import Blocks, source, target
-from attnkit.models.contract import Batch, Network, Output, Sizes
+from attnkit.models.contract import Batch, Network, Output, Sizes, example_keys
 from attnkit.options import options
 from attnkit.points import point, within
 from attnkit.scored.position.rotary import Rotary
@@ -90,7 +90,7 @@ class EncoderDecoderNetwork(Network):
             return self.encoder(source(batch), data=real, segment=segment, key=key)
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
-        k = keys(key, 3)
+        k = keys(example_keys(batch, key), 3)
         memory, penalty = self.encode(batch, key=k[0])
         real = Data(scalar={"length": batch["source_length"]})
         with within("decoder"):

@@ -18,7 +18,7 @@ from attnkit.masks.padding import Padding
 from attnkit.masks.same_document import SameDocument
 from attnkit.models.block_options import Blocks, Mixers, need_segments, source
 from attnkit.models.classification import Answer, Classifying
-from attnkit.models.contract import Batch, Output, Sizes
+from attnkit.models.contract import Batch, Output, Sizes, example_keys
 from attnkit.options import options
 from attnkit.points import view, within
 from attnkit.pooling.additive_pooling import AdditivePooling
@@ -149,7 +149,7 @@ class HierarchicalClassifierNetwork(Classifying):
         )
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
-        k = keys(key, 2)
+        k = keys(example_keys(batch, key), 2)
         with within("encoder"):
             found = self.hierarchy(source(batch), batch["source_segment"], batch["source_length"], key=k[0])
         real = exists(found.number, found.sentences.shape[1])

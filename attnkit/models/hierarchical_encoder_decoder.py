@@ -18,7 +18,7 @@ from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
 from attnkit.masks.same_document import SameDocument
 from attnkit.models.block_options import Blocks, source, target
-from attnkit.models.contract import Batch, Network, Output, Sizes
+from attnkit.models.contract import Batch, Network, Output, Sizes, example_keys
 from attnkit.models.hierarchical_classifier import make_hierarchy
 from attnkit.options import options
 from attnkit.points import point, within
@@ -112,7 +112,7 @@ class HierarchicalEncoderDecoderNetwork(Network):
         return found, memory, Data(scalar={"length": length, "sentences": found.number})
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
-        k = keys(key, 3)
+        k = keys(example_keys(batch, key), 3)
         found, memory, real = self.encode(batch, key=k[0])
         data = real.with_scalars(words=found.words)
         with within("decoder"):

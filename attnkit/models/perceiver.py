@@ -19,7 +19,7 @@ from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
 from attnkit.models.block_options import Blocks, source, target
 from attnkit.models.classification import Answer, Classifying
-from attnkit.models.contract import Batch, Network, Output, Sizes
+from attnkit.models.contract import Batch, Network, Output, Sizes, example_keys
 from attnkit.options import options
 from attnkit.points import point, reading, view, within
 from attnkit.pooling.contract import Pool
@@ -74,7 +74,9 @@ class Latents(nnx.Module):
 
     def __init__(self, config: Perceiver, sizes: Sizes, rngs: nnx.Rngs) -> None:
         self.reader = config.source_encoder(sizes, 0, (), absolute=config.source_absolute, rngs=rngs)
-        self.table = nnx.Param(jax.random.normal(rngs.params(), (config.latents, config.model_dim)))
+        self.table = nnx.Param(
+            jax.random.normal(rngs.params(), (config.latents, config.model_dim)), kind="table"
+        )
         self.stack = make_stack(
             config.depth, config.style(), config.mixer, cross=config.cross, encoder=True, rngs=rngs
         )
@@ -113,7 +115,7 @@ class PerceiverAnswer(Classifying):
         )
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
-        k = keys(key, 2)
+        k = keys(example_keys(batch, key), 2)
         x, penalty, weights = self.latents(batch, key=k[0])
         pooled = self.pool(x, jnp.ones(x.shape[:2], bool))
         if weights is not None:
@@ -145,7 +147,7 @@ class PerceiverText(Network):
         return Data(scalar={"length": jnp.full(batch, self.latents.table[...].shape[0], jnp.int32)})
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
-        k = keys(key, 3)
+        k = keys(example_keys(batch, key), 3)
         memory, penalty, weights = self.latents(batch, key=k[0])
         with within("decoder"):
             x = point("embedding", dropout(self.embedding(target(batch)), self.dropout, k[1]))

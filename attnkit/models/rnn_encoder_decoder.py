@@ -16,7 +16,7 @@ from attnkit.layers.linear import Linear
 from attnkit.layers.recurrence import Cell, Recurrence
 from attnkit.layers.token_mixer.gru import Gru
 from attnkit.models.block_options import need_source, source, target
-from attnkit.models.contract import Batch, Model, Network, Output, Sizes
+from attnkit.models.contract import Batch, Model, Network, Output, Sizes, example_keys
 from attnkit.options import options
 from attnkit.points import view
 from attnkit.token_mixer import TokenMixer
@@ -153,7 +153,7 @@ class RnnEncoderDecoderNetwork(Network):
         return at, out, w
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
-        k = keys(key, 3)
+        k = keys(example_keys(batch, key), 3)
         memory = self.encode(batch, k[0])
         y = dropout(self.embedding(target(batch)), self.dropout, k[1])
         _, out, w = self.write(self.begin(memory), memory, y)

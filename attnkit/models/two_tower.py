@@ -18,7 +18,7 @@ from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
 from attnkit.models.block_options import Blocks, sources, target_as_source
 from attnkit.models.classification import Classifying
-from attnkit.models.contract import Batch, Output, Sizes
+from attnkit.models.contract import Batch, Output, Sizes, example_keys
 from attnkit.options import options
 from attnkit.points import point, within
 from attnkit.pooling.contract import Pool
@@ -110,11 +110,11 @@ class TwoTowerNetwork(Classifying):
         )
         self.text = tower(text, config.text_depth, config.text, config.text_pool, config.absolute)
         self.loss = config.loss
-        self.temperature = nnx.Param(jnp.log(TEMPERATURE[config.loss]))
-        self.bias = nnx.Param(jnp.asarray(-10.0)) if config.loss == "sigmoid" else None
+        self.temperature = nnx.Param(jnp.log(TEMPERATURE[config.loss]), kind="rate")
+        self.bias = nnx.Param(jnp.asarray(-10.0), kind="bias") if config.loss == "sigmoid" else None
 
     def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
-        k = keys(key, 2)
+        k = keys(example_keys(batch, key), 2)
         if "input_length" not in batch:
             raise ValueError("TwoTower needs a task of groups of pairs; choose another model for this task")
         with within("source"):

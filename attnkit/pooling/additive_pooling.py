@@ -12,7 +12,7 @@ from attnkit.pooling.attend import attend_by_score, init_normalizer
 from attnkit.pooling.contract import Params, Pool, PoolOutput
 from attnkit.scored.contract import Normalizer
 from attnkit.scored.normalizer.softmax import Softmax
-from attnkit.variant import Card
+from attnkit.variant import Card, Kinds
 
 
 @options
@@ -30,6 +30,8 @@ class AdditivePooling(Pool):
     )
     hidden: Annotated[int, Ge(1)] | None = None
     normalizer: Normalizer = Softmax()
+
+    kinds: ClassVar[Kinds] = {"matrix": "weight", "bias": "bias", "context": "vector"}
 
     def init(self, key: jax.Array, dim: int) -> Params:
         hidden = self.hidden or dim

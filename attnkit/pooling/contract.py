@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from attnkit.hooks import Hooked
+from attnkit.variant import Kind
 
 Params = Mapping[str, Any]
 
@@ -38,6 +39,10 @@ class Pool(Hooked, abc.ABC):
     def init(self, key: jax.Array, dim: int) -> Params:
         """Fresh parameters for vectors of `dim` numbers. Raises `ValueError` if `dim` does not suit."""
         return {}
+
+    def kind_of(self, name: str) -> Kind:
+        normalizer = getattr(self, "normalizer", None)
+        return normalizer.kind_of(name) if normalizer and name not in self.kinds else super().kind_of(name)
 
     @abc.abstractmethod
     def apply(self, p: Params, x: Float[Array, "tokens dim"], keep: Bool[Array, "tokens"]) -> PoolOutput:

@@ -12,7 +12,7 @@ from attnkit.pooling.attend import attend, init_normalizer
 from attnkit.pooling.contract import Params, Pool, PoolOutput
 from attnkit.scored.contract import Normalizer
 from attnkit.scored.normalizer.softmax import Softmax
-from attnkit.variant import Card
+from attnkit.variant import Card, Kinds
 
 
 @options
@@ -30,6 +30,8 @@ class LearnedQuery(Pool):
     )
     heads: Annotated[int, Ge(1)] = 4
     normalizer: Normalizer = Softmax()
+
+    kinds: ClassVar[Kinds] = {"query": "table", "key": "weight", "value": "weight", "output": "weight"}
 
     def init(self, key: jax.Array, dim: int) -> Params:
         if dim % self.heads:

@@ -13,7 +13,7 @@ from attnkit.pooling.contract import Params, Pool, PoolOutput
 from attnkit.pooling.learned_query import heads_of
 from attnkit.scored.contract import Normalizer
 from attnkit.scored.normalizer.softmax import Softmax
-from attnkit.variant import Card
+from attnkit.variant import Card, Kinds
 
 
 @options
@@ -39,6 +39,18 @@ class Pma(Pool):
 
     def outputs(self) -> int:
         return self.seeds
+
+    kinds: ClassVar[Kinds] = {
+        "seeds": "table",
+        "before": "weight",
+        "query": "weight",
+        "key": "weight",
+        "value": "weight",
+        "output": "weight",
+        "after": "weight",
+        "bias_before": "bias",
+        "bias_after": "bias",
+    }
 
     def init(self, key: jax.Array, dim: int) -> Params:
         if dim % self.heads:

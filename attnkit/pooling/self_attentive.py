@@ -12,7 +12,7 @@ from attnkit.pooling.attend import attend_by_score, init_normalizer
 from attnkit.pooling.contract import Params, Pool, PoolOutput
 from attnkit.scored.contract import Normalizer
 from attnkit.scored.normalizer.softmax import Softmax
-from attnkit.variant import Card
+from attnkit.variant import Card, Kinds
 
 
 @options
@@ -39,6 +39,8 @@ class SelfAttentive(Pool):
 
     def outputs(self) -> int:
         return self.hops
+
+    kinds: ClassVar[Kinds] = {"first": "weight", "second": "weight"}
 
     def init(self, key: jax.Array, dim: int) -> Params:
         hidden = self.hidden or dim

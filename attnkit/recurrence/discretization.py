@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attnkit.recurrence.contract import Params
+from attnkit.variant import Kinds
 
 MIN_DT, MAX_DT = 1e-3, 1e-1
 
@@ -17,6 +18,10 @@ def init_log_dt(key: jax.Array, shape: tuple[int, ...]) -> Float[Array, "*shape"
     Source: Gu & Dao 2023 (Mamba), arXiv 2312.00752, section 3.6.
     """
     return jax.random.uniform(key, shape, minval=jnp.log(MIN_DT), maxval=jnp.log(MAX_DT))
+
+
+#: kinds of the parameters of `init_decay`
+DECAY_KINDS: Kinds = {"dt_bias": "rate", "A_log": "rate"}
 
 
 def init_decay(key: jax.Array, heads: int, *width: int) -> dict[str, Any]:

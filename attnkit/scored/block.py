@@ -7,7 +7,7 @@ for all blocks. All of a head is a block, too.
 import dataclasses
 import functools
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 from attnkit.masks.contract import Data
 from attnkit.masks.counters import scramble
 from attnkit.scored.contract import (
+    HEADS,
     Keep,
     Own,
     PartParams,
@@ -28,8 +29,12 @@ from attnkit.scored.contract import (
     Selection,
     Values,
 )
+from attnkit.scored.domain import OF_SCORES, OF_TOKENS, on_allowed
+from attnkit.variant import HeadShape
 
 Inputs = Parts[Mapping[str, Array]]
+Tree = Any
+EACH, GROUP, ALL = "each", "group", "all"  # an axis of heads, of key-value heads, or none
 
 
 @jax.tree_util.register_dataclass
@@ -110,6 +115,39 @@ class Block:
     key: Any
 
 
+@dataclasses.dataclass(frozen=True)
+class HeadBlocks:
+    """The block of every head.
+
+    Attributes:
+        block: arrays of all heads.
+        axes: for each array, whether its leading axis counts heads, key-value heads, or neither.
+        shape: heads and widths.
+    """
+
+    block: Block
+    axes: Block
+    shape: HeadShape
+
+    def run(self, function: Callable[[Block], Tree]) -> Tree:
+        """`function` of every head's block, results stacked on a leading axis of `heads`."""
+        axes, heads, groups = jax.tree.leaves(self.axes), self.shape.heads, self.shape.kv_heads
+        leaves, tree = jax.tree.flatten(self.block)
+
+        def over(*mapped: str) -> tuple[Any]:
+            return (jax.tree.unflatten(tree, [0 if axis in mapped else None for axis in axes]),)
+
+        if heads == groups:
+            return jax.vmap(function, in_axes=over(EACH, GROUP), axis_name=HEADS)(self.block)
+        grouped = [
+            a.reshape(groups, heads // groups, *a.shape[1:]) if axis == EACH else a
+            for a, axis in zip(leaves, axes, strict=True)
+        ]
+        of_group = jax.vmap(function, in_axes=over(EACH))
+        result = jax.vmap(of_group, in_axes=over(EACH, GROUP))(jax.tree.unflatten(tree, grouped))
+        return jax.tree.map(lambda a: a.reshape(heads, *a.shape[2:]), result)
+
+
 def bind(block: Block) -> Parts[PartParams]:
     """Every part's `PartParams` of a block."""
     shared, query, key = block.shared, block.query, block.key
@@ -131,16 +169,16 @@ def logits(
     Args:
         variant: its parts.
         block: queries and keys.
-        keep: pairs that may attend; needed if a part is sequential.
+        keep: pairs that may attend, `None` for all; others have finite scores that mean nothing.
         carry: of all later keys, as from `initial_carry`; empty if no part is sequential.
     """
     p, q, k, i, j = bind(block), block.query.q, block.key.k, block.query.i, block.key.j
-    s = variant.score.score(p.score, q, k, i, j)
+    s = on_allowed(variant.score.score, keep, OF_TOKENS)(p.score, q, k, i, j)
     for part, own in zip(variant.position, p.position, strict=True):
-        bias = part.bias(own, q, k, i, j)
+        bias = on_allowed(part.bias, keep, OF_TOKENS)(own, q, k, i, j)
         s = s if bias is None else s + bias
     for part, own in zip(variant.position, p.position, strict=True):
-        s = part.transform_logits(own, s, i, j)
+        s = on_allowed(part.transform_logits, keep, OF_SCORES)(own, s, i, j)
     reached = []
     for part, own, state in zip(variant.position, p.position, carry, strict=False):
         if part.is_sequential():
@@ -148,7 +186,7 @@ def logits(
         reached.append(state)
     if variant.cap is not None:
         s = variant.cap * jnp.tanh(s / variant.cap)
-    s = variant.normalizer.transform_capped_logits(p.normalizer, s, i, j)
+    s = on_allowed(variant.normalizer.transform_capped_logits, keep, OF_SCORES)(p.normalizer, s, i, j)
     return s.astype(block.query.nonfinite.dtype) + nonfinite_pairs(block), tuple(reached)
 
 
@@ -193,23 +231,18 @@ def allowed_pairs(variant: Scored, block: Block) -> Keep:
     return keep & (functools.reduce(operator.and_, selected) | jnp.isnan(nonfinite_pairs(block)))
 
 
-def transformed_weights(variant: Scored, block: Block, w: Scores) -> Scores:
-    """Normalized weights as values are mixed with them."""
-    for part, own in zip(variant.position, bind(block).position, strict=True):
-        w = part.transform_weights(own, w, block.query.q, block.query.i, block.key.j)
-    return w
-
-
 def mix_values(variant: Scored, block: Block, w: Scores) -> Values:
     """Weighted values of a block after dropout, accumulated in at least float32."""
     i, j, v = block.query.i, block.key.j, block.key.v
     if block.shared.dropout_seed is not None:
         kept = survives(block.shared.dropout_seed, variant.dropout, i, j)
         w = jnp.where(kept, w / (1 - variant.dropout), 0)
-    w = transformed_weights(variant, block, w)
+    parts = list(zip(variant.position, bind(block).position, strict=True))
+    for part, own in parts:
+        w = part.transform_weights(own, w, block.query.q, i, j)
     wide = jnp.promote_types(v.dtype, jnp.float32)
     o = jax.lax.dot_general(w.astype(v.dtype), v, (((1,), (0,)), ((), ())), preferred_element_type=wide)
-    for part, own in zip(variant.position, bind(block).position, strict=True):
+    for part, own in parts:
         more = part.value(own, w, i, j)
         o = o if more is None else o + more
     return o

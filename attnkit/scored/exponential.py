@@ -143,7 +143,7 @@ def softmax_pass(passes: KeyPasses, closed: bool, block: Block) -> tuple[Values,
         def cell(state: Partial, *sides: Tree) -> Partial:
             at = Block(*sides)
             keep = allowed_pairs(variant, at) if masked else None
-            return absorb(state, logits(variant, at)[0], keep, lambda e: mix_values(variant, at, e))
+            return absorb(state, logits(variant, at, keep)[0], keep, lambda e: mix_values(variant, at, e))
 
         return cell
 
@@ -182,8 +182,8 @@ def _tangent_sums(passes: KeyPasses, block: Block, change: Block, lse: Row) -> t
             (at_shared, d_shared), (at_query, d_query, lse), (at_key, d_key) = shared, row, column
             at, change = widen(Block(at_shared, at_query, at_key)), Block(d_shared, d_query, d_key)
             moving = select(change, at)
-            s, ds = jax.jvp(lambda m: logits(variant, combine(m, at))[0], (moving,), (change,))
             keep = allowed_pairs(variant, at) if masked else None
+            s, ds = jax.jvp(lambda m: logits(variant, combine(m, at), keep)[0], (moving,), (change,))
             seen = s if keep is None else jnp.where(keep, s, -jnp.inf)
             w = _weights(passes, seen, lse)
             pull = w * (ds if keep is None else jnp.where(keep, ds, 0))
@@ -283,7 +283,8 @@ def _key_lse_jvp(passes: KeyPasses, primals: Tree, tangents: Tree) -> tuple[Tree
 
 def _key_scores(passes: KeyPasses, block: Block, exists: Array) -> tuple[Scores, Keep]:
     """Scores before queries compete, and which pairs of queries that exist may attend."""
-    return logits(passes.variant, block)[0], allowed_pairs(passes.variant, block) & exists[:, None]
+    keep = allowed_pairs(passes.variant, block) & exists[:, None]
+    return logits(passes.variant, block, keep)[0], keep
 
 
 def no_keys(empty: Row, value_dim: int) -> Partial:

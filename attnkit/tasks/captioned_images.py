@@ -2,7 +2,6 @@
 
 import collections
 import hashlib
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,12 +17,12 @@ from attnkit.tasks.divide import held_out
 from attnkit.tasks.draws import epoch_rows, permutation
 from attnkit.tasks.edit_distance import character_accuracy
 from attnkit.tasks.patches import joined, patched
-from attnkit.tasks.plain_files import content, read_text
+from attnkit.tasks.picture_file import picture
+from attnkit.tasks.plain_files import read_text
 from attnkit.tasks.token_rows import RaggedTokens, unigram_loss
 from attnkit.tasks.units import learn, spaced
 from attnkit.tasks.wording import shown
 
-MOST_PIXELS = 2**26
 EXAMPLE_ORDER = 1
 
 
@@ -202,28 +201,3 @@ class CaptionedImagesDataset(Dataset):
         return layout.beside_vectors(
             self._features(split, rows), self.tokens[split].padded(rows, self.length)
         )
-
-
-def picture(folder: Path, name: str, size: int, place: str) -> np.ndarray:
-    """`[size, size, 3]` uint8 of a picture file below `folder`. Raises `DataError` with `place` in it."""
-    # Pillow comes with matplotlib; starting the command line should not wait for it.
-    from PIL import Image
-
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise DataError(f"{place}: {shown(name)} is outside the folder {folder}; expected a picture below it")
-    try:
-        data = content(str(path))
-    except DataError as error:
-        raise DataError(f"{place}: {error}") from None
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise DataError(
-                    f"{place}: {shown(name)} has {image.width} by {image.height} pixels; expected at most "
-                    f"{MOST_PIXELS}; scale it down"
-                )
-            return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BOX))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{place}: {shown(name)} cannot be read as PNG or JPEG: {reason}") from None

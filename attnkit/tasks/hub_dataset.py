@@ -1,7 +1,8 @@
 """Hub dataset: texts to classify or to translate from a data set of Hugging Face `datasets`."""
 
 import collections
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,7 +15,7 @@ from attnkit.tasks.divide import held_out
 from attnkit.tasks.labeled_text import Lines, labeled
 from attnkit.tasks.parallel_text import ParallelTextDataset
 from attnkit.tasks.units import learn, spaced
-from attnkit.tasks.wording import hint
+from attnkit.tasks.wording import hint, shown
 
 SPLITS = ("train", "valid", "test")
 
@@ -125,16 +126,13 @@ class HubDataset(Task):
             if self.limit and number >= self.limit:
                 return
             place = f"{self.where} {split}, row {number}"
-            label, text = (column(row, key, place) for key in (self.label, self.text))
-            if names is not None and isinstance(label, int):
-                if not 0 <= label < len(names):
-                    raise DataError(f"{place}: label {label} is none of {len(names)} classes")
-                label = names[label]
-            text = spaced(str(text).lower() if self.lowercase else str(text))
-            if not text or not spaced(str(label)):
+            number_of = None if self.form == "pairs" else names or ()
+            label = cell(column(row, self.label, place), self.label, place, number_of)
+            text = cell(column(row, self.text, place), self.text, place)
+            if not text or not label:
                 counts["empty_rows_skipped"] += 1
                 continue
-            yield spaced(str(label)), text, place
+            yield label, text.lower() if self.lowercase else text, place
 
     def pairs(self, splits: dict[str, Lines], counts: collections.Counter[str]) -> ParallelTextDataset:
         """The data set of pairs to translate."""
@@ -159,6 +157,36 @@ class HubDataset(Task):
             if not kept[split]:
                 raise DataError(f"{self.where}: no pairs for {split}; use a larger fraction or max_length")
         return ParallelTextDataset(kept, source, target, dict(counts), [{"data_set": self.where}])
+
+
+def cell(value: Any, key: str, place: str, names: Sequence[str] | None = None) -> str:
+    """The text in a cell; empty for null.
+
+    Args:
+        value: of the cell.
+        key: its column.
+        place: its row, for messages.
+        names: names of classes; then a whole number is one of them, or a class itself if there are none.
+
+    Raises:
+        DataError: for another type.
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, str):
+        return spaced(value)
+    if names is None or isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+        expected = "text" if names is None else "text or a whole number"
+        raise DataError(
+            f"{place}: {key} is {type(value).__name__} {shown(str(value))}; expected {expected}; choose "
+            "another column, or convert it"
+        )
+    if names and not 0 <= value < len(names):
+        raise DataError(
+            f"{place}: {key} {int(value)} is none of {len(names)} classes; a split without labels is left "
+            'out with valid = "" or test = ""'
+        )
+    return names[int(value)] if names else str(int(value))
 
 
 def column(row: Mapping[str, Any], key: str, place: str) -> Any:

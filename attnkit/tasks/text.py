@@ -40,7 +40,7 @@ class Text(Task):
     """
 
     path: str | None = None
-    length: Annotated[int, Ge(1)] = 64
+    length: Annotated[int, Ge(2)] = 64
     valid_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1
     units: Literal["characters", "subwords"] = "characters"
     max_vocabulary: Annotated[int, Ge(5)] = 1000

@@ -1,12 +1,19 @@
 """Training batches, stacked for a dispatch and made on a thread while the device computes."""
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 
 import numpy as np
 
 from attnkit.errors import DataError
 from attnkit.tasks.contract import Batch, Dataset
+
+PATIENCE = 0.2
+
+
+class Stopped(Exception):
+    """Batches were not waited for, because the run is to stop."""
 
 
 class Batches:
@@ -33,11 +40,20 @@ class Batches:
         """Begin to make the batches `step`, `step + 1`, ... of a later `take`."""
         self._ahead[step, count] = self._thread.submit(self._stack, step, count)
 
-    def take(self, step: int, count: int) -> Batch:
-        """Arrays with a leading axis of `capacity`: `count` batches from number `step` on, then zeros."""
-        ready = self._ahead.pop((step, count), None)
+    def take(self, step: int, count: int, stop: Callable[[], bool] = lambda: False) -> Batch:
+        """Arrays with a leading axis of `capacity`: `count` batches from number `step` on, then zeros.
+
+        Raises:
+            Stopped: `stop()` became true before they were ready: the data set's code may hang.
+        """
+        if (step, count) not in self._ahead:
+            self.request(step, count)
+        ready = self._ahead.pop((step, count))
         self._ahead.clear()
-        return ready.result() if ready else self._stack(step, count)
+        while not wait([ready], PATIENCE).done:
+            if stop():
+                raise Stopped
+        return ready.result()
 
     def one(self, step: int) -> Batch:
         """Batch number `step` alone."""
@@ -63,7 +79,11 @@ class Batches:
 
 
 def check_ids(batch: Batch, dataset: Dataset, where: str) -> None:
-    """Raise `DataError` if a token id is outside its vocabulary: the device would clamp it silently."""
+    """Raise `DataError` for a token id outside its vocabulary, which a device would clamp, or weights < 0."""
+    if (weights := batch["weights"]).size and weights.min() < 0:
+        raise DataError(
+            f"{where}: weights: has {weights.min()}, but a weight is at least 0; mend the data set"
+        )
     for name in ("inputs", "labels", "source"):
         if name not in batch:
             continue

@@ -5,90 +5,31 @@ step, metric, facts, every leaf and the SHA-256 of every file, itself included. 
 name, flushed to disk, read back, compared, and only then renamed.
 """
 
+import contextlib
 import dataclasses
-import errno
-import hashlib
-import json
 import logging
 import math
 import os
 import re
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from attnkit import files
 from attnkit.errors import CheckpointError
 from attnkit.training import pytree_io
-from attnkit.training.pytree_io import Leaf
+from attnkit.training.manifest import MANIFEST, Manifest, NewerFormat, digests, entries, sync
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
 NAME = re.compile(r"step_(\d{9})")
 WRITING = ".writing_"
-MANIFEST = "manifest.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class Manifest:
-    """Description of a checkpoint, readable without its arrays.
-
-    Attributes:
-        step: updates made.
-        metric: the number that is least for the best checkpoint; `None` if not measured or not finite.
-        facts: the writer's own facts: data cursor, fingerprint of the data.
-        leaves: every leaf by its path.
-        files: SHA-256 of every file by its path below the checkpoint's folder.
-        format: version of this layout.
-    """
-
-    step: int
-    metric: float | None
-    facts: Mapping[str, Any]
-    leaves: Mapping[str, Leaf]
-    files: Mapping[str, str]
-    format: int = FORMAT
-
-    def write(self, folder: Path) -> None:
-        """Write it into `folder`, replacing an earlier one in one move."""
-        body = dataclasses.asdict(self)
-        text = json.dumps({**body, "sha256": _digest_of(body)}, indent=1, sort_keys=True)
-        temporary = folder / f"{WRITING}{MANIFEST}"
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, folder / MANIFEST)
-        _sync(folder)
-
-    @classmethod
-    def read(cls, folder: Path) -> "Manifest":
-        """The manifest of the checkpoint in `folder`. Raises `CheckpointError` for any doubt about it."""
-        path = folder / MANIFEST
-        try:
-            body = json.loads(path.read_bytes())
-            claimed = body.pop("sha256")
-            version = body["format"]
-        except (OSError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
-            raise CheckpointError(f"{path}: not a manifest: {error}") from None
-        if claimed != _digest_of(body):
-            raise CheckpointError(f"{path}: damaged: its SHA-256 is not the one it states")
-        if version > FORMAT:
-            raise NewerFormat(
-                f"{path}: has format {version}, this attnkit reads up to format {FORMAT}; update attnkit"
-            )
-        body["leaves"] = {
-            name: Leaf(leaf["kind"], leaf["dtype"], tuple(leaf["shape"]))
-            for name, leaf in body["leaves"].items()
-        }
-        return cls(**body)
-
-
-class NewerFormat(CheckpointError):
-    """The checkpoint is sound, but a newer attnkit wrote it."""
+OVERHEAD = 1024
+TREE = "tree"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +51,7 @@ class Checkpoints:
     def __init__(self, folder: Path, keep: int = 1) -> None:
         self.folder = folder
         self.keep = keep
+        self._told: set[Path] = set()
 
     def steps(self) -> list[int]:
         """Steps that have a checkpoint, whole or damaged, oldest first."""
@@ -118,9 +60,10 @@ class Checkpoints:
         found = []
         for entry in self.folder.iterdir():
             named = NAME.fullmatch(entry.name)
-            if named and not entry.is_symlink() and (entry / MANIFEST).is_file():
+            # One without a manifest is damaged; an empty folder never was one.
+            if named and not entry.is_symlink() and entry.is_dir() and any(entry.iterdir()):
                 found.append(int(named[1]))
-            elif not entry.name.startswith(WRITING):
+            elif not entry.name.startswith(WRITING) and not entry.name.endswith(files.PART):
                 log.info("%s: not a checkpoint, left alone", entry)
         return sorted(found)
 
@@ -129,9 +72,17 @@ class Checkpoints:
         ranks = {step: self._rank(step, damaged=math.inf) for step in self.steps()}
         return {step: rank for step, rank in ranks.items() if rank < math.inf}
 
+    def facts(self) -> Mapping[str, Any]:
+        """The facts of the newest checkpoint whose manifest can be read; empty if there is none."""
+        for step in reversed(self.steps()):
+            with contextlib.suppress(CheckpointError):
+                return Manifest.read(self._path(step)).facts
+        return {}
+
     def clean(self) -> None:
         """Remove what an interrupted save left behind. Only for the one process that writes here."""
         if self.folder.is_dir():
+            files.clean(self.folder)
             for entry in self.folder.glob(f"{WRITING}*"):
                 shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
@@ -151,14 +102,16 @@ class Checkpoints:
         """
         temporary = self.folder / f"{WRITING}{step:09d}"
         try:
+            if self.folder.is_symlink():
+                raise CheckpointError("is a link; a run keeps its checkpoints in its own folder")
             self.folder.mkdir(parents=True, exist_ok=True)
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
             described, flat = pytree_io.describe(tree), pytree_io.flatten(tree)
-            _check_space(temporary, sum(array.nbytes for array in flat.values()))
-            _write_arrays(temporary / "tree", flat)
+            _check_space(temporary, sum(array.nbytes + OVERHEAD for array in flat.values()) + OVERHEAD)
+            _write_arrays(temporary / TREE, flat)
             _sync_all(temporary)
-            manifest = Manifest(step, _finite(metric), dict(facts or {}), described, _digests(temporary))
+            manifest = Manifest(step, _finite(metric), dict(facts or {}), described, digests(temporary))
             manifest.write(temporary)
             again = _read_arrays(temporary, Manifest.read(temporary))
             wrong = [path for path in flat if not pytree_io.same_bits(flat[path], again[path])]
@@ -176,10 +129,20 @@ class Checkpoints:
             ) from error
         self._retain(trusted=step)
 
-    def annotate(self, step: int, metric: float) -> None:
-        """State the metric of the checkpoint of `step`, then delete the ones no longer wanted."""
+    def annotate(self, step: int, metric: float, facts: Mapping[str, Any] | None = None) -> None:
+        """State the metric of the checkpoint of `step` and more facts, then delete those no longer wanted.
+
+        Raises:
+            CheckpointError: it could not be written; the checkpoint is as it was.
+        """
         manifest = Manifest.read(self._path(step))
-        dataclasses.replace(manifest, metric=_finite(metric)).write(self._path(step))
+        told = {**manifest.facts, **(facts or {})}
+        try:
+            dataclasses.replace(manifest, metric=_finite(metric), facts=told).write(self._path(step))
+        except OSError as error:
+            raise CheckpointError(
+                f"{self._path(step)}: its metric cannot be written: {error.strerror}"
+            ) from None
         self._retain()
 
     def verify(self, step: int) -> Manifest:
@@ -188,15 +151,20 @@ class Checkpoints:
         manifest = Manifest.read(folder)
         if manifest.step != step:
             raise CheckpointError(f"{folder / MANIFEST}: damaged: it belongs to step {manifest.step}")
-        found = _digests(folder)
+        found = digests(folder)
         for name in sorted(found.keys() | manifest.files.keys()):
             if name not in found:
                 raise CheckpointError(f"{folder / name}: missing")
             if name not in manifest.files:
-                raise CheckpointError(f"{folder / name}: not part of the checkpoint")
-            if found[name] != manifest.files[name]:
+                self._tell(folder / name)
+            elif found[name] != manifest.files[name]:
                 raise CheckpointError(f"{folder / name}: damaged: its SHA-256 is not the one saved")
         return manifest
+
+    def _tell(self, stray: Path) -> None:
+        if stray not in self._told:
+            self._told.add(stray)
+            log.warning("%s: not part of the checkpoint, ignored", stray)
 
     def restore(
         self,
@@ -292,7 +260,7 @@ class Checkpoints:
             shutil.rmtree(old)
         else:
             os.replace(temporary, target)
-        _sync(self.folder)
+        sync(self.folder)
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step_{step:09d}"
@@ -300,9 +268,14 @@ class Checkpoints:
 
 def _check_space(folder: Path, needed: int) -> None:
     """Raise `OSError` if a disk has no room for so many bytes; half-way, orbax prints pages of tracebacks."""
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise OSError(errno.ENOSPC, f"No space left on device: {needed} bytes needed, {free} free")
+    trial = folder / "room"
+    try:
+        with trial.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, needed)
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror}: {needed} bytes needed") from None
+    finally:
+        trial.unlink(missing_ok=True)
 
 
 def _write_arrays(folder: Path, flat: pytree_io.Flat) -> None:
@@ -322,7 +295,22 @@ def _read_arrays(folder: Path, manifest: Manifest) -> pytree_io.Flat:
     }
     if len(empty) == len(manifest.leaves):
         return empty
-    return {**_checkpointer().restore((folder / "tree").absolute()), **empty}
+    with _only(folder.absolute(), manifest) as place:
+        return {**_checkpointer().restore(place / TREE), **empty}
+
+
+@contextlib.contextmanager
+def _only(folder: Path, manifest: Manifest) -> Iterator[Path]:
+    """The checkpoint in `folder` without files that do not belong to it, for orbax would look at them."""
+    if all(path.relative_to(folder).as_posix() in manifest.files for path in entries(folder / TREE)):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as name:
+        for file in manifest.files:
+            link = Path(name, file)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(folder / file)
+        yield Path(name)
 
 
 def _checkpointer() -> Any:
@@ -336,30 +324,7 @@ def _finite(metric: float | None) -> float | None:
     return metric if metric is not None and math.isfinite(metric) else None
 
 
-def _digest_of(body: Any) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if name == MANIFEST or (path.is_dir() and not path.is_symlink()):
-            continue
-        # A link is never followed out of the checkpoint.
-        found[name] = "link" if path.is_symlink() else hashlib.sha256(path.read_bytes()).hexdigest()
-    return found
-
-
 def _sync_all(folder: Path) -> None:
     for path in folder.rglob("*"):
-        _sync(path)
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(path)
+    sync(folder)

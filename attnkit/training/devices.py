@@ -10,6 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "data"
 MOST_CORES = 8
+FORCED = "--xla_force_host_platform_device_count"
 
 Tree = TypeVar("Tree")
 
@@ -18,8 +19,11 @@ def use_cores() -> None:
     """Let the CPU count as one device per core (at most 8), so that a batch can be spread over them.
 
     A core that works alone on its share of the batch beats all cores working together on each operation.
-    This must come before anything runs; afterwards, and on other kinds of devices, it changes nothing.
+    This must come before anything runs; afterwards, and on other kinds of devices, it changes nothing. A
+    number that the user chose, by `JAX_NUM_CPU_DEVICES` or by XLA's own flag, stays.
     """
+    if "JAX_NUM_CPU_DEVICES" in os.environ or FORCED in os.environ.get("XLA_FLAGS", ""):
+        return
     try:
         jax.config.update("jax_num_cpu_devices", min(len(os.sched_getaffinity(0)), MOST_CORES))
     except (RuntimeError, AttributeError):
@@ -31,6 +35,19 @@ def make_mesh(batch_size: int) -> Mesh:
     devices = jax.local_devices()
     count = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
     return Mesh(np.asarray(devices[:count]), (AXIS,))
+
+
+def unused(batch_size: int) -> str:
+    """Which devices `make_mesh` leaves idle and why, with the nearest sizes that use all; empty if none."""
+    there, used = len(jax.local_devices()), make_mesh(batch_size).size
+    if used == there:
+        return ""
+    whole = batch_size // there * there
+    near = " or ".join(str(size) for size in (whole, whole + there) if size)
+    return (
+        f"batch_size = {batch_size}: {used} of {there} devices {'is' if used == 1 else 'are'} used, because "
+        f"{there} do not divide it; {near} would use all"
+    )
 
 
 def spread(function: Callable[..., Any], mesh: Mesh, axis: int = 1) -> Callable[..., Any]:

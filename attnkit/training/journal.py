@@ -1,5 +1,7 @@
 """The files of one run: its metrics and checkpoints, and what they say of it."""
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from attnkit.tasks.contract import Dataset
 from attnkit.training import nonfinite
 from attnkit.training.checkpoint import Checkpoints
 from attnkit.training.evaluation import Evaluation
-from attnkit.training.load import FOLDER
+from attnkit.training.load import FOLDER, METRICS, RECORDED
 from attnkit.training.plan import Training
 from attnkit.training.progress import Fitted
 from attnkit.training.record import Record
@@ -36,21 +38,23 @@ class Journal:
         self.evaluation: Evaluation | None = None
         self.saved: int | None = None
 
-    def open(self, state: State) -> State:
-        """The state of the newest checkpoint; `state` itself if there is none."""
-        self.checkpoints.clean()
+    def open(self, state: State) -> tuple[State, Record]:
+        """The state of the newest checkpoint, or `state` itself, and the metrics, which must be closed."""
+        recorded: Mapping[str, Any] = {}
         if self.checkpoints.steps():
             restored = self.checkpoints.restore(state)
             manifest = restored.manifest
-            self._agree(dict(manifest.facts))
-            self.checkpoints.drop_after(manifest.step)
+            self._agree(manifest.facts)
             state = restored.tree
             self.step = self.saved = self.resumed_from = manifest.step
             self.evaluated = manifest.metric is not None
-        self.record = Record(self.folder / "metrics.jsonl", self.step, self.evaluated)
-        return state
+            recorded = manifest.facts.get(RECORDED) or {}
+        self.checkpoints.clean()
+        self.checkpoints.drop_after(self.step)
+        self.record = Record(self.folder / METRICS, self.step, self.evaluated, recorded)
+        return state, self.record
 
-    def _agree(self, facts: dict[str, Any]) -> None:
+    def _agree(self, facts: Mapping[str, Any]) -> None:
         for name, new in self.facts().items():
             if facts.get(name) != new:
                 error = DataError if name == "fingerprint" else ConfigError
@@ -60,10 +64,6 @@ class Journal:
         """What must be the same when the run goes on."""
         plan = self.training
         return {"seed": plan.seed, "batch_size": plan.batch_size, "fingerprint": self.dataset.fingerprint}
-
-    def close(self) -> None:
-        """Close the metrics."""
-        self.record.__exit__(None, None, None)
 
     def write(self, step: int, metrics: Metrics) -> None:
         """Write down the metrics of a step, if it is one of those to be logged."""
@@ -79,14 +79,18 @@ class Journal:
             **({} if metrics.finite else {"skipped": True}),
         )
 
-    def save(self, state: State) -> None:
-        """Save the state, unless that is done, no step was made or a parameter is not finite."""
+    def save(self, state: State, devices: int) -> None:
+        """Save the state, unless that is done, no step was made or something is not finite."""
         step = int(state.step)
-        if step in (0, self.saved) or nonfinite.first_bad({"params": state.params}):
+        if step in (0, self.saved):
+            return
+        if nonfinite.first_bad({"params": state.params, "optimizer": state.optimizer}):
             return
         self.record.sync()
         # A run that goes on tries the step again.
-        self.checkpoints.save(step, _unhalted(state), facts=self.facts())
+        state = dataclasses.replace(state, halted=jnp.bool_(False))
+        facts = {**self.facts(), RECORDED: self.record.mark(), "devices": devices}
+        self.checkpoints.save(step, state, facts=facts)
         self.saved, self.evaluated = step, False
 
     def evaluate(self, found: Evaluation) -> None:
@@ -97,7 +101,7 @@ class Journal:
             step=self.step, split=found.split, loss=found.loss, accuracy=found.accuracy, tokens=tokens
         )
         self.record.sync()
-        self.checkpoints.annotate(self.step, found.loss)
+        self.checkpoints.annotate(self.step, found.loss, {RECORDED: self.record.mark()})
 
     def fitted(self, network: nnx.Module, skipped: int, seconds: float) -> Fitted:
         """The outcome of the run, whose last state is that of `network`."""
@@ -113,9 +117,3 @@ class Journal:
             skipped=skipped,
             seconds=seconds,
         )
-
-
-def _unhalted(state: State) -> State:
-    import dataclasses
-
-    return dataclasses.replace(state, halted=jnp.bool_(False))

@@ -1,14 +1,17 @@
 """Trained parameters from a run's checkpoints into a freshly built network."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from flax import nnx
 
+from attnkit.training import record
 from attnkit.training.checkpoint import Checkpoints, Manifest
 from attnkit.training.step import split
 
 FOLDER = "checkpoints"
+METRICS = "metrics.jsonl"
+RECORDED = "metrics"
 
 
 def load(
@@ -30,3 +33,9 @@ def load(
     restored = Checkpoints(folder / FOLDER).restore(template, which, strict=strict, partial=True)
     tree = restored.tree
     return nnx.merge(graph, tree["params"], tree["constants"]), restored.manifest
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl` of a run, compared with what its newest checkpoint says of them."""
+    facts = Checkpoints(folder / FOLDER).facts()
+    return record.rows(folder / METRICS, facts.get(RECORDED) or {})

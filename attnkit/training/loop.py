@@ -4,7 +4,9 @@ import contextlib
 import dataclasses
 import logging
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,18 +14,18 @@ import numpy as np
 from flax import nnx
 
 from attnkit.errors import AttnkitError, ConfigError, DataError, NonFiniteError, Preempted
+from attnkit.signals import Interruption
 from attnkit.tasks.contract import Dataset
 from attnkit.training import evaluation, nonfinite
-from attnkit.training.batches import Batches
+from attnkit.training.batches import Batches, Stopped
 from attnkit.training.checkpoint import Checkpoints
-from attnkit.training.devices import make_mesh, on_all, on_one
+from attnkit.training.devices import make_mesh, on_all, on_one, unused
 from attnkit.training.evaluation import Evaluation
-from attnkit.training.load import FOLDER
+from attnkit.training.load import FOLDER, METRICS, RECORDED
 from attnkit.training.optimizer import hyperparameters
 from attnkit.training.plan import Optimizer, Training
 from attnkit.training.progress import Fitted, Progress, Report
 from attnkit.training.record import Record
-from attnkit.training.signals import Interruption
 from attnkit.training.step import Metrics, State, begin, make_dispatch, make_step, split, steps_per_dispatch
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,7 @@ def fit(
     resume: bool = False,
     strict: bool = False,
     changed_data: bool = False,
+    ready: Callable[[], None] = lambda: None,
     report: Report = lambda progress: None,
 ) -> Fitted:
     """Train `network` on `dataset`; leave `metrics.jsonl` and `checkpoints/` in `folder`.
@@ -56,6 +59,7 @@ def fit(
         resume: go on from the newest whole checkpoint, if there is one.
         strict: raise for a damaged checkpoint instead of falling back to the one before.
         changed_data: resume although the data set has another fingerprint.
+        ready: called when the state to begin with is there, before anything is written into `folder`.
         report: called with the progress; an error it raises ends the run.
 
     Raises:
@@ -69,7 +73,10 @@ def fit(
         asked = stack.enter_context(Interruption())
         run = _Run(network, dataset, training, optimizer, folder, asked, report)
         run.open(resume, strict, changed_data)
-        run.record = stack.enter_context(Record(folder / "metrics.jsonl", run.step, run.evaluated))
+        ready()
+        run.checkpoints.clean()
+        run.checkpoints.drop_after(run.step)
+        run.record = stack.enter_context(Record(folder / METRICS, run.step, run.evaluated, run.recorded))
         run.batches = stack.enter_context(Batches(dataset, training.seed, training.batch_size, run.capacity))
         return run.go()
 
@@ -91,12 +98,14 @@ class _Run:
         report: Report,
     ) -> None:
         self.started = time.perf_counter()
-        self.dataset, self.training, self.folder = dataset, training, folder
+        self.dataset, self.training, self.optimizer, self.folder = dataset, training, optimizer, folder
         self.asked, self.report = asked, report
         self.graph, params, constants = split(network)
-        self.state: State = begin(params, constants, training, optimizer)
+        self.state: State = begin(self.graph, params, constants, training, optimizer)
         self.hyper = hyperparameters(optimizer, training.label_smoothing)
         self.mesh = make_mesh(training.batch_size)
+        if idle := unused(training.batch_size):
+            log.warning("%s", idle)
         shared = self.mesh.size > 1
         step = make_step(self.graph, training, optimizer, shared)
         self.dispatch = make_dispatch(step, self.mesh if shared else None)
@@ -107,6 +116,7 @@ class _Run:
         self.checkpoints = Checkpoints(folder / FOLDER, training.keep)
         self.step = self.sent = self.resumed_from = 0
         self.evaluated = False
+        self.recorded: Mapping[str, Any] = {}
         self.saved: int | None = None
         self.evaluation: Evaluation | None = None
         self.waiting: tuple[int, Metrics, jax.Array] | None = None
@@ -120,16 +130,15 @@ class _Run:
             raise ConfigError(
                 f"folder = {str(self.folder)!r}: holds a run of {there[-1]} steps; resume it or take another"
             )
-        self.checkpoints.clean()
         if not there:
             return
         restored = self.checkpoints.restore(self.state, strict=strict)
         manifest = restored.manifest
         self._agree(dict(manifest.facts), changed_data)
-        self.checkpoints.drop_after(manifest.step)
         self.state = restored.tree
         self.step = self.sent = self.saved = self.resumed_from = manifest.step
         self.evaluated = manifest.metric is not None
+        self.recorded = manifest.facts.get(RECORDED) or {}
         self.progress = dataclasses.replace(
             self.progress, step=manifest.step, skipped=int(self.state.skipped)
         )
@@ -147,6 +156,13 @@ class _Run:
                 f"{facts.get('fingerprint')}; restore the data, or allow changed data"
             )
 
+        if (before := facts.get("devices", self.mesh.size)) != self.mesh.size:
+            log.warning(
+                "resumed on %d device(s), trained on %s before: equal to about 1e-5, not to the bit",
+                self.mesh.size,
+                before,
+            )
+
     def go(self) -> Fitted:
         """Train to the last step."""
         if self.step >= self.training.steps:
@@ -158,7 +174,8 @@ class _Run:
             if self.step and self._at_boundary() and not self.evaluated:
                 self._boundary()
             while self.step < self.training.steps:
-                self._send()
+                with contextlib.suppress(Stopped):
+                    self._send()
                 if self.asked.asked or self._at_boundary(self.sent):
                     self._drain()
                     self._stop_if_asked()
@@ -186,8 +203,9 @@ class _Run:
     def _send(self) -> None:
         """Dispatch the next steps, then look at the metrics of those dispatched before."""
         count = self._ahead(self.sent)
-        batches = self.batches.take(self.sent, count)
+        batches = self.batches.take(self.sent, count, stop=lambda: self.asked.asked)
         self.state, metrics, attempted = self.dispatch(self.state, batches, jnp.int32(count), self.hyper)
+        self.asked.unsaved = True
         sent, self.sent = self.sent, self.sent + count
         if more := self._ahead(self.sent):
             self.batches.request(self.sent, more)
@@ -243,7 +261,7 @@ class _Run:
     def _fail(self) -> None:
         batch = jax.tree.map(jnp.asarray, self.batches.one(self.step))
         error = nonfinite.failure(
-            self.folder, self.graph, self.training, self.hyper, on_one(self.state), batch
+            self.folder, self.graph, self.training, self.optimizer, on_one(self.state), batch
         )
         self._save()
         raise error
@@ -253,7 +271,7 @@ class _Run:
         step = int(self.state.step)
         if step in (0, self.saved):
             return
-        if path := nonfinite.first_bad({"params": self.state.params}):
+        if path := nonfinite.first_bad({"params": self.state.params, "optimizer": self.state.optimizer}):
             log.warning("step %d: %s is not finite; no checkpoint is saved", step, path)
             return
         self.record.sync()
@@ -261,10 +279,12 @@ class _Run:
             "seed": self.training.seed,
             "batch_size": self.training.batch_size,
             "fingerprint": self.dataset.fingerprint,
+            RECORDED: self.record.mark(),
+            "devices": self.mesh.size,
         }
         state = dataclasses.replace(on_one(self.state), halted=jnp.bool_(False))
         self.checkpoints.save(step, state, facts=facts)
-        self.saved = step
+        self.saved, self.asked.unsaved = step, False
 
     def _boundary(self) -> None:
         """Save, evaluate, write down the result and note it in the checkpoint, in this order.
@@ -297,7 +317,7 @@ class _Run:
             step=self.step, split=name, loss=loss, accuracy=accuracy, tokens=float(found.tokens.sum())
         )
         self.record.sync()
-        self.checkpoints.annotate(self.step, loss)
+        self.checkpoints.annotate(self.step, loss, {RECORDED: self.record.mark()})
         seconds = time.perf_counter() - self.started
         self.report(dataclasses.replace(self.progress, seconds=seconds, evaluation=found))
         if not np.isfinite(loss) and found.tokens.sum():

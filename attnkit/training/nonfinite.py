@@ -1,18 +1,28 @@
 """Diagnosis of non-finite numbers from the state before the failed step and its batch."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
-from attnkit.errors import NonFiniteError
+from attnkit import files
+from attnkit.errors import CheckpointError, NonFiniteError
 from attnkit.models.contract import Batch
-from attnkit.training.optimizer import Hyperparameters
-from attnkit.training.plan import Training
+from attnkit.tasks.contract import Dataset
+from attnkit.training.checkpoint import Checkpoints
+from attnkit.training.load import FOLDER
+from attnkit.training.objective import per_weight
+from attnkit.training.optimizer import hyperparameters, schedule
+from attnkit.training.plan import Optimizer, Training
 from attnkit.training.pytree_io import flatten
-from attnkit.training.step import State, make_gradient
+from attnkit.training.step import State, begin, make_gradient, rule, split
+
+DUMP = "nonfinite.json"
 
 
 def first_bad(tree: Any) -> str | None:
@@ -27,34 +37,43 @@ def first_bad(tree: Any) -> str | None:
 
 
 def diagnose(
-    graph: Any, training: Training, hyper: Hyperparameters, state: State, batch: Batch
+    graph: Any, training: Training, optimizer: Optimizer, state: State, batch: Batch
 ) -> tuple[str, str]:
     """(kind, path) of the first non-finite array of the step from `state` with `batch`, from cause to effect.
 
-    `kind` is `parameter`, `batch`, `loss`, `gradient` or `learning rate`.
+    `kind` is `parameter`, `batch`, `loss`, `gradient`, `update` or `learning rate`.
     """
     if path := first_bad({"params": state.params}):
         return "parameter", path
     if path := first_bad({"batch": batch}):
         return "batch", path
     key = jax.random.fold_in(state.key, state.step)
+    hyper = hyperparameters(optimizer, training.label_smoothing)
     gradient = jax.jit(make_gradient(graph, training))
     total, slope = gradient(state.params, state.constants, batch, key, hyper)
     path = first_bad({"params": slope})
     if not np.isfinite(total.objective):
         return "loss", f"loss (first gradient: {path})" if path else "loss"
-    return ("gradient", path) if path else ("learning rate or gradient norm", "learning_rate")
+    if path:
+        return "gradient", path
+    slope = jax.tree.map(lambda leaf: leaf * per_weight(total.weight), slope)
+    direction, _ = rule(graph, state.params, state.constants, optimizer, hyper).update(
+        slope, state.optimizer, state.params
+    )
+    rate = optimizer.learning_rate * schedule(optimizer, training.steps, state.step)
+    path = first_bad({"params": jax.tree.map(lambda leaf, d: leaf - rate * d, state.params, direction)})
+    return ("update", path) if path else ("learning rate or gradient norm", "learning_rate")
 
 
 def failure(
-    folder: Path, graph: Any, training: Training, hyper: Hyperparameters, state: State, batch: Batch
+    folder: Path, graph: Any, training: Training, optimizer: Optimizer, state: State, batch: Batch
 ) -> NonFiniteError:
     """The error for the step from `state` with `batch`, after writing `nonfinite.json` into `folder`.
 
     The file names what was found and what reproduces it: seed, batch number and the dropout key's data.
     """
     number = int(state.step)
-    what, path = diagnose(graph, training, hyper, state, batch)
+    what, path = diagnose(graph, training, optimizer, state, batch)
     key = [int(word) for word in np.asarray(jax.random.key_data(state.key)).ravel()]
     dump = {
         "step": number + 1,
@@ -64,9 +83,56 @@ def failure(
         "batch": number,
         "key": key,
     }
-    (folder / "nonfinite.json").write_text(json.dumps(dump, indent=1) + "\n", encoding="utf-8")
+    files.write(folder / DUMP, json.dumps(files.sealed(dump), indent=1) + "\n")
     after = f" ({training.skip_limit} steps before it were skipped)" if training.nonfinite == "skip" else ""
     return NonFiniteError(
-        f"step {number + 1}: {what} is not finite, first at {path}{after}; no update was made. Try a smaller "
-        "learning rate, more warmup or precision = 'float32'"
+        f"step {number + 1}: {what} is not finite, first at {path}{after}; no update was made. "
+        f"{advice(what, number, training)}; attnkit replay {folder} makes this step again"
     )
+
+
+def advice(what: str, number: int, training: Training) -> str:
+    """What may help when step `number + 1` met something that is not finite.
+
+    A smaller learning rate helps only if there were updates, and only from the start, since a run keeps its
+    own.
+    """
+    if what == "parameter":
+        return "Look at how the network makes its initial parameters"
+    if what == "batch":
+        return f"Look at batch {number} of the data"
+    ways = [] if training.precision == "float32" else ["precision = 'float32'"]
+    if number or what not in ("loss", "gradient"):
+        ways = ["a smaller learning rate", "more warmup", *ways]
+    if not ways:
+        return "Look at the network and the data: there was no update yet"
+    return f"Start another run with {' or '.join(ways)}"
+
+
+def replay(
+    network: nnx.Module,
+    dataset: Dataset,
+    training: Training,
+    optimizer: Optimizer,
+    folder: Path,
+    dump: Mapping[str, Any],
+) -> tuple[str, str]:
+    """Diagnose again, from the run's checkpoint, the step that `dump` tells of.
+
+    Raises:
+        CheckpointError: the state before that step is not there.
+        DataError: the batch is wrong.
+    """
+    number = dump["batch"]
+    graph, params, constants = split(network)
+    state = begin(graph, params, constants, training, optimizer)
+    if number:
+        restored = Checkpoints(folder / FOLDER).restore(state)
+        if restored.manifest.step != number:
+            raise CheckpointError(
+                f"{folder / FOLDER}: the newest checkpoint is of step {restored.manifest.step}, not of "
+                f"{number}; step {dump['step']} can be made again until the run goes on"
+            )
+        state = restored.tree
+    batch = dataset.batch(dump["seed"], number, training.batch_size)
+    return diagnose(graph, training, optimizer, state, jax.tree.map(jnp.asarray, batch))

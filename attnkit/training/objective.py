@@ -23,12 +23,14 @@ def cross_entropy(
     logits: Float[Array, "batch length vocabulary"],
     labels: Int[Array, "batch length"],
     smoothing: float | Float[Array, ""] = 0.0,
+    z_loss: float = 0.0,
 ) -> Tokens:
     """Cross-entropy of each token, in float32 whatever the logits are.
 
     `loss = logsumexp(z) - z_y`. The objective is the cross-entropy with the target that puts `1 - smoothing`
     on the label and spreads `smoothing` evenly over the whole vocabulary, label included (Szegedy et al.
     2016, arXiv:1512.00567, section 7): `(1 - smoothing) * loss + smoothing * (logsumexp(z) - mean(z))`.
+    `z_loss` adds `z_loss * logsumexp(z)^2` to it (PaLM: Chowdhery et al. 2022, arXiv:2204.02311, section 5).
     Label smoothing never needs the smoothed target itself, so no `[batch, length, vocabulary]` target exists.
 
     >>> import jax.numpy as jnp
@@ -40,12 +42,17 @@ def cross_entropy(
     chosen = labels[..., None] == jnp.arange(logits.shape[-1])
     # A masked sum fuses with its neighbors; a gather has a scatter for a gradient, which is slow on CPUs.
     loss = level - jnp.sum(jnp.where(chosen, logits, 0.0), axis=-1)
-    if not isinstance(smoothing, jax.Array) and not smoothing:
-        return Tokens(loss, loss)
-    return Tokens(loss, (1 - smoothing) * loss + smoothing * (level - jnp.mean(logits, axis=-1)))
+    objective = loss
+    if isinstance(smoothing, jax.Array) or smoothing:
+        objective = (1 - smoothing) * loss + smoothing * (level - jnp.mean(logits, axis=-1))
+    if z_loss:
+        objective = objective + z_loss * jnp.square(level)
+    return Tokens(loss, objective)
 
 
-def errors(output: Output, batch: Batch, smoothing: float | Float[Array, ""] = 0.0) -> Tokens:
+def errors(
+    output: Output, batch: Batch, smoothing: float | Float[Array, ""] = 0.0, z_loss: float = 0.0
+) -> Tokens:
     """Loss and objective of each place to predict at, for labels or for numbers.
 
     A network's own penalty for an example is part of the objective of each of its places, so that it enters
@@ -55,7 +62,7 @@ def errors(output: Output, batch: Batch, smoothing: float | Float[Array, ""] = 0
         loss = jnp.square(output.logits[..., 0].astype(jnp.float32) - batch["targets"].astype(jnp.float32))
         found = Tokens(loss, loss)
     else:
-        found = cross_entropy(output.logits, batch["labels"], smoothing)
+        found = cross_entropy(output.logits, batch["labels"], smoothing, z_loss)
     penalty = jnp.asarray(output.penalty, jnp.float32)
     return found._replace(objective=found.objective + penalty.reshape(-1, 1))
 

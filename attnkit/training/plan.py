@@ -14,13 +14,16 @@ class Training:
     Attributes:
         steps: updates to make.
         batch_size: examples an update sees.
-        seed: seed of the data order and of dropout (not of the initial parameters).
+        seed: seed of the initial parameters, of the data order and of dropout.
         evaluate_every: updates between two evaluations, each with a checkpoint; 0 means only after the last.
         evaluation_batch_size: examples evaluated at once.
         evaluation_batches: batches of the held-out split an evaluation reads; 0 means all of them.
         label_smoothing: probability mass spread evenly over the vocabulary (Szegedy et al. 2016).
+        z_loss: factor of the square of the log of the softmax's denominator, which keeps logits from
+            growing (Chowdhery et al. 2022, arXiv:2204.02311, section 5: 1e-4); for labels only.
         accumulate: slices a batch is cut into, one after the other, to save memory; 0 means whatever is
-            fast. Must divide `batch_size`. The gradient is that of the whole batch.
+            fast. Must divide `batch_size`. A device that has a part of the batch cuts it into slices that are
+            no larger. The gradient is that of the whole batch.
         precision: type that the network computes in. The parameters, the loss and the optimizer are float32.
         steps_per_dispatch: updates handed to the device at once; 0 means many for a small network.
         keep: newest checkpoints to keep; the best one is kept besides.
@@ -37,6 +40,7 @@ class Training:
     evaluation_batch_size: Annotated[int, Ge(1)] = 64
     evaluation_batches: Annotated[int, Ge(0)] = 0
     label_smoothing: Annotated[float, Ge(0.0), Lt(1.0)] = 0.0
+    z_loss: Annotated[float, Ge(0.0)] = 0.0
     accumulate: Annotated[int, Ge(0)] = 0
     precision: Literal["float32", "bfloat16"] = "float32"
     steps_per_dispatch: Annotated[int, Ge(0), Le(1024)] = 0
@@ -52,25 +56,43 @@ class Training:
 
 @options
 class Optimizer:
-    """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), warmed up linearly, then decayed by a cosine.
+    """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) or Muon, warmed up linearly, then decayed.
+
+    `decayed` and `multipliers` name parameters by kind (`weight`, `vector`, `readout`, `bias`, `gain`,
+    `table`, `rate`, `other`) or by a pattern of paths such as `decoder/*/bias`; `attnkit show` lists both.
+    The part that makes a parameter declares its kind; one of an own part that declares none is `other`.
 
     Attributes:
+        rule: `adamw`, or `muon` (Jordan et al. 2024) for the kind `weight` and AdamW for all others.
+        schedule: `cosine`, or `wsd` (warmup-stable-decay), which keeps the rate and lowers it linearly at the
+            end.
+        cooldown: share of the steps over which `wsd` lowers the rate.
         learning_rate: rate at the end of the warmup.
         warmup: steps over which the rate rises linearly from 0; the first step takes 1 / warmup of it.
         end_fraction: part of `learning_rate` left at the last step.
         b1: decay of the first moment.
         b2: decay of the second moment.
+        momentum: decay of the momentum of Muon.
         eps: added to the root of the second moment.
-        weight_decay: decoupled decay, of every parameter with two or more axes (nanoGPT's rule):
-            matrices and embeddings, not biases and not the scales of norms.
+        weight_decay: decoupled decay of the parameters that are `decayed`.
+        decayed: parameters that decay: by default weights alone, not biases, gains of norms, embeddings and
+            other tables, nor logarithms of rates.
+        multipliers: pairs of parameters and a factor on their learning rate, such as `[["table", 0.1]]`; 0
+            freezes them. Where several mean a parameter, the product holds.
         clip: largest global norm of a gradient; 0 switches clipping off.
     """
 
+    rule: Literal["adamw", "muon"] = "adamw"
     learning_rate: Annotated[float, Gt(0.0)] = 1e-3
     warmup: Annotated[int, Ge(0)] = 100
+    schedule: Literal["cosine", "wsd"] = "cosine"
+    cooldown: Annotated[float, Gt(0.0), Le(1.0)] = 0.2
     end_fraction: Annotated[float, Ge(0.0), Le(1.0)] = 0.1
     b1: Annotated[float, Ge(0.0), Lt(1.0)] = 0.9
     b2: Annotated[float, Ge(0.0), Lt(1.0)] = 0.99
+    momentum: Annotated[float, Ge(0.0), Lt(1.0)] = 0.95
     eps: Annotated[float, Gt(0.0)] = 1e-8
     weight_decay: Annotated[float, Ge(0.0)] = 0.1
+    decayed: tuple[str, ...] = ("weight", "vector", "readout")
+    multipliers: tuple[tuple[str, Annotated[float, Ge(0.0)]], ...] = ()
     clip: Annotated[float, Ge(0.0)] = 1.0

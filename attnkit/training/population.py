@@ -15,16 +15,16 @@ from flax import nnx
 
 from attnkit.errors import AttnkitError
 from attnkit.models.contract import Batch
+from attnkit.signals import Interruption
 from attnkit.tasks.contract import Dataset
 from attnkit.training import evaluation, nonfinite
-from attnkit.training.batches import Batches
+from attnkit.training.batches import Batches, Stopped
 from attnkit.training.devices import make_mesh, on_all, on_one
 from attnkit.training.evaluation import Counts, Evaluation
 from attnkit.training.journal import Journal
 from attnkit.training.optimizer import Hyperparameters, hyperparameters
 from attnkit.training.plan import Optimizer, Training
 from attnkit.training.progress import Fitted, Progress, Report
-from attnkit.training.signals import Interruption
 from attnkit.training.step import (
     Metrics,
     State,
@@ -87,9 +87,9 @@ def fit_population(
         opened = []
         for member in members:
             journal = Journal(member.folder, dataset, member.training)
-            _, params, constants = split(member.network)
-            state = journal.open(begin(params, constants, member.training, member.optimizer))
-            stack.callback(journal.close)
+            fresh = begin(*split(member.network), member.training, member.optimizer)
+            state, record = journal.open(fresh)
+            stack.enter_context(record)
             opened.append((member, journal, state))
         results: list[Fitted | AttnkitError | None] = [None] * len(members)
         # Members whose last checkpoints are of different steps are populations of their own.
@@ -211,7 +211,8 @@ class _Population:
             if self.step and self._at_boundary() and not self.journals[0].evaluated:
                 self._boundary()
             while self.step < plan.steps and len(self.errors) < self.count:
-                self._advance()
+                with contextlib.suppress(Stopped):
+                    self._advance()
                 if self.asked.asked:
                     self._save()
                     self._stop_if_asked()
@@ -237,12 +238,17 @@ class _Population:
         """Make the steps up to the next boundary, at most those of one dispatch, and write them down."""
         every = self.training.evaluate_every or self.training.steps
         count = min(self.capacity, every - self.step % every, self.training.steps - self.step)
-        taken = {seed: batches.take(self.step, count) for seed, batches in self.batches.items()}
+
+        def stop() -> bool:
+            return self.asked.asked
+
+        taken = {seed: batches.take(self.step, count, stop) for seed, batches in self.batches.items()}
         stacked = {
             name: np.stack([taken[member.training.seed][name] for member in self.members], axis=1)
             for name in next(iter(taken.values()))
         }
         self.state, metrics, attempted = self.dispatch(self.state, stacked, jnp.int32(count), self.hyper)
+        self.asked.unsaved = True
         following = self.step + count
         every_left = min(self.capacity, every - following % every, self.training.steps - following)
         for batches in self.batches.values():
@@ -277,11 +283,10 @@ class _Population:
         """Note that a member has halted, and save its last good state."""
         member, journal, state = self.members[row], self.journals[row], self._states()[row]
         batch = jax.tree.map(jnp.asarray, self.batches[member.training.seed].one(journal.step))
-        hyper = hyperparameters(member.optimizer, member.training.label_smoothing)
         self.errors[row] = nonfinite.failure(
-            member.folder, self.graphs[row], member.training, hyper, state, batch
+            member.folder, self.graphs[row], member.training, member.optimizer, state, batch
         )
-        journal.save(state)
+        journal.save(state, self.mesh.size)
 
     def _states(self) -> list[State]:
         return _unstack(on_one(self.state), self.count)
@@ -289,7 +294,8 @@ class _Population:
     def _save(self) -> None:
         for row, state in enumerate(self._states()):
             if row not in self.errors:
-                self.journals[row].save(state)
+                self.journals[row].save(state, self.mesh.size)
+        self.asked.unsaved = False
 
     def _boundary(self) -> None:
         """Save and evaluate every member, as a single run does."""

@@ -6,14 +6,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from attnkit.layers.contract import TokenMixerLayer
 from attnkit.models.contract import Batch
 from attnkit.training.devices import AXIS, spread
 from attnkit.training.objective import Sums, errors, per_weight, sums
 from attnkit.training.optimizer import Hyperparameters, hyperparameters, schedule, transform
+from attnkit.training.parameters import kinds
 from attnkit.training.plan import Optimizer, Training
 
 Params = Any
@@ -82,14 +85,24 @@ def _plain(variables: Any) -> Any:
     )
 
 
-def begin(params: Params, constants: Any, training: Training, optimizer: Optimizer) -> State:
+def rule(
+    graph: nnx.GraphDef, params: Params, constants: Any, optimizer: Optimizer, hyper: Hyperparameters
+) -> optax.GradientTransformation:
+    """The optimizer's transformation of gradients for the parameters of a network."""
+    return transform(optimizer, kinds(nnx.merge(graph, params, constants)), hyper)
+
+
+def begin(
+    graph: nnx.GraphDef, params: Params, constants: Any, training: Training, optimizer: Optimizer
+) -> State:
     """The state before the first step. Copies the arrays, since steps reuse the memory of their input."""
     # With their types given, no array is weakly typed, which would compile the second dispatch anew.
     params = jax.tree.map(lambda a: jnp.array(a, a.dtype), params)
+    transformation = rule(graph, params, constants, optimizer, hyperparameters(optimizer))
     return State(
         params=params,
         constants=jax.tree.map(jnp.array, constants),
-        optimizer=jax.jit(transform(optimizer, hyperparameters(optimizer)).init)(params),
+        optimizer=jax.jit(transformation.init)(params),
         step=jnp.int32(0),
         key=jax.random.key(training.seed),
         skipped=jnp.int32(0),
@@ -118,19 +131,31 @@ def cast(params: Params, precision: str) -> Params:
 def count_slices(training: Training, batch_size: int, tokens: int) -> int:
     """How many slices one device cuts its `batch_size` sequences of `tokens` tokens in all into.
 
-    Unless the plan says how many, as many as leave `SLICE` tokens in each: what a slice computes then stays
-    in a core's cache, which on CPUs is worth more than the larger products of a whole batch.
+    If the plan says how many the whole batch is cut into, no slice is larger than one of those. Otherwise,
+    as many as leave `SLICE` tokens in each: what a slice computes then stays in a core's cache, which on CPUs
+    is worth more than the larger products of a whole batch.
     """
+    whole = [n for n in range(1, batch_size + 1) if batch_size % n == 0]
     if training.accumulate:
-        return max(1, training.accumulate * batch_size // training.batch_size)
+        most = max(training.batch_size // training.accumulate, 1)
+        return min(n for n in whole if batch_size // n <= most)
     if jax.default_backend() != "cpu":
         return 1
-    return max(n for n in range(1, batch_size + 1) if batch_size % n == 0 and n * SLICE <= max(tokens, SLICE))
+    return max(n for n in whole if n * SLICE <= max(tokens, SLICE))
 
 
 def longest(batch: Batch) -> int:
     """Tokens of the longer side of an example: its input or its output."""
     return max(batch[name].shape[1] for name in ("weights", "source", "source_features") if name in batch)
+
+
+def redrawn(graph: nnx.GraphDef, params: Params, constants: Any, key: Array) -> Any:
+    """The constants of a step, with those drawn anew that layers draw at every step."""
+    network = nnx.merge(graph, params, constants)
+    layers = [layer for _, layer in nnx.iter_modules(network) if isinstance(layer, TokenMixerLayer)]
+    for n, layer in enumerate(layers):
+        layer.redraw(jax.random.fold_in(key, n))
+    return split(network)[2]
 
 
 def make_gradient(
@@ -140,6 +165,7 @@ def make_gradient(
 
     The batch is cut into slices whose sums and gradients are added, so the result is that of the whole batch
     however its weights are spread. If it is `shared`, each device along `AXIS` has its part of the batch.
+    Every example has a key of its own (`example_keys`), which depends on its place in the whole batch alone.
     """
 
     def objective(
@@ -148,7 +174,10 @@ def make_gradient(
         network = nnx.merge(graph, cast(params, training.precision), constants)
         set_attributes(network, hyper.attributes)
         smoothing = hyper.label_smoothing if training.label_smoothing else 0.0
-        found = sums(errors(network(batch, key=key), batch, smoothing), batch["weights"])
+        found = sums(
+            errors(network(batch, key=key), batch, smoothing, training.z_loss),
+            batch["weights"],
+        )
         return found.objective, found
 
     gradient = jax.grad(objective, has_aux=True)
@@ -158,8 +187,12 @@ def make_gradient(
     ) -> tuple[Sums, Params]:
         size = batch["weights"].shape[0]
         slices = count_slices(training, size, size * longest(batch))
-        first = jax.lax.axis_index(AXIS) * slices if shared else 0
-        keys = jax.vmap(lambda n: jax.random.fold_in(key, n))(first + jnp.arange(slices))
+        device = jax.lax.axis_index(AXIS) if shared else 0
+        fold_in = jax.vmap(jax.random.fold_in, (None, 0))
+        constants = redrawn(graph, params, constants, jax.random.fold_in(key, 0))
+        own = fold_in(jax.random.fold_in(key, 1), device * size + jnp.arange(size))
+        keys = fold_in(jax.random.fold_in(key, 2), device * slices + jnp.arange(slices))
+        batch = {**batch, "example_key": own}
 
         def add(total: tuple[Sums, Params], piece: tuple[Batch, Array]) -> tuple[tuple[Sums, Params], None]:
             slope, found = gradient(params, constants, hyper, *piece)
@@ -180,9 +213,8 @@ def make_gradient(
 def make_step(graph: nnx.GraphDef, training: Training, optimizer: Optimizer, shared: bool = False) -> Step:
     """The update: pure, not jitted, fit for `jax.vmap` over states and hyperparameters.
 
-    An update is made only if the loss, the gradient's norm and the learning rate are finite; otherwise
-    parameters and optimizer state stay as they are to the bit. Finite parameters then stay finite, since
-    Adam's direction is bounded, so a run looks at the parameters once, at its start.
+    An update is made only if the loss, the gradient's norm, the learning rate and the parameters after it are
+    finite; otherwise parameters and optimizer state stay as they are to the bit.
     """
     gradient = make_gradient(graph, training, shared)
     limit = training.skip_limit if training.nonfinite == "skip" else 0
@@ -194,9 +226,10 @@ def make_step(graph: nnx.GraphDef, training: Training, optimizer: Optimizer, sha
         slope = jax.tree.map(lambda leaf: leaf * scale, slope)
         norm = jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(slope)))
         rate = hyper.learning_rate * schedule(optimizer, training.steps, state.step)
-        finite = jnp.isfinite(jnp.stack([total.objective, norm, rate])).all()
-        direction, moments = transform(optimizer, hyper).update(slope, state.optimizer, state.params)
+        update = rule(graph, state.params, state.constants, optimizer, hyper).update
+        direction, moments = update(slope, state.optimizer, state.params)
         params = jax.tree.map(lambda leaf, d: leaf - rate * d, state.params, direction)
+        finite = jnp.isfinite(jnp.stack([total.objective, norm, rate])).all() & _all_finite(params)
         streak = jnp.where(finite, 0, state.streak + 1)
         halted = streak > limit
         new = State(
@@ -212,6 +245,10 @@ def make_step(graph: nnx.GraphDef, training: Training, optimizer: Optimizer, sha
         return new, Metrics(total.loss * scale, norm, rate, total.weight, finite, halted)
 
     return step
+
+
+def _all_finite(tree: Any) -> Bool[Array, ""]:
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
 
 
 def for_members(step: Step, together: int) -> Step:

@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 import attnkit as ak
+from attnkit import points
 
 BATCH, TOKENS, WIDTH, HEADS = 3, 7, 20, 5
 
@@ -128,6 +129,19 @@ def test_dropout_and_weights():
     a, b = (layer(x, deterministic=False, rngs=nnx.Rngs(dropout=n)) for n in (1, 2))
     close(a, layer(x, deterministic=False, rngs=nnx.Rngs(dropout=1)))
     assert float(jnp.abs(a - b).max()) > 0.01
+
+
+def test_points_of_a_layer_in_a_module_of_ones_own():
+    """Editing each head's output to zero leaves the bias; the weights read are those that are sown."""
+    layer = ak.nnx.MultiHeadAttention(HEADS, WIDTH, decode=False, rngs=nnx.Rngs(0))
+    x = tokens(BATCH, TOKENS, WIDTH)
+    layer(x, sow_weights=True)
+    (sown,) = layer.attention_weights.get_value()
+    read = points.observe(layer, read=["q", "weights"])(x)
+    close(read.values["weights"], sown)
+    assert read.values["q"].shape == (BATCH, HEADS, TOKENS, WIDTH // HEADS)
+    silent = points.observe(layer, edit={"head_output": jnp.zeros_like})(x).output
+    close(silent, jnp.broadcast_to(layer.out.bias[...], x.shape))
 
 
 @pytest.mark.parametrize(

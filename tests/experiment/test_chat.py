@@ -116,7 +116,7 @@ def test_weights_of_turns_and_the_terminal():
     example = Example("", "", (3, 4, 5), (1,), (), segment=(0, 1, 1))
     assert highlight.by_turn(example, found) == pytest.approx([0.2, 0.8])
     shown = highlight.terminal(found)
-    assert shown.plain == "i [\ufffd[1m] [b]" and len(shown.spans) >= 3
+    assert shown.plain == "i [\\x1b[1m] [b]" and len(shown.spans) >= 3
     assert highlight.terminal(highlight.Highlight((), np.zeros(0), " ", "")).plain == ""
 
 

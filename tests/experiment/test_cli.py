@@ -225,7 +225,7 @@ def test_a_full_disk_behind_standard_output_is_one_line():
     command = [sys.executable, "-m", "attnkit.experiment.cli", "tasks"]
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
-    assert done.returncode == 1 and done.stderr == "error: No space left on device\n"
+    assert done.returncode == 2 and done.stderr == "error: No space left on device\n"
 
 
 def test_overrides_must_be_text(workplace, capsys):

@@ -147,7 +147,7 @@ def test_results_have_headlines_first_and_their_floors():
 def test_the_lines_for_the_terminal():
     lines = list(summary.lines(RESULT))
     assert lines[0] == "[valid] one -> eins   (right)"
-    assert lines[1] == "[test] two -> \ufffd[31mdrei   (wrong, expected: zwei)"
+    assert lines[1] == "[test] two -> \\x1b[31mdrei   (wrong, expected: zwei)"
     assert lines[2] == "[test] To be| or not"
     assert "exact match valid 75.00% (floor 12.50%) 4 examples decoded" in [
         " ".join(x.split()) for x in lines

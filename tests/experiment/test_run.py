@@ -1,10 +1,7 @@
 import io
 import json
-import os
 import shutil
-import signal
 import sys
-import time
 from pathlib import Path
 
 import jax
@@ -202,22 +199,6 @@ def test_parts_that_do_not_fit_are_refused_before_there_is_a_folder(run, capsys,
     told = capsys.readouterr().err
     assert message in told and told.count("\n") == told.count("error: ")
     assert sorted(Path("runs").iterdir()) == before
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
-def test_a_signal_before_training_ends_the_run_in_order(run, monkeypatch, capsys, number, code):
-    from attnkit.experiment import run as runs
-
-    def interrupted(loaded):
-        os.kill(os.getpid(), number)
-        time.sleep(0.3)
-        return None
-
-    before, handler = sorted(Path("runs").iterdir()), signal.getsignal(number)
-    monkeypatch.setattr(runs, "start", interrupted)
-    assert main(["train", "small.toml"]) == code
-    assert "go on with --resume --out runs/small-2" in capsys.readouterr().err
-    assert sorted(Path("runs").iterdir()) == before and signal.getsignal(number) == handler
 
 
 def test_bad_data_is_exit_3(run, tmp_path, capsys):

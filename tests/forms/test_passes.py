@@ -10,7 +10,7 @@ import pytest
 from attnkit import forms
 from attnkit.forms.block_loops import run
 from attnkit.forms.block_mask import make_block_mask
-from attnkit.forms.passes import fold_rows, sum_blocks
+from attnkit.forms.passes import Passes
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data
 from attnkit.masks.everything import Everything
@@ -27,16 +27,16 @@ def draw():
 
 
 def cell(masked):
-    def of_block(whole, row, column):
+    def of_block(whole, row, column, carry):
         s = jnp.sin((row["a"] * whole["w"]) @ column["b"].T)
-        return jnp.sum(s, axis=1), s @ column["b"]
+        return (jnp.sum(s, axis=1), s @ column["b"]), carry
 
     return of_block
 
 
 def by_blocks(w, a, b, block=(1, 1)):
     block_mask = make_block_mask(Everything(), ROWS, COLUMNS, block=block)
-    return sum_blocks(block_mask, cell, {"w": w}, {"a": a}, {"b": b})
+    return Passes(Attention(), block_mask).sum_blocks(cell, {"w": w}, {"a": a}, {"b": b})
 
 
 def dense(w, a, b):
@@ -123,15 +123,17 @@ def test_neighboring_blocks_in_one_step_are_those_blocks(name):
         j = np.arange(12)
 
         def of_block(masked):
-            def cell(whole, row, column):
+            def cell(whole, row, column, carry):
                 keep = mask.allows(row["i"][:, None], column["j"][None, :], Data()) if masked else True
                 s = jnp.where(keep, jnp.sin((row["a"] * whole) @ column["b"].T), 0)
-                return jnp.sum(s, axis=1), s @ column["b"]
+                return (jnp.sum(s, axis=1), s @ column["b"]), carry
 
             return cell
 
         def total(block_mask, w, a, b):
-            found = sum_blocks(block_mask, of_block, w, {"a": a, "i": j}, {"b": b, "j": j})
+            found = Passes(Attention(), block_mask).sum_blocks(
+                of_block, w, {"a": a, "i": j}, {"b": b, "j": j}
+            )
             return sum(jnp.sum(jnp.cos(part)) for part in found)
 
         def derivatives(block_mask):
@@ -155,8 +157,8 @@ def test_a_fold_has_no_derivative_and_says_so():
                 state, jnp.max(row["a"] @ column["b"].T, axis=1)
             )
 
-        found = fold_rows(
-            block_mask, lambda whole, row: row["a"][:, 0] - 9, step, {}, {"a": a}, {"b": draw()["b"][0]}
+        found = Passes(Attention(), block_mask).fold_rows(
+            lambda whole, row: row["a"][:, 0] - 9, step, {}, {"a": a}, {"b": draw()["b"][0]}
         )
         return jnp.sum(found)
 
@@ -171,4 +173,6 @@ def test_a_fold_whose_state_changes_its_type_is_refused():
         return lambda state, whole, row, column: state.astype(jnp.int32)
 
     with pytest.raises(TypeError, match="make them the same"):
-        fold_rows(block_mask, lambda whole, row: row, step, (), jnp.zeros(6), jnp.zeros(6))
+        Passes(Attention(), block_mask).fold_rows(
+            lambda whole, row: row, step, (), jnp.zeros(6), jnp.zeros(6)
+        )

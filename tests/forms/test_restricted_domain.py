@@ -1,5 +1,6 @@
-"""Biases that exist only where the mask allows: NaN at masked pairs reaches no result and no derivative."""
+"""Functions that exist only where the mask allows: masked pairs reach no result and no derivative."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,10 +10,12 @@ from oracles.agreement import QUICK_COMPILE
 from attnkit import forms
 from attnkit.masks.causal import Causal
 from attnkit.options import options
-from attnkit.scored.contract import Columns, Keys, Own, Params, Parts, Position, Queries, Rows, Scores
+from attnkit.scored.contract import Columns, Keys, Own, Params, Parts, Position, Queries, Rows, Score, Scores
+from attnkit.scored.domain import KEY, QUERY, SHARED, on_allowed
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.normalizer.sparsemax import Sparsemax
 from attnkit.scored.preset.attention import Attention
+from attnkit.scored.score.dot import Dot
 from attnkit.variant import HeadShape
 
 HEADS, DIM, VALUE_DIM = 2, 3, 4
@@ -34,13 +37,49 @@ class LogDistance(Position):
 
 @options
 class LearnedLogDistance(Position):
-    """`strength log(1 + i - j)`, with the logarithm of 1 for keys after the query."""
+    """`strength log(1 + i - j)`: of keys after the query, -inf for the next and NaN for others."""
 
     def init(self, key: jax.Array, shape: HeadShape) -> Own:
         return {"strength": jnp.full(shape.heads, -0.5)}
 
     def bias(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:
-        return p["strength"] * jnp.log(jnp.maximum(1.0 + i[:, None] - j[None, :], 1.0))
+        return p["strength"] * jnp.log(1.0 + i[:, None] - j[None, :])
+
+
+@options
+class Turned(LearnedLogDistance):
+    """The same as keys by queries, turned at the end, by a function that is compiled."""
+
+    def bias(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:
+        @jax.jit
+        def of_distance(distance: jax.Array) -> jax.Array:
+            return p["strength"] * jnp.log(1.0 + distance)
+
+        return of_distance(i[None, :] - j[:, None]).T
+
+
+@options
+class AfterTheScore(LearnedLogDistance):
+    """The same, added to the scores by a root that exists where the mask allows."""
+
+    def bias(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores | None:
+        return None
+
+    def transform_logits(self, p: Params, s: Scores, i: Rows, j: Columns) -> Scores:
+        root = jnp.sqrt(1.0 + i[:, None] - j[None, :])
+        return s + 2 * p["strength"] * jnp.log(root)
+
+
+@options
+class InPairs(Score):
+    """The dot product, from vectors of pairs that are divided by something that is 0 after the query."""
+
+    def score(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:
+        seen = jnp.maximum(1.0 + i[:, None] - j[None, :], 0)[:, :, None]
+        return (
+            jnp.sum(jnp.sqrt(seen * q[:, None] ** 2) * jnp.sign(q)[:, None] * k / jnp.sqrt(seen), 2)
+            / DIM**0.5
+        )
 
 
 def weigh_softmax(s, keep):
@@ -128,9 +167,7 @@ def compare(position, kind, queries, keys, how):
         )
 
 
-@pytest.mark.parametrize(
-    ("name", "queries", "keys"), [*((name, 9, 9) for name in HOW), ("blockwise", 8, 8), ("blockwise", 5, 9)]
-)
+@pytest.mark.parametrize(("name", "queries", "keys"), [("split", 9, 9), ("dense", 9, 9), ("blockwise", 5, 9)])
 def test_a_bias_that_is_nan_where_masked(name, queries, keys):
     compare(LogDistance(), "softmax", queries, keys, HOW[name])
 
@@ -139,5 +176,47 @@ def test_a_bias_that_is_nan_where_masked_with_a_threshold():
     compare(LogDistance(), "sparsemax", 9, 9, HOW["blockwise"])
 
 
-def test_a_learned_strength_of_a_bias_that_is_finite_everywhere():
-    compare(LearnedLogDistance(), "softmax", 9, 9, HOW["blockwise"])
+@pytest.mark.parametrize("name", ["reference", "blockwise"])
+def test_a_learned_strength_of_such_a_bias(name):
+    compare(LearnedLogDistance(), "softmax", 9, 9, HOW[name])
+
+
+def gradients(variant, learned, **how):
+    def total(params, *arrays):
+        return jnp.sum(jnp.sin(forms.attend(variant, params, *arrays, **how).output))
+
+    position = ({"strength": jnp.array([-0.5, 0.3])},) if learned else ()
+    return jax.jit(jax.grad(total, (0, 1, 2, 3)))(Parts({}, {}, position), *draw(9, 9, 0))
+
+
+@pytest.mark.parametrize("kind", WEIGH)
+@pytest.mark.parametrize("position", [Turned(), AfterTheScore()], ids=lambda part: type(part).__name__)
+def test_other_ways_to_write_it(position, kind):
+    one, other = (
+        Attention(position=(part,), normalizer=WEIGH[kind][0], mask=Causal())
+        for part in (position, LearnedLogDistance())
+    )
+    with jax.enable_x64(True):
+        found, true = gradients(one, True, block=(4, 4)), gradients(other, True, implementation="reference")
+    chex.assert_trees_all_close(found, true, rtol=0, atol=1e-11)
+
+
+def test_a_score_of_pairs_that_divides_by_zero_where_masked():
+    """The width of a head is that of a block, so that shapes cannot tell pairs from queries."""
+    variant, plain = (Attention(score=score, mask=Causal()) for score in (InPairs(), Dot()))
+    with jax.enable_x64(True):
+        found, true = gradients(variant, False, block=(DIM, DIM)), gradients(plain, False)
+    chex.assert_trees_all_close(found, true, rtol=0, atol=1e-11)
+
+
+def test_nothing_is_added_to_a_function_that_is_finite_everywhere():
+    assert on_allowed(float, None, (SHARED,)) is float
+    keep = jnp.tril(jnp.ones((4, 5), bool))
+
+    def program(function):
+        return str(
+            jax.make_jaxpr(lambda i, j: on_allowed(function, keep, (QUERY, KEY))(i, j))(keep[:, 0], keep[0])
+        )
+
+    assert "argmax" not in program(lambda i, j: jnp.tanh(i[:, None] * 2.0 - j) / 8)
+    assert "argmax" in program(lambda i, j: jnp.log(i[:, None] * 2.0 - j))

@@ -72,6 +72,29 @@ def test_temperature_divides_logits():
     np.testing.assert_allclose(np.bincount(picked) / picked.size, expected, atol=0.04)
 
 
+def test_the_coldest_temperature_draws_the_most_probable():
+    assert set(drawn([-3e30, 3.0, 2.9], temperature=1.2e-38).tolist()) == {1}
+
+
+def test_a_row_with_its_own_key_draws_the_same_wherever_it_stands(rolling):
+    keys = jax.random.split(KEY, 4)
+    plain = {"max_length": 11, "ready": 0}
+    found = write(
+        rolling, jnp.zeros((4,), jnp.int32), prompts(PROMPTS), draw(temperature=2.0), key=keys, **plain
+    )
+    order = jnp.array([2, 0])
+    other = write(
+        rolling,
+        jnp.zeros((2,), jnp.int32),
+        prompts([PROMPTS[2], PROMPTS[0]]),
+        draw(temperature=2.0),
+        key=keys[order],
+        **plain,
+    )
+    assert other.tokens.tolist() == found.tokens[order].tolist()
+    assert len(set(map(tuple, found.tokens.tolist()))) == 4
+
+
 @pytest.mark.parametrize(
     ("top_k", "allowed"), [(1, {1}), (2, {1, 2}), (3, {1, 2, 4}), (0, {0, 1, 2, 3, 4}), (99, {0, 1, 2, 3, 4})]
 )

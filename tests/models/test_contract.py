@@ -1,5 +1,6 @@
 """What every network promises, whichever it is."""
 
+import dataclasses
 import functools
 
 import jax
@@ -9,7 +10,10 @@ import pytest
 from flax import nnx
 from models.networks import BATCH, CASES, LENGTHS, SOURCE, built, example
 
+from attnkit.masks.causal import Causal
 from attnkit.models.contract import attention_maps
+from attnkit.scored.normalizer.gumbel import Gumbel
+from attnkit.scored.preset.attention import Attention
 
 WRITERS = [name for name, case in CASES.items() if case.writes]
 #: Compiles twice as fast; what is compared is compiled alike.
@@ -167,3 +171,34 @@ def test_half_precision_parameters_make_a_half_precision_network(name):
     assert jax.tree.map(lambda a: (a.shape, a.dtype), state) == jax.tree.map(
         lambda a: (a.shape, a.dtype), after
     )
+
+
+DROPPING = Attention(mask=Causal(), dropout=0.4)
+RANDOM = {
+    "decoder": dataclasses.replace(
+        CASES["decoder"].model,
+        depth=2,
+        mixer=(DROPPING, Attention(mask=Causal(), normalizer=Gumbel())),
+    ),
+    "encoder_decoder": dataclasses.replace(CASES["encoder_decoder"].model, decoder=DROPPING),
+    "hierarchical_encoder_decoder": CASES["hierarchical_encoder_decoder"].model,
+    "rnn-bahdanau": CASES["rnn-bahdanau"].model,
+    "perceiver-text": CASES["perceiver-text"].model,
+}
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_random_numbers_of_an_example_follow_its_key_and_not_its_place(name):
+    """Rows in another order give the same outputs in that order, if their keys go with them."""
+    sizes = CASES[name].sizes
+    graph, params = nnx.split(dataclasses.replace(RANDOM[name], dropout=0.5).build(sizes, nnx.Rngs(0)))
+    batch = {**example(sizes), "example_key": jax.random.split(jax.random.key(1), BATCH)}
+    run = jax.jit(
+        lambda params, batch: nnx.merge(graph, params)(batch, key=jax.random.key(2)).logits,
+        compiler_options=QUICK,
+    )
+    order = jnp.array([2, 0, 1])
+    straight, turned = run(params, batch), run(params, {n: a[order] for n, a in batch.items()})
+    np.testing.assert_allclose(straight[order], turned, atol=2e-6)
+    other = run(params, {**batch, "example_key": batch["example_key"][order]})
+    assert np.all(np.abs(other - straight).max(axis=(1, 2)) > 1e-3)

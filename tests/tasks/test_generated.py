@@ -10,14 +10,19 @@ from attnkit.tasks import layout
 from attnkit.tasks.adding import Adding
 from attnkit.tasks.contract import Vocabulary
 from attnkit.tasks.copy import Copy
+from attnkit.tasks.dyck import Dyck
+from attnkit.tasks.flip_flop import FlipFlop
 from attnkit.tasks.generated import padded
 from attnkit.tasks.induction import Induction
 from attnkit.tasks.listops import Listops
 from attnkit.tasks.long_lm import LongLm
+from attnkit.tasks.needle import Needle
 from attnkit.tasks.recall import Recall
 from attnkit.tasks.regression import Regression
 from attnkit.tasks.selective_copy import SelectiveCopy
 from attnkit.tasks.set import Set
+from attnkit.tasks.star_graph import StarGraph
+from attnkit.tasks.state_tracking import StateTracking
 from attnkit.tasks.stream import Stream
 from attnkit.tasks.toy_translate import ToyTranslate
 
@@ -35,6 +40,11 @@ TASKS = {
     "adding": Adding(length=11, lengths=(17,), held_out=23),
     "regression": Regression(dim=3, points=5, after=(2,), held_out=23),
     "set": Set(held_out=23, sizes=(13,)),
+    "state_tracking": StateTracking(length=9, lengths=(17,), held_out=23),
+    "flip_flop": FlipFlop(length=20, held_out=23),
+    "dyck": Dyck(kinds=3, depth=3, length=12, lengths=(18,), held_out=23),
+    "needle": Needle(chains=2, hops=2, length=24, lengths=(31,), variables=8, values=5, held_out=23),
+    "star_graph": StarGraph(arms=2, steps=3, nodes=9, held_out=23),
     "set tokens": Set(read="tokens", greatest=17, held_out=23, sizes=(13,)),
 }
 

@@ -1,5 +1,7 @@
+import hashlib
 import json
 import logging
+import os
 import resource
 import shutil
 from pathlib import Path
@@ -9,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attnkit import files
 from attnkit.errors import CheckpointError
-from attnkit.training import checkpoint
+from attnkit.training import checkpoint, manifest
 from attnkit.training.checkpoint import Checkpoints
 
 KEPT = 9
@@ -153,7 +156,7 @@ def test_damaged_files_are_noticed(saved, damage, caplog, tmp_path):
     for name, other in zip(names, names[1:] + names[:1], strict=True):
         if damage is damage_swap and (whole / name).read_bytes() == (whole / other).read_bytes():
             continue
-        if damage is damage_link and name.name == checkpoint.MANIFEST:
+        if damage is damage_link and name.name == manifest.MANIFEST:
             continue
         damage(saved._path(30) / name, saved._path(30) / other)
         assert value(saved.restore(tree())) == 20, name
@@ -165,13 +168,13 @@ def test_damaged_files_are_noticed(saved, damage, caplog, tmp_path):
     "text", [b"", b"{", b"[]", b"3", b"\xff\xfe", b"[" * 100_000, b'{"sha256": 1}', b"null"]
 )
 def test_a_manifest_that_is_garbage(saved, text):
-    (saved._path(30) / checkpoint.MANIFEST).write_bytes(text)
+    (saved._path(30) / manifest.MANIFEST).write_bytes(text)
     assert value(saved.restore(tree())) == 20
 
 
 def test_none_left(saved):
     for step in (10, 20, 30):
-        flip(saved._path(step) / checkpoint.MANIFEST, 77)
+        flip(saved._path(step) / manifest.MANIFEST, 77)
     with pytest.raises(CheckpointError, match="every checkpoint is damaged") as caught:
         saved.restore(tree())
     assert caught.value.exit_code == 5
@@ -280,7 +283,7 @@ def test_best_without_any_metric_is_the_last(saved):
 
 def test_the_only_whole_checkpoint_is_never_deleted(saved):
     for step in (20, 30):
-        flip(saved._path(step) / checkpoint.MANIFEST, 77)
+        flip(saved._path(step) / manifest.MANIFEST, 77)
     saved.keep = 1
     saved._retain()
     assert saved.steps() == [10, 20, 30]
@@ -325,7 +328,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
         Checkpoints(tmp_path / "file" / "checkpoints").save(1, {"a": 1})
 
 
-@pytest.mark.parametrize("moment", ["_write_arrays", "_sync_all", "_digests", "_read_arrays", "_sync"])
+@pytest.mark.parametrize("moment", ["_write_arrays", "_sync_all", "digests", "_read_arrays", "sync"])
 def test_whatever_interrupts_a_save_leaves_the_earlier_ones(saved, monkeypatch, moment):
     with monkeypatch.context() as patch:
 
@@ -345,11 +348,10 @@ def test_whatever_interrupts_a_save_leaves_the_earlier_ones(saved, monkeypatch, 
 
 
 def test_a_newer_format_says_so(saved):
-    path = saved._path(30) / checkpoint.MANIFEST
+    path = saved._path(30) / manifest.MANIFEST
     body = json.loads(path.read_text())
-    del body["sha256"]
-    body["format"] = checkpoint.FORMAT + 1
-    path.write_text(json.dumps({**body, "sha256": checkpoint._digest_of(body)}))
+    body["format"] = manifest.FORMAT + 1
+    path.write_text(json.dumps(files.sealed(body)))
     with pytest.raises(CheckpointError, match="format 2, this attnkit reads up to format 1"):
         saved.restore(tree())
 
@@ -384,7 +386,7 @@ def test_every_format_so_far_can_be_read(version):
 
 
 def test_a_damaged_newer_checkpoint_does_not_push_out_a_new_one(saved):
-    flip(saved._path(30) / checkpoint.MANIFEST, 77)
+    flip(saved._path(30) / manifest.MANIFEST, 77)
     saved.keep = 1
     saved.save(25, tree(25))
     assert 25 in saved.steps()
@@ -394,7 +396,86 @@ def test_a_damaged_newer_checkpoint_does_not_push_out_a_new_one(saved):
 
 
 def test_a_manifest_that_was_edited_is_noticed(saved, caplog):
-    path = saved._path(30) / checkpoint.MANIFEST
+    path = saved._path(30) / manifest.MANIFEST
     path.write_text(path.read_text().replace('"seed": 7', '"seed": 8'))
     assert value(saved.restore(tree())) == 20
     assert "its SHA-256 is not the one it states" in caplog.text
+
+
+@pytest.mark.parametrize("moment", ["fsync", "replace"])
+def test_a_kill_while_a_metric_is_noted_leaves_the_checkpoint_whole(saved, monkeypatch, moment):
+    def die(*given):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, moment, die)
+        # A killed process does not tidy up either.
+        patch.setattr(Path, "unlink", lambda self: None)
+        with pytest.raises(KeyboardInterrupt):
+            saved.annotate(30, 0.5)
+    assert any(entry.name.endswith(files.PART) for entry in saved.folder.iterdir())
+    assert saved.steps() == [10, 20, 30] and value(saved.restore(tree(), strict=True)) == 30
+    saved.clean()
+    assert not list(saved.folder.glob(".*"))
+
+
+def test_entries_that_do_not_belong_to_a_checkpoint_are_ignored_with_a_line(saved, caplog):
+    folder = saved._path(30)
+    (folder / ".writing_manifest.json").write_text("{")
+    (folder / "tree" / ".zarray").write_text("{")
+    (folder / "tree" / "_METADATA.bak").write_text("{")
+    (folder / "empty").mkdir()
+    os.mkfifo(folder / "tree" / "pipe")
+    assert value(saved.restore(tree(), strict=True)) == 30
+    assert value(saved.restore(tree(), strict=True)) == 30
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 4 and all("not part of the checkpoint, ignored" in line for line in told)
+
+
+def test_what_hides_damage_is_not_ignored(saved):
+    (file,) = saved._path(30).glob("tree/_METADATA")
+    file.rename(file.with_name("_METADATA.bak"))
+    assert value(saved.restore(tree())) == 20
+
+
+def test_an_unreadable_file_is_damage(saved, monkeypatch, caplog):
+    digest = hashlib.file_digest
+
+    def denied(file, kind):
+        if "step_000000030" in file.name:
+            raise PermissionError(13, "Permission denied")
+        return digest(file, kind)
+
+    monkeypatch.setattr(hashlib, "file_digest", denied)
+    assert value(saved.restore(tree())) == 20
+    assert "falling back" in caplog.text
+
+
+def test_checkpoints_without_manifests_are_damaged_and_not_absent(saved, caplog):
+    (saved._path(30) / manifest.MANIFEST).unlink()
+    assert saved.steps() == [10, 20, 30] and value(saved.restore(tree())) == 20
+    assert "step_000000030" in caplog.text
+    for step in (10, 20):
+        (saved._path(step) / manifest.MANIFEST).unlink()
+    with pytest.raises(CheckpointError, match="every checkpoint is damaged"):
+        saved.restore(tree())
+
+
+def test_a_folder_of_checkpoints_that_is_a_link_is_not_written_to(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "checkpoints").symlink_to("elsewhere")
+    with pytest.raises(CheckpointError, match="is a link"):
+        Checkpoints(tmp_path / "checkpoints").save(1, tree(1))
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.mark.parametrize("number", [13, 28, 30])
+def test_a_metric_that_cannot_be_noted_is_an_error_and_the_checkpoint_stays(saved, monkeypatch, number):
+    def fail(*given):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", fail)
+        with pytest.raises(CheckpointError, match=f"cannot be written: {os.strerror(number)}"):
+            saved.annotate(30, 0.25)
+    assert value(saved.restore(tree(), strict=True)) == 30 and not list(saved.folder.glob(".*"))

@@ -70,3 +70,10 @@ def test_numbers_have_squared_errors_and_penalties_count_once_an_example():
     assert float(found.loss) == 4 + 0 + 0.25
     # Two places of the first example, one of the second.
     assert float(found.objective) == 4.25 + 2 * 10 + 20
+
+
+def test_z_loss_is_the_squared_log_of_the_denominator():
+    logits = jnp.log(jnp.array([[[1.0, 2.0, 5.0]]]))
+    found = cross_entropy(logits, jnp.array([[2]]), z_loss=0.5)
+    np.testing.assert_allclose(found.loss, np.log(8 / 5), rtol=1e-6)
+    np.testing.assert_allclose(found.objective, np.log(8 / 5) + 0.5 * np.log(8) ** 2, rtol=1e-6)

@@ -1,5 +1,6 @@
 import pytest
 
+from attnkit.generation.plan import Decoding
 from attnkit.training.plan import Optimizer, Training
 
 
@@ -20,6 +21,10 @@ def test_a_plan_is_hashable_and_equal_by_value():
         {"nonfinite": "ignore"},
         {"keep": 0},
         {"batch_size": 6, "accumulate": 4},
+        {"steps": 2**32},
+        {"steps": 2**70},
+        {"label_smoothing": float("nan")},
+        {"z_loss": float("inf")},
     ],
 )
 def test_what_a_plan_refuses(wrong):
@@ -27,7 +32,25 @@ def test_what_a_plan_refuses(wrong):
         Training(**wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"learning_rate": 0.0}, {"b2": 1.0}, {"eps": 0.0}, {"end_fraction": 1.5}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"learning_rate": 0.0},
+        {"b2": 1.0},
+        {"eps": 0.0},
+        {"end_fraction": 1.5},
+        {"eps": 1e-60},
+        {"learning_rate": 1e39},
+        {"multipliers": (("bias", -1.0),)},
+        {"cooldown": 0.0},
+    ],
+)
 def test_what_an_optimizer_refuses(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Optimizer(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [float("inf"), float("nan"), 1e-40, 0.0, -1.0])
+def test_temperatures_that_cannot_be_computed_with_are_refused(wrong):
+    with pytest.raises(ValueError, match="temperature"):
+        Decoding(method="sample", temperature=wrong)

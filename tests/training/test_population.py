@@ -11,7 +11,13 @@ from attnkit.training.loop import fit
 from attnkit.training.plan import Optimizer, Training
 from attnkit.training.population import Member, attributes, fit_population
 
-PLAN = {"steps": 20, "batch_size": 6, "evaluate_every": 10, "evaluation_batch_size": 3, "label_smoothing": 0.1}
+PLAN = {
+    "steps": 20,
+    "batch_size": 6,
+    "evaluate_every": 10,
+    "evaluation_batch_size": 3,
+    "label_smoothing": 0.1,
+}
 DIFFERENT = (
     {},
     {"seed": 1, "dropout": 0.1, "learning_rate": 0.03, "weight_decay": 0.3},

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from attnkit.errors import Preempted
+from attnkit.signals import Interrupted, Interruption
 from attnkit.training import checkpoint
 from attnkit.training.checkpoint import Checkpoints
-from attnkit.training.signals import Interrupted, Interruption
 
 PROGRAM = Path(__file__).with_name("toy.py")
 
@@ -154,6 +154,58 @@ def test_earlier_handlers_come_back_however_the_run_ends(toy, tmp_path):
         assert signal.set_wakeup_fd(-1) == -1
     finally:
         signal.signal(signal.SIGTERM, before[0])
+
+
+def test_a_data_set_that_hangs_does_not_keep_the_run(toy, tmp_path):
+    release = threading.Event()
+
+    class Hanging(toy.ToyDataset):
+        def batch(self, seed, step, size):
+            if step == 9:
+                threading.Timer(0.1, ask).start()
+                release.wait(60)
+            return super().batch(seed, step, size)
+
+    begun = time.monotonic()
+    try:
+        with pytest.raises(Preempted, match="stopped after step 9 of 30"):
+            toy.train(tmp_path, dataset=Hanging(), steps_per_dispatch=3)
+    finally:
+        release.set()
+    assert time.monotonic() - begun < 30
+    assert Checkpoints(tmp_path / "checkpoints").steps() == [9]
+
+
+def test_a_signal_that_nobody_answered_goes_to_the_handler_before():
+    received = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    try:
+        with Interruption() as asked:
+            ask()
+            assert asked.asked and not received
+        assert received == [signal.SIGTERM]
+        with pytest.raises(Preempted), Interruption() as asked:
+            ask()
+            raise asked.error("saved")
+        assert received == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("unsaved", [False, True])
+def test_a_command_with_nothing_to_save_ends_at_once(unsaved):
+    code = f"""
+import os, signal, time
+from attnkit.signals import Ending, Interruption, last_act
+with Ending(), last_act(lambda: "go on"), last_act(lambda: 1 / 0), Interruption() as asked:
+    asked.unsaved = {unsaved}
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(1 if {unsaved} else 60)
+    print(asked.asked)
+time.sleep(60)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 75 and done.stderr == "error: SIGTERM: stopped; go on\n"
 
 
 def test_no_thread_stays_behind():

@@ -4,9 +4,18 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from attnkit.training.nonfinite import failure
 from attnkit.training.optimizer import hyperparameters
 from attnkit.training.plan import Optimizer, Training
-from attnkit.training.step import begin, make_dispatch, make_gradient, make_step, split, steps_per_dispatch
+from attnkit.training.step import (
+    begin,
+    count_slices,
+    make_dispatch,
+    make_gradient,
+    make_step,
+    split,
+    steps_per_dispatch,
+)
 
 OPTIMIZER = Optimizer(learning_rate=0.02, warmup=3)
 
@@ -16,7 +25,7 @@ def made(toy):
     def make(optimizer=OPTIMIZER, dropout=0.3, **plan):
         plan = Training(**{"steps": 30, "batch_size": 6, **plan})
         graph, params, constants = split(toy.ToyNetwork(nnx.Rngs(0), dropout=dropout))
-        state = begin(params, constants, plan, optimizer)
+        state = begin(graph, params, constants, plan, optimizer)
         step = jax.jit(make_step(graph, plan, optimizer))
         return graph, state, plan, step, hyperparameters(optimizer, plan.label_smoothing)
 
@@ -130,7 +139,7 @@ def test_beginning_copies_the_networks_arrays(made, toy):
     network = toy.ToyNetwork(nnx.Rngs(0))
     graph, params, constants = split(network)
     plan = Training(steps=3, batch_size=6)
-    state = begin(params, constants, plan, OPTIMIZER)
+    state = begin(graph, params, constants, plan, OPTIMIZER)
     make_dispatch(make_step(graph, plan, OPTIMIZER))(state, stacked(toy, 0, 1), 1, hyperparameters(OPTIMIZER))
     assert np.isfinite(network.table[...]).all()
     assert np.isfinite(network.offset[...]).all()
@@ -176,6 +185,25 @@ def test_a_learning_rate_that_is_not_finite_makes_no_update(made, toy, bits, rat
     assert bits(new.params) == bits(state.params)
 
 
+def test_an_update_that_is_not_finite_is_not_made_and_named(made, toy, bits, tmp_path):
+    optimizer = Optimizer(learning_rate=3.4e38, warmup=0, weight_decay=1.5)
+    graph, state, plan, step, hyper = made(optimizer=optimizer)
+    batch = toy.ToyDataset().batch(0, 0, 6)
+    new, metrics = step(state, batch, hyper)
+    assert np.isfinite([metrics.loss, metrics.gradient_norm, metrics.learning_rate]).all()
+    assert not metrics.finite and new.halted
+    assert bits((new.params, new.optimizer)) == bits((state.params, state.optimizer))
+    error = failure(tmp_path, graph, plan, optimizer, state, batch)
+    assert "step 1: update is not finite, first at params/" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "share", "slices"), [(5, 10, 5), (5, 5, 5), (2, 5, 1), (10, 5, 5), (1, 10, 1), (5, 2, 1)]
+)
+def test_a_devices_share_is_cut_into_slices_no_larger_than_asked_for(accumulate, share, slices):
+    assert count_slices(Training(batch_size=10, accumulate=accumulate), share, 10_000) == slices
+
+
 def test_bfloat16_computes_low_and_keeps_high(made, toy):
     seen = []
 
@@ -188,7 +216,7 @@ def test_bfloat16_computes_low_and_keeps_high(made, toy):
 
     plan = Training(steps=30, batch_size=6, precision="bfloat16")
     graph, params, constants = split(Watched(nnx.Rngs(0)))
-    state = begin(params, constants, plan, OPTIMIZER)
+    state = begin(graph, params, constants, plan, OPTIMIZER)
     step = jax.jit(make_step(graph, plan, OPTIMIZER))
     batch, hyper = toy.ToyDataset().batch(0, 0, 6), hyperparameters(OPTIMIZER)
     new, metrics = step(state, batch, hyper)

@@ -25,10 +25,11 @@ class ToyNetwork(Network):
     traces = 0
 
     def __init__(self, rngs, dropout=0.3, vocabulary=VOCABULARY, dim=DIM):
-        self.table = nnx.Param(jax.random.normal(rngs.params(), (vocabulary, dim)))
-        self.hidden = nnx.Param(jax.random.normal(rngs.params(), (dim, dim)) / dim**0.5)
-        self.bias = nnx.Param(jnp.zeros(dim))
-        self.out = nnx.Param(jax.random.normal(rngs.params(), (dim, vocabulary)) / dim**0.5)
+        self.table = nnx.Param(jax.random.normal(rngs.params(), (vocabulary, dim)), kind="table")
+        self.hidden = nnx.Param(jax.random.normal(rngs.params(), (dim, dim)) / dim**0.5, kind="weight")
+        self.bias = nnx.Param(jnp.zeros(dim), kind="bias")
+        out = jax.random.normal(rngs.params(), (dim, vocabulary)) / dim**0.5
+        self.out = nnx.Param(out, kind="readout")
         self.offset = nnx.Variable(jnp.full(dim, 0.125))
         self.dropout = dropout
 

@@ -18,7 +18,7 @@ from attnkit.approximate.contract import (
     softmax,
 )
 from attnkit.options import options
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -41,6 +41,8 @@ class AftFull(Approximate):
     rank: Annotated[int, Ge(1)] = 128
     length: Annotated[int, Ge(1)] = 512
     causal: bool = False
+
+    kinds: ClassVar[Kinds] = {"row": "table", "column": "table"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         one, two = jax.random.split(key)

@@ -7,7 +7,7 @@ from annotated_types import Ge
 
 from attnkit.approximate.contract import Approximate, Count, Keys, Outputs, Params, Queries, Rows, Values
 from attnkit.options import options
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -33,6 +33,8 @@ class Linformer(Approximate):
     rank: Annotated[int, Ge(1)] = 64
     length: Annotated[int, Ge(1)] = 512
     shared: bool = False
+
+    kinds: ClassVar[Kinds] = {"key": "weight", "value": "weight"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         names = ("key",) if self.shared else ("key", "value")

@@ -18,7 +18,7 @@ from attnkit.approximate.contract import (
     softmax,
 )
 from attnkit.options import options
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -41,6 +41,8 @@ class Luna(Approximate):
     mapless: ClassVar[str] = "what is packed is compared with queries, so weights depend on values"
     budget: ClassVar[str] = "rows"
     rows: Annotated[int, Ge(1)] = 16
+
+    kinds: ClassVar[Kinds] = {"rows": "table", "key": "weight", "value": "weight"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         a, b, c = jax.random.split(key, 3)

@@ -20,7 +20,7 @@ from attnkit.approximate.contract import (
 )
 from attnkit.approximate.pinv import pinv
 from attnkit.options import options
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -52,6 +52,8 @@ class Nystromformer(Approximate):
     def __post_init__(self) -> None:
         if self.convolution and self.convolution % 2 == 0:
             raise ValueError(f"convolution = {self.convolution} must be odd, or 0 for none")
+
+    kinds: ClassVar[Kinds] = {"convolution": "vector"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         return {"convolution": jnp.zeros((shape.heads, self.convolution))} if self.convolution else {}

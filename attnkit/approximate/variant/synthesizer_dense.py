@@ -18,7 +18,7 @@ from attnkit.approximate.contract import (
     softmax,
 )
 from attnkit.options import options
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -41,6 +41,8 @@ class SynthesizerDense(Approximate):
     projections: ClassVar[tuple[str, ...]] = ("query", "value")
     length: Annotated[int, Ge(1)] = 512
     causal: bool = False
+
+    kinds: ClassVar[Kinds] = {"hidden": "bias", "scores": "weight", "bias": "bias"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         return {

@@ -17,7 +17,7 @@ from attnkit.approximate.contract import (
     softmax,
 )
 from attnkit.options import options
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -39,6 +39,8 @@ class SynthesizerRandom(Approximate):
     length: Annotated[int, Ge(1)] = 512
     trained: bool = True
     causal: bool = False
+
+    kinds: ClassVar[Kinds] = {"scores": "table"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         return self._table(key, shape) if self.trained else {}

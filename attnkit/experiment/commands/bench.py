@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from attnkit import files
 from attnkit.experiment.commands.check import BASES
 
 
@@ -178,7 +179,8 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
             )
         place.set(xscale="log", yscale="log", xlabel="length", ylabel=label)
     places[0].legend(fontsize="small")
-    figure.savefig(file, dpi=120)
+    with files.replacing(file) as out:
+        figure.savefig(out, dpi=120, format="png")
     pyplot.close(figure)
 
 

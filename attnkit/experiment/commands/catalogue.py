@@ -4,6 +4,8 @@ import argparse
 import json
 from typing import Any
 
+from attnkit.experiment.diagnostics import printable
+
 
 def add(groups: Any) -> None:
     """Declare the commands."""
@@ -53,11 +55,11 @@ def answer(arguments: argparse.Namespace, bases: list[str]) -> int:
 
         entries = {base: catalogue.catalogue(base) for base in bases}
         if not arguments.json:
-            print(cards.listing(entries))
+            print(printable(cards.listing(entries)))
             return 0
         found = [entry for some in entries.values() for entry in some]
     if arguments.json:
         print(json.dumps([cards.facts(entry) for entry in found], indent=2))
     else:
-        print(cards.card(found))
+        print(printable(cards.card(found)))
     return 0

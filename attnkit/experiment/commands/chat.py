@@ -58,7 +58,7 @@ def chat(arguments: argparse.Namespace) -> int:
             except DataError as error:
                 if not live:
                     raise DataError(f"standard input:{number}: {error}") from None
-                print(f"error: {error}", file=sys.stderr)
+                print(f"error: {printable(str(error))}", file=sys.stderr)
                 continue
             answered = json.dumps({"said": line, "answer": answer}) if arguments.json else printable(answer)
             print(answered, flush=True)

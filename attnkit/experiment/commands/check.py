@@ -4,6 +4,8 @@ import argparse
 import json
 from typing import Any
 
+from attnkit.experiment.diagnostics import printable
+
 BASES = ("Score", "Position", "Normalizer", "Selection", "Mask", "TokenMixer", "FeatureMap")
 
 
@@ -81,7 +83,7 @@ def show(matrix: Any, verbose: bool) -> None:
         kind = line.split("  ")[0]
         if verbose or kind != "not claimed":
             style = {"warning": "yellow", "not claimed": "dim"}.get(kind, "bold red")
-            console.print(Text(line, style))
+            console.print(Text(printable(line), style))
     console.print(Text(LEGEND, "dim"))
 
 

@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from attnkit.experiment.diagnostics import printable
+
 
 def add(groups: Any) -> None:
     """Declare the commands."""
@@ -20,6 +22,8 @@ def add(groups: Any) -> None:
         )
         config_arguments(command)
         command.add_argument("--json", action="store_true", help="print JSON")
+        if name == "show":
+            command.add_argument("--parameters", action="store_true", help="list every parameter, too")
         command.set_defaults(run=run)
     command = groups.add_parser(
         "schema",
@@ -41,6 +45,7 @@ def validate(arguments: argparse.Namespace) -> int:
     """Check a config; the exit code says whether it is right."""
     from attnkit.errors import ConfigError, DataError
     from attnkit.experiment import config, sweep
+    from attnkit.training.devices import unused
 
     try:
         if sweep.is_sweep(arguments.config):
@@ -51,10 +56,14 @@ def validate(arguments: argparse.Namespace) -> int:
             raise
         print(json.dumps({"valid": False, "problems": config.problems_of(error)}, indent=2))
         return error.exit_code
+    idle = unused(loaded.experiment.training.made.batch_size)
     if arguments.json:
-        print(json.dumps({"valid": True, "hash": loaded.hash(), "problems": []}, indent=2))
+        found = {"valid": True, "hash": loaded.hash(), "problems": [], "notes": [idle] if idle else []}
+        print(json.dumps(found, indent=2))
     else:
-        print(f"{arguments.config}: valid (hash {loaded.hash()})")
+        print(f"{printable(str(arguments.config))}: valid (hash {loaded.hash()})")
+        if idle:
+            print(f"note: training.{idle}")
     return 0
 
 
@@ -71,14 +80,38 @@ def validate_sweep(arguments: argparse.Namespace) -> int:
 
 
 def show(arguments: argparse.Namespace) -> int:
-    """Print the resolved config."""
+    """Print the resolved config, and in comments what the optimizer does to which parameters."""
     from attnkit.experiment import config
 
     loaded = config.load(arguments.config, arguments.words)
-    print(
-        json.dumps(loaded.table(), indent=2) if arguments.json else loaded.toml(), end="\n" * arguments.json
-    )
+    if arguments.json:
+        print(json.dumps(loaded.table(), indent=2))
+        return 0
+    print(loaded.toml(), end="")
+    print("\n# parameters by kind; `decayed` are those that optimizer.weight_decay applies to")
+    for line in parameters(loaded, arguments.parameters):
+        print(f"# {line}")
     return 0
+
+
+def parameters(loaded: Any, every: bool) -> list[str]:
+    """Lines about the parameters of a config's network: a table of kinds, and each of them if `every`."""
+    from attnkit.errors import AttnkitError
+    from attnkit.experiment import session
+    from attnkit.training.parameters import inventory, table
+
+    try:
+        opened = session.start(loaded)
+        found = inventory(opened.network, opened.optimizer)
+    except AttnkitError as error:
+        return [f"not listed: {line}" for line in str(error).splitlines()]
+    details = [
+        f"{p.path}: {p.kind}, {p.size:,}{', decayed' if p.decayed else ''}"
+        + (f", x{p.multiplier:g}" if p.multiplier != 1 else "")
+        for p in found
+        if every or p.kind == "other"
+    ]
+    return [*table(found), *details]
 
 
 def schema(arguments: argparse.Namespace) -> int:

@@ -2,13 +2,14 @@
 
 import argparse
 import contextlib
+import io
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
+from attnkit import files
 from attnkit.errors import AttnkitError, ConfigError, DataError
 from attnkit.experiment import diagnostics
 from attnkit.experiment.commands.run import declare, existing, run_argument
@@ -172,7 +173,7 @@ def talk(writer: Any, arguments: argparse.Namespace) -> None:
         except UnicodeDecodeError:
             print("error: not UTF-8 text; say it again", file=sys.stderr)
         except AttnkitError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {diagnostics.printable(str(error))}", file=sys.stderr)
 
 
 def stream(writer: Any, source: BinaryIO, name: str, out: TextIO, arguments: argparse.Namespace) -> None:
@@ -207,12 +208,11 @@ def lines(source: BinaryIO, name: str) -> Iterator[str]:
 @contextlib.contextmanager
 def replaced(path: Path) -> Iterator[TextIO]:
     """A file to write, which takes the place of `path` once it is whole."""
-    part = path.with_name(f"{path.name}.part")
     try:
-        with part.open("w", encoding="utf-8", newline="\n") as file:
+        with files.replacing(path) as raw:
+            file = io.TextIOWrapper(raw, encoding="utf-8", newline="\n")
             yield file
-        os.replace(part, path)
+            file.flush()
+            file.detach()
     except OSError as error:
         raise ConfigError(f"--out {path}: cannot be written: {error.strerror}") from None
-    finally:
-        part.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from attnkit.experiment.commands.config import config_arguments
+from attnkit.experiment.diagnostics import printable
 
 
 def add(groups: Any) -> None:
@@ -19,6 +20,14 @@ def add(groups: Any) -> None:
     command.add_argument("--quiet", action="store_true", help="show no progress")
     command = declare(
         groups, "evaluate", evaluate, "measure a run's best checkpoint again", "evaluate runs/number_words-1"
+    )
+    run_argument(command)
+    command = declare(
+        groups,
+        "replay",
+        replay,
+        "make a step again that met a number that is not finite",
+        "replay runs/number_words-1",
     )
     run_argument(command)
     command = declare(
@@ -86,7 +95,20 @@ def report(arguments: argparse.Namespace) -> int:
     from attnkit.experiment import run
 
     path = run.report(arguments.folder, arguments.allow_import)
-    print(json.dumps({"report": str(path)}) if arguments.json else path)
+    print(json.dumps({"report": str(path)}) if arguments.json else printable(str(path)))
+    return 0
+
+
+def replay(arguments: argparse.Namespace) -> int:
+    """Make a failed step again."""
+    existing(arguments)
+    from attnkit.experiment import run
+
+    dump, found = run.replay(arguments.folder, arguments.allow_import)
+    if arguments.json:
+        print(json.dumps({**dump, "found": found}))
+    else:
+        print(printable(f"step {dump['step']}: {found[0]} is not finite, first at {found[1]}, as in the run"))
     return 0
 
 
@@ -105,5 +127,5 @@ def show(result: dict[str, Any], place: Path, as_json: bool) -> None:
     from attnkit.experiment import folder, summary
 
     for line in summary.lines(result):
-        print(line)
-    print(f"\nrun folder: {place}\nreport:     {place / folder.REPORT}")
+        print(printable(line))
+    print(printable(f"\nrun folder: {place}\nreport:     {place / folder.REPORT}"))

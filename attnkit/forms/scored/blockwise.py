@@ -1,13 +1,14 @@
 """Attention by blocks: the normalizer's passes over blocks of keys that the mask does not prove empty."""
 
+import functools
+
 from jaxtyping import Array
 
 from attnkit.forms.block_mask import BlockMask, block_size, make_block_mask, tiling
-from attnkit.forms.heads import HeadBlocks
 from attnkit.forms.passes import Passes, pad
 from attnkit.forms.select import with_statistics
 from attnkit.forms.sizes import Sizes
-from attnkit.scored.block import Block
+from attnkit.scored.block import Block, HeadBlocks
 from attnkit.scored.contract import Scored
 
 
@@ -33,7 +34,7 @@ def block_mask_of(variant: Scored, sizes: Sizes) -> BlockMask:
 def run(variant: Scored, heads: HeadBlocks, sizes: Sizes) -> tuple[Array, Array]:
     """Output and log-sum-exp (or threshold) of all heads."""
     block_mask = block_mask_of(variant, sizes)
-    return heads.run(lambda block: attend_blocks(variant, block_mask, block))
+    return heads.run(functools.partial(attend_blocks, variant, block_mask))
 
 
 def attend_blocks(variant: Scored, block_mask: BlockMask, block: Block) -> tuple[Array, Array]:
@@ -42,5 +43,5 @@ def attend_blocks(variant: Scored, block_mask: BlockMask, block: Block) -> tuple
     if variant.selects():
         block_mask = block_mask.all_partial()
         block = with_statistics(variant, block_mask, block)
-    output, lse = variant.normalizer.attend(Passes(variant, block_mask), block)
+    output, lse = variant.normalizer.attend(Passes.of(variant, block_mask), block)
     return output[: block_mask.queries], lse[: block_mask.queries]

@@ -4,9 +4,9 @@ import dataclasses
 
 from jaxtyping import Array
 
-from attnkit.forms.heads import HeadBlocks
 from attnkit.forms.scored import blockwise
 from attnkit.forms.sizes import Sizes
+from attnkit.scored.block import HeadBlocks
 from attnkit.scored.contract import Scored
 
 

@@ -1,6 +1,8 @@
 """The definition as dense matrices: the specification that every other form is checked against.
 
-It shares nothing with the other forms but the functions of the variant's own parts.
+It shares with the other forms the functions of the variant's own parts (called through `on_allowed`), the
+queries, keys and values that they get (`forms.heads`) and the random bits of dropout; nothing of blocks,
+masks, order, selections, thresholds and sums.
 """
 
 from typing import Any
@@ -9,11 +11,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from attnkit.forms.heads import HeadBlocks
 from attnkit.forms.sizes import Sizes
 from attnkit.masks.contract import Data
-from attnkit.scored.block import Block, bind, mix_values
+from attnkit.scored.block import Block, HeadBlocks, bind, survives
 from attnkit.scored.contract import Scored, Selection
+from attnkit.scored.domain import OF_SCORES, OF_TOKENS, on_allowed
 
 
 def supports(variant: Scored, sizes: Sizes, platform: str) -> str | None:
@@ -25,27 +27,48 @@ def run(variant: Scored, heads: HeadBlocks, sizes: Sizes) -> tuple[Array, Array]
     """Output and log-sum-exp (or threshold) of all heads."""
 
     def one(block: Block) -> tuple[Array, Array]:
-        w, lse = weights(variant, block)
-        return mix_values(variant, block, w), lse
+        w, lse = normalized(variant, block)
+        if block.shared.dropout_seed is not None:
+            survive = survives(block.shared.dropout_seed, variant.dropout, block.query.i, block.key.j)
+            w = w * survive / (1 - variant.dropout)
+        w = transformed(variant, block, w)
+        o = w @ block.key.v.astype(w.dtype)
+        for part, own in zip(variant.position, bind(block).position, strict=True):
+            more = part.value(own, w, block.query.i, block.key.j)
+            o = o if more is None else o + more
+        return o, lse
 
     return heads.run(one)
 
 
-def weights(variant: Scored, block: Block) -> tuple[Array, Array]:
-    """Weights `[queries, keys]` before dropout, and log-sum-exp or threshold `[queries]`, of one head."""
+def weights(variant: Scored, block: Block) -> Array:
+    """Weights `[queries, keys]` as values are mixed with them, without dropout, of one head."""
+    return transformed(variant, block, normalized(variant, block)[0])
+
+
+def transformed(variant: Scored, block: Block, w: Array) -> Array:
+    """Weights after the position parts have changed them."""
+    for part, own in zip(variant.position, bind(block).position, strict=True):
+        w = part.transform_weights(own, w, block.query.q, block.query.i, block.key.j)
+    return w
+
+
+def normalized(variant: Scored, block: Block) -> tuple[Array, Array]:
+    """Normalized scores `[queries, keys]`, and log-sum-exp or threshold `[queries]`, of one head."""
     p, q, k, i, j = bind(block), block.query.q, block.key.k, block.query.i, block.key.j
     bad = block.query.nonfinite[:, None] + block.key.nonfinite
     keep = allowed(variant, block, p, jnp.isnan(bad))
-    s = variant.score.score(p.score, q, k, i, j)
+    s = on_allowed(variant.score.score, keep, OF_TOKENS)(p.score, q, k, i, j)
     for part, own in zip(variant.position, p.position, strict=True):
-        bias = part.bias(own, q, k, i, j)
+        bias = on_allowed(part.bias, keep, OF_TOKENS)(own, q, k, i, j)
         s = s if bias is None else s + bias
     for part, own in zip(variant.position, p.position, strict=True):
-        s = part.transform_logits(own, s, i, j)
+        s = on_allowed(part.transform_logits, keep, OF_SCORES)(own, s, i, j)
     for part, own in zip(variant.position, p.position, strict=True):
         s, _ = part.scan_keys(own, q, k, s, keep, i, j, part.initial_carry(own, q))
     s = s if variant.cap is None else variant.cap * jnp.tanh(s / variant.cap)
-    s = variant.normalizer.transform_capped_logits(p.normalizer, s, i, j).astype(bad.dtype)
+    s = on_allowed(variant.normalizer.transform_capped_logits, keep, OF_SCORES)(p.normalizer, s, i, j)
+    s = s.astype(bad.dtype)
     w, lse = variant.normalizer.weights_of_rows(p.normalizer, jnp.where(keep, s + bad, 0), keep, j)
     return jnp.where(keep, w + bad, 0), lse
 

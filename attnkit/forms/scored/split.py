@@ -9,10 +9,9 @@ import jax
 from jaxtyping import Array
 
 from attnkit.forms.block_mask import make_block_mask
-from attnkit.forms.heads import HeadBlocks
 from attnkit.forms.passes import Passes, pad
 from attnkit.forms.sizes import Sizes
-from attnkit.scored.block import Block, bind
+from attnkit.scored.block import Block, HeadBlocks, bind
 from attnkit.scored.contract import Scored
 from attnkit.scored.exponential import ExponentialNormalizer, Partial, finish, merge, partial_softmax
 
@@ -51,5 +50,5 @@ def attend_piece(variant: Scored, block: Block, sizes: Sizes, first: int) -> Par
     block_mask = make_block_mask(variant.mask, sizes.queries, sizes.keys, sizes.offset, sizes.block, first)
     if variant.selects():
         block_mask = block_mask.all_partial()
-    state = partial_softmax(Passes(variant, block_mask), pad(block_mask, block))
+    state = partial_softmax(Passes.of(variant, block_mask), pad(block_mask, block))
     return Partial(*(part[: sizes.queries] for part in state))

@@ -90,8 +90,8 @@ class Difference(ConcatProjection):
     def __init__(self, width: Width, start: float, *, scale: float, rngs: nnx.Rngs) -> None:
         super().__init__(width.model_dim, width.heads * width.head_dim, scale=scale, rngs=rngs)
         self.start = start
-        self.a = nnx.Param(0.1 * jax.random.normal(rngs.params(), (2, width.head_dim // 2)))
-        self.b = nnx.Param(0.1 * jax.random.normal(rngs.params(), (2, width.head_dim // 2)))
+        self.a = nnx.Param(0.1 * jax.random.normal(rngs.params(), (2, width.head_dim // 2)), kind="rate")
+        self.b = nnx.Param(0.1 * jax.random.normal(rngs.params(), (2, width.head_dim // 2)), kind="rate")
         self.norm = RMSNorm(width.head_dim)
 
     def factor(self) -> Float[Array, ""]:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from attnkit import forms
 from attnkit.layers.attention import Engine
 from attnkit.layers.contract import CustomTokenMixer, TokenMixerLayer, Width
+from attnkit.layers.dropout import fold
 from attnkit.layers.heads import Heads, Maps, Tokens, merge_heads, plain_shape, split_heads
 from attnkit.layers.linear import Linear
 from attnkit.layers.summaries import Complete, Summaries, shared_strides
@@ -195,8 +196,7 @@ class NativeSparseLayer(TokenMixerLayer):
         far = self.summarized(k[0], v[0], runs * self.config.stride)
 
         def ask(engine: Engine, n: int, q: Heads, k: Heads, v: Heads, **query: Any) -> Heads:
-            own = None if key is None or n < 0 else jax.random.fold_in(key, n)
-            return engine.attend(q, k, v, None, Data(query=query), own).output
+            return engine.attend(q, k, v, None, Data(query=query), fold(key, n) if n >= 0 else None).output
 
         marks = self.marks(q, far[0], x.shape[1], start, ask)
         found = self.found(q, [far, (k[1], v[1]), (k[2], v[2])], marks, ask)

@@ -54,8 +54,10 @@ class PersistentEngine(Engine):
     ) -> None:
         super().__init__(scored, shape, model_dim, rngs=rngs)
         groups = shape.kv_heads
-        self.keys = nnx.Param(jax.random.normal(rngs.params(), (groups, count, shape.dim)))
-        self.values = nnx.Param(jax.random.normal(rngs.params(), (groups, count, shape.value_dim)))
+        self.keys = nnx.Param(jax.random.normal(rngs.params(), (groups, count, shape.dim)), kind="table")
+        self.values = nnx.Param(
+            jax.random.normal(rngs.params(), (groups, count, shape.value_dim)), kind="table"
+        )
 
     def attend(
         self, q: Heads, k: Heads, v: Heads, inputs: Any, data: Data | None, key: jax.Array | None

@@ -24,7 +24,7 @@ from attnkit.layers.heads import (
 )
 from attnkit.options import options
 from attnkit.scored.contract import HEADS, Columns, Params, Position, Rows, Scored, Scores
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -71,6 +71,8 @@ class MixScores(Position):
 
     mixes_heads = True
 
+    kinds: ClassVar[Kinds] = {"mix": "weight"}
+
     def init(self, key: jax.Array, shape: HeadShape) -> Mapping[str, Any]:
         return {"mix": jnp.eye(shape.heads)}
 
@@ -99,7 +101,7 @@ class MixSums(ConcatProjection):
 
     def __init__(self, model_dim: int, shape: HeadShape, *, scale: float, rngs: nnx.Rngs) -> None:
         super().__init__(model_dim, shape.heads * shape.value_dim, scale=scale, rngs=rngs)
-        self.mix = nnx.Param(jnp.eye(shape.heads))
+        self.mix = nnx.Param(jnp.eye(shape.heads), kind="weight")
         self.groups = shape.kv_heads
 
     def __call__(self, output: Heads, query: QueryTokens) -> Tokens:

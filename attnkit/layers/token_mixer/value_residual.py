@@ -49,7 +49,7 @@ class SumOfValues(QKVProjection):
 
     def __init__(self, model_dim: int, shape: HeadShape, *, rngs: nnx.Rngs) -> None:
         super().__init__(model_dim, shape, rngs=rngs)
-        self.factors = nnx.Param(jnp.full(2, 0.5))
+        self.factors = nnx.Param(jnp.full(2, 0.5), kind="gain")
 
     def keys_values(self, x: Tokens, carry: Carry) -> tuple[Heads, Heads]:
         k, v = super().keys_values(x, carry)

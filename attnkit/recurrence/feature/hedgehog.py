@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from attnkit.options import options
 from attnkit.recurrence.contract import Params
 from attnkit.recurrence.feature_map import FeatureMap
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -23,6 +23,8 @@ class Hedgehog(FeatureMap):
 
     def width(self, dim: int) -> int:
         return 2 * dim
+
+    kinds: ClassVar[Kinds] = {"weight": "weight"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         return {"weight": jnp.tile(jnp.eye(shape.dim), (shape.heads, 1, 1))}

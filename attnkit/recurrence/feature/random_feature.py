@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from attnkit.options import options
 from attnkit.recurrence.contract import Params
 from attnkit.recurrence.feature_map import FeatureMap
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -38,6 +38,8 @@ class RandomFeature(FeatureMap):
 
     def width(self, dim: int) -> int:
         return 2 * self.directions
+
+    kinds: ClassVar[Kinds] = {"sigma": "gain"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         return {"sigma": jnp.ones((shape.heads, shape.dim))}

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from attnkit.options import options
 from attnkit.recurrence.contract import Params
 from attnkit.recurrence.feature_map import FeatureMap
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 EPSILON = 1e-5
 
@@ -28,6 +28,8 @@ class Rebased(FeatureMap):
 
     def width(self, dim: int) -> int:
         return dim * dim
+
+    kinds: ClassVar[Kinds] = {"gamma": "gain", "beta": "bias"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         size = (shape.heads, shape.dim)

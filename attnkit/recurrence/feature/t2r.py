@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from attnkit.options import options
 from attnkit.recurrence.contract import Params
 from attnkit.recurrence.feature_map import FeatureMap
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -23,6 +23,8 @@ class T2r(FeatureMap):
 
     def width(self, dim: int) -> int:
         return dim
+
+    kinds: ClassVar[Kinds] = {"weight": "weight", "bias": "bias"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         size = (shape.heads, shape.dim, shape.dim)

@@ -11,8 +11,8 @@ from jaxtyping import Array, Float
 from attnkit.options import options
 from attnkit.recurrence.contract import Inputs, Params, Transition
 from attnkit.recurrence.delta_rule import DeltaRule
-from attnkit.recurrence.discretization import init_decay, log_decay, time_step
-from attnkit.variant import Card, HeadShape, TokenInput
+from attnkit.recurrence.discretization import DECAY_KINDS, init_decay, log_decay, time_step
+from attnkit.variant import Card, HeadShape, Kinds, TokenInput
 
 
 @options
@@ -41,6 +41,8 @@ class DeltaProduct(DeltaRule):
 
     def inputs(self, shape: HeadShape) -> dict[str, TokenInput]:
         return super().inputs(shape) | ({"dt": TokenInput(1)} if self.gated else {})
+
+    kinds: ClassVar[Kinds] = DECAY_KINDS
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         return init_decay(key, shape.heads) if self.gated else {}

@@ -12,7 +12,7 @@ from attnkit.options import options
 from attnkit.recurrence.contract import Inputs, LinearRecurrent, Params, Transition
 from attnkit.recurrence.discretization import init_log_dt
 from attnkit.recurrence.token_positions import fractional_turns, next_positions
-from attnkit.variant import Card, HeadShape, TokenInput
+from attnkit.variant import Card, HeadShape, Kinds, TokenInput
 
 
 @options
@@ -38,6 +38,14 @@ class DiagonalSsm(LinearRecurrent):
         return {
             "v": TokenInput(shape.value_dim),
         }
+
+    kinds: ClassVar[Kinds] = {
+        "log_dt": "rate",
+        "A_log": "rate",
+        "frequency": "rate",
+        "out": "vector",
+        "skip": "gain",
+    }
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         dt, out = jax.random.split(key)

@@ -8,8 +8,8 @@ from jaxtyping import Array, Float
 from attnkit.options import options
 from attnkit.recurrence.contract import Gate, Inputs, Params
 from attnkit.recurrence.delta_rule import DeltaRule
-from attnkit.recurrence.discretization import init_decay, log_decay, time_step
-from attnkit.variant import Card, HeadShape, TokenInput
+from attnkit.recurrence.discretization import DECAY_KINDS, init_decay, log_decay, time_step
+from attnkit.variant import Card, HeadShape, Kinds, TokenInput
 
 
 @options
@@ -29,6 +29,8 @@ class KimiDelta(DeltaRule):
 
     def inputs(self, shape: HeadShape) -> dict[str, TokenInput]:
         return {**super().inputs(shape), "dt": TokenInput(shape.dim, rank=shape.value_dim)}
+
+    kinds: ClassVar[Kinds] = DECAY_KINDS
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         return init_decay(key, shape.heads, shape.dim)

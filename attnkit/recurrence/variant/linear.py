@@ -12,7 +12,7 @@ from attnkit.recurrence.feature.elu_plus_one import EluPlusOne
 from attnkit.recurrence.feature_map import FeatureMap, Features
 from attnkit.recurrence.stabilizer import running_maximum
 from attnkit.recurrence.token_positions import next_positions
-from attnkit.variant import Card, HeadShape, TokenInput
+from attnkit.variant import Card, HeadShape, Kind, TokenInput
 
 LEAST = -1e30
 
@@ -65,6 +65,9 @@ class Linear(LinearRecurrent):
             return {f"feature_{n}": a for n, a in self.feature.init(key, shape).items()}
         sides = zip(("query", "key"), jax.random.split(key), strict=True)
         return {f"{side}_{n}": a for side, k in sides for n, a in self.feature.init(k, shape).items()}
+
+    def kind_of(self, name: str) -> Kind:
+        return self.feature.kind_of(name.partition("_")[2])
 
     def random_constants(self, key: jax.Array, shape: HeadShape) -> Params:
         return {f"feature_{n}": a for n, a in self.feature.random_constants(key, shape).items()}

@@ -11,8 +11,8 @@ from jaxtyping import Array, Bool, Float, Int
 from attnkit.options import options
 from attnkit.recurrence.chunks import CHUNK, in_chunks
 from attnkit.recurrence.contract import ConvSize, Gate, Inputs, Norm, Params, SteppedRecurrent
-from attnkit.recurrence.discretization import init_decay, log_decay, time_step
-from attnkit.variant import Card, HeadShape, TokenInput
+from attnkit.recurrence.discretization import DECAY_KINDS, init_decay, log_decay, time_step
+from attnkit.variant import Card, HeadShape, Kinds, TokenInput
 
 exact = functools.partial(jnp.einsum, precision="highest")
 
@@ -81,6 +81,8 @@ class LogLinear(SteppedRecurrent):
             "dt": TokenInput(1),
             "level": TokenInput(self.levels, bias=0.0, side="query"),
         }
+
+    kinds: ClassVar[Kinds] = {**DECAY_KINDS, "level": "gain", "skip": "gain"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         return {

@@ -13,7 +13,7 @@ from attnkit.options import options
 from attnkit.recurrence.contract import Inputs, Params, Transition
 from attnkit.recurrence.token_positions import next_positions
 from attnkit.recurrence.two_pass import ReadFirst, TwoPassRecurrent
-from attnkit.variant import Card, HeadShape, TokenInput
+from attnkit.variant import Card, HeadShape, Kinds, TokenInput
 
 
 @options
@@ -35,6 +35,8 @@ class LunaCausal(TwoPassRecurrent):
         assumes="softplus of base 2, as in the authors' code; rows are the layer's own; c is a second key",
     )
     rows: Annotated[int, Ge(1)] = 16
+
+    kinds: ClassVar[Kinds] = {"rows": "table"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         return {"rows": jax.random.normal(key, (shape.heads, self.rows, shape.dim))}

@@ -10,8 +10,8 @@ from jaxtyping import Array, Float
 
 from attnkit.options import options
 from attnkit.recurrence.contract import ConvSize, Gate, Inputs, LinearRecurrent, Norm, Params, Transition
-from attnkit.recurrence.discretization import init_decay, log_decay, time_step
-from attnkit.variant import Card, HeadShape, TokenInput
+from attnkit.recurrence.discretization import DECAY_KINDS, init_decay, log_decay, time_step
+from attnkit.variant import Card, HeadShape, Kinds, TokenInput
 
 
 @options
@@ -46,6 +46,8 @@ class Mamba2(LinearRecurrent):
             "v": TokenInput(shape.value_dim, conv=True),
             "dt": TokenInput(1),
         }
+
+    kinds: ClassVar[Kinds] = {**DECAY_KINDS, "skip": "gain"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         return {**init_decay(key, shape.heads), "skip": jnp.ones(shape.heads)}

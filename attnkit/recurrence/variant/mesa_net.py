@@ -13,7 +13,7 @@ from attnkit.options import options
 from attnkit.recurrence.contract import ConvSize, Inputs, Norm, Params, Transition
 from attnkit.recurrence.l2_normalize import l2_normalize
 from attnkit.recurrence.two_pass import ReadFirst, TwoPassRecurrent
-from attnkit.variant import Card, HeadShape, TokenInput
+from attnkit.variant import Card, HeadShape, Kinds, TokenInput
 
 
 @options
@@ -50,6 +50,8 @@ class MesaNet(TwoPassRecurrent):
             "decay": TokenInput(1, bias=0.0),
             "beta": TokenInput(1, bias=0.0),
         }
+
+    kinds: ClassVar[Kinds] = {"ridge": "rate"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         return {"ridge": jnp.full((shape.heads, shape.dim), jnp.log(jnp.expm1(max(1 - self.ridge, 1e-3))))}

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 from attnkit.options import options
 from attnkit.recurrence.contract import ConvSize, Gate, Inputs, LinearRecurrent, Norm, Params, Transition
 from attnkit.recurrence.stabilizer import running_maximum
-from attnkit.variant import Card, HeadShape, TokenInput
+from attnkit.variant import Card, HeadShape, Kinds, TokenInput
 
 
 @options
@@ -48,6 +48,8 @@ class Mlstm(LinearRecurrent):
             "input_gate": TokenInput(1),
             "forget_gate": TokenInput(1),
         }
+
+    kinds: ClassVar[Kinds] = {"input_gate_bias": "bias", "forget_gate_bias": "bias"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         return {

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from attnkit.options import options
 from attnkit.recurrence.contract import Gate, Inputs, LinearRecurrent, Norm, Params, Read, Shift, Transition
-from attnkit.variant import Card, HeadShape, TokenInput
+from attnkit.variant import Card, HeadShape, Kinds, TokenInput
 
 
 @options
@@ -41,6 +41,8 @@ class Rwkv6(LinearRecurrent):
             "v": TokenInput(shape.value_dim),
             "decay": TokenInput(shape.dim, rank=self.rank, tanh=True),
         }
+
+    kinds: ClassVar[Kinds] = {"decay_bias": "rate", "bonus": "gain"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         size = (shape.heads, shape.dim)

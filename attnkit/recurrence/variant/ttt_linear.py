@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from attnkit.options import options
 from attnkit.recurrence.chunks import CHUNK, in_chunks
 from attnkit.recurrence.contract import Inputs, Norm, Params, SteppedRecurrent
-from attnkit.variant import Card, HeadShape, TokenInput
+from attnkit.variant import Card, HeadShape, Kinds, TokenInput
 
 EPSILON = 1e-6
 exact = functools.partial(jnp.einsum, precision="highest")
@@ -107,6 +107,8 @@ class TttLinear(SteppedRecurrent):
             "v": TokenInput(shape.value_dim),
             "rate": TokenInput(1, bias=0.0),
         }
+
+    kinds: ClassVar[Kinds] = {"matrix": "weight", "bias": "bias", "norm_scale": "gain", "norm_shift": "bias"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         heads, dim = shape.heads, shape.value_dim

@@ -11,7 +11,7 @@ from attnkit.options import options
 from attnkit.scored.contract import Own, Params, Row, Scores
 from attnkit.scored.implicit import ImplicitNormalizer, finite
 from attnkit.scored.key_passes import FoldKeys
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 MOST_STEPS = 64
 
@@ -46,6 +46,8 @@ class Entmax(ImplicitNormalizer):
     def __post_init__(self) -> None:
         if self.learned and self.alpha == 2:
             raise ValueError("Entmax: a learned alpha must start below 2; set alpha to 1.5, say")
+
+    kinds: ClassVar[Kinds] = {"alpha": "rate"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Own:
         start = jnp.log((self.alpha - 1) / (2 - self.alpha)) if self.learned else 0.0

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from attnkit.options import options
 from attnkit.scored.contract import Own, Params
 from attnkit.scored.exponential import ExponentialNormalizer
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -26,6 +26,8 @@ class Sink(ExponentialNormalizer):
         pair_flops="3",
     )
     start: float = 0.0
+
+    kinds: ClassVar[Kinds] = {"sink": "bias"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Own:
         return {"sink": jnp.full(shape.heads, self.start)}

@@ -20,7 +20,7 @@ from attnkit.scored.contract import (
     Scores,
     dot,
 )
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -43,6 +43,8 @@ class Cope(Position):
     )
     claims: ClassVar[tuple[str, ...]] = ("translation",)
     max_position: Annotated[int, Ge(1)] = 63
+
+    kinds: ClassVar[Kinds] = {"place": "table"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Own:
         size = (shape.heads, self.max_position + 1, shape.dim)

@@ -9,7 +9,7 @@ from annotated_types import Ge, Gt
 from attnkit.options import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows, Scores
 from attnkit.scored.hidden import sum_over_units
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -34,6 +34,14 @@ class Fire(Position):
     hidden: Annotated[int, Ge(1)] = 32
     length: Annotated[float, Gt(0)] = 512.0
     start: Annotated[float, Gt(0)] = 0.1
+
+    kinds: ClassVar[Kinds] = {
+        "c": "rate",
+        "threshold": "rate",
+        "into": "vector",
+        "bias": "bias",
+        "out": "vector",
+    }
 
     def init(self, key: jax.Array, shape: HeadShape) -> Own:
         into, bias, out = jax.random.split(key, 3)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from attnkit.options import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows, Scores
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -24,6 +24,8 @@ class KerplePower(Position):
         pair_flops="6",
     )
     claims: ClassVar[tuple[str, ...]] = ("translation",)
+
+    kinds: ClassVar[Kinds] = {"log_r1": "rate", "logit_r2": "rate"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Own:
         r1, half = jax.random.uniform(key, (2, shape.heads), minval=0.01, maxval=0.99)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from attnkit.options import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows, Scores, dot
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -31,6 +31,8 @@ class LearnedAbsolute(Position):
         assumes="positions below length",
     )
     length: Annotated[int, Ge(1)] = 512
+
+    kinds: ClassVar[Kinds] = {"query": "table", "key": "table"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Own:
         tables = jax.random.normal(key, (2, shape.heads, self.length, shape.dim)) * shape.dim**-0.5

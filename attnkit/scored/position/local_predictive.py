@@ -22,7 +22,7 @@ from attnkit.scored.contract import (
     Selection,
 )
 from attnkit.scored.position.localness import predicted
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -49,6 +49,8 @@ class LocalPredictive(Position, Selection):
 
     def needs(self) -> Needs:
         return Needs(scalar=frozenset({"length"}))
+
+    kinds: ClassVar[Kinds] = {"into": "weight", "place": "vector"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Own:
         into, place = jax.random.split(key)

@@ -9,7 +9,7 @@ from jaxtyping import Array
 from attnkit.masks.contract import Needs
 from attnkit.options import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows, Scores
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 def predicted(into: Array, out: Array, q: Queries) -> Array:
@@ -34,6 +34,8 @@ class Localness(Position):
 
     def needs(self) -> Needs:
         return Needs(scalar=frozenset({"length"}))
+
+    kinds: ClassVar[Kinds] = {"into": "weight", "place": "vector", "width": "vector"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Own:
         into, place, width = jax.random.split(key, 3)

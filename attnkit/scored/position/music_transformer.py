@@ -8,7 +8,7 @@ from annotated_types import Ge
 from attnkit.encodings.distance import clipped, entries_of
 from attnkit.options import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows, Scores, dot
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -31,6 +31,8 @@ class MusicTransformer(Position):
     )
     claims: ClassVar[tuple[str, ...]] = ("translation",)
     max_distance: Annotated[int, Ge(0)] = 256
+
+    kinds: ClassVar[Kinds] = {"distance": "table"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Own:
         size = (shape.heads, self.max_distance + 1, shape.dim)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from attnkit.options import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -30,6 +30,8 @@ class QkNorm(Position):
     )
     claims: ClassVar[tuple[str, ...]] = ("translation", "permutation")
     epsilon: Annotated[float, Gt(0)] = 1e-6
+
+    kinds: ClassVar[Kinds] = {"gain": "gain"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Own:
         return {"gain": jnp.ones((shape.heads, shape.dim))}

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from attnkit.encodings.distance import clipped, entries_of, sums_by_entry
 from attnkit.options import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows, Scores, dot
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -31,6 +31,8 @@ class Shaw(Position):
     )
     claims: ClassVar[tuple[str, ...]] = ("translation",)
     max_distance: Annotated[int, Ge(0)] = 16
+
+    kinds: ClassVar[Kinds] = {"key": "table", "value": "table"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Own:
         keys, values = jax.random.split(key)

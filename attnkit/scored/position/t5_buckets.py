@@ -10,7 +10,7 @@ from attnkit.encodings.buckets import buckets, signed_buckets
 from attnkit.encodings.distance import clipped
 from attnkit.options import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows, Scores
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -46,6 +46,8 @@ class T5Buckets(Position):
         if self.two_sided:
             return signed_buckets(distance, self.buckets, self.max_distance)
         return buckets(np.maximum(-distance, 0), self.buckets, self.max_distance)
+
+    kinds: ClassVar[Kinds] = {"bias": "table"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Own:
         size = (shape.heads, self.buckets)

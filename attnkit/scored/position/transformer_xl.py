@@ -8,7 +8,7 @@ from annotated_types import Ge, MultipleOf
 from attnkit.encodings.sinusoids import distance_product
 from attnkit.options import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows, Scores
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -30,6 +30,8 @@ class TransformerXl(Position):
     )
     claims: ClassVar[tuple[str, ...]] = ("translation",)
     width: Annotated[int, Ge(2), MultipleOf(2)] = 64
+
+    kinds: ClassVar[Kinds] = {"content": "bias", "place": "bias", "project": "weight"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Own:
         content, place, project = jax.random.split(key, 3)

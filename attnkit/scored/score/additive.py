@@ -9,7 +9,7 @@ from annotated_types import Ge
 from attnkit.options import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Queries, Rows, Score, Scores
 from attnkit.scored.hidden import sum_over_units
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -29,6 +29,8 @@ class Additive(Score):
         pair_flops="4 * hidden",
     )
     hidden: Annotated[int, Ge(1)] = 32
+
+    kinds: ClassVar[Kinds] = {"query": "weight", "key": "weight", "out": "vector"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Own:
         query, keys, out = jax.random.split(key, 3)

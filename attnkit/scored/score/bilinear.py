@@ -6,7 +6,7 @@ import jax
 
 from attnkit.options import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Queries, Rows, Score, Scores, dot
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -22,6 +22,8 @@ class Bilinear(Score):
         equation="s_ij = q_i^T W k_j",
         pair_flops="2 * dim",
     )
+
+    kinds: ClassVar[Kinds] = {"matrix": "weight"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Own:
         return {"matrix": jax.random.normal(key, (shape.heads, shape.dim, shape.dim)) / shape.dim}

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from attnkit.options import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Queries, Rows, Score, Scores, dot
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -29,6 +29,8 @@ class Cosine(Score):
         pair_flops="2 * dim",
     )
     start: Annotated[float, Gt(0)] = 10.0
+
+    kinds: ClassVar[Kinds] = {"factor": "gain"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Own:
         return {"factor": jnp.full(shape.heads, self.start)}

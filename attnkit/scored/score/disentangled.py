@@ -9,7 +9,7 @@ from annotated_types import Ge
 from attnkit.encodings.distance import entries_of
 from attnkit.options import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Queries, Rows, Score, Scores, dot
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -32,6 +32,8 @@ class Disentangled(Score):
     )
     claims: ClassVar[tuple[str, ...]] = ("translation",)
     max_distance: Annotated[int, Ge(1)] = 64
+
+    kinds: ClassVar[Kinds] = {"key": "table", "query": "table"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Own:
         size = (shape.heads, 2 * self.max_distance, shape.dim)

@@ -8,7 +8,7 @@ from annotated_types import Ge
 
 from attnkit.options import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Queries, Rows, Score, Scores, dot
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -29,6 +29,8 @@ class Location(Score):
     )
     claims: ClassVar[tuple[str, ...]] = ()
     length: Annotated[int, Ge(1)] = 512
+
+    kinds: ClassVar[Kinds] = {"place": "table"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Own:
         return {"place": jax.random.normal(key, (shape.heads, self.length, shape.dim)) * shape.dim**-0.5}

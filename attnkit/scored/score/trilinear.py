@@ -6,7 +6,7 @@ import jax
 
 from attnkit.options import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Queries, Rows, Score, Scores, dot
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, Kinds
 
 
 @options
@@ -21,6 +21,8 @@ class Trilinear(Score):
         equation="s_ij = a . q_i + b . k_j + c . (q_i * k_j)",
         pair_flops="2 * dim + 2",
     )
+
+    kinds: ClassVar[Kinds] = {"query": "vector", "key": "vector", "product": "vector"}
 
     def init(self, key: jax.Array, shape: HeadShape) -> Own:
         weights = jax.random.normal(key, (3, shape.heads, shape.dim)) * shape.dim**-0.5

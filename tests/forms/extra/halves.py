@@ -4,10 +4,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from attnkit.forms.heads import HeadBlocks
 from attnkit.forms.scored import reference
 from attnkit.forms.sizes import Sizes
-from attnkit.scored.block import Block, mix_values
+from attnkit.scored.block import Block, HeadBlocks, mix_values
 from attnkit.scored.contract import Scored
 
 

@@ -1,0 +1,183 @@
+"""State tracking, flip-flops, brackets, needles and stars: answers found again by reading the text slowly."""
+
+import itertools
+
+import numpy as np
+import pytest
+from tasks.single_tokens import best_single_token
+
+from attnkit.errors import ConfigError
+from attnkit.tasks.dyck import Dyck
+from attnkit.tasks.flip_flop import FlipFlop
+from attnkit.tasks.needle import Needle
+from attnkit.tasks.star_graph import StarGraph
+from attnkit.tasks.state_tracking import StateTracking, group_table
+from attnkit.tasks.stream import Stream
+
+
+def spelled(data, split, count=64):
+    """(words read, {place: answer}, evidence of the last answer) of some examples; place 0 is `BEGIN`."""
+    tokens = data.vocabulary.tokens
+    batch = data._split(split)
+    for row, example in enumerate(data.examples(split, count)):
+        read = [tokens[token] for token in batch["inputs"][row]]
+        asked = np.flatnonzero(batch["weights"][row])
+        answers = {int(place): tokens[batch["labels"][row, place]] for place in asked}
+        yield read, answers, np.flatnonzero(example.evidence[-1]).tolist()
+
+
+@pytest.mark.parametrize(("group", "size"), [("s3", 6), ("a5", 60), ("s5", 120), ("z60", 60)])
+def test_a_table_is_that_of_a_group(group, size):
+    names, products = group_table(group)
+    assert len(names) == len(set(names)) == size
+    assert all(sorted(row) == list(range(size)) for row in products.tolist())  # a Latin square
+    some = np.random.default_rng(0).integers(size, size=(3, 200))
+    a, b, c = some
+    assert (products[products[a, b], c] == products[a, products[b, c]]).all()
+    commutes = (products == products.T).all()
+    assert commutes == (group == "z60")
+    if group == "a5":  # its elements have orders 1, 2, 3 and 5: 1, 15, 20 and 24 of them
+        powers, orders, one = np.arange(60), np.ones(60, int), names.index("12345")
+        while (powers != one).any():
+            orders += powers != one
+            powers = np.where(powers != one, products[powers, np.arange(60)], powers)
+        assert np.bincount(orders).tolist() == [0, 1, 15, 20, 0, 24]
+
+
+@pytest.mark.parametrize("group", ["s3", "z60"])
+def test_a_state_is_the_product_of_the_word(group):
+    data = StateTracking(group=group, length=7, lengths=(11,), held_out=64).load()
+    for split, length in (("valid", 7), ("length11", 11)):
+        for read, answers, evidence in spelled(data, split):
+            assert len(read) == 1 + length and list(answers) == list(range(1, 1 + length))
+            assert evidence == list(range(1, 1 + length))
+            if group == "z60":
+                assert all(int(a) == sum(map(int, read[1 : p + 1])) % 60 for p, a in answers.items())
+                continue
+            for place, answer in answers.items():
+                images = [1, 2, 3]
+                for element in reversed(read[1 : place + 1]):  # the last one acts first
+                    images = [int(element[n - 1]) for n in images]
+                assert answer == "".join(map(str, images))
+
+
+def test_the_bit_that_was_written_last():
+    data = FlipFlop(length=40, held_out=128).load()
+    ignored = {}
+    for split in ("valid", "sparse", "dense"):
+        kinds = []
+        for read, answers, evidence in spelled(data, split, 128):
+            assert len(read) == 40 and read[1] == "w" and read[-1] == "r" and max(answers) == 39
+            last = None
+            for place in range(1, 40, 2):
+                kinds.append(read[place])
+                assert (read[place] == "r") == (place in answers)
+                if read[place] == "w":
+                    last = place + 1
+                elif read[place] == "r":
+                    assert answers[place] == read[last]
+                    assert place == 39 or read[place + 1] == read[last]
+            assert evidence == [last]
+        ignored[split] = kinds.count("i") / len(kinds)
+    expected = {"valid": 0.8 * 18 / 20, "sparse": 0.98 * 18 / 20, "dense": 0.1 * 18 / 20}
+    assert all(abs(ignored[split] - share) < 0.03 for split, share in expected.items())
+
+
+def test_a_closing_bracket_is_of_the_kind_that_was_opened():
+    data = Dyck(kinds=3, depth=4, length=24, lengths=(40,), held_out=64).load()
+    deepest = 0
+    for split, length in (("valid", 24), ("length40", 40)):
+        for read, answers, evidence in spelled(data, split):
+            assert len(read) == 1 + length and max(answers) == length
+            open_ = []
+            for place, word in enumerate(read[1:], 1):
+                assert (word == "?") == (place in answers)
+                if word == "?":
+                    last = open_.pop()
+                    assert answers[place] == read[last][1] + ")"
+                else:
+                    open_.append(place)
+                    deepest = max(deepest, len(open_))
+            assert evidence == [last]
+    assert deepest == 4
+
+
+@pytest.mark.parametrize("hops", [1, 3])
+def test_a_variable_has_the_value_at_the_beginning_of_its_chain(hops):
+    task = Needle(chains=3, hops=hops, length=60, lengths=(90,), variables=16, values=8, held_out=64)
+    data = task.load()
+    asked = []
+    for split, length in (("valid", 60), ("length90", 90)):
+        for read, answers, evidence in spelled(data, split):
+            assert len(read) == 1 + length and list(answers) == [length] and read[-1] == "?"
+            places = [place for place, word in enumerate(read) if word == "="]
+            set_to = {read[place - 1]: (read[place + 1], place + 1) for place in places}
+            assert len(set_to) == len(places) == 3 * hops
+            known = set()
+            for name, (given, _) in set_to.items():  # nothing is used before it is set
+                assert given[0] == "v" or given in known
+                known.add(name)
+            name, looked = read[-2], []
+            while name[0] == "x":
+                name, place = set_to[name]
+                looked.append(place)
+            assert len(looked) == hops and answers[length] == name and evidence == sorted(looked)
+            asked.append(sorted(set_to, key=lambda n: set_to[n][1]).index(read[-2]))
+    assert np.bincount(asked, minlength=3 * hops)[-1] > 10  # not always the first
+
+
+def test_a_path_leads_from_the_center_to_the_end():
+    data = StarGraph(arms=3, steps=4, nodes=20, held_out=64).load()
+    firsts = []
+    for example in data.examples("valid", 64):
+        *edges, start, goal, equals = example.prompt.split()
+        assert equals == "=" and edges[1::3] == [">"] * 12
+        after = {}
+        for a, b in zip(edges[::3], edges[2::3], strict=True):
+            after.setdefault(a, []).append(b)
+        assert sorted(map(len, after.values())) == [1] * 9 + [3]
+        path = example.answer.split()
+        assert path[0] == start and path[-1] == goal and len(path) == 5
+        assert all(b in after[a] for a, b in itertools.pairwise(path))
+        firsts.append(after[start].index(path[1]))
+        words = ["<begin>", *example.prompt.split()]
+        looked = [[words[n] for n in np.flatnonzero(row)] for row in example.evidence]
+        assert looked[0] == [start] and sorted(looked[1]) == sorted(path[1:])
+        assert looked[2:] == [[node] for node in path[2:]] + [[]]
+    assert np.bincount(firsts).min() > 10
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        StateTracking(length=8, lengths=()),
+        FlipFlop(length=32, ignore=0.9),
+        Dyck(kinds=3, length=16, lengths=()),
+        Needle(chains=4, hops=2, length=40, lengths=(), values=8),
+    ],
+    ids=lambda task: type(task).__name__,
+)
+def test_no_single_token_gives_the_last_answer_away(task):
+    """Of a fixed place. The bit of a flip-flop is often the last one, and the last bracket often closes."""
+    data = task.load()
+    tables = []
+    for split in (1, 2):
+        batch = data.draw(Stream(9, split), 4096, "valid")
+        tables += [batch["inputs"], batch["labels"][:, -1]]
+    slack = {"FlipFlop": 0.35, "Dyck": 0.4, "Needle": 0.1}.get(type(task).__name__, 0.05)
+    assert best_single_token(*tables) < data.floors["exact_match"] + slack
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (FlipFlop(length=7), "length = 7: expected an even number"),
+        (Dyck(lengths=(9,)), "length = 9: expected an even number"),
+        (Needle(chains=9, hops=9), "variables = 64: expected at least 81"),
+        (Needle(length=10), "length = 10: expected at least 14"),
+        (StarGraph(nodes=20), "nodes = 20: expected at least 26 for 5 arms"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(task, message):
+    with pytest.raises(ConfigError, match=message):
+        task.load()
