@@ -58,7 +58,7 @@ def estimate(values: Sequence[float | None], method: Method = "t") -> Estimate:
     mean = float(kept.mean())
     if len(kept) == 1:
         return Estimate(mean, math.nan, math.nan, 1, missing)
-    if np.ptp(kept) == 0:
+    if is_constant(kept):
         return Estimate(mean, mean, mean, len(kept), missing)
     if method == "bootstrap":
         drawn = stats.bootstrap(
@@ -67,6 +67,11 @@ def estimate(values: Sequence[float | None], method: Method = "t") -> Estimate:
     else:
         drawn = stats.ttest_1samp(kept, 0.0).confidence_interval(CONFIDENCE)
     return Estimate(mean, float(drawn.low), float(drawn.high), len(kept), missing)
+
+
+def is_constant(values: np.ndarray) -> bool:
+    """Whether values differ by no more than rounding."""
+    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +142,7 @@ def paired(one: Mapping[Any, float | None], other: Mapping[Any, float | None]) -
     gaps = np.array([one[seed] for seed in seeds], float) - np.array([other[seed] for seed in seeds], float)
     t_value = rank_value = math.nan
     if len(gaps) >= 2:
-        same = np.ptp(gaps) == 0
+        same = is_constant(gaps)
         t_value = float(not gaps.any()) if same else float(stats.ttest_1samp(gaps, 0.0).pvalue)
     if len(gaps) >= FEWEST_RANKS:
         rank_value = float(stats.wilcoxon(gaps).pvalue) if gaps.any() else 1.0

@@ -187,19 +187,17 @@ def as_markdown(tables: Sequence[Table], notes: Sequence[str] = ()) -> str:
 
 
 def as_latex(table: Table, notes: Sequence[str] = ()) -> str:
-    """A table as LaTeX, in the style of the package booktabs.
+    r"""A table as LaTeX, in the style of the package booktabs.
 
-    >>> print(as_latex(Table("t", ("a_b", "x"), (("50 %", "1 ± 2"),)), ["n = 3"]))
-    % needs \\\\usepackage{booktabs}
-    \\\\begin{tabular}{lr}
-    \\\\toprule
-    a\\\\_b & x \\\\\\\\
-    \\\\midrule
-    50 \\\\% & $1 \\\\pm 2$ \\\\\\\\
-    \\\\bottomrule
-    \\\\end{tabular}
-    % n = 3
-    <BLANKLINE>
+    >>> print(as_latex(Table("t", ("a_b", "x"), (("50 %", "1 ± 2"),))), end="")
+    % needs \usepackage{booktabs}
+    \begin{tabular}{lr}
+    \toprule
+    a\_b & x \\
+    \midrule
+    50 \% & $1 \pm 2$ \\
+    \bottomrule
+    \end{tabular}
     """
 
     def line(cells: Sequence[str]) -> str:
