@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import functools
 import json
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from flax import nnx
 from attnkit.errors import ConfigError
 from attnkit.experiment import config, footprint
 from attnkit.experiment.config import Config, Setting
+from attnkit.experiment.diagnostics import InvalidConfig
 from attnkit.experiment.session import sizes_of
 from attnkit.experiment.sweep import Cell
 from attnkit.experiment.sweep_table import Equal
@@ -56,7 +58,12 @@ def solve(cell: Cell, dataset: Dataset, equal: Equal, target: int) -> int:
 
     @functools.cache
     def size(count: int) -> int:
-        return measured(changed(cell.config, equal, count * grain), dataset, equal)
+        try:
+            smaller = changed(cell.config, equal, count * grain)
+        except InvalidConfig:
+            # Some parts have a least width, or need an even one.
+            return 0
+        return measured(smaller, dataset, equal)
 
     high = 1
     while size(high) < target:
@@ -75,14 +82,13 @@ def solve(cell: Cell, dataset: Dataset, equal: Equal, target: int) -> int:
 
 
 def grain_of(loaded: Config, equal: Equal) -> int:
-    """What the option must be a multiple of: what the file says, or twice the heads beside it."""
-    if equal.multiple_of:
-        return equal.multiple_of
+    """What the option must be a multiple of: the heads beside it, and what the file says or twice them."""
     here: Any = loaded.table()
     for step in config.key_of(equal.by)[:-1]:
         here = here[step]
+    heads = int(here.get("heads", 1))
     # Rotary encodings turn pairs of numbers.
-    return 2 * int(here.get("heads", 1))
+    return math.lcm(heads, equal.multiple_of or 2 * heads)
 
 
 def changed(loaded: Config, equal: Equal, value: int) -> Config:

@@ -26,7 +26,7 @@ class Equal(pydantic.BaseModel):
     Attributes:
         what: what is equal: the number of parameters, or the bytes of the state that decoding carries.
         by: the option that is solved for.
-        multiple_of: it is a multiple of this; 0 means of the `heads` beside it.
+        multiple_of: it is a multiple of this, and of the `heads` beside it; 0 means twice the heads.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)

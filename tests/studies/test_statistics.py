@@ -58,7 +58,7 @@ def test_the_first_step_at_a_threshold():
 def test_a_paired_test_is_the_one_worked_by_hand():
     # differences 1, 2, 3, 6: mean 3, deviation sqrt(14 / 3), t = 3 / (sqrt(14 / 3) / 2) = 2.7775, 3 degrees
     one = {0: 5.0, 1: 6.0, 2: 7.0, 3: 10.0, 9: 1.0}
-    found = paired(one, {seed: 4.0 for seed in (0, 1, 2, 3, 8)})
+    found = paired(one, dict.fromkeys((0, 1, 2, 3, 8), 4.0))
     assert found.difference.runs == 4 and found.difference.mean == 3.0
     np.testing.assert_allclose(found.t_value, 0.0691, atol=5e-4)
     np.testing.assert_allclose(found.difference.half_width, 3.182446 * math.sqrt(14 / 3) / 2, rtol=1e-6)
