@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import tempfile
+import zlib
 
 import pytest
 from jaxtyping import install_import_hook
@@ -17,9 +18,20 @@ if OWN_CACHE:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = OWN_CACHE
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-#: Rooms whose annotations beartype checks at every call (approximations get keys of no width).
-CHECKED = ("pooling", "encodings", "recurrence", "scored")
-install_import_hook([f"attnkit.{room}" for room in CHECKED], "beartype.beartype")
+#: Rooms whose annotations are checked at every call. Those above them say `int`, `float` and `np.ndarray`
+#: where they take numpy's scalars too, and refuse wrong arguments with messages of their own.
+CHECKED = [
+    "variant",
+    "points",
+    "masks",
+    "encodings",
+    "scored",
+    "recurrence",
+    "approximate",
+    "forms",
+    "pooling",
+]
+install_import_hook([f"attnkit.{room}" for room in CHECKED], "annotation_check.check")
 
 
 def pytest_unconfigure() -> None:
@@ -28,11 +40,19 @@ def pytest_unconfigure() -> None:
         shutil.rmtree(OWN_CACHE, ignore_errors=True)
 
 
-def pytest_collection_modifyitems(items: list) -> None:
-    """Each supported Python checks half of the mutants: even minor versions take the even ones."""
-    mutants = [
-        item for item in items if item.path.name == "test_mutants.py" and "conformance" in item.path.parts
-    ]
-    for number, item in enumerate(mutants):
-        if number % 2 != sys.version_info.minor % 2:
-            item.add_marker(pytest.mark.skip(reason="checked on the other supported Python"))
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--whole`: run also what the other supported Python runs."""
+    parser.addoption("--whole", action="store_true", help="run both halves of the tests marked one_python")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Each supported Python runs half of the tests marked `one_python`; even minor versions the even ones.
+
+    All tests of a file that have the same parameters stay together, as they may share compiled programs.
+    """
+    elsewhere = pytest.mark.skip(reason="runs on the other supported Python; --whole runs it here too")
+    for item in items:
+        key = item.callspec.id if hasattr(item, "callspec") else item.name
+        other = zlib.crc32(key.encode()) % 2 != sys.version_info.minor % 2
+        if other and item.get_closest_marker("one_python") and not config.getoption("whole"):
+            item.add_marker(elsewhere)

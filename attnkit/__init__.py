@@ -12,6 +12,7 @@ All public names are here, `import attnkit as ak`, and are imported when they ar
   `SteppedRecurrent`, `Approximate`, `Pool`, with `options`; `Data` and `Needs` for run-time data;
 - layers: `layer`, and `nnx` with drop-ins for `flax.nnx`;
 - proof and cost: `check`, `bench`;
+- looking inside: `inspection`, to read and replace points, score, ablate and patch heads, and attribute;
 - runs: `load_run`; sweeps: `load_sweep`.
 
 >>> import attnkit as ak
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from attnkit import lazy
 
 if TYPE_CHECKING:
-    from attnkit.api import nnx
+    from attnkit.api import inspection, nnx
     from attnkit.api.attention import attend, extend, init_cache, step, weights
     from attnkit.api.mods import from_mask_mod, from_score_mod
     from attnkit.api.recurrence import recurrent, recurrent_weights
@@ -50,6 +51,7 @@ __all__ = [
     "from_score_mod",
     "init",
     "init_cache",
+    "inspection",
     "layer",
     "load_run",
     "load_sweep",
@@ -70,6 +72,7 @@ _MODULES = {
 }
 _NAMES = {name: f"attnkit.api.{module}:{name}" for module, names in _MODULES.items() for name in names}
 _NAMES |= {
+    "inspection": "attnkit.api.inspection",
     "nnx": "attnkit.api.nnx",
     "options": "attnkit.options:options",
     "Data": "attnkit.masks.contract:Data",

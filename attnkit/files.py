@@ -55,16 +55,35 @@ def write(path: Path, content: str | bytes) -> None:
         file.write(data)
 
 
-def sealed(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A JSON object with its own SHA-256 as the entry `sha256`, which a change of any other bit belies."""
+def sealed(body: Mapping[str, Any], indent: int | None = 2, sort: bool = False) -> bytes:
+    """A JSON object with its own SHA-256 as the entry `sha256`, as `unsealed` reads it.
+
+    Args:
+        body: the object; floats are finite.
+        indent: of nested objects; `None` for one line.
+        sort: whether its keys are sorted.
+    """
     plain = {name: value for name, value in body.items() if name != SEAL}
-    return {**plain, SEAL: hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()}
+    seal = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    text = json.dumps({**plain, SEAL: seal}, indent=indent, sort_keys=sort, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace")
 
 
-def check_seal(body: Mapping[str, Any]) -> None:
-    """Raise `ValueError` if an object is not what `sealed` gave."""
-    if body.get(SEAL) != sealed(body)[SEAL]:
+def unsealed(data: bytes, indent: int | None = 2, sort: bool = False) -> dict[str, Any]:
+    """The object, without its seal, of which `sealed` made `data`.
+
+    Raises:
+        ValueError: if a bit is another, or `data` is no JSON object at all.
+    """
+    try:
+        body = json.loads(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(body, dict):
+        raise ValueError(f"expected an object, found {type(body).__name__}")
+    if sealed(body, indent, sort) != data:
         raise ValueError("damaged: its SHA-256 is not the one it states")
+    return {name: value for name, value in body.items() if name != SEAL}
 
 
 def clean(folder: Path) -> None:

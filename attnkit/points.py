@@ -13,9 +13,14 @@ Code that computes says `q = point("q", q)` and knows nothing of observers. An o
 >>> observe(layer, edit={"layer.0.hidden": jnp.zeros_like})(jnp.ones(2)).output
 Array([0., 0.], dtype=float32)
 
-Names are paths; patterns are those of `fnmatch`, where `*` also matches dots. A name that is met again is
-numbered: `q`, `q#1`, `q#2`. Points under a transformation (`scan`, `vmap`, `checkpoint`, `jit`) can be
-replaced from outside it, and read if it is called through `points.scan` or `points.carried`.
+Points are of three kinds. A `point` is part of the computation: it can be read and replaced. A `view` lies
+beside it: it is computed only for a reader. An `opened` point belongs to the definition of what is computed
+in another way (the weights of blockwise attention, or of a recurrence): it is computed for a reader, and
+where it is replaced the output follows the definition.
+
+Names are paths; patterns are those of `fnmatch`, where `*` matches dots too. A name that is met again is
+numbered: `q`, `q#1`. Points under a transformation (`scan`, `vmap`, `checkpoint`, `jit`) can be replaced from
+outside it, and read if it is called through `points.scan` or `points.carried`.
 """
 
 import contextlib
@@ -63,6 +68,8 @@ class Observer:
         used: patterns that matched.
         seen: all names met.
         count: how often each name was met in `trace`.
+        notes: notes of points by name.
+        absent: by name, why there is no such point.
     """
 
     read: Read
@@ -73,15 +80,21 @@ class Observer:
     used: set[str] = dataclasses.field(default_factory=set)
     seen: dict[str, None] = dataclasses.field(default_factory=dict)
     count: dict[str, int] = dataclasses.field(default_factory=dict)
+    notes: dict[str, str] = dataclasses.field(default_factory=dict)
+    absent: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def next_name(self, name: str) -> str:
+        """The name that the next point called `name` will have."""
+        number = self.count.get(name, 0) if self.trace == current_trace() else 0
+        return f"{name}#{number}" if number else name
 
     def numbered(self, name: str) -> str:
-        """The name of the next point called `name`."""
+        """The same, which counts as met."""
+        full = self.next_name(name)
         if self.trace == current_trace():
-            number = self.count.get(name, 0)
-            self.count[name] = number + 1
-            name = f"{name}#{number}" if number else name
-        self.seen[name] = None
-        return name
+            self.count[name] = self.count.get(name, 0) + 1
+        self.seen[full] = None
+        return full
 
     def reads(self, name: str) -> bool:
         """Whether the point is read."""
@@ -119,6 +132,10 @@ class Observer:
         """Raise `PointError` if a pattern matched nothing."""
         patterns = {*self.edit, *(() if callable(self.read) else self.read)}
         missing = sorted(patterns - self.used)
+        for pattern in missing:
+            for name, reason in self.absent.items():
+                if fnmatch.fnmatchcase(name, pattern):
+                    raise PointError(f"no point {name!r}: {reason}")
         if missing:
             near = difflib.get_close_matches(missing[0], self.seen, n=3, cutoff=0.4)
             known = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {[*self.seen]}"
@@ -133,8 +150,12 @@ class Scope(NamedTuple):
     outer: "Scope | None" = None
 
     def name(self, name: str) -> str:
-        """The full name of a point met here."""
+        """The full name of a point met here, which counts as met."""
         return self.observer.numbered(".".join((*self.path, name)))
+
+    def next_name(self, name: str) -> str:
+        """The full name that the next point called `name` will have."""
+        return self.observer.next_name(".".join((*self.path, name)))
 
     def deeper(self, path: tuple[str, ...]) -> "Scope":
         """The scope with a longer path, for every observer."""
@@ -161,8 +182,13 @@ def point(name: str, value: Any) -> Any:
     return value
 
 
-def view(name: str, compute: Callable[[], Any]) -> None:
+def view(name: str, compute: Callable[[], Any], note: str = "") -> None:
     """A point beside the computation: computed only if it is read, and never replaced.
+
+    Args:
+        name: the last part of its name.
+        compute: gives its value.
+        note: a fact about the value that its array does not tell, such as the kind of a map; see `notes`.
 
     Raises:
         PointError: if an observer replaces it.
@@ -170,6 +196,7 @@ def view(name: str, compute: Callable[[], Any]) -> None:
     made: list[Any] = []
     for scope in scopes():
         full, observer = scope.name(name), scope.observer
+        observer.notes[full] = note
         if observer.edits(full):
             raise PointError(f"point {full!r} can only be read: the computation does not use it")
         if observer.reads(full):
@@ -177,6 +204,43 @@ def view(name: str, compute: Callable[[], Any]) -> None:
                 with _scope(None):  # points of `compute` belong to nobody
                     made = [compute()]
             observer.keep(full, made[0])
+
+
+def opened(
+    name: str, compute: Callable[[], Any], output: Any, change: Callable[[Any, Any], Any], note: str = ""
+) -> Any:
+    """`output`, of a computation that does not make the point: as if it did, where an observer replaces it.
+
+    It is computed only if it is read or replaced. A replacement adds `change(value, replacement)` to the output.
+
+    Args:
+        name: the last part of the point's name.
+        compute: gives its value, by the definition.
+        output: the output of the computation.
+        change: the difference that a replacement makes to the output.
+        note: as for `view`.
+    """
+    if not edited(name):
+        view(name, compute, note)
+        return output
+    for scope in scopes():
+        scope.observer.notes[scope.next_name(name)] = note
+    with _scope(None):
+        value = compute()
+    replacement = point(name, value)
+    with _scope(None):
+        return output + change(value, replacement).astype(output.dtype)
+
+
+def edited(name: str) -> bool:
+    """Whether an observer replaces the next point called `name`."""
+    return any(scope.observer.edits(scope.next_name(name)) for scope in scopes())
+
+
+def absent(name: str, reason: str) -> None:
+    """There is no point `name` here, although similar computations have one: asking for it gives `reason`."""
+    for scope in scopes():
+        scope.observer.absent[scope.next_name(name)] = reason
 
 
 @contextlib.contextmanager
@@ -218,7 +282,7 @@ def observe(
 
 
 def observed() -> bool:
-    """Whether somebody observes here: for points whose value must be made ready first."""
+    """Whether somebody observes here."""
     return _scope.value is not None
 
 
@@ -234,18 +298,30 @@ def names(function: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, 
 
     Points that can be replaced but not read, for they lie under a transformation, have the shape there.
     """
-    hidden: dict[str, Any] = {}
-    order: dict[str, None] = {}
+    return met_points(function, *args, **kwargs)[0]
+
+
+def notes(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[dict[str, str], dict[str, str]]:
+    """Notes of points by name, and for points that do not exist the reason; nothing is computed."""
+    observer = met_points(function, *args, **kwargs)[1]
+    return {name: note for name, note in observer.notes.items() if note}, observer.absent
+
+
+def met_points(
+    function: Callable[..., Any], *args: Any, **kwargs: Any
+) -> tuple[dict[str, jax.ShapeDtypeStruct], Observer]:
+    """Shapes of all points in order, and the observer that met them."""
+    made = Observer(lambda name: True, {}, None, {})
 
     def run(*args: Any) -> dict[str, Any]:
-        observer = Observer(lambda name: True, {}, current_trace(), hidden, seen=order)
+        observer = dataclasses.replace(made, trace=current_trace(), found={})
         with _scope(Scope(observer)):
             function(*args, **kwargs)
         return observer.found
 
     readable = jax.eval_shape(run, *args)
-    shapes = {**hidden, **readable}
-    return {name: shapes[name] for name in order if name in shapes}
+    shapes = {**(made.unreadable or {}), **readable}
+    return {name: shapes[name] for name in made.seen if name in shapes}, made
 
 
 def carried(

@@ -169,6 +169,8 @@ class Interruption(Watch):
     ) -> None:
         super().__exit__(kind, error, trace)
         if self.asked and not self._answered and kind is None:
+            if Ending.current is not None:
+                Ending.current.notice(self._number)
             signal.raise_signal(self._number)
 
     def notice(self, number: int) -> None:

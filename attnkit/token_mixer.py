@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from attnkit.hooks import Hooked
+from attnkit.variant import MapKind
 
 
 class TokenMixer(Hooked):
@@ -21,6 +22,12 @@ class TokenMixer(Hooked):
     """
 
     refuses: ClassVar[Mapping[str, str]] = {}
+    #: why no matrix of weights multiplies the values; empty if there is one
+    mapless: ClassVar[str] = ""
+
+    def map_kind(self) -> MapKind:
+        """Kind of its map. Numbers of any sign claim nothing."""
+        return "signed"
 
     def receptive_field(self) -> Any:
         """The mask of the positions that can influence a position; `None` if unknown."""

@@ -4,6 +4,21 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Literal, get_args
 
+#: What the rows of a map are: `distribution`, weights of at least 0 that sum to 1, or to 0 without keys;
+#: `share`, weights of at least 0 with any sum; `signed`, numbers of any sign.
+MapKind = Literal["distribution", "share", "signed"]
+
+
+def product_kind(*kinds: MapKind) -> MapKind:
+    """Kind of a product, or of a collection, of maps of these kinds.
+
+    >>> product_kind("distribution", "share"), product_kind("distribution", "signed")
+    ('share', 'signed')
+    """
+    if "signed" in kinds:
+        return "signed"
+    return "share" if "share" in kinds else "distribution"
+
 
 @dataclasses.dataclass(frozen=True)
 class HeadShape:

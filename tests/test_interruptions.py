@@ -98,7 +98,7 @@ def is_whole(run):
 
 
 @pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
-@pytest.mark.parametrize("trials", [3, pytest.param(40, marks=LONG)])
+@pytest.mark.parametrize("trials", [3, pytest.param(30, marks=LONG)])
 def test_while_the_program_starts_nothing_is_written(place, number, trials):
     for instant in np.linspace(0, 1.2, trials):
         process = start(place, "train", "toy.toml", "--quiet")
@@ -109,7 +109,7 @@ def test_while_the_program_starts_nothing_is_written(place, number, trials):
 
 
 @pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
-@pytest.mark.parametrize("trials", [1, pytest.param(30, marks=LONG)])
+@pytest.mark.parametrize("trials", [1, pytest.param(20, marks=LONG)])
 def test_while_it_trains_and_measures_the_steps_are_saved(place, number, trials):
     done = False
     for instant in np.linspace(0.3, 0.3 * trials, trials):

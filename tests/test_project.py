@@ -1,6 +1,7 @@
 """The project's own rules: formatting, lint, types, rooms, ceilings, and what no file may hold."""
 
 import ast
+import json
 import pathlib
 import re
 import subprocess
@@ -30,6 +31,32 @@ def test_checker_is_content(check):
     command = [str(pathlib.Path(sys.executable).parent / CHECKS[check][0]), *CHECKS[check][1:]]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def undefined(folder):
+    """Undefined names of a folder's files, as `file:line name`, without names of axes in annotations.
+
+    Axis names stand in strings and are in lower case; a class in a string is a forward reference.
+    """
+    command = [str(pathlib.Path(sys.executable).parent / "ruff"), "check", "--isolated", "--select=F821"]
+    command += ["--exit-zero", "--output-format=json", str(folder)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    for alarm in json.loads(ran.stdout):
+        path, at = pathlib.Path(alarm["filename"]), alarm["location"]
+        names = (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Name))
+        places = {(node.lineno, node.col_offset + 1) for node in names}
+        name = alarm["message"].split("`")[1]
+        if (at["row"], at["column"]) in places or name[0].isupper():
+            yield f"{path.name}:{at['row']} {name}"
+
+
+def test_every_name_is_defined(tmp_path):
+    (tmp_path / "lost.py").write_text(
+        'def f(a: Float[Array, "rows"], b: "Data" = LOST) -> None:\n    return np.sum(a)\n'
+    )
+    names = {"Array", "Data", "Float", "LOST", "np"}
+    assert {found.split()[1] for found in undefined(tmp_path)} == names
+    assert not list(undefined(ROOT))
 
 
 def test_files_and_functions_are_short():

@@ -76,10 +76,11 @@ def recurrent_weights(
     layout: Layout = "htd",
     segments: Int[Array, "*leading tokens"] | None = None,
     length: Int[Array, "*leading"] | None = None,
-) -> Float[Array, "*leading heads tokens tokens"]:
-    """The weights `[..., heads, tokens, tokens]` of all values in all outputs. Arguments as of `recurrent`.
+) -> Float[Array, "*leading heads tokens values"]:
+    """The weights `[..., heads, tokens, values]` of all values in all outputs. Arguments as of `recurrent`.
 
-    Raises `ValueError` for a variant without the form `matrix`.
+    A token has one value, or several where a variant takes several steps (`ak.DeltaProduct`). Raises
+    `ValueError` for a variant without the form `matrix`.
 
     >>> import jax.numpy as jnp
     >>> import attnkit as ak

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from attnkit.experiment.session import Session
     from attnkit.models.contract import Network
-    from attnkit.tasks.contract import Dataset
+    from attnkit.tasks.contract import DatasetInfo
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -19,10 +19,10 @@ class Tokenizer:
     """Text to tokens and back, as the run's task does it.
 
     Attributes:
-        dataset: the task's data.
+        dataset: the description of the task's data.
     """
 
-    dataset: "Dataset"
+    dataset: "DatasetInfo"
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Tokens of a text as the encoder reads it, or the decoder of a network without encoder."""
@@ -100,7 +100,7 @@ class Run:
         tokenizer: text to tokens and back.
         metrics: what training recorded.
         result: what was measured at the end, as in `result.json`; empty of an interrupted run.
-        session: the objects that the config stands for: data, training, decoding.
+        session: the objects that the config stands for: description of the data, training, decoding.
     """
 
     path: Path
@@ -156,16 +156,19 @@ class Run:
         return f"Run({str(self.path)!r}, step={self.step}, {numbers:,} parameters)"
 
 
-def load_run(path: str | Path, *, allow_import: bool = False) -> Run:
+def load_run(path: str | Path, *, allow_import: bool = False, allow_changed_code: bool = False) -> Run:
     """A run folder as objects.
 
     Args:
         path: the run folder.
-        allow_import: whether kinds in its config may run code of installed packages, or of files beside it.
+        allow_import: whether kinds in its config may run code of installed packages, or of files in it.
+        allow_changed_code: whether to go on if code has changed since; `run.session.changes` says what.
+
+    The training data is not read.
 
     Raises:
-        ConfigError: if `path` is not a run folder.
-        CheckpointError: if no checkpoint can be used.
+        ConfigError: if `path` is not a run folder, or code has changed; both digests are named.
+        CheckpointError: if the folder is damaged, or no checkpoint can be used.
 
     `run.predict("twenty-one")`, `run.attention("twenty-one")["decoder.0.cross"].weights` and
     `run.metrics.curve("loss", "valid")` are what a notebook wants most; `run.config["model"]`, `run.params`,
@@ -179,11 +182,12 @@ def load_run(path: str | Path, *, allow_import: bool = False) -> Run:
     from flax import nnx
 
     from attnkit.experiment import folder
+    from attnkit.experiment.provenance import Allow
     from attnkit.experiment.session import reopen
     from attnkit.training.load import metrics
 
     run = Path(path)
-    session = reopen(run, allow_import)
+    session = reopen(run, Allow(imports=allow_import, code=allow_changed_code))
     result = run / folder.RESULT
     return Run(
         path=run,

@@ -44,7 +44,6 @@ class Approximate(TokenMixer, abc.ABC):
       other.
     - `channels`: whether every channel of a value has weights of its own; its matrix is `[queries, keys,
       value_dim]`.
-    - `mapless`: why there is no matrix; empty if there is one.
     - `budget`: the option that buys accuracy; empty if none does.
 
     A variant with a causal form has an option `causal`.
@@ -53,7 +52,6 @@ class Approximate(TokenMixer, abc.ABC):
     projections: ClassVar[tuple[str, ...]] = ("query", "key", "value")
     crosses: ClassVar[bool] = False
     channels: ClassVar[bool] = False
-    mapless: ClassVar[str] = ""
     budget: ClassVar[str] = ""
     causal: bool  # an option or a constant of variants that have a causal form
 

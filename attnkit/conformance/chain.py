@@ -14,7 +14,7 @@ from attnkit.layers.build import build_layer
 from attnkit.layers.contract import Carry, CustomTokenMixer, TokenMixerLayer, Width
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Interval
-from attnkit.points import Observed, observe, within
+from attnkit.points import Observed, names, notes, observe, within
 from attnkit.token_mixer import TokenMixer
 
 NOISE = 0.2
@@ -56,6 +56,11 @@ def sees_future(mixer: TokenMixer) -> bool:
     return bool(np.any(mask.cover(Interval(now, now), Interval(now + 1, now + 1)).certain))
 
 
+def is_value(name: str, path: str) -> bool:
+    """Whether a point holds values of the heads of the layer at `path`."""
+    return name.partition("#")[0] == f"{path}v"
+
+
 class Chain:
     """Layers one after the other, each added to what goes in, without norms: `x + f(x)`.
 
@@ -87,9 +92,44 @@ class Chain:
 
     def observe(self, params: Any, x: Any, data: Any, key: Any) -> Observed:
         """The same with the points of the last layer that concern its weights, by name."""
-        names = [f"{len(self.layers) - 1}.{name}" for name in ("weights", "values", "weighted_values")]
-        found = observe(self.forward, read=lambda name: name in names)(params, x, data, key)
-        return Observed(found.output, {name.split(".")[1]: a for name, a in found.values.items()})
+        last = f"{len(self.layers) - 1}."
+        read = [last + name for name in ("weights", "values", "weighted_values")]
+        found = observe(self.forward, read=lambda name: name in read)(params, x, data, key)
+        return Observed(found.output, {name.removeprefix(last): a for name, a in found.values.items()})
+
+    def notes(self, x: Any, data: Any = None) -> tuple[dict[str, str], dict[str, str]]:
+        """Notes of the last layer's points, and the reasons of those that it has not."""
+        last = f"{len(self.layers) - 1}."
+        noted, missing = notes(self.forward, self.params, jnp.asarray(x), data, None)
+        return tuple(  # type: ignore[return-value]
+            {name.removeprefix(last): text for name, text in own.items() if name.startswith(last)}
+            for own in (noted, missing)
+        )
+
+    def map_derivative(self, x: Any, data: Any = None, *, quick: bool = True) -> tuple[Any, Any]:
+        """`weights`, `values` and `weighted_values` of the last layer, and their derivatives along a random
+        change of the values of all its heads.
+        """
+        last = f"{len(self.layers) - 1}."
+
+        def move(name: str) -> Any:
+            def add(v: Any, by: Any) -> Any:
+                return v + by * jax.random.normal(jax.random.key(len(name)), v.shape, v.dtype)
+
+            return add
+
+        def run(params: Any, x: Any, data: Any) -> tuple[Any, Any]:
+            changed = [name for name in names(self.forward, params, x, data, None) if is_value(name, last)]
+
+            def read(by: Any) -> Any:
+                edit = {name: functools.partial(move(name), by=by) for name in changed}
+                return observe(self.observe, edit=edit)(params, x, data, None).output.values
+
+            return jax.jvp(read, (0.0,), (1.0,))
+
+        compiled = jitted(run) if quick else jax.jit(run)
+        found: tuple[Any, Any] = jax.tree.map(np.asarray, compiled(self.params, jnp.asarray(x), data))
+        return found
 
     def outputs(self, x: Any, data: Any = None, key: Any = None, *, jit: bool = True) -> np.ndarray:
         """The output, as a numpy array."""

@@ -1,6 +1,7 @@
 """The properties of the layer of a token mixer, whatever it computes."""
 
 import dataclasses
+import typing
 from collections.abc import Iterator, Mapping
 
 import jax
@@ -11,14 +12,16 @@ from attnkit.conformance.chain import Chain, LayerSizes, causal_form, make_chain
 from attnkit.conformance.matrix import Finding, Unclaimed
 from attnkit.conformance.measure import different_bits, distance
 from attnkit.conformance.suite import Check, Suite
-from attnkit.layers.attention import AttentionLayer
 from attnkit.masks.contract import Data, dense
-from attnkit.scored.contract import Position
 from attnkit.token_mixer import TokenMixer
+from attnkit.variant import MapKind
 
 Item = Finding | Unclaimed
 COLUMNS = ("full", "step")
 EXACT = 1e-12
+#: Of a map that is the derivative by the values.
+MAP = 1e-10
+KINDS = typing.get_args(MapKind)
 #: Central differences of step 1e-5 in float64, relative to the size of the derivative and of the loss.
 SLOPE = 1e-6
 #: Largest error in bfloat16 by the largest entry: two spacings of bfloat16 there, for each layer.
@@ -142,19 +145,31 @@ def looking(subject: Subject) -> Iterator[Item]:
 
 
 def maps(subject: Subject) -> Iterator[Item]:
-    """The observed weights times values are the outputs of the heads."""
-    layer, scored = subject.whole.layers[-1], None
-    if isinstance(layer, AttentionLayer):
-        scored = layer.engine.scored
-    if scored is None or any(type(part).value is not Position.value for part in scored.position):
-        yield Unclaimed("maps", "full", "does not say what its maps multiply")
+    """The map is the derivative of the heads' outputs by their values, and of its declared kind."""
+    yield from map_findings(subject.whole, subject.x)
+
+
+def map_findings(
+    chain: Chain, x: np.ndarray, data: Data | None = None, *, quick: bool = True
+) -> Iterator[Item]:
+    """`maps` of one chain; with `quick`, its program is compiled without optimization."""
+    noted, missing = chain.notes(x, data)
+    if "weights" in missing:
+        yield Unclaimed("maps", "full", missing["weights"])
         return
-    seen = subject.whole.look_inside(subject.x).values
-    if getattr(subject.whole.mixer, "shows_all", True):
-        made = np.einsum("bhij,bhjd->bhid", seen["weights"], seen["values"])
-        yield Finding("maps", "full", distance(made, seen["weighted_values"]), EXACT, "maps times values")
-    else:
-        yield Unclaimed("maps", "full", "its maps do not show all that it attends to")
+    found, moved = chain.map_derivative(x, data, quick=quick)
+    w, sums = found["weights"], "bhijd,bhjd->bhid" if found["weights"].ndim == 5 else "bhij,bhjd->bhid"
+    made, size = np.einsum(sums, w, moved["values"]), np.abs(moved["weighted_values"]).max()
+    yield Finding("maps", "full", float(size == 0), 0, "values have no effect")
+    yield Finding("maps", "full", distance(made, moved["weighted_values"]), MAP, "map times change of values")
+    kind = noted.get("weights", "none")
+    yield Finding("maps", "full", float(kind not in KINDS), 0, f"kind of the map is {kind!r}")
+    if kind in ("distribution", "share"):
+        yield Finding("maps", "full", float(max(-w.min(), 0)), EXACT, f"kind is {kind!r}: negative weight")
+    if kind == "distribution":
+        total = w.sum(axis=3)
+        off = np.where(total == 0, 0, np.abs(total - 1)).max()
+        yield Finding("maps", "full", float(off), 1e-6, "kind is 'distribution': a row's sum less 1")
 
 
 def gradients(subject: Subject) -> Iterator[Item]:

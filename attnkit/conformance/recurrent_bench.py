@@ -89,8 +89,8 @@ class RecurrentBench:
         if self.whole:
             return {**arrays, "state": {}}
         with jax.enable_x64(True):
-            given = {name: jnp.asarray(a) for name, a in inputs(self.sizes.before).items()}
-            state = recur(self.variant, shape, moved, given, implementation="scan").state
+            given = jax.tree.map(jnp.asarray, (moved, inputs(self.sizes.before)))
+            state = recur(self.variant, shape, *given, implementation="scan").state
         return {**arrays, "state": dict(enumerate(map(np.asarray, jax.tree.leaves(state))))}
 
     def forward(self, form: str, chunk: int | None) -> Callable[..., Tree]:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,9 +13,10 @@ from flax import nnx
 from attnkit.errors import AttnkitError
 from attnkit.experiment.decode import sources
 from attnkit.experiment.session import Session
-from attnkit.inspection.maps import Chosen, Head, Observation, choose_and_score
-from attnkit.inspection.report import AttentionMap, Look
-from attnkit.models.contract import attention_maps
+from attnkit.inspection.maps import Head, HeadChoice, Observation, choose_and_score
+from attnkit.inspection.report import AttentionMap, MapExample
+from attnkit.models.contract import Network, attention_maps, map_kinds
+from attnkit.points import notes
 from attnkit.tasks.contract import Example, Vocabulary
 
 TOGETHER = 16
@@ -32,12 +33,14 @@ class Read:
         inputs: token ids the decoder read.
         labels: token ids it wrote or was to write; row `r` of a decoder's map writes `labels[r]`.
         maps: name -> weights `[heads, queries, keys]`.
+        kinds: name -> the kind of the map.
     """
 
     example: Example
     inputs: tuple[int, ...]
     labels: tuple[int, ...]
     maps: dict[str, np.ndarray]
+    kinds: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def is_cross(name: str) -> bool:
@@ -65,31 +68,51 @@ def blame(error: Exception) -> str:
 def read(session: Session, examples: Sequence[Example], answers: Sequence[Sequence[int]]) -> list[Read]:
     """The maps of the network while it reads each example and is made to write the given answer."""
     graph, params = nnx.split(session.network)
-    fed = [(*e.inputs, *labels[:-1]) for e, labels in zip(examples, answers, strict=True)]
-    width = max(session.dataset.length, *map(len, fed))
-    found = []
+    width = max(session.dataset.length, *map(len, fed_tokens(examples, answers)))
+    found: list[Read] = []
+    kinds: dict[str, Any] = {}
     for first in range(0, len(examples), TOGETHER):
         some = list(range(first, min(first + TOGETHER, len(examples))))
         padded = some + some[-1:] * (TOGETHER - len(some))
-        inputs = np.full((len(padded), width), Vocabulary.PAD, np.int32)
-        for row, index in zip(inputs, padded, strict=True):
-            row[: len(fed[index])] = fed[index]
-        batch = {"inputs": inputs, **sources([examples[n] for n in padded], session.dataset.source_length)}
+        batch = batch_of(session, [examples[n] for n in padded], [answers[n] for n in padded], width)
         try:
+            kinds = kinds or map_kinds(session.network, batch)
             maps = {name: np.asarray(weights) for name, weights in all_maps(graph, params, batch).items()}
         except Exception as error:
             raise MapsError(f"no attention maps: {blame(error)}") from error
         for place, index in enumerate(some):
             example, labels = examples[index], tuple(answers[index])
             cut = {name: trimmed(name, weights[place], example, labels) for name, weights in maps.items()}
-            found.append(Read(example, fed[index], labels, cut))
+            found.append(Read(example, (*example.inputs, *labels[:-1]), labels, cut, kinds))
     return found
+
+
+def fed_tokens(examples: Sequence[Example], answers: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    """The tokens that a decoder reads while it is made to write the answers."""
+    return [(*e.inputs, *labels[:-1]) for e, labels in zip(examples, answers, strict=True)]
+
+
+def batch_of(
+    session: Session, examples: Sequence[Example], answers: Sequence[Sequence[int]], width: int | None = None
+) -> dict[str, Any]:
+    """The batch that makes the network write the answers, padded to `width` tokens."""
+    fed = fed_tokens(examples, answers)
+    inputs = np.full((len(fed), width or max(map(len, fed))), Vocabulary.PAD, np.int32)
+    for row, tokens in zip(inputs, fed, strict=True):
+        row[: len(tokens)] = tokens
+    return {"inputs": inputs, **sources(examples, session.dataset.source_length)}
 
 
 @functools.partial(jax.jit, static_argnames="graph")
 def all_maps(graph: Any, params: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """All maps of the network with graph definition `graph`."""
     return attention_maps(nnx.merge(graph, params), batch)
+
+
+def missing_maps(network: Network, batch: dict[str, Any]) -> dict[str, str]:
+    """Why layers of the network have no map, by their paths."""
+    found = notes(network, batch)[1]
+    return {name.rpartition(".")[0]: why for name, why in found.items() if name.endswith(".weights")}
 
 
 def trimmed(name: str, weights: np.ndarray, example: Example, labels: Sequence[int]) -> np.ndarray:
@@ -117,7 +140,7 @@ def observations(reads: Sequence[Read]) -> list[Observation]:
     return [one for one in found if one.maps]
 
 
-def alignment(session: Session) -> tuple[str, Chosen] | None:
+def alignment(session: Session) -> tuple[str, HeadChoice] | None:
     """How well the best head finds the evidence, and on which split; `None` where there is no evidence.
 
     The head is chosen on the first split and scored on the second, or on other examples of the only one.
@@ -126,10 +149,10 @@ def alignment(session: Session) -> tuple[str, Chosen] | None:
     if not splits:
         return None
     if len(splits) > 1:
-        choosing = session.dataset.examples(splits[0], CHOOSING)
-        scoring = session.dataset.examples(splits[1], SCORING)
+        choosing = session.data.examples(splits[0], CHOOSING)
+        scoring = session.data.examples(splits[1], SCORING)
     else:
-        both = session.dataset.examples(splits[0], CHOOSING + SCORING)
+        both = session.data.examples(splits[0], CHOOSING + SCORING)
         choosing, scoring = both[: len(both) // 3], both[len(both) // 3 :]
     # Where there are few possible examples, two splits may share some.
     scored = {identity(example) for example in scoring}
@@ -150,19 +173,19 @@ def identity(example: Example) -> tuple[Any, ...]:
     return (example.source, example.inputs, example.labels, None if vectors is None else vectors.tobytes())
 
 
-def looks(
+def map_examples(
     session: Session, examples: Sequence[Example], written: Sequence[Sequence[int]], head: Head | None
-) -> tuple[Look, ...]:
+) -> tuple[MapExample, ...]:
     """The pictures of some examples, as the network wrote them, the chosen head open first."""
     some = [(e, tokens) for e, tokens in zip(examples, written, strict=True) if tokens]
     if not some:
         return ()
     return tuple(
-        look_at(session, one, head) for one in read(session, [e for e, _ in some], [t for _, t in some])
+        map_example(session, one, head) for one in read(session, [e for e, _ in some], [t for _, t in some])
     )
 
 
-def look_at(session: Session, one: Read, head: Head | None) -> Look:
+def map_example(session: Session, one: Read, head: Head | None) -> MapExample:
     """The pictures of one example."""
     vocabulary = session.dataset.vocabulary
     names = sorted(one.maps, key=lambda name: (not is_cross(name), of_encoder(name)))
@@ -172,7 +195,7 @@ def look_at(session: Session, one: Read, head: Head | None) -> Look:
         selected = (names.index(head.map), head.head)
         note = "Open: the head that agrees best with the evidence. Outlined: what truly decides each row."
     got = vocabulary.text(one.labels)
-    return Look(
+    return MapExample(
         title=f"{one.example.prompt} \N{RIGHTWARDS ARROW} {got}", maps=maps, selected=selected, note=note
     )
 
@@ -187,10 +210,14 @@ def drawable(session: Session, one: Read, name: str) -> AttentionMap:
     )
     right = one.labels == example.labels and example.evidence is not None
     weights = one.maps[name]
+    more: dict[str, Any] = {
+        "kind": one.kinds.get(name, "signed"),
+        "heads": tuple(str(Head(name, n)) for n in range(len(weights))),
+    }
     if example.source_features is not None:
         source = places(session, example.source_size)
     if of_encoder(name):
-        return AttentionMap(pretty(name), weights, source, source, "for", "looks at")
+        return AttentionMap(pretty(name), weights, source, source, "for", "looks at", **more)
     if is_cross(name):
         evidence = example.evidence if right else None
         image = dataset.picture(example)
@@ -204,6 +231,7 @@ def drawable(session: Session, one: Read, name: str) -> AttentionMap:
             evidence=evidence,
             image=None if image is None else np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8),
             grid=dataset.grid or (0, 0),
+            **more,
         )
     begun = len(example.inputs) - 1
     allowed = np.arange(len(reads)) <= begun + np.arange(len(writes))[:, None]
@@ -212,7 +240,7 @@ def drawable(session: Session, one: Read, name: str) -> AttentionMap:
         evidence = np.zeros(weights.shape[1:], bool)
         evidence[:, : example.evidence.shape[1]] = example.evidence
     return AttentionMap(
-        pretty(name), weights, writes, reads, "writes", "looks at", evidence=evidence, allowed=allowed
+        pretty(name), weights, writes, reads, "writes", "looks at", evidence=evidence, allowed=allowed, **more
     )
 
 
@@ -224,7 +252,7 @@ def places(session: Session, count: int) -> tuple[str, ...]:
 
 
 def pretty(name: str) -> str:
-    """`decoder cross-attention, layer 2` of `decoder.1.cross`."""
+    """`decoder cross-attention, L1` of `decoder.1.cross`."""
     side, _, rest = name.partition(".")
     layer, _, kind = rest.partition(".")
-    return f"{side} {kind}-attention, layer {int(layer) + 1}" if layer.isdigit() and kind else name
+    return f"{side} {kind}-attention, L{layer}" if layer.isdigit() and kind else name

@@ -56,7 +56,7 @@ def bench_training(loaded: Config, rounds: int, tell: Callable[[str], None]) -> 
         DataError: as `start`.
     """
     session = start(loaded)
-    plan, data = session.training, session.dataset
+    plan, data = session.training, session.data
     graph, params, constants = split(session.network)
     count = steps_per_dispatch(plan, params, plan.batch_size * (data.length + data.source_length))
     mesh = make_mesh(plan.batch_size)

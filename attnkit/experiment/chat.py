@@ -6,6 +6,7 @@ from typing import Any
 
 from attnkit.errors import ConfigError
 from attnkit.experiment import decode, folder, highlight
+from attnkit.experiment.provenance import NOTHING, Allow
 from attnkit.experiment.run import changed, head_of
 from attnkit.experiment.session import Session, reopen
 from attnkit.generation.plan import Decoding
@@ -62,13 +63,13 @@ class Chat:
         self.last = None
 
 
-def begin(run: Path, changes: dict[str, Any], seed: int = 0, imports: bool = False) -> Chat:
+def begin(run: Path, changes: dict[str, Any], seed: int = 0, allow: Allow = NOTHING) -> Chat:
     """A dialogue with the network of a run.
 
     Raises:
         ConfigError: if the run's task reads no dialogues.
     """
-    session = reopen(run, imports)
+    session = reopen(run, allow)
     if not session.dataset.dialogue:
         kind = session.config.table()["task"]["kind"]
         raise ConfigError(f"{run}: task {kind!r} reads no dialogues; use attnkit predict, or a dialogue task")

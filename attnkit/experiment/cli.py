@@ -95,10 +95,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         silence()
         return CLOSED_PIPE
-    except Exception as error:
-        from attnkit.experiment import machine
+    except (Exception, SystemExit, GeneratorExit) as error:
+        from attnkit.experiment import importing, machine
 
-        explained = machine.explained(error)
+        place = importing.blame(error)
+        explained = ConfigError(place) if place else machine.explained(error)
         if explained is None:
             raise_to_terminal(error)
             return 1
@@ -109,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return told(explained, error, arguments.debug)
 
 
-def told(error: AttnkitError, cause: Exception, debug: bool) -> int:
+def told(error: AttnkitError, cause: BaseException, debug: bool) -> int:
     """The exit code of an error, after printing it: a line each, or with the traceback of its cause."""
     if debug:
         raise_to_terminal(cause)

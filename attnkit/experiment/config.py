@@ -72,8 +72,13 @@ class Config:
         return tomli_w.dumps(self.table())
 
     def hash(self) -> str:
-        """Twelve hex digits that are the same for configs that mean the same; `about` does not count."""
-        table = {name: value for name, value in self.table().items() if name != "about"}
+        """Twelve hex digits that are the same for configs that mean the same.
+
+        `about` does not count, and neither does the folder of a user's file.
+        """
+        own = {node.entry.file for node in self.nodes() if node.entry.kind.partition(":")[0].endswith(".py")}
+        table = moved(self.table(), {str(file): file.name for file in own})
+        table.pop("about")
         text = json.dumps(table, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -89,13 +94,19 @@ def line_of(problem: Problem) -> int:
     return int(line) if line.isdigit() else toml.LARGEST
 
 
-def load(file: Path, overrides: Sequence[str] = (), imports: bool = True) -> Config:
+def load(
+    file: Path,
+    overrides: Sequence[str] = (),
+    imports: bool = True,
+    kept: Mapping[str, str] | None = None,
+) -> Config:
     """Read, check and resolve a config.
 
     Args:
         file: a TOML file.
         overrides: `dotted.key=value`, as on the command line; values are TOML, or else plain strings.
         imports: whether kinds may run code outside the package; a config that the user did not name may not.
+        kept: for the config of a run folder, whose data need not exist: files of its own -> others to use.
 
     Raises:
         ConfigError: with everything that is wrong, a line each.
@@ -109,7 +120,8 @@ def load(file: Path, overrides: Sequence[str] = (), imports: bool = True) -> Con
             "take the table out"
         )
     problems: list[Problem] = []
-    return resolve(file, data, lines, settings(overrides, problems), imports, problems)
+    changes = settings(overrides, problems)
+    return resolve(file, moved(data, kept or {}), lines, changes, imports, problems, kept is None)
 
 
 def resolve(
@@ -119,6 +131,7 @@ def resolve(
     changes: Sequence[Setting] = (),
     imports: bool = True,
     problems: list[Problem] | None = None,
+    complete: bool = True,
 ) -> Config:
     """Check and resolve the tables of a config; the same errors as `load`.
 
@@ -129,6 +142,7 @@ def resolve(
         changes: settings made after them.
         imports: as in `load`.
         problems: what is already known to be wrong.
+        complete: whether data files must exist.
     """
     use_cores()  # before a user's file runs anything
     problems = [] if problems is None else problems
@@ -156,6 +170,8 @@ def resolve(
         return here[::-1] if setting_of(key) == COMMAND_LINE else here
 
     def missing(key: Key, path: Path) -> None:
+        if not complete:
+            return
         absent.append(
             Problem(
                 place(key),
@@ -177,6 +193,22 @@ def resolve(
     if absent:
         raise DataError("\n".join(map(str, absent)))
     return Config(file, Experiment(**sections))
+
+
+def moved(value: Any, places: Mapping[str, str]) -> Any:
+    """Tables with kinds `file:Class` of other files: those that `places` has for theirs."""
+    if isinstance(value, dict):
+        return {
+            name: kind_of(item, places) if name == "kind" else moved(item, places)
+            for name, item in value.items()
+        }
+    return [moved(item, places) for item in value] if isinstance(value, list) else value
+
+
+def kind_of(kind: Any, places: Mapping[str, str]) -> Any:
+    """One kind in another file."""
+    file, colon, name = str(kind).rpartition(":")
+    return f"{places[file]}:{name}" if colon and file in places else kind
 
 
 def read_sections(data: dict[str, Any], reader: Reader, report: Any) -> dict[str, Any]:

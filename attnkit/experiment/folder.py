@@ -2,10 +2,8 @@
 
 import contextlib
 import fcntl
-import importlib.metadata
 import json
 import os
-import platform
 import socket
 import stat
 from collections.abc import Iterator, Mapping
@@ -14,7 +12,7 @@ from typing import Any
 
 from attnkit import files, signals
 from attnkit.errors import ConfigError
-from attnkit.experiment import config
+from attnkit.experiment.schema import is_path
 
 RUNS = "runs"
 CONFIG = "config.toml"
@@ -22,43 +20,33 @@ ENVIRONMENT = "environment.json"
 METRICS = "metrics.jsonl"
 RESULT = "result.json"
 REPORT = "report.html"
+EVALUATIONS = "evaluations.jsonl"
+EXAMPLES = "examples.json"
 LOCK = "lock"
-LONGEST = 200
+LONGEST = 255
 LARGEST = 1 << 26
-RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 
 
 def checked(out: str) -> Path:
-    """The folder that `--out` names, which must lie below the working directory.
+    """The folder that a user names with `--out`, anywhere on the machine.
 
     Raises:
-        ConfigError: for a path that is absolute, leads outside, or that some system cannot have.
+        ConfigError: for a name that no folder can have.
     """
 
     def refuse(reason: str) -> ConfigError:
-        return ConfigError(f"--out {json.dumps(out)}: {reason}; give a folder below the working directory")
+        return ConfigError(f"--out {json.dumps(out)}: {reason}; give the name of a folder")
 
     if not out or not out.isprintable():
         raise refuse("empty, or with unprintable characters")
     path = Path(out)
-    if path.is_absolute() or out.startswith("~") or path.drive or "\\" in out:
-        raise refuse("not a relative path")
-    if len(os.fsencode(out)) > LONGEST:
-        raise refuse(f"longer than {LONGEST} bytes")
-    for step in path.parts:
-        if step == "..":
-            raise refuse("leads upwards")
-        if step.split(".")[0].lower() in RESERVED or step.startswith("-") or step.endswith((".", " ")):
-            raise refuse(f"{step!r} is a reserved name")
-    if not path.parts:
-        raise refuse("the working directory itself")
-    here = Path.cwd().resolve()
+    if any(len(os.fsencode(step)) > LONGEST for step in path.parts):
+        raise refuse(f"a name of more than {LONGEST} bytes")
     try:
-        real = path.resolve()
+        path = path.expanduser()
+        path.resolve()
     except (OSError, RuntimeError):
-        raise refuse("a link leads in a circle") from None
-    if not real.is_relative_to(here) or real == here:
-        raise refuse("a link leads out of the working directory")
+        raise refuse("a link leads in a circle, or there is no such home") from None
     return path
 
 
@@ -74,7 +62,7 @@ def choose(name: str, out: str | None, resume: bool) -> Path:
         plain = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)[:100]
         taken = numbers(plain)
         number = taken[-1] if resume and taken else (taken[-1] + 1 if taken else 1)
-        return checked(f"{RUNS}/{plain}-{number}")
+        return Path(RUNS, f"{plain}-{number}")
     path = checked(out)
     if path.exists() and not path.is_dir():
         raise ConfigError(f"--out {out}: is a file; give a folder that does not exist yet")
@@ -84,8 +72,8 @@ def choose(name: str, out: str | None, resume: bool) -> Path:
 
 
 def refuse_full(path: Path) -> None:
-    """Raise `ConfigError` if a folder for a new run holds anything but a lock."""
-    if path.is_dir() and any(entry.name != LOCK for entry in path.iterdir()):
+    """Raise `ConfigError` if a folder for a new run holds anything but a lock and hidden files."""
+    if path.is_dir() and any(entry.name != LOCK and entry.name[0] != "." for entry in path.iterdir()):
         what = "holds a run; add --resume to go on with it" if (path / CONFIG).is_file() else "is not empty"
         raise ConfigError(f"--out {path}: {what}, or give a folder that does not exist yet")
 
@@ -196,17 +184,17 @@ def opened(path: Path) -> int:
         os.close(handle)
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, content: str | bytes) -> None:
     """Write a file of a run as `files.write` does. Raises `ConfigError` if that cannot be done."""
     try:
-        files.write(path, text)
+        files.write(path, content)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}; nothing before it is lost") from None
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON object with a seal, see `files.sealed`; numbers that are not finite become null."""
-    write(path, json.dumps(files.sealed(finite(value)), indent=2, ensure_ascii=False) + "\n")
+    write(path, files.sealed(finite(value)))
 
 
 def finite(value: Any) -> Any:
@@ -218,6 +206,23 @@ def finite(value: Any) -> Any:
     if isinstance(value, float) and not abs(value) < float("inf"):
         return None
     return value if isinstance(value, str | int | float | bool) or value is None else str(value)
+
+
+def append(path: Path, line: Mapping[str, Any]) -> None:
+    """Add one line of JSON to a file, after ending one that was cut off.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    text = files.sealed(finite(line), indent=None) + b"\n"
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
+    try:
+        size = os.fstat(handle).st_size
+        whole = not size or os.pread(handle, 1, size - 1) == b"\n"
+        os.write(handle, text if whole else b"\n" + text)
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def existing(run: Path) -> Path:
@@ -232,52 +237,39 @@ def existing(run: Path) -> Path:
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file of a run; `ConfigError` if it is missing, broken or something else."""
     try:
-        found = json.loads(read_bounded(path))
-        if not isinstance(found, dict):
-            raise ValueError(f"expected an object, found {type(found).__name__}")
-        files.check_seal(found)
-        return found
-    except (OSError, ValueError, RecursionError) as error:
+        return files.unsealed(read_bounded(path))
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(f"{path}: cannot be read: {reason}; run attnkit evaluate {path.parent}") from None
+        raise ConfigError(f"{path}: cannot be read: {reason}; put it back, or train again") from None
 
 
-def read_bounded(path: Path) -> str:
-    """The text of a regular file of at most 64 MiB. Raises `OSError`, or `ValueError` for anything else."""
+def read_bounded(path: Path) -> bytes:
+    """Content of a regular file of at most 64 MiB. Raises `OSError`, or `ValueError` for anything else."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
         raise ValueError(f"not a regular file of at most {LARGEST} bytes")
-    return path.read_text(encoding="utf-8")
+    return path.read_bytes()
 
 
-def environment(loaded: config.Config) -> dict[str, Any]:
-    """The environment of a run: versions, machine, and the digests of the user's own files."""
-    import hashlib
-
-    packages = ("attnkit", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-    import jax
-
-    own = sorted({str(node.entry.file) for node in loaded.nodes() if ":" in node.entry.kind})
-    return {
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in packages},
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "devices": [str(device.device_kind) for device in jax.devices()],
-        "config_hash": loaded.hash(),
-        "own_files": {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in own},
-    }
-
-
-HARMLESS = {"about", "decoding", "training.steps", "training.log_every", "training.keep"} | {
+HARMLESS = {"about", "decoding", "optimizer.decay_steps"} | {
     f"training.{name}"
-    for name in ("evaluate_every", "evaluation_batch_size", "evaluation_batches", "steps_per_dispatch")
+    for name in (
+        "steps",
+        "log_every",
+        "keep",
+        "evaluate_every",
+        "evaluation_batch_size",
+        "evaluation_batches",
+        "steps_per_dispatch",
+    )
 }
 
 
 def agree(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
     """Make sure that a config may go on with the run in `folder`.
+
+    Where its data lies may change, and how long it trains: whether it is the same data, and which learning
+    rates it then has, are other questions.
 
     Raises:
         ConfigError: naming every key that would change the run, with its old and new value.
@@ -286,6 +278,7 @@ def agree(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
         f"{name} = {new_value}: the run in {folder} has {old_value}; keep that, or start another run"
         for name, old_value, new_value in differences(old, new, "")
         if not any(name == key or name.startswith(f"{key}.") for key in HARMLESS)
+        and not (name.startswith("task.") and is_path(name.removeprefix("task.")))
     ]
     if changed:
         raise ConfigError("\n".join(changed))

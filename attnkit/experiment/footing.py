@@ -15,7 +15,7 @@ from attnkit.errors import ConfigError
 from attnkit.experiment import config, footprint
 from attnkit.experiment.config import Config, Setting
 from attnkit.experiment.diagnostics import InvalidConfig
-from attnkit.experiment.session import sizes_of
+from attnkit.experiment.session import loaded_data, sizes_of
 from attnkit.experiment.sweep import Cell
 from attnkit.experiment.sweep_table import Equal
 from attnkit.experiment.toml import Key
@@ -32,7 +32,7 @@ def equalized(cells: Sequence[Cell], equal: Equal) -> list[Cell]:
     Raises:
         ConfigError: if a cell lacks the option, or has no such size.
     """
-    load = functools.cache(lambda task: first[task].config.experiment.task.made.load())
+    load = functools.cache(lambda task: loaded_data(first[task].config))
     first: dict[str, Cell] = {}
     targets: dict[str, int] = {}
     solved: dict[str, int] = {}

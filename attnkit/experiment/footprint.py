@@ -33,7 +33,7 @@ class Footprint:
 
 def footprint(session: Session) -> Footprint:
     """The sizes of a session's network; nothing is compiled."""
-    dataset, network = session.dataset, session.network
+    dataset, network = session.data, session.network
     batch = shapes(dataset, session.training.seed)
     flops = count_flops(lambda batch: network(batch).logits, batch)
     return Footprint(parameters(network), state_bytes(network, batch), flops / longest(batch))

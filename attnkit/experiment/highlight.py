@@ -10,7 +10,7 @@ from attnkit.errors import ConfigError
 from attnkit.experiment import attention
 from attnkit.experiment.diagnostics import printable
 from attnkit.experiment.session import Session
-from attnkit.inspection.maps import Head
+from attnkit.inspection.maps import Head, layer_name
 from attnkit.tasks.contract import Example, Vocabulary
 
 if TYPE_CHECKING:
@@ -70,11 +70,11 @@ def one_seen(session: Session, one: attention.Read, head: Head | None) -> Highli
     weights = np.asarray(one.maps[head.map if head else names[-1]], np.float64)
     rows = weights[head.head] if head else weights.mean(axis=0)
     ends = np.array([token == Vocabulary.END for token in one.labels], bool)
-    kept = rows[~ends] if len(ends) == len(rows) and not ends.all() else rows
+    words = rows[~ends] if len(ends) == len(rows) and not ends.all() else rows
     tokens, joiner = spelled(session, example)
-    name = f"{head.map} head {head.head}" if head else f"{names[-1]}, mean of heads"
+    name = str(head) if head else f"{layer_name(names[-1])}, mean of heads"
     pairs = aligned(session, one, rows[:, : len(tokens)], tokens) if cross and example.source_size else ()
-    return Highlight(tokens, kept.mean(axis=0)[: len(tokens)], joiner, name, pairs)
+    return Highlight(tokens, words.mean(axis=0)[: len(tokens)], joiner, name, pairs)
 
 
 def aligned(

@@ -15,7 +15,7 @@ LOWER = (
 LAYERS = 4096
 
 
-def explained(error: Exception) -> AttnkitError | None:
+def explained(error: BaseException) -> AttnkitError | None:
     """The error to show for a failure of the machine; `None` if it is none, but a mistake in a program."""
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:

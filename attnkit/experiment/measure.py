@@ -1,16 +1,21 @@
 """The numbers a run ends with: losses, decoded answers and alignment on every held-out split."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from attnkit.experiment import attention, decode
+import numpy as np
+
+from attnkit.errors import ConfigError
+from attnkit.experiment import attention, decode, folder
 from attnkit.experiment.session import Session
 from attnkit.tasks.contract import Example
 from attnkit.training.evaluation import Evaluation, make_count, run
 from attnkit.training.step import split as split_network
 
 SHOWN = 8
+ARRAYS = {"evidence": bool, "source_features": np.float32}
 UNDECLARED = "(unit not declared)"
 
 
@@ -57,16 +62,16 @@ def measure(session: Session, known: Evaluation | None = None) -> Measured:
         found = known if known is not None and known.split == split else None
         if found is None:
             size = plan.evaluation_batch_size
-            found = run(count, params, constants, session.dataset, split, size)
+            found = run(count, params, constants, session.data, split, size)
         splits[split] = {"loss": found.loss}
         if not session.dataset.numbers:
             splits[split] |= {"perplexity": found.perplexity, "token_accuracy": found.accuracy}
-        some = session.dataset.examples(split, session.decoding.scored)
+        some = session.data.examples(split, session.decoding.scored)
         answered = any(example.labels for example in some)
         some = some if answered else some[: SHOWN // 2]
         written = decode.write(session, some, session.decoding, plan.seed)
         predictions = [session.dataset.vocabulary.text(tokens) for tokens in written]
-        splits[split] |= session.dataset.score(some, predictions)
+        splits[split] |= session.data.score(some, predictions)
         examples[split] = len(some) if answered else 0
         shown = max(SHOWN // len(session.dataset.splits), 2)
         samples += [Sample(split, e, tokens) for e, tokens in zip(some[:shown], written, strict=False)]
@@ -88,6 +93,44 @@ def aligned(session: Session) -> dict[str, Any]:
         "head": chosen.head.head,
         **dataclasses.asdict(chosen.scored),
     }
+
+
+def packed(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Samples as `examples.json` holds them, to draw them without the data."""
+
+    def plain(value: Any) -> Any:
+        return value.tolist() if isinstance(value, np.ndarray) else value
+
+    rows = [
+        {
+            "split": sample.split,
+            "written": sample.written,
+            "example": {
+                field.name: plain(getattr(sample.example, field.name))
+                for field in dataclasses.fields(Example)
+            },
+        }
+        for sample in samples
+    ]
+    return {"samples": rows}
+
+
+def unpacked(path: Path) -> tuple[Sample, ...]:
+    """The samples of an `examples.json`. Raises `ConfigError` if it is none."""
+
+    def value(name: str, found: Any) -> Any:
+        if name in ARRAYS and found is not None:
+            return np.asarray(found, ARRAYS[name])
+        return tuple(found) if isinstance(found, list) else found
+
+    try:
+        samples = []
+        for row in folder.read_json(path)["samples"]:
+            fields: dict[str, Any] = {name: value(name, found) for name, found in row["example"].items()}
+            samples.append(Sample(row["split"], Example(**fields), tuple(row["written"])))
+        return tuple(samples)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise ConfigError(f"{path}: not as this version writes it: {error}") from None
 
 
 def units(session: Session, splits: Mapping[str, Mapping[str, float]]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 from attnkit import files
 from attnkit.errors import ConfigError, DataError
 from attnkit.experiment import attention, decode, folder, highlight
+from attnkit.experiment.provenance import NOTHING, Allow
 from attnkit.experiment.run import changed, head_of
 from attnkit.experiment.session import Session, reopen
 from attnkit.generation.plan import Decoding
@@ -117,19 +118,23 @@ class Writer:
         """Write a picture of the maps: of one text as `.png` or `.svg`, of some as an `.html` page."""
         self.check_looked(written)
         read = [one.example for one in written]
-        looks = attention.looks(self.session, read, [one.tokens for one in written], self.head)
-        if not looks or not all(look.maps for look in looks):
+        shown = attention.map_examples(self.session, read, [one.tokens for one in written], self.head)
+        if not shown or not all(one.maps for one in shown):
             raise ConfigError("the network has no attention to draw")
         form = file.suffix.removeprefix(".")
         if form == "html":
             title = f"Attention of {self.session.config.name}"
-            made = page.render(Report(title=title, attention=looks)).encode()
+            made = page.render(Report(title=title, attention=shown)).encode()
         else:
-            (look,) = looks
-            drawn, head = look.maps[look.selected[0]], look.selected[1]
+            (one,) = shown
+            drawn, head = one.maps[one.selected[0]], one.selected[1]
             kind = cast(Literal["png", "svg"], form)
             made = pictures.picture(
-                drawn.weights[head], drawn.queries, drawn.keys, f"{drawn.name}, head {head}", form=kind
+                drawn.weights[head],
+                drawn.queries,
+                drawn.keys,
+                f"{drawn.name}, {drawn.head_name(head)}",
+                form=kind,
             )
         try:
             files.write(file, made)
@@ -148,20 +153,20 @@ class Writer:
                 )
 
 
-def opened(run: Path, changes: Mapping[str, Any], seed: int, imports: bool = False) -> Writer:
+def opened(run: Path, changes: Mapping[str, Any], seed: int, allow: Allow = NOTHING) -> Writer:
     """A run's network, ready to write.
 
     Args:
         run: the run folder.
         changes: options of decoding to change.
         seed: of the random numbers of sampling.
-        imports: whether the run's config may run code outside the package.
+        allow: what may be done with the run.
 
     Raises:
         ConfigError: for options that do not go together.
         CheckpointError: if no checkpoint can be used.
     """
-    session = reopen(run, imports)
+    session = reopen(run, allow)
     file = run / folder.RESULT
     found = folder.read_json(file).get("alignment", {}) if file.is_file() else {}
     return Writer(session, changed(session.decoding, changes), head_of(found), seed)

@@ -2,39 +2,39 @@
 
 import contextlib
 import dataclasses
+import datetime
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import jax.numpy as jnp
+
 from attnkit import signals
 from attnkit.errors import CheckFailed, ConfigError
-from attnkit.experiment import attention, config, decode, display, folder, measure, summary, toml
+from attnkit.experiment import attention, config, display, folder, measure, provenance, summary, toml
 from attnkit.experiment.diagnostics import printable
 from attnkit.experiment.footprint import Footprint, footprint
-from attnkit.experiment.session import Session, best, reopen, start
+from attnkit.experiment.profile import profiled
+from attnkit.experiment.provenance import NOTHING, Allow
+from attnkit.experiment.session import Session, best, described, reopen, start, with_data
 from attnkit.generation.plan import Decoding
 from attnkit.inspection.maps import Head
 from attnkit.models.contract import Network
-from attnkit.tasks.contract import Example
 from attnkit.training import nonfinite
+from attnkit.training.checkpoint import Checkpoints
 from attnkit.training.evaluation import Evaluation
+from attnkit.training.load import FOLDER
 from attnkit.training.loop import fit
+from attnkit.training.optimizer import schedule
 from attnkit.training.progress import Fitted
 
 PICTURES = 3
 DUMPED = {"step": int, "what": str, "path": str, "seed": int, "batch": int}
-TIMES = (
-    "command",
-    "steps",
-    *(field.name for field in dataclasses.fields(Footprint)),
-    "seconds",
-    "training_seconds",
-    "best_step",
-    "best_loss",
-    "skipped",
-)
+SIZES = tuple(field.name for field in dataclasses.fields(Footprint))
+TIMES = ("command", "steps", *SIZES, "training_seconds", "best_step", "best_loss", "skipped")
+MEASURING = ("task.", "decoding.", "training.evaluation_batch_size=", "training.evaluation_batches=")
 
 
 def train(
@@ -43,41 +43,51 @@ def train(
     out: str | None = None,
     resume: bool = False,
     quiet: bool = False,
+    profile: bool = False,
     command: str = "",
+    allow: Allow = NOTHING,
 ) -> tuple[Path, dict[str, Any]]:
     """Train what a config says, measure it and write its run folder.
 
     Args:
         loaded: the config.
-        out: the run folder, below the working directory; by default `runs/<config name>-<n>`.
+        out: the run folder; by default `runs/<config name>-<n>`.
         resume: go on with the run that is there.
         quiet: show no progress.
+        profile: record a trace of a few dispatches into the run folder.
         command: the command line, for the record.
+        allow: whether a run may go on with changed code or data.
 
     Returns:
         The run folder and what its `result.json` holds.
 
     Raises:
-        AttnkitError: as `fit` and `start` do.
+        AttnkitError: as `fit`, `start` and `resumed` do.
     """
     begun = time.perf_counter()
-    check_resumed(loaded, folder.choose(loaded.name, out, resume), resume)
+    resumed(loaded, folder.choose(loaded.name, out, resume), resume, allow)
     session = start(loaded)
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(folder.claim(loaded.name, out, resume))
         stack.enter_context(signals.last_act(lambda: f"go on with --resume --out {place}"))
-        check_resumed(loaded, place, resume)
+        record, changes = resumed(loaded, place, resume, allow)
+        if record is not None:
+            known = provenance.info(record, loaded.experiment.task.made, place)
+            changes += provenance.data_differences(known, session.data, allow)
+        session = dataclasses.replace(session, changes=tuple(changes))
 
         def ready() -> None:
-            folder.write(place / folder.CONFIG, loaded.toml())
-            folder.write_json(place / folder.ENVIRONMENT, folder.environment(loaded))
+            if record is None or steps_done(place) < session.training.steps:
+                provenance.write(place, loaded, session.data, changes)
 
         sizes = footprint(session)
         if not quiet:
             print(said(sizes), file=sys.stderr)
-        session, fitted = trained(session, place, resume, quiet, ready)
-        facts = facts_of(fitted, sizes, command)
-        return place, finish(session, place, loaded.name, facts, begun, known_of(session, fitted))
+        session, fitted = trained(session, place, resume, quiet, profile, ready, allow.data)
+        if fitted.step == fitted.resumed_from and (place / folder.RESULT).is_file():
+            return place, folder.read_json(place / folder.RESULT)
+        facts = {**facts_of(fitted, sizes, command), "changed": changes}
+        return place, finish(session, place, facts, begun, known_of(session, fitted))
 
 
 def said(sizes: Footprint) -> str:
@@ -105,14 +115,56 @@ def known_of(session: Session, fitted: Fitted) -> Evaluation | None:
     return fitted.evaluation if complete else None
 
 
-def check_resumed(loaded: config.Config, place: Path, resume: bool) -> None:
-    """Raise `ConfigError` if the run in `place` is to go on, but not with this config."""
-    if resume and (place / folder.CONFIG).is_file():
-        folder.agree(toml.read(place / folder.CONFIG)[0], loaded.table(), place)
+def resumed(
+    loaded: config.Config, place: Path, resume: bool, allow: Allow
+) -> tuple[provenance.Record | None, list[str]]:
+    """Record of the run that is to go on, and a line for all code that has changed since.
+
+    Raises:
+        ConfigError: if it cannot go on with this config, code or precision.
+        CheckpointError: if the folder is damaged.
+    """
+    if not resume or not provenance.holds(place):
+        return None, []
+    record = provenance.read(place)
+    trained_with = toml.read(place / folder.CONFIG)[0]
+    folder.agree(trained_with, provenance.portable(loaded), place)
+    refuse_schedule(trained_with, loaded, place)
+    changes = [*provenance.code_differences(record, loaded)]
+    provenance.refuse_code(changes, allow)
+    provenance.refuse_flags(record, loaded, place)
+    return record, [*record.environment.get("changed", []), *changes]
+
+
+def refuse_schedule(old: Mapping[str, Any], loaded: config.Config, place: Path) -> None:
+    """Raise `ConfigError` if the steps made so far had other learning rates than this config gives them."""
+    training, optimizer = loaded.experiment.training.made, loaded.experiment.optimizer.made
+    steps, done = old["training"]["steps"], steps_done(place)
+    before = dataclasses.replace(optimizer, decay_steps=old["optimizer"]["decay_steps"])
+    made = jnp.arange(done)
+    if training.steps > done and not jnp.array_equal(
+        schedule(before, steps, made), schedule(optimizer, training.steps, made)
+    ):
+        raise ConfigError(
+            f"training.steps = {training.steps}: the learning rate of the run in {place} falls over "
+            f"{before.decay_steps or steps} steps, and would jump; to train on at its last rate add "
+            f"optimizer.decay_steps={before.decay_steps or steps}, or start another run"
+        )
+
+
+def steps_done(place: Path) -> int:
+    """The step of the newest checkpoint of a run; 0 without one."""
+    return max(Checkpoints(place / FOLDER).steps(), default=0)
 
 
 def trained(
-    session: Session, place: Path, resume: bool, quiet: bool, ready: Callable[[], None]
+    session: Session,
+    place: Path,
+    resume: bool,
+    quiet: bool,
+    profile: bool,
+    ready: Callable[[], None],
+    changed_data: bool,
 ) -> tuple[Session, Fitted]:
     """The session with the parameters of the best step, after training in the folder `place`.
 
@@ -120,15 +172,19 @@ def trained(
     """
     if not quiet:
         print(printable(f"training {session.config.name} in {place}"), file=sys.stderr)
-    with display.shown(quiet) as report:
+    with contextlib.ExitStack() as stack:
+        report = stack.enter_context(display.shown(quiet))
+        if profile:
+            report = stack.enter_context(profiled(place, report))
         fitted = fit(
             session.network,
-            session.dataset,
+            session.data,
             session.training,
             session.optimizer,
             folder=place,
             resume=resume,
             ready=ready,
+            changed_data=changed_data,
             report=report,
         )
     if fitted.step == fitted.resumed_from and not quiet:
@@ -146,49 +202,44 @@ def with_best(session: Session, fitted: Fitted, place: Path) -> Session:
 def finish(
     session: Session,
     place: Path,
-    name: str,
     facts: Mapping[str, Any],
     begun: float,
     known: Evaluation | None = None,
     page: bool = True,
 ) -> dict[str, Any]:
-    """Measure a network and write `result.json` and `report.html`.
+    """Measure a network that was trained and write `result.json` and `report.html`.
 
     Args:
         session: the network.
         place: its run folder.
-        name: of the experiment.
         facts: what `result.json` says besides the measurements.
         begun: when the work began, by `time.perf_counter`.
         known: an evaluation of this network that need not be made again.
         page: whether to write the report, too.
     """
     measured = measure.measure(session, known)
-    result = {**measure.result(session, measured), "name": name, **facts}
+    result = {**measure.result(session, measured), **facts}
     result["seconds"] = facts.get("seconds", round(time.perf_counter() - begun, 2))
     folder.write_json(place / folder.RESULT, result)
+    shown = measured.samples[:PICTURES]
+    folder.write_json(place / folder.EXAMPLES, measure.packed(shown))
     if page:
-        shown = measured.samples[:PICTURES]
-        examples, written = [sample.example for sample in shown], [sample.written for sample in shown]
-        write_report(session, place, name, examples, written, measured.alignment)
+        write_report(session, place, folder.read_json(place / folder.RESULT), shown)
     return folder.read_json(place / folder.RESULT)
 
 
 def write_report(
-    session: Session,
-    place: Path,
-    name: str,
-    examples: Sequence[Example],
-    written: Sequence[Sequence[int]],
-    alignment: Mapping[str, Any],
+    session: Session, place: Path, result: Mapping[str, Any], shown: Sequence[measure.Sample]
 ) -> Path:
     """Write `report.html` with the attention on examples, or a line that says why there is none."""
+    head = head_of(result.get("alignment", {}))
+    examples, written = [s.example for s in shown], [s.written for s in shown]
     try:
-        pictures, problem = attention.looks(session, examples, written, head_of(alignment)), ""
+        pictures, problem = attention.map_examples(session, examples, written, head), ""
     except attention.MapsError as error:
         pictures, problem = (), str(error)
         print(printable(f"warning: {problem}"), file=sys.stderr)
-    return summary.write_report(place, name, session.config, pictures, problem)
+    return summary.write_report(place, session.config, result, pictures, problem)
 
 
 def head_of(alignment: Mapping[str, Any]) -> Head | None:
@@ -196,17 +247,51 @@ def head_of(alignment: Mapping[str, Any]) -> Head | None:
     return Head(alignment["map"], alignment["head"]) if "map" in alignment else None
 
 
-def evaluate(run: Path, imports: bool = False) -> dict[str, Any]:
-    """Measure the best checkpoint of a run again, and rewrite its `result.json` and `report.html`."""
+def evaluate(run: Path, allow: Allow = NOTHING, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Measure the best checkpoint of a run again, and add that to its `evaluations.jsonl` and `report.html`.
+
+    What training wrote stays as it is. Where the folder cannot be written, or is in use, a warning says so.
+
+    Args:
+        run: the run folder.
+        allow: what may be done with it.
+        overrides: where its data is now, and options of decoding and evaluation.
+
+    Raises:
+        DataError: if the data is not that of the run.
+        ConfigError: as `reopen` does, and for other overrides.
+    """
     begun = time.perf_counter()
-    session = reopen(run, imports)
-    earlier = folder.read_json(run / folder.RESULT) if (run / folder.RESULT).is_file() else {}
-    facts = {name: earlier[name] for name in TIMES if name in earlier}
-    with folder.lock(run):
-        return finish(session, run, earlier.get("name", run.resolve().name), facts, begun)
+    for text in overrides:
+        if not text.startswith(MEASURING):
+            raise ConfigError(
+                f"{text}: an evaluation does not change what was trained; give options of "
+                f"{', '.join(MEASURING)}"
+            )
+    session = with_data(reopen(run, allow, overrides), allow)
+    trained = folder.read_json(run / folder.RESULT) if (run / folder.RESULT).is_file() else {}
+    measured = measure.measure(session)
+    found = {
+        **measure.result(session, measured),
+        "name": trained.get("name", run.resolve().name),
+        **{name: trained[name] for name in TIMES if name in trained},
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "code": provenance.code(session.config).digest,
+        "overrides": list(overrides),
+        "changed": list(session.changes),
+        "seconds": round(time.perf_counter() - begun, 2),
+    }
+    try:
+        with folder.lock(run):
+            folder.append(run / folder.EVALUATIONS, found)
+            examples = measure.unpacked(run / folder.EXAMPLES) if trained else measured.samples[:PICTURES]
+            write_report(session, run, trained or found, examples)
+    except (ConfigError, OSError) as error:
+        print(printable(f"warning: this evaluation is not recorded: {error}"), file=sys.stderr)
+    return found
 
 
-def replay(run: Path, imports: bool = False) -> tuple[dict[str, Any], tuple[str, str]]:
+def replay(run: Path, allow: Allow = NOTHING) -> tuple[dict[str, Any], tuple[str, str]]:
     """Make the step again at which a run met a number that is not finite.
 
     Returns:
@@ -224,8 +309,8 @@ def replay(run: Path, imports: bool = False) -> tuple[dict[str, Any], tuple[str,
         dump = {name: kind(dump[name]) for name, kind in DUMPED.items()}
     except (LookupError, TypeError, ValueError) as error:
         raise ConfigError(f"{file}: cannot be read: {type(error).__name__}: {error}") from None
-    session = start(config.load(run / folder.CONFIG, imports=imports))
-    found = nonfinite.replay(session.network, session.dataset, session.training, session.optimizer, run, dump)
+    session = with_data(described(run, allow), allow)
+    found = nonfinite.replay(session.network, session.data, session.training, session.optimizer, run, dump)
     if found != (dump["what"], dump["path"]):
         raise CheckFailed(
             f"step {dump['step']}: the run found {dump['what']} at {dump['path']}, now it is {found[0]} at "
@@ -234,30 +319,12 @@ def replay(run: Path, imports: bool = False) -> tuple[dict[str, Any], tuple[str,
     return dump, found
 
 
-def report(run: Path, imports: bool = False) -> Path:
+def report(run: Path, allow: Allow = NOTHING) -> Path:
     """Write `report.html` again from what a run's folder holds."""
-    folder.existing(run)
-    result = folder.read_json(run / folder.RESULT)
-    session = reopen(run, imports)
-    prompts = list(result.get("samples", []))[:PICTURES]
-    examples = again(session, prompts)
-    written = decode.write(session, examples, session.decoding, session.training.seed) if examples else []
+    result = folder.read_json(folder.existing(run) / folder.RESULT)
+    session = reopen(run, allow)
     with folder.lock(run):
-        # Results of earlier versions had no units.
-        known = {**result, "units": measure.units(session, result["splits"])}
-        folder.write_json(run / folder.RESULT, known)
-        name = result.get("name", run.resolve().name)
-        return write_report(session, run, name, examples, written, result.get("alignment", {}))
-
-
-def again(session: Session, samples: Sequence[Mapping[str, Any]]) -> list[Example]:
-    """The examples that a result shows."""
-    found = []
-    for sample in samples:
-        if sample["split"] in session.dataset.splits:
-            some = session.dataset.examples(sample["split"], measure.SHOWN)
-            found += [example for example in some if example.prompt == sample["prompt"]][:1]
-    return found
+        return write_report(session, run, result, measure.unpacked(run / folder.EXAMPLES))
 
 
 def changed(decoding: Decoding, changes: Mapping[str, Any]) -> Decoding:

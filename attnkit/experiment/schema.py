@@ -11,7 +11,7 @@ import pydantic
 from pydantic_core import ArgsKwargs
 
 from attnkit.errors import ConfigError
-from attnkit.experiment import catalogue
+from attnkit.experiment import catalogue, importing
 from attnkit.experiment.catalogue import REQUIRED
 from attnkit.experiment.field_types import base_of, is_endless, members, shown
 from attnkit.experiment.toml import Key
@@ -166,6 +166,10 @@ class Reader:
                     self.refused(entry, options, key, " ".join(messages))
         except (ValueError, TypeError) as error:
             self.refused(entry, options, key, " ".join(str(error).split()))
+        except (Exception, SystemExit, GeneratorExit) as error:
+            if not (place := importing.blame(error)):
+                raise
+            self.report(key, entry.kind, place)
         return None
 
     def refused(self, entry: catalogue.Entry, options: Mapping[str, Any], key: Key, message: str) -> None:

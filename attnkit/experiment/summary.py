@@ -1,27 +1,41 @@
 """A run's files as the report page and as plain lines."""
 
 import math
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from attnkit import files
 from attnkit.experiment import folder
 from attnkit.experiment.config import Config
 from attnkit.experiment.diagnostics import printable
 from attnkit.inspection import page
-from attnkit.inspection.report import Curve, Line, Look, Report, Result, Sample
+from attnkit.inspection.maps import Head
+from attnkit.inspection.report import Curve, Line, MapExample, Report, Result, Sample
 from attnkit.training import load
 
 LONGEST = 240
 SQUARED = "mean squared error"
 
 
-def write_report(run: Path, name: str, loaded: Config, looks: tuple[Look, ...], problem: str = "") -> Path:
-    """Make `report.html` from the files of a run and pictures of its attention, or why there are none."""
-    result = folder.read_json(run / folder.RESULT)
-    table = loaded.table()
+def write_report(
+    run: Path, loaded: Config, result: Mapping[str, Any], shown: tuple[MapExample, ...], problem: str = ""
+) -> Path:
+    """Make `report.html` from the files of a run and pictures of its attention, or why there are none.
+
+    Args:
+        run: the run folder.
+        loaded: its config.
+        result: its `result.json`, or the evaluation that stands for it in an interrupted run.
+        shown: pictures of attention.
+        problem: why there are none.
+    """
+    table = tomllib.loads((run / folder.CONFIG).read_text(encoding="utf-8"))
+    environment = folder.read_json(run / folder.ENVIRONMENT)
+    digests = environment.pop("files", {})
     report = Report(
-        title=name,
+        title=str(result.get("name", run.name)),
         about=loaded.experiment.about,
         command=str(result.get("command", "")),
         facts={
@@ -31,7 +45,9 @@ def write_report(run: Path, name: str, loaded: Config, looks: tuple[Look, ...], 
             "training": {**flat(table["training"]), **flat(table["optimizer"])},
             "run": {
                 key: result.get(key, "") for key in ("step", "steps", "seconds", "config_hash", "fingerprint")
-            },
+            }
+            | {f"changed since it began {n}": line for n, line in enumerate(result.get("changed", []), 1)},
+            "evaluations since": dict(evaluations(run / folder.EVALUATIONS)),
         },
         results=tuple(results(result)),
         curves=tuple(curves(load.metrics(run), result)),
@@ -44,10 +60,10 @@ def write_report(run: Path, name: str, loaded: Config, looks: tuple[Look, ...], 
             )
             for sample in result.get("samples", [])
         ),
-        attention=looks,
+        attention=shown,
         attention_problem=problem,
-        config=loaded.toml(),
-        environment=flat(folder.read_json(run / folder.ENVIRONMENT)),
+        config=(run / folder.CONFIG).read_text(encoding="utf-8"),
+        environment=flat({**environment, "code": digests.get("code.json", "")}),
     )
     folder.write(run / folder.REPORT, page.render(report))
     return run / folder.REPORT
@@ -57,6 +73,34 @@ def sizes(result: Mapping[str, Any]) -> dict[str, Any]:
     """What a result says of the size of the network."""
     names = ("parameters", "state_bytes", "flops_per_token")
     return {name: result[name] for name in names if result.get(name) is not None}
+
+
+def evaluations(path: Path) -> Iterator[tuple[str, str]]:
+    """Date and numbers of every later evaluation, with what had changed by then."""
+    if not path.is_file():
+        return
+    for number, text in enumerate(folder.read_bounded(path).removesuffix(b"\n").split(b"\n"), 1):
+        try:
+            line = files.unsealed(text, indent=None)
+            found = [
+                f"{split} {name.replace('_', ' ')} {number_of(value, line['units'][name])}"
+                for split, metrics in line["splits"].items()
+                for name, value in metrics.items()
+            ]
+            notes = [
+                *line["overrides"],
+                *line["changed"],
+                f"data {line['fingerprint']}",
+                f"code {line['code']}",
+            ]
+            yield f"{number}: {line['date']}", "; ".join([*found, *notes])
+        except (ValueError, LookupError, TypeError, AttributeError):
+            yield f"{number}", "this line is damaged"
+
+
+def number_of(value: Any, unit: str) -> str:
+    """A number of a JSON file as it stands in the terminal."""
+    return plain(number(value), unit)
 
 
 def flat(table: Mapping[str, Any], name: str = "") -> dict[str, Any]:
@@ -96,7 +140,7 @@ def results(result: Mapping[str, Any]) -> Iterator[Result]:
             )
     found = result.get("alignment") or {}
     if "map" in found:
-        head = f"{found['map']} head {found['head']}, {found['rows']} tokens with known evidence"
+        head = f"{Head(found['map'], found['head'])}, {found['rows']} tokens with known evidence"
         chance = found.get("chance")
         values = (("alignment accuracy", "accuracy", True), ("attention mass on evidence", "mass", False))
         made += [
@@ -206,3 +250,5 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
         if item.ceiling is not None and not (item.unit == "fraction" and item.ceiling == 1):
             floor += f"  (best possible {plain(item.ceiling, short)})"
         yield f"{item.name:28} {item.split:10} {value:>10}{floor}{'  ' + item.note if item.note else ''}"
+    for change in result.get("changed", []):
+        yield f"changed since training: {printable(change)}"

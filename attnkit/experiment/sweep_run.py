@@ -9,11 +9,11 @@ from pathlib import Path
 
 from attnkit import files
 from attnkit.errors import AttnkitError, Preempted
-from attnkit.experiment import folder, run, sweep
+from attnkit.experiment import folder, provenance, run, sweep
 from attnkit.experiment.footprint import footprint
-from attnkit.experiment.session import Session, start
+from attnkit.experiment.provenance import NOTHING
+from attnkit.experiment.session import Session, loaded_data, start
 from attnkit.experiment.sweep import Cell
-from attnkit.tasks.contract import Dataset
 from attnkit.training.loop import fit
 from attnkit.training.population import NUMBERS, Member, fit_population
 from attnkit.training.progress import Fitted, Progress, Report
@@ -105,15 +105,18 @@ def train_cells(number: int, job: Job, place: Path, tell: Tell) -> None:
     """Train the cells of a job as one population, measure each, and write its run folder without a page."""
     begun = time.perf_counter()
     with contextlib.ExitStack() as stack:
-        dataset: Dataset = job[0].config.experiment.task.made.load()
+        dataset = loaded_data(job[0].config)
         sessions = []
         for cell in job:
             own = place / cell.hash
-            sessions.append(start(cell.config, dataset))
             stack.enter_context(folder.lock(own))
+            record, changes = run.resumed(cell.config, own, True, NOTHING)
+            if record is not None:
+                data = provenance.info(record, cell.config.experiment.task.made, own)
+                changes += provenance.data_differences(data, dataset, NOTHING)
             files.clean(own)
-            folder.write(own / folder.CONFIG, cell.config.toml())
-            folder.write_json(own / folder.ENVIRONMENT, folder.environment(cell.config))
+            sessions.append(start(cell.config, dataset))
+            provenance.write(own, cell.config, dataset, changes)
         sizes = footprint(sessions[0])
 
         def report(progress: Progress) -> None:
@@ -128,8 +131,7 @@ def train_cells(number: int, job: Job, place: Path, tell: Tell) -> None:
             facts = run.facts_of(fitted, sizes, f"cell {cell.hash} of a sweep") | {"population": len(job)}
             seconds = round((time.perf_counter() - begun) / len(job), 2)
             known = run.known_of(measured, fitted)
-            name = f"{place.name}/{cell.hash}"
-            run.finish(measured, own, name, {**facts, "seconds": seconds}, begun, known, page=False)
+            run.finish(measured, own, {**facts, "seconds": seconds}, begun, known, page=False)
             tell(News(number, ended={cell.hash: ""}))
 
 
@@ -141,7 +143,7 @@ def fit_all(
         Member(s.network, s.training, s.optimizer, place / c.hash) for c, s in zip(job, sessions, strict=True)
     ]
     if len(members) > 1:
-        return fit_population(members, sessions[0].dataset, report=report)
+        return fit_population(members, sessions[0].data, report=report)
     (one,) = members
-    arguments = (one.network, sessions[0].dataset, one.training, one.optimizer)
+    arguments = (one.network, sessions[0].data, one.training, one.optimizer)
     return [fit(*arguments, folder=one.folder, resume=True, report=report)]

@@ -1,16 +1,17 @@
 """The engine: every way of computing attention, from one definition."""
 
-from attnkit.forms.attend import AttentionOutput, Explanation, attend, explain, weights
+from attnkit.forms.attend import AttentionOutput, Explanation, attend, explain, mix, scores, weights
 from attnkit.forms.cache import Cache, empty_cache, extend, step
 from attnkit.forms.pieces import attend_piece, finish_pieces, merge_pieces
 from attnkit.forms.recurrent.contract import supported_forms
-from attnkit.forms.recurrent.memory import encode_memory, memory_weights, query_memory
+from attnkit.forms.recurrent.memory import encode_memory, memory_values, memory_weights, query_memory
 from attnkit.forms.recurrent.recur import (
     RecurrentExplanation,
     RecurrentOutput,
     empty_state,
     explain_recurrent,
     recur,
+    recurrent_values,
     recurrent_weights,
 )
 
@@ -29,11 +30,15 @@ __all__ = [
     "explain_recurrent",
     "extend",
     "finish_pieces",
+    "memory_values",
     "memory_weights",
     "merge_pieces",
+    "mix",
     "query_memory",
     "recur",
+    "recurrent_values",
     "recurrent_weights",
+    "scores",
     "step",
     "supported_forms",
     "weights",

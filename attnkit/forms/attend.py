@@ -1,17 +1,18 @@
 """The door of the engine: one function for every scored variant and every form."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from attnkit.forms import scored as folder
 from attnkit.forms.catalogue import get_form
 from attnkit.forms.heads import Inputs, make_heads, prepared_inputs, prepared_keys, split_inputs
+from attnkit.forms.scored import reference
 from attnkit.forms.scored.blockwise import block_mask_of
-from attnkit.forms.scored.reference import weights as reference_weights
 from attnkit.forms.sizes import Sizes
 from attnkit.masks.contract import Data, Needs, check_data
 from attnkit.scored.block import HeadBlocks
@@ -19,6 +20,7 @@ from attnkit.scored.contract import Own, Parts, Scored
 
 Params = Parts[Own] | None
 NOTHING = Needs()
+Given = Array | np.ndarray
 
 
 class AttentionOutput(NamedTuple):
@@ -99,9 +101,9 @@ def choose_form(variant: Scored, sizes: Sizes, implementation: str) -> tuple[str
 def attend(
     variant: Scored,
     params: Params,
-    q: Float[Array, "heads queries dim"],
-    k: Float[Array, "kv_heads keys dim"],
-    v: Float[Array, "kv_heads keys value_dim"],
+    q: Float[Given, "heads queries dim"],
+    k: Float[Given, "kv_heads keys dim"],
+    v: Float[Given, "kv_heads keys value_dim"],
     *,
     inputs: Inputs | None = None,
     data: Data | None = None,
@@ -140,28 +142,64 @@ def attend(
     return AttentionOutput(output.astype(v.dtype), lse)
 
 
+def scores(
+    variant: Scored,
+    params: Params,
+    q: Float[Given, "heads queries dim"],
+    k: Float[Given, "kv_heads keys dim"],
+    *,
+    inputs: Inputs | None = None,
+    data: Data | None = None,
+    offset: int = 0,
+) -> Float[Array, "heads queries keys"]:
+    """Scores as the normalizer gets them, by the definition; -inf where a pair may not attend."""
+    heads = heads_of(variant, params, q, k, k, inputs, data, offset, None)
+    found: Array = heads.run(lambda block: reference.scores(variant, block))
+    return found
+
+
 def weights(
     variant: Scored,
     params: Params,
     q: Float[Array, "heads queries dim"],
     k: Float[Array, "kv_heads keys dim"],
     *,
+    scores: Float[Array, "heads queries keys"] | None = None,
     inputs: Inputs | None = None,
     data: Data | None = None,
     offset: int = 0,
 ) -> Float[Array, "heads queries keys"]:
-    """The attention weights that `attend` uses, before dropout, by the definition."""
+    """The attention weights before dropout, by the definition; of other scores than `attend`'s if given."""
     heads = heads_of(variant, params, q, k, k, inputs, data, offset, None)
-    found: Array = heads.run(lambda block: reference_weights(variant, block))
+    given = () if scores is None else (scores,)
+    found: Array = heads.run(lambda block, *s: reference.weights(variant, block, *s), *given)
+    return found
+
+
+def mix(
+    variant: Scored,
+    params: Params,
+    w: Float[Array, "heads queries keys"],
+    q: Float[Array, "heads queries dim"],
+    k: Float[Array, "kv_heads keys dim"],
+    v: Float[Array, "kv_heads keys value_dim"],
+    *,
+    inputs: Inputs | None = None,
+    data: Data | None = None,
+    offset: int = 0,
+) -> Float[Array, "heads queries value_dim"]:
+    """The output of attention with weights `w`, in at least float32. Linear in `w`."""
+    heads = heads_of(variant, params, q, k, v, inputs, data, offset, None)
+    found: Array = heads.run(lambda block, w: reference.mixed(variant, block, w), w)
     return found
 
 
 def heads_of(
     variant: Scored,
     params: Params,
-    q: Array,
-    k: Array,
-    v: Array,
+    q: Given,
+    k: Given,
+    v: Given,
     inputs: Inputs | None,
     data: Data | None,
     offset: int,
@@ -170,12 +208,13 @@ def heads_of(
     """The blocks of all heads, checked and prepared."""
     data = Data() if data is None else data
     check(variant, q, k, v, data)
+    q, k, v = (jnp.asarray(a) for a in (q, k, v))
     i, j = offset + jnp.arange(q.shape[1]), jnp.arange(k.shape[1])
     sides = split_inputs(variant, prepared_inputs(variant, inputs), i)
     return make_heads(variant, params, q, prepared_keys(variant, k, j, data), v, i, j, sides, data, key)
 
 
-def check(variant: Scored, q: Any, k: Any, v: Any, data: Data, known: Needs = NOTHING) -> None:
+def check(variant: Scored, q: Given, k: Given, v: Given, data: Data, known: Needs = NOTHING) -> None:
     """Raise `ValueError` if the arguments of `attend` do not fit together. Data in `known` may be missing."""
     if q.ndim != 3 or k.ndim != 3 or v.ndim != 3:
         shapes = f"q {q.shape}, k {k.shape}, v {v.shape}"

@@ -10,7 +10,7 @@ from attnkit.jax_api import ClosedJaxpr, jaxpr_as_fun
 Arrays = Sequence[Any]
 
 
-def avoid_lhs_transpose(function: Callable) -> Callable:
+def avoid_lhs_transpose(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function`, with products `a^T b` computed so that only the smaller matrix is transposed.
 
     The CPU's matrix product reads a large transposed matrix at less than half of its speed; the transpose of

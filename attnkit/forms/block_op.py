@@ -10,7 +10,7 @@ or columns (keys).
 import abc
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from attnkit.jax_api import shape_like
 Kind = Literal["shared", "row", "column"]
 Arrays = Sequence[Any]
 Cell = Callable[..., Arrays]
+Op = TypeVar("Op", bound="BlockOp")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +68,7 @@ class BlockOp(abc.ABC):
         `masked` says whether the block holds pairs that may not attend.
         """
 
-    def without_outer_axis(self) -> Self:
+    def without_outer_axis(self: Op) -> Op:
         """The operation without its outermost mapped axis."""
         arguments, results = (
             tuple(Operand(operand.kind, operand.mapped[1:]) for operand in operands)
@@ -75,7 +76,7 @@ class BlockOp(abc.ABC):
         )
         return dataclasses.replace(self, arguments=arguments, results=results, sizes=self.sizes[1:])
 
-    def with_outer_axis(self, size: int, mapped: Sequence[bool]) -> Self:
+    def with_outer_axis(self: Op, size: int, mapped: Sequence[bool]) -> Op:
         """One more mapped axis, the outermost, that some arguments and all results have."""
         arguments = tuple(
             Operand(a.kind, (m, *a.mapped)) for a, m in zip(self.arguments, mapped, strict=True)

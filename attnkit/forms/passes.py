@@ -167,7 +167,8 @@ def _jvp(primals: Sequence[Any], tangents: Sequence[Any], *, op: BlockSum) -> tu
                 return tuple(op.cell(masked)(*every))
 
             at = tuple(a for m, a in zip(moves, still, strict=True) if m)
-            return jax.jvp(of_moving, at, moving)[1]
+            tangents: Arrays = jax.jvp(of_moving, at, moving)[1]
+            return tangents
 
         return moved
 
@@ -194,7 +195,8 @@ def _transpose(cotangents: Sequence[Any], *arguments: Any, op: BlockSum) -> list
                 made = op.cell(masked)(*(next(new) if lin else next(old) for lin in linear))
                 return tuple(a for pull, a in zip(pulls, made, strict=True) if pull)
 
-            return jax.linear_transpose(of_linear, *variables)(tuple(given[known:]))
+            cotangents: Arrays = jax.linear_transpose(of_linear, *variables)(tuple(given[known:]))
+            return cotangents
 
         return pulled
 
@@ -216,7 +218,7 @@ def _batch(arguments: Sequence[Any], axes: Sequence[Any], *, op: BlockOp) -> tup
     return block_map_p.bind(*front, op=op.with_outer_axis(size, mapped)), [0] * len(op.results)
 
 
-def _only_sums(rule: Callable) -> Callable:
+def _only_sums(rule: Callable[..., Any]) -> Callable[..., Any]:
     """A rule that a fold does not have."""
 
     @functools.wraps(rule)

@@ -67,7 +67,7 @@ def inputs_alone(block: Block, number: int) -> Block:
             only(shared.params),
             only(shared.constants),
             jnp.int32(0),
-            shared.seeds.map(lambda seed: None) if hasattr(shared.seeds, "map") else None,
+            shared.seeds.map(lambda seed: None),
             None,
             shared.data,
         ),

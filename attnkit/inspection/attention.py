@@ -6,15 +6,17 @@ cell that shows the heaviest of its weights, and the page says so.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from attnkit.inspection import overlay
+from attnkit.inspection.head_scores import shares
 from attnkit.inspection.heatmap import Grid, picture, pooled, small_print
 from attnkit.inspection.maps import align, head_statistics
 from attnkit.inspection.palette import data_image, scale
-from attnkit.inspection.report import AttentionMap, Look
+from attnkit.inspection.report import AttentionMap, MapExample
 from attnkit.inspection.writing import number, percent, text
 
 ROOM = 3_800_000
@@ -31,13 +33,14 @@ class Share:
     hovers: int
 
 
-def draw(looks: tuple[Look, ...]) -> str:
+def draw(examples: tuple[MapExample, ...]) -> str:
     """The pictures of all examples, each in a box that can be folded; the first is open."""
-    kept = [_kept(look, MOST_HEADS // max(len(looks), 1)) for look in looks]
-    heads = sum(np.shape(m.weights)[0] for maps in kept for _, m in maps)
+    fitting = [_fitting(one, MOST_HEADS // max(len(examples), 1)) for one in examples]
+    heads = sum(np.shape(m.weights)[0] for maps in fitting for _, m in maps)
     share = _share(heads)
     boxes = [
-        _look(look, maps, place, share) for place, (look, maps) in enumerate(zip(looks, kept, strict=True))
+        _example(one, maps, place, share)
+        for place, (one, maps) in enumerate(zip(examples, fitting, strict=True))
     ]
     return scale() + "".join(boxes)
 
@@ -48,54 +51,54 @@ def _share(heads: int) -> Share:
     return Share(side=max(16, side), hovers=min(MOST_HOVERS, int(0.4 * room) // HOVER_SIZE))
 
 
-def _kept(look: Look, most: int) -> list[tuple[int, AttentionMap]]:
+def _fitting(one: MapExample, most: int) -> list[tuple[int, AttentionMap]]:
     """The maps that fit into `most` heads, the selected one always among them, each with its index."""
-    order = sorted(range(len(look.maps)), key=lambda index: index != look.selected[0])
-    kept: list[int] = []
+    order = sorted(range(len(one.maps)), key=lambda index: index != one.selected[0])
+    fitting: list[int] = []
     heads = 0
     for index in order:
-        heads += np.shape(look.maps[index].weights)[0]
-        if heads <= most or not kept:
-            kept.append(index)
-    return [(index, look.maps[index]) for index in sorted(kept)]
+        heads += np.shape(one.maps[index].weights)[0]
+        if heads <= most or not fitting:
+            fitting.append(index)
+    return [(index, one.maps[index]) for index in sorted(fitting)]
 
 
-def _look(look: Look, maps: list[tuple[int, AttentionMap]], place: int, share: Share) -> str:
+def _example(one: MapExample, maps: list[tuple[int, AttentionMap]], place: int, share: Share) -> str:
     radios, rows, panels, images, rules = [], [], [], [], []
     for index, drawn in maps:
         grid = pooled(drawn, share.side)
         labels = []
         for head in range(len(grid.weights)):
             key = f"{place}-{index}-{head}"
-            checked = " checked" if (index, head) == look.selected else ""
-            name = text(f"{drawn.name}, head {head + 1}")
+            checked = " checked" if (index, head) == one.selected else ""
+            name = text(f"{drawn.name}, {drawn.head_name(head)}")
             radios.append(f'<input type="radio" class="pick" name="look{place}" id="r{key}"{checked}>')
             labels.append(
                 f'<label for="r{key}" title="{name}"><svg class="thumb" viewBox="0 0 1 1" '
                 f'preserveAspectRatio="none" aria-hidden="true"><use class="tint" href="#i{key}"/></svg>'
-                f'<span class="hidden">{text(drawn.name)}, head </span>{head + 1}</label>'
+                f'<span class="hidden">{text(drawn.name)}, </span>{text(drawn.head_name(head))}</label>'
             )
             images.append(
                 f'<image id="i{key}" width="1" height="1" preserveAspectRatio="none" '
                 f'href="{data_image(np.where(grid.wrong[head], 0, grid.weights[head]))}"/>'
             )
             rules.append(_rule(key, f"{place}-{index}"))
-        opened = " opened" if index == look.selected[0] else ""
+        opened = " opened" if index == one.selected[0] else ""
         rows.append(
             f'<div class="map-row{opened}"><span>{text(drawn.name)}</span><div>{"".join(labels)}</div></div>'
         )
         panels.append(_panel(drawn, grid, f"{place}-{index}", share))
-    note = f"<p>{text(look.note)}</p>" if look.note else ""
-    left_out = len(look.maps) - len(maps)
+    note = f"<p>{text(one.note)}</p>" if one.note else ""
+    left_out = len(one.maps) - len(maps)
     note += (
-        f"<p>{left_out} of {len(look.maps)} maps are left out to keep the page small.</p>" if left_out else ""
+        f"<p>{left_out} of {len(one.maps)} maps are left out to keep the page small.</p>" if left_out else ""
     )
     most = max((np.shape(drawn.weights)[0] for _, drawn in maps), default=0)
     thumb = 44 if most <= 4 else 34
     sizes = f"--thumb:{thumb}px;--wide:{max(235, min(most, 8) * (thumb + 10))}px"
     return (
         f'<details class="look"{" open" if place == 0 else ""}>'
-        f"<summary><bdi>{text(look.title)}</bdi></summary>"
+        f"<summary><bdi>{text(one.title)}</bdi></summary>"
         f"{note}<style>{''.join(rules)}</style>"
         f'<svg class="defs" aria-hidden="true"><defs>{"".join(images)}</defs></svg>'
         f'<div class="picker" role="radiogroup" aria-label="Layer and head">{"".join(radios)}'
@@ -122,17 +125,30 @@ def _panel(drawn: AttentionMap, grid: Grid, key: str, share: Share) -> str:
     )
 
 
+def _statistics(drawn: AttentionMap, weights: np.ndarray) -> Iterator[tuple[str, str]]:
+    """The numbers that the kind of the map has a meaning for."""
+    sizes = np.abs(weights)
+    if drawn.kind != "distribution":
+        yield "sum of a row", number(float(np.mean(weights.sum(axis=-1))))
+    if drawn.kind == "signed":
+        total = float(sizes.sum())
+        yield "negative share", text(percent(float(sizes[weights < 0].sum()) / total if total else math.nan))
+    of = "" if drawn.kind == "distribution" else " of sizes"
+    statistics = head_statistics(weights if drawn.kind == "distribution" else shares(weights))
+    even = f" <span>(uniform {number(_uniform_entropy(drawn))})</span>"
+    yield f"entropy{of} in nats", number(float(statistics.entropy)) + even
+    if drawn.queries == drawn.keys:
+        yield "mean distance", f"{number(float(statistics.distance))} tokens"
+
+
 def _facts(drawn: AttentionMap, grid: Grid, head: int, key: str) -> str:
     weights = np.asarray(drawn.weights, dtype=np.float64)[head]
-    facts = [("head", f"{head + 1} of {len(grid.weights)}")]
+    facts = [("head", text(drawn.head_name(head)))]
     if weights.size:
-        statistics = head_statistics(weights)
-        even = f" <span>(uniform {number(_uniform_entropy(drawn))})</span>"
-        facts.append(("entropy in nats", number(float(statistics.entropy)) + even))
-        if drawn.queries == drawn.keys:
-            facts.append(("mean distance", f"{number(float(statistics.distance))} tokens"))
+        facts += list(_statistics(drawn, weights))
     if drawn.evidence is not None and np.any(drawn.evidence):
-        found = align(weights, drawn.evidence, drawn.allowed)
+        sizes = weights if drawn.kind == "distribution" else shares(weights)
+        found = align(sizes, drawn.evidence, drawn.allowed)
         control = f" <span>(uniform {text(percent(found.chance))})</span>"
         facts.append(
             (f"heaviest key is evidence, {found.rows} rows", text(percent(found.accuracy)) + control)

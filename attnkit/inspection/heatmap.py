@@ -33,6 +33,7 @@ class Grid:
 def pooled(drawn: AttentionMap, side: int) -> Grid:
     """`drawn` with at most `side` cells along each axis, each showing the heaviest of its weights."""
     weights = np.asarray(drawn.weights, dtype=np.float64)
+    weights = weights if drawn.kind == "distribution" else np.abs(weights)
     row, column = (max(1, math.ceil(size / side)) for size in weights.shape[1:])
     starts = (np.arange(0, weights.shape[1], row), np.arange(0, weights.shape[2], column))
 
@@ -104,6 +105,8 @@ def small_print(drawn: AttentionMap, grid: Grid, hovers: int) -> str:
     if wrong.any():
         said.append(f"Hatched: weights that are NaN or infinite (up to {wrong.max()} cells of a head).")
     outside = np.count_nonzero((grid.weights < 0) | ((grid.weights > 1 + 1e-3) & ~grid.wrong))
+    if drawn.kind == "signed":
+        said.append("Weights may be negative: cells show their sizes.")
     if outside:
         said.append(f"{outside} cells lie outside 0 to 1 and are drawn as the nearer end of the scale.")
     return f'<p class="small-print">{" ".join(said)}</p>'
@@ -153,7 +156,7 @@ def _head(drawn: AttentionMap, grid: Grid, head: int, key: str, hovers: int) -> 
         if len(said) < 5:
             said.append(title)
     bad = [_cell("bad-cell", row, start, length, "NaN or infinite") for row, start, length in _runs(wrong)]
-    described = f"{drawn.name}, head {head + 1}. Heaviest: {'; '.join(said)}"
+    described = f"{drawn.name}, {drawn.head_name(head)}. Heaviest: {'; '.join(said)}"
     return (
         f'<g class="head" id="g{key}" role="img" aria-label="{text(described)}"><g class="tint">'
         f'<use href="#i{key}" transform="scale({columns} {rows})"/></g>{"".join(bad)}{"".join(cells)}</g>'

@@ -57,10 +57,35 @@ class HeadStatistics:
 
 
 class Head(NamedTuple):
-    """One head of one attention map: the map's name and the head's place in it, from 0."""
+    """One head of one layer: the path of the layer, which is the name of its map, and its number, from 0.
+
+    As text it is `L1H3`, layer and head counted from 0, behind the part of the model if that is not the
+    self-attention of a decoder.
+
+    >>> [str(Head(path, 3)) for path in ("decoder.1.self", "decoder.0.cross", "encoder.2.self")]
+    ['L1H3', 'cross.L0H3', 'encoder.L2H3']
+    >>> str(Head("document.pool", 0))
+    'document.pool.H0'
+    """
 
     map: str
     head: int
+
+    def __str__(self) -> str:
+        return f"{layer_name(self.map)}H{self.head}"
+
+
+def layer_name(path: str) -> str:
+    """The name of a layer: `L1` of `decoder.1.self`, `cross.L1` of `decoder.1.cross`.
+
+    >>> layer_name("encoder.words.0.self")
+    'encoder.words.L0'
+    """
+    parts = path.split(".")
+    number = next((f"L{part}" for part in parts if part.isdigit()), "")
+    rest = [part for part in parts if not part.isdigit() and part != "self"]
+    rest = rest[1:] if rest[:1] == ["decoder"] else rest
+    return ".".join([*rest, number])
 
 
 @dataclass(frozen=True)
@@ -83,7 +108,7 @@ class Observation:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class HeadChoice:
     """The head chosen on some examples, and its scores there and on examples it was not chosen on.
 
     Only `scored` may be reported as the result; `chosen_on` is the optimistic number of the choice itself.
@@ -197,7 +222,7 @@ def choose_head(observations: Sequence[Observation]) -> Head:
     return max(scores, key=lambda head: (scores[head].accuracy, np.nan_to_num(scores[head].mass, nan=-1.0)))
 
 
-def choose_and_score(choosing: Sequence[Observation], scoring: Sequence[Observation]) -> Chosen:
+def choose_and_score(choosing: Sequence[Observation], scoring: Sequence[Observation]) -> HeadChoice:
     """Chooses the best head on one set of examples and scores it on another.
 
     Raises:
@@ -212,8 +237,8 @@ def choose_and_score(choosing: Sequence[Observation], scoring: Sequence[Observat
     head = choose_head(choosing)
     scored = align_heads(scoring)
     if head not in scored:
-        raise DataError(f"scoring has no head {head.map!r} {head.head}; expected the maps of choosing")
-    return Chosen(head, align_heads(choosing)[head], scored[head])
+        raise DataError(f"scoring has no head {head}; expected the maps of choosing")
+    return HeadChoice(head, align_heads(choosing)[head], scored[head])
 
 
 def entropy(weights: Any) -> np.ndarray:

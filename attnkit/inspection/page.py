@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from attnkit.inspection import attention, chart
+from attnkit.inspection import attention, chart, heads_page
 from attnkit.inspection.palette import filters
 from attnkit.inspection.report import Report, Result, Sample
 from attnkit.inspection.style import CSS
@@ -31,6 +31,7 @@ def render(report: Report) -> str:
         ("results", "Results", _results(report.results)),
         ("curves", "Learning curves", _curves(report)),
         ("samples", "Samples", _samples(report.samples)),
+        ("heads", "Heads", heads_page.draw(report.heads) if report.heads else ""),
         ("attention", "Attention", _attention(report)),
         ("run", "The run", _run(report)),
     ]

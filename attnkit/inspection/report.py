@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from attnkit.errors import DataError
+from attnkit.inspection.heads_page import HeadReport
+from attnkit.variant import MapKind
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class AttentionMap:
     """The heads of one attention layer on one example, rows are queries and columns keys.
 
     Attributes:
-        name: for example `decoder cross-attention, layer 2`.
+        name: for example `decoder cross-attention, L1`.
         weights: `[heads, queries, keys]`, cut to the example's real lengths (numpy or jax).
         queries: `[queries]` spelling of what each row writes or stands for.
         keys: `[keys]` spelling of what each column is.
@@ -108,6 +110,8 @@ class AttentionMap:
         allowed: `[queries, keys]` bool, the keys a row may attend to, for the chance level; `None` means all.
         image: `[height, width, 3]` uint8, the picture whose patches the first keys are; `None` for none.
         grid: rows and columns of patches of `image`.
+        kind: of its rows, which decides what can be said of them.
+        heads: names of its heads; `H0`, `H1`, ... if not given.
     """
 
     name: str
@@ -120,6 +124,12 @@ class AttentionMap:
     allowed: np.ndarray | None = field(default=None, repr=False)
     image: np.ndarray | None = field(default=None, repr=False)
     grid: tuple[int, int] = (0, 0)
+    kind: MapKind = "distribution"
+    heads: tuple[str, ...] = ()
+
+    def head_name(self, head: int) -> str:
+        """The name of a head."""
+        return self.heads[head] if self.heads else f"H{head}"
 
     def __post_init__(self) -> None:
         shape = np.shape(self.weights)
@@ -148,7 +158,7 @@ class AttentionMap:
 
 
 @dataclass(frozen=True)
-class Look:
+class MapExample:
     """All attention maps of one example.
 
     Attributes:
@@ -187,6 +197,7 @@ class Report:
         results: all measured numbers, headlines first.
         curves: learning curves.
         samples: what the model wrote on held-out prompts.
+        heads: what each head looks at and does; `None` if that was not asked for.
         attention: attention pictures, one entry an example.
         attention_problem: why there are none, if they could not be made.
         config: the resolved config, verbatim.
@@ -200,7 +211,8 @@ class Report:
     results: tuple[Result, ...] = ()
     curves: tuple[Curve, ...] = ()
     samples: tuple[Sample, ...] = ()
-    attention: tuple[Look, ...] = ()
+    heads: HeadReport | None = None
+    attention: tuple[MapExample, ...] = ()
     attention_problem: str = ""
     config: str = ""
     environment: Mapping[str, Any] = field(default_factory=dict)

@@ -13,8 +13,8 @@ from attnkit.layers.heads import merge_heads, split_heads
 from attnkit.layers.linear import Linear
 from attnkit.layers.parameter import parameters
 from attnkit.masks.contract import Data
-from attnkit.points import point, view
-from attnkit.variant import HeadShape
+from attnkit.points import absent, observed, opened, point, view
+from attnkit.variant import HeadShape, MapKind
 
 Tokens = Float[Array, "batch tokens model_dim"]
 Heads = Float[Array, "batch heads tokens dim"]
@@ -71,6 +71,10 @@ class ApproximationLayer(TokenMixerLayer):
         self.learned = parameters(variant, learned)
         self.fixed = nnx.Dict({made: Fixed(a) for made, a in fixed.items()})
 
+    @property
+    def map_kind(self) -> MapKind:
+        return self.variant.map_kind()
+
     def __call__(
         self,
         x: Float[Array, "batch queries model_dim"],
@@ -84,15 +88,31 @@ class ApproximationLayer(TokenMixerLayer):
         p, length = self.params(key), self.length(data)
         inputs = self.token_inputs(source)
         y = self.each(self.variant.output)(p, inputs, q, k, v, length)
+        return self.merge(self.with_points(y, p, inputs, q, k, v, length) if observed() else y, x)
+
+    def with_points(
+        self, y: Heads, p: Any, inputs: Any, q: Heads, k: Heads, v: Heads, length: Array | None
+    ) -> Heads:
+        """The output with points. `weights` of variants with `channels` have a last axis of channels."""
+        variant = self.variant
+        absent("scores", "it makes no scores of all pairs")
+        if variant.mapless:
+            absent("weights", variant.mapless)
+            return y
 
         def weights() -> Array:
-            matrix = self.each(lambda p, q, k, v, length: self.variant.matrix(p, q, k, length, v.shape[1]))
-            found = matrix(p, inputs, q, k, v, length)
-            return jnp.mean(found, axis=-1) if self.variant.channels else found
+            matrix = self.each(lambda p, q, k, v, length: variant.matrix(p, q, k, length, v.shape[1]))
+            found: Array = matrix(p, inputs, q, k, v, length)
+            return found
 
-        if not self.variant.mapless:
-            view("weights", weights)
-        return self.merge(y, x)
+        def change(old: Array, new: Array) -> Array:
+            sums = "bhijd,bhjd->bhid" if variant.channels else "bhij,bhjd->bhid"
+            return jnp.einsum(sums, new - old, v.astype(new.dtype))
+
+        if variant.channels:
+            view("map", lambda: jnp.mean(weights(), axis=-1), variant.map_kind())
+        view("values", lambda: v)
+        return point("weighted_values", opened("weights", weights, y, change, variant.map_kind()))
 
     def start(
         self,

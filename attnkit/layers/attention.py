@@ -1,6 +1,7 @@
 """Scored attention with several heads, as a layer."""
 
 import abc
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
@@ -31,11 +32,11 @@ from attnkit.layers.parameter import parameters
 from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
 from attnkit.options import options
-from attnkit.points import point, view
+from attnkit.points import observed, opened, point, view
 from attnkit.scored.contract import Parts, Position, Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.score.dot import Dot
-from attnkit.variant import HeadShape, TokenInput
+from attnkit.variant import HeadShape, MapKind, TokenInput
 
 
 class Memory(NamedTuple):
@@ -78,14 +79,83 @@ class Engine(nnx.Module):
 
         return jax.vmap(one)(q, k, v, inputs, data or Data(), keys)
 
-    def weights(self, q: Heads, k: Heads, inputs: Any, data: Data | None) -> Maps:
-        """The weights of `attend` before dropout."""
+    def scores(self, q: Heads, k: Heads, inputs: Any, data: Data | None) -> Maps:
+        """The scores of `attend` as the normalizer gets them, -inf where a pair may not attend."""
         parts = self.learned()
 
         def one(q: Array, k: Array, inputs: Any, data: Any) -> Array:
-            return forms.weights(self.scored, parts, q, k, inputs=inputs, data=data)
+            return forms.scores(self.scored, parts, q, k, inputs=inputs, data=data)
 
         return jax.vmap(one)(q, k, inputs, data or Data())
+
+    def weights(self, q: Heads, k: Heads, inputs: Any, data: Data | None, scores: Maps | None = None) -> Maps:
+        """The weights of `attend` before dropout, or those of other scores."""
+        parts = self.learned()
+
+        def one(q: Array, k: Array, inputs: Any, data: Any, scores: Any) -> Array:
+            return forms.weights(self.scored, parts, q, k, scores=scores, inputs=inputs, data=data)
+
+        return jax.vmap(one)(q, k, inputs, data or Data(), scores)
+
+    def mix(self, weights: Maps, q: Heads, k: Heads, v: Heads, inputs: Any, data: Data | None) -> Heads:
+        """The output of `attend` with other weights, without dropout. Linear in them."""
+        parts = self.learned()
+
+        def one(w: Array, q: Array, k: Array, v: Array, inputs: Any, data: Any) -> Array:
+            return forms.mix(self.scored, parts, w, q, k, v, inputs=inputs, data=data)
+
+        return jax.vmap(one)(weights, q, k, v, inputs, data or Data())
+
+    def with_points(
+        self,
+        q: Heads,
+        k: Heads,
+        v: Heads,
+        inputs: Any,
+        data: Data | None,
+        key: jax.Array | None,
+        join: OutputProjection,
+        project: InputProjection | None = None,
+    ) -> Heads:
+        """Outputs of the heads, combined by `join`, with the points of scored attention.
+
+        Args:
+            q: queries.
+            k: keys.
+            v: values, one for each key-value head.
+            inputs: token inputs.
+            data: run-time data.
+            key: random key for dropout, from which replaced weights are exempt.
+            join: combines the heads.
+            project: makes copies of the values, if attention needs some.
+        """
+        each = v if project is None else project.copies(v)
+        output = self.attend(q, k, each, inputs, data, key).output
+        if not observed():
+            return join.combine_heads(output)
+        replaced = []
+
+        def rescored(old: Maps, new: Maps) -> Heads:
+            replaced.append(new)
+            w = (self.weights(q, k, inputs, data, scores) for scores in (new, old))
+            return self.mix(operator.sub(*w), q, k, each, inputs, data)
+
+        def weights() -> Maps:
+            return join.combine_weights(self.weights(q, k, inputs, data, *replaced))
+
+        def reweighed(old: Maps, new: Maps) -> Heads:
+            if type(join).combine_weights is OutputProjection.combine_weights:
+                return self.mix(new - old, q, k, each, inputs, data)
+            return (new - old).astype(v.dtype) @ values()
+
+        def values() -> Heads:
+            return jnp.repeat(v, output.shape[1] // v.shape[1], axis=1)
+
+        output = opened("scores", lambda: self.scores(q, k, inputs, data), output, rescored)
+        output = join.combine_heads(output)
+        output = opened("weights", weights, output, reweighed, join.map_kind(self.map_kind()))
+        view("values", values)
+        return point("weighted_values", output)
 
     def step(
         self, q: Heads, cache: forms.Cache, data: Data | None, offset: Any = None
@@ -128,6 +198,10 @@ class Engine(nnx.Module):
 
         return self.scored.inputs(self.shape).map(project, of_parts(self.inputs))
 
+    def map_kind(self) -> MapKind:
+        """Kind of `weights`."""
+        return self.scored.map_kind()
+
     def learned(self) -> Parts[dict[str, Array]]:
         """The parts' own parameters, as the engine takes them."""
         return of_parts(self.parts).map(lambda own: {name: a[...] for name, a in own.items()})
@@ -152,8 +226,7 @@ class AttentionLayer(CarryingLayer):
     """Queries from `x`, keys and values from `x` or from a memory, and one scored attention for each head.
 
     Its carry for the layers above: `keys_values` (in decoding `cache`), as they are cached, and
-    `values`, the values of the lowest such layer. Besides `weights`, its points `values` and
-    `weighted_values` are the values of each head and their sums, which are `weights @ values`.
+    `values`, the values of the lowest such layer.
 
     Args:
         scored: the computation of each head.
@@ -185,6 +258,10 @@ class AttentionLayer(CarryingLayer):
         """The computation of each head."""
         return self.engine.scored
 
+    @property
+    def map_kind(self) -> MapKind:
+        return self.output_projection.map_kind(self.engine.map_kind())
+
     def check_below(self, below: Sequence[TokenMixerLayer]) -> None:
         self.project.check_below(below)
 
@@ -202,16 +279,10 @@ class AttentionLayer(CarryingLayer):
         inputs = self.engine.token_inputs(x, source)
         wide_k, wide_v = self.project.expand(k, v)
         wide_k, wide_v = point("k", wide_k), point("v", wide_v)
-        output = self.engine.attend(q, wide_k, wide_v, inputs, data, key).output
-        view(
-            "weights",
-            lambda: self.output_projection.combine_weights(self.engine.weights(q, wide_k, inputs, data)),
+        output = self.engine.with_points(
+            q, wide_k, wide_v, inputs, data, key, self.output_projection, self.project
         )
-        view("values", lambda: self.project.values(k, v))
-        view("weighted_values", lambda: self.output_projection.combine_heads(output))
-        y = self.output_projection(
-            self.project.finish(output), QueryTokens(x, q, v if memory is None else None)
-        )
+        y = self.output_projection(output, QueryTokens(x, q, v if memory is None else None))
         if memory is None:
             carry = {"values": v, **carry, "keys_values": (k, v)}
         return y, carry
@@ -244,12 +315,12 @@ class AttentionLayer(CarryingLayer):
             offset = None
             state = cache = self.engine.extend(state, k, v, self.engine.token_inputs(x, x), data)
             carry = {"values": v, **carry, "cache": cache}
-        project = self.project.decoding()
+        project, q = self.project.decoding(), self.project.queries(x)
         wide_k, wide_v = project.expand(cache.k, cache.v)
-        output = self.engine.step(project.queries(x), cache._replace(k=wide_k, v=wide_v), data, offset).output
-        y = self.output_projection(
-            project.finish(output.astype(x.dtype)), QueryTokens(x, self.project.queries(x), v)
-        )
+        cache = cache._replace(k=wide_k, v=project.copies(wide_v))
+        output = self.engine.step(project.queries(x), cache, data, offset).output
+        output = self.output_projection.combine_heads(project.finish(output.astype(x.dtype)))
+        y = self.output_projection(output, QueryTokens(x, q, v))
         return y, state, carry
 
 

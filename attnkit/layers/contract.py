@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from attnkit.masks.contract import Data, Mask
 from attnkit.token_mixer import TokenMixer
+from attnkit.variant import MapKind
 
 Carry = Mapping[str, Any]
 
@@ -52,8 +53,16 @@ class TokenMixerLayer(nnx.Module):
     """A layer that mixes information between positions, over whole sequences and token by token.
 
     Points (`attnkit.points`) that layers have where they exist: `q`, `k`, `v` of the heads, `weights`
-    `[batch, heads, queries, keys]` (a view), and `head_output` before the heads are joined.
+    `[batch, heads, queries, values]`, `values` and `weighted_values` (`weights @ values` and what does not
+    depend on the values), and `head_output` before the heads are joined. Where `weights` are not between
+    tokens, `map` `[batch, heads, queries, keys]` is. The note of both is their `MapKind`; a layer without
+    them says why.
     """
+
+    @property
+    def map_kind(self) -> MapKind:
+        """Kind of its map between tokens. Numbers of any sign claim nothing."""
+        return "signed"
 
     @abc.abstractmethod
     def __call__(
@@ -136,6 +145,18 @@ class TokenMixerLayer(nnx.Module):
         return output, state, carry
 
 
+def token_maps(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of points `map` and `weights` by the path of their layer: `map` where there is one."""
+    maps = {name: value for name, value in found.items() if name.rpartition(".")[2] == "map"}
+    chosen = {name.rpartition(".")[0]: value for name, value in maps.items()}
+    return {name.rpartition(".")[0]: value for name, value in found.items()} | chosen
+
+
+def is_map(name: str) -> bool:
+    """Whether a point is one that `token_maps` reads."""
+    return name.rpartition(".")[2] in ("map", "weights")
+
+
 class CarryingLayer(TokenMixerLayer):
     """A layer that reads or extends the carry: it defines `with_carry` and `step_with_carry`."""
 
@@ -160,8 +181,6 @@ class CustomTokenMixer(TokenMixer, abc.ABC):
 
     #: whether documents packed into a sequence stay apart
     keeps_segments: ClassVar[bool] = False
-    #: whether its maps show all that it attends to
-    shows_all: ClassVar[bool] = True
 
     @abc.abstractmethod
     def make_layer(

@@ -5,7 +5,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -15,7 +14,7 @@ from attnkit.masks.padding import Padding
 from attnkit.points import point
 from attnkit.scored.contract import Scored
 from attnkit.token_mixer import TokenMixer, no_cross_attention
-from attnkit.variant import HeadShape
+from attnkit.variant import HeadShape, MapKind
 
 Tokens = Float[Array, "batch tokens model_dim"]
 Heads = Float[Array, "batch heads tokens dim"]
@@ -53,10 +52,9 @@ class InputProjection(nnx.Module):
         """Keys and values of attention, from those in the cache."""
         return k, v
 
-    def values(self, k: Heads, v: Heads) -> Heads:
-        """The values that the weights of each head multiply, from those in the cache."""
-        wide = self.expand(k, v)[1]
-        return jnp.repeat(wide, self.shape.heads // wide.shape[1], axis=1)
+    def copies(self, v: Heads) -> Heads:
+        """Values as attention takes them, from those of `expand`: several times, if it needs that."""
+        return v
 
     def decoding(self) -> "InputProjection":
         """The projection to decode with: another that gives the same results, if that costs less."""
@@ -86,15 +84,20 @@ class OutputProjection(nnx.Module):
 
     @abc.abstractmethod
     def __call__(self, output: Heads, query: QueryTokens) -> Tokens:
-        """The layer's output."""
+        """The layer's output, from that of `combine_heads`."""
 
     def combine_weights(self, weights: Maps) -> Maps:
         """The weights that multiply values, from those of attention."""
         return weights
 
     def combine_heads(self, output: Heads) -> Heads:
-        """The outputs of heads that `combine_weights` corresponds to."""
+        """The outputs of heads, from those of attention; `combine_weights` of their weights."""
         return output
+
+    def map_kind(self, kind: MapKind) -> MapKind:
+        """Kind of `combine_weights`, from the kind of the weights of attention."""
+        plain = type(self).combine_weights is OutputProjection.combine_weights
+        return kind if plain else "signed"
 
 
 class QKVProjection(InputProjection):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from attnkit.layers.contract import is_map, token_maps
 from attnkit.layers.conv_window import exists
 from attnkit.layers.dropout import keys
 from attnkit.layers.linear import Linear
@@ -16,6 +17,7 @@ from attnkit.layers.source_encoder import SourceEncoder
 from attnkit.layers.stack import Stack
 from attnkit.masks.contract import Data
 from attnkit.points import reading, view, within
+from attnkit.variant import product_kind
 
 
 class Document(NamedTuple):
@@ -39,8 +41,8 @@ class Document(NamedTuple):
 class Hierarchy(nnx.Module):
     """Words attend within their sentence, each sentence is pooled, sentences attend to each other.
 
-    Points of the stacks are `words.<block>...` and `sentences.<block>...`; `sentences.<block>.self.map` has
-    the weights between sentences as weights between their words.
+    Points of the stacks are `words.<block>...` and `sentences.<block>...`;
+    `sentences.<block>.self.token_map` has the weights between sentences as weights between their words.
 
     Args:
         words: reads the words; its mixers must keep to the segment of the query.
@@ -82,10 +84,11 @@ class Hierarchy(nnx.Module):
         count = jnp.max(jnp.where(real, segment + 1, 0), axis=1)
         words = jnp.swapaxes(pooled.weights, 1, 2)
         with within("sentences"):
-            run = reading(self.sentences, read=lambda name: name.endswith(".self.weights"))
+            run = reading(self.sentences, read=is_map)
             (y, more), found = run(joined, data=Data(scalar={"length": count}), key=k[1])
-            for name, own in found.items():
-                view(f"{name.removesuffix('.weights')}.map", functools.partial(spread, own, member, words))
+            for name, own in token_maps(found).items():
+                kind = product_kind(self.sentences.map_kind, self.pool.map_kind)
+                view(f"{name}.token_map", functools.partial(spread, own, member, words), kind)
         penalty = jnp.sum(jnp.asarray(pooled.penalty), axis=1) / jnp.maximum(count, 1)
         return Document(x, y, words, count, penalty + asked + more)
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from attnkit.layers.parameter import parameters
 from attnkit.pooling.contract import Pool, PoolOutput, pool
+from attnkit.variant import MapKind
 
 
 class PoolLayer(nnx.Module):
@@ -25,6 +26,11 @@ class PoolLayer(nnx.Module):
         self.config = config
         self.outputs = config.outputs()
         self.parameters = parameters(config, config.init(rngs.params(), dim))
+
+    @property
+    def map_kind(self) -> MapKind:
+        """Kind of its weights."""
+        return self.config.map_kind
 
     def one(self, x: Array, keep: Array) -> PoolOutput:
         """One sequence, pooled."""

@@ -16,6 +16,7 @@ from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
 from attnkit.options import options
+from attnkit.points import absent, point
 
 Tokens = Float[Array, "batch length model_dim"]
 Hidden = tuple[Float[Array, "hidden"], ...]
@@ -166,7 +167,8 @@ class CellLayer(TokenMixerLayer):
         if self.backward is not None:
             other, _ = self.backward(x, start, real=real, fresh=last, backward=True)
             y = jnp.concatenate([y, other], axis=-1)
-        return self.outward(y)
+        absent("weights", "its gates make the state a function of all tokens that is not linear in any")
+        return self.join(y)
 
     def start(
         self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None
@@ -177,4 +179,8 @@ class CellLayer(TokenMixerLayer):
 
     def step(self, x: Tokens, state: Any, *, data: Data | None = None) -> tuple[Tokens, Any]:
         y, state = self.forward(x, state)
-        return self.outward(y), state
+        return self.join(y), state
+
+    def join(self, y: Tokens) -> Tokens:
+        """The output, from the states: one head."""
+        return self.outward(point("head_output", y[:, None])[:, 0])

@@ -1,7 +1,7 @@
 """Recurrent attention with several heads, as a layer."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -19,9 +19,9 @@ from attnkit.layers.norm import LayerNorm, RMSNorm
 from attnkit.layers.parameter import parameters
 from attnkit.layers.token_shift import TokenShift, begins_document
 from attnkit.masks.contract import Data, Needs
-from attnkit.points import observed, point, view
+from attnkit.points import absent, observed, opened, point, view
 from attnkit.recurrence.contract import LinearRecurrent, Recurrent, State
-from attnkit.variant import HeadShape, TokenInput
+from attnkit.variant import HeadShape, MapKind, TokenInput
 
 Heads = dict[str, Float[Array, "batch ..."]]
 
@@ -79,6 +79,15 @@ class RecurrentLayer(TokenMixerLayer):
         )
         self.output = Linear(width, model_dim, bias=None, scale=scale, rngs=rngs)
 
+    @property
+    def map_kind(self) -> MapKind:
+        return "share" if self.values_per_token > 1 else self.variant.map_kind()
+
+    @property
+    def values_per_token(self) -> int:
+        """How many values a token writes."""
+        return self.variant.substeps if isinstance(self.variant, LinearRecurrent) else 1
+
     def __call__(
         self,
         x: Float[Array, "batch queries model_dim"],
@@ -99,25 +108,68 @@ class RecurrentLayer(TokenMixerLayer):
         def weights(inputs: Any, known: Any) -> Array:
             return forms.recurrent_weights(self.variant, self.shape, learned, inputs, **known)
 
-        if "matrix" in forms.supported_forms(self.variant):
-            view("weights", lambda: jax.vmap(weights)(inputs, known))
-        return self.finish(jax.vmap(one)(inputs, known), gate)
+        def values(inputs: Any, known: Any) -> Array:
+            return forms.recurrent_values(self.variant, self.shape, inputs, **known)
+
+        output = jax.vmap(one)(inputs, known)
+        if observed():
+            output = self.with_points(
+                output, lambda: jax.vmap(weights)(inputs, known), lambda: jax.vmap(values)(inputs, known)
+            )
+        return self.finish(output, gate)
+
+    def with_points(
+        self,
+        output: Float[Array, "batch heads queries value_dim"],
+        weights: Callable[[], Float[Array, "batch heads queries values"]],
+        values: Callable[[], Float[Array, "batch heads values value_dim"]],
+    ) -> Float[Array, "batch heads queries value_dim"]:
+        """The output of the recurrence with its points. With several values a token, `map` has the norms of
+        a token's weights: those of the derivative by its values.
+        """
+        absent("scores", "a recurrence makes no scores; replace weights")
+        if "matrix" not in forms.supported_forms(self.variant):
+            absent("weights", self.variant.mapless or "the variant defines no matrix of weights")
+            return output
+        steps = self.values_per_token
+
+        def norms() -> Float[Array, "batch heads queries keys"]:
+            w = weights()
+            return jnp.linalg.norm(w.reshape(*w.shape[:3], -1, steps), axis=-1)
+
+        def change(old: Array, new: Array) -> Array:
+            return (new - old) @ values().astype(new.dtype)
+
+        if steps > 1:
+            view("map", norms, "share")
+        view("values", values)
+        kind = self.variant.map_kind()
+        return point("weighted_values", opened("weights", weights, output, change, kind))
 
     def across(self, x: Array, memory: Array, data: Data | None) -> Array:
         """The output of `x` for the state after `memory`."""
         asked, gate, _ = self.read(x, {}, side="query")
+        written, _, _ = self.read(memory, {}, side="key")
 
         def weights() -> Array:
-            written, _, _ = self.read(memory, {}, side="key")
             one = functools.partial(forms.memory_weights, self.linear(), self.shape, self.values())
             return jax.vmap(lambda w, a, known: one(w, a, **known))(written, asked, self.known(data))
 
-        view("weights", weights)
-        return self.finish(self.query_memory(asked, self.encode_memory(memory, data)), gate)
+        def values() -> Array:
+            one = functools.partial(forms.memory_values, self.linear(), self.shape)
+            return jax.vmap(lambda w, known: one(w, **known))(written, self.known(data))
+
+        output = self.query_memory(asked, self.encode(written, data))
+        if observed():
+            output = self.with_points(output, weights, values)
+        return self.finish(output, gate)
 
     def encode_memory(self, memory: Array, data: Data | None) -> State:
         """The states after each sequence's memory."""
-        written, _, _ = self.read(memory, {}, side="key")
+        return self.encode(self.read(memory, {}, side="key")[0], data)
+
+    def encode(self, written: Heads, data: Data | None) -> State:
+        """The states after a memory whose inputs are known."""
         one = functools.partial(forms.encode_memory, self.linear(), self.shape, self.values())
         return jax.vmap(lambda written, known: one(written, **known))(written, self.known(data))
 

@@ -18,6 +18,7 @@ from attnkit.layers.short_convolution import ShortConvolution
 from attnkit.masks.contract import Data
 from attnkit.points import point, within
 from attnkit.token_mixer import TokenMixer
+from attnkit.variant import MapKind, product_kind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +68,16 @@ class Stack(nnx.Module):
     def __init__(self, blocks: list[Block], *, dim: int, norm: NormKind, order: Order) -> None:
         self.blocks = nnx.List(blocks)
         self.norm = make_norm(norm, dim) if order == "pre" and blocks else None
+
+    @property
+    def map_kind(self) -> MapKind:
+        """Kind of all maps of its mixers."""
+        return product_kind(*(block.mixer.map_kind for block in self.blocks))
+
+    @property
+    def cross_kind(self) -> MapKind:
+        """The same of its layers that attend to the memory."""
+        return product_kind(*(block.cross.map_kind for block in self.blocks if block.cross is not None))
 
     def __call__(
         self,

@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from attnkit.layers.build import build_layer
-from attnkit.layers.contract import CustomTokenMixer, TokenMixerLayer, Width
+from attnkit.layers.contract import CustomTokenMixer, TokenMixerLayer, Width, is_map, token_maps
 from attnkit.layers.dropout import keys
 from attnkit.layers.hierarchy import through
 from attnkit.masks.contract import Data, Mask
@@ -17,6 +17,7 @@ from attnkit.masks.everything import Everything
 from attnkit.options import options
 from attnkit.points import reading, view, within
 from attnkit.token_mixer import TokenMixer
+from attnkit.variant import MapKind, product_kind
 
 Tokens = Float[Array, "batch length model_dim"]
 
@@ -49,7 +50,7 @@ class TwoLevelLayer(TokenMixerLayer):
 
     The memory is words, then `most` sentences. `data.scalar` has the number of words `length`, of
     `sentences`, and the weights `words` `[batch, hops, sentences, length]` by which weights of sentences
-    become weights of words. The point `map` has weights of words: of the words' heads, then of the
+    become weights of words. The point `token_map` has weights of words: of the words' heads, then of the
     sentences' heads (and hops).
     """
 
@@ -59,6 +60,10 @@ class TwoLevelLayer(TokenMixerLayer):
             build_layer(own, width, cross=True, padded=True, scale=scale, rngs=rngs)
             for own in (config.words, config.sentences)
         )
+
+    @property
+    def map_kind(self) -> MapKind:
+        return product_kind(self.words.map_kind, self.sentences.map_kind)
 
     def __call__(
         self,
@@ -71,12 +76,13 @@ class TwoLevelLayer(TokenMixerLayer):
         k = keys(key, 2)
         (words, sentences), (real, counted) = self.levels(memory), views(data)
         with within("words"):
-            one, near = reading(self.words, read=is_weights)(x, words, data=real, key=k[0])
+            one, near = reading(self.words, read=is_map)(x, words, data=real, key=k[0])
         with within("sentences"):
-            two, far = reading(self.sentences, read=is_weights)(x, sentences, data=counted, key=k[1])
+            two, far = reading(self.sentences, read=is_map)(x, sentences, data=counted, key=k[1])
         if near and far and data is not None:
-            both = (near["weights"], through(far["weights"], data.scalar["words"]))
-            view("map", lambda: jnp.concatenate(both, axis=1))
+            words, sentences = (token_maps(found)[""] for found in (near, far))
+            both = (words, through(sentences, data.scalar["words"]))
+            view("token_map", lambda: jnp.concatenate(both, axis=1), self.map_kind)
         return one + two
 
     def start(
@@ -99,11 +105,6 @@ class TwoLevelLayer(TokenMixerLayer):
         if memory is None:
             raise ValueError("memory = None: words and sentences to attend to are needed")
         return memory[:, : -self.most], memory[:, -self.most :]
-
-
-def is_weights(name: str) -> bool:
-    """Whether a point of a layer holds its weights."""
-    return name == "weights"
 
 
 def views(data: Data | None) -> tuple[Data, Data]:

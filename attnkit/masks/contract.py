@@ -206,12 +206,12 @@ class Mask(Hooked, abc.ABC):
         """Number of heads that the mask distinguishes; `None` if it is the same for all."""
         return None
 
-    def __and__(self, other: "Mask") -> "Mask":
+    def __and__(self, other: object) -> "Mask":
         from attnkit.masks.all_of import AllOf
 
         return AllOf.of(self, other)
 
-    def __or__(self, other: "Mask") -> "Mask":
+    def __or__(self, other: object) -> "Mask":
         from attnkit.masks.any_of import AnyOf
 
         return AnyOf.of(self, other)
@@ -235,7 +235,7 @@ class Combination(Mask, abc.ABC):
     masks: tuple[Mask, ...]
 
     @classmethod
-    def of(cls, *masks: Mask) -> Mask:
+    def of(cls, *masks: Any) -> Mask:
         """The combination of `masks`; one that is such a combination itself is taken apart."""
         return cls(
             masks=tuple(one for mask in masks for one in (mask.masks if type(mask) is cls else (mask,)))

@@ -73,5 +73,5 @@ class ClassifierNetwork(Classifying):
         with within("encoder"):
             x, penalty = self.encoder(source(batch), data=real, segment=segment, key=k[0])
         pooled = self.pool(x, exists(real.scalar["length"], x.shape[1]))
-        view("document.pool.weights", lambda: pooled.weights[:, :, None])
+        view("document.pool.weights", lambda: pooled.weights[:, :, None], self.pool.map_kind)
         return Output(self.answer(pooled.output, k[1]), pooled.penalty + penalty)

@@ -3,13 +3,15 @@
 import abc
 import dataclasses
 import fnmatch
+import functools
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from attnkit.points import observe
+from attnkit.layers.contract import token_maps
+from attnkit.points import notes, observe
 
 Batch = dict[str, jax.Array]
 
@@ -104,16 +106,25 @@ def example_keys(batch: Batch, key: jax.Array | None) -> jax.Array | None:
 def attention_maps(network: Network, batch: Batch, *, key: jax.Array | None = None) -> dict[str, jax.Array]:
     """Attention weights between tokens by name, each `[batch, heads, queries, keys]`.
 
-    The name is that of the point without its last part: `decoder.1.cross`. Names that begin with `encoder.`
+    Where a layer's weights are not between tokens, its point `map` is read instead of `weights`. The name is
+    that of the point without its last part: `decoder.1.cross`. Names that begin with `encoder.`
     have queries and keys of the source; those that end in `.cross` or `.pool` have queries of the output and
     keys of the source; all others are of the decoder alone.
     """
+    return token_maps(observe(network, read=functools.partial(shows, network))(batch, key=key).values)
 
-    def read(name: str) -> bool:
-        return any(fnmatch.fnmatchcase(name, pattern) for pattern in network.maps)
 
-    found = observe(network, read=read)(batch, key=key).values
-    return {name.rpartition(".")[0]: weights for name, weights in found.items()}
+def map_kinds(network: Network, batch: Batch) -> dict[str, str]:
+    """The `MapKind` of every map of `attention_maps`, by the same names; nothing is computed."""
+    found = notes(network, batch)[0]
+    return token_maps({name: kind for name, kind in found.items() if shows(network, name)})
+
+
+def shows(network: Network, name: str) -> bool:
+    """Whether a point holds a map of the network, or stands for one that does not have weights of tokens."""
+    path, _, last = name.rpartition(".")
+    names = (name, f"{path}.weights") if last == "map" else (name,)
+    return any(fnmatch.fnmatchcase(one, pattern) for one in names for pattern in network.maps)
 
 
 class Model(abc.ABC):

@@ -26,6 +26,7 @@ from attnkit.pooling.contract import Pool
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
 from attnkit.token_mixer import TokenMixer
+from attnkit.variant import product_kind
 
 WORDS = 64
 SEGMENT = frozenset({"segment"})
@@ -124,13 +125,13 @@ class HierarchicalClassifierNetwork(Classifying):
     """The network of `HierarchicalClassifier`.
 
     Its points are `encoder.words.<block>...`, `encoder.sentences.<block>...`, `logits`, and
-    `document.pool.map`: the weight of a sentence times that of a word in it.
+    `document.pool.token_map`: the weight of a sentence times that of a word in it.
     """
 
     maps: ClassVar[tuple[str, ...]] = (
         "encoder.words.*.weights",
-        "encoder.sentences.*.map",
-        "document.pool.map",
+        "encoder.sentences.*.token_map",
+        "document.pool.token_map",
     )
 
     def __init__(self, config: HierarchicalClassifier, sizes: Sizes, rngs: nnx.Rngs) -> None:
@@ -154,5 +155,6 @@ class HierarchicalClassifierNetwork(Classifying):
             found = self.hierarchy(source(batch), batch["source_segment"], batch["source_length"], key=k[0])
         real = exists(found.number, found.sentences.shape[1])
         pooled = self.pool(found.sentences, real)
-        view("document.pool.map", lambda: through(pooled.weights[:, :, None], found.words))
+        kind = product_kind(self.pool.map_kind, self.hierarchy.pool.map_kind)
+        view("document.pool.token_map", lambda: through(pooled.weights[:, :, None], found.words), kind)
         return Output(self.answer(pooled.output, k[1]), pooled.penalty + found.penalty)

@@ -76,14 +76,14 @@ class HierarchicalEncoderDecoderNetwork(Network):
     """The network of `HierarchicalEncoderDecoder`.
 
     Its points are `encoder.words.<block>...`, `encoder.sentences.<block>...`, `decoder.<block>...`, `logits`;
-    `decoder.<block>.cross.map` has heads over words, then heads over sentences spread over their words.
+    `decoder.<block>.cross.token_map` has heads over words, then heads over sentences spread over their words.
     """
 
     maps: ClassVar[tuple[str, ...]] = (
         "encoder.words.*.weights",
-        "encoder.sentences.*.map",
+        "encoder.sentences.*.token_map",
         "decoder.*.self.weights",
-        "decoder.*.cross.map",
+        "decoder.*.cross.token_map",
     )
 
     def __init__(self, config: HierarchicalEncoderDecoder, sizes: Sizes, rngs: nnx.Rngs) -> None:

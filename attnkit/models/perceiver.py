@@ -9,6 +9,7 @@ from annotated_types import Ge
 from flax import nnx
 
 from attnkit.layers.causality import refuse_future
+from attnkit.layers.contract import is_map, token_maps
 from attnkit.layers.dropout import dropout, keys
 from attnkit.layers.embedding import Absolute, Readout, SourceAbsolute
 from attnkit.layers.hierarchy import through
@@ -27,6 +28,7 @@ from attnkit.pooling.mean import Mean
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
 from attnkit.token_mixer import TokenMixer
+from attnkit.variant import product_kind
 
 
 @options
@@ -80,7 +82,7 @@ class Latents(nnx.Module):
         self.stack = make_stack(
             config.depth, config.style(), config.mixer, cross=config.cross, encoder=True, rngs=rngs
         )
-        self.top = f"{config.depth - 1}.cross.weights"
+        self.top = f"{config.depth - 1}.cross"
 
     def __call__(
         self, batch: Batch, *, key: jax.Array | None = None
@@ -93,19 +95,19 @@ class Latents(nnx.Module):
         table = self.table[...].astype(memory.dtype)
         x = jnp.broadcast_to(table, (memory.shape[0], *table.shape))
         with within("latents"):
-            run = reading(self.stack, read=lambda name: name == self.top)
+            run = reading(self.stack, read=lambda name: is_map(name) and name.startswith(self.top))
             (x, penalty), found = run(x, memory, memory_data=real, key=k[1])
-        return x, penalty, found.get(self.top)
+        return x, penalty, token_maps(found).get(self.top)
 
 
 class PerceiverAnswer(Classifying):
     """The network of `Perceiver` for an answer.
 
-    Its points are `latents.<block>...`, `logits`, and `document.pool.map`: weights of the pool over latents
-    times those of the last view of the source, for each of the pool's hops and then each head.
+    Its points are `latents.<block>...`, `logits`, and `document.pool.token_map`: weights of the pool over
+    latents times those of the last view of the source, for each of the pool's hops and then each head.
     """
 
-    maps: ClassVar[tuple[str, ...]] = ("document.pool.map",)
+    maps: ClassVar[tuple[str, ...]] = ("document.pool.token_map",)
 
     def __init__(self, config: Perceiver, sizes: Sizes, rngs: nnx.Rngs) -> None:
         self.latents = Latents(config, sizes, rngs)
@@ -119,18 +121,20 @@ class PerceiverAnswer(Classifying):
         x, penalty, weights = self.latents(batch, key=k[0])
         pooled = self.pool(x, jnp.ones(x.shape[:2], bool))
         if weights is not None:
-            view("document.pool.map", lambda: through(pooled.weights[:, :, None], weights))
+            kind = product_kind(self.pool.map_kind, self.latents.stack.cross_kind)
+            view("document.pool.token_map", lambda: through(pooled.weights[:, :, None], weights), kind)
         return Output(self.answer(pooled.output, k[1]), pooled.penalty + penalty)
 
 
 class PerceiverText(Network):
     """The network of `Perceiver` for a text.
 
-    Its points are `latents.<block>...`, `decoder.<block>...` and `logits`; `decoder.<block>.cross.map` has
-    weights over latents times those of the last view of the source, mean over its heads.
+    Its points are `latents.<block>...`, `decoder.<block>...` and `logits`;
+    `decoder.<block>.cross.token_map` has weights over latents times those of the last view of the source,
+    mean over its heads.
     """
 
-    maps: ClassVar[tuple[str, ...]] = ("decoder.*.self.weights", "decoder.*.cross.map")
+    maps: ClassVar[tuple[str, ...]] = ("decoder.*.self.weights", "decoder.*.cross.token_map")
 
     def __init__(self, config: Perceiver, sizes: Sizes, rngs: nnx.Rngs) -> None:
         refuse_future("decoder", config.decoder)
@@ -151,12 +155,13 @@ class PerceiverText(Network):
         memory, penalty, weights = self.latents(batch, key=k[0])
         with within("decoder"):
             x = point("embedding", dropout(self.embedding(target(batch)), self.dropout, k[1]))
-            run = reading(self.decoder, read=lambda name: name.endswith(".cross.weights"))
+            run = reading(self.decoder, read=lambda name: ".cross." in name and is_map(name))
             (x, more), found = run(x, memory, memory_data=self.real(x.shape[0]), key=k[2])
             if weights is not None:
                 mean = weights.mean(1, keepdims=True)
-                for name, own in found.items():
-                    view(f"{name.removesuffix('.weights')}.map", functools.partial(through, own, mean))
+                kind = product_kind(self.decoder.cross_kind, self.latents.stack.cross_kind)
+                for name, own in token_maps(found).items():
+                    view(f"{name}.token_map", functools.partial(through, own, mean), kind)
         return Output(self.readout(x, self.embedding), penalty + more)
 
     def start(self, batch: Batch, length: int) -> Any:

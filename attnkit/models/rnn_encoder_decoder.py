@@ -158,7 +158,7 @@ class RnnEncoderDecoderNetwork(Network):
         y = dropout(self.embedding(target(batch)), self.dropout, k[1])
         _, out, w = self.write(self.begin(memory), memory, y)
         if w is not None:
-            view("decoder.0.cross.weights", lambda: w[:, None])
+            view("decoder.0.cross.weights", lambda: w[:, None], "distribution")
         return Output(self.readout(dropout(out, self.dropout, k[2]), self.embedding))
 
     def start(self, batch: Batch, length: int) -> Any:

@@ -2,14 +2,14 @@
 
 import abc
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from attnkit.hooks import Hooked
-from attnkit.variant import Kind
+from attnkit.variant import Kind, MapKind
 
 Params = Mapping[str, Any]
 
@@ -31,6 +31,9 @@ class PoolOutput(NamedTuple):
 
 class Pool(Hooked, abc.ABC):
     """Options of one way to reduce a sequence of vectors to one or a few. Call `pool`, not `apply`."""
+
+    #: what its rows of weights are
+    map_kind: ClassVar[MapKind] = "distribution"
 
     def outputs(self) -> int:
         """Number of vectors in the output."""

@@ -7,7 +7,7 @@ from jaxtyping import Array, Bool, Float
 
 from attnkit.options import options
 from attnkit.pooling.contract import Params, Pool, PoolOutput, weighted
-from attnkit.variant import Card
+from attnkit.variant import Card, MapKind
 
 
 @options
@@ -17,6 +17,7 @@ class Sum(Pool):
     card: ClassVar[Card] = Card(
         source="Zaheer et al. 2017 (Deep Sets), arXiv 1703.06114", equation="o = sum_j x_j"
     )
+    map_kind: ClassVar[MapKind] = "share"
 
     def apply(self, p: Params, x: Float[Array, "tokens dim"], keep: Bool[Array, "tokens"]) -> PoolOutput:
         w = keep.astype(jnp.promote_types(x.dtype, jnp.float32))[None]

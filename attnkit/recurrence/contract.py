@@ -31,7 +31,7 @@ from attnkit.options import options
 from attnkit.token_mixer import TokenMixer, no_cross_attention
 from attnkit.variant import Card, HeadShape, TokenInput
 
-Params = Mapping[str, Any]
+Params = Mapping[str, Array]
 Inputs = Mapping[str, Array]
 Gate = Literal["none", "swish", "sigmoid"]
 Norm = Literal["none", "rms", "layer", "gated_rms"]
@@ -226,7 +226,7 @@ class LinearRecurrent(Recurrent):
 
         Where a memory is read, `x["position"] [tokens]` counts the tokens that read it.
         """
-        return x["q"] * x["q"].shape[-1] ** -0.5
+        return x["q"] * float(x["q"].shape[-1] ** -0.5)
 
     def self_weight(self, p: Params, x: Inputs) -> Float[Array, "tokens"] | None:
         """Weight of a token's own value in its output, where `read` is `before`."""

@@ -41,7 +41,7 @@ class DeltaRule(LinearRecurrent, abc.ABC):
         return raw if name == "dt" else jax.nn.silu(raw)
 
     def query(self, p: Params, x: Inputs) -> Float[Array, "tokens dim"]:
-        return l2_normalize(x["q"]) * x["q"].shape[-1] ** -0.5
+        return l2_normalize(x["q"]) * float(x["q"].shape[-1] ** -0.5)
 
     def log_decay(self, p: Params, x: Inputs) -> Float[Array, "tokens decays"] | None:
         """Log decay before the first sub-step of each token; `None` for no decay."""

@@ -34,6 +34,8 @@ class FeatureMap(Hooked, abc.ABC):
     positional: ClassVar[bool] = False
     #: whether features have a `log_scale`
     scaled: ClassVar[bool] = False
+    #: whether scalar products of features are never negative
+    positive: ClassVar[bool] = False
     #: option that buys accuracy of an estimate of `kernel`; empty if it is no estimate
     budget: ClassVar[str] = ""
     #: whether `random_constants` are drawn anew at every training step

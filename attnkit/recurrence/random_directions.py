@@ -20,5 +20,5 @@ def directions(key: jax.Array, count: int, dim: int, orthogonal: bool) -> Float[
     q, r = jnp.linalg.qr(jax.random.normal(one, (blocks, dim, dim)))
     # Without the signs, the rotation of a QR factorization is not uniform.
     q = q * jnp.sign(jnp.diagonal(r, axis1=1, axis2=2))[:, None, :]
-    lengths = jnp.linalg.norm(jax.random.normal(two, (count, dim)), axis=1, keepdims=True)
+    lengths: Array = jnp.linalg.norm(jax.random.normal(two, (count, dim)), axis=1, keepdims=True)
     return jnp.swapaxes(q, 1, 2).reshape(-1, dim)[:count] * lengths

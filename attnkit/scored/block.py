@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,7 @@ from attnkit.variant import HeadShape
 
 Inputs = Parts[Mapping[str, Array]]
 Tree = Any
+Result = TypeVar("Result")
 EACH, GROUP, ALL = "each", "group", "all"  # an axis of heads, of key-value heads, or none
 
 
@@ -53,8 +54,8 @@ class QuerySide:
 
     i: Any
     q: Any
-    inputs: Any
-    data: Any
+    inputs: Inputs
+    data: Own
     nonfinite: Any
     stats: Any = ()
 
@@ -77,8 +78,8 @@ class KeySide:
     j: Any
     k: Any
     v: Any
-    inputs: Any
-    data: Any
+    inputs: Inputs
+    data: Own
     nonfinite: Any
     exists: Any = None
 
@@ -97,12 +98,12 @@ class Shared:
         data: run-time data of the whole sequence.
     """
 
-    params: Any
-    constants: Any
+    params: Parts[Own]
+    constants: Parts[Own]
     head: Any
-    seeds: Any
+    seeds: Parts[Any]
     dropout_seed: Any
-    data: Any
+    data: Own
 
 
 @jax.tree_util.register_dataclass
@@ -110,9 +111,9 @@ class Shared:
 class Block:
     """Queries and keys that meet."""
 
-    shared: Any
-    query: Any
-    key: Any
+    shared: Shared
+    query: QuerySide
+    key: KeySide
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,23 +130,25 @@ class HeadBlocks:
     axes: Block
     shape: HeadShape
 
-    def run(self, function: Callable[[Block], Tree]) -> Tree:
-        """`function` of every head's block, results stacked on a leading axis of `heads`."""
+    def run(self, function: Callable[..., Result], *more: Float[Array, "heads ..."]) -> Result:
+        """`function` of every head's block, and of `more`; results stacked on a leading axis of `heads`."""
+        leaves, tree = jax.tree.flatten((self.block, *more))
         axes, heads, groups = jax.tree.leaves(self.axes), self.shape.heads, self.shape.kv_heads
-        leaves, tree = jax.tree.flatten(self.block)
+        axes += [EACH] * len(more)
 
-        def over(*mapped: str) -> tuple[Any]:
-            return (jax.tree.unflatten(tree, [0 if axis in mapped else None for axis in axes]),)
+        def over(*mapped: str) -> Any:
+            return jax.tree.unflatten(tree, [0 if axis in mapped else None for axis in axes])
 
         if heads == groups:
-            return jax.vmap(function, in_axes=over(EACH, GROUP), axis_name=HEADS)(self.block)
+            return jax.vmap(function, in_axes=over(EACH, GROUP), axis_name=HEADS)(self.block, *more)
         grouped = [
             a.reshape(groups, heads // groups, *a.shape[1:]) if axis == EACH else a
             for a, axis in zip(leaves, axes, strict=True)
         ]
         of_group = jax.vmap(function, in_axes=over(EACH))
-        result = jax.vmap(of_group, in_axes=over(EACH, GROUP))(jax.tree.unflatten(tree, grouped))
-        return jax.tree.map(lambda a: a.reshape(heads, *a.shape[2:]), result)
+        parts = jax.vmap(of_group, in_axes=over(EACH, GROUP))(*jax.tree.unflatten(tree, grouped))
+        result: Result = jax.tree.map(lambda a: a.reshape(heads, *a.shape[2:]), parts)
+        return result
 
 
 def bind(block: Block) -> Parts[PartParams]:
@@ -200,7 +203,8 @@ def initial_carry(variant: Scored, block: Block) -> tuple[Any, ...]:
 
 def nonfinite_pairs(block: Block) -> Float[Array, "queries keys"]:
     """0, or NaN where a query, key or value was not finite."""
-    return block.query.nonfinite[:, None] + block.key.nonfinite[None, :]
+    pairs: Array = block.query.nonfinite[:, None] + block.key.nonfinite[None, :]
+    return pairs
 
 
 def masked_pairs(variant: Scored, block: Block) -> Keep:
@@ -258,13 +262,15 @@ def survives(
     rows = scramble(i.astype(jnp.uint32) * jnp.uint32(0x9E3779B9) + seed[0])
     columns = scramble(j.astype(jnp.uint32) * jnp.uint32(0x85EBCA77) + seed[1])
     word = scramble(rows[:, None] ^ columns[None, :])
-    return word >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
+    keep: Array = word >= jnp.uint32(min(round(rate * 2**32), 2**32 - 1))
+    return keep
 
 
 def widen(block: Block) -> Block:
     """The block with floating arrays of at least the type that scores are computed in."""
     wide = block.query.nonfinite.dtype
-    return jax.tree.map(lambda a: cast(a, jnp.promote_types(a.dtype, wide)), block)
+    widened: Block = jax.tree.map(lambda a: cast(a, jnp.promote_types(a.dtype, wide)), block)
+    return widened
 
 
 def cast(a: jax.Array, dtype: Any) -> jax.Array:

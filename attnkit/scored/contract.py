@@ -27,7 +27,7 @@ from attnkit.masks.everything import Everything
 from attnkit.options import options
 from attnkit.scored.key_passes import FoldKeys, KeyPasses
 from attnkit.token_mixer import TokenMixer
-from attnkit.variant import HeadShape, TokenInput
+from attnkit.variant import HeadShape, MapKind, TokenInput
 
 Rows = Int[Array, "queries"]
 Columns = Int[Array, "keys"]
@@ -63,8 +63,9 @@ class PartParams:
     key: Mapping[str, Array] = dataclasses.field(default_factory=dict)
     data: Data = dataclasses.field(default_factory=Data)
 
-    def __getitem__(self, name: str) -> Any:
-        return self.values[name]
+    def __getitem__(self, name: str) -> Array:
+        found: Array = self.values[name]
+        return found
 
 
 Params = PartParams
@@ -155,7 +156,7 @@ class Position(Part, abc.ABC):
         return s, carry
 
     def transform_weights(self, p: Params, w: Scores, q: Queries, i: Rows, j: Columns) -> Scores:
-        """Transform of the weights after they are normalized. Linear in `w`."""
+        """Transform of the weights after they are normalized. Linear in `w`, and never changes a sign."""
         return w
 
     def value(self, p: Params, w: Scores, i: Rows, j: Columns) -> Values | None:
@@ -198,6 +199,7 @@ class Selection(Part, abc.ABC):
 
 
 Leaf = TypeVar("Leaf", covariant=True)
+Other = TypeVar("Other")
 
 
 @jax.tree_util.register_dataclass
@@ -217,7 +219,7 @@ class Parts(Generic[Leaf]):
     position: tuple[Leaf, ...] = ()
     selection: tuple[Leaf, ...] = ()
 
-    def map(self, function: Callable[..., Any], *others: "Parts[Any]") -> "Parts[Any]":
+    def map(self, function: Callable[..., Other], *others: "Parts[Any]") -> "Parts[Other]":
         """`function` of each part's values."""
         every = (self, *others)
         return Parts(
@@ -245,6 +247,8 @@ class Normalizer(Part, abc.ABC):
 
     #: over which axis weights compete; with `queries`, later queries matter to earlier ones
     axis: ClassVar[Literal["keys", "queries"]] = "keys"
+    #: what its rows of weights are
+    map_kind: ClassVar[MapKind] = "signed"
 
     def is_sequential(self) -> bool:
         """Whether weights depend on the scores of later keys, so that keys are visited in order."""
@@ -312,6 +316,13 @@ class Scored:
         """Whether scores depend on later keys."""
         return any(part.is_sequential() for part in self.position)
 
+    def map_kind(self) -> MapKind:
+        """Kind of its weights."""
+        kind = self.normalizer.map_kind
+        own = Position.transform_weights
+        changed = any(type(part).transform_weights is not own for part in self.position)
+        return "share" if changed and kind == "distribution" else kind
+
     def mixes_heads(self) -> bool:
         """Whether some part needs the scores of other heads."""
         return any(part.mixes_heads for part in self.parts().all())
@@ -340,6 +351,9 @@ class Scored:
 
 class Preset(TokenMixer, abc.ABC):
     """A combination of parts that can be chosen by name."""
+
+    def map_kind(self) -> MapKind:
+        return self.scored().map_kind()
 
     @abc.abstractmethod
     def scored(self) -> Scored:

@@ -10,11 +10,13 @@ Functions made of operations that are finite, with their derivatives, wherever t
 called as they are, and cost nothing.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool
 
 from attnkit.jax_api import ClosedJaxpr, Jaxpr, Literal, bind_equation, shape_like
@@ -51,6 +53,7 @@ def on_allowed(
         axes: for each argument one of `SHARED`, `QUERY`, `KEY` and `PAIR`: whether its leading axes count
             queries, keys, or both. Attributes `query` and `key` of an argument say so themselves.
     """
+    function = of_pairs(function, axes) if PAIR in axes or {QUERY, KEY} <= {*axes} else function
     if keep is None:
         return function
 
@@ -74,6 +77,38 @@ def on_allowed(
         return jax.tree.unflatten(jax.tree.structure(result), flat)
 
     return guarded
+
+
+def of_pairs(function: Callable[..., Any], axes: tuple[str, ...]) -> Callable[..., Any]:
+    """`function`, whose result must be `None` or broadcast to `[queries, keys]`.
+
+    Raises:
+        ValueError: naming the function's file and line, if it does not: the sum that it enters does not know.
+    """
+
+    def checked(*args: Any) -> Any:
+        found = function(*args)
+        if PAIR in axes:
+            pairs = args[axes.index(PAIR)].shape
+        else:
+            pairs = tuple(len(args[axes.index(side)]) for side in (QUERY, KEY))
+        shape = None if found is None else getattr(found, "shape", f"a {type(found).__name__}")
+        if shape is None or (isinstance(shape, tuple) and _broadcasts(shape, pairs)):
+            return found
+        code = inspect.unwrap(getattr(function, "__func__", function)).__code__
+        raise ValueError(
+            f"{code.co_filename}:{code.co_firstlineno}: {code.co_name} gave {shape}, expected "
+            f"[queries, keys] = {list(pairs)}"
+        )
+
+    return checked
+
+
+def _broadcasts(shape: tuple[int, ...], pairs: tuple[int, ...]) -> bool:
+    try:
+        return np.broadcast_shapes(shape, pairs) == tuple(pairs)
+    except ValueError:
+        return False
 
 
 def is_total(jaxpr: Jaxpr) -> bool:
@@ -118,7 +153,8 @@ class Allowed:
 def _label(path: tuple[Any, ...], axes: tuple[str, ...]) -> str:
     """The axes of an array of the arguments, by the path to it."""
     names = [step.name for step in path if isinstance(step, jax.tree_util.GetAttrKey)]
-    return next((name for name in names if name in TWIN), axes[path[0].idx])
+    of_argument: str = axes[path[0].idx]
+    return next((name for name in names if name in TWIN), of_argument)
 
 
 def _twin_shape(a: Any, label: str) -> Any:

@@ -21,6 +21,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -198,7 +199,8 @@ def _tangent_sums(passes: KeyPasses, block: Block, change: Block, lse: Row) -> t
         return (jnp.zeros((zero.shape[0], block.key.v.shape[1]), wide), zero), ()
 
     sides = (block.shared, change.shared), (block.query, change.query, lse), (block.key, change.key)
-    return passes.sum_blocks(cell, *sides, start=start)
+    sums: tuple[Values, Row] = passes.sum_blocks(cell, *sides, start=start)
+    return sums
 
 
 def _mix_moved(variant: Any, block: Block, w: Scores, moving: Block) -> Values:
@@ -304,7 +306,11 @@ def absorb(state: Partial, s: Scores, keep: Keep | None, mix: Callable[[Scores],
 
 
 def merge(a: Partial, b: Partial) -> Partial:
-    """Partial result of two disjoint sets of keys. Associative and commutative up to rounding."""
+    """Partial result of two disjoint sets of keys. Associative and commutative up to rounding.
+
+    Raises `AssertionError` if they are not of the same queries: a single row would broadcast.
+    """
+    chex.assert_trees_all_equal_shapes(a, b)
     maximum = jnp.maximum(a.maximum, b.maximum)
     left, right = jnp.exp(a.maximum - finite(maximum)), jnp.exp(b.maximum - finite(maximum))
     return Partial(

@@ -161,7 +161,9 @@ def in_wide_derivatives(run: Callable[[Block, Tree], Tree], block: Block, known:
 
 
 @functools.partial(in_wide_derivatives.defjvp, symbolic_zeros=True)
-def _in_wide_derivatives_jvp(run: Callable, primals: Tree, tangents: Tree) -> tuple[Tree, Tree]:
+def _in_wide_derivatives_jvp(
+    run: Callable[[Block, Tree], tuple[Values, Tree]], primals: Tree, tangents: Tree
+) -> tuple[Tree, Tree]:
     """The derivative of the widened block."""
     change, wide_type = partition(tangents), primals[0].query.nonfinite.dtype
     wide_change = jax.tree.map(lambda t: cast(t, jnp.promote_types(t.dtype, wide_type)), change)

@@ -1,7 +1,10 @@
 """Passes over the keys, as normalizers and selections are given them by the engine."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+Tree = Any
+State = TypeVar("State")
 
 
 @runtime_checkable
@@ -12,7 +15,7 @@ class FoldKeys(Protocol):
     no other arrays than its arguments.
     """
 
-    def __call__(self, step: Callable[..., Any], start: Any) -> Any: ...
+    def __call__(self, step: Callable[..., State], start: State) -> State: ...
 
 
 @runtime_checkable
@@ -38,9 +41,19 @@ class KeyPasses(Protocol):
     def transposed(self) -> "KeyPasses": ...
 
     def sum_blocks(
-        self, cell: Callable[[bool], Any], shared: Any, rows: Any, columns: Any, start: Any = None
-    ) -> Any: ...
+        self,
+        cell: Callable[[bool], Callable[..., tuple[State, Tree]]],
+        shared: Tree,
+        rows: Tree,
+        columns: Tree,
+        start: Callable[[Tree, Tree], tuple[State, Tree]] | None = None,
+    ) -> State: ...
 
     def fold_rows(
-        self, start: Any, step: Callable[[bool], Any], shared: Any, rows: Any, columns: Any
-    ) -> Any: ...
+        self,
+        start: Callable[[Tree, Tree], State],
+        step: Callable[[bool], Callable[..., State]],
+        shared: Tree,
+        rows: Tree,
+        columns: Tree,
+    ) -> State: ...

@@ -38,7 +38,7 @@ def shown(value: float, unit: str = "number") -> str:
     if not math.isfinite(value):
         return NOTHING
     if unit == "fraction":
-        return f"{100 * value:.1f}"
+        return f"{100 * value:.1f}".replace("-0.0", "0.0") if abs(value) < 0.001 else f"{100 * value:.1f}"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.2g}" if 0 < abs(value) < 0.01 else f"{value:.4g}"

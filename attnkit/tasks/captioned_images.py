@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Lt
 from attnkit.errors import ConfigError, DataError
 from attnkit.options import options
 from attnkit.tasks import layout
-from attnkit.tasks.contract import Batch, Dataset, Example, Task, Vocabulary
+from attnkit.tasks.contract import Batch, Dataset, DatasetInfo, Example, Task, Vocabulary
 from attnkit.tasks.divide import held_out
 from attnkit.tasks.draws import epoch_rows, permutation
 from attnkit.tasks.edit_distance import character_accuracy
@@ -92,6 +92,12 @@ class CaptionedImages(Task):
                 )
         return CaptionedImagesDataset(self, splits, pictures, {"files": [file.facts], **counts})
 
+    def picture(self, example: Example, info: DatasetInfo) -> np.ndarray | None:
+        """The picture as it is read."""
+        if example.source_features is None or info.grid is None:
+            return None
+        return (joined(example.source_features, info.grid, 3) + 1) / 2
+
 
 class CaptionedImagesDataset(Dataset):
     """Pictures and their captions as token ids."""
@@ -103,7 +109,7 @@ class CaptionedImagesDataset(Dataset):
         pictures: dict[str, np.ndarray],
         facts: dict[str, Any],
     ):
-        self.task = task
+        self.task: CaptionedImages = task
         speller = learn((caption for _, caption in splits["train"]), task.units, task.max_vocabulary)
         self.lines: dict[str, list[tuple[str, str]]] = {}
         self.tokens: dict[str, RaggedTokens] = {}
@@ -171,13 +177,6 @@ class CaptionedImagesDataset(Dataset):
                 )
             )
         return found
-
-    def picture(self, example: Example) -> np.ndarray | None:
-        """The picture as it is read."""
-        if example.source_features is None:
-            return None
-        side = self.task.size // self.task.patch
-        return (joined(example.source_features, (side, side), 3) + 1) / 2
 
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
         """`exact_match` and `character_accuracy`."""

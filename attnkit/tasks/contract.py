@@ -4,44 +4,16 @@ import abc
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
+import pydantic
 
 from attnkit.errors import DataError
+from attnkit.tasks.spelling import Speller, Vocabulary
+from attnkit.tasks.wording import hint, shown
 
 Batch = dict[str, np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class Vocabulary:
-    """Token ids and their spelling. Ids 0, 1, 2 are padding, begin and end.
-
-    Attributes:
-        tokens: every token's spelling, in id order, the three special ones first.
-        joiner: separator of tokens in a text.
-    """
-
-    tokens: tuple[str, ...]
-    joiner: str = ""
-
-    PAD = 0
-    BEGIN = 1
-    END = 2
-    SPECIAL = ("<pad>", "<begin>", "<end>")
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def text(self, ids: Sequence[int]) -> str:
-        """The text of `ids` up to the first end token; padding and begin are left out."""
-        words = []
-        for token in ids:
-            if token == self.END:
-                break
-            if token > self.END:
-                words.append(self.tokens[token])
-        return self.joiner.join(words)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,12 +51,19 @@ class Example:
         return len(self.source or ())
 
 
-class Dataset(abc.ABC):
-    """The data of one task: a pure function of (split, seed, step), with nothing to download.
+class DatasetInfo:
+    """Description of a data set that suffices to use a network trained on it: all but the examples.
+
+    It is plain values, so that a run folder carries it, and reads a user's inputs with the options of the
+    task alone. `Task.load` makes it from the training data, as part of a `Dataset`.
 
     Attributes:
+        task: the options it was made with.
         vocabulary: spelling of what the model writes.
         source_vocabulary: spelling of the encoder input, `None` for decoder-only tasks.
+        speller: spelling of a user's text, where that was learned from the training data.
+        separator: token that ends a prompt; `encode` adds it where the user left it out.
+        empty_prompt: prompt that stands for an empty text, where there may be one.
         length: longest decoder input of any split, in tokens.
         source_length: longest encoder input of any split; 0 for decoder-only tasks.
         features: width of the vectors that the decoder reads instead of tokens; 0 for tokens.
@@ -105,8 +84,12 @@ class Dataset(abc.ABC):
             100, `number` for a bare number, or any other word to be written behind the number.
     """
 
+    task: "Task"
     vocabulary: Vocabulary
     source_vocabulary: Vocabulary | None = None
+    speller: Speller | None = None
+    separator: int | None = None
+    empty_prompt: tuple[int, ...] = ()
     length: int
     source_length: int = 0
     features: int = 0
@@ -122,6 +105,53 @@ class Dataset(abc.ABC):
     floors: Mapping[str, float]
     ceilings: Mapping[str, float] = MappingProxyType({})
     metric_units: Mapping[str, str] = MappingProxyType({})
+
+    def encode(self, text: str) -> Example:
+        """A user's own text as an example without answer, as `task.encode` reads it."""
+        return self.task.encode(text, self)
+
+    def picture(self, example: Example) -> np.ndarray | None:
+        """The picture behind the patches of an example, as `task.picture` draws it."""
+        return self.task.picture(example, self)
+
+    def unit(self, metric: str) -> str:
+        """The unit of a metric: `fraction` (of 1, shown in percent) unless another is known."""
+        loss = "number" if self.numbers else "nats per token"
+        return {"loss": loss, "perplexity": "number", **self.metric_units}.get(metric, "fraction")
+
+    @classmethod
+    def fields(cls) -> Mapping[str, Any]:
+        """Name -> type of every attribute but the task."""
+        return {name: kind for name, kind in get_type_hints(DatasetInfo).items() if name != "task"}
+
+    def values(self) -> dict[str, Any]:
+        """Every attribute but the task as a value of JSON; floors that are not finite are left out."""
+        given = {name: getattr(self, name) for name in self.fields()}
+        for name in ("floors", "ceilings"):
+            given[name] = {metric: value for metric, value in given[name].items() if np.isfinite(value)}
+        given["metric_units"] = dict(given["metric_units"])
+        return {
+            name: pydantic.TypeAdapter(kind).dump_python(given[name], mode="json", fallback=str)
+            for name, kind in self.fields().items()
+        }
+
+    @classmethod
+    def of(cls, task: "Task", values: Mapping[str, Any]) -> "DatasetInfo":
+        """The object that has given these `values`. Raises `ValueError` if they are none of its."""
+        if values.keys() != cls.fields().keys():
+            raise ValueError(f"expected {', '.join(cls.fields())}")
+        info = DatasetInfo()
+        info.task = task
+        for name, kind in cls.fields().items():
+            setattr(info, name, pydantic.TypeAdapter(kind).validate_python(values[name]))
+        return info
+
+
+class Dataset(DatasetInfo, abc.ABC):
+    """The data of one task: a pure function of (split, seed, step), with nothing to download.
+
+    A subclass sets the attributes of `DatasetInfo`.
+    """
 
     @abc.abstractmethod
     def batch(self, seed: int, step: int, size: int) -> Batch:
@@ -149,18 +179,6 @@ class Dataset(abc.ABC):
         None where numbers or pairs are predicted.
         """
 
-    def encode(self, text: str) -> Example:
-        """A user's own text as an example without answer.
-
-        Raises:
-            DataError: for what cannot be encoded; always, for tasks that do not read text.
-        """
-        raise DataError(f"{type(self).__name__} does not read text; nothing can be predicted from {text!r}")
-
-    def picture(self, example: Example) -> np.ndarray | None:
-        """`[height, width, 3]` floats from 0 to 1, the picture behind the patches; `None` without one."""
-        return None
-
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
         """Metrics of decoded predictions, higher better: `exact_match` unless overridden.
 
@@ -168,11 +186,6 @@ class Dataset(abc.ABC):
         """
         right = [p == e.answer for p, e in zip(predictions, examples, strict=True)]
         return {"exact_match": float(np.mean(right))} if right else {}
-
-    def unit(self, metric: str) -> str:
-        """The unit of a metric: `fraction` (of 1, shown in percent) unless another is known."""
-        loss = "number" if self.numbers else "nats per token"
-        return {"loss": loss, "perplexity": "number", **self.metric_units}.get(metric, "fraction")
 
 
 class Task(abc.ABC):
@@ -185,3 +198,36 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def load(self) -> Dataset:
         """The data set. Raises `DataError` with file and line for bad files."""
+
+    def encode(self, text: str, info: DatasetInfo) -> Example:
+        """A user's own text as an example without answer; unless overridden, tokens as the data spells them.
+
+        It reads `info` and the options alone, never the data.
+
+        Raises:
+            DataError: for what cannot be encoded; always, for tasks that do not read text.
+        """
+        if info.features or info.source_features:
+            raise DataError(
+                f"{type(self).__name__} does not read text; nothing can be predicted from {text!r}"
+            )
+        vocabulary = info.source_vocabulary or info.vocabulary
+        limit = info.source_length or info.length
+        pieces = text.split() if vocabulary.joiner.isspace() else list(text.strip())
+        for piece in pieces:
+            if vocabulary.ids.get(piece, 0) < len(Vocabulary.SPECIAL):
+                tokens = vocabulary.tokens[len(Vocabulary.SPECIAL) :]
+                raise DataError(f"{shown(text)}: {piece!r} is no token of this task{hint(piece, tokens)}")
+        read = [vocabulary.ids[piece] for piece in pieces]
+        if info.separator is not None and read[-1:] != [info.separator]:
+            read.append(info.separator)
+        if not 0 < len(read) <= limit:
+            raise DataError(f"{shown(text)}: {len(read)} tokens; expected 1 to {limit}")
+        prompt = vocabulary.text(read)
+        if info.source_vocabulary is not None:
+            return Example(prompt, "", source=tuple(read), inputs=(Vocabulary.BEGIN,), labels=())
+        return Example(prompt, "", source=None, inputs=(Vocabulary.BEGIN, *read), labels=())
+
+    def picture(self, example: Example, info: DatasetInfo) -> np.ndarray | None:
+        """`[height, width, 3]` floats from 0 to 1, the picture behind the patches; `None` without one."""
+        return None

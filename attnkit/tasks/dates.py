@@ -9,7 +9,7 @@ from annotated_types import Ge
 from attnkit.errors import ConfigError, DataError
 from attnkit.options import options
 from attnkit.tasks import draws
-from attnkit.tasks.contract import Example, Task, Vocabulary
+from attnkit.tasks.contract import DatasetInfo, Example, Task, Vocabulary
 from attnkit.tasks.pair_dataset import PairDataset, TokenPairs
 from attnkit.tasks.token_rows import RaggedTokens, vocabulary_of
 from attnkit.tasks.wording import shown
@@ -54,37 +54,53 @@ class Dates(Task):
         valid, test, rest = np.split(order, [self.valid_size, held_out])
         train = rest[draws.below(len(rest), self.train_size, self.split_seed, 2)]
         days = {"train": train, "valid": valid, "test": test}
-        return DatesDataset(days, self.split_seed)
+        return DatesDataset(self, days)
+
+    def encode(self, text: str, info: DatasetInfo) -> Example:
+        """A written date.
+
+        Raises:
+            DataError: for characters that no date has, and for a text that is too long.
+        """
+        ids = (info.source_vocabulary or info.vocabulary).ids
+        name = " ".join(text.lower().split())
+        for letter in name:
+            if letter not in ids:
+                like = written(LAST_DAY, 5)
+                raise DataError(f"{shown(text)}: {letter!r} is in no date; write it like {like!r}")
+        if not 0 < len(name) <= info.source_length:
+            raise DataError(f"{shown(text)}: {len(name)} characters; expected 1 to {info.source_length}")
+        read = tuple(ids[letter] for letter in name)
+        return Example(prompt=name, answer="", source=read, inputs=(Vocabulary.BEGIN,), labels=())
 
 
 class DatesDataset(PairDataset):
     """Written dates and ISO dates, with the characters that decide each digit."""
 
-    def __init__(self, days: dict[str, np.ndarray], seed: int) -> None:
+    def __init__(self, task: Dates, days: dict[str, np.ndarray]) -> None:
         self.forms: dict[str, tuple[datetime.date, int]] = {}
         texts = {}
         for number, (split, chosen) in enumerate(days.items()):
-            forms = draws.below(len(FORMS), len(chosen), seed, 3 + number)
+            forms = draws.below(len(FORMS), len(chosen), task.split_seed, 3 + number)
             dates = [FIRST_DAY + datetime.timedelta(days=int(day)) for day in chosen]
             texts[split] = [written(date, form) for date, form in zip(dates, forms, strict=True)]
             self.forms |= zip(texts[split], zip(dates, forms.tolist(), strict=True), strict=True)
         letters = sorted({letter for split in texts.values() for text in split for letter in text})
         source, target = vocabulary_of(letters), vocabulary_of("0123456789-")
-        self.ids = {letter: number for number, letter in enumerate(source.tokens)}
-        wrote = {letter: number for number, letter in enumerate(target.tokens)}
         pairs = {}
         for split, prompts in texts.items():
             answers = [self.forms[prompt][0].isoformat() for prompt in prompts]
             pairs[split] = TokenPairs(
                 prompts=prompts,
                 answers=answers,
-                sources=RaggedTokens.of([[self.ids[letter] for letter in prompt] for prompt in prompts]),
+                sources=RaggedTokens.of([[source.ids[letter] for letter in prompt] for prompt in prompts]),
                 targets=RaggedTokens.of(
-                    [[*(wrote[letter] for letter in answer), Vocabulary.END] for answer in answers]
+                    [[*(target.ids[letter] for letter in answer), Vocabulary.END] for answer in answers]
                 ),
             )
         train = pairs.pop("train")
         super().__init__(
+            task=task,
             train=train,
             held_out=pairs,
             vocabulary=target,
@@ -92,22 +108,6 @@ class DatesDataset(PairDataset):
             facts={"held_out": "days that are not in the training part", "forms": len(FORMS)},
         )
         self.ceilings = {"loss": 0.0, "token_accuracy": 1.0, "exact_match": 1.0}
-
-    def encode(self, text: str) -> Example:
-        """A written date.
-
-        Raises:
-            DataError: for characters that no date has, and for a text that is too long.
-        """
-        name = " ".join(text.lower().split())
-        for letter in name:
-            if letter not in self.ids:
-                like = written(LAST_DAY, 5)
-                raise DataError(f"{shown(text)}: {letter!r} is in no date; write it like {like!r}")
-        if not 0 < len(name) <= self.source_length:
-            raise DataError(f"{shown(text)}: {len(name)} characters; expected 1 to {self.source_length}")
-        ids = tuple(self.ids[letter] for letter in name)
-        return Example(prompt=name, answer="", source=ids, inputs=(Vocabulary.BEGIN,), labels=())
 
     def evidence(self, prompt: str, answer: str) -> np.ndarray | None:
         """`[len(labels), len(source)]` bool: the characters that decide each digit of the ISO date.

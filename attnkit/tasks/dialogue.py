@@ -11,7 +11,7 @@ from attnkit.errors import ConfigError, DataError
 from attnkit.options import options
 from attnkit.tasks import layout
 from attnkit.tasks.bookings import SLOTS, STEPS, VALUES, WORDS, Held, follow, phrase, reply
-from attnkit.tasks.contract import Batch, Example, Task, Vocabulary
+from attnkit.tasks.contract import Batch, DatasetInfo, Example, Task, Vocabulary
 from attnkit.tasks.generated import Generated
 from attnkit.tasks.stream import Stream
 from attnkit.tasks.turns import words_by_distance
@@ -58,6 +58,29 @@ class Dialogue(Task):
             raise ConfigError(f"more = {list(self.more)}: expected different numbers from 1 to 64")
         return DialogueDataset(self)
 
+    def encode(self, text: str, info: DatasetInfo) -> Example:
+        """A dialogue, a turn a line, the user's first and last; or the user's only turn.
+
+        Turns that are too old for the model to read are left out, the user's and the bot's together.
+
+        Raises:
+            DataError: for an empty last turn, and for words that the bot does not know.
+        """
+        turns = [line.split() for line in text.strip("\n").split("\n")]
+        if not turns[-1]:
+            raise DataError("an empty turn; expected what the user says")
+        for word in (word for turn in turns for word in turn):
+            if word not in WORDS:
+                raise DataError(f"{shown(' '.join(turns[-1]))}: {word!r} is not known{hint(word, WORDS)}")
+        spoken = [[*(USER if number % 2 == 0 else BOT).split(), *turn] for number, turn in enumerate(turns)]
+        spoken = visible_of(spoken, self.history)
+        while len(spoken) > 2 and (sum(map(len, spoken)) > info.source_length or len(spoken) > info.segments):
+            spoken = spoken[2:]
+        source = [info.vocabulary.ids[word] for turn in spoken for word in turn][: info.source_length]
+        segment = [number for number, turn in enumerate(spoken) for _ in turn][: info.source_length]
+        prompt = info.vocabulary.text(source)
+        return Example(prompt, "", tuple(source), (Vocabulary.BEGIN,), (), segment=tuple(segment))
+
 
 class DialogueDataset(Generated):
     """Dialogues and the bot's next turn. The evidence of a value is where the user said it and changed it."""
@@ -67,7 +90,6 @@ class DialogueDataset(Generated):
     def __init__(self, task: Dialogue) -> None:
         self.task = task
         self.vocabulary = self.source_vocabulary = Vocabulary((*Vocabulary.SPECIAL, *WORDS), joiner=" ")
-        self.ids = {word: number for number, word in enumerate(self.vocabulary.tokens)}
         self.lengths = {f"turns{n}": n for n in task.more}
         longer = [split for split, n in self.lengths.items() if n > task.turns]
         super().__init__(task, splits=("valid", "test", *self.lengths), size=task.held_out, longer=longer)
@@ -86,10 +108,10 @@ class DialogueDataset(Generated):
             turns = conversation(chances[row, : sizes[row]])
             shown_turns = visible(turns, self.task.history, orders[row])
             words = [(word, number) for number, turn in enumerate(shown_turns) for word in turn]
-            sources[row, : len(words)] = [self.ids[word] for word, _ in words]
+            sources[row, : len(words)] = [self.vocabulary.ids[word] for word, _ in words]
             segments[row] = words[-1][1]
             segments[row, : len(words)] = [number for _, number in words]
-            said = [self.ids[word] for word in reply(turns)[0]]
+            said = [self.vocabulary.ids[word] for word in reply(turns)[0]]
             answers[row, : len(said) + 1] = [*said, Vocabulary.END]
         batch = layout.beside_source(sources, answers)
         return batch | {"source_segment": segments.astype(np.int32)}
@@ -105,29 +127,6 @@ class DialogueDataset(Generated):
             for row, places in reply(turns)[1].items():
                 evidence[row, [starts[turn] + place for turn, place in places]] = True
         return dataclasses.replace(example, evidence=evidence)
-
-    def encode(self, text: str) -> Example:
-        """A dialogue, a turn a line, the user's first and last; or the user's only turn.
-
-        Turns that are too old for the model to read are left out, the user's and the bot's together.
-
-        Raises:
-            DataError: for an empty last turn, and for words that the bot does not know.
-        """
-        turns = [line.split() for line in text.strip("\n").split("\n")]
-        if not turns[-1]:
-            raise DataError("an empty turn; expected what the user says")
-        for word in (word for turn in turns for word in turn):
-            if word not in WORDS:
-                raise DataError(f"{shown(' '.join(turns[-1]))}: {word!r} is not known{hint(word, WORDS)}")
-        spoken = [[*(USER if number % 2 == 0 else BOT).split(), *turn] for number, turn in enumerate(turns)]
-        spoken = visible_of(spoken, self.task.history)
-        while len(spoken) > 2 and (sum(map(len, spoken)) > self.source_length or len(spoken) > self.segments):
-            spoken = spoken[2:]
-        source = [self.ids[word] for turn in spoken for word in turn][: self.source_length]
-        segment = [number for number, turn in enumerate(spoken) for _ in turn][: self.source_length]
-        prompt = self.vocabulary.text(source)
-        return Example(prompt, "", tuple(source), (Vocabulary.BEGIN,), (), segment=tuple(segment))
 
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
         """`exact_match`; share of the answers' slots that are right; and the same by turns back."""

@@ -9,13 +9,14 @@ from annotated_types import Ge, Gt, Lt
 
 from attnkit.errors import ConfigError, DataError
 from attnkit.options import options
-from attnkit.tasks.contract import Example, Task, Vocabulary
+from attnkit.tasks.contract import DatasetInfo, Example, Task, Vocabulary
 from attnkit.tasks.divide import held_out
 from attnkit.tasks.draws import permutation
 from attnkit.tasks.pair_dataset import PairDataset, TokenPairs
 from attnkit.tasks.plain_files import read_text
+from attnkit.tasks.spelling import Speller
 from attnkit.tasks.token_rows import RaggedTokens
-from attnkit.tasks.units import Speller, learn, spaced
+from attnkit.tasks.units import learn, spaced
 from attnkit.tasks.wording import shown
 
 Turn = tuple[str, str]
@@ -107,6 +108,40 @@ class DialogueFile(Task):
             found.append(turns_of(line, f"{path}:{number}"))
         return found
 
+    def encode(self, text: str, info: DatasetInfo) -> Example:
+        """A dialogue to answer, a turn a line; *user* said the last turn, *bot* the one before, and so on.
+
+        Turns are left out, the oldest first, where there are more than in any dialogue of the files.
+
+        Raises:
+            DataError: for an empty last turn.
+        """
+        lines = [spaced(line) for line in text.strip("\n").split("\n")]
+        if not lines[-1] or info.speller is None:
+            raise DataError("an empty turn; expected something to answer")
+        lines = lines[-info.segments :]
+        names = [SPEAKERS[(len(lines) - 1 - number) % 2] for number in range(len(lines))]
+        source, segment = self.source(info.speller, list(zip(names, lines, strict=True)), 0)
+        prompt = info.vocabulary.text(source)
+        return Example(prompt, "", tuple(source), (Vocabulary.BEGIN,), (), segment=tuple(segment))
+
+    def source(self, speller: Speller, turns: list[Turn], number: int) -> tuple[list[int], list[int]]:
+        """Token ids of the turns that an answer may depend on, and the turn of each."""
+        turns = turns[-self.max_turns :]
+        if self.history == "last":
+            turns = turns[-1:]
+        elif self.history == "shuffled":
+            order = permutation(len(turns) - 1, SHUFFLED, number, len(turns))
+            turns = [*(turns[place] for place in order), turns[-1]]
+        elif self.history == "none":
+            turns = [(turns[-1][0], "")]
+        said = [speller.encode(line_of(turn)) for turn in turns]
+        while len(said) > 1 and sum(map(len, said)) > self.max_source:
+            said = said[1:]
+        source = [token for turn in said for token in turn][-self.max_source :]
+        segment = [place for place, turn in enumerate(said) for _ in turn][-self.max_source :]
+        return source, segment
+
 
 class DialogueFileDataset(PairDataset):
     """The user's dialogues, an example for each answer."""
@@ -121,7 +156,8 @@ class DialogueFileDataset(PairDataset):
         counts: collections.Counter[str],
         files: list[dict[str, Any]],
     ):
-        self.task, self.speller = task, speller
+        self.task = task
+        self.speller: Speller = speller
         pairs = {split: self._pairs(split, dialogues, counts) for split, dialogues in splits.items()}
         for split, some in pairs.items():
             if not len(some):
@@ -131,6 +167,7 @@ class DialogueFileDataset(PairDataset):
                 )
         train = pairs.pop("train")
         super().__init__(
+            task=task,
             train=train,
             held_out=pairs,
             vocabulary=speller.vocabulary,
@@ -149,23 +186,6 @@ class DialogueFileDataset(PairDataset):
         right = [other == answer for other in pairs[self.splits[0]].answers]
         self.floors = {**self.floors, "exact_match": sum(right) / len(right)}
 
-    def encode(self, text: str) -> Example:
-        """A dialogue to answer, a turn a line; *user* said the last turn, *bot* the one before, and so on.
-
-        Turns are left out, the oldest first, where there are more than in any dialogue of the files.
-
-        Raises:
-            DataError: for an empty last turn.
-        """
-        lines = [spaced(line) for line in text.strip("\n").split("\n")]
-        if not lines[-1]:
-            raise DataError("an empty turn; expected something to answer")
-        lines = lines[-self.segments :]
-        names = [SPEAKERS[(len(lines) - 1 - number) % 2] for number in range(len(lines))]
-        source, segment = self._source(list(zip(names, lines, strict=True)), 0)
-        prompt = self.speller.vocabulary.text(source)
-        return Example(prompt, "", tuple(source), (Vocabulary.BEGIN,), (), segment=tuple(segment))
-
     def _pairs(
         self, split: str, dialogues: Sequence[list[Turn]], counts: collections.Counter[str]
     ) -> TokenPairs:
@@ -181,7 +201,7 @@ class DialogueFileDataset(PairDataset):
                 if len(target) > self.task.max_length:
                     counts["too_long_answers_skipped"] += 1
                     continue
-                source, segment = self._source(turns[:place], number)
+                source, segment = self.task.source(self.speller, turns[:place], number)
                 prompts.append(self.speller.vocabulary.text(source))
                 answers.append(text)
                 sources.append(source)
@@ -190,24 +210,6 @@ class DialogueFileDataset(PairDataset):
         return TokenPairs(
             prompts, answers, RaggedTokens.of(sources), RaggedTokens.of(targets), RaggedTokens.of(segments)
         )
-
-    def _source(self, turns: list[Turn], number: int) -> tuple[list[int], list[int]]:
-        """Token ids of the turns that the answer may depend on, and the turn of each."""
-        task = self.task
-        turns = turns[-task.max_turns :]
-        if task.history == "last":
-            turns = turns[-1:]
-        elif task.history == "shuffled":
-            order = permutation(len(turns) - 1, SHUFFLED, number, len(turns))
-            turns = [*(turns[place] for place in order), turns[-1]]
-        elif task.history == "none":
-            turns = [(turns[-1][0], "")]
-        said = [self.speller.encode(line_of(turn)) for turn in turns]
-        while len(said) > 1 and sum(map(len, said)) > task.max_source:
-            said = said[1:]
-        source = [token for turn in said for token in turn][-task.max_source :]
-        segment = [place for place, turn in enumerate(said) for _ in turn][-task.max_source :]
-        return source, segment
 
 
 def line_of(turn: Turn) -> str:

@@ -10,7 +10,7 @@ from annotated_types import Ge, Le
 from attnkit.errors import ConfigError
 from attnkit.options import options
 from attnkit.tasks import layout
-from attnkit.tasks.contract import Batch, Example, Task, Vocabulary
+from attnkit.tasks.contract import Batch, DatasetInfo, Example, Task, Vocabulary
 from attnkit.tasks.generated import Generated
 from attnkit.tasks.stream import Stream
 from attnkit.tasks.turns import by_distance
@@ -86,13 +86,27 @@ class DialogueState(Task):
             raise ConfigError(f"lengths = {list(self.lengths)}: expected different numbers of at least 1")
         return DialogueStateDataset(self)
 
+    def encode(self, text: str, info: DatasetInfo) -> Example:
+        """A user's own dialogue, turns as long as those of the examples, and the question.
+
+        Raises:
+            DataError: for a word that the task lacks, and for a text that is too long.
+        """
+        example = super().encode(text, info)
+        if example.source is None:
+            return example
+        words = len(templates(self.form)[0].split())
+        turns = max(0, example.source_size - len(QUESTION[self.form].split())) // words
+        segment = tuple(min(place // words, turns) for place in range(example.source_size))
+        return dataclasses.replace(example, segment=segment)
+
 
 class DialogueStateDataset(Generated):
     """Dialogues and a question. The evidence is the turn that holds, and the one it refers to."""
 
     def __init__(self, task: DialogueState) -> None:
         self.task = task
-        self.templates = CODED if task.form == "coded" else WORDED
+        self.templates = templates(task.form)
         self.wide = len(self.templates[0].split())
         words = Vocabulary((*Vocabulary.SPECIAL, *WORDS), joiner=" ")
         if task.layout == "prompt":
@@ -147,19 +161,6 @@ class DialogueStateDataset(Generated):
         for turn in turns:
             evidence[0, before + turn * self.wide : before + (turn + 1) * self.wide] = True
         return dataclasses.replace(example, evidence=evidence)
-
-    def encode(self, text: str) -> Example:
-        """A user's own dialogue, turns as long as those of the examples, and the question.
-
-        Raises:
-            DataError: for a word that the task lacks, and for a text that is too long.
-        """
-        example = super().encode(text)
-        if example.source is None:
-            return example
-        turns = max(0, example.source_size - len(QUESTION[self.task.form].split())) // self.wide
-        segment = tuple(min(place // self.wide, turns) for place in range(example.source_size))
-        return dataclasses.replace(example, segment=segment)
 
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
         """`exact_match`, whole, by distance in turns, and in the worded form by the kind of turn."""
@@ -242,6 +243,11 @@ class DialogueStateDataset(Generated):
             for name, guess in guesses.items():
                 found.setdefault(name, []).append(bool(guess == value[speaker, slot]))
         return found
+
+
+def templates(form: str) -> tuple[str, ...]:
+    """The sentences of turns, by kind."""
+    return CODED if form == "coded" else WORDED
 
 
 def spelled(template: str, parts: dict[str, np.ndarray], shape: tuple[int, ...]) -> np.ndarray:

@@ -9,7 +9,7 @@ from annotated_types import Ge, Le
 from attnkit.errors import ConfigError
 from attnkit.options import options
 from attnkit.tasks import draws, layout
-from attnkit.tasks.contract import Batch, Example, Task, Vocabulary
+from attnkit.tasks.contract import Batch, DatasetInfo, Example, Task, Vocabulary
 from attnkit.tasks.generated import TRAIN, Generated
 from attnkit.tasks.patches import joined, patched
 from attnkit.tasks.stream import Stream
@@ -52,6 +52,12 @@ class DigitStrips(Task):
         found = load_digits()
         return DigitStripsDataset(self, found.images / 16.0, found.target.astype(np.int64))
 
+    def picture(self, example: Example, info: DatasetInfo) -> np.ndarray | None:
+        """The picture that the encoder reads, white on black."""
+        if info.grid is None or example.source_features is None:
+            return None
+        return np.repeat(joined(example.source_features, info.grid, 1), 3, axis=2)
+
 
 class DigitStripsDataset(Generated):
     """Strips and their words. The evidence of a word is the four patches of its digit."""
@@ -82,12 +88,6 @@ class DigitStripsDataset(Generated):
         words = np.where(there, FIRST + self.digits[chosen], Vocabulary.PAD)
         answers = layout.behind(words, np.full((count, 1), Vocabulary.END))
         return layout.beside_vectors(features, answers)
-
-    def picture(self, example: Example) -> np.ndarray | None:
-        """The picture that the encoder reads, white on black."""
-        if self.grid is None or example.source_features is None:
-            return None
-        return np.repeat(joined(example.source_features, self.grid, 1), 3, axis=2)
 
     def with_evidence(self, example: Example) -> Example:
         """The patches of the digit that each word names."""

@@ -11,7 +11,7 @@ from attnkit.errors import ConfigError
 from attnkit.options import options
 from attnkit.tasks import layout
 from attnkit.tasks.classes import by_class
-from attnkit.tasks.contract import Batch, Example, Task, Vocabulary
+from attnkit.tasks.contract import Batch, DatasetInfo, Example, Task, Vocabulary
 from attnkit.tasks.generated import Generated
 from attnkit.tasks.stream import Stream
 
@@ -58,6 +58,16 @@ class Documents(Task):
             raise ConfigError(f"more = {list(self.more)}: expected different numbers of at least 2")
         return DocumentsDataset(self)
 
+    def encode(self, text: str, info: DatasetInfo) -> Example:
+        """A user's own document, cut into sentences of `words` words.
+
+        Raises:
+            DataError: for a word that the task lacks, and for a text that is too long.
+        """
+        example = super().encode(text, info)
+        segment = tuple(place // self.words for place in range(example.source_size))
+        return dataclasses.replace(example, segment=segment)
+
 
 class DocumentsDataset(Generated):
     """Documents and their verdicts. The evidence is the marked sentence."""
@@ -95,16 +105,6 @@ class DocumentsDataset(Generated):
         segment = np.array(example.segment)
         marked = segment[np.array(example.source) == MARK]
         return dataclasses.replace(example, evidence=(segment == marked)[None])
-
-    def encode(self, text: str) -> Example:
-        """A user's own document, cut into sentences of `words` words.
-
-        Raises:
-            DataError: for a word that the task lacks, and for a text that is too long.
-        """
-        example = super().encode(text)
-        segment = tuple(place // self.task.words for place in range(example.source_size))
-        return dataclasses.replace(example, segment=segment)
 
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
         """`exact_match` and `macro_f1`."""

@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from attnkit.errors import DataError
 from attnkit.tasks.contract import Batch, Dataset, Example, Task, Vocabulary
 from attnkit.tasks.stream import Stream
 from attnkit.tasks.token_rows import unigram_loss
-from attnkit.tasks.wording import hint, shown
 
 TRAIN = "train"
 TRAINING, HELD_OUT = 1, 2
@@ -30,12 +28,10 @@ class Generated(Dataset):
     Attributes:
         read_back: whether a decoder reads the answer it has written so far. If not, the places to predict at
             are asked about one by one, and an example is about the last of them.
-        separator: token that ends a prompt; `encode` adds it where the user left it out.
         known_rows: examples of training that the floors are computed from.
     """
 
     read_back: bool = True
-    separator: int | None = None
     known_rows: int = 1024
 
     def __init__(
@@ -58,6 +54,7 @@ class Generated(Dataset):
             facts: more of the description for the report.
             ceilings: metric name -> the best that can be reached.
         """
+        self.task: Any = task
         self.splits = tuple(splits)
         self.longer = frozenset(longer)
         self.sizes = dict.fromkeys(self.splits, size) if isinstance(size, int) else dict(size)
@@ -120,32 +117,6 @@ class Generated(Dataset):
         if self.numbers:
             return []
         return [self.with_evidence(self._example(batch, row)) for row in range(min(count, self.sizes[split]))]
-
-    def encode(self, text: str) -> Example:
-        """A user's own text, tokens written as in the examples.
-
-        Raises:
-            DataError: for a token that the vocabulary lacks, and for a text that is too long.
-        """
-        vocabulary = self.source_vocabulary or self.vocabulary
-        limit = self.source_length or self.length
-        if self.features or self.source_features:
-            return super().encode(text)
-        ids = {token: number for number, token in enumerate(vocabulary.tokens)}
-        pieces = text.split() if vocabulary.joiner.isspace() else list(text.strip())
-        for piece in pieces:
-            if ids.get(piece, 0) < len(Vocabulary.SPECIAL):
-                tokens = vocabulary.tokens[len(Vocabulary.SPECIAL) :]
-                raise DataError(f"{shown(text)}: {piece!r} is no token of this task{hint(piece, tokens)}")
-        read = [ids[piece] for piece in pieces]
-        if self.separator is not None and read[-1:] != [self.separator]:
-            read.append(self.separator)
-        if not 0 < len(read) <= limit:
-            raise DataError(f"{shown(text)}: {len(read)} tokens; expected 1 to {limit}")
-        prompt = vocabulary.text(read)
-        if self.source_vocabulary is not None:
-            return Example(prompt, "", source=tuple(read), inputs=(Vocabulary.BEGIN,), labels=())
-        return Example(prompt, "", source=None, inputs=(Vocabulary.BEGIN, *read), labels=())
 
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
         """`exact_match`; where no answer ends in `END`, tokens behind the answer's length do not count."""

@@ -10,10 +10,10 @@ from annotated_types import Ge, Gt, Lt
 
 from attnkit.errors import ConfigError, DataError
 from attnkit.options import options
-from attnkit.tasks.contract import Dataset, Task
+from attnkit.tasks.contract import Dataset, DatasetInfo, Example, Task
 from attnkit.tasks.divide import held_out
-from attnkit.tasks.labeled_text import Lines, labeled
-from attnkit.tasks.parallel_text import ParallelTextDataset
+from attnkit.tasks.labeled_text import Lines, labeled, unlabeled
+from attnkit.tasks.parallel_text import ParallelTextDataset, untranslated
 from attnkit.tasks.units import learn, spaced
 from attnkit.tasks.wording import hint, shown
 
@@ -95,6 +95,10 @@ class HubDataset(Task):
         facts = {"data_set": self.where}
         return labeled(self, splits, counts, facts) if self.form == "classes" else self.pairs(splits, counts)
 
+    def encode(self, text: str, info: DatasetInfo) -> Example:
+        """A text to classify or to translate. Raises `DataError` if it is empty or too long."""
+        return unlabeled(self, text, info) if self.form == "classes" else untranslated(text, info)
+
     @property
     def where(self) -> str:
         """Name of the data set."""
@@ -156,7 +160,7 @@ class HubDataset(Task):
                     counts["too_long_rows_skipped"] += 1
             if not kept[split]:
                 raise DataError(f"{self.where}: no pairs for {split}; use a larger fraction or max_length")
-        return ParallelTextDataset(kept, source, target, dict(counts), [{"data_set": self.where}])
+        return ParallelTextDataset(self, kept, source, target, dict(counts), [{"data_set": self.where}])
 
 
 def cell(value: Any, key: str, place: str, names: Sequence[str] | None = None) -> str:

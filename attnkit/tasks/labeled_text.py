@@ -9,12 +9,13 @@ from annotated_types import Ge, Gt, Lt
 from attnkit.errors import ConfigError, DataError
 from attnkit.options import options
 from attnkit.tasks.classes import by_class, class_vocabulary
-from attnkit.tasks.contract import Example, Task, Vocabulary
+from attnkit.tasks.contract import DatasetInfo, Example, Task, Vocabulary
 from attnkit.tasks.divide import held_out
 from attnkit.tasks.pair_dataset import PairDataset, TokenPairs
 from attnkit.tasks.plain_files import read_text
+from attnkit.tasks.spelling import Kind, Speller
 from attnkit.tasks.token_rows import RaggedTokens
-from attnkit.tasks.units import Kind, Speller, learn, spaced
+from attnkit.tasks.units import learn, spaced
 from attnkit.tasks.wording import shown
 
 Lines = list[tuple[str, str, str]]
@@ -99,6 +100,24 @@ class LabeledText(Task):
             found.append((label, text, place))
         return found
 
+    def encode(self, text: str, info: DatasetInfo) -> Example:
+        """A text to classify; what is longer than `max_length` tokens is cut, as in training.
+
+        Raises:
+            DataError: for an empty text.
+        """
+        return unlabeled(self, text, info)
+
+
+def unlabeled(task: Any, text: str, info: DatasetInfo) -> Example:
+    """A text to classify, read as `task` says, a `LabeledText` or its like; `DataError` if it is empty."""
+    text = spaced(text.lower() if task.lowercase else text)
+    most = min(task.max_length, info.source_length)
+    ids = tuple(info.speller.encode(text)[:most]) if info.speller else ()
+    if not ids:
+        raise DataError("an empty text; expected something to classify")
+    return Example(prompt=text, answer="", source=ids, inputs=(Vocabulary.BEGIN,), labels=())
+
 
 def labeled(
     task: Any, splits: dict[str, Lines], counts: collections.Counter[str], facts: Mapping[str, Any]
@@ -159,8 +178,6 @@ class LabeledTextDataset(PairDataset):
         facts: Mapping[str, Any],
     ):
         self.speller = speller
-        self.lowercase = bool(task.lowercase)
-        self.max_length = int(task.max_length)
         vocabulary = class_vocabulary(classes)
         number = {label: len(Vocabulary.SPECIAL) + place for place, label in enumerate(classes)}
         pairs = {
@@ -176,6 +193,7 @@ class LabeledTextDataset(PairDataset):
         shares = collections.Counter(pairs["train"].answers)
         held = {split: some for split, some in pairs.items() if split != "train"}
         super().__init__(
+            task=task,
             train=pairs["train"],
             held_out=held,
             vocabulary=vocabulary,
@@ -196,18 +214,6 @@ class LabeledTextDataset(PairDataset):
         first = held[self.splits[0]].answers
         right = sum(label == majority for label in first) / len(first)
         self.floors = {"loss": self.floors["loss"], "token_accuracy": right, "exact_match": right}
-
-    def encode(self, text: str) -> Example:
-        """A text to classify; what is longer than `max_length` tokens is cut, as in training.
-
-        Raises:
-            DataError: for an empty text.
-        """
-        text = spaced(text.lower() if self.lowercase else text)
-        ids = tuple(self.speller.encode(text)[: min(self.max_length, self.source_length)])
-        if not ids:
-            raise DataError("an empty text; expected something to classify")
-        return Example(prompt=text, answer="", source=ids, inputs=(Vocabulary.BEGIN,), labels=())
 
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
         """`exact_match` (accuracy), and the mean over classes of the F1 measure."""

@@ -7,7 +7,7 @@ from annotated_types import Ge, Gt, Le
 
 from attnkit.errors import ConfigError
 from attnkit.options import options
-from attnkit.tasks.contract import Batch, Example, Task, Vocabulary
+from attnkit.tasks.contract import Batch, DatasetInfo, Example, Task, Vocabulary
 from attnkit.tasks.generated import Generated
 from attnkit.tasks.stream import Stream
 
@@ -62,6 +62,11 @@ class LongLm(Task):
                 raise ConfigError(f"stride = {self.stride}: expected less than the shortest window, {length}")
         return LongLmDataset(self)
 
+    def encode(self, text: str, info: DatasetInfo) -> Example:
+        """Symbols to continue. There is no `BEGIN`: a window may begin anywhere."""
+        example = super().encode(text, info)
+        return Example(example.prompt, "", source=None, inputs=example.inputs[1:], labels=())
+
 
 class LongLmDataset(Generated):
     """Windows of the source."""
@@ -109,11 +114,6 @@ class LongLmDataset(Generated):
             prompt = tuple(row[: max(2, len(row) // 2)].tolist())
             found.append(Example(self.vocabulary.text(prompt), "", source=None, inputs=prompt, labels=()))
         return found
-
-    def encode(self, text: str) -> Example:
-        """Symbols to continue. There is no `BEGIN`: a window may begin anywhere."""
-        example = super().encode(text)
-        return Example(example.prompt, "", source=None, inputs=example.inputs[1:], labels=())
 
     def score(self, examples: object, predictions: object) -> dict[str, float]:
         """Nothing: the loss is the measure."""

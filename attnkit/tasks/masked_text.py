@@ -7,9 +7,9 @@ import numpy as np
 from annotated_types import Ge, Gt, Lt
 
 from attnkit.options import options
-from attnkit.tasks.contract import Batch, Dataset, Example, Task, Vocabulary
+from attnkit.tasks.contract import Batch, Dataset, DatasetInfo, Example, Task, Vocabulary
 from attnkit.tasks.stream import Stream
-from attnkit.tasks.text import Text, TextDataset
+from attnkit.tasks.text import Text, TextDataset, pieces
 
 MASK = "<mask>"
 TRAINING, HELD_OUT, SHOWN = 1, 2, 3
@@ -50,21 +50,29 @@ class MaskedText(Task):
             units=self.units,
             max_vocabulary=self.max_vocabulary,
         ).load()
-        return MaskedTextDataset(text, self.rate)
+        return MaskedTextDataset(self, text)
+
+    def encode(self, text: str, info: DatasetInfo) -> Example:
+        """A text with gaps written `<mask>`. Raises `DataError` for a character that is not in the text."""
+        ids: list[int] = []
+        for number, piece in enumerate(text.split(MASK)):
+            ids += [len(info.vocabulary)] if number else []
+            ids += pieces(piece, info) if piece else ()
+        return gapped(ids or list(info.empty_prompt), info)
 
 
 class MaskedTextDataset(Dataset):
     """Windows of a text, with the tokens to predict hidden in what is read."""
 
-    def __init__(self, text: TextDataset, rate: float):
-        self.text, self.rate = text, rate
+    def __init__(self, task: MaskedText, text: TextDataset):
+        self.task, self.text, self.rate = task, text, task.rate
         self.length = self.source_length = text.length
-        self.vocabulary = text.vocabulary
+        self.vocabulary, self.speller, self.empty_prompt = text.vocabulary, text.speller, text.empty_prompt
         self.source_vocabulary: Vocabulary = Vocabulary(
             (*text.vocabulary.tokens, MASK), text.vocabulary.joiner
         )
         self.splits, self.facts, self.floors = text.splits, text.facts, text.floors
-        self.fingerprint = f"{text.fingerprint} masked {rate}"
+        self.fingerprint = f"{text.fingerprint} masked {task.rate}"
 
     def batch(self, seed: int, step: int, size: int) -> Batch:
         """Windows drawn as those of `Text`, each with its own hidden places."""
@@ -82,24 +90,12 @@ class MaskedTextDataset(Dataset):
         for number, whole in enumerate(self.text.examples(split, count)):
             ids = np.asarray([whole.inputs], np.int32)
             masked = self._masked(ids, np.ones(ids.shape, np.float32), Stream(SHOWN, number))
-            found.append(self._example(masked["source"][0].tolist()))
+            found.append(gapped(masked["source"][0].tolist(), self))
         return found
-
-    def encode(self, text: str) -> Example:
-        """A text with gaps written `<mask>`. Raises `DataError` for a character that is not in the text."""
-        ids: list[int] = []
-        for number, piece in enumerate(text.split(MASK)):
-            ids += [len(self.vocabulary)] if number else []
-            ids += self.text.encode(piece).inputs if piece else ()
-        return self._example(ids or list(self.text.encode("").inputs))
 
     def score(self, examples: object, predictions: object) -> dict[str, float]:
         """Nothing: `token_accuracy` counts the hidden tokens."""
         return {}
-
-    def _example(self, source: list[int]) -> Example:
-        prompt = self.source_vocabulary.text(source)
-        return Example(prompt=prompt, answer="", source=tuple(source), inputs=(Vocabulary.BEGIN,), labels=())
 
     def _masked(self, ids: np.ndarray, weights: np.ndarray, stream: Stream) -> Batch:
         chosen = (stream.uniform(*ids.shape) < self.rate) & (weights > 0)
@@ -113,3 +109,9 @@ class MaskedTextDataset(Dataset):
             "labels": ids,
             "weights": chosen.astype(np.float32),
         }
+
+
+def gapped(source: list[int], info: DatasetInfo) -> Example:
+    """A text to restore."""
+    prompt = (info.source_vocabulary or info.vocabulary).text(source)
+    return Example(prompt=prompt, answer="", source=tuple(source), inputs=(Vocabulary.BEGIN,), labels=())

@@ -9,7 +9,7 @@ from annotated_types import Ge, Le
 from attnkit.errors import ConfigError, DataError
 from attnkit.options import options
 from attnkit.tasks import draws
-from attnkit.tasks.contract import Example, Task, Vocabulary
+from attnkit.tasks.contract import DatasetInfo, Example, Task, Vocabulary
 from attnkit.tasks.edit_distance import character_accuracy
 from attnkit.tasks.number_alignment import alignment, membership
 from attnkit.tasks.number_names import NumberNames, plain, tokens
@@ -69,7 +69,7 @@ class NumberWords(Task):
             NumberNames.make(self.source, self.source_units, numbers, "source"),
             NumberNames.make(self.target, self.target_units, numbers, "target"),
         ]
-        return NumberWordsDataset(numbers, *sides)
+        return NumberWordsDataset(self, numbers, *sides)
 
     def numbers(self) -> dict[str, np.ndarray]:
         """Split name -> the numbers in it, `train` first. Disjoint."""
@@ -101,11 +101,42 @@ class NumberWords(Task):
             ]
         return splits
 
+    def encode(self, text: str, info: DatasetInfo) -> Example:
+        """A name of a number in the source language as an example without answer.
+
+        Raises:
+            DataError: for an empty text, a word or character that the source vocabulary lacks, or a text
+                longer than every number of the task.
+        """
+        name = plain(text)
+        try:
+            pieces = tokens(name, self.source_units)
+        except ValueError as error:
+            raise DataError(f"{shown(text)}: {error}") from None
+        if not pieces:
+            raise DataError("an empty text; expected the name of a number")
+        vocabulary = info.source_vocabulary or info.vocabulary
+        known = vocabulary.tokens[len(Vocabulary.SPECIAL) :]
+        for piece in pieces:
+            if piece not in known:
+                where = f"is not in number names of {self.source!r}"
+                raise DataError(f"{shown(text)}: {piece!r} {where}{hint(piece, known)}")
+        if len(pieces) > info.source_length:
+            raise DataError(f"{shown(text)}: {len(pieces)} tokens; expected at most {info.source_length}")
+        ids = tuple(vocabulary.ids[piece] for piece in pieces)
+        return Example(prompt=name, answer="", source=ids, inputs=(Vocabulary.BEGIN,), labels=())
+
 
 class NumberWordsDataset(PairDataset):
     """Names of numbers in two languages, with the gold alignment of English and German."""
 
-    def __init__(self, numbers: Mapping[str, np.ndarray], source: NumberNames, target: NumberNames):
+    def __init__(
+        self,
+        task: NumberWords,
+        numbers: Mapping[str, np.ndarray],
+        source: NumberNames,
+        target: NumberNames,
+    ):
         self.source = source
         self.target = target
         pairs = {
@@ -128,6 +159,7 @@ class NumberWordsDataset(PairDataset):
             if side.untrained:
                 facts[f"untrained_{key}_tokens"] = side.untrained
         super().__init__(
+            task=task,
             train=train,
             held_out=pairs,
             vocabulary=target.vocabulary,
@@ -141,30 +173,6 @@ class NumberWordsDataset(PairDataset):
             **constant_answer_floor(train, pairs["valid"]),
             **self.chance_alignment(),
         }
-
-    def encode(self, text: str) -> Example:
-        """A name of a number in the source language as an example without answer.
-
-        Raises:
-            DataError: for an empty text, a word or character that the source vocabulary lacks, or a text
-                longer than every number of the task.
-        """
-        name = plain(text)
-        try:
-            pieces = tokens(name, self.source.units)
-        except ValueError as error:
-            raise DataError(f"{shown(text)}: {error}") from None
-        if not pieces:
-            raise DataError("an empty text; expected the name of a number")
-        known = self.source.vocabulary.tokens[len(Vocabulary.SPECIAL) :]
-        for piece in pieces:
-            if piece not in known:
-                where = f"is not in number names of {self.source.language!r}"
-                raise DataError(f"{shown(text)}: {piece!r} {where}{hint(piece, known)}")
-        if len(pieces) > self.source_length:
-            raise DataError(f"{shown(text)}: {len(pieces)} tokens; expected at most {self.source_length}")
-        ids = tuple(self.source.ids[piece] for piece in pieces)
-        return Example(prompt=name, answer="", source=ids, inputs=(Vocabulary.BEGIN,), labels=())
 
     def evidence(self, prompt: str, answer: str) -> np.ndarray | None:
         """The gold alignment between English words and German morphemes.

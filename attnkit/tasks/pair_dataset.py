@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from attnkit.tasks.contract import Batch, Dataset, Example, Vocabulary
+from attnkit.tasks.contract import Batch, Dataset, Example, Task, Vocabulary
 from attnkit.tasks.draws import epoch_rows, permutation
 from attnkit.tasks.edit_distance import character_accuracy
 from attnkit.tasks.token_rows import RaggedTokens, unigram_loss
@@ -47,6 +47,7 @@ class PairDataset(Dataset):
     def __init__(
         self,
         *,
+        task: Task,
         train: TokenPairs,
         held_out: Mapping[str, TokenPairs],
         vocabulary: Vocabulary,
@@ -54,6 +55,7 @@ class PairDataset(Dataset):
         facts: Mapping[str, Any],
         longer: Sequence[str] = (),
     ):
+        self.task: Any = task
         self.vocabulary = vocabulary
         self.source_vocabulary: Vocabulary = source_vocabulary
         self.splits = tuple(held_out)

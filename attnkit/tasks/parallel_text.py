@@ -9,12 +9,13 @@ from annotated_types import Ge, Gt, Lt
 
 from attnkit.errors import ConfigError, DataError
 from attnkit.options import options
-from attnkit.tasks.contract import Example, Task, Vocabulary
+from attnkit.tasks.contract import DatasetInfo, Example, Task, Vocabulary
 from attnkit.tasks.divide import held_out
 from attnkit.tasks.pair_dataset import PairDataset, TokenPairs
 from attnkit.tasks.plain_files import read_text
+from attnkit.tasks.spelling import Speller
 from attnkit.tasks.token_rows import RaggedTokens
-from attnkit.tasks.units import UNKNOWN, Speller, learn, size, spaced
+from attnkit.tasks.units import learn, size, spaced
 from attnkit.tasks.wording import shown
 
 Lines = list[tuple[str, str, str]]
@@ -111,7 +112,7 @@ class ParallelText(Task):
             ]
             counts["too_long_to_train_on"] = len(pairs) - len(splits["train"])
         self.complete(splits)
-        return ParallelTextDataset(splits, source, target, dict(counts), files)
+        return ParallelTextDataset(self, splits, source, target, dict(counts), files)
 
     def complete(self, splits: dict[str, Lines]) -> None:
         """Raise `DataError` if a split is left without pairs."""
@@ -200,26 +201,50 @@ class ParallelText(Task):
         longest = max(size(source, self.units), size(target, self.units))
         return longest <= self.max_length or self.excessive(place, longest, counts)
 
+    def encode(self, text: str, info: DatasetInfo) -> Example:
+        """A text to translate. Tokens that the vocabulary lacks become `<unknown>`.
+
+        Raises:
+            DataError: for an empty text, and one longer than `max_length` tokens.
+        """
+        return untranslated(text, info)
+
+
+def untranslated(text: str, info: DatasetInfo) -> Example:
+    """A text to translate; `DataError` if it is empty or too long."""
+    text = spaced(text)
+    pieces = info.speller.encode(text) if info.speller else []
+    if not pieces:
+        raise DataError("an empty text; expected something to translate")
+    if len(pieces) > info.source_length:
+        raise DataError(
+            f"{shown(text)}: {len(pieces)} tokens; expected at most {info.source_length}, the longest "
+            "source of the data; translate it in parts"
+        )
+    return Example(prompt=text, answer="", source=tuple(pieces), inputs=(Vocabulary.BEGIN,), labels=())
+
 
 class ParallelTextDataset(PairDataset):
     """The user's pairs as token ids."""
 
     def __init__(
         self,
+        task: Task,
         splits: dict[str, Lines],
         source: Speller,
         target: Speller,
         counts: dict[str, int],
         files: list[dict[str, Any]],
     ):
-        self.source, self.target = source, target
+        self.speller: Speller = source
+        self.target = target
         pairs = {split: self._tokenized(lines) for split, lines in splits.items()}
         unknown = {
             f"unknown_{name}_tokens": {
-                split: round(float((getattr(some, rows).flat == ids[UNKNOWN]).mean()), 4)
+                split: round(float((getattr(some, rows).flat == speller.unknown).mean()), 4)
                 for split, some in pairs.items()
             }
-            for name, rows, ids in (("source", "sources", source.ids), ("target", "targets", target.ids))
+            for name, rows, speller in (("source", "sources", source), ("target", "targets", target))
         }
         known = {text for text, _, _ in splits["train"]}
         repeated = {
@@ -229,6 +254,7 @@ class ParallelTextDataset(PairDataset):
         }
         train = pairs.pop("train")
         super().__init__(
+            task=task,
             train=train,
             held_out=pairs,
             vocabulary=target.vocabulary,
@@ -240,23 +266,6 @@ class ParallelTextDataset(PairDataset):
         right = [other == answer for other in pairs[self.splits[0]].answers]
         self.floors = {**self.floors, "exact_match": sum(right) / len(right)}
         self.metric_units = {"bleu": "points"}
-
-    def encode(self, text: str) -> Example:
-        """A text to translate. Tokens that the vocabulary lacks become `<unknown>`.
-
-        Raises:
-            DataError: for an empty text, and one longer than `max_length` tokens.
-        """
-        text = spaced(text)
-        pieces = self.source.encode(text)
-        if not pieces:
-            raise DataError("an empty text; expected something to translate")
-        if len(pieces) > self.source_length:
-            raise DataError(
-                f"{shown(text)}: {len(pieces)} tokens; expected at most {self.source_length}, the longest "
-                "source of the data; translate it in parts"
-            )
-        return Example(prompt=text, answer="", source=tuple(pieces), inputs=(Vocabulary.BEGIN,), labels=())
 
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
         """As all pairs, and `bleu` in points where the package `sacrebleu` is installed.
@@ -272,7 +281,7 @@ class ParallelTextDataset(PairDataset):
         return found
 
     def _tokenized(self, lines: Lines) -> TokenPairs:
-        sources = [self.source.encode(source) for source, _, _ in lines]
+        sources = [self.speller.encode(source) for source, _, _ in lines]
         targets = [[*self.target.encode(target), Vocabulary.END] for _, target, _ in lines]
         return TokenPairs(
             prompts=[source for source, _, _ in lines],

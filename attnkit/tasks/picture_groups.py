@@ -41,6 +41,7 @@ class PictureGroups(Dataset):
             loss: what the labels are for.
             held_out: pairs of each held-out split, whole groups of them.
         """
+        self.task: Any = task
         self.drawn, self.group, self.loss, self.grid = drawn, group, loss, grid
         unseen = bool(getattr(task, "unseen", ()))
         usual = SPLITS if unseen else SPLITS[:2]

@@ -21,9 +21,9 @@ class Prompted(Dataset):
         source = pairs.source_vocabulary
         if source is None:
             raise ValueError("pairs: expected a data set with a source of tokens")
-        self.pairs = pairs
+        self.pairs, self.task = pairs, pairs.task
         self.shift = len(source) - FIRST
-        self.separator = self.shift + len(pairs.vocabulary)
+        self.separator: int = self.shift + len(pairs.vocabulary)
         words = (*source.tokens, *pairs.vocabulary.tokens[FIRST:], "=")
         self.vocabulary = Vocabulary(words, pairs.vocabulary.joiner)
         self.length = pairs.source_length + 1 + pairs.length
@@ -42,10 +42,6 @@ class Prompted(Dataset):
     def examples(self, split: str, count: int) -> list[Example]:
         """The examples of the pairs, with the source as the prompt."""
         return list(map(self._example, self.pairs.examples(split, count)))
-
-    def encode(self, text: str) -> Example:
-        """A user's own source."""
-        return self._example(self.pairs.encode(text))
 
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
         """The metrics of the pairs."""

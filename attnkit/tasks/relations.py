@@ -9,7 +9,7 @@ from annotated_types import Ge
 
 from attnkit.options import options
 from attnkit.tasks import layout
-from attnkit.tasks.contract import Batch, Example, Task, Vocabulary
+from attnkit.tasks.contract import Batch, DatasetInfo, Example, Task, Vocabulary
 from attnkit.tasks.generated import HELD_OUT, Generated
 from attnkit.tasks.patches import figures, joined, patched
 from attnkit.tasks.stream import Stream
@@ -86,6 +86,12 @@ class Relations(Task):
         """Scenes without end."""
         return RelationsDataset(self)
 
+    def picture(self, example: Example, info: DatasetInfo) -> np.ndarray | None:
+        """The picture of the scene that the encoder reads."""
+        if info.grid is None or example.source_features is None:
+            return None
+        return joined(example.source_features[:-1, :-ASKED], info.grid, 3)
+
 
 class RelationsDataset(Generated):
     """Scenes, questions and answers. The evidence is the objects that the answer depends on."""
@@ -136,12 +142,6 @@ class RelationsDataset(Generated):
             question = QUESTIONS[scene.question[row]].format(colors[scene.color[row]])
             found[row] = dataclasses.replace(example, prompt=f"{row + 1}: {question}", evidence=evidence)
         return found
-
-    def picture(self, example: Example) -> np.ndarray | None:
-        """The picture of the scene that the encoder reads."""
-        if self.grid is None or example.source_features is None:
-            return None
-        return joined(example.source_features[:-1, :-ASKED], self.grid, 3)
 
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
         """`exact_match`, and the same for each question."""

@@ -9,12 +9,15 @@ from annotated_types import Ge, Le
 from attnkit.errors import ConfigError, DataError
 from attnkit.options import options
 from attnkit.tasks import draws
-from attnkit.tasks.contract import Dataset, Example, Task, Vocabulary
+from attnkit.tasks.contract import Dataset, DatasetInfo, Example, Task, Vocabulary
 from attnkit.tasks.pair_dataset import PairDataset, TokenPairs
 from attnkit.tasks.prompted import Prompted
 from attnkit.tasks.scan_grammar import actions, commands
 from attnkit.tasks.token_rows import RaggedTokens, vocabulary_of
 from attnkit.tasks.wording import hint, shown
+
+ACTIONS = ("JUMP", "LOOK", "LTURN", "RTURN", "RUN", "WALK")
+MOST_WORDS = 9
 
 
 @options
@@ -78,32 +81,54 @@ class Scan(Task):
             "valid": [known[row] for row in valid],
             "longer": [longer[row] for row in chosen],
         }
-        pairs = ScanDataset(splits)
+        pairs = ScanDataset(self, splits)
         return Prompted(pairs) if self.layout == "prompt" else pairs
+
+    def encode(self, text: str, info: DatasetInfo) -> Example:
+        """A command.
+
+        Raises:
+            DataError: for words that no command has, and for a text that is too long.
+        """
+        vocabulary = info.source_vocabulary or info.vocabulary
+        # In a prompt's vocabulary the words of commands come first, then the actions and `=`.
+        end = len(vocabulary) if info.separator is None else info.separator - len(ACTIONS)
+        known, most = vocabulary.tokens[len(Vocabulary.SPECIAL) : end], info.source_length or MOST_WORDS
+        words = text.split()
+        for word in words:
+            if word not in known:
+                raise DataError(f"{shown(text)}: {word!r} is in no command{hint(word, known)}")
+        if not 0 < len(words) <= most:
+            raise DataError(f"{shown(text)}: {len(words)} words; expected 1 to {most}")
+        prompt, ids = " ".join(words), tuple(vocabulary.ids[word] for word in words)
+        if info.separator is not None:
+            return Example(
+                prompt, "", source=None, inputs=(Vocabulary.BEGIN, *ids, info.separator), labels=()
+            )
+        return Example(prompt, "", source=ids, inputs=(Vocabulary.BEGIN,), labels=())
 
 
 class ScanDataset(PairDataset):
     """Commands and actions. The evidence of an action is the verb or direction that names it."""
 
-    def __init__(self, splits: dict[str, list[tuple[str, ...]]]) -> None:
+    def __init__(self, task: Scan, splits: dict[str, list[tuple[str, ...]]]) -> None:
         everything = [words for split in splits.values() for words in split]
         source = vocabulary_of(sorted({word for words in everything for word in words}), " ")
-        target = vocabulary_of(["JUMP", "LOOK", "LTURN", "RTURN", "RUN", "WALK"], " ")
-        self.ids = {word: number for number, word in enumerate(source.tokens)}
-        wrote = {word: number for number, word in enumerate(target.tokens)}
+        target = vocabulary_of(ACTIONS, " ")
         pairs = {}
         for split, some in splits.items():
             answers = [[action for action, _ in actions(words)] for words in some]
             pairs[split] = TokenPairs(
                 prompts=[" ".join(words) for words in some],
                 answers=[" ".join(answer) for answer in answers],
-                sources=RaggedTokens.of([[self.ids[word] for word in words] for words in some]),
+                sources=RaggedTokens.of([[source.ids[word] for word in words] for words in some]),
                 targets=RaggedTokens.of(
-                    [[*map(wrote.__getitem__, answer), target.END] for answer in answers]
+                    [[*map(target.ids.__getitem__, answer), target.END] for answer in answers]
                 ),
             )
         train = pairs.pop("train")
         super().__init__(
+            task=task,
             train=train,
             held_out=pairs,
             vocabulary=target,
@@ -112,21 +137,6 @@ class ScanDataset(PairDataset):
             longer=["longer"],
         )
         self.ceilings = {"loss": 0.0, "token_accuracy": 1.0, "exact_match": 1.0}
-
-    def encode(self, text: str) -> Example:
-        """A command.
-
-        Raises:
-            DataError: for words that no command has, and for a text that is too long.
-        """
-        words = text.split()
-        for word in words:
-            if self.ids.get(word, 0) < len(Vocabulary.SPECIAL):
-                raise DataError(f"{shown(text)}: {word!r} is in no command{hint(word, list(self.ids)[3:])}")
-        if not 0 < len(words) <= self.source_length:
-            raise DataError(f"{shown(text)}: {len(words)} words; expected 1 to {self.source_length}")
-        ids = tuple(self.ids[word] for word in words)
-        return Example(prompt=" ".join(words), answer="", source=ids, inputs=(Vocabulary.BEGIN,), labels=())
 
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
         """`exact_match`."""

@@ -10,7 +10,7 @@ from annotated_types import Ge, Le
 from attnkit.errors import ConfigError
 from attnkit.options import options
 from attnkit.tasks import draws, layout
-from attnkit.tasks.contract import Batch, Dataset, Example, Task, Vocabulary
+from attnkit.tasks.contract import Batch, Dataset, DatasetInfo, Example, Task, Vocabulary
 from attnkit.tasks.generated import TRAIN, Generated
 from attnkit.tasks.patches import figures, joined, patched
 from attnkit.tasks.picture_groups import PictureGroups
@@ -79,6 +79,10 @@ class Shapes(Task):
             raise ConfigError(f"held_out = {self.held_out}: expected at least group = {self.group}")
         return PictureGroups(self, Scenes(self).drawn, WORDS, GRID, self.group, self.loss, self.held_out)
 
+    def picture(self, example: Example, info: DatasetInfo) -> np.ndarray | None:
+        """The picture that the encoder reads."""
+        return None if example.source_features is None else joined(example.source_features, GRID, 3)
+
 
 class Scenes:
     """Which scenes each split may show, as numbers below `SCENES`."""
@@ -145,10 +149,6 @@ class ShapesDataset(Generated):
             evidence[list(rows)] = inside(cell)
         known = self.task.image == "right"
         return dataclasses.replace(example, evidence=evidence if known else None)
-
-    def picture(self, example: Example) -> np.ndarray | None:
-        """The picture that the encoder reads."""
-        return None if example.source_features is None else joined(example.source_features, GRID, 3)
 
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
         """`exact_match`, and the share of colors, shapes and cells that are right at their places."""

@@ -11,10 +11,11 @@ from annotated_types import Ge, Gt, Lt
 from attnkit.errors import ConfigError, DataError
 from attnkit.options import options
 from attnkit.tasks import draws
-from attnkit.tasks.contract import Batch, Dataset, Example, Task, Vocabulary
+from attnkit.tasks.contract import Batch, Dataset, DatasetInfo, Example, Task, Vocabulary
 from attnkit.tasks.plain_files import read_text
+from attnkit.tasks.spelling import Speller
 from attnkit.tasks.token_rows import unigram_loss
-from attnkit.tasks.units import UNKNOWN, Speller, learn
+from attnkit.tasks.units import learn
 
 EXAMPLE_ORDER = 1
 CODE_POINTS = 0x110000
@@ -80,7 +81,15 @@ class Text(Task):
         facts |= {"characters": {"train": cut, "valid": len(text) - cut}}
         identity = f"{cut} {self.length} {text}" + (f" {vocabulary}" if self.units == "subwords" else "")
         fingerprint = hashlib.sha256(identity.encode()).hexdigest()
-        return TextDataset(vocabulary, parts, self.length, facts, fingerprint, speller)
+        return TextDataset(self, vocabulary, parts, self.length, facts, fingerprint, speller)
+
+    def encode(self, text: str, info: DatasetInfo) -> Example:
+        """A prompt to continue; an empty one stands for a line end, or the first character of the text.
+
+        Raises:
+            DataError: for a character that is not in the text.
+        """
+        return prompt(pieces(text, info), info.vocabulary)
 
 
 class TextDataset(Dataset):
@@ -90,6 +99,7 @@ class TextDataset(Dataset):
 
     def __init__(
         self,
+        task: Task,
         vocabulary: Vocabulary,
         parts: Sequence[np.ndarray],
         length: int,
@@ -97,12 +107,13 @@ class TextDataset(Dataset):
         fingerprint: str,
         speller: Speller | None = None,
     ):
+        self.task: Any = task
         self.length = length
         self.speller = speller
         self.vocabulary = vocabulary
         self.ids = np.concatenate(parts)
         self.cut = cut = len(parts[0])
-        self.token = {token: index for index, token in enumerate(vocabulary.tokens)}
+        self.empty_prompt = (vocabulary.ids.get("\n", int(self.ids[0])),)
         distinct = len(vocabulary) - len(Vocabulary.SPECIAL)
         self.fingerprint = fingerprint
         self.floors = {"loss": unigram_loss(self.ids[:cut], self.ids[cut:], len(vocabulary))}
@@ -111,7 +122,7 @@ class TextDataset(Dataset):
                 **facts,
                 "subwords": {"train": cut, "valid": len(self.ids) - cut},
                 "distinct_subwords": distinct,
-                "unknown_tokens": int((self.ids == self.token[UNKNOWN]).sum()),
+                "unknown_tokens": int((self.ids == speller.unknown).sum()),
                 "characters_per_subword": round(facts["characters"]["valid"] / (len(self.ids) - cut), 3),
             }
             return
@@ -159,41 +170,40 @@ class TextDataset(Dataset):
         self._check(split)
         width = max(1, min(self.length // 2, len(self.ids) - self.cut))
         starts = np.arange(self.cut, len(self.ids) - width + 1)
-        newline = self.token.get("\n")
+        newline = self.vocabulary.ids.get("\n")
         lines = starts[self.ids[starts - 1] == newline] if newline is not None else starts[:0]
         if len(lines) >= count:
             starts = lines
         chosen = starts[draws.permutation(len(starts), EXAMPLE_ORDER)[:count]]
-        return [self._prompt(tuple(self.ids[start : start + width].tolist())) for start in chosen]
-
-    def encode(self, text: str) -> Example:
-        """A prompt to continue; an empty one stands for a line end, or the first character of the text.
-
-        Raises:
-            DataError: for a character that is not in the text.
-        """
-        if self.speller is not None and text:
-            return self._prompt(tuple(self.speller.encode(text)))
-        for place, character in enumerate(text):
-            if character not in self.token:
-                raise DataError(
-                    f"character {place + 1} of the prompt, {character!r} (U+{ord(character):04X}), is not in "
-                    "the text that was learned; leave it out"
-                )
-        if not text:
-            return self._prompt((self.token.get("\n", int(self.ids[0])),))
-        return self._prompt(tuple(self.token[character] for character in text))
+        return [prompt(tuple(self.ids[start : start + width].tolist()), self.vocabulary) for start in chosen]
 
     def score(self, examples: object, predictions: object) -> dict[str, float]:
         """Nothing: there is no single right continuation. The loss is the measure."""
         return {}
 
-    def _prompt(self, ids: tuple[int, ...]) -> Example:
-        return Example(prompt=self.vocabulary.text(ids), answer="", source=None, inputs=ids, labels=())
-
     def _check(self, split: str) -> None:
         if split not in self.splits:
             raise ValueError(f"split = {split!r}: expected one of {', '.join(self.splits)}")
+
+
+def pieces(text: str, info: DatasetInfo) -> tuple[int, ...]:
+    """Token ids of a user's text, spelled as the data is. Raises `DataError` for unknown characters."""
+    if not text:
+        return info.empty_prompt
+    if info.speller is not None:
+        return tuple(info.speller.encode(text))
+    for place, character in enumerate(text):
+        if character not in info.vocabulary.ids:
+            raise DataError(
+                f"character {place + 1} of the prompt, {character!r} (U+{ord(character):04X}), is not in "
+                "the text that was learned; leave it out"
+            )
+    return tuple(info.vocabulary.ids[character] for character in text)
+
+
+def prompt(ids: tuple[int, ...], vocabulary: Vocabulary) -> Example:
+    """Tokens to continue."""
+    return Example(prompt=vocabulary.text(ids), answer="", source=None, inputs=ids, labels=())
 
 
 def encoded(text: str) -> tuple[Vocabulary, np.ndarray]:

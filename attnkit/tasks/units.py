@@ -2,47 +2,14 @@
 
 import collections
 import json
-import re
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Any
 
 from attnkit.errors import ConfigError
-from attnkit.tasks.contract import Vocabulary
+from attnkit.tasks.spelling import UNKNOWN, WORD, Kind, Speller, Vocabulary
 from attnkit.tasks.token_rows import vocabulary_of
 
-UNKNOWN = "<unknown>"
-WORD = re.compile(r" ?\w+| ?[^\w\s]|\s")
 LONGEST_WORD = 64
-
-Kind = Literal["words", "characters", "subwords"]
-
-
-class Speller:
-    """Texts to token ids and back.
-
-    A word token carries the space before it, and every punctuation mark is a token. Subwords are pieces of
-    such words.
-
-    Attributes:
-        vocabulary: the special tokens, `<unknown>`, and everything else, in this order.
-        pieces: the tokens of one word.
-    """
-
-    def __init__(self, vocabulary: Vocabulary, pieces: Callable[[str], Sequence[str]]):
-        self.vocabulary = vocabulary
-        self.pieces = pieces
-        self.ids = {token: number for number, token in enumerate(vocabulary.tokens)}
-        self.unknown = self.ids[UNKNOWN]
-        self._words: dict[str, tuple[int, ...]] = {}
-
-    def encode(self, text: str) -> list[int]:
-        """Token ids, the one of `<unknown>` for what the vocabulary lacks."""
-        return [number for word in WORD.findall(text) for number in self._word(word)]
-
-    def _word(self, word: str) -> tuple[int, ...]:
-        if word not in self._words:
-            self._words[word] = tuple(self.ids.get(piece, self.unknown) for piece in self.pieces(word))
-        return self._words[word]
 
 
 def learn(texts: Iterable[str], units: Kind, most: int) -> Speller:
@@ -58,15 +25,14 @@ def learn(texts: Iterable[str], units: Kind, most: int) -> Speller:
     words = collections.Counter(word for text in texts for word in WORD.findall(text))
     room = most - len(Vocabulary.SPECIAL) - 1
     if units == "subwords":
-        known, pieces = byte_pairs(words, room)
-        return Speller(vocabulary_of([UNKNOWN, *known]), pieces)
-    cut = whole if units == "words" else list
+        known, merges = byte_pairs(words, room)
+        return Speller(vocabulary_of([UNKNOWN, *known]), units, merges)
     counts: collections.Counter[str] = collections.Counter()
     for word, count in words.items():
-        for piece in cut(word):
+        for piece in [word] if units == "words" else word:
             counts[piece] += count
     order = sorted(counts, key=lambda token: (-counts[token], token))
-    return Speller(vocabulary_of([UNKNOWN, *order[:room]]), cut)
+    return Speller(vocabulary_of([UNKNOWN, *order[:room]]), units)
 
 
 def size(text: str, units: Kind) -> int:
@@ -74,15 +40,8 @@ def size(text: str, units: Kind) -> int:
     return len(text) if units == "characters" else len(WORD.findall(text))
 
 
-def whole(word: str) -> list[str]:
-    """A word as its only piece."""
-    return [word]
-
-
-def byte_pairs(
-    words: collections.Counter[str], most: int
-) -> tuple[list[str], Callable[[str], Sequence[str]]]:
-    """At most `most` subwords of some words, and the function that cuts a word into them."""
+def byte_pairs(words: collections.Counter[str], most: int) -> tuple[list[str], tuple[tuple[str, str], ...]]:
+    """At most `most` subwords of some words, and the pairs of them to join, in order."""
     try:
         from tokenizers import Tokenizer, models, trainers
     except ImportError:
@@ -93,17 +52,9 @@ def byte_pairs(
     trainer = trainers.BpeTrainer(vocab_size=most, limit_alphabet=most, min_frequency=2, show_progress=False)
     usual = sorted(word for word in words if len(word) <= LONGEST_WORD)
     teacher.train_from_iterator((word for word in usual for _ in range(words[word])), trainer)
-    # The learned merges alone: a tokenizer with special tokens would find their spelling in the text.
     learned = json.loads(teacher.to_str())["model"]
-    vocabulary = {UNKNOWN: len(learned["vocab"]), **learned["vocab"]}
-    merges = [tuple(merge) for merge in learned["merges"]]
-    cutter: Any = Tokenizer(models.BPE(vocabulary, merges, unk_token=UNKNOWN))
-
-    def pieces(word: str) -> Sequence[str]:
-        found: Sequence[str] = cutter.encode(word).tokens
-        return found
-
-    return sorted(learned["vocab"], key=learned["vocab"].get), pieces
+    merges = tuple((first, second) for first, second in learned["merges"])
+    return sorted(learned["vocab"], key=learned["vocab"].get), merges
 
 
 def spaced(text: str) -> str:

@@ -15,7 +15,12 @@ RECORDED = "metrics"
 
 
 def load(
-    network: nnx.Module, folder: Path, which: Literal["last", "best"] = "best", *, strict: bool = False
+    network: nnx.Module,
+    folder: Path,
+    which: Literal["last", "best"] = "best",
+    *,
+    strict: bool = False,
+    allow_cast: bool = False,
 ) -> tuple[nnx.Module, Manifest]:
     """A network like `network` with the parameters that the run in `folder` saved, and where they are from.
 
@@ -24,13 +29,16 @@ def load(
         folder: the run's folder.
         which: the last checkpoint or the one with the least held-out loss.
         strict: raise for a damaged checkpoint instead of falling back to another.
+        allow_cast: convert parameters of another floating type.
 
     Raises:
         CheckpointError: no checkpoint is whole, or the network has other parameters.
     """
     graph, params, constants = split(network)
     template = {"params": params, "constants": constants}
-    restored = Checkpoints(folder / FOLDER).restore(template, which, strict=strict, partial=True)
+    restored = Checkpoints(folder / FOLDER).restore(
+        template, which, strict=strict, allow_cast=allow_cast, partial=True
+    )
     tree = restored.tree
     return nnx.merge(graph, tree["params"], tree["constants"]), restored.manifest
 

@@ -18,6 +18,7 @@ from attnkit.training.pytree_io import Leaf
 FORMAT = 1
 MANIFEST = "manifest.json"
 LARGEST = 1 << 26
+LAYOUT: Any = {"indent": 1, "sort": True}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +49,8 @@ class Manifest:
         It is made beside `folder`: a process that ends meanwhile leaves nothing in a checkpoint.
         """
         body = dataclasses.asdict(self)
-        text = json.dumps(files.sealed(body), indent=1, sort_keys=True)
         with files.replacing(folder / MANIFEST, folder.parent) as file:
-            file.write(text.encode())
+            file.write(files.sealed(body, **LAYOUT))
         sync(folder)
 
     @classmethod
@@ -60,11 +60,9 @@ class Manifest:
         try:
             if path.stat().st_size > LARGEST:
                 raise ValueError(f"more than {LARGEST} bytes")
-            body = json.loads(path.read_bytes())
-            files.check_seal(body)
+            body = files.unsealed(path.read_bytes(), **LAYOUT)
             version = body["format"]
-            del body[files.SEAL]
-        except (OSError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, LookupError) as error:
             raise CheckpointError(f"{path}: not a manifest: {error}") from None
         if isinstance(version, int) and version > FORMAT:
             raise NewerFormat(

@@ -1,6 +1,5 @@
 """Diagnosis of non-finite numbers from the state before the failed step and its batch."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -83,7 +82,7 @@ def failure(
         "batch": number,
         "key": key,
     }
-    files.write(folder / DUMP, json.dumps(files.sealed(dump), indent=1) + "\n")
+    files.write(folder / DUMP, files.sealed(dump))
     after = f" ({training.skip_limit} steps before it were skipped)" if training.nonfinite == "skip" else ""
     return NonFiniteError(
         f"step {number + 1}: {what} is not finite, first at {path}{after}; no update was made. "

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -37,6 +38,7 @@ def cross_entropy(
     >>> float(cross_entropy(jnp.zeros((1, 1, 8)), jnp.zeros((1, 1), int)).loss[0, 0]) == float(jnp.log(8.0))
     True
     """
+    chex.assert_equal_shape_prefix((logits, labels), labels.ndim)
     logits = logits.astype(jnp.float32)
     level = jax.nn.logsumexp(logits, axis=-1)
     chosen = labels[..., None] == jnp.arange(logits.shape[-1])
@@ -59,6 +61,7 @@ def errors(
     the mean once, however long the example is.
     """
     if "targets" in batch:
+        chex.assert_equal_shape((output.logits[..., 0], batch["targets"]))
         loss = jnp.square(output.logits[..., 0].astype(jnp.float32) - batch["targets"].astype(jnp.float32))
         found = Tokens(loss, loss)
     else:
@@ -77,6 +80,7 @@ class Sums(NamedTuple):
 
 def sums(tokens: Tokens, weights: Float[Array, "batch length"]) -> Sums:
     """Sums over the tokens of a batch; a token with weight 0 adds 0."""
+    chex.assert_equal_shape((tokens.loss, tokens.objective, weights))
     weights = weights.astype(jnp.float32)
     return Sums(jnp.sum(weights * tokens.objective), jnp.sum(weights * tokens.loss), jnp.sum(weights))
 

@@ -50,8 +50,9 @@ def schedule(optimizer: Optimizer, steps: int, step: Int[Array, ""]) -> Float[Ar
     which the last update takes (Loshchilov and Hutter 2017, arXiv:1608.03983, equation 5, without restarts);
     `wsd` stays at 1 and falls in a straight line to `end_fraction` over the last `cooldown` of the steps
     (warmup-stable-decay: Hu et al. 2024, arXiv:2404.06395, section 4; Haegele et al. 2024, arXiv:2405.18392).
+    With `decay_steps` that is the last of so many updates, and all later ones take it too.
     """
-    rise, last = (step + 1) / max(optimizer.warmup, 1), steps - 1
+    rise, last = (step + 1) / max(optimizer.warmup, 1), (optimizer.decay_steps or steps) - 1
     if optimizer.schedule == "cosine":
         done = jnp.clip((step - optimizer.warmup) / max(last - optimizer.warmup, 1), 0.0, 1.0)
         left = 0.5 * (1 + jnp.cos(jnp.pi * done))

@@ -69,7 +69,9 @@ class Optimizer:
         cooldown: share of the steps over which `wsd` lowers the rate.
         learning_rate: rate at the end of the warmup.
         warmup: steps over which the rate rises linearly from 0; the first step takes 1 / warmup of it.
-        end_fraction: part of `learning_rate` left at the last step.
+        end_fraction: part of `learning_rate` left at the end of the decay.
+        decay_steps: updates after which the rate stays at its end; 0 means `steps` of the training. This way
+            a run that is resumed with more steps keeps its schedule.
         b1: decay of the first moment.
         b2: decay of the second moment.
         momentum: decay of the momentum of Muon.
@@ -88,6 +90,7 @@ class Optimizer:
     schedule: Literal["cosine", "wsd"] = "cosine"
     cooldown: Annotated[float, Gt(0.0), Le(1.0)] = 0.2
     end_fraction: Annotated[float, Ge(0.0), Le(1.0)] = 0.1
+    decay_steps: Annotated[int, Ge(0)] = 0
     b1: Annotated[float, Ge(0.0), Lt(1.0)] = 0.9
     b2: Annotated[float, Ge(0.0), Lt(1.0)] = 0.99
     momentum: Annotated[float, Ge(0.0), Lt(1.0)] = 0.95

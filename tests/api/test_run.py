@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import attnkit as ak
+from attnkit import files
 from attnkit.errors import ConfigError
 from attnkit.experiment.cli import main
 
@@ -51,7 +52,7 @@ def run(folder):
 
 def test_objects_of_a_run(run, folder):
     assert run.config["model"]["model_dim"] == 12 and run.config["model"]["kind"] == "encoder_decoder"
-    assert run.result == json.loads((folder / "result.json").read_text())
+    assert run.result == files.unsealed((folder / "result.json").read_bytes())
     assert repr(run).endswith("parameters)") and len(repr(run)) < 200
     assert run.tokenizer.decode([*map(run.tokenizer.tokens.index, "drei"), 2, 5]) == "drei"
     assert len(run.tokenizer.encode("forty-two")) == 2

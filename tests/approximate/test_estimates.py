@@ -6,6 +6,8 @@ from attnkit.approximate.variant.aft_simple import AftSimple
 from attnkit.approximate.variant.fnet import Fnet
 from attnkit.conformance.approximation import error
 
+pytestmark = pytest.mark.one_python
+
 
 @pytest.mark.parametrize(
     ("variant", "message"),

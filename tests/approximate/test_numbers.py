@@ -12,6 +12,8 @@ from attnkit.approximate.contract import softmax
 from attnkit.approximate.pinv import pinv
 from attnkit.conformance import check
 
+pytestmark = pytest.mark.one_python
+
 
 def column(*numbers):
     return jnp.array(numbers, jnp.float32)[:, None]

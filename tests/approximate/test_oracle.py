@@ -6,6 +6,8 @@ import pytest
 from approximate.cases import FORMS, IDS, arrays_of, variant_of
 from oracles import approximations
 
+pytestmark = pytest.mark.one_python
+
 TOKENS, DIM, VALUE_DIM = 19, 4, 3
 
 

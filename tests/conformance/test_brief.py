@@ -5,6 +5,8 @@ from conformance.variants import variants
 
 from attnkit.conformance import check
 
+pytestmark = pytest.mark.one_python
+
 ALWAYS = {
     "fox": "summed token inputs",
     "cope": "a walk from later keys",

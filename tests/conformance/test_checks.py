@@ -13,6 +13,8 @@ from attnkit.scored.contract import Position, Score, dot
 from attnkit.scored.position.alibi import Alibi
 from attnkit.scored.preset.attention import Attention
 
+pytestmark = pytest.mark.one_python
+
 
 @options
 class CountsInTheBlock(Position):

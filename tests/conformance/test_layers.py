@@ -19,6 +19,8 @@ from attnkit.options import options
 from attnkit.points import observed
 from attnkit.scored.selection.moba import Moba
 
+pytestmark = pytest.mark.one_python
+
 
 class Broken(AttentionLayer):
     """Attention with one mistake."""

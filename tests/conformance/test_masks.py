@@ -20,6 +20,8 @@ from attnkit.masks.strided import Strided
 from attnkit.masks.window import Window
 from attnkit.options import options
 
+pytestmark = pytest.mark.one_python
+
 SOUND = {"empty blocks", "full blocks"}
 
 

@@ -11,6 +11,8 @@ from attnkit.options import options
 from attnkit.scored.contract import Position
 from attnkit.scored.preset.attention import Attention
 
+pytestmark = pytest.mark.one_python
+
 FOUND = [
     Finding("output", "dense", 3e-16, 1e-12, "causal mask"),
     Finding("output", "dense", 5e-13, 1e-12, "window mask"),

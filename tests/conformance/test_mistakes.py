@@ -14,6 +14,8 @@ from attnkit.scored.contract import Position, Score
 from attnkit.scored.position.alibi import Alibi
 from attnkit.scored.preset.attention import Attention
 
+pytestmark = pytest.mark.one_python
+
 
 def distance(i, j):
     return 0.1 * jnp.abs(i[:, None] - j[None, :])

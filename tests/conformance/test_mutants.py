@@ -23,6 +23,8 @@ from attnkit.scored.preset.attention import Attention
 from attnkit.scored.score.bilinear import Bilinear
 from attnkit.scored.score.dot import Dot
 
+pytestmark = pytest.mark.one_python
+
 PLAIN, CAPPED = Attention(), Attention(cap=1.5)
 
 

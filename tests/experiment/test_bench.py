@@ -13,6 +13,8 @@ from attnkit.recurrence.variant.mamba2 import Mamba2
 from attnkit.scored.contract import Parts
 from attnkit.scored.selection.lightning_indexer import LightningIndexer
 
+pytestmark = pytest.mark.one_python
+
 
 def test_costs_of_a_variant_beside_both_dense_computations(tmp_path, capsys):
     words = ["bench", "alibi", "--lengths", "64", "1024", "--heads", "1", "--dim", "8", "--rounds", "1"]

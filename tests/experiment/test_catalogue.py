@@ -69,7 +69,7 @@ def test_a_class_of_another_catalogue_is_refused_with_file_and_line(workplace):
 def test_a_path_is_looked_for_in_every_folder_in_order(workplace, tmp_path_factory):
     other = tmp_path_factory.mktemp("other")
     entry = catalogue.find("Model", "mine.py:Net", [other, workplace])
-    assert entry.kind == f"{workplace / 'mine.py'}:Net" and entry.module.startswith("attnkit_own_mine")
+    assert entry.kind == f"{workplace / 'mine.py'}:Net" and entry.module.endswith(".mine")
 
 
 def test_a_dotted_kind_is_found_by_its_module():

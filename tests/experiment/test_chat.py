@@ -12,6 +12,8 @@ from attnkit.experiment.cli import main
 from attnkit.experiment.session import start
 from attnkit.tasks.contract import Example
 
+pytestmark = pytest.mark.one_python
+
 DIALOGUE = """\
 [task]
 kind = "dialogue"
@@ -48,7 +50,7 @@ def fresh(tmp_path_factory):
 @pytest.fixture
 def talk(fresh, monkeypatch):
     """The folder, which opens like a run's."""
-    monkeypatch.setattr("attnkit.experiment.chat.reopen", lambda run, imports: fresh[1])
+    monkeypatch.setattr("attnkit.experiment.chat.reopen", lambda run, allow: fresh[1])
     return fresh[0]
 
 

@@ -14,6 +14,8 @@ from attnkit.experiment import resolve
 from attnkit.experiment.cli import main
 from attnkit.experiment.commands.check import BASES
 
+pytestmark = pytest.mark.one_python
+
 BROKEN = '''
 import jax.numpy as jnp
 from attnkit.options import options

@@ -16,28 +16,7 @@ from attnkit.experiment import config, folder
 
 
 @pytest.mark.parametrize(
-    "out",
-    [
-        "../x",
-        "a/../../x",
-        "a/../x",
-        "/tmp/x",
-        "~/x",
-        "~",
-        "",
-        ".",
-        "a\nb",
-        "a\0b",
-        "x" * 300,
-        "nul",
-        "a/CON.txt",
-        "-x",
-        "a\\b",
-        "a/b.",
-        "a\u2028b",
-        "..",
-        "COM1",
-    ],
+    "out", ["", "a\nb", "a\0b", "x" * 300, "a/" + "x" * 300, "a\u2028b", "~nobody-at-all/x"]
 )
 def test_folders_that_are_refused(tmp_path, monkeypatch, out):
     monkeypatch.chdir(tmp_path)
@@ -47,25 +26,21 @@ def test_folders_that_are_refused(tmp_path, monkeypatch, out):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("out", ["x", "a/b/c", "a/./b", "run 1", "größe", "a..b"])
+@pytest.mark.parametrize("out", ["x", "a/b/c", "a/./b", "run 1", "größe", "a..b", "../x", "/tmp/x", "nul"])
 def test_folders_that_are_fine(tmp_path, monkeypatch, out):
     monkeypatch.chdir(tmp_path)
-    assert folder.checked(out).resolve().is_relative_to(tmp_path)
+    assert folder.checked(out) == Path(out)
 
 
-def test_a_link_must_not_lead_out(tmp_path, monkeypatch):
+def test_a_link_may_lead_to_another_disk_but_not_in_a_circle(tmp_path, monkeypatch):
     inside, outside = tmp_path / "inside", tmp_path / "outside"
     inside.mkdir()
     outside.mkdir()
     (inside / "link").symlink_to(outside)
-    (inside / "real").mkdir()
-    (inside / "near").symlink_to(inside / "real")
     monkeypatch.chdir(inside)
-    with pytest.raises(ConfigError, match="leads out"):
-        folder.checked("link/run")
-    assert folder.checked("near/run").resolve() == inside / "real/run"
+    assert folder.checked("link/run").resolve() == outside / "run"
     (inside / "loop").symlink_to("loop")
-    with pytest.raises(ConfigError, match="leads"):
+    with pytest.raises(ConfigError, match="leads in a circle"):
         folder.checked("loop/run")
 
 
@@ -152,8 +127,7 @@ def test_only_harmless_options_may_change_on_resume(workplace):
 def test_half_a_surrogate_pair_is_written_and_read_again(tmp_path):
     value = {"got": "a\ud800b", "name": "\u00e9"}
     folder.write_json(tmp_path / "x.json", value)
-    found = folder.read_json(tmp_path / "x.json")
-    assert found.pop(files.SEAL) and found == value
+    assert folder.read_json(tmp_path / "x.json") == value
 
 
 def test_processes_that_start_at_once_get_folders_of_their_own(tmp_path, monkeypatch):
@@ -178,9 +152,9 @@ def test_the_second_start_with_one_folder_writes_nothing(tmp_path, monkeypatch):
     with folder.claim("words", "run", False) as place:
         (place / folder.CONFIG).write_text("first")
         for resume in (False, True):
-            with pytest.raises(ConfigError, match="holds a run|in use by process"):
-                with folder.claim("words", "run", resume):
-                    raise AssertionError
+            expected = "in use by process" if resume else "holds a run"
+            with pytest.raises(ConfigError, match=expected), folder.claim("words", "run", resume):
+                raise AssertionError
         assert (place / folder.CONFIG).read_text() == "first"
     assert [entry.name for entry in place.iterdir()] == [folder.CONFIG]
     with pytest.raises(ConfigError, match="holds a run"), folder.claim("words", "run", False):

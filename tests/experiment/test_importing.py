@@ -3,8 +3,9 @@ import sys
 import pytest
 
 from attnkit.errors import ConfigError
-from attnkit.experiment import catalogue, importing
+from attnkit.experiment import catalogue, importing, resolve
 from attnkit.experiment.catalogue import REQUIRED
+from attnkit.experiment.cli import main
 from attnkit.experiment.field_types import shown
 
 HEAD = """\
@@ -109,3 +110,110 @@ def test_an_entry_of_the_package_that_cannot_be_imported_is_one_line(monkeypatch
     with pytest.raises(ConfigError, match=r"broken.py:2: cannot be imported: ZeroDivisionError") as caught:
         catalogue.find("Mask", "broken", [])
     assert "\n" not in str(caught.value)
+
+
+PART = HEAD + "{imports}\n@options\nclass Part(Mask):\n    size: int = {size}\n"
+
+
+def part(folder, helper, imports, size, name="part"):
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, text in helper.items():
+        (folder / file).parent.mkdir(exist_ok=True)
+        (folder / file).write_text(text)
+    (folder / f"{name}.py").write_text(PART.format(imports=imports, size=size))
+    return folder / f"{name}.py"
+
+
+def size(file):
+    return own(file, "Part").fields[0].default
+
+
+def test_two_folders_with_helpers_of_one_name_do_not_meet(tmp_path):
+    files = [
+        part(tmp_path / str(n), {"helper.py": f"SIZE = {n}\n"}, "from helper import SIZE", "SIZE")
+        for n in (3, 5)
+    ]
+    assert [size(file) for file in files] == [3, 5]
+    assert "helper" not in sys.modules and not list(tmp_path.rglob("*.pyc"))
+
+
+@pytest.mark.parametrize(
+    ("helpers", "imports", "expression"),
+    [
+        ({"random.py": "SIZE = 7\n"}, "import random", "random.SIZE"),
+        ({"json.py": "from helper import SIZE\n", "helper.py": "SIZE = 7\n"}, "import json", "json.SIZE"),
+        ({"pack/__init__.py": "", "pack/deep.py": "SIZE = 7\n"}, "import pack.deep", "pack.deep.SIZE"),
+        ({"pack/__init__.py": "", "pack/deep.py": "SIZE = 7\n"}, "from pack import deep as d", "d.SIZE"),
+        ({"helper.py": "def f():\n    import other\n    return other.SIZE\n", "other.py": "SIZE = 7\n"},
+         "from helper import f", "f()"),
+        ({"helper.py": "SIZE = 7\n"}, "from . import helper", "helper.SIZE"),
+    ],
+)  # fmt: skip
+def test_helpers_win_over_modules_of_their_name(tmp_path, helpers, imports, expression):
+    assert size(part(tmp_path, helpers, imports, expression)) == 7
+
+
+def test_a_file_named_like_a_module_can_use_that_module(tmp_path):
+    assert size(part(tmp_path, {}, "import math", "int(math.sqrt(49))", name="math")) == 7
+    assert size(part(tmp_path, {}, "", "7", name="my-part.v2")) == 7
+
+
+def test_a_changed_helper_is_run_again_and_an_unchanged_file_only_once(tmp_path):
+    file = part(tmp_path, {"helper.py": "SIZE = 7\n"}, "from helper import SIZE", "SIZE")
+    first = own(file, "Part")
+    assert own(file, "Part").cls is first.cls
+    (tmp_path / "helper.py").write_text("SIZE = 11\n")
+    assert size(file) == 11 and first.fields[0].default == 7
+    assert {path.name: data for path, data in importing.sources([first.module]).items()}[
+        "helper.py"
+    ] == b"SIZE = 7\n"
+
+
+FAULTY = (
+    HEAD
+    + """
+@options
+class Part(Mask):
+    size: int = 3
+    def allows(self, i, j, data):
+        return i >= j
+    def __post_init__(self):
+        {}
+"""
+)
+
+
+@pytest.mark.parametrize("fault", ["{}['a']", "raise SystemExit(0)", "self.__post_init__()", "1 // 0"])
+def test_an_error_when_a_part_is_made_is_one_line_with_its_place(tmp_path, fault):
+    (tmp_path / "faulty.py").write_text(FAULTY.format(fault))
+    with pytest.raises(ConfigError, match=f"{tmp_path}/faulty.py:12: ") as caught:
+        resolve.made(f"{tmp_path}/faulty.py:Part", [], ("Mask",))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1500
+
+
+def test_an_error_of_a_users_own_code_in_a_command_is_one_line(tmp_path, monkeypatch, capsys):
+    file = part(tmp_path, {"helper.py": "def late(*given):\n    raise SystemExit(0)\n"}, "import helper", "7")
+    late = sys.modules[own(file, "Part").module].helper.late
+    monkeypatch.setattr("attnkit.experiment.config.load", late)
+    assert main(["validate", "x.toml"]) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path}/helper.py:2: SystemExit: 0\n"
+
+
+@pytest.mark.parametrize(
+    ("helper", "line", "words"),
+    [
+        ("import sys\nsys.exit(0)\n", 2, "SystemExit: 0"),
+        ("raise SystemExit\n", 1, "SystemExit: "),
+        ("def f():\n    return f()\nf()\n", 2, "RecursionError"),
+        ("exec(open(__file__).read())\n", 1, "RecursionError"),
+        ("import part\npart.Part\n", 2, "AttributeError"),
+        ("x = = 1\n", 1, "not Python"),
+        ("1 / 0\n", 1, "ZeroDivisionError"),
+    ],
+)
+def test_an_error_in_a_helper_is_one_line_with_its_place(tmp_path, helper, line, words):
+    file = part(tmp_path, {"helper.py": helper}, "import helper", "7")
+    with pytest.raises(ConfigError) as caught:
+        own(file, "Part")
+    assert str(caught.value).startswith(f"{tmp_path / 'helper.py'}:{line}: ") and words in str(caught.value)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1500

@@ -85,7 +85,7 @@ def test_evidence_is_compared_with_cross_attention_or_with_the_prompt():
 
 
 def test_names_of_maps():
-    assert attention.pretty("decoder.1.cross") == "decoder cross-attention, layer 2"
+    assert attention.pretty("decoder.1.cross") == "decoder cross-attention, L1"
     assert attention.pretty("strange") == "strange"
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,7 +53,7 @@ def test_a_new_file_is_a_form_that_attend_computes_with(extra):
         return jax.grad(total, (0, 1, 2), has_aux=True)(*draw())
 
     found, true = results("halves"), results("reference")
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, true)
+    chex.assert_trees_all_close(found, true, rtol=1e-5, atol=1e-6)
 
 
 def test_a_form_that_cannot_do_it_says_why(extra):

@@ -2,6 +2,7 @@
 
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -101,8 +102,7 @@ def test_definition_and_blocks_agree_with_loops_to_the_second_derivative(name):
         expected = by_loops(weigh, point[1])
     np.testing.assert_allclose(reference[0][0], expected, rtol=0, atol=2e-12)
     np.testing.assert_allclose(blocked[0][0], expected, rtol=0, atol=2e-12)
-    for ours, definition in zip(jax.tree.leaves(blocked), jax.tree.leaves(reference), strict=True):
-        np.testing.assert_allclose(ours, definition, rtol=1e-10, atol=1e-10)
+    chex.assert_trees_all_close(blocked, reference, rtol=1e-10, atol=1e-10)
     slope = sum(
         np.sum(np.asarray(g) * np.asarray(d))
         for g, d in zip(jax.tree.leaves(reference[2]), jax.tree.leaves(moved), strict=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,7 +72,7 @@ def test_sums_are_closed_under_every_composition_of_derivatives():
     with jax.enable_x64(True):
         given, moved = draw(), jax.tree.map(np.cos, draw())
         got, true = all_derivatives(by_blocks)(given, moved), all_derivatives(dense)(given, moved)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), got, true)
+        chex.assert_trees_all_close(got, true, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("cpu", [True, False])
@@ -89,7 +90,7 @@ def test_mapped_axes_are_loops_or_batches_with_the_same_results(monkeypatch, cpu
         given = draw()
         got = jax.vmap(by_blocks, (None, 0, 0))(given["w"], given["a"], given["b"])
         true = jax.vmap(dense, (None, 0, 0))(given["w"], given["a"], given["b"])
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12), got, true)
+        chex.assert_trees_all_close(got, true, rtol=1e-12, atol=1e-12)
     assert used == [(HEADS,)]
 
 

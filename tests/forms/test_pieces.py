@@ -7,6 +7,7 @@ import pytest
 
 from attnkit import forms
 from attnkit.masks.causal import Causal
+from attnkit.scored.exponential import Partial
 from attnkit.scored.normalizer.entmax import Entmax
 from attnkit.scored.normalizer.sink import Sink
 from attnkit.scored.position.rotary import Rotary
@@ -32,6 +33,12 @@ def test_pieces_of_the_keys_merge_to_the_whole_and_the_sink_counts_once():
     whole = forms.attend(scored, params, q, k, v, implementation="reference")
     np.testing.assert_allclose(joined.output, whole.output, rtol=0, atol=2e-6)
     np.testing.assert_allclose(joined.lse, whole.lse, rtol=0, atol=2e-6)
+
+
+def test_pieces_of_other_queries_are_refused():
+    early, late = (Partial(jnp.zeros((1, n)), jnp.ones((1, n)), jnp.zeros((1, n, 5))) for n in (1, 3))
+    with pytest.raises(AssertionError, match="shape"):
+        forms.merge_pieces(early, late)
 
 
 def test_pieces_are_refused_where_they_cannot_be_merged():

@@ -11,7 +11,7 @@ from attnkit import forms
 from attnkit.masks.causal import Causal
 from attnkit.options import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Parts, Position, Queries, Rows, Score, Scores
-from attnkit.scored.domain import KEY, QUERY, SHARED, on_allowed
+from attnkit.scored.domain import KEY, OF_TOKENS, QUERY, SHARED, on_allowed
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.normalizer.sparsemax import Sparsemax
 from attnkit.scored.preset.attention import Attention
@@ -220,3 +220,14 @@ def test_nothing_is_added_to_a_function_that_is_finite_everywhere():
 
     assert "argmax" not in program(lambda i, j: jnp.tanh(i[:, None] * 2.0 - j) / 8)
     assert "argmax" in program(lambda i, j: jnp.log(i[:, None] * 2.0 - j))
+
+
+@pytest.mark.parametrize("result", [jnp.zeros(2), "a", jnp.zeros((3, 5, 1))])
+def test_a_result_that_is_not_of_pairs_names_the_function(result):
+    def bias(p, q, k, i, j):
+        return result
+
+    place = f"{__file__}:{bias.__code__.co_firstlineno}: bias gave"
+    rows, columns = jnp.zeros((3, 2)), jnp.zeros((5, 2))
+    with pytest.raises(ValueError, match=place):
+        on_allowed(bias, None, OF_TOKENS)({}, rows, columns, rows[:, 0], columns[:, 0])

@@ -9,6 +9,8 @@ from attnkit.generation.beam import search
 from attnkit.generation.prompt import BEGIN, END, PAD, prompts
 from attnkit.generation.sampling import most_probable, write
 
+pytestmark = pytest.mark.one_python
+
 A, B, C = 3, 4, 5
 WORDS = (END, A, B, C, 6)
 PROMPTS = [[BEGIN, A, B, A], [BEGIN], [BEGIN, A, B, B, B, A, C]]

@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 from flax import nnx
 
 from attnkit.generation.beam import search
-from attnkit.generation.decode import decode, run, shared
+from attnkit.generation.decode import decode, shared
 from attnkit.generation.plan import Decoding
 from attnkit.generation.prompt import BEGIN, END, prompts
 from attnkit.models.contract import Sizes
@@ -14,6 +15,8 @@ from attnkit.models.encoder_decoder import EncoderDecoder
 from attnkit.recurrence.variant.delta_net import DeltaNet
 from attnkit.recurrence.variant.gla import Gla
 from attnkit.scored.preset.attention import Attention
+
+pytestmark = pytest.mark.one_python
 
 SIZES = Sizes(vocabulary=11, length=23, source_vocabulary=13, source_length=7)
 PROMPTS = [[BEGIN, 3, 4, 5], [BEGIN, 6, 6, 7, 8, 9, 3], [BEGIN, 10, 4]]
@@ -107,17 +110,17 @@ def test_sampling_is_a_function_of_the_key_and_needs_one():
         decode(plan, network, given)
 
 
-def test_new_parameters_and_texts_of_the_same_shape_do_not_compile_again():
+def test_new_parameters_and_texts_of_the_same_shape_are_not_traced_again(monkeypatch):
     given = prompts([[BEGIN, 3, 4, 5], [BEGIN, 6, 6]])
     plan = Decoding(max_length=7)
-    decode(plan, Decoder(depth=1, model_dim=24).build(SIZES, nnx.Rngs(0)), given)
-    before = run._cache_size()
-    decode(
-        plan,
-        Decoder(depth=1, model_dim=24).build(SIZES, nnx.Rngs(1)),
-        prompts([[BEGIN, 3, 7], [BEGIN, 6, 6, 6]]),
-    )
-    assert run._cache_size() == before
+    one, two = (Decoder(depth=1, model_dim=24).build(SIZES, nnx.Rngs(seed)) for seed in (0, 1))
+    decode(plan, one, given)
+    for method in ("start", "step"):
+        never = chex.assert_max_traces(getattr(type(two), method), n=0)
+        monkeypatch.setattr(type(two), method, never)
+    decode(plan, two, prompts([[BEGIN, 3, 7], [BEGIN, 6, 6, 6]]))
+    with pytest.raises(AssertionError, match="traced > 0 times"):
+        decode(plan, two, prompts([[BEGIN, 3, 7]]))
 
 
 @pytest.mark.parametrize(("lengths", "ready"), [([1, 5], 0), ([2, 9], 1), ([3], 2), ([4], 2), ([9, 12], 8)])

@@ -19,6 +19,8 @@ from attnkit.inspection.maps import (
     uniform_alignment,
 )
 
+pytestmark = pytest.mark.one_python
+
 WEIGHTS = np.array(
     [
         [0.6, 0.3, 0.1, 0.0, 0.0],

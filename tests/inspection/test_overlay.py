@@ -13,7 +13,7 @@ from attnkit.inspection import overlay
 from attnkit.inspection.image_pictures import picture_on_image
 from attnkit.inspection.page import render
 from attnkit.inspection.palette import png
-from attnkit.inspection.report import AttentionMap, Look, Report
+from attnkit.inspection.report import AttentionMap, MapExample, Report
 
 
 def decoded(data):
@@ -102,7 +102,7 @@ class Ids(HTMLParser):
 
 
 def test_the_page_has_each_id_once_and_finds_all_it_uses():
-    looks = (Look("one", (picture_map(), picture_map(1))), Look("two", (picture_map(),)))
+    looks = (MapExample("one", (picture_map(), picture_map(1))), MapExample("two", (picture_map(),)))
     parser = Ids()
     parser.feed(render(Report("t", attention=looks)))
     assert len(set(parser.ids)) == len(parser.ids)

@@ -7,10 +7,19 @@ import pytest
 from hypothesis import given, strategies
 
 from attnkit.errors import DataError
+from attnkit.inspection.heads_page import (
+    Attribution,
+    Change,
+    HeadFinding,
+    HeadReport,
+    Matrix,
+)
 from attnkit.inspection.heatmap import pooled
 from attnkit.inspection.page import render
-from attnkit.inspection.report import AttentionMap, Curve, Line, Look, Report, Result, Sample
+from attnkit.inspection.report import AttentionMap, Curve, Line, MapExample, Report, Result, Sample
 from attnkit.inspection.writing import holdable, number, percent, shortened, text, visible
+
+pytestmark = pytest.mark.one_python
 
 HOSTILE = (
     "</script><img src=x onerror=alert(1)>",
@@ -114,7 +123,17 @@ def full_report(words):
             Sample(words("prompt"), words("got"), words("got"), True),
             Sample(words("prompt"), words("got")),
         ),
-        attention=(Look(words("look"), (drawn,), (0, 1), words("note")),),
+        heads=HeadReport(
+            (
+                HeadFinding("L0H1", words("kind"), 0.45, 0.4, 0.15, 1.5, (1.0, 2.0), words("verdict")),
+                HeadFinding("L0H0", "", None, None, None, float("nan"), (0.0, 0.0), "idle"),
+            ),
+            (Matrix(words("matrix"), (words("layer"),), np.array([[np.nan, -2.0]])),),
+            (Change(words("change"), -0.1, -2.0),),
+            (Attribution(words("example"), tokens, ((words("method"), np.arange(5) - 2.0),)),),
+            (words("note"),),
+        ),
+        attention=(MapExample(words("look"), (drawn,), (0, 1), words("note")),),
         config=words("config"),
         environment={words("package"): words("version")},
     )
@@ -208,13 +227,15 @@ def test_verdicts_are_words():
 
 def test_empty_tokens_and_white_space_are_visible():
     drawn = attention_map(("", " ", "\n", "\t", "a b"))
-    texts = read(render(Report("t", attention=(Look("l", (drawn,)),)))).texts["text"]
+    texts = read(render(Report("t", attention=(MapExample("l", (drawn,)),)))).texts["text"]
     assert texts == ["∅", "␣", "↵", "⇥", "a␣b"] * 2
 
 
 def test_language_model_reports_need_no_source():
     drawn = attention_map(tuple("To be"), allowed=np.tril(np.ones((5, 5), bool)))
-    report = Report("text", samples=(Sample("To be", " or\n not"),), attention=(Look("To be", (drawn,)),))
+    report = Report(
+        "text", samples=(Sample("To be", " or\n not"),), attention=(MapExample("To be", (drawn,)),)
+    )
     reader = read(render(report))
     assert "To be or\n not" in reader.texts["p"]
     assert not any("right" in p for p in reader.texts["p"])
@@ -226,15 +247,31 @@ def test_language_model_reports_need_no_source():
 def test_the_alignment_of_a_head_stands_beside_uniform_attention():
     weights = np.stack([np.eye(3, 5), np.eye(3, 5)[:, ::-1]])
     drawn = AttentionMap("cross", weights, ("a", "b", "c"), tuple("vwxyz"), evidence=np.eye(3, 5, dtype=bool))
-    facts = read(render(Report("t", attention=(Look("l", (drawn,)),)))).texts["dd"]
+    facts = read(render(Report("t", attention=(MapExample("l", (drawn,)),)))).texts["dd"]
     assert facts.count("100.0\u202f% (uniform 20.0\u202f%)") == 2
     assert facts.count("33.3\u202f% (uniform 20.0\u202f%)") == 2
+
+
+def test_what_is_said_of_a_map_depends_on_its_kind():
+    weights = np.array([[[0.5, -1.5], [2.0, 0.0]]])
+    drawn = AttentionMap("m", weights, ("a", "b"), ("a", "b"), kind="signed", heads=("L3H0",))
+    reader = read(render(Report("t", attention=(MapExample("l", (drawn,)),))))
+    facts = dict(zip(reader.texts["dt"], reader.texts["dd"], strict=False))
+    assert facts["head"] == "L3H0"
+    assert facts["sum of a row"] == "0.5000"  # the mean of -1 and 2
+    assert facts["negative share"] == "37.5\u202f%"  # 1.5 of 4
+    assert facts["entropy of sizes in nats"].startswith("0.2812")  # of 1/4 and 3/4, and of 1: half of 0.5623
+    assert any("cells show their sizes" in p for p in reader.texts["p"])
+    plain = read(
+        render(Report("t", attention=(MapExample("l", (dataclasses.replace(drawn, kind="share"),)),)))
+    )
+    assert "negative share" not in plain.texts["dt"] and "sum of a row" in plain.texts["dt"]
 
 
 def test_cells_say_their_weight_and_evidence():
     weights = np.array([[[0.75, 0.25], [0.5, 0.5]]])
     drawn = AttentionMap("cross", weights, ("ja", "nein"), ("yes", "no"), evidence=np.eye(2, dtype=bool))
-    titles = read(render(Report("t", attention=(Look("l", (drawn,)),)))).texts["title"]
+    titles = read(render(Report("t", attention=(MapExample("l", (drawn,)),)))).texts["title"]
     assert "ja → yes: 0.7500 (evidence)" in titles
     assert "ja → no: 0.2500" in titles
 
@@ -243,7 +280,7 @@ def test_weights_that_are_not_finite_are_shown_as_such():
     weights = np.full((1, 2, 3), 1 / 3)
     weights[0, 1] = [np.nan, np.inf, 0.5]
     drawn = AttentionMap("cross", weights, ("a", "b"), ("x", "y", "z"))
-    reader = read(render(Report("t", attention=(Look("l", (drawn,)),))))
+    reader = read(render(Report("t", attention=(MapExample("l", (drawn,)),))))
     assert "NaN or infinite" in reader.texts["title"]
     assert ("class", "bad-cell") in reader.attributes
     assert any("Hatched" in p for p in reader.texts["p"])
@@ -266,14 +303,14 @@ def test_a_large_model_keeps_the_page_small_and_says_what_was_pooled():
     tokens = tuple(f"token{i % 89}" for i in range(512))
     weights = np.random.default_rng(0).dirichlet(np.full(512, 0.05), size=(8, 512)).astype(np.float32)
     maps = tuple(AttentionMap(f"self, layer {layer + 1}", weights, tokens, tokens) for layer in range(6))
-    page = render(Report("large", attention=(Look("l", maps, (5, 7)),)))
+    page = render(Report("large", attention=(MapExample("l", maps, (5, 7)),)))
     assert len(page.encode()) <= 5_000_000
     assert "512 by 512 weights are drawn as" in page
 
 
 def test_more_heads_than_fit_are_left_out_and_said_so():
     maps = tuple(attention_map(tuple("ab"), heads=8, name=f"layer {i}") for i in range(67))
-    reader = read(render(Report("deep", attention=(Look("l", maps, (66, 7)),))))
+    reader = read(render(Report("deep", attention=(MapExample("l", maps, (66, 7)),))))
     assert any("3 of 67 maps are left out" in p for p in reader.texts["p"])
     assert "layer 66" in reader.texts["h3"]
 
@@ -281,7 +318,7 @@ def test_more_heads_than_fit_are_left_out_and_said_so():
 @pytest.mark.parametrize("heads", [(0, 2), (1, 0), (-1, 0)])
 def test_a_selection_that_does_not_exist_is_refused(heads):
     with pytest.raises(DataError, match="expected the index of one of 1 maps"):
-        Look("l", (attention_map(tuple("ab")),), heads)
+        MapExample("l", (attention_map(tuple("ab")),), heads)
 
 
 def test_maps_that_do_not_fit_their_tokens_are_refused():
@@ -295,7 +332,7 @@ def test_maps_that_do_not_fit_their_tokens_are_refused():
 @pytest.mark.parametrize("rows, columns", [(0, 0), (0, 3), (1, 1)])
 def test_maps_of_no_or_one_token_render(rows, columns):
     drawn = AttentionMap("m", np.ones((1, rows, columns)), tuple("a" * rows), tuple("b" * columns))
-    read(render(Report("t", attention=(Look("l", (drawn,)),))))
+    read(render(Report("t", attention=(MapExample("l", (drawn,)),))))
 
 
 def test_numbers_as_people_read_them():

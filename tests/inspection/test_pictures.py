@@ -8,6 +8,8 @@ import pytest
 from attnkit.errors import ConfigError, DataError
 from attnkit.inspection.pictures import figure, picture
 
+pytestmark = pytest.mark.one_python
+
 WEIGHTS = np.array([[0.7, 0.2, 0.1], [0.0, np.nan, 1.0]])
 QUERIES = ("zwei", "$x_1$")
 KEYS = ("two", " ", "\x00🙂")

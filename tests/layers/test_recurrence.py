@@ -14,6 +14,8 @@ from attnkit.layers.token_mixer.lstm import Lstm
 from attnkit.layers.token_mixer.min_gru import MinGru
 from attnkit.masks.contract import Data
 
+pytestmark = pytest.mark.one_python
+
 DIM, BATCH, LENGTH = 5, 2, 7
 CELLS = {"gru": Gru, "lstm": Lstm, "min_gru": MinGru}
 

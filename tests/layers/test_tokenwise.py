@@ -10,6 +10,8 @@ from attnkit.layers.feed_forward import FeedForward
 from attnkit.layers.linear import Linear
 from attnkit.layers.norm import LayerNorm, RMSNorm
 
+pytestmark = pytest.mark.one_python
+
 RNGS = nnx.Rngs(0)
 
 

@@ -88,7 +88,7 @@ def test_neighborhood_of_a_line_is_a_window_inside():
 
 def test_nothing_outside_the_grid():
     i = np.array([[-1], [12], [3]])
-    seen = Neighborhood(shape=(3, 4), kernel=(3, 3)).allows(i, np.array([[-1, 0, 12]]), {})
+    seen = Neighborhood(shape=(3, 4), kernel=(3, 3)).allows(i, np.array([[-1, 0, 12]]), Data())
     assert seen.tolist() == [[False] * 3, [False] * 3, [False] * 3]
 
 

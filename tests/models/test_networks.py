@@ -17,6 +17,8 @@ from attnkit.scored.position.alibi import Alibi
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
 
+pytestmark = pytest.mark.one_python
+
 SIZES = Sizes(vocabulary=17, length=11, source_vocabulary=13, source_length=7)
 DECODER = Decoder(depth=1, model_dim=24, heads=6)
 TRANSLATOR = EncoderDecoder(encoder_depth=1, decoder_depth=1, model_dim=24, heads=6)

@@ -9,6 +9,8 @@ from attnkit.models.contract import Sizes
 from attnkit.models.rnn_encoder_decoder import RnnEncoderDecoder
 from attnkit.points import observe
 
+pytestmark = pytest.mark.one_python
+
 
 def wide(array):
     return np.asarray(array[...], np.float64)

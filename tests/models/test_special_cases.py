@@ -30,6 +30,8 @@ from attnkit.pooling.max import Max
 from attnkit.pooling.mean import Mean
 from attnkit.scored.preset.attention import Attention
 
+pytestmark = pytest.mark.one_python
+
 QUICK = {"xla_backend_optimization_level": 0}
 
 

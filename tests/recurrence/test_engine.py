@@ -1,5 +1,6 @@
 """The forms on transitions of every structure, whatever variant they come from."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,8 +61,7 @@ def test_forms_agree_with_gates_at_extremes_and_so_do_their_gradients(structure)
 
         true = run("scan", None)
         for form, size in (("chunked", 16), ("matrix", None)):
-            for got, right in zip(jax.tree.leaves(run(form, size)), jax.tree.leaves(true), strict=True):
-                np.testing.assert_allclose(got, right, rtol=1e-12, atol=1e-12, err_msg=form)
+            chex.assert_trees_all_close(run(form, size), true, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("before", [False, True])
@@ -113,8 +113,7 @@ def test_gates_of_columns_agree_with_a_loop_for_each_column_documents_included(m
 
         program = jax.jit(jax.grad(total, (1, 2, 3), has_aux=True), static_argnums=0)
         got, true = (program(chunks, q, write, state) for chunks in (True, False))
-        for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(true), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+        chex.assert_trees_all_close(got, true, rtol=1e-12, atol=1e-12)
 
 
 def test_a_correction_acts_on_the_state_before_or_after_its_decay():

@@ -23,6 +23,8 @@ from attnkit.recurrence.variant.linear import Linear
 from attnkit.recurrence.variant.luna_causal import LunaCausal
 from attnkit.variant import HeadShape
 
+pytestmark = pytest.mark.one_python
+
 TOKENS, SHAPE = 19, HeadShape(2, 4, 3)
 CASES = [
     ("performer", {"directions": 13}, {}),

@@ -23,6 +23,8 @@ from attnkit.recurrence.variant.retnet import Retnet
 from attnkit.recurrence.variant.rwkv6 import Rwkv6
 from attnkit.variant import Card, HeadShape, TokenInput
 
+pytestmark = pytest.mark.one_python
+
 BATCH, TOKENS, WIDTH = 2, 13, Width.of(12, 2, None)
 
 

@@ -14,6 +14,8 @@ from attnkit.recurrence.variant.linear import Linear
 from attnkit.recurrence.variant.mlstm import Mlstm
 from attnkit.recurrence.variant.rwkv6 import Rwkv6
 
+pytestmark = pytest.mark.one_python
+
 
 def state_not_passed(original):
     return lambda *given: original(*given)._replace(kept=0 * original(*given).kept)

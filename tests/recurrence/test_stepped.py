@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +19,8 @@ from attnkit.recurrence.variant.mamba2 import Mamba2
 from attnkit.recurrence.variant.mesa_net import MesaNet
 from attnkit.recurrence.variant.ttt_linear import Moved, Training, TttLinear, slopes
 from attnkit.variant import HeadShape
+
+pytestmark = pytest.mark.one_python
 
 SHAPE, TOKENS = HeadShape(heads=2, dim=4, value_dim=3), 11
 ONE = 0.541324854612918  # softplus of it is 1
@@ -181,7 +184,7 @@ def test_as_many_conjugate_gradients_as_dimensions_are_exact():
 
     with jax.enable_x64(True):
         true, got, rough = jax.tree.map(np.asarray, [slopes(c) for c in (exact, few, MesaNet(iterations=1))])
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9), got, true)
+    chex.assert_trees_all_close(got, true, rtol=1e-9, atol=1e-9)
     assert abs(rough[0] - true[0]) > 1e-3
 
 

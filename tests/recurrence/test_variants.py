@@ -8,6 +8,8 @@ from recurrence.catalogue import computed, draw, variants
 
 from attnkit.variant import HeadShape
 
+pytestmark = pytest.mark.one_python
+
 SHAPE, TOKENS = HeadShape(heads=2, dim=4, value_dim=3), 11
 
 

@@ -27,6 +27,8 @@ from attnkit.scored.selection.lsh import Lsh
 from attnkit.scored.selection.moba import Moba
 from attnkit.variant import HeadShape
 
+pytestmark = pytest.mark.one_python
+
 PLACES = np.array(
     [[0, 0, 0], [1, 1, 1], [2, 2, 2], [2, 2, 3], [2, 3, 2], [2, 3, 3], *[[n] * 3 for n in range(4, 9)]]
 )

@@ -26,6 +26,8 @@ from attnkit.scored.score.location import Location
 from attnkit.scored.score.trilinear import Trilinear
 from attnkit.variant import HeadShape
 
+pytestmark = pytest.mark.one_python
+
 ALL = jnp.ones((1, 3), bool)
 NONE = jnp.zeros((1, 3))
 

@@ -4,8 +4,11 @@ import hypothesis
 import hypothesis.strategies as st
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from attnkit.scored.exponential import Partial, absorb, finish, merge, no_keys
+
+pytestmark = pytest.mark.one_python
 
 ROWS, WIDTH = 3, 2
 values = st.floats(-10, 10)

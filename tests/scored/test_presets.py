@@ -26,6 +26,8 @@ from attnkit.scored.preset.streaming_llm import StreamingLlm
 from attnkit.scored.preset.t5 import T5
 from attnkit.variant import HeadShape
 
+pytestmark = pytest.mark.one_python
+
 NAMES = [found.name for found in pkgutil.iter_modules(attnkit.scored.preset.__path__)]
 
 

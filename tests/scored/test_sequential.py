@@ -1,5 +1,6 @@
 """Scores that depend on later keys, with normalizers of every kind."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +19,8 @@ from attnkit.scored.position.cope import Cope
 from attnkit.scored.preset.attention import Attention
 from attnkit.scored.score.dot import Dot
 from attnkit.variant import HeadShape
+
+pytestmark = pytest.mark.one_python
 
 KINDS = (Sigmoid(), Sparsemax(), StickBreaking(), TopK(k=3))
 
@@ -51,8 +54,7 @@ def test_blocks_agree_with_the_definition_whatever_the_normalizer():
         options = QUICK_COMPILE if jax.default_backend() == "cpu" else None
         weight = jnp.asarray(arrays(7)[0])
         definition, blocks = jax.jit(run, compiler_options=options)(params, q, k, v, weight)
-    for one, other in zip(jax.tree.leaves(definition), jax.tree.leaves(blocks), strict=True):
-        np.testing.assert_allclose(other, one, rtol=1e-11, atol=1e-12)
+    chex.assert_trees_all_close(blocks, definition, rtol=1e-11, atol=1e-12)
 
 
 def test_of_equal_scores_the_earlier_keys_are_taken_though_blocks_are_visited_backwards():

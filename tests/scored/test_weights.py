@@ -30,6 +30,8 @@ from attnkit.scored.score.dot import Dot
 from attnkit.scored.selection.lsh import Lsh
 from attnkit.scored.selection.moba import Moba
 
+pytestmark = pytest.mark.one_python
+
 LOG2, LOG3 = math.log(2), math.log(3)
 
 

@@ -7,6 +7,8 @@ from PIL import Image
 from attnkit.errors import ConfigError, DataError
 from attnkit.tasks.captioned_images import CaptionedImages
 
+pytestmark = pytest.mark.one_python
+
 COLORS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 NAMES = [f"{color}{n}.png" for n in range(37) for color in COLORS]
 

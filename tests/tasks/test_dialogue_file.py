@@ -6,6 +6,8 @@ import pytest
 from attnkit.errors import ConfigError, DataError
 from attnkit.tasks.dialogue_file import DialogueFile
 
+pytestmark = pytest.mark.one_python
+
 DIALOGUES = [
     {
         "turns": [

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from attnkit.tasks import draws
 
+pytestmark = pytest.mark.one_python
+
 
 @settings(deadline=None)
 @given(

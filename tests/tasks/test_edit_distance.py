@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from attnkit.tasks.edit_distance import character_accuracy, edit_distances
 
+pytestmark = pytest.mark.one_python
+
 
 def by_definition(first, second):
     @cache

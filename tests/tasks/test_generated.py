@@ -26,6 +26,8 @@ from attnkit.tasks.state_tracking import StateTracking
 from attnkit.tasks.stream import Stream
 from attnkit.tasks.toy_translate import ToyTranslate
 
+pytestmark = pytest.mark.one_python
+
 TASKS = {
     "copy": Copy(longest=7, lengths=(5, 11), held_out=23),
     "sort": Copy(order="sorted", layout="source", longest=7, lengths=(11,), held_out=23),

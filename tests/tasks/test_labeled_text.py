@@ -10,6 +10,8 @@ from attnkit.tasks.hub_dataset import HubDataset
 from attnkit.tasks.labeled_text import LabeledText
 from attnkit.tasks.units import UNKNOWN, learn
 
+pytestmark = pytest.mark.one_python
+
 LINES = [f"{('good', 'bad')[n % 2]}\tText {n}, it was {('fine', 'awful')[n % 2]}!" for n in range(211)]
 
 

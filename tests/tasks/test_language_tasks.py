@@ -13,6 +13,8 @@ from attnkit.tasks.documents import Documents
 from attnkit.tasks.sentiment import Sentiment
 from attnkit.tasks.turns import by_distance
 
+pytestmark = pytest.mark.one_python
+
 GOOD = {"good", "great", "fine", "lovely", "superb", "decent"}
 BAD = {"bad", "awful", "poor", "dirty", "dreadful", "shabby"}
 COLORS = "red|blue|green|black|white|brown|gray|pink"
@@ -178,7 +180,7 @@ def test_segments_do_not_decrease_and_held_out_texts_are_not_in_training(case):
     seen = {tuple(row) for step in range(9) for row in dataset.batch(0, step, 101)[name].tolist()}
     if isinstance(dataset.task, Dialogue):
         # There are only so many short dialogues.
-        held = {row for row in held if row.count(dataset.ids["user"]) > 3}
+        held = {row for row in held if row.count(dataset.vocabulary.ids["user"]) > 3}
     assert len(held) > 30 and not held & seen
     batch = dataset.batch(0, 0, 101)
     if "source_segment" in batch:

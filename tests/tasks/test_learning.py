@@ -30,6 +30,8 @@ from attnkit.training.evaluation import evaluate
 from attnkit.training.loop import fit
 from attnkit.training.plan import Optimizer, Training
 
+pytestmark = pytest.mark.one_python
+
 SMALL = {"model_dim": 32, "heads": 2, "mlp_ratio": 2.0}
 ALIBI = Attention(position=(Alibi(),), mask=Causal())
 POOLED = Classifier(**SMALL, depth=1, pool=LearnedQuery())

@@ -4,6 +4,8 @@ import pytest
 from attnkit.errors import DataError
 from attnkit.tasks.masked_text import MaskedText
 
+pytestmark = pytest.mark.one_python
+
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):

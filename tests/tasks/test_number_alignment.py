@@ -6,6 +6,8 @@ from num2words import num2words
 
 from attnkit.tasks.number_alignment import MORPHEMES, alignment, segments
 
+pytestmark = pytest.mark.one_python
+
 VALUES = {num2words(number): number for number in (*range(20), *range(20, 100, 10))}
 VALUES |= {"hundred": 100, "thousand": 1000}
 

@@ -14,6 +14,8 @@ from attnkit.tasks.regression import Regression
 from attnkit.tasks.set import Set
 from attnkit.tasks.stream import Stream
 
+pytestmark = pytest.mark.one_python
+
 
 def test_the_target_is_the_sum_of_the_two_marked_numbers():
     data = Adding(length=11, lengths=(17,)).load()

@@ -11,6 +11,8 @@ from attnkit.tasks.contract import Vocabulary
 from attnkit.tasks.number_names import named, plain
 from attnkit.tasks.number_words import NumberWords
 
+pytestmark = pytest.mark.one_python
+
 SMALL = {"digits": 3, "valid_size": 53, "test_size": 59, "longer_size": 61, "longer_digits": (4, 6)}
 
 

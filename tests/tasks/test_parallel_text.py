@@ -11,6 +11,8 @@ from attnkit.tasks.contract import Vocabulary
 from attnkit.tasks.parallel_text import ParallelText
 from attnkit.tasks.units import UNKNOWN, WORD, spaced
 
+pytestmark = pytest.mark.one_python
+
 PAIRS = [(f"the {n}. house, red!", f"das {n}. Haus … rot!") for n in range(211)]
 
 

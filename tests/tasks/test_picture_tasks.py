@@ -12,6 +12,8 @@ from attnkit.tasks.relations import COLORS as SIX
 from attnkit.tasks.relations import QUESTIONS, Relations
 from attnkit.tasks.shapes import COLORS, Shapes
 
+pytestmark = pytest.mark.one_python
+
 
 @pytest.fixture(scope="module")
 def shapes():

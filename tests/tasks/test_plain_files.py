@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from attnkit.errors import DataError
 from attnkit.tasks.plain_files import read_text
 
+pytestmark = pytest.mark.one_python
+
 
 @pytest.fixture
 def written(tmp_path):

@@ -9,6 +9,8 @@ from attnkit.tasks.recall import Recall
 from attnkit.tasks.selective_copy import SelectiveCopy
 from attnkit.tasks.stream import Stream
 
+pytestmark = pytest.mark.one_python
+
 
 def spelled(data, batch):
     """(tokens read, {place: answer}) of each row, place 0 being the first token behind `BEGIN`."""

@@ -16,6 +16,8 @@ from attnkit.tasks.stream import Stream
 from attnkit.tasks.toy_translate import ToyTranslate
 from attnkit.tasks.written_dates import FORMS, written
 
+pytestmark = pytest.mark.one_python
+
 
 @pytest.mark.parametrize("layout", ["prompt", "source"])
 @pytest.mark.parametrize(

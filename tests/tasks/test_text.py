@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from attnkit.errors import ConfigError, DataError
 from attnkit.tasks.text import Text, python_topics
 
+pytestmark = pytest.mark.one_python
+
 POEM = "Eins, zwei, drei: im Sauseschritt\nLäuft die Zeit; wir laufen mit.\n" * 3
 
 

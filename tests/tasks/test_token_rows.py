@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 
 from attnkit.tasks.token_rows import RaggedTokens, unigram_loss, vocabulary_of
 
+pytestmark = pytest.mark.one_python
+
 rows = st.lists(st.lists(st.integers(3, 99), max_size=7), min_size=1, max_size=11)
 
 

@@ -351,7 +351,7 @@ def test_a_newer_format_says_so(saved):
     path = saved._path(30) / manifest.MANIFEST
     body = json.loads(path.read_text())
     body["format"] = manifest.FORMAT + 1
-    path.write_text(json.dumps(files.sealed(body)))
+    path.write_bytes(files.sealed(body, **manifest.LAYOUT))
     with pytest.raises(CheckpointError, match="format 2, this attnkit reads up to format 1"):
         saved.restore(tree())
 

@@ -248,9 +248,7 @@ def test_a_bad_batch_ends_the_run_with_the_steps_before_it_saved(toy, tmp_path, 
     with pytest.raises(Enough):
         toy.train(good, report=until(12), steps_per_dispatch=1, evaluate_every=12)
     assert state_of(tmp_path, 12) == state_of(good, 12)
-    dump = json.loads((tmp_path / "nonfinite.json").read_text())
-    files.check_seal(dump)
-    del dump[files.SEAL]
+    dump = files.unsealed((tmp_path / "nonfinite.json").read_bytes())
     assert dump == {
         "step": 13, "what": "batch", "path": "batch/weights", "seed": 0, "batch": 12, "key": [0, 0],
     }  # fmt: skip
@@ -316,7 +314,7 @@ def test_the_first_cause_is_named(toy, tmp_path, flaw, words):
     with pytest.raises(NonFiniteError, match=words) as caught:
         toy.fit(network, toy.ToyDataset(), plan, toy.Optimizer(), folder=tmp_path)
     assert "learning rate" not in str(caught.value)
-    dump = json.loads((tmp_path / "nonfinite.json").read_text())
+    dump = files.unsealed((tmp_path / "nonfinite.json").read_bytes())
     found = nonfinite.replay(network, toy.ToyDataset(), plan, toy.Optimizer(), tmp_path, dump)
     assert found == (dump["what"], dump["path"])
     assert Checkpoints(tmp_path / "checkpoints").steps() == []

@@ -43,6 +43,18 @@ def test_sums_of_slices_add_up_to_the_whole(random):
     np.testing.assert_allclose(whole, np.sum(np.array(parts), axis=0), rtol=1e-6)
 
 
+def test_shapes_that_would_broadcast_are_refused():
+    logits, labels = jnp.zeros((2, 5, 7)), jnp.zeros((2, 5), int)
+    tokens = cross_entropy(logits, labels)
+    for call in (
+        lambda: cross_entropy(logits, labels[:1]),
+        lambda: sums(tokens, jnp.ones((1, 5))),
+        lambda: errors(Output(logits[..., :1]), {"targets": jnp.ones((2, 1))}),
+    ):
+        with pytest.raises(AssertionError, match="shape"):
+            call()
+
+
 def test_padding_counts_for_nothing(random):
     logits, labels = random.normal(size=(2, 5, 7)).astype(np.float32), random.integers(0, 7, (2, 5))
     weights = np.ones((2, 5), np.float32)

@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,8 +71,7 @@ def test_slices_of_a_batch_give_the_gradient_of_the_whole(made, toy):
         found.append(
             jax.jit(make_gradient(graph, plan))(state.params, state.constants, batch, state.key, hyper)
         )
-    for one, other in zip(jax.tree.leaves(found[0]), jax.tree.leaves(found[1]), strict=True):
-        np.testing.assert_allclose(one, other, rtol=2e-6, atol=2e-6)
+    chex.assert_trees_all_close(*found, rtol=2e-6, atol=2e-6)
 
 
 def test_slices_have_dropout_of_their_own(made):
@@ -121,12 +121,9 @@ def test_where_dispatches_end_changes_no_bit(made, toy, bits):
 
 def test_nothing_is_traced_twice(made, toy):
     _, state, _, step, hyper = made()
-    dispatch = make_dispatch(step)
-    toy.ToyNetwork.traces = 0
+    dispatch = make_dispatch(chex.assert_max_traces(lambda *given: step(*given), n=1))
     for count in (4, 4, 1, 3, 2):
         state, *_ = dispatch(state, stacked(toy, 0, count, 4), jnp.int32(count), hyper)
-    assert toy.ToyNetwork.traces == 1
-    assert dispatch._cache_size() == 1
 
 
 def test_the_state_is_donated(made, toy):

@@ -18,7 +18,7 @@ from attnkit.approximate.contract import (
     softmax,
 )
 from attnkit.options import options
-from attnkit.variant import Card, HeadShape, Kinds
+from attnkit.variant import Card, HeadShape, Kinds, MapKind
 
 
 @options
@@ -43,6 +43,9 @@ class AftFull(Approximate):
     causal: bool = False
 
     kinds: ClassVar[Kinds] = {"row": "table", "column": "table"}
+
+    def map_kind(self) -> MapKind:
+        return "share"
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         one, two = jax.random.split(key)

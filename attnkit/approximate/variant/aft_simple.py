@@ -18,7 +18,7 @@ from attnkit.approximate.contract import (
     Values,
 )
 from attnkit.options import options
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, MapKind
 
 Sums = tuple[Array, Array, Array]
 
@@ -39,6 +39,9 @@ class AftSimple(Approximate):
     )
     channels: ClassVar[bool] = True
     causal: bool = False
+
+    def map_kind(self) -> MapKind:
+        return "share"
 
     def mix(self, p: Params, q: Queries, k: Keys, v: Values, i: Rows, length: Count) -> Outputs:
         sums = terms(jnp.where(jnp.arange(len(k))[:, None] < length, k, -jnp.inf), v)

@@ -19,7 +19,7 @@ from attnkit.approximate.contract import (
     divide,
 )
 from attnkit.options import options
-from attnkit.variant import Card
+from attnkit.variant import Card, MapKind
 
 
 @options
@@ -44,6 +44,9 @@ class HTransformer1d(Approximate):
     )
     budget: ClassVar[str] = "block"
     block: Annotated[int, Ge(2)] = 16
+
+    def map_kind(self) -> MapKind:
+        return "share"
 
     def __post_init__(self) -> None:
         if self.block % 2:

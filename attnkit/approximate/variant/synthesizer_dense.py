@@ -18,7 +18,7 @@ from attnkit.approximate.contract import (
     softmax,
 )
 from attnkit.options import options
-from attnkit.variant import Card, HeadShape, Kinds
+from attnkit.variant import Card, HeadShape, Kinds, MapKind
 
 
 @options
@@ -43,6 +43,9 @@ class SynthesizerDense(Approximate):
     causal: bool = False
 
     kinds: ClassVar[Kinds] = {"hidden": "bias", "scores": "weight", "bias": "bias"}
+
+    def map_kind(self) -> MapKind:
+        return "distribution"
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         return {

@@ -17,7 +17,7 @@ from attnkit.approximate.contract import (
     softmax,
 )
 from attnkit.options import options
-from attnkit.variant import Card, HeadShape, Kinds
+from attnkit.variant import Card, HeadShape, Kinds, MapKind
 
 
 @options
@@ -41,6 +41,9 @@ class SynthesizerRandom(Approximate):
     causal: bool = False
 
     kinds: ClassVar[Kinds] = {"scores": "table"}
+
+    def map_kind(self) -> MapKind:
+        return "distribution"
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         return self._table(key, shape) if self.trained else {}

@@ -4,10 +4,10 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from attnkit.experiment.commands.predict import lines, printable
+from attnkit.experiment.commands.run import allowed, run_argument, warn
 
 HELP = "/why: which turns the last answer came from; /history; /reset; /quit"
 BAR = 30
@@ -22,14 +22,11 @@ def add(groups: Any) -> None:
         "turns the last answer came from. Without a terminal, every line of standard input is a turn.",
         epilog="example: attnkit chat runs/dialogue-1",
     )
-    command.add_argument("folder", metavar="RUN", type=Path, help="a run folder")
+    run_argument(command)
     command.add_argument("--temperature", type=float, help="sample, with logits divided by this")
     command.add_argument("--beams", type=int, help="search with this many beams")
     command.add_argument("--seed", type=int, default=0, help="random seed of sampling (default: 0)")
     command.add_argument("--json", action="store_true", help="print a JSON object for every turn")
-    command.add_argument(
-        "--allow-import", action="store_true", help="let the run's config run code outside of attnkit"
-    )
     command.set_defaults(run=chat)
 
 
@@ -45,7 +42,8 @@ def chat(arguments: argparse.Namespace) -> int:
 
     names = ("temperature", "beams")
     changes = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    talk = begin(arguments.folder, changes, arguments.seed, arguments.allow_import)
+    talk = begin(arguments.folder, changes, arguments.seed, allowed(arguments))
+    warn(talk.session.changes)
     live = sys.stdin.isatty()
     for number, line in enumerate(said(live), start=1):
         if line in ("/quit", "/exit"):

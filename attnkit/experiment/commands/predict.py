@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, TextIO
 from attnkit import files
 from attnkit.errors import AttnkitError, ConfigError, DataError
 from attnkit.experiment import diagnostics
-from attnkit.experiment.commands.run import declare, existing, run_argument
+from attnkit.experiment.commands.run import allowed, declare, existing, run_argument, warn
 
 OPTIONS = ("temperature", "top_k", "top_p", "beams", "max_length")
 FORMS = (".html", ".png", ".svg")
@@ -70,7 +70,8 @@ def predict(arguments: argparse.Namespace) -> int:
             source = sys.stdin.buffer
         from attnkit.experiment.predict import opened
 
-        writer = opened(arguments.folder, changes, arguments.seed, arguments.allow_import)
+        writer = opened(arguments.folder, changes, arguments.seed, allowed(arguments))
+        warn(writer.session.changes)
         if arguments.words:
             answer(writer, list(texts(writer, arguments.words)), arguments)
         elif source is None:

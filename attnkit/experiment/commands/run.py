@@ -3,6 +3,7 @@
 import argparse
 import json
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,22 @@ def add(groups: Any) -> None:
     command.add_argument("--out", metavar="DIR", help="run folder (default: runs/<config name>-<n>)")
     command.add_argument("--resume", action="store_true", help="go on with the run that is there")
     command.add_argument("--quiet", action="store_true", help="show no progress")
+    command.add_argument(
+        "--profile", action="store_true", help="write a trace of JAX's profiler into the run folder"
+    )
+    changed_code(command)
+    changed_data(command)
     command = declare(
         groups, "evaluate", evaluate, "measure a run's best checkpoint again", "evaluate runs/number_words-1"
     )
     run_argument(command)
+    command.add_argument(
+        "words",
+        metavar="dotted.key=value",
+        nargs="*",
+        help="where the data is now, or options of decoding and evaluation",
+    )
+    changed_data(command)
     command = declare(
         groups,
         "replay",
@@ -55,9 +68,46 @@ def declare(
 def run_argument(command: argparse.ArgumentParser) -> None:
     """Declare RUN, and whether its code may run."""
     command.add_argument("folder", metavar="RUN", type=Path, help="a run folder")
+    permissions(command)
+
+
+def permissions(command: argparse.ArgumentParser) -> None:
+    """Declare what a run may do."""
     command.add_argument(
         "--allow-import", action="store_true", help="let the run's config run code outside of attnkit"
     )
+    changed_code(command)
+
+
+def changed_code(command: argparse.ArgumentParser) -> None:
+    """Declare that code may have changed since."""
+    command.add_argument(
+        "--allow-changed-code", action="store_true", help="go on although code has changed since"
+    )
+
+
+def changed_data(command: argparse.ArgumentParser) -> None:
+    """Declare that the data may have changed since."""
+    command.add_argument(
+        "--allow-changed-data", action="store_true", help="go on although the data has changed since"
+    )
+
+
+def allowed(arguments: argparse.Namespace) -> Any:
+    """Permissions that the command line gives."""
+    from attnkit.experiment.provenance import Allow
+
+    return Allow(
+        imports=getattr(arguments, "allow_import", False),
+        code=arguments.allow_changed_code,
+        data=getattr(arguments, "allow_changed_data", False),
+    )
+
+
+def warn(changes: Sequence[str]) -> None:
+    """Say on standard error what has changed since a run was trained."""
+    for change in changes:
+        print(f"warning: changed since training: {change}", file=sys.stderr)
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -74,7 +124,9 @@ def train(arguments: argparse.Namespace) -> int:
         out=arguments.out,
         resume=arguments.resume,
         quiet=arguments.quiet,
+        profile=arguments.profile,
         command=command,
+        allow=allowed(arguments),
     )
     show(result, place, arguments.json)
     return 0
@@ -85,7 +137,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     existing(arguments)
     from attnkit.experiment import run
 
-    show(run.evaluate(arguments.folder, arguments.allow_import), arguments.folder, arguments.json)
+    found = run.evaluate(arguments.folder, allowed(arguments), arguments.words)
+    show(found, arguments.folder, arguments.json)
     return 0
 
 
@@ -94,7 +147,7 @@ def report(arguments: argparse.Namespace) -> int:
     existing(arguments)
     from attnkit.experiment import run
 
-    path = run.report(arguments.folder, arguments.allow_import)
+    path = run.report(arguments.folder, allowed(arguments))
     print(json.dumps({"report": str(path)}) if arguments.json else printable(str(path)))
     return 0
 
@@ -104,7 +157,7 @@ def replay(arguments: argparse.Namespace) -> int:
     existing(arguments)
     from attnkit.experiment import run
 
-    dump, found = run.replay(arguments.folder, arguments.allow_import)
+    dump, found = run.replay(arguments.folder, allowed(arguments))
     if arguments.json:
         print(json.dumps({**dump, "found": found}))
     else:

@@ -135,7 +135,8 @@ def by_entry(
         [joined(c * follow, count) for c in columns],
         jnp.exp(total)[:, 0],
     )
-    return jax.tree.map(lambda a: a.reshape(*outside, *a.shape[1:]), decayed)
+    shaped: Decayed = jax.tree.map(lambda a: a.reshape(*outside, *a.shape[1:]), decayed)
+    return shaped
 
 
 def token_by_token(

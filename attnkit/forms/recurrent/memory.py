@@ -11,7 +11,7 @@ from attnkit.forms.recurrent.contract import find_form
 from attnkit.forms.recurrent.decay import exact_einsum
 from attnkit.forms.recurrent.head import expand_writes, with_auxiliary
 from attnkit.forms.recurrent.recur import cast_params, check_inputs, head_params, input_axes
-from attnkit.forms.recurrent.tokens import Tokens, read_tokens, with_unit_values
+from attnkit.forms.recurrent.tokens import Tokens, read_tokens, values_of, with_unit_values
 from attnkit.recurrence.contract import LinearRecurrent, Order, Params, State
 from attnkit.variant import HeadShape
 
@@ -99,14 +99,30 @@ def memory_weights(
     asked: Mapping[str, Float[Array, "..."]],
     *,
     length: Int[Array, ""] | None = None,
-) -> Float[Array, "heads queries keys"]:
+) -> Float[Array, "heads queries values"]:
     """Weights of the memory's activated values in the output of `query_memory`."""
-    wide = dataclasses.replace(shape, value_dim=written["v"].shape[-2])
 
     def head(p: Params, written: Mapping[str, Array], asked: Mapping[str, Array]) -> Array:
         tokens = read_tokens(variant, shape, written, None, length)
+        wide = dataclasses.replace(shape, value_dim=values_of(tokens, shape.value_dim).shape[0])
         state = last_state(variant, wide, p, with_unit_values(tokens, shape.value_dim))
         return read_state(variant, shape, cast_params(p, state), asked, state, 0)
 
     axes = (0, input_axes(variant, shape, "key"), input_axes(variant, shape, "query"))
     return jax.vmap(head, in_axes=axes)(head_params(variant, shape, params), dict(written), dict(asked))
+
+
+def memory_values(
+    variant: LinearRecurrent,
+    shape: HeadShape,
+    written: Mapping[str, Float[Array, "..."]],
+    *,
+    length: Int[Array, ""] | None = None,
+) -> Float[Array, "heads values value_dim"]:
+    """The activated values that `memory_weights` multiply."""
+
+    def head(written: Mapping[str, Array]) -> Array:
+        return values_of(read_tokens(variant, shape, written, None, length), shape.value_dim)
+
+    axes = input_axes(variant, shape, "key")
+    return jax.vmap(head, in_axes=(axes,), axis_size=shape.heads)(dict(written))

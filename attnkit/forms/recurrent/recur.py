@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from attnkit.forms.recurrent.contract import all_forms, find_form, sizes_of
 from attnkit.forms.recurrent.head import is_float, run_head
-from attnkit.forms.recurrent.tokens import read_tokens, varying_zero, with_unit_values
+from attnkit.forms.recurrent.tokens import read_tokens, values_of, varying_zero, with_unit_values
 from attnkit.recurrence.contract import LinearRecurrent, Params, Recurrent, SteppedRecurrent
 from attnkit.variant import HeadShape
 
@@ -139,11 +139,12 @@ def recurrent_weights(
     *,
     segments: Int[Array, "tokens"] | None = None,
     length: Int[Array, ""] | None = None,
-) -> Float[Array, "heads tokens tokens"]:
+) -> Float[Array, "heads tokens values"]:
     """Weights of all values in all outputs, from an empty state: `recur(...).output == weights @ v`.
 
-    `v` are the activated values. The output is linear in them, so the weights are the output where the value
-    of token `s` is the unit vector `e_s`. Raises `ValueError` if the variant has no such matrix.
+    `v` are the activated values (`recurrent_values`): one for each token, or for each of its sub-steps where
+    a variant has several. The output is linear in them, so the weights are the output where
+    value `s` is the unit vector `e_s`. Raises `ValueError` if the variant has no such matrix.
     """
     inputs = dict(inputs)
     check_inputs(variant, shape, inputs)
@@ -151,18 +152,36 @@ def recurrent_weights(
 
     def head(p: Params, own: Mapping[str, Array]) -> Array:
         tokens = read_tokens(variant, shape, own, segments, length)
-        count, dtype = tokens.real.shape[0], jnp.promote_types(own["v"].dtype, jnp.float32)
+        dtype = jnp.promote_types(own["v"].dtype, jnp.float32)
         if not isinstance(variant, LinearRecurrent):
             state = variant.start(shape, dtype)
             assert isinstance(variant, SteppedRecurrent)
             weights = variant.matrix(cast_params(p, state), tokens.x, state, tokens.begins())
             return jnp.where(tokens.real[:, None], weights, 0)
         p, unit = cast_params(p, jnp.zeros((), dtype)), with_unit_values(tokens, shape.value_dim)
+        count = values_of(tokens, shape.value_dim).shape[0]
         state = variant.start(dataclasses.replace(shape, value_dim=count), dtype)
         return run_head(variant, find_form("matrix"), p, unit, state, None)[0]
 
     axes = input_axes(variant, shape)
     return jax.vmap(head, in_axes=(0, axes))(head_params(variant, shape, params), inputs)
+
+
+def recurrent_values(
+    variant: Recurrent,
+    shape: HeadShape,
+    inputs: Mapping[str, Float[Array, "..."]],
+    *,
+    segments: Int[Array, "tokens"] | None = None,
+    length: Int[Array, ""] | None = None,
+) -> Float[Array, "heads values value_dim"]:
+    """The activated values that `recurrent_weights` multiply."""
+
+    def head(own: Mapping[str, Array]) -> Array:
+        return values_of(read_tokens(variant, shape, own, segments, length), shape.value_dim)
+
+    axes = input_axes(variant, shape)
+    return jax.vmap(head, in_axes=(axes,), axis_size=shape.heads)(dict(inputs))
 
 
 def head_params(variant: Recurrent, shape: HeadShape, params: Params) -> dict[str, Array]:
@@ -174,7 +193,7 @@ def head_params(variant: Recurrent, shape: HeadShape, params: Params) -> dict[st
 def cast_params(p: Params, like: Any) -> Params:
     """A head's own numbers in the type of its state."""
     dtype = next(a.dtype for a in jax.tree.leaves(like) if is_float(a))
-    return jax.tree.map(lambda a: a.astype(dtype) if is_float(a) else a, dict(p))
+    return {name: a.astype(dtype) if is_float(a) else a for name, a in p.items()}
 
 
 def input_axes(variant: Recurrent, shape: HeadShape, side: str | None = None) -> dict[str, int | None]:

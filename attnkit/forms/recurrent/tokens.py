@@ -70,7 +70,8 @@ def since_reset(
 
     # Not by cumulative sums: on CPU, XLA computes those of long vectors in quadratic time.
     seen, ended = jax.lax.associative_scan(then, (event, reset))
-    return seen | (before & ~ended)
+    happened: Array = seen | (before & ~ended)
+    return happened
 
 
 def reversed_reset(reset: Bool[Array, "tokens"]) -> Bool[Array, "tokens"]:
@@ -78,10 +79,16 @@ def reversed_reset(reset: Bool[Array, "tokens"]) -> Bool[Array, "tokens"]:
     return jnp.roll(reset[::-1], 1).at[:1].set(False)
 
 
+def values_of(tokens: Tokens, value_dim: int) -> Float[Array, "values value_dim"]:
+    """The activated values of one head: of every token in order, one for each of its sub-steps."""
+    return tokens.x["v"].reshape(-1, value_dim)
+
+
 def with_unit_values(tokens: Tokens, value_dim: int) -> Tokens:
-    """The tokens with the unit vector `e_s` for a value of token `s`, for each of its sub-steps."""
+    """The tokens with the unit vector `e_s` for value `s`, counted as in `values_of`."""
     v = tokens.x["v"]
-    unit = jnp.tile(jnp.eye(v.shape[0], dtype=v.dtype), (1, v.shape[1] // value_dim))
+    count = v.shape[0] * (v.shape[1] // value_dim)
+    unit = jnp.eye(count, dtype=v.dtype).reshape(v.shape[0], -1)
     return tokens._replace(x={**tokens.x, "v": unit})
 
 

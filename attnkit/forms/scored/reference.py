@@ -31,19 +31,27 @@ def run(variant: Scored, heads: HeadBlocks, sizes: Sizes) -> tuple[Array, Array]
         if block.shared.dropout_seed is not None:
             survive = survives(block.shared.dropout_seed, variant.dropout, block.query.i, block.key.j)
             w = w * survive / (1 - variant.dropout)
-        w = transformed(variant, block, w)
-        o = w @ block.key.v.astype(w.dtype)
-        for part, own in zip(variant.position, bind(block).position, strict=True):
-            more = part.value(own, w, block.query.i, block.key.j)
-            o = o if more is None else o + more
-        return o, lse
+        return mixed(variant, block, transformed(variant, block, w)), lse
 
     return heads.run(one)
 
 
-def weights(variant: Scored, block: Block) -> Array:
-    """Weights `[queries, keys]` as values are mixed with them, without dropout, of one head."""
-    return transformed(variant, block, normalized(variant, block)[0])
+def mixed(variant: Scored, block: Block, w: Array) -> Array:
+    """The output `[queries, value_dim]` of one head for weights as `weights` gives them. Linear in them."""
+    o: Array = w @ block.key.v.astype(w.dtype)
+    for part, own in zip(variant.position, bind(block).position, strict=True):
+        more = part.value(own, w, block.query.i, block.key.j)
+        o = o if more is None else o + more
+    return o
+
+
+def weights(variant: Scored, block: Block, s: Array | None = None) -> Array:
+    """Weights `[queries, keys]` as values are mixed with them, without dropout, of one head.
+
+    Those of other scores if `s` is given: as `scores` gives them, -inf where a pair may not attend.
+    """
+    s, keep = allowed_scores(variant, block) if s is None else (s, s != -jnp.inf)
+    return transformed(variant, block, of_scores(variant, block, s, keep)[0])
 
 
 def transformed(variant: Scored, block: Block, w: Array) -> Array:
@@ -55,6 +63,24 @@ def transformed(variant: Scored, block: Block, w: Array) -> Array:
 
 def normalized(variant: Scored, block: Block) -> tuple[Array, Array]:
     """Normalized scores `[queries, keys]`, and log-sum-exp or threshold `[queries]`, of one head."""
+    return of_scores(variant, block, *allowed_scores(variant, block))
+
+
+def of_scores(variant: Scored, block: Block, s: Array, keep: Array) -> tuple[Array, Array]:
+    """`normalized`, of given scores of the pairs in `keep`."""
+    p, bad = bind(block).normalizer, jnp.where(jnp.isnan(s), jnp.nan, 0).astype(s.dtype)
+    w, lse = variant.normalizer.weights_of_rows(p, jnp.where(keep, s, 0), keep, block.key.j)
+    return jnp.where(keep, w + bad, 0), lse
+
+
+def scores(variant: Scored, block: Block) -> Array:
+    """Scores `[queries, keys]` as the normalizer gets them, of one head; -inf where a pair may not attend."""
+    s, keep = allowed_scores(variant, block)
+    return jnp.where(keep, s, -jnp.inf)
+
+
+def allowed_scores(variant: Scored, block: Block) -> tuple[Array, Array]:
+    """Scores `[queries, keys]` of one head, and the pairs that may attend; others mean nothing."""
     p, q, k, i, j = bind(block), block.query.q, block.key.k, block.query.i, block.key.j
     bad = block.query.nonfinite[:, None] + block.key.nonfinite
     keep = allowed(variant, block, p, jnp.isnan(bad))
@@ -68,9 +94,7 @@ def normalized(variant: Scored, block: Block) -> tuple[Array, Array]:
         s, _ = part.scan_keys(own, q, k, s, keep, i, j, part.initial_carry(own, q))
     s = s if variant.cap is None else variant.cap * jnp.tanh(s / variant.cap)
     s = on_allowed(variant.normalizer.transform_capped_logits, keep, OF_SCORES)(p.normalizer, s, i, j)
-    s = s.astype(bad.dtype)
-    w, lse = variant.normalizer.weights_of_rows(p.normalizer, jnp.where(keep, s + bad, 0), keep, j)
-    return jnp.where(keep, w + bad, 0), lse
+    return s.astype(bad.dtype) + bad, keep
 
 
 def allowed(variant: Scored, block: Block, p: Any, bad: Array) -> Array:

@@ -16,6 +16,7 @@ from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
 from attnkit.options import options
+from attnkit.points import absent, point
 from attnkit.variant import Card
 
 Tokens = Float[Array, "batch length model_dim"]
@@ -70,7 +71,8 @@ class ConvolutionLayer(TokenMixerLayer):
         """The gated sum of each window."""
         value, gate = jnp.split(self.inward(windows.reshape(*windows.shape[:2], -1)), 2, axis=-1)
         value = jnp.tanh(value) if self.gate == "tanh" else value
-        return self.outward(value * jax.nn.sigmoid(gate))
+        absent("weights", "its gate multiplies one map of the tokens around by another")
+        return self.outward(point("head_output", (value * jax.nn.sigmoid(gate))[:, None])[:, 0])
 
     def __call__(
         self,

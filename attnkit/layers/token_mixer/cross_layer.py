@@ -18,11 +18,11 @@ from attnkit.layers.heads import (
 from attnkit.layers.linear import Linear
 from attnkit.masks.contract import Data
 from attnkit.options import options
-from attnkit.points import point, view
+from attnkit.points import point
 from attnkit.scored.contract import Scored
 from attnkit.scored.preset.attention import Attention
 from attnkit.token_mixer import TokenMixer
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, MapKind
 
 
 @options
@@ -82,6 +82,10 @@ class CrossLayerAttention(CarryingLayer):
                 f"layer it borrows from, {found.scored.position}; make them equal"
             )
 
+    @property
+    def map_kind(self) -> MapKind:
+        return self.engine.map_kind()
+
     def with_carry(
         self,
         x: Tokens,
@@ -93,10 +97,8 @@ class CrossLayerAttention(CarryingLayer):
     ) -> tuple[Tokens, Carry]:
         q, (k, v) = point("q", self.queries(x)), lent(carry, "keys_values")
         k, v, inputs = point("k", k), point("v", v), self.engine.token_inputs(x, x)
-        view("weights", lambda: self.engine.weights(q, k, inputs, data))
-        return self.output_projection(
-            self.engine.attend(q, k, v, inputs, data, key).output, QueryTokens(x, q, None)
-        ), carry
+        output = self.engine.with_points(q, k, v, inputs, data, key, self.output_projection)
+        return self.output_projection(output, QueryTokens(x, q, None)), carry
 
     def start(
         self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None

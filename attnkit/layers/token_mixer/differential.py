@@ -76,12 +76,10 @@ class Halves(QKVProjection):
         self.shape = HeadShape(kept.heads, half, 2 * half, kept.kv_heads)
 
     def expand(self, k: Heads, v: Heads) -> tuple[Heads, Heads]:
-        whole = jnp.concatenate(jnp.split(v, 2, axis=1), axis=-1)
-        return k, jnp.concatenate([whole, whole], axis=1)
+        return k, jnp.concatenate(jnp.split(v, 2, axis=1), axis=-1)
 
-    def values(self, k: Heads, v: Heads) -> Heads:
-        whole = jnp.concatenate(jnp.split(v, 2, axis=1), axis=-1)
-        return jnp.repeat(whole, self.cached.heads // self.cached.kv_heads, axis=1)
+    def copies(self, v: Heads) -> Heads:
+        return jnp.concatenate([v, v], axis=1)
 
 
 class Difference(ConcatProjection):
@@ -100,7 +98,7 @@ class Difference(ConcatProjection):
         return first - second + self.start
 
     def __call__(self, output: Heads, query: QueryTokens) -> Tokens:
-        return super().__call__((1 - self.start) * self.norm(self.combine_heads(output)), query)
+        return super().__call__((1 - self.start) * self.norm(output), query)
 
     def combine_heads(self, output: Heads) -> Heads:
         return self.combine_weights(output)

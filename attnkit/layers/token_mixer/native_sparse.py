@@ -23,11 +23,11 @@ from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data, Mask, Needs
 from attnkit.masks.window import Window
 from attnkit.options import options
-from attnkit.points import point, view
+from attnkit.points import absent, observed, opened, point, view
 from attnkit.scored.contract import Columns, Keep, Keys, Params, Position, Queries, Rows, Scored, Selection
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.score.dot import Dot
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, MapKind
 
 Ask = Callable[..., Heads]
 
@@ -42,7 +42,8 @@ class NativeSparse(CustomTokenMixer):
     chosen, and of equally important ones the earlier. The choice carries no derivative.
 
     Blocks that are not chosen are computed and then hidden: only the window saves time. The point `weights`
-    has those of tokens: of the blocks and the window, times their gates.
+    has the weights of all summaries, then of all tokens in the blocks, then in the window, times their gates;
+    `map` has those of tokens, each summary's spread evenly over its run.
 
     Attributes:
         position: position encodings that turn queries and keys one by one, before they are summarized.
@@ -181,6 +182,10 @@ class NativeSparseLayer(TokenMixerLayer):
         self.blocks = engine(group, Causal(), Chosen(size=config.block))
         self.near = engine(shape, Window(back=config.window_size - 1))
 
+    @property
+    def map_kind(self) -> MapKind:
+        return "share"
+
     def __call__(
         self,
         x: Tokens,
@@ -199,17 +204,43 @@ class NativeSparseLayer(TokenMixerLayer):
             return engine.attend(q, k, v, None, Data(query=query), fold(key, n) if n >= 0 else None).output
 
         marks = self.marks(q, far[0], x.shape[1], start, ask)
-        found = self.found(q, [far, (k[1], v[1]), (k[2], v[2])], marks, ask)
+        values = [point("v", a) for a in (far[1], v[1], v[2])]
+        kept = list(zip((far[0], k[1], k[2]), values, strict=True))
+        output = gated(self.gates(x), self.found(q, kept, marks, ask))
+        if observed():
+            output = self.with_points(x, q, kept, marks, output)
+        return self.output(merge_heads(point("head_output", output)))
 
-        def weights() -> Maps:
-            def one(engine: Engine, n: int, q: Heads, k: Heads, v: Heads, **query: Any) -> Maps:
-                return engine.weights(q, k, None, Data(query=query))
+    def with_points(self, x: Tokens, q: Heads, kept: Any, marks: Array, output: Heads) -> Heads:
+        """The output with points. `weights` are of summaries, blocks and window, one after the other."""
 
-            each = self.found(q, [far, (k[1], v[1]), (k[2], v[2])], marks, one)
-            return gated(self.gates(x)[1:], each[1:])
+        def one(engine: Engine, n: int, q: Heads, k: Heads, v: Heads, **query: Any) -> Maps:
+            return engine.weights(q, k, None, Data(query=query))
 
-        view("weights", weights)
-        return self.output(merge_heads(point("head_output", gated(self.gates(x), found))))
+        def each() -> list[Maps]:
+            return [gate * w for gate, w in zip(self.gates(x), self.found(q, kept, marks, one), strict=True)]
+
+        def values() -> Heads:
+            whole = jnp.concatenate([v for _, v in kept], axis=2)
+            return jnp.repeat(whole, self.shape.heads // self.shape.kv_heads, axis=1)
+
+        def tokens() -> Maps:
+            far, blocks, near = each()
+            start = self.config.stride * jnp.arange(far.shape[-1])[:, None]
+            member = (start <= jnp.arange(x.shape[1])) & (jnp.arange(x.shape[1]) < start + self.config.size)
+            return far @ (member / self.config.size).astype(far.dtype) + blocks + near
+
+        output = opened(
+            "weights",
+            lambda: jnp.concatenate(each(), axis=-1),
+            output,
+            lambda old, new: (new - old).astype(output.dtype) @ values(),
+            "share",
+        )
+        absent("scores", "it has three attentions, each with scores of its own; replace weights")
+        view("values", values)
+        view("map", tokens, "share")
+        return point("weighted_values", output)
 
     def found(self, q: Heads, kept: Any, marks: Array, ask: Ask) -> list[Heads]:
         """Outputs of the three attentions. That of the blocks is computed group by group."""

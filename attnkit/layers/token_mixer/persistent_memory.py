@@ -18,8 +18,9 @@ from attnkit.layers.heads import (
 from attnkit.masks.contract import Data
 from attnkit.masks.everything import Everything
 from attnkit.options import options
+from attnkit.points import PointError
 from attnkit.scored.contract import Scored
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, MapKind
 
 
 @options
@@ -39,7 +40,6 @@ class PersistentMemory(AttentionTokenMixer):
         forms=("dense", "blockwise", "step"),
         assumes="the point `weights` has the weights of tokens; rows sum to less than one",
     )
-    shows_all: ClassVar[bool] = False
     count: Annotated[int, Ge(1)] = 16
 
     def make_engine(self, scored: Scored, shape: HeadShape, model_dim: int, rngs: nnx.Rngs) -> Engine:
@@ -69,10 +69,16 @@ class PersistentEngine(Engine):
     ) -> forms.AttentionOutput:
         return self.joined(q, super().step(q, cache, data, offset))[0]
 
-    def weights(self, q: Heads, k: Heads, inputs: Any, data: Data | None) -> Maps:
+    def weights(self, q: Heads, k: Heads, inputs: Any, data: Data | None, scores: Maps | None = None) -> Maps:
+        if scores is not None:
+            raise PointError("the scores compete with those of the memory; replace weights instead")
         tokens = super().attend(q, k, k, inputs, data, None)
         share = self.joined(q, tokens)[1]
         return share[..., None] * super().weights(q, k, inputs, data)
+
+    def map_kind(self) -> MapKind:
+        kind = super().map_kind()
+        return "share" if kind == "distribution" else kind
 
     def joined(self, q: Heads, tokens: forms.AttentionOutput) -> tuple[forms.AttentionOutput, Array]:
         """Attention to tokens and memory, and the share of it that tokens have."""

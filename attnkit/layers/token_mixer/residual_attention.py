@@ -22,10 +22,10 @@ from attnkit.layers.heads import (
 )
 from attnkit.masks.contract import Data
 from attnkit.options import options
-from attnkit.points import point, view
+from attnkit.points import point
 from attnkit.scored.contract import Part, PartParams, Position, Scored
 from attnkit.token_mixer import TokenMixer
-from attnkit.variant import Card, HeadShape
+from attnkit.variant import Card, HeadShape, MapKind
 
 
 @options
@@ -89,6 +89,10 @@ class ResidualAttentionLayer(CarryingLayer):
         self.output_projection = ConcatProjection(dim, shape.heads * shape.value_dim, scale=scale, rngs=rngs)
         self.engine = Engine(dataclasses.replace(scored, position=()), shape, dim, rngs=rngs)
 
+    @property
+    def map_kind(self) -> MapKind:
+        return self.engine.map_kind()
+
     def with_carry(
         self,
         x: Tokens,
@@ -102,11 +106,8 @@ class ResidualAttentionLayer(CarryingLayer):
         q, k, v = point("q", q), point("k", k), point("v", v)
         all_layers = (*carry.get("scored_by", ()), (q, k))
         long_q, long_k = end_to_end(all_layers)
-        view("weights", lambda: self.engine.weights(long_q, long_k, None, data))
-        y = self.output_projection(
-            self.engine.attend(long_q, long_k, v, None, data, key).output, QueryTokens(x, q, v)
-        )
-        return y, {**carry, "scored_by": all_layers}
+        output = self.engine.with_points(long_q, long_k, v, None, data, key, self.output_projection)
+        return self.output_projection(output, QueryTokens(x, q, v)), {**carry, "scored_by": all_layers}
 
     def start(
         self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None

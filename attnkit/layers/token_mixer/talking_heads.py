@@ -18,8 +18,6 @@ from attnkit.layers.heads import (
     Maps,
     OutputProjection,
     QKVProjection,
-    QueryTokens,
-    Tokens,
     plain_shape,
 )
 from attnkit.options import options
@@ -87,13 +85,10 @@ class AllValues(QKVProjection):
         super().__init__(model_dim, shape, rngs=rngs)
         self.shape = HeadShape(shape.heads, shape.dim, shape.kv_heads * shape.value_dim, shape.kv_heads)
 
-    def expand(self, k: Heads, v: Heads) -> tuple[Heads, Heads]:
+    def copies(self, v: Heads) -> Heads:
         batch, groups, tokens, dim = v.shape
         every = v.transpose(0, 2, 1, 3).reshape(batch, 1, tokens, groups * dim)
-        return k, jnp.broadcast_to(every, (batch, groups, tokens, groups * dim))
-
-    def values(self, k: Heads, v: Heads) -> Heads:
-        return jnp.repeat(v, self.shape.heads // v.shape[1], axis=1)
+        return jnp.broadcast_to(every, (batch, groups, tokens, groups * dim))
 
 
 class MixSums(ConcatProjection):
@@ -103,9 +98,6 @@ class MixSums(ConcatProjection):
         super().__init__(model_dim, shape.heads * shape.value_dim, scale=scale, rngs=rngs)
         self.mix = nnx.Param(jnp.eye(shape.heads), kind="weight")
         self.groups = shape.kv_heads
-
-    def __call__(self, output: Heads, query: QueryTokens) -> Tokens:
-        return super().__call__(self.combine_heads(output), query)
 
     def combine_heads(self, output: Heads) -> Heads:
         return mix_sums(self.mix[...].astype(output.dtype), output, self.groups)

@@ -27,6 +27,7 @@ class Cosformer(FeatureMap):
         equation="f(q_i) . f(k_j) = relu(q_i) . relu(k_j) cos(pi (i - j) / (2 M))",
         assumes="M = length is fixed, so that decoding agrees with reading; no small number is added to sums",
     )
+    positive: ClassVar[bool] = True
     positional: ClassVar[bool] = True
     length: Annotated[int, Ge(1)] = 512
 

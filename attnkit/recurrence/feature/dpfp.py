@@ -25,6 +25,7 @@ class Dpfp(FeatureMap):
         source="Schlag, Irie & Schmidhuber 2021 (DPFP), arXiv 2102.11174",
         equation="phi_{i nu}(x) = relu([x, -x])_i relu([x, -x])_{i + nu}",
     )
+    positive: ClassVar[bool] = True
     products: Annotated[int, Ge(1)] = 1
 
     def width(self, dim: int) -> int:

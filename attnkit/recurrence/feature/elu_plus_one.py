@@ -19,6 +19,7 @@ class EluPlusOne(FeatureMap):
         source="Katharopoulos et al. 2020, arXiv 2006.16236, equation 7",
         equation="phi(x) = elu(x) + 1",
     )
+    positive: ClassVar[bool] = True
 
     def width(self, dim: int) -> int:
         return dim

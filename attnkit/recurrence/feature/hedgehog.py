@@ -20,6 +20,7 @@ class Hedgehog(FeatureMap):
         source="Zhang et al. 2024 (Hedgehog), arXiv 2402.04347, section 4.2 and appendix A.1, no bias",
         equation="phi(x) = [softmax(W x), softmax(-W x)]",
     )
+    positive: ClassVar[bool] = True
 
     def width(self, dim: int) -> int:
         return 2 * dim

@@ -31,6 +31,7 @@ class Performer(FeatureMap):
         equation="f(x) = exp(W x - |x|^2 / 2) / sqrt(directions), x scaled by dim^-1/4",
         assumes="no small number is added to features or sums, unlike in the authors' code",
     )
+    positive: ClassVar[bool] = True
     scaled: ClassVar[bool] = True
     budget: ClassVar[str] = "directions"
     directions: Annotated[int, Ge(1)] = 256

@@ -49,7 +49,7 @@ class RandomFeature(FeatureMap):
 
     def features(self, p: Params, x: Float[Array, "tokens dim"]) -> Float[Array, "tokens features"]:
         along = unit(x) * p["sigma"] @ p["direction"].T
-        return jnp.concatenate([jnp.sin(along), jnp.cos(along)], axis=1) * self.directions**-0.5
+        return jnp.concatenate([jnp.sin(along), jnp.cos(along)], axis=1) * float(self.directions**-0.5)
 
     def kernel(
         self, p: Params, q: Float[Array, "queries dim"], k: Float[Array, "keys dim"]

@@ -25,6 +25,7 @@ class Rebased(FeatureMap):
         source="Aksenov et al. 2024 (ReBased), arXiv 2402.10644",
         equation="phi(x) = y (x) y, y = (gamma * layer_norm(x) + beta) / dim^(1/4)",
     )
+    positive: ClassVar[bool] = True
 
     def width(self, dim: int) -> int:
         return dim * dim
@@ -38,5 +39,5 @@ class Rebased(FeatureMap):
     def features(self, p: Params, x: Float[Array, "tokens dim"]) -> Float[Array, "tokens features"]:
         centered = x - x.mean(-1, keepdims=True)
         y = centered * jax.lax.rsqrt(jnp.square(centered).mean(-1, keepdims=True) + EPSILON)
-        y = (p["gamma"] * y + p["beta"]) * x.shape[-1] ** -0.25
+        y = (p["gamma"] * y + p["beta"]) * float(x.shape[-1] ** -0.25)
         return (y[:, :, None] * y[:, None, :]).reshape(x.shape[0], -1)

@@ -19,6 +19,7 @@ class ReluFeatures(FeatureMap):
         source="Cai et al. 2023 (EfficientViT), arXiv 2205.14756",
         equation="phi(x) = max(x, 0)",
     )
+    positive: ClassVar[bool] = True
 
     def width(self, dim: int) -> int:
         return dim

@@ -20,6 +20,7 @@ class T2r(FeatureMap):
         source="Kasai et al. 2021 (T2R), arXiv 2103.13076",
         equation="phi(x) = relu(W x + c)",
     )
+    positive: ClassVar[bool] = True
 
     def width(self, dim: int) -> int:
         return dim

@@ -22,6 +22,7 @@ class Taylor(FeatureMap):
         source="Arora et al. 2024 (Based), arXiv 2402.18668, section 4.1",
         equation="phi(x) = [1, x / dim^(1/4), (x (x) x) / sqrt(2 dim)]",
     )
+    positive: ClassVar[bool] = True
 
     def width(self, dim: int) -> int:
         return 1 + dim + dim * dim

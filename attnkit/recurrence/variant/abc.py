@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 from attnkit.options import options
 from attnkit.recurrence.contract import Inputs, Params, Transition
 from attnkit.recurrence.two_pass import ReadFirst, TwoPassRecurrent
-from attnkit.variant import Card, HeadShape, TokenInput
+from attnkit.variant import Card, HeadShape, MapKind, TokenInput
 
 LEAST = -1e30
 
@@ -32,6 +32,9 @@ class Abc(TwoPassRecurrent):
         state="heads * slots * (dim + value_dim + 1)",
     )
     slots: Annotated[int, Ge(1)] = 64
+
+    def map_kind(self) -> MapKind:
+        return "distribution"
 
     def inputs(self, shape: HeadShape) -> dict[str, TokenInput]:
         return {

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from attnkit.options import options
 from attnkit.recurrence.contract import Inputs, Norm, Params, Transition
 from attnkit.recurrence.two_pass import ReadFirst, TwoPassRecurrent
-from attnkit.variant import Card, HeadShape, TokenInput
+from attnkit.variant import Card, HeadShape, MapKind, TokenInput
 
 
 @options
@@ -34,6 +34,9 @@ class Gsa(TwoPassRecurrent):
     slots: Annotated[int, Ge(1)] = 64
     temperature: Annotated[float, Gt(0)] = 8.0
     norm: Norm = "rms"
+
+    def map_kind(self) -> MapKind:
+        return "share"
 
     def inputs(self, shape: HeadShape) -> dict[str, TokenInput]:
         return {

@@ -36,7 +36,7 @@ class Lightning(LinearRecurrent):
     norm: Norm = "rms"
 
     def constants(self, shape: HeadShape) -> Params:
-        return {"decay": -self.slower * slopes(shape.heads)}
+        return {"decay": jnp.asarray(-self.slower * slopes(shape.heads))}
 
     def inputs(self, shape: HeadShape) -> dict[str, TokenInput]:
         return {

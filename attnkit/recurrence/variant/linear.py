@@ -12,7 +12,7 @@ from attnkit.recurrence.feature.elu_plus_one import EluPlusOne
 from attnkit.recurrence.feature_map import FeatureMap, Features
 from attnkit.recurrence.stabilizer import running_maximum
 from attnkit.recurrence.token_positions import next_positions
-from attnkit.variant import Card, HeadShape, Kind, TokenInput
+from attnkit.variant import Card, HeadShape, Kind, MapKind, TokenInput
 
 LEAST = -1e30
 
@@ -52,6 +52,9 @@ class Linear(LinearRecurrent):
                 f"normalizer = False: the scale of {type(self.feature).__name__} does not cancel; "
                 "set normalizer = True"
             )
+
+    def map_kind(self) -> MapKind:
+        return "distribution" if self.normalizer and self.feature.positive else "signed"
 
     def inputs(self, shape: HeadShape) -> dict[str, TokenInput]:
         return {

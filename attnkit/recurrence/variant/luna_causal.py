@@ -13,7 +13,7 @@ from attnkit.options import options
 from attnkit.recurrence.contract import Inputs, Params, Transition
 from attnkit.recurrence.token_positions import next_positions
 from attnkit.recurrence.two_pass import ReadFirst, TwoPassRecurrent
-from attnkit.variant import Card, HeadShape, Kinds, TokenInput
+from attnkit.variant import Card, HeadShape, Kinds, MapKind, TokenInput
 
 
 @options
@@ -40,6 +40,9 @@ class LunaCausal(TwoPassRecurrent):
 
     def init(self, key: jax.Array, shape: HeadShape) -> Params:
         return {"rows": jax.random.normal(key, (shape.heads, self.rows, shape.dim))}
+
+    def map_kind(self) -> MapKind:
+        return "share"
 
     def inputs(self, shape: HeadShape) -> Mapping[str, TokenInput]:
         return {

@@ -106,4 +106,5 @@ def solve(
 
         return jax.lax.scan(iterate, (0 * b, b, b), None, length=iterations)[0][0]
 
-    return jax.lax.custom_linear_solve(product, q, descend, symmetric=True)
+    solved: Array = jax.lax.custom_linear_solve(product, q, descend, symmetric=True)
+    return solved

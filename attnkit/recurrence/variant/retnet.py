@@ -39,7 +39,7 @@ class Retnet(LinearRecurrent):
     norm: Norm = "layer"
 
     def constants(self, shape: HeadShape) -> Params:
-        return {"decay": np.log1p(-(2.0 ** (-5.0 - np.arange(shape.heads))))}
+        return {"decay": jnp.asarray(np.log1p(-(2.0 ** (-5.0 - np.arange(shape.heads)))))}
 
     def inputs(self, shape: HeadShape) -> dict[str, TokenInput]:
         return {
@@ -66,7 +66,7 @@ class Retnet(LinearRecurrent):
         return {"sin": sin, "cos": cos}, count
 
     def query(self, p: Params, x: Inputs) -> Float[Array, "tokens dim"]:
-        return turn(x["q"], x["sin"], x["cos"]) * x["q"].shape[-1] ** -0.5
+        return turn(x["q"], x["sin"], x["cos"]) * float(x["q"].shape[-1] ** -0.5)
 
     def write(self, p: Params, x: Inputs) -> Transition:
         k = turn(x["k"], x["sin"], x["cos"])

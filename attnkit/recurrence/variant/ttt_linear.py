@@ -73,7 +73,8 @@ def descend(moved: Moved, k: Float[Array, "tokens value_dim"], by: Float[Array, 
 
 def choose(which: Bool[Array, ""], a: Moved, b: Moved) -> Moved:
     """`a` or `b`."""
-    return jax.tree.map(lambda a, b: jnp.where(which, a, b), a, b)
+    chosen: Moved = jax.tree.map(lambda a, b: jnp.where(which, a, b), a, b)
+    return chosen
 
 
 @options
@@ -96,6 +97,7 @@ class TttLinear(SteppedRecurrent):
         equation="W_t = W_{t-1} - eta_t dl/dW (W_b; k_t, v_t), l = |f(k_t) - v_t|^2 / 2, o_t = f(q_t; W_t)",
         state="heads * (2 * value_dim * (value_dim + 1) + 1)",
     )
+    mapless: ClassVar[str] = "its steps of descent are not linear in the values that they predict"
     speed: Annotated[float, Gt(0)] = 1.0
     batch: Annotated[int, Ge(1)] = 16
     norm: Norm = "layer"

@@ -11,7 +11,7 @@ from attnkit.options import options
 from attnkit.scored.contract import Own, Params, Row, Scores
 from attnkit.scored.implicit import ImplicitNormalizer, finite
 from attnkit.scored.key_passes import FoldKeys
-from attnkit.variant import Card, HeadShape, Kinds
+from attnkit.variant import Card, HeadShape, Kinds, MapKind
 
 MOST_STEPS = 64
 
@@ -40,6 +40,7 @@ class Entmax(ImplicitNormalizer):
         pair_flops="60",
         assumes="1 < alpha <= 2",
     )
+    map_kind: ClassVar[MapKind] = "distribution"
     alpha: Annotated[float, Gt(1), Le(2)] = 1.5
     learned: bool = False
 

@@ -10,7 +10,7 @@ from attnkit.masks.counters import scramble
 from attnkit.options import options
 from attnkit.scored.contract import Columns, Params, Rows, Scores
 from attnkit.scored.exponential import ExponentialNormalizer
-from attnkit.variant import Card
+from attnkit.variant import Card, MapKind
 
 
 def gumbel_noise(seed: UInt32[Array, "2"], i: Rows, j: Columns) -> Float[Array, "queries keys"]:
@@ -45,6 +45,7 @@ class Gumbel(ExponentialNormalizer):
         equation="w_j = softmax_j((s_j + g_j) / t), g_j = -log(-log u_j), u_j uniform in (0, 1)",
         pair_flops="30",
     )
+    map_kind: ClassVar[MapKind] = "distribution"
     random: ClassVar[bool] = True
     temperature: Annotated[float, Gt(0)] = 1.0
 

@@ -11,7 +11,7 @@ from attnkit.scored.contract import Params, Row, Scores
 from attnkit.scored.implicit import ImplicitNormalizer
 from attnkit.scored.key_passes import FoldKeys
 from attnkit.scored.normalizer.softmax import Softmax
-from attnkit.variant import Card
+from attnkit.variant import Card, MapKind
 
 FAR = jnp.iinfo(jnp.int32).max
 
@@ -28,11 +28,13 @@ class Hard(ImplicitNormalizer):
         equation="w_j = [j = argmax_l s_l], dw = d softmax(s)",
         pair_flops="3",
     )
+    map_kind: ClassVar[MapKind] = "distribution"
     unclaimed: ClassVar[dict[str, str]] = {"differences": "its derivative is an estimate, not its slope"}
 
     def weights(self, p: Params, s: Scores, threshold: Row, stats: Any, j: Array) -> Scores:
         soft = jnp.exp(s - threshold[:, None])
-        return (j[None, :] == stats[:, None]) + soft - jax.lax.stop_gradient(soft)
+        chosen: Array = j[None, :] == stats[:, None]
+        return chosen + soft - jax.lax.stop_gradient(soft)
 
     def threshold(self, p: Params, fold_keys: FoldKeys, empty: Row) -> tuple[Row, Any]:
         start = empty - jnp.inf, jnp.full(empty.shape, FAR, jnp.int32)

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from attnkit.options import options
 from attnkit.scored.exponential import QueryNormalizer
-from attnkit.variant import Card
+from attnkit.variant import Card, MapKind
 
 ALL = "every query looks at what all queries want"
 
@@ -25,6 +25,7 @@ class Inverted(QueryNormalizer):
         assumes="all queries at once",
         forms=("reference", "dense", "blockwise"),
     )
+    map_kind: ClassVar[MapKind] = "distribution"
     unclaimed: ClassVar[dict[str, str]] = {
         "causality": ALL,
         "decoding": ALL,

@@ -8,7 +8,7 @@ from annotated_types import Ge
 from attnkit.options import options
 from attnkit.scored.contract import Params, Row, Scores
 from attnkit.scored.elementwise import ElementwiseNormalizer
-from attnkit.variant import Card
+from attnkit.variant import Card, MapKind
 
 
 @options
@@ -24,6 +24,7 @@ class Relu(ElementwiseNormalizer):
         equation="w_j = max(s_j, 0)^power / n",
         pair_flops="2",
     )
+    map_kind: ClassVar[MapKind] = "share"
     power: Annotated[int, Ge(1)] = 1
 
     def weights(self, p: Params, s: Scores, count: Row) -> Scores:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from attnkit.options import options
 from attnkit.scored.contract import Params, Row, Scores
 from attnkit.scored.elementwise import ElementwiseNormalizer
-from attnkit.variant import Card
+from attnkit.variant import Card, MapKind
 
 
 @options
@@ -26,6 +26,7 @@ class Sigmoid(ElementwiseNormalizer):
         equation="w_j = 1 / (1 + exp(-(s_j + b))), b = -log n",
         pair_flops="4",
     )
+    map_kind: ClassVar[MapKind] = "share"
     bias: float | None = None
 
     def weights(self, p: Params, s: Scores, count: Row) -> Scores:

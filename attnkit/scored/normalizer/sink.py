@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from attnkit.options import options
 from attnkit.scored.contract import Own, Params
 from attnkit.scored.exponential import ExponentialNormalizer
-from attnkit.variant import Card, HeadShape, Kinds
+from attnkit.variant import Card, HeadShape, Kinds, MapKind
 
 
 @options
@@ -25,6 +25,7 @@ class Sink(ExponentialNormalizer):
         equation="w_j = exp(s_j) / (exp(a_h) + sum_l exp(s_l))",
         pair_flops="3",
     )
+    map_kind: ClassVar[MapKind] = "share"
     start: float = 0.0
 
     kinds: ClassVar[Kinds] = {"sink": "bias"}

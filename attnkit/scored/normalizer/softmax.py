@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from attnkit.options import options
 from attnkit.scored.exponential import ExponentialNormalizer
-from attnkit.variant import Card
+from attnkit.variant import Card, MapKind
 
 
 @options
@@ -16,3 +16,4 @@ class Softmax(ExponentialNormalizer):
         equation="w_j = exp(s_j) / sum_l exp(s_l)",
         pair_flops="3",
     )
+    map_kind: ClassVar[MapKind] = "distribution"

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from attnkit.options import options
 from attnkit.scored.contract import Params
 from attnkit.scored.exponential import ExponentialNormalizer
-from attnkit.variant import Card
+from attnkit.variant import Card, MapKind
 
 
 @options
@@ -20,6 +20,7 @@ class SoftmaxOne(ExponentialNormalizer):
         equation="w_j = exp(s_j) / (1 + sum_l exp(s_l))",
         pair_flops="3",
     )
+    map_kind: ClassVar[MapKind] = "share"
 
     def rest(self, p: Params) -> Float[Array, ""]:
         return jnp.zeros(())

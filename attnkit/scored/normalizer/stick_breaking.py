@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from attnkit.options import options
 from attnkit.scored.contract import Keep, Params, Row, Scores
 from attnkit.scored.ordered import OrderedNormalizer
-from attnkit.variant import Card
+from attnkit.variant import Card, MapKind
 
 
 @options
@@ -24,6 +24,7 @@ class StickBreaking(OrderedNormalizer):
         equation="w_ij = sigmoid(s_ij) prod_{l > j} (1 - sigmoid(s_il))",
         pair_flops="10",
     )
+    map_kind: ClassVar[MapKind] = "share"
 
     def scan_weights(self, p: Params, s: Scores, keep: Keep, carry: Row) -> tuple[Scores, Row]:
         left = jnp.where(keep, jax.nn.log_sigmoid(-s), 0)

@@ -12,7 +12,7 @@ from attnkit.scored.best import Best, better, none_yet
 from attnkit.scored.contract import Params, Row, Scores
 from attnkit.scored.implicit import ImplicitNormalizer, finite
 from attnkit.scored.key_passes import FoldKeys
-from attnkit.variant import Card
+from attnkit.variant import Card, MapKind
 
 
 @options
@@ -27,6 +27,7 @@ class TopK(ImplicitNormalizer):
         equation="w_j = exp(s_j) / sum_{l in top k} exp(s_l) for j in top k, else 0",
         pair_flops="13",
     )
+    map_kind: ClassVar[MapKind] = "distribution"
     k: Annotated[int, Ge(1)] = 8
 
     def weights(self, p: Params, s: Scores, threshold: Row, stats: Any, j: Array) -> Scores:

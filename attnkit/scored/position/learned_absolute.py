@@ -43,7 +43,7 @@ class LearnedAbsolute(Position):
 
     def bias(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:
         places = self._of(p["key"], j)
-        return dot(q.astype(places.dtype), places) * q.shape[1] ** -0.5 + self._beyond(j)[None, :]
+        return dot(q.astype(places.dtype), places) * float(q.shape[1] ** -0.5) + self._beyond(j)[None, :]
 
     def _of(self, table: Float[Array, "length dim"], at: Int[Array, "tokens"]) -> Float[Array, "tokens dim"]:
         """The vectors of positions."""

@@ -61,7 +61,8 @@ class LocalPredictive(Position, Selection):
 
     def _place(self, p: Params, q: Queries) -> Row:
         """Where each query looks."""
-        return p.data.scalar["length"] * predicted(p["into"], p["place"], q)
+        place: Row = p.data.scalar["length"] * predicted(p["into"], p["place"], q)
+        return place
 
     def select(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns, stats: Any) -> Keep:
         return jnp.abs(j[None, :] - self._place(p, q)[:, None]) <= self.half_width

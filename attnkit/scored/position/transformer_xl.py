@@ -43,4 +43,4 @@ class TransformerXl(Position):
 
     def bias(self, p: Params, q: Queries, k: Keys, i: Rows, j: Columns) -> Scores:
         place = distance_product((q + p["place"]) @ p["project"], i, j)
-        return (place + (k @ p["content"])[None, :]) * q.shape[1] ** -0.5
+        return (place + (k @ p["content"])[None, :]) * float(q.shape[1] ** -0.5)

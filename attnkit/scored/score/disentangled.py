@@ -50,4 +50,4 @@ class Disentangled(Score):
             entries_of(dot(rows.astype(wide), table), place)
             for rows, table, place in zip((q, k), (p["key"], p["query"]), places, strict=True)
         )
-        return (dot(q, k) + content_place + place_content.T) * (3 * q.shape[1]) ** -0.5
+        return (dot(q, k) + content_place + place_content.T) * float((3 * q.shape[1]) ** -0.5)

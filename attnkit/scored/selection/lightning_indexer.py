@@ -76,4 +76,4 @@ def index(p: Params, heads: int) -> Scores:
     wide = jnp.promote_types(q.dtype, jnp.float32)
     apart = q.reshape(q.shape[0], heads, k.shape[1])
     fit = jnp.einsum("ihd,jd->hij", apart, k, preferred_element_type=wide)
-    return jnp.einsum("ih,hij->ij", w.astype(wide), jax.nn.relu(fit)) * q.shape[1] ** -0.5
+    return jnp.einsum("ih,hij->ij", w.astype(wide), jax.nn.relu(fit)) * float(q.shape[1] ** -0.5)

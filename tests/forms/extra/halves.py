@@ -24,7 +24,7 @@ def run(variant: Scored, heads: HeadBlocks, sizes: Sizes) -> tuple[Array, Array]
         found = []
         for rows in (slice(0, sizes.queries // 2), slice(sizes.queries // 2, None)):
             half = Block(block.shared, jax.tree.map(lambda a, rows=rows: a[rows], block.query), block.key)
-            w, lse = reference.weights(variant, half)
+            w, lse = reference.normalized(variant, half)
             found.append((mix_values(variant, half, w), lse))
         return jax.tree.map(lambda *halves: jnp.concatenate(halves), *found)
 

@@ -21,6 +21,8 @@ from attnkit.layers.token_mixer.tensor_product import TensorProduct
 from attnkit.layers.token_mixer.value_residual import ValueResidual
 from attnkit.masks.causal import Causal
 
+pytestmark = pytest.mark.one_python
+
 KINDS = [
     TalkingHeads,
     AttentionOnAttention,

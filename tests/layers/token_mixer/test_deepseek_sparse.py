@@ -30,6 +30,8 @@ from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
 from attnkit.training.objective import errors
 
+pytestmark = pytest.mark.one_python
+
 SLOW = pytest.mark.slow  # some seconds each, all of it compiling
 GROUPS, COUNT, INDEX = 3, 7, {"index_heads": 2, "index_dim": 5}
 SMALL = DeepseekSparse(count=3, penalty=0.5, position=(Rotary(),), **INDEX, **CAUSAL)

@@ -32,6 +32,8 @@ from attnkit.layers.token_mixer.value_residual import ValueResidual
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
 
+pytestmark = pytest.mark.one_python
+
 EXACT = 1e-12
 
 

@@ -38,6 +38,8 @@ from attnkit.scored.position.fox import Fox
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
 
+pytestmark = pytest.mark.one_python
+
 SLOW = pytest.mark.slow  # some seconds each, with nothing new but the layer
 TURNED = {"position": (Rotary(),), **CAUSAL}
 

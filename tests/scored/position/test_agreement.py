@@ -27,6 +27,8 @@ from attnkit.scored.position.transformer_xl import TransformerXl
 from attnkit.scored.position.xpos import Xpos
 from attnkit.scored.score.dot import Dot
 
+pytestmark = pytest.mark.one_python
+
 YARN_SHARP = 1.2079441541679836  # 0.1 ln 8 + 1
 LEARNED = {
     T5Buckets(buckets=4, max_distance=5): lambda q, k, p: relative.t5(q, k, p, OFFSET, 4, 5, False),

@@ -20,6 +20,8 @@ from attnkit.scored.position.t5_buckets import T5Buckets
 from attnkit.scored.position.transformer_xl import TransformerXl
 from attnkit.variant import HeadShape
 
+pytestmark = pytest.mark.one_python
+
 SLOPE = 0.75
 
 

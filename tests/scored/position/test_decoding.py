@@ -16,6 +16,8 @@ from attnkit.scored.position.xpos import Xpos
 from attnkit.scored.score.dot import Dot
 from attnkit.variant import HeadShape
 
+pytestmark = pytest.mark.one_python
+
 SHAPE, TOKENS, ROOM = HeadShape(3, 6, 5, 1), 11, 13
 
 

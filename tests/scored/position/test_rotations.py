@@ -14,6 +14,8 @@ from attnkit.scored.position.rotary_pi import RotaryPi
 from attnkit.scored.position.rotary_yarn import RotaryYarn
 from attnkit.scored.position.xpos import Xpos
 
+pytestmark = pytest.mark.one_python
+
 ROWS = jax.random.normal(jax.random.key(0), (2, 7, 8))
 AT = jnp.arange(7)
 

@@ -12,6 +12,8 @@ from attnkit.scored.score.disentangled import Disentangled
 from attnkit.scored.score.dot import Dot
 from attnkit.scored.score.euclidean import Euclidean
 
+pytestmark = pytest.mark.one_python
+
 ORACLES = {
     Dot(): scores.dot,
     Additive(hidden=13): scores.additive,

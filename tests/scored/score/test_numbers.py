@@ -14,6 +14,8 @@ from attnkit.scored.score.dot import Dot
 from attnkit.scored.score.euclidean import Euclidean
 from attnkit.variant import HeadShape
 
+pytestmark = pytest.mark.one_python
+
 HERE = jnp.array([5])
 
 

@@ -1,0 +1,68 @@
+"""`inspect`: what the heads of a run look at, and whether that matters."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from attnkit.errors import ConfigError
+from attnkit.experiment.commands.run import allowed, changed_data, declare, existing, permissions, warn
+
+
+def add(groups: Any) -> None:
+    """Declare the command."""
+    command = declare(
+        groups,
+        "inspect",
+        inspect,
+        "what each head looks at, and whether it matters",
+        "inspect runs/induction-1 --page heads.html",
+    )
+    command.description = (
+        "A table of heads: what each looks at, how much of its weight lies on the evidence, what resampling "
+        "it costs the answer, and a verdict; then what cutting the edges to the evidence does, and the same "
+        "network before training. On held-out examples, or on texts and the answers that the network gives."
+    )
+    command.add_argument("folder", metavar="RUN", type=Path, nargs="?", help="a run folder")
+    command.add_argument("words", metavar="TEXT", nargs="*", help="texts (default: held-out examples)")
+    command.add_argument("--count", type=int, default=32, help="how many held-out examples (default: 32)")
+    command.add_argument("--page", metavar="FILE", type=Path, help="write the findings as a page, too")
+    command.add_argument(
+        "--planted", action="store_true", help="inspect networks with known circuits instead"
+    )
+    permissions(command)
+    changed_data(command)
+
+
+def inspect(arguments: argparse.Namespace) -> int:
+    """Inspect a run, or the planted networks."""
+    if arguments.planted:
+        from attnkit.experiment.inspect_planted import check, lines
+
+        if arguments.folder is not None:
+            raise ConfigError("--planted: leave the run out")
+        found = check()
+        print(json.dumps(found, indent=2) if arguments.json else "\n".join(lines(found)))
+        return 0 if all(one["found"] for one in found) else 1
+    if arguments.folder is None:
+        raise ConfigError("RUN: missing; give a run folder, or --planted")
+    if arguments.count < 2:
+        raise ConfigError(f"--count {arguments.count}: expected at least 2")
+    existing(arguments)
+    from attnkit.experiment import inspect_page
+    from attnkit.experiment.inspect import inspect as look_inside
+    from attnkit.experiment.session import reopen, with_data
+
+    allow = allowed(arguments)
+    session = reopen(arguments.folder, allow)
+    if not arguments.words:
+        session = with_data(session, allow)
+    warn(session.changes)
+    result = look_inside(session, arguments.words, arguments.count)
+    if arguments.page is not None:
+        inspect_page.write(session, result, arguments.page)
+    if arguments.json:
+        print(json.dumps(result.facts(), indent=2))
+    else:
+        inspect_page.show(result)
+    return 0

@@ -1,0 +1,199 @@
+"""Findings about heads as HTML: a table, matrices of layers and heads, interventions, attribution."""
+
+import html
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from attnkit.errors import DataError
+from attnkit.inspection.writing import DASH, number, percent, text, visible
+
+MOST_TOKENS = 1024
+
+
+@dataclass(frozen=True)
+class HeadFinding:
+    """One head.
+
+    Attributes:
+        name: `L1H3`.
+        looks_at: in words; empty if nothing stands out.
+        accuracy: share of the rows whose heaviest key is evidence; `None` without evidence.
+        mass: weight on the evidence, likewise.
+        uniform: the same of uniform attention.
+        effect: what resampling the head costs, in nats.
+        interval: of the effect.
+        verdict: in words.
+    """
+
+    name: str
+    looks_at: str
+    accuracy: float | None
+    mass: float | None
+    uniform: float | None
+    effect: float
+    interval: tuple[float, float]
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One number for each head, rows are layers: values of a score, NaN where there is no such head."""
+
+    title: str
+    rows: tuple[str, ...]
+    values: np.ndarray = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Change:
+    """An intervention: what it is, and the log-probability of the answer before and after."""
+
+    name: str
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Numbers of several methods for the tokens of one example.
+
+    Attributes:
+        title: of the example.
+        tokens: their spelling.
+        methods: name and one number a token, of any sign.
+    """
+
+    title: str
+    tokens: tuple[str, ...]
+    methods: tuple[tuple[str, np.ndarray], ...]
+
+    def __post_init__(self) -> None:
+        for name, values in self.methods:
+            if np.shape(values) != (len(self.tokens),):
+                raise DataError(
+                    f"attribution {name!r} has shape {np.shape(values)}; expected one number for each of "
+                    f"{len(self.tokens)} tokens"
+                )
+
+
+@dataclass(frozen=True)
+class HeadReport:
+    """Everything that the page says about heads.
+
+    Attributes:
+        heads: the most important first.
+        matrices: scores by layer and head.
+        changes: interventions.
+        attributions: of some examples.
+        notes: what else must be said, such as layers without a map, and the untrained control.
+    """
+
+    heads: tuple[HeadFinding, ...] = ()
+    matrices: tuple[Matrix, ...] = ()
+    changes: tuple[Change, ...] = ()
+    attributions: tuple[Attribution, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def draw(report: HeadReport) -> str:
+    """The section."""
+    notes = "".join(f"<p>{text(note)}</p>" for note in report.notes)
+    return (
+        notes
+        + _table(report.heads)
+        + "".join(map(_matrix, report.matrices))
+        + _changes(report.changes)
+        + "".join(map(_attribution, report.attributions))
+    )
+
+
+def _table(heads: Sequence[HeadFinding]) -> str:
+    if not heads:
+        return ""
+    known = any(head.accuracy is not None for head in heads)
+    columns = ["head", "verdict", "effect in nats", "95 % interval"]
+    columns += ["heaviest key is evidence", "weight on evidence", "uniform"] if known else []
+    head = "".join(f'<th scope="col">{name}</th>' for name in (*columns, "looks at"))
+    rows = "".join(_row(one, known) for one in heads)
+    return _scrolled(f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>", "Heads") + (
+        '<p class="small-print">Effect: what the answer loses when the head\'s output is that of another '
+        "example.</p>"
+    )
+
+
+def _row(head: HeadFinding, known: bool) -> str:
+    cells = [number(head.effect), f"{number(head.interval[0])} to {number(head.interval[1])}"]
+    if known:
+        cells += [
+            DASH if value is None else percent(value) for value in (head.accuracy, head.mass, head.uniform)
+        ]
+    numbers = "".join(f"<td>{text(cell)}</td>" for cell in cells)
+    return (
+        f'<tr><th scope="row">{text(head.name)}</th><td class="words">{text(head.verdict)}</td>{numbers}'
+        f'<td class="words">{text(head.looks_at) or DASH}</td></tr>'
+    )
+
+
+def _matrix(matrix: Matrix) -> str:
+    largest = np.nanmax(np.abs(matrix.values), initial=0.0) or 1.0
+    columns = "".join(f'<th scope="col">H{n}</th>' for n in range(matrix.values.shape[1]))
+    rows = "".join(
+        f'<tr><th scope="row">{text(name)}</th>'
+        + "".join(_cell(value, float(value) / largest) for value in row)
+        + "</tr>"
+        for name, row in zip(matrix.rows, matrix.values, strict=True)
+    )
+    table = f"<table><thead><tr><td></td>{columns}</tr></thead><tbody>{rows}</tbody></table>"
+    return f"<h3>{text(matrix.title)}</h3>{_scrolled(table, matrix.title)}"
+
+
+def _cell(value: float, share: float) -> str:
+    if not math.isfinite(value):
+        return f"<td>{DASH if math.isnan(value) else number(float(value))}</td>"
+    return f'<td><span class="heat" style="--w:{min(abs(share), 1.0):.3f}">{number(float(value))}</span></td>'
+
+
+def _changes(changes: Sequence[Change]) -> str:
+    if not changes:
+        return ""
+    rows = "".join(
+        f'<tr><th scope="row">{text(one.name)}</th><td>{number(one.before)}</td><td>{number(one.after)}</td>'
+        f"<td>{number(one.after - one.before)}</td></tr>"
+        for one in changes
+    )
+    names = ("intervention", "before", "after", "change")
+    head = "".join(f'<th scope="col">{name}</th>' for name in names)
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return "<h3>Interventions: log-probability of the answer, nats per token</h3>" + _scrolled(
+        table, "Interventions"
+    )
+
+
+def _attribution(one: Attribution) -> str:
+    rows = "".join(
+        f'<p class="small-print">{text(name)}</p>'
+        f'<p class="marked" dir="auto">{_marked(one.tokens, values)}</p>'
+        for name, values in one.methods
+    )
+    return (
+        f'<details class="look"><summary>Attribution: <bdi>{text(one.title)}</bdi></summary>{rows}</details>'
+    )
+
+
+def _marked(tokens: Sequence[str], values: np.ndarray) -> str:
+    sizes = np.abs(np.nan_to_num(np.asarray(values, np.float64)))
+    largest = float(sizes.max(initial=0.0)) or 1.0
+    shown = [
+        f'<span class="heat" style="--w:{size / largest:.3f}" title="{html.escape(number(float(value)))}">'
+        f"{text(visible(token))}</span>"
+        for token, size, value in zip(tokens[:MOST_TOKENS], sizes, values, strict=False)
+    ]
+    more = f" … {len(tokens) - MOST_TOKENS} more" if len(tokens) > MOST_TOKENS else ""
+    return " ".join(shown) + more
+
+
+def _scrolled(content: str, name: str) -> str:
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{text(name)}">{content}</div>'
