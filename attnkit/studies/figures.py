@@ -25,7 +25,8 @@ def curves(comparison: Comparison) -> Any:
     for column in comparison.columns:
         groups = [group for group in comparison.groups if group.column == column]
         name = "accuracy" if groups[0].higher else "loss"
-        panels[column] = {group.row: over_steps(group, name, comparison) for group in groups}, name
+        lines = {group.row: over_steps(group, name, comparison) for group in groups}
+        panels[column] = lines, name, name == "accuracy"
     return drawn(panels, "step")
 
 
@@ -36,7 +37,7 @@ def by_length(comparison: Comparison) -> Any:
         groups = [group for group in comparison.groups if group.column == column]
         lines = {group.row: over_lengths(group, comparison) for group in groups}
         if any(len(points) > 1 for points in lines.values()):
-            panels[column] = lines, groups[0].metric.replace("_", " ")
+            panels[column] = lines, groups[0].metric.replace("_", " "), groups[0].unit == "fraction"
     return drawn(panels, "length") if panels else None
 
 
@@ -64,16 +65,16 @@ def over_lengths(group: Group, comparison: Comparison) -> Points:
     return found
 
 
-def drawn(panels: Mapping[str, tuple[Mapping[str, Points], str]], horizontal: str) -> Any:
-    """The figure of some panels, one legend for all."""
+def drawn(panels: Mapping[str, tuple[Mapping[str, Points], str, bool]], horizontal: str) -> Any:
+    """The figure of some panels: their lines, what these show, and whether that is a fraction of 1."""
     from matplotlib.figure import Figure
 
     count = max(len(panels), 1)
     figure = Figure(figsize=(0.8 + 3.6 * count, 3.2), layout="constrained")
     axes = figure.subplots(1, count, squeeze=False)[0]
-    names = list(dict.fromkeys(row for lines, _ in panels.values() for row in lines))
+    names = list(dict.fromkeys(row for lines, *_ in panels.values() for row in lines))
     handles: dict[str, Any] = {}
-    for axis, (title, (lines, vertical)) in zip(axes, panels.items(), strict=False):
+    for axis, (title, (lines, vertical, fraction)) in zip(axes, panels.items(), strict=False):
         for row, points in lines.items():
             number = names.index(row)
             style = {"color": COLORS[number % len(COLORS)], "marker": MARKERS[number % len(MARKERS)]}
@@ -84,6 +85,9 @@ def drawn(panels: Mapping[str, tuple[Mapping[str, Points], str]], horizontal: st
             axis.fill_between(x, low, high, color=style["color"], alpha=0.18, linewidth=0)
             handles.setdefault(row, line)
         axis.set(title=title, xlabel=horizontal, ylabel=vertical)
+        if fraction:
+            # An interval of a mean may leave it, but no accuracy does.
+            axis.set_ylim(-0.03, 1.03)
         if horizontal == "length":
             ticks = sorted({x for points in lines.values() for x in points})
             axis.set_xscale("log", base=2)

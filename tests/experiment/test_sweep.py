@@ -11,10 +11,13 @@ import pytest
 
 import attnkit as ak
 from attnkit.errors import ConfigError
-from attnkit.experiment import config, runs, sweep, sweep_display, sweep_run
+from attnkit.experiment import config, runs, sweep, sweep_display, sweep_engines, sweep_run
 from attnkit.experiment.cli import main
 from attnkit.experiment.diagnostics import InvalidConfig
 
+ROOT = Path(__file__).parents[2]
+FILES = sorted([*ROOT.glob("configs/*/*.toml"), *ROOT.glob("experiments/*/*.toml")])
+SHIPPED = [file for file in FILES if "\n[sweep]" in file.read_text()]
 TINY = """\
 about = "toy"
 
@@ -72,6 +75,13 @@ def line(text):
     """The line of a text in the file."""
     whole = (TINY + AXES).splitlines()
     return next(n for n, row in enumerate(whole, 1) if row.startswith(text))
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_shipped_sweeps_are_valid_and_say_what_they_are(file):
+    assert len(sweep.load(file).cells) > 1
+    header = file.read_text().split("\nabout")[0]
+    assert all(f"# {word} " in header for word in ("command", "expect", "time", "source"))
 
 
 def test_cells_are_all_combinations_and_are_named_by_their_configs(tiny):
@@ -272,6 +282,18 @@ def test_a_sweep_is_read_as_rows(trained, monkeypatch):
     assert len([row for row in found.history() if "split" not in row]) == 4 * 6
     pandas = pytest.importorskip("pandas")
     assert isinstance(found.frame(), pandas.DataFrame) and len(found.history_frame()) > 24
+
+
+@pytest.mark.slow
+def test_submitit_trains_the_jobs(tiny):
+    pytest.importorskip("submitit")
+    file = tiny(AXES.replace("1e38", "3e-3"))
+    place = sweep_engines.Place(file, (), Path("sweeps/tiny"))
+    todo, ended = sweep_run.jobs(sweep.load(file).cells, place.folder, alone=False), {}
+    place.folder.mkdir(parents=True)
+    sweep_engines.submitit(todo, place, lambda news: ended.update(news.ended), cluster="local")
+    assert len(ended) == 6 and set(ended.values()) == {""}
+    assert not sweep_run.jobs(sweep.load(file).cells, place.folder)
 
 
 def table_of(place):

@@ -143,7 +143,7 @@ def test_figures_show_means_and_bands(made):
     assert [line.get_label() for line in axis.lines] == ["softmax", "line_ar"]
     assert list(axis.lines[0].get_xdata()) == [2, 4]
     assert axis.lines[0].get_ydata()[1] == pytest.approx(0.92)
-    assert len(axis.collections) == 2
+    assert len(axis.collections) == 2 and axis.get_ylim() == (-0.03, 1.03)
     lengths = figures.by_length(made)
     assert list(lengths.axes[0].lines[0].get_xdata()) == [32, 64]
     assert lengths.axes[0].lines[0].get_ydata()[1] == pytest.approx(0.46)
