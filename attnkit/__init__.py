@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Any
 from attnkit import lazy
 
 if TYPE_CHECKING:
-    from attnkit.api import inspection, nnx
+    from attnkit import inspection
+    from attnkit.api import nnx
     from attnkit.api.attention import attend, extend, init_cache, step, weights
     from attnkit.api.mods import from_mask_mod, from_score_mod
     from attnkit.api.recurrence import recurrent, recurrent_weights
@@ -72,9 +73,9 @@ _MODULES = {
 }
 _NAMES = {name: f"attnkit.api.{module}:{name}" for module, names in _MODULES.items() for name in names}
 _NAMES |= {
-    "inspection": "attnkit.api.inspection",
+    "inspection": "attnkit.inspection",
     "nnx": "attnkit.api.nnx",
-    "options": "attnkit.options:options",
+    "options": "attnkit.option_class:options",
     "Data": "attnkit.masks.contract:Data",
     "Needs": "attnkit.masks.contract:Needs",
     "Mask": "attnkit.masks.contract:Mask",

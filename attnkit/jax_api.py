@@ -4,7 +4,8 @@ Tested with every supported version in `tests/test_jax_api.py`; nothing else in 
 `jax.extend`, `jax.interpreters` or an attribute that begins with an underscore.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -22,6 +23,7 @@ from jax.interpreters import ad, batching, mlir
 __all__ = [
     "ClosedJaxpr",
     "Jaxpr",
+    "JaxprEqn",
     "Literal",
     "Primitive",
     "ad",
@@ -33,7 +35,12 @@ __all__ = [
     "make_user_context",
     "match_vma",
     "mlir",
+    "on_abstract_device",
+    "pallas",
+    "pallas_mosaic",
+    "pallas_triton",
     "shape_like",
+    "struct_like",
     "varying_axes",
 ]
 
@@ -84,3 +91,47 @@ def shape_like(shape: tuple[int, ...], dtype: Any, like: Any) -> Any:
         return jax.core.ShapedArray(shape, dtype)
     sharding = like.sharding.update(spec=jax.sharding.PartitionSpec())
     return like.update(shape=shape, dtype=dtype, weak_type=False, sharding=sharding)
+
+
+def struct_like(shape: tuple[int, ...], dtype: Any, like: Any) -> jax.ShapeDtypeStruct:
+    """Shape and type of a kernel's result that varies over the same mesh axes as `like`."""
+    return jax.ShapeDtypeStruct(shape, dtype, manual_axis_type=jax.typeof(like).manual_axis_type)
+
+
+def pallas() -> Any:
+    """Kernels of one's own; it is imported when it is used."""
+    import jax.experimental.pallas
+
+    return jax.experimental.pallas
+
+
+def pallas_triton() -> Any:
+    """The compiler of kernels for GPUs."""
+    import jax.experimental.pallas.triton
+
+    return jax.experimental.pallas.triton
+
+
+def pallas_mosaic() -> Any:
+    """The compiler of kernels for TPUs."""
+    import jax.experimental.pallas.tpu
+
+    return jax.experimental.pallas.tpu
+
+
+#: a device of each platform for which programs can be lowered where there is none
+ABSTRACT_DEVICES = {
+    "gpu": ("NVIDIA H100 80GB HBM3", 132),
+    "tpu": ("TPU v5 lite", 1),
+}
+
+
+@contextlib.contextmanager
+def on_abstract_device(platform: str) -> Iterator[None]:
+    """Context in which programs are lowered for a device of a platform, whether there is one or not."""
+    kind, cores = ABSTRACT_DEVICES[platform]
+    device = jax.sharding.AbstractDevice(device_kind=kind, num_cores=cores, platform=platform)
+    axes = (jax.sharding.AxisType.Explicit,)
+    mesh = jax.sharding.AbstractMesh((1,), ("device",), axes, abstract_device=device)
+    with jax.sharding.use_abstract_mesh(mesh):
+        yield

@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except AttnkitError as error:
-        return told(error, error, arguments.debug)
+        return print_error(error, error, arguments.debug)
     except KeyboardInterrupt as error:
         if arguments.debug:
             raise_to_terminal(error)
@@ -107,10 +107,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         except OSError:
             silence()
-        return told(explained, error, arguments.debug)
+        return print_error(explained, error, arguments.debug)
 
 
-def told(error: AttnkitError, cause: BaseException, debug: bool) -> int:
+def print_error(error: AttnkitError, cause: BaseException, debug: bool) -> int:
     """The exit code of an error, after printing it: a line each, or with the traceback of its cause."""
     if debug:
         raise_to_terminal(cause)

@@ -74,7 +74,7 @@ def train(
         if record is not None:
             known = provenance.info(record, loaded.experiment.task.made, place)
             changes += provenance.data_differences(known, session.data, allow)
-        session = dataclasses.replace(session, changes=tuple(changes))
+        session, used = dataclasses.replace(session, changes=tuple(changes)), provenance.own(loaded).keys()
 
         def ready() -> None:
             if record is None or steps_done(place) < session.training.steps:
@@ -84,10 +84,17 @@ def train(
         if not quiet:
             print(said(sizes), file=sys.stderr)
         session, fitted = trained(session, place, resume, quiet, profile, ready, allow.data)
-        if fitted.step == fitted.resumed_from and (place / folder.RESULT).is_file():
-            return place, folder.read_json(place / folder.RESULT)
+        if (place / folder.RESULT).is_file() and fitted.step == fitted.resumed_from:
+            there = folder.read_json(place / folder.RESULT)
+            # It may be of fewer steps, if the run was interrupted after the last one.
+            if there.get("steps") == fitted.step:
+                return place, there
         facts = {**facts_of(fitted, sizes, command), "changed": changes}
-        return place, finish(session, place, facts, begun, known_of(session, fitted))
+        result = finish(session, place, facts, begun, known_of(session, fitted))
+        if provenance.own(loaded).keys() > used:
+            # Some files were imported only now.
+            provenance.write(place, loaded, session.data, changes)
+        return place, result
 
 
 def said(sizes: Footprint) -> str:

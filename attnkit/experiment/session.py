@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from attnkit.errors import AttnkitError, ConfigError
+from attnkit.errors import AttnkitError, ConfigError, DataError
 from attnkit.experiment import config, folder, importing, machine, provenance
 from attnkit.experiment.provenance import NOTHING, Allow
 from attnkit.experiment.schema import Node
@@ -32,7 +32,7 @@ BATCH_KEYS = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Session:
     """The objects of a config.
 
@@ -52,6 +52,9 @@ class Session:
     decoding: Decoding
     step: int = 0
     changes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Session({self.config.name}, step={self.step})"
 
     @property
     def data(self) -> Dataset:
@@ -123,6 +126,20 @@ def explained(part: str, expected: tuple[type[Exception], ...] = ()) -> Iterator
             raise
         message = " ".join(str(error).split("For simplicity, JAX")[0].strip(" -\n").split())
         raise ConfigError(f"{part}: {message}") from error
+
+
+def outline(loaded: config.Config) -> nnx.Module:
+    """The network of a config with the shapes of its parameters alone: no device computes anything.
+
+    Raises:
+        ConfigError: if options do not fit together.
+        DataError: if the data is bad.
+    """
+    model = loaded.experiment.model.made
+    sizes = sizes_of(loaded_data(loaded))
+    with explained(f"model {type(model).__name__}", (ValueError, TypeError)):
+        made: nnx.Module = nnx.eval_shape(lambda: model.build(sizes, nnx.Rngs(0)))
+    return made
 
 
 def check_sizes(model: Node, sizes: Sizes, training: Training) -> None:
@@ -286,7 +303,11 @@ def with_data(session: Session, allow: Allow) -> Session:
         DataError: if the data cannot be read, or is not what the run was trained on.
         ConfigError: if the network cannot read it.
     """
-    known, data = session.dataset, loaded_data(session.config)
+    known = session.dataset
+    try:
+        data = loaded_data(session.config)
+    except DataError as error:
+        raise DataError(f"{error} (for data that is elsewhere now, say where: task.path=FILE)") from None
     changes = provenance.data_differences(known, data, allow)
     model = type(session.config.experiment.model.made).__name__
     trace(session.network, f"model {model}", session.training.seed, data, session.decoding.max_length)

@@ -1,20 +1,19 @@
 """Where the jobs of a sweep run: in this process, in several, under submitit, or wherever a command runs."""
 
 import contextlib
-import multiprocessing
+import multiprocessing.connection
 import os
-import queue
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from attnkit import signals
 from attnkit.errors import ConfigError, Preempted
 from attnkit.experiment import sweep
+from attnkit.experiment.provenance import NOTHING, Allow
 from attnkit.experiment.sweep_run import Job, News, Tell, train_job
 
-WAIT = 0.2
 POLL = 1.0
 
 Names = tuple[str, ...]
@@ -29,20 +28,25 @@ class Place:
         words: settings for every cell.
         folder: the sweep's folder.
         processes: how many jobs at once.
+        allow: what may have changed since half-done cells were begun.
     """
 
-    def __init__(self, file: Path, words: Sequence[str], folder: Path, processes: int = 1) -> None:
-        self.file, self.words, self.folder, self.processes = file, tuple(words), folder, processes
+    def __init__(
+        self, file: Path, words: Sequence[str], folder: Path, processes: int = 1, allow: Allow = NOTHING
+    ) -> None:
+        self.file, self.words, self.folder = file, tuple(words), folder
+        self.processes, self.allow = processes, allow
 
     def train(self, number: int, names: Names, tell: Tell) -> None:
         """Train the cells of some hashes, after reading the file again."""
         cells = sweep.chosen(sweep.load(self.file, self.words), names).cells
-        train_job(number, cells, self.folder, tell)
+        train_job(number, cells, self.folder, tell, self.allow)
 
     def command(self, names: Names) -> list[str]:
         """The command that trains them."""
-        only = ("--only", ",".join(names))
-        return ["attnkit", "sweep", str(self.file), *self.words, "--out", str(self.folder), *only]
+        options = ["--out", str(self.folder), "--only", ",".join(names)]
+        options += ["--allow-changed-code"] * self.allow.code + ["--allow-changed-data"] * self.allow.data
+        return ["attnkit", "sweep", str(self.file), *self.words, *options]
 
 
 def names_of(job: Job) -> Names:
@@ -54,21 +58,15 @@ def local(todo: Sequence[Job], place: Place, tell: Tell) -> None:
     """Train jobs on this machine: in this process, or in as many as asked for."""
     if place.processes == 1 or len(todo) < 2:
         for number, job in enumerate(todo):
-            train_job(number, job, place.folder, tell)
+            train_job(number, job, place.folder, tell, place.allow)
         return
     context = multiprocessing.get_context("spawn")
-    told: Any = context.Queue()
     waiting = list(enumerate(todo))[::-1]
-    running: dict[int, Any] = {}
+    running: dict[Any, tuple[int, Any]] = {}
     unfinished = {number: set(names_of(job)) for number, job in waiting}
 
-    def pass_on() -> None:
-        for news in received(told):
-            unfinished[news.job] -= news.ended.keys()
-            tell(news)
-
     def stop() -> str:
-        for process in list(running.values()):
+        for _, process in list(running.values()):
             process.terminate()
         return "every cell is saved; run the same command again to go on"
 
@@ -76,34 +74,30 @@ def local(todo: Sequence[Job], place: Place, tell: Tell) -> None:
         while waiting or running:
             while waiting and len(running) < place.processes:
                 number, job = waiting.pop()
-                running[number] = context.Process(target=work, args=(place, number, names_of(job), told))
-                running[number].start()
-            pass_on()
-            for number in [number for number, process in running.items() if not process.is_alive()]:
-                process = running.pop(number)
-                pass_on()
-                if unfinished[number]:
-                    reason = f"its process ended with exit code {process.exitcode}"
-                    tell(News(number, ended=dict.fromkeys(unfinished[number], reason)))
+                ours, theirs = context.Pipe(duplex=False)
+                process = context.Process(target=work, args=(place, number, names_of(job), theirs))
+                process.start()
+                theirs.close()
+                running[ours] = number, process
+            for told in multiprocessing.connection.wait(list(running)):
+                number, process = running[told]
+                try:
+                    news = told.recv()  # type: ignore[union-attr]
+                    unfinished[number] -= news.ended.keys()
+                    tell(news)
+                except EOFError:
+                    process.join()
+                    del running[told]
+                    if unfinished[number]:
+                        reason = f"its process ended with exit code {process.exitcode}"
+                        tell(News(number, ended=dict.fromkeys(unfinished[number], reason)))
 
 
 def work(place: Place, number: int, names: Names, told: Any) -> None:
     """One job in a process of its own, which Ctrl-C does not reach: the first process passes it on."""
     os.setsid()
-    with contextlib.suppress(Preempted):
-        place.train(number, names, told.put)
-    told.close()
-    told.join_thread()
-
-
-def received(told: Any) -> Iterator[News]:
-    """What has been told, after waiting a moment for it."""
-    try:
-        yield told.get(timeout=WAIT)
-        while True:
-            yield told.get_nowait()
-    except queue.Empty:
-        return
+    with contextlib.suppress(Preempted, BrokenPipeError):
+        place.train(number, names, told.send)
 
 
 def submitit(todo: Sequence[Job], place: Place, tell: Tell, cluster: str | None = None) -> None:

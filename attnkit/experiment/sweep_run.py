@@ -11,7 +11,7 @@ from attnkit import files
 from attnkit.errors import AttnkitError, Preempted
 from attnkit.experiment import folder, provenance, run, sweep
 from attnkit.experiment.footprint import footprint
-from attnkit.experiment.provenance import NOTHING
+from attnkit.experiment.provenance import NOTHING, Allow
 from attnkit.experiment.session import Session, loaded_data, start
 from attnkit.experiment.sweep import Cell
 from attnkit.training.loop import fit
@@ -74,14 +74,14 @@ def program_of(cell: Cell) -> str:
     return json.dumps(table, sort_keys=True)
 
 
-def train_job(number: int, job: Job, place: Path, tell: Tell) -> None:
+def train_job(number: int, job: Job, place: Path, tell: Tell, allow: Allow = NOTHING) -> None:
     """Train the cells of a job and tell how each ended; only a signal is raised.
 
     If cells cannot be one program, for example because a network of the user's decides by a number, each is
     trained alone, and this is told.
     """
     try:
-        train_cells(number, job, place, tell)
+        train_cells(number, job, place, tell, allow)
         return
     except Preempted:
         raise
@@ -98,10 +98,10 @@ def train_job(number: int, job: Job, place: Path, tell: Tell) -> None:
     tell(News(number, note=f"{len(job)} cells are trained one by one: {reason}"))
     for cell in job:
         if sweep.state(place, cell) != sweep.DONE:
-            train_job(number, (cell,), place, tell)
+            train_job(number, (cell,), place, tell, allow)
 
 
-def train_cells(number: int, job: Job, place: Path, tell: Tell) -> None:
+def train_cells(number: int, job: Job, place: Path, tell: Tell, allow: Allow) -> None:
     """Train the cells of a job as one population, measure each, and write its run folder without a page."""
     begun = time.perf_counter()
     with contextlib.ExitStack() as stack:
@@ -110,10 +110,10 @@ def train_cells(number: int, job: Job, place: Path, tell: Tell) -> None:
         for cell in job:
             own = place / cell.hash
             stack.enter_context(folder.lock(own))
-            record, changes = run.resumed(cell.config, own, True, NOTHING)
+            record, changes = run.resumed(cell.config, own, True, allow)
             if record is not None:
                 data = provenance.info(record, cell.config.experiment.task.made, own)
-                changes += provenance.data_differences(data, dataset, NOTHING)
+                changes += provenance.data_differences(data, dataset, allow)
             files.clean(own)
             sessions.append(start(cell.config, dataset))
             provenance.write(own, cell.config, dataset, changes)
@@ -122,7 +122,9 @@ def train_cells(number: int, job: Job, place: Path, tell: Tell) -> None:
         def report(progress: Progress) -> None:
             tell(News(number, dataclasses.replace(progress, evaluation=None)))
 
-        for cell, session, fitted in zip(job, sessions, fit_all(job, sessions, place, report), strict=True):
+        for cell, session, fitted in zip(
+            job, sessions, fit_all(job, sessions, place, report, allow.data), strict=True
+        ):
             if isinstance(fitted, AttnkitError):
                 tell(News(number, ended={cell.hash: str(fitted)}))
                 continue
@@ -136,14 +138,14 @@ def train_cells(number: int, job: Job, place: Path, tell: Tell) -> None:
 
 
 def fit_all(
-    job: Job, sessions: Sequence[Session], place: Path, report: Report
+    job: Job, sessions: Sequence[Session], place: Path, report: Report, changed_data: bool
 ) -> Sequence[Fitted | AttnkitError]:
     """The outcome of each cell's training."""
     members = [
         Member(s.network, s.training, s.optimizer, place / c.hash) for c, s in zip(job, sessions, strict=True)
     ]
     if len(members) > 1:
-        return fit_population(members, sessions[0].data, report=report)
+        return fit_population(members, sessions[0].data, changed_data=changed_data, report=report)
     (one,) = members
     arguments = (one.network, sessions[0].data, one.training, one.optimizer)
-    return [fit(*arguments, folder=one.folder, resume=True, report=report)]
+    return [fit(*arguments, folder=one.folder, resume=True, changed_data=changed_data, report=report)]

@@ -1,7 +1,8 @@
 """The door of the engine: one function for every scored variant and every form."""
 
 import dataclasses
-from typing import NamedTuple
+import operator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +10,23 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from attnkit.forms import scored as folder
-from attnkit.forms.catalogue import get_form
-from attnkit.forms.heads import Inputs, make_heads, prepared_inputs, prepared_keys, split_inputs
+from attnkit.forms.catalogue import find_forms, get_form
+from attnkit.forms.closures import check_closures
+from attnkit.forms.heads import (
+    Inputs,
+    check_inputs,
+    make_heads,
+    prepared_inputs,
+    prepared_keys,
+    split_inputs,
+)
 from attnkit.forms.scored import reference
 from attnkit.forms.scored.blockwise import block_mask_of
 from attnkit.forms.sizes import Sizes
 from attnkit.masks.contract import Data, Needs, check_data
 from attnkit.scored.block import HeadBlocks
 from attnkit.scored.contract import Own, Parts, Scored
+from attnkit.variant import HeadShape
 
 Params = Parts[Own] | None
 NOTHING = Needs()
@@ -71,13 +81,12 @@ def explain(
     block: tuple[int, int] | None = None,
 ) -> Explanation:
     """The computation that `attend` runs for these sizes. Raises `ValueError` as `attend` does."""
-    sizes = Sizes(queries, keys, offset, block)
+    sizes = Sizes(queries, keys, known_offset(offset), block)
     name, reason = choose_form(variant, sizes, implementation)
-    if name not in ("dense", "blockwise"):
+    form = get_form(folder, name)
+    if not hasattr(form, "block_mask_of"):
         return Explanation(name, reason, (queries, keys), 1, 1)
-    if name == "dense":
-        sizes = dataclasses.replace(sizes, block=(max(queries, 1), max(keys, 1)))
-    found = block_mask_of(variant, sizes)
+    found = form.block_mask_of(variant, sizes)
     return Explanation(name, reason, found.block, found.grid[0] * found.grid[1], found.computed)
 
 
@@ -86,16 +95,23 @@ def choose_form(variant: Scored, sizes: Sizes, implementation: str) -> tuple[str
 
     Raises `ValueError` if the form that was asked for cannot compute the variant.
     """
+    platform = jax.default_backend()
     if implementation != "auto":
         form = get_form(folder, implementation)
-        if reason := form.supports(variant, sizes, jax.default_backend()):
+        if reason := form.supports(variant, sizes, platform):
             raise ValueError(f"implementation = {implementation!r}: {reason}")
         return implementation, "asked for"
-    if reason := get_form(folder, "blockwise").supports(variant, sizes, jax.default_backend()):
+    if reason := get_form(folder, "blockwise").supports(variant, sizes, platform):
         raise ValueError(f"block = {sizes.block}: {reason}")
     if block_mask_of(variant, sizes).is_whole:
         return "dense" if sizes.block is None else "blockwise", "short enough for one block"
-    return "blockwise", "asked for" if sizes.block else "longer than one block"
+    why = ["asked for" if sizes.block else "longer than one block"]
+    for name, form in find_forms(folder).items():
+        if platform in getattr(form, "COMPILED_ON", ()):
+            if (reason := form.supports(variant, sizes, platform)) is None:
+                return name, f"{why[0]}, compiled for {platform}"
+            why.append(f"not {name}: {reason}")
+    return "blockwise", "; ".join(why)
 
 
 def attend(
@@ -135,7 +151,9 @@ def attend(
     Raises:
         ValueError: if shapes, inputs or data do not fit together, or the form cannot compute the variant.
     """
-    sizes = Sizes(q.shape[-2], k.shape[-2], offset, block)
+    offset = known_offset(offset)
+    shape = HeadShape(q.shape[0], q.shape[-1], v.shape[-1], k.shape[0])
+    sizes = Sizes(q.shape[-2], k.shape[-2], offset, block, shape)
     heads = heads_of(variant, params, q, k, v, inputs, data, offset, key)
     name, _ = choose_form(variant, sizes, implementation)
     output, lse = get_form(folder, name).run(variant, heads, sizes)
@@ -194,6 +212,16 @@ def mix(
     return found
 
 
+def known_offset(offset: Any) -> int:
+    """The position of the first query as an integer, by which blocks are chosen while tracing."""
+    if isinstance(offset, jax.core.Tracer):
+        raise ValueError(
+            f"offset is traced ({jax.typeof(offset)}), but it decides which blocks are computed: give an "
+            "integer (`static_argnames` of jax.jit), or decode with a cache and `step`, which takes it"
+        )
+    return operator.index(offset)
+
+
 def heads_of(
     variant: Scored,
     params: Params,
@@ -208,6 +236,7 @@ def heads_of(
     """The blocks of all heads, checked and prepared."""
     data = Data() if data is None else data
     check(variant, q, k, v, data)
+    check_inputs(variant, inputs, q.shape[0], {"query": q.shape[1], "key": k.shape[1], "both": k.shape[1]})
     q, k, v = (jnp.asarray(a) for a in (q, k, v))
     i, j = offset + jnp.arange(q.shape[1]), jnp.arange(k.shape[1])
     sides = split_inputs(variant, prepared_inputs(variant, inputs), i)
@@ -227,8 +256,19 @@ def check(variant: Scored, q: Given, k: Given, v: Given, data: Data, known: Need
         raise ValueError(f"heads = {q.shape[0]} must be a multiple of kv_heads = {k.shape[0]}")
     if not q.dtype == k.dtype == v.dtype:
         raise ValueError(f"q is {q.dtype}, k is {k.dtype}, v is {v.dtype}; cast them to one type")
-    for reader in (variant.mask, *variant.parts().all()):
-        check_data(reader, data, known)
+    parts = (variant.mask, *variant.parts().all())
+    check_closures(parts)
+    check_data(parts, data, known)
+    check_lengths(data, q.shape[1], k.shape[1])
     heads = variant.mask.heads()
     if heads is not None and heads != q.shape[0]:
         raise ValueError(f"the mask distinguishes {heads} heads but q has {q.shape[0]}")
+
+
+def check_lengths(data: Data, queries: int, keys: int) -> None:
+    """Raise `ValueError` if run-time data has not one entry for each query, or for each key."""
+    for side, own, count in (("query", data.query, queries), ("key", data.key, keys)):
+        for name, value in own.items():
+            if jnp.shape(value)[:1] != (count,):
+                of = "queries" if side == "query" else "keys"
+                raise ValueError(f"data.{side}[{name!r}] is {jnp.shape(value)}; expected {count} {of} first")

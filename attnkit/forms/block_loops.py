@@ -12,12 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnkit.forms.avoid_lhs_transpose import avoid_lhs_transpose
-from attnkit.forms.block_op import Arrays, BlockOp, Kind
+from attnkit.forms.block_op import Arrays, BlockOp, Kind, Lowering
 from attnkit.jax_api import match_vma
 
 
-def run(op: BlockOp, arguments: Arrays, cpu: bool) -> list[Any]:
+def run(op: BlockOp, arguments: Arrays, platform: str) -> list[Any]:
     """Results of a block operation."""
+    cpu = platform == "cpu"
     if not op.sizes:
         return run_rows(op, arguments, cpu)
     inner, has = op.without_outer_axis(), [operand.mapped[0] for operand in op.arguments]
@@ -25,7 +26,7 @@ def run(op: BlockOp, arguments: Arrays, cpu: bool) -> list[Any]:
 
     def one(some: Arrays) -> list[Any]:
         new = iter(some)
-        return run(inner, [next(new) if h else a for h, a in zip(has, arguments, strict=True)], cpu)
+        return run(inner, [next(new) if h else a for h, a in zip(has, arguments, strict=True)], platform)
 
     mapped = tuple(a for h, a in zip(has, arguments, strict=True) if h)
     if not cpu:
@@ -153,3 +154,6 @@ def neighbors(a: Any, first: Any, count: int) -> Any:
 def in_blocks(a: Any, block: int) -> Any:
     """`[blocks * block, ...]` as `[blocks, block, ...]`."""
     return a.reshape(a.shape[0] // block, block, *a.shape[1:])
+
+
+LOOPS = Lowering(run)

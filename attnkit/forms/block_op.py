@@ -38,6 +38,20 @@ class Operand:
 
 
 @dataclasses.dataclass(frozen=True)
+class Lowering:
+    """How block operations are computed.
+
+    Attributes:
+        run: `run(op, arguments, platform)` gives the results, written with operations of JAX.
+        prepare: `prepare(op, arguments)` gives an operation with the same results, and its arguments, before
+            it is mapped or differentiated.
+    """
+
+    run: Callable[["BlockOp", Arrays, str], list[Any]]
+    prepare: Callable[[Any, list[Any]], tuple[Any, list[Any]]] = lambda op, arguments: (op, arguments)
+
+
+@dataclasses.dataclass(frozen=True)
 class BlockOp(abc.ABC):
     """An operation on the blocks of a block mask, of flat lists of arrays.
 
@@ -46,12 +60,14 @@ class BlockOp(abc.ABC):
         arguments: of each block.
         results: of all blocks; those of rows come from the state that is carried along a row.
         sizes: of the mapped axes, outermost first.
+        lowering: how it is computed; its derivatives are computed in the same way.
     """
 
     block_mask: BlockMask
     arguments: tuple[Operand, ...]
     results: tuple[Operand, ...]
     sizes: tuple[int, ...] = ()
+    lowering: Lowering = dataclasses.field(kw_only=True)
 
     @abc.abstractmethod
     def block_results(self, blocks: Arrays) -> Arrays:

@@ -2,9 +2,9 @@
 
 Sums are closed under differentiation (the derivative of the cell), transposition (the transpose of the cell,
 with arguments and results exchanged) and mapping, so this one operation has forward mode, reverse mode and
-all of their compositions, and keeps nothing of a block for a backward pass. It is where a platform's kernel
-plugs in: a lowering of `block_map_p`. A fold has no derivative of its own: what it computes has a rule, given
-where it is used.
+all of their compositions, and keeps nothing of a block for a backward pass. Its rules keep how it is
+computed: by loops, or by kernels (`BlockOp.lowering`). A fold has no derivative of its own: what it computes
+has a rule, given where it is used.
 
 Where the order of the keys matters, or cells need those of other heads, a fold is a loop that JAX
 differentiates (`scan_rows`).
@@ -18,9 +18,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from attnkit.forms.block_loops import run, scan_rows
+from attnkit.forms.block_loops import LOOPS, scan_rows
 from attnkit.forms.block_mask import BlockMask
-from attnkit.forms.block_op import Arrays, BlockOp, BlockSum, Kind, Operand, RowFold
+from attnkit.forms.block_op import Arrays, BlockOp, BlockSum, Kind, Lowering, Operand, RowFold
 from attnkit.jax_api import Primitive, ad, batching, match_vma, mlir
 from attnkit.scored.block import Block
 from attnkit.scored.contract import Scored
@@ -28,6 +28,8 @@ from attnkit.scored.contract import Scored
 Tree = Any
 Carry = tuple[Any, ...]
 Cell = Callable[..., Tree]
+#: a platform as `jax.default_backend` names it, and as its compilers are named
+PLATFORMS = {"cpu": ("cpu",), "gpu": ("cuda", "rocm"), "tpu": ("tpu",)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,23 +44,25 @@ class Passes:
         variant: the parts.
         block_mask: which blocks are computed.
         in_order: whether keys are visited from the last to the first, or all heads together.
+        lowering: how a block operation is computed.
     """
 
     variant: Scored
     block_mask: BlockMask
     in_order: bool = False
+    lowering: Lowering = LOOPS
 
     @classmethod
-    def of(cls, variant: Scored, block_mask: BlockMask) -> "Passes":
+    def of(cls, variant: Scored, block_mask: BlockMask, lowering: Lowering = LOOPS) -> "Passes":
         """Passes in the order that the variant needs."""
         normalizer = variant.normalizer
         in_order = variant.is_sequential() or variant.mixes_heads() or normalizer.is_sequential()
-        return cls(variant, block_mask, in_order)
+        return cls(variant, block_mask, in_order, lowering)
 
     @property
     def is_whole(self) -> bool:
-        """Whether all pairs are one block."""
-        return self.block_mask.is_whole
+        """Whether all pairs are one block, which needs no loop and no kernel."""
+        return self.block_mask.is_whole and self.lowering is LOOPS
 
     def transposed(self) -> "Passes":
         """Passes over the queries of each key; every block is computed and asks the mask."""
@@ -94,10 +98,11 @@ class Passes:
         def of_leaves(masked: bool) -> Callable[..., Arrays]:
             return lambda *given: jax.tree.leaves(cell(masked)(*jax.tree.unflatten(shape, given), ())[0])
 
-        op = BlockSum(self.block_mask, operands, (), cell=of_leaves)
+        op = BlockSum(self.block_mask, operands, (), cell=of_leaves, lowering=self.lowering)
         made = jax.eval_shape(cell(True), *jax.tree.unflatten(shape, op.block_shapes(leaves)), ())[0]
         results = (Operand("row"),) * len(jax.tree.leaves(made))
-        found = block_map_p.bind(*leaves, op=dataclasses.replace(op, results=results))
+        op, leaves = self.lowering.prepare(dataclasses.replace(op, results=results), leaves)
+        found = block_map_p.bind(*leaves, op=op)
         return jax.tree.unflatten(jax.tree.structure(made), found)
 
     def fold_rows(
@@ -119,7 +124,7 @@ class Passes:
         def begin(*given: Any) -> Arrays:
             return tuple(jax.tree.leaves(start(*jax.tree.unflatten(shape, given)[:2])))
 
-        op = RowFold(self.block_mask, operands, (), begin=begin, cell=step)
+        op = RowFold(self.block_mask, operands, (), begin=begin, cell=step, lowering=self.lowering)
         sides = jax.tree.unflatten(shape, op.block_shapes(leaves))
         state = jax.eval_shape(start, *sides[:2])
         like = jax.tree.structure(state)
@@ -139,7 +144,10 @@ class Passes:
             return stepped
 
         op = dataclasses.replace(op, cell=cell, results=(Operand("row"),) * len(jax.tree.leaves(state)))
-        found = scan_rows(op, leaves) if self.in_order else block_map_p.bind(*leaves, op=op)
+        if self.in_order:
+            return jax.tree.unflatten(like, scan_rows(op, leaves))
+        op, leaves = self.lowering.prepare(op, leaves)
+        found = block_map_p.bind(*leaves, op=op)
         return jax.tree.unflatten(like, found)
 
 
@@ -238,13 +246,17 @@ def _make_primitive() -> Primitive:
     def types(*avals: Any, op: BlockOp) -> list[Any]:
         return op.out_shapes(avals)
 
-    def on(cpu: bool) -> Callable[..., list[Any]]:
-        return lambda *arguments, op: run(op, arguments, cpu)
+    def on(platform: str) -> Callable[..., list[Any]]:
+        return lambda *arguments, op: op.lowering.run(op, arguments, platform)
 
     made.def_abstract_eval(types)
-    made.def_impl(lambda *arguments, op: run(op, arguments, jax.default_backend() == "cpu"))
-    mlir.register_lowering(made, mlir.lower_fun(on(False), multiple_results=True))
-    mlir.register_lowering(made, mlir.lower_fun(on(True), multiple_results=True), platform="cpu")
+    made.def_impl(lambda *arguments, op: op.lowering.run(op, arguments, jax.default_backend()))
+    mlir.register_lowering(made, mlir.lower_fun(on("other"), multiple_results=True))
+    for platform, compilers in PLATFORMS.items():
+        for compiler in compilers:
+            mlir.register_lowering(
+                made, mlir.lower_fun(on(platform), multiple_results=True), platform=compiler
+            )
     ad.primitive_jvps[made] = _only_sums(_jvp)
     ad.primitive_transposes[made] = _only_sums(_transpose)
     batching.primitive_batchers[made] = _batch

@@ -7,26 +7,26 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from attnkit.forms.block_mask import BlockMask
 from attnkit.forms.passes import Passes
 from attnkit.scored.block import Block, KeySide, QuerySide, Shared, allowed_pairs, bind
-from attnkit.scored.contract import Scored, Selection
+from attnkit.scored.contract import Selection
 
 Tree = Any
 
 
-def with_statistics(variant: Scored, block_mask: BlockMask, block: Block) -> Block:
+def with_statistics(passes: Passes, block: Block) -> Block:
     """The block with the row statistics of every selection, by which `allowed_pairs` tells what is kept.
 
     Selections do not see each other, and statistics carry no derivative.
     """
-    still = jax.lax.stop_gradient(block)
-    stats = tuple(row_statistics(variant, block_mask, still, n) for n in range(len(variant.selection)))
+    still, count = jax.lax.stop_gradient(block), len(passes.variant.selection)
+    stats = tuple(row_statistics(passes, still, n) for n in range(count))
     return dataclasses.replace(block, query=dataclasses.replace(block.query, stats=stats))
 
 
-def row_statistics(variant: Scored, block_mask: BlockMask, block: Block, number: int) -> Tree:
-    """Statistics of one selection."""
+def row_statistics(passes: Passes, block: Block, number: int) -> Tree:
+    """Statistics of one selection, in any order of the keys."""
+    passes, variant = dataclasses.replace(passes, in_order=False), passes.variant
     own = variant.selection[number]
     hides = any(isinstance(part, Selection) for part in variant.position)
     if not (own.uses_content or variant.mask.heads() or hides):
@@ -41,7 +41,7 @@ def row_statistics(variant: Scored, block_mask: BlockMask, block: Block, number:
 
             return of_block
 
-        passes, rows = Passes(variant, block_mask), (block.query, start)
+        rows = (block.query, start)
         return passes.fold_rows(lambda shared, row: row[1], cell, block.shared, rows, block.key)
 
     empty = jnp.zeros_like(block.query.nonfinite)

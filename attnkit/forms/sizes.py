@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from attnkit.variant import HeadShape
+
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
@@ -12,9 +14,11 @@ class Sizes:
         keys: number of keys.
         offset: position of the first query.
         block: queries and keys of a block, if asked for.
+        shape: heads and widths, if known.
     """
 
     queries: int
     keys: int
     offset: int = 0
     block: tuple[int, int] | None = None
+    shape: HeadShape | None = None

@@ -126,7 +126,7 @@ class QueryNormalizer(ExponentialNormalizer, abc.ABC):
 def partial_softmax(passes: KeyPasses, block: Block) -> Partial:
     """Result over the block's keys without the share of no key, to be merged with others."""
     output, lse = softmax_pass(passes, False, block)
-    return Partial(lse, jnp.where(lse > -jnp.inf, 1, 0).astype(lse.dtype), output)
+    return Partial(lse, jnp.where(lse == -jnp.inf, 0, 1).astype(lse.dtype), output)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
@@ -323,14 +323,15 @@ def merge(a: Partial, b: Partial) -> Partial:
 def finish(rest: Float[Array, ""] | None, state: Partial) -> tuple[Values, Row]:
     """Output and log-sum-exp of a partial result; the extra logit `rest` joins here, once.
 
-    Rows without keys give zeros; their log-sum-exp is -inf, or `rest` if there is one.
+    Rows without keys give zeros; their log-sum-exp is -inf, or `rest` if there is one. NaN stays NaN in both.
     """
     if rest is not None:
         share = Partial(
             jnp.zeros_like(state.maximum) + rest, jnp.ones_like(state.total), jnp.zeros_like(state.values)
         )
         state = merge(state, share)
-    total = jnp.where(state.total > 0, state.total, 1)
+    empty = state.total == 0
+    total = jnp.where(empty, 1, state.total)
     output = state.values / total[:, None]
-    lse = jnp.where(state.total > 0, jnp.log(total) + finite(state.maximum), -jnp.inf)
+    lse = jnp.where(empty, -jnp.inf, jnp.log(total) + finite(state.maximum))
     return output, lse

@@ -38,13 +38,13 @@ class Journal:
         self.evaluation: Evaluation | None = None
         self.saved: int | None = None
 
-    def open(self, state: State) -> tuple[State, Record]:
+    def open(self, state: State, changed_data: bool = False) -> tuple[State, Record]:
         """The state of the newest checkpoint, or `state` itself, and the metrics, which must be closed."""
         recorded: Mapping[str, Any] = {}
         if self.checkpoints.steps():
             restored = self.checkpoints.restore(state)
             manifest = restored.manifest
-            self._agree(manifest.facts)
+            self._agree(manifest.facts, changed_data)
             state = restored.tree
             self.step = self.saved = self.resumed_from = manifest.step
             self.evaluated = manifest.metric is not None
@@ -54,9 +54,9 @@ class Journal:
         self.record = Record(self.folder / METRICS, self.step, self.evaluated, recorded)
         return state, self.record
 
-    def _agree(self, facts: Mapping[str, Any]) -> None:
+    def _agree(self, facts: Mapping[str, Any], changed_data: bool) -> None:
         for name, new in self.facts().items():
-            if facts.get(name) != new:
+            if facts.get(name) != new and not (changed_data and name == "fingerprint"):
                 error = DataError if name == "fingerprint" else ConfigError
                 raise error(f"{self.folder}: was trained with {name} = {facts.get(name)}, now it is {new}")
 

@@ -104,7 +104,7 @@ class _Run:
         self.state: State = begin(self.graph, params, constants, training, optimizer)
         self.hyper = hyperparameters(optimizer, training.label_smoothing)
         self.mesh = make_mesh(training.batch_size)
-        if idle := unused(training.batch_size):
+        if idle := unused(training.batch_size, len(jax.local_devices())):
             log.warning("%s", idle)
         shared = self.mesh.size > 1
         step = make_step(self.graph, training, optimizer, shared)

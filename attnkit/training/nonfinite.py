@@ -91,7 +91,7 @@ def failure(
 
 
 def advice(what: str, number: int, training: Training) -> str:
-    """What may help when step `number + 1` met something that is not finite.
+    """Words on how to go on when step `number + 1` met something that is not finite.
 
     A smaller learning rate helps only if there were updates, and only from the start, since a run keeps its
     own.

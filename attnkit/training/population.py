@@ -61,6 +61,7 @@ def fit_population(
     dataset: Dataset,
     *,
     together: int = 0,
+    changed_data: bool = False,
     report: Report = lambda progress: None,
 ) -> list[Fitted | AttnkitError]:
     """Train runs that differ in `training.seed` and in `NUMBERS` alone, each as `fit` would alone.
@@ -73,6 +74,7 @@ def fit_population(
         members: the runs.
         dataset: the data of all of them.
         together: how many members each operation computes; 0 means as many as their size allows.
+        changed_data: go on although the data set has another fingerprint.
         report: called with the progress of all: the mean loss, and the tokens of all members.
 
     Returns:
@@ -88,7 +90,7 @@ def fit_population(
         for member in members:
             journal = Journal(member.folder, dataset, member.training)
             fresh = begin(*split(member.network), member.training, member.optimizer)
-            state, record = journal.open(fresh)
+            state, record = journal.open(fresh, changed_data)
             stack.enter_context(record)
             opened.append((member, journal, state))
         results: list[Fitted | AttnkitError | None] = [None] * len(members)

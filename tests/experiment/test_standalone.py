@@ -18,7 +18,7 @@ OWN = """\
 from annotated_types import Ge
 from typing import Annotated
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Position
 from helper import sign
 

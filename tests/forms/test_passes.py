@@ -1,6 +1,7 @@
 """Sums over blocks: closed under every transformation, on every kind of machine, and sparing."""
 
 import dataclasses
+import functools
 
 import chex
 import jax
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 from attnkit import forms
-from attnkit.forms.block_loops import run
+from attnkit.forms.block_loops import LOOPS
 from attnkit.forms.block_mask import make_block_mask
+from attnkit.forms.pallas.lowering import KERNELS
 from attnkit.forms.passes import Passes
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data
@@ -35,9 +37,9 @@ def cell(masked):
     return of_block
 
 
-def by_blocks(w, a, b, block=(1, 1)):
-    block_mask = make_block_mask(Everything(), ROWS, COLUMNS, block=block)
-    return Passes(Attention(), block_mask).sum_blocks(cell, {"w": w}, {"a": a}, {"b": b})
+def by_blocks(w, a, b, lowering=LOOPS):
+    block_mask = make_block_mask(Everything(), ROWS, COLUMNS, block=(1, 1))
+    return Passes(Attention(), block_mask, lowering=lowering).sum_blocks(cell, {"w": w}, {"a": a}, {"b": b})
 
 
 def dense(w, a, b):
@@ -68,27 +70,27 @@ def all_derivatives(function):
     return jax.jit(everything)
 
 
-def test_sums_are_closed_under_every_composition_of_derivatives():
+@pytest.mark.parametrize("lowering", [LOOPS, KERNELS], ids=["loops", "kernels"])
+def test_sums_are_closed_under_every_composition_of_derivatives(lowering):
     with jax.enable_x64(True):
         given, moved = draw(), jax.tree.map(np.cos, draw())
-        got, true = all_derivatives(by_blocks)(given, moved), all_derivatives(dense)(given, moved)
+        blocks = functools.partial(by_blocks, lowering=lowering)
+        got, true = all_derivatives(blocks)(given, moved), all_derivatives(dense)(given, moved)
         chex.assert_trees_all_close(got, true, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("cpu", [True, False])
-def test_mapped_axes_are_loops_or_batches_with_the_same_results(monkeypatch, cpu):
-    from attnkit.forms import passes
-
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_mapped_axes_are_loops_or_batches_with_the_same_results(platform):
     used = []
 
-    def ran(op, arguments):
+    def ran(op, arguments, _):
         used.append(op.sizes)
-        return run(op, arguments, cpu)
+        return LOOPS.run(op, arguments, platform)
 
-    monkeypatch.setattr(passes.block_map_p, "impl", lambda *arguments, op: ran(op, arguments))
+    blocks = functools.partial(by_blocks, lowering=dataclasses.replace(LOOPS, run=ran))
     with jax.enable_x64(True):
         given = draw()
-        got = jax.vmap(by_blocks, (None, 0, 0))(given["w"], given["a"], given["b"])
+        got = jax.vmap(blocks, (None, 0, 0))(given["w"], given["a"], given["b"])
         true = jax.vmap(dense, (None, 0, 0))(given["w"], given["a"], given["b"])
         chex.assert_trees_all_close(got, true, rtol=1e-12, atol=1e-12)
     assert used == [(HEADS,)]

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from attnkit.experiment.commands.config import config_arguments
-from attnkit.experiment.commands.run import declare
+from attnkit.experiment.commands.run import allowed, changed_code, changed_data, declare
 
 
 def add(groups: Any) -> None:
@@ -30,6 +30,8 @@ def add(groups: Any) -> None:
     command.add_argument(
         "--one-by-one", action="store_true", help="train each cell alone, not as part of a population"
     )
+    changed_code(command)
+    changed_data(command)
     command.add_argument("--quiet", action="store_true", help="show no progress")
 
 
@@ -53,7 +55,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     from attnkit.experiment.sweep_run import jobs
 
     todo = jobs(some.cells, place, arguments.one_by_one)
-    where = Place(arguments.config, arguments.words, place, arguments.jobs)
+    where = Place(arguments.config, arguments.words, place, arguments.jobs, allowed(arguments))
     if arguments.engine == "print":
         ENGINES["print"](todo, where, lambda news: None)
         return 0

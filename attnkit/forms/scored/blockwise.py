@@ -1,5 +1,6 @@
 """Attention by blocks: the normalizer's passes over blocks of keys that the mask does not prove empty."""
 
+import dataclasses
 import functools
 
 from jaxtyping import Array
@@ -34,14 +35,14 @@ def block_mask_of(variant: Scored, sizes: Sizes) -> BlockMask:
 def run(variant: Scored, heads: HeadBlocks, sizes: Sizes) -> tuple[Array, Array]:
     """Output and log-sum-exp (or threshold) of all heads."""
     block_mask = block_mask_of(variant, sizes)
-    return heads.run(functools.partial(attend_blocks, variant, block_mask))
+    return heads.run(functools.partial(attend_blocks, Passes.of(variant, block_mask)))
 
 
-def attend_blocks(variant: Scored, block_mask: BlockMask, block: Block) -> tuple[Array, Array]:
+def attend_blocks(passes: Passes, block: Block) -> tuple[Array, Array]:
     """Output `[queries, value_dim]` and log-sum-exp (or threshold) `[queries]` of one head."""
-    block = pad(block_mask, block)
-    if variant.selects():
-        block_mask = block_mask.all_partial()
-        block = with_statistics(variant, block_mask, block)
-    output, lse = variant.normalizer.attend(Passes.of(variant, block_mask), block)
-    return output[: block_mask.queries], lse[: block_mask.queries]
+    block = pad(passes.block_mask, block)
+    if passes.variant.selects():
+        passes = dataclasses.replace(passes, block_mask=passes.block_mask.all_partial())
+        block = with_statistics(passes, block)
+    output, lse = passes.variant.normalizer.attend(passes, block)
+    return output[: passes.block_mask.queries], lse[: passes.block_mask.queries]

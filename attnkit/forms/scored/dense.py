@@ -4,6 +4,7 @@ import dataclasses
 
 from jaxtyping import Array
 
+from attnkit.forms.block_mask import BlockMask
 from attnkit.forms.scored import blockwise
 from attnkit.forms.sizes import Sizes
 from attnkit.scored.block import HeadBlocks
@@ -17,7 +18,15 @@ def supports(variant: Scored, sizes: Sizes, platform: str) -> str | None:
     return f"block = {sizes.block}: one block holds all {sizes.queries} queries and {sizes.keys} keys"
 
 
+def block_mask_of(variant: Scored, sizes: Sizes) -> BlockMask:
+    """The one block."""
+    return blockwise.block_mask_of(variant, _one_block(sizes))
+
+
 def run(variant: Scored, heads: HeadBlocks, sizes: Sizes) -> tuple[Array, Array]:
     """Output and log-sum-exp (or threshold) of all heads."""
-    block = max(sizes.queries, 1), max(sizes.keys, 1)
-    return blockwise.run(variant, heads, dataclasses.replace(sizes, block=block))
+    return blockwise.run(variant, heads, _one_block(sizes))
+
+
+def _one_block(sizes: Sizes) -> Sizes:
+    return dataclasses.replace(sizes, block=(max(sizes.queries, 1), max(sizes.keys, 1)))

@@ -1,0 +1,56 @@
+"""Attention by fused kernels: each pass of the normalizer is one kernel for all blocks and heads.
+
+A CPU interprets kernels, operation by operation, which proves what they compute and is slow. Nothing here was
+measured on a device.
+"""
+
+import functools
+
+import jax
+from jaxtyping import Array
+
+from attnkit.forms.block_mask import BlockMask, make_block_mask
+from attnkit.forms.passes import Passes
+from attnkit.forms.scored.blockwise import attend_blocks
+from attnkit.forms.sizes import Sizes
+from attnkit.scored.block import HeadBlocks
+from attnkit.scored.contract import Scored
+
+#: platforms that have a compiler of kernels; `implementation = "auto"` takes this form there
+COMPILED_ON = ("gpu", "tpu")
+#: queries and keys of a block
+BLOCKS = {"cpu": (64, 64), "gpu": (64, 64), "tpu": (128, 128)}
+
+
+def supports(variant: Scored, sizes: Sizes, platform: str) -> str | None:
+    """Variants whose passes visit keys in any order, block by block, of operations that the compiler has."""
+    if platform not in BLOCKS:
+        return f"platform {platform}: there is no compiler of kernels; expected {', '.join(BLOCKS)}"
+    if part := variant.needs_all_keys():
+        return f"{type(part).__name__} looks at all keys at once, and a kernel sees a block of them"
+    for own in variant.parts().all():
+        if own.mixes_heads:
+            return f"{type(own).__name__} needs other heads, which are other programs of a kernel"
+    ordered = [part for part in variant.position if part.is_sequential()]
+    for own in (*ordered, *([variant.normalizer] if variant.normalizer.is_sequential() else [])):
+        return f"{type(own).__name__} visits the keys in order, and a fold in order has no kernel"
+    if platform not in COMPILED_ON:
+        return None
+    from attnkit.forms.pallas.gaps import lowering_gap
+
+    gap = lowering_gap(variant, platform, sizes.shape, sizes.block or BLOCKS[platform])
+    return gap and f"the compiler for {platform} lacks what the variant needs: {gap}"
+
+
+def block_mask_of(variant: Scored, sizes: Sizes) -> BlockMask:
+    """The blocks that are computed."""
+    block = sizes.block or BLOCKS[jax.default_backend()]
+    return make_block_mask(variant.mask, sizes.queries, sizes.keys, sizes.offset, block)
+
+
+def run(variant: Scored, heads: HeadBlocks, sizes: Sizes) -> tuple[Array, Array]:
+    """Output and log-sum-exp (or threshold) of all heads."""
+    from attnkit.forms.pallas.lowering import KERNELS
+
+    passes = Passes.of(variant, block_mask_of(variant, sizes), KERNELS)
+    return heads.run(functools.partial(attend_blocks, passes))

@@ -1,0 +1,279 @@
+"""Fused kernels: they compute what the definition says, in every derivative, and compilers take them.
+
+Kernels are interpreted here; `docs/kernels.md` has the table of all variants. Nothing runs on a device.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attnkit import forms
+from attnkit.conformance.kernels import kernel_errors, largest_error
+from attnkit.experiment import catalogue, costs
+from attnkit.forms.block_mask import make_block_mask
+from attnkit.forms.pallas.gaps import lowering_gap
+from attnkit.forms.pallas.lowering import KERNELS
+from attnkit.forms.pallas.program import make_program
+from attnkit.forms.pallas.rewrites import FOR_TPU, REWRITES
+from attnkit.forms.pallas.schedule import schedule
+from attnkit.forms.scored import pallas
+from attnkit.forms.sizes import Sizes
+from attnkit.masks.causal import Causal
+from attnkit.masks.same_document import SameDocument
+from attnkit.masks.window import Window
+from attnkit.scored.normalizer.inverted import Inverted
+from attnkit.scored.normalizer.sigmoid import Sigmoid
+from attnkit.scored.normalizer.sink import Sink
+from attnkit.scored.normalizer.sparsemax import Sparsemax
+from attnkit.scored.normalizer.stick_breaking import StickBreaking
+from attnkit.scored.position.cope import Cope
+from attnkit.scored.position.fox import Fox
+from attnkit.scored.position.kerple_log import KerpleLog
+from attnkit.scored.position.rotary import Rotary
+from attnkit.scored.position.selective import Selective
+from attnkit.scored.position.shaw import Shaw
+from attnkit.scored.position.t5_buckets import T5Buckets
+from attnkit.scored.preset.attention import Attention
+from attnkit.scored.score.additive import Additive
+from attnkit.variant import HeadShape
+
+LIMITS = {"output": 1e-12, "lse": 1e-12, "vjp": 1e-10, "jvp": 1e-10, "hvp": 1e-10}
+#: every kind of score, position part, normalizer and mask, in few programs; heads are grouped in all of them
+CASES = {
+    "exponential": (
+        Attention(
+            position=(Rotary(), T5Buckets(buckets=4, max_distance=4), KerpleLog()),
+            cap=3.0,
+            mask=Causal() & SameDocument(),
+            normalizer=Sink(),
+            dropout=0.2,
+        ),
+        "all",
+    ),
+    "elementwise": (
+        Attention(
+            score=Additive(hidden=3), position=(Fox(),), mask=Window(back=6, ahead=2), normalizer=Sigmoid()
+        ),
+        "gradient",
+    ),
+    "implicit": (
+        Attention(position=(Shaw(max_distance=3),), mask=Causal(), normalizer=Sparsemax()),
+        "gradient",
+    ),
+    "over queries": (Attention(normalizer=Inverted()), "gradient"),
+}
+SHAPE = {"q": (4, 11, 6), "k": (2, 13, 6), "v": (2, 13, 5)}
+
+
+def draw(dtype):
+    random = np.random.default_rng(0)
+    return {name: jnp.asarray(random.normal(size=size), dtype) for name, size in SHAPE.items()}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_interpreted_kernels_are_the_definition_with_all_derivatives(name):
+    variant, depth = CASES[name]
+    errors = kernel_errors(variant, depth)
+    assert set(errors) >= {"output", "lse", "vjp"}
+    assert {what: error for what, error in errors.items() if error > LIMITS[what]} == {}
+
+
+CATALOGUE = [
+    entry
+    for base in ("Score", "Position", "Normalizer", "Selection", "Mask")
+    for entry in catalogue.catalogue(base)
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("entry", CATALOGUE, ids=lambda entry: f"{entry.base}.{entry.kind}")
+def test_interpreted_kernels_of_the_catalogue(entry):
+    try:
+        errors = kernel_errors(entry.cls(**costs.required_options(entry)))
+    except ValueError as error:
+        pytest.skip(str(error))
+    assert {what: error for what, error in errors.items() if error > LIMITS[what]} == {}
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])
+def test_low_precision_loses_no_more_than_the_definition_and_nan_stays_behind_the_mask(dtype):
+    given = draw(dtype)
+    given["k"], given["v"] = given["k"].at[:, 9:].set(jnp.nan), given["v"].at[0, 12].set(jnp.inf)
+
+    def run(form, dtype, block=None):
+        wide = {name: a.astype(dtype) for name, a in given.items()}
+        variant = Attention(mask=Causal(), cap=2.0).scored()
+        found = forms.attend(variant, None, **wide, offset=2, implementation=form, block=block)
+        return {name: np.asarray(a, np.float64) for name, a in found._asdict().items()}
+
+    kernels, low = run("pallas", dtype, (4, 4)), run("reference", dtype)
+    with jax.enable_x64(True):
+        true = run("reference", jnp.float64)
+    assert np.isnan(kernels["output"]).any() and np.isfinite(kernels["output"][:, :7]).all()
+    for name in true:
+        ulp = float(jnp.finfo(dtype if name == "output" else jnp.float32).eps)
+        limit = 2 * largest_error({name: low[name]}, {name: true[name]}) + ulp
+        assert largest_error({name: kernels[name]}, {name: true[name]}) <= limit
+
+
+def block_operations(jaxpr):
+    """The equations of all block operations of a program and of those inside it."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "block_map":
+            yield equation
+        for value in jax.tree.leaves(
+            equation.params, is_leaf=lambda a: hasattr(a, "eqns") or hasattr(a, "jaxpr")
+        ):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns"):
+                yield from block_operations(inner)
+
+
+def test_derivatives_and_maps_are_computed_as_the_operation_itself():
+    variant = Attention(mask=Causal()).scored()
+
+    def total(q, k, v):
+        return jnp.sum(
+            jnp.sin(forms.attend(variant, None, q, k, v, implementation="pallas", block=(4, 4)).output)
+        )
+
+    given = tuple(jnp.stack([a, a]) for a in draw(jnp.float32).values())
+    gradient = jax.vmap(jax.grad(total, (0, 1, 2)))
+    program = jax.make_jaxpr(lambda *at: jax.jvp(gradient, at, at))(*given)
+    found = [equation.params["op"] for equation in block_operations(program.jaxpr)]
+    assert len(found) >= 4 and {op.lowering for op in found} == {KERNELS}
+    assert all(op.sizes == (2, 2, 2) for op in found)  # batch, key-value heads, heads of a group
+
+
+def test_projections_are_made_once_and_not_in_every_block():
+    variant = Attention(score=Additive(hidden=8)).scored()
+    params = variant.init(jax.random.key(0), HeadShape(4, 6, 5, 2))
+
+    def widths(form):
+        program = jax.make_jaxpr(
+            lambda q, k, v: forms.attend(variant, params, q, k, v, implementation=form, block=(4, 4))
+        )(**draw(jnp.float32))
+        (fold,) = block_operations(program.jaxpr)
+        return {a.aval.shape[-1] for a in fold.invars if a.aval.ndim > 2}
+
+    assert 6 in widths("blockwise") and 8 in widths("pallas") and 6 not in widths("pallas")
+
+
+SCHEDULE = make_block_mask(Window(back=3), 8, 12, block=(2, 3))
+
+
+@pytest.mark.parametrize("side", ["row", "column"])
+def test_a_schedule_visits_the_blocks_of_the_mask_and_no_others(side):
+    order, bounds = schedule(SCHEDULE, side)
+    seen = {"full": set(), "partial": set()}
+    for own, (line, (first, last)) in enumerate(zip(order, bounds, strict=True)):
+        for name, others in (("full", line[:first]), ("partial", line[first:last])):
+            seen[name] |= {(own, int(n)) if side == "row" else (int(n), own) for n in others}
+    for name, rows in (("full", SCHEDULE.full), ("partial", SCHEDULE.partial)):
+        assert seen[name] == {(row, column) for row, some in enumerate(rows) for column in some}
+    assert bounds[-1, 1] == 0 or side == "row"  # no query sees the last keys
+
+
+def scanned(a):
+    return jax.lax.scan(lambda total, x: (total + x, jnp.sin(total)), jnp.zeros(3), a, reverse=True)
+
+
+OPERATIONS = {
+    "erf": (jax.lax.erf, [np.linspace(-5, 5, 48)]),
+    "erfc": (jax.lax.erfc, [np.linspace(-5, 5, 48)]),
+    "expm1": (jnp.expm1, [np.linspace(-1e-3, 2, 48)]),
+    "any": (lambda a: jnp.any(a > 1.0, axis=1), [np.arange(6.0).reshape(3, 2)]),
+    "all": (lambda a: jnp.all(a > 1.0, axis=0), [np.arange(6.0).reshape(3, 2)]),
+    "argmax": (lambda a: jnp.argmax(a > 3.0), [np.arange(6.0)]),
+    "argmax of none": (lambda a: jnp.argmax(a > 9.0), [np.arange(6.0)]),
+    "scan": (scanned, [np.arange(12.0).reshape(4, 3)]),
+    "matrix and vector": (lambda a, b: (a @ b, b @ a.T), [np.ones((3, 2)), np.arange(2.0)]),
+    "outer product": (jnp.outer, [np.arange(3.0), np.arange(2.0)]),
+    "table of all pairs": (lambda a, i: a[i], [np.arange(5.0) ** 2, np.array([[4, 0, 1], [2, 2, 3]])]),
+    "table of each row": (
+        lambda a, i: jnp.take_along_axis(a, i, axis=1),
+        [np.arange(10.0).reshape(2, 5), np.array([[4, 0, 1], [2, 2, 3]])],
+    ),
+    "columns": (
+        lambda a, i: jnp.take(a > 3, i, axis=1),
+        [np.arange(10.0).reshape(2, 5), np.array([4, 1, 1])],
+    ),
+    "sums by entry": (
+        jax.grad(lambda a, i: jnp.sum(jnp.sin(a[i]))),
+        [np.arange(5.0), np.array([[4, 0, 1], [2, 2, 3]])],
+    ),
+    "sums by entry of each row": (
+        jax.grad(lambda a, i: jnp.sum(jnp.sin(jnp.take_along_axis(a, i, axis=1)))),
+        [np.arange(10.0).reshape(2, 5), np.array([[4, 0, 1], [2, 2, 3]])],
+    ),
+    "one row": (
+        lambda a, n: jax.lax.dynamic_index_in_dim(a, n, 0),
+        [np.arange(6.0).reshape(3, 2), np.array(9)],
+    ),
+    "one row changed": (
+        jax.grad(lambda a, n: jnp.sum(jnp.cos(jax.lax.dynamic_index_in_dim(a, n, 0)))),
+        [np.arange(6.0).reshape(3, 2), np.array(1)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operations_that_compilers_lack_are_computed_by_others(name):
+    function, given = OPERATIONS[name]
+    given = [jnp.asarray(a, jnp.float32 if a.dtype.kind == "f" else jnp.int32) for a in given]
+    program = make_program(lambda *at: jax.tree.leaves(function(*at)), given, {**REWRITES, **FOR_TPU})
+    found, true = program(given), jax.tree.leaves(function(*given))
+    for a, b in zip(found, true, strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=5e-7 if "erf" in name else 1e-7)
+    left = {equation.primitive.name for equation in program.jaxpr.eqns}
+    assert not left & ({*REWRITES, *FOR_TPU} - {"scan"})
+
+
+UNSUPPORTED = {
+    "Cope visits the keys in order": Attention(position=(Cope(),)),
+    "StickBreaking visits the keys in order": Attention(normalizer=StickBreaking()),
+    "Selective looks at all keys at once": Attention(position=(Selective(),)),
+}
+
+
+@pytest.mark.parametrize("reason", UNSUPPORTED)
+def test_a_variant_without_kernels_says_why(reason):
+    with pytest.raises(ValueError, match=f"implementation = 'pallas': {reason}"):
+        forms.explain(UNSUPPORTED[reason].scored(), 1200, 1200, implementation="pallas")
+    assert forms.explain(UNSUPPORTED[reason].scored(), 1200, 1200).form == "blockwise"
+    assert "there is no compiler of kernels" in pallas.supports(Attention().scored(), Sizes(2, 2), "metal")
+
+
+@pytest.mark.parametrize("platform", pallas.COMPILED_ON)
+def test_kernels_and_their_gradients_are_lowered_without_a_device(platform):
+    variant = Attention(position=(KerpleLog(),), mask=Causal() & SameDocument(), dropout=0.1).scored()
+    block = pallas.BLOCKS[platform]
+    assert lowering_gap(variant, platform, None, block) is None
+    gap = lowering_gap(Attention(position=(Shaw(),)).scored(), platform, None, block, gradient=False)
+    assert (
+        gap == {"gpu": "no power of two: shape (33, 64)", "tpu": "TPU has no operation scatter-add"}[platform]
+    )
+
+
+def test_auto_takes_kernels_on_a_platform_that_compiles_them_and_says_why_not(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    variant, narrow = Attention(mask=Causal()).scored(), HeadShape(2, 12, 64)
+    explained = forms.explain(variant, 2048, 2048)
+    assert (explained.form, explained.block) == ("pallas", (64, 64))
+    assert explained.reason == "longer than one block, compiled for gpu"
+    assert (explained.blocks, explained.computed) == (32 * 32, 32 * 33 // 2)
+    assert forms.explain(variant, 256, 256).form == "dense"
+    gap = pallas.supports(variant, Sizes(2048, 2048, shape=narrow), "gpu")
+    assert gap == "the compiler for gpu lacks what the variant needs: no power of two: shape (64, 12)"
+    explained = forms.explain(Attention(position=(Cope(),)).scored(), 2048, 2048)
+    assert explained.form == "blockwise"
+    assert explained.reason.startswith("longer than one block; not pallas: Cope visits the keys in order")
+
+
+def test_on_a_cpu_kernels_are_interpreted_if_asked_for():
+    variant = Attention(mask=Causal()).scored()
+    assert forms.explain(variant, 2048, 2048).form == "blockwise"
+    explained = forms.explain(variant, 100, 130, implementation="pallas")
+    assert (explained.form, explained.reason, explained.block) == ("pallas", "asked for", (64, 64))
