@@ -79,10 +79,11 @@ def local(todo: Sequence[Job], place: Place, tell: Tell) -> None:
                 process.start()
                 theirs.close()
                 running[ours] = number, process
-            for told in multiprocessing.connection.wait(list(running)):
+            ready: list[Any] = multiprocessing.connection.wait(list(running))
+            for told in ready:
                 number, process = running[told]
                 try:
-                    news = told.recv()  # type: ignore[union-attr]
+                    news = told.recv()
                     unfinished[number] -= news.ended.keys()
                     tell(news)
                 except EOFError:
