@@ -18,8 +18,8 @@ if OWN_CACHE:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = OWN_CACHE
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-#: Rooms whose annotations are checked at every call. Those above them say `int`, `float` and `np.ndarray`
-#: where they take numpy's scalars too, and refuse wrong arguments with messages of their own.
+#: Rooms whose annotations are checked at every call. Inspection says `int`, `float` and `np.ndarray` where it
+#: takes scalars of numpy and ranges, too; the other rooms above forms were not tried.
 CHECKED = [
     "variant",
     "points",

@@ -211,7 +211,7 @@ def opened(
 ) -> Any:
     """`output`, of a computation that does not make the point: as if it did, where an observer replaces it.
 
-    It is computed only if it is read or replaced. A replacement adds `change(value, replacement)` to the output.
+    Computed only if it is read or replaced. A replacement adds `change(value, replacement)` to the output.
 
     Args:
         name: the last part of the point's name.

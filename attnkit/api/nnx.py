@@ -15,12 +15,12 @@ from jaxtyping import Array, Float
 
 from attnkit import forms, lazy
 from attnkit.api.shapes import parts_of
+from attnkit.api.table import ALLOWED, FIRST, Table
 from attnkit.layers.attention import Engine
 from attnkit.layers.build import Width, build_layer
 from attnkit.layers.dropout import row_keys
 from attnkit.masks.causal import Causal
-from attnkit.masks.contract import Data, Mask, Needs
-from attnkit.options import options
+from attnkit.masks.contract import Data
 from attnkit.points import point, view
 from attnkit.recurrence.contract import Recurrent
 from attnkit.scored.contract import Preset, Scored
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from attnkit.layers.pooling import PoolLayer
 
 Tokens = Float[Array, "*batch tokens features"]
-ALLOWED, FIRST = "allowed", "first_query"
 
 _LAYERS = {
     "Embedding": "attnkit.layers.embedding:Embedding",
@@ -53,20 +52,6 @@ __all__ = [
     "RecurrentAttention",
     "TokenMixer",
 ]
-
-
-@options
-class Table(Mask):
-    """Pairs that are True in an array `[heads or 1, queries or 1, keys]` given at run time."""
-
-    def needs(self) -> Needs:
-        return Needs(scalar=frozenset({ALLOWED, FIRST}))
-
-    def allows(self, i: Any, j: Any, data: Data) -> Any:
-        table = data.scalar[ALLOWED]
-        head = data.head if table.shape[0] > 1 else 0
-        row = i - data.scalar[FIRST] if table.shape[1] > 1 else jnp.zeros_like(i)
-        return table[head, row, j]
 
 
 class MultiHeadAttention(nnx.MultiHeadAttention):

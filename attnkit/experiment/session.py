@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from attnkit.errors import AttnkitError, ConfigError
+from attnkit.errors import AttnkitError, ConfigError, DataError
 from attnkit.experiment import config, folder, importing, machine, provenance
 from attnkit.experiment.provenance import NOTHING, Allow
 from attnkit.experiment.schema import Node
@@ -32,7 +32,7 @@ BATCH_KEYS = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Session:
     """The objects of a config.
 
@@ -53,6 +53,9 @@ class Session:
     step: int = 0
     changes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"Session({self.config.name}, step={self.step})"
+
     @property
     def data(self) -> Dataset:
         """The data. Raises `ConfigError` in a run that was opened without it."""
@@ -61,8 +64,12 @@ class Session:
         raise ConfigError(f"{self.config.file.parent}: was opened without its data; use attnkit evaluate")
 
 
-def start(loaded: config.Config) -> Session:
+def start(loaded: config.Config, dataset: Dataset | None = None) -> Session:
     """The objects of a config, with a fresh network.
+
+    Args:
+        loaded: the config.
+        dataset: its task's data, if that is loaded already.
 
     Raises:
         ConfigError: if options do not fit together.
@@ -72,7 +79,7 @@ def start(loaded: config.Config) -> Session:
     model, training, optimizer, decoding = (
         node.made for node in (chosen.model, chosen.training, chosen.optimizer, chosen.decoding)
     )
-    dataset = loaded_data(loaded)
+    dataset = loaded_data(loaded) if dataset is None else dataset
     for option in ("label_smoothing", "z_loss"):
         if dataset.numbers and getattr(training, option):
             raise ConfigError(
@@ -119,6 +126,20 @@ def explained(part: str, expected: tuple[type[Exception], ...] = ()) -> Iterator
             raise
         message = " ".join(str(error).split("For simplicity, JAX")[0].strip(" -\n").split())
         raise ConfigError(f"{part}: {message}") from error
+
+
+def outline(loaded: config.Config) -> nnx.Module:
+    """The network of a config with the shapes of its parameters alone: no device computes anything.
+
+    Raises:
+        ConfigError: if options do not fit together.
+        DataError: if the data is bad.
+    """
+    model = loaded.experiment.model.made
+    sizes = sizes_of(loaded_data(loaded))
+    with explained(f"model {type(model).__name__}", (ValueError, TypeError)):
+        made: nnx.Module = nnx.eval_shape(lambda: model.build(sizes, nnx.Rngs(0)))
+    return made
 
 
 def check_sizes(model: Node, sizes: Sizes, training: Training) -> None:
@@ -282,7 +303,11 @@ def with_data(session: Session, allow: Allow) -> Session:
         DataError: if the data cannot be read, or is not what the run was trained on.
         ConfigError: if the network cannot read it.
     """
-    known, data = session.dataset, loaded_data(session.config)
+    known = session.dataset
+    try:
+        data = loaded_data(session.config)
+    except DataError as error:
+        raise DataError(f"{error} (for data that is elsewhere now, say where: task.path=FILE)") from None
     changes = provenance.data_differences(known, data, allow)
     model = type(session.config.experiment.model.made).__name__
     trace(session.network, f"model {model}", session.training.seed, data, session.decoding.max_length)

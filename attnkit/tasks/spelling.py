@@ -2,14 +2,17 @@
 
 import dataclasses
 import functools
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
+
+import regex
 
 from attnkit.errors import ConfigError
 
 UNKNOWN = "<unknown>"
-WORD = re.compile(r" ?\w+| ?[^\w\s]|\s")
+#: A word with the space before it, one other character, or one space. Marks that combine with a letter, such
+#: as vowel signs, and joiners belong to its word.
+WORD = regex.compile(r" ?[\w\u200c\u200d]+| ?[^\w\s\u200c\u200d]|\s")
 
 Kind = Literal["words", "characters", "subwords"]
 

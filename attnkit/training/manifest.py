@@ -1,6 +1,7 @@
 """The manifest of a checkpoint: what it holds, and the SHA-256 of every file, its own included."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -69,11 +70,16 @@ class Manifest:
                 f"{path}: has format {version}, this attnkit reads up to format {FORMAT}; update attnkit"
             )
         try:
-            return TypeAdapter(cls).validate_json(json.dumps(body))
+            return _adapter().validate_json(json.dumps(body))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise CheckpointError(f"{path}: not a manifest: {where}: {first['msg']}") from None
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[Manifest]:
+    return TypeAdapter(Manifest)
 
 
 class NewerFormat(CheckpointError):
