@@ -104,7 +104,7 @@ def said(sizes: Footprint) -> str:
 
 
 def facts_of(fitted: Fitted, sizes: Footprint, command: str) -> dict[str, Any]:
-    """What `result.json` says of the training."""
+    """The facts of the training in `result.json`."""
     return {
         "command": command,
         "steps": fitted.step,
