@@ -214,7 +214,7 @@ class TableReader:
                 yield name, setting.value, setting.place
 
     def settings(self, table: Any, key: Key, inside: Key = ()) -> Iterator[Setting]:
-        """The settings of a table: `"model.depth" = 2`, `model.depth = 2`, or a whole part with its `kind`."""
+        """Settings of a table: `"model.depth" = 2`, `model.depth = 2`, or a whole part with its `kind`."""
         for name, value in table.items():
             at = (*key, name)
             if not DOTTED.fullmatch(name):
