@@ -81,6 +81,7 @@ class LongLmDataset(Generated):
         self.windows = {"valid": task.length}
         for length in task.lengths:
             self.windows |= {f"length{length}": length, f"sliding{length}": length}
+        self.lengths = {split: size for split, size in self.windows.items() if "sliding" not in split}
         rate, hits = entropy_rate(self.chances, self.pairs)
         super().__init__(
             task,

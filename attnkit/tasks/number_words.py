@@ -167,6 +167,7 @@ class NumberWordsDataset(PairDataset):
             facts=facts,
             longer=[split for split in pairs if split.startswith("longer")],
         )
+        self.lengths = {split: int(split.removeprefix("longer")) for split in self.longer}
         self.floors = {
             **self.floors,
             **constant_answer_floor(train, pairs["valid"]),

@@ -96,10 +96,11 @@ def used(loaded: Any, length: int) -> dict[str, Any]:
     from attnkit.training.devices import make_mesh, unused
 
     size, model = loaded.experiment.training.made.batch_size, loaded.experiment.model
+    there = len(jax.local_devices())
     return {
         "devices": make_mesh(size).size,
-        "there": len(jax.local_devices()),
-        "note": unused(size),
+        "there": there,
+        "note": unused(size, there),
         "mixers": {
             ".".join(map(str, key)): form_of(node.made, length)
             for option, value in model.options.items()
