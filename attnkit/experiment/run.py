@@ -74,6 +74,7 @@ def train(
         if record is not None:
             known = provenance.info(record, loaded.experiment.task.made, place)
             changes += provenance.data_differences(known, session.data, allow)
+            session = dataclasses.replace(session, dataset=provenance.in_ids_of(known, session.data))
         session, used = dataclasses.replace(session, changes=tuple(changes)), provenance.own(loaded).keys()
 
         def ready() -> None:
