@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import attnkit
 from attnkit.errors import AttnkitError, ConfigError
+from attnkit.experiment import compilation_cache
 from attnkit.experiment.diagnostics import printable
 
 INTERRUPTED = 130
@@ -58,6 +59,9 @@ def parser() -> argparse.ArgumentParser:
         importlib.import_module(f"attnkit.experiment.commands.{file.stem}").add(groups)
     for command in dict.fromkeys(groups.choices.values()):
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        command.add_argument(
+            "--no-cache", action="store_true", help="keep no compiled programs for next time"
+        )
     return top
 
 
@@ -76,11 +80,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 2
     try:
+        if not arguments.no_cache:
+            compilation_cache.enable()
         code = int(arguments.run(arguments) or 0)
         sys.stdout.flush()
         return code
     except AttnkitError as error:
-        return told(error, error, arguments.debug)
+        return print_error(error, error, arguments.debug)
     except KeyboardInterrupt as error:
         if arguments.debug:
             raise_to_terminal(error)
@@ -101,10 +107,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         except OSError:
             silence()
-        return told(explained, error, arguments.debug)
+        return print_error(explained, error, arguments.debug)
 
 
-def told(error: AttnkitError, cause: BaseException, debug: bool) -> int:
+def print_error(error: AttnkitError, cause: BaseException, debug: bool) -> int:
     """The exit code of an error, after printing it: a line each, or with the traceback of its cause."""
     if debug:
         raise_to_terminal(cause)

@@ -1,4 +1,4 @@
-"""What the machine cannot do, as one line that says which option to change."""
+"""Failures of the machine as one line that says which option to change."""
 
 import os
 from typing import Any

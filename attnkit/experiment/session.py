@@ -64,8 +64,12 @@ class Session:
         raise ConfigError(f"{self.config.file.parent}: was opened without its data; use attnkit evaluate")
 
 
-def start(loaded: config.Config) -> Session:
+def start(loaded: config.Config, dataset: Dataset | None = None) -> Session:
     """The objects of a config, with a fresh network.
+
+    Args:
+        loaded: the config.
+        dataset: its task's data, if that is loaded already.
 
     Raises:
         ConfigError: if options do not fit together.
@@ -75,7 +79,7 @@ def start(loaded: config.Config) -> Session:
     model, training, optimizer, decoding = (
         node.made for node in (chosen.model, chosen.training, chosen.optimizer, chosen.decoding)
     )
-    dataset = loaded_data(loaded)
+    dataset = loaded_data(loaded) if dataset is None else dataset
     for option in ("label_smoothing", "z_loss"):
         if dataset.numbers and getattr(training, option):
             raise ConfigError(

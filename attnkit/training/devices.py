@@ -65,14 +65,14 @@ def unused(batch_size: int, there: int) -> str:
     )
 
 
-def spread(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+def spread(function: Callable[..., Any], mesh: Mesh, axis: int = 1) -> Callable[..., Any]:
     """`function(state, batches, count, hyperparameters)` on every device, each with its share of the batches.
 
-    Batches are split along their second axis (the first counts steps); everything else, results
-    included, is the same on all devices. JAX does not check the latter: its check refuses every loop whose
+    Batches are split along `axis` (the first counts steps); everything else, results included, is the same
+    on all devices. JAX does not check the latter: its check refuses every loop whose
     state begins as constants, and any variant of attention may have one.
     """
-    same, shared = PartitionSpec(), PartitionSpec(None, AXIS)
+    same, shared = PartitionSpec(), PartitionSpec(*[None] * axis, AXIS)
     return jax.shard_map(
         function,
         mesh=mesh,

@@ -14,7 +14,9 @@ from attnkit.experiment import catalogue, cli, config
 from attnkit.experiment.cli import main
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted([*ROOT.glob("configs/*/*.toml"), *ROOT.glob("experiments/*/*.toml")])
+FILES = sorted([*ROOT.glob("configs/*/*.toml"), *ROOT.glob("experiments/*/*.toml")])
+# Sweeps are tested in test_sweep.py.
+CONFIGS = [file for file in FILES if "\n[sweep]" not in file.read_text()]
 COMMANDS = (
     "train",
     "evaluate",
@@ -27,6 +29,7 @@ COMMANDS = (
     "tasks",
     "report",
     "inspect",
+    "devices",
 )
 
 
@@ -37,7 +40,7 @@ def test_every_command_has_help_with_an_example(capsys, command):
     assert f"example: attnkit {command}" in " ".join(help_text.split()) and "--json" in help_text
 
 
-@pytest.mark.parametrize("command", ["validate", "show", "check", "variants", "tasks", "schema"])
+@pytest.mark.parametrize("command", ["validate", "show", "check", "variants", "tasks", "schema", "devices"])
 def test_the_example_of_a_command_is_one(capsys, monkeypatch, command):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("attnkit.conformance.check", lambda thing, level: types.SimpleNamespace(ok=True))
@@ -254,3 +257,17 @@ def test_a_full_disk_behind_standard_output_is_one_line():
 def test_overrides_must_be_text(workplace, capsys):
     assert main(["validate", "config.toml", "about=a\udcff"]) == 2
     assert capsys.readouterr().err == "error: command line: about=a?: is not UTF-8 text\n"
+
+
+def test_devices_are_shown_with_the_forms_that_a_config_would_use(workplace, capsys):
+    assert main(["devices", "config.toml", "--length", "700", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (
+        found["devices"][0]["platform"] == "cpu" and found["devices"][0]["count"] == found["config"]["there"]
+    )
+    assert found["forms"]["pallas"].startswith("kernels interpreted") and "reference" in found["forms"]
+    assert all("blocks of" in form or "has one form" in form for form in found["config"]["mixers"].values())
+    assert main(["devices", "config.toml", "--length", "700"]) == 0
+    assert "at 700 tokens: " in capsys.readouterr().out
+    assert main(["devices", "--length", "0"]) == 2
+    assert "--length 0: expected at least 1" in capsys.readouterr().err

@@ -6,6 +6,9 @@ import jax
 import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
+from training.checkpoints import KEPT, tree
+
+from attnkit.training.checkpoint import Checkpoints
 
 
 @pytest.fixture(scope="session")
@@ -71,3 +74,11 @@ def state_of(toy):
 @pytest.fixture
 def random():
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=KEPT)
+    for step in (10, 20, 30):
+        checkpoints.save(step, tree(step), facts={"seed": 7})
+    return checkpoints

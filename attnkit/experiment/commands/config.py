@@ -46,10 +46,12 @@ def config_arguments(command: argparse.ArgumentParser) -> None:
 def validate(arguments: argparse.Namespace) -> int:
     """Check a config; the exit code says whether it is right."""
     from attnkit.errors import ConfigError, DataError
-    from attnkit.experiment import config
+    from attnkit.experiment import config, sweep
     from attnkit.training.devices import expected, unused
 
     try:
+        if sweep.is_sweep(arguments.config):
+            return validate_sweep(arguments)
         loaded = config.load(arguments.config, arguments.words)
     except (ConfigError, DataError) as error:
         if not arguments.json:
@@ -64,6 +66,18 @@ def validate(arguments: argparse.Namespace) -> int:
         print(f"{printable(str(arguments.config))}: valid (hash {loaded.hash()})")
         if idle:
             print(f"note: training.{idle}")
+    return 0
+
+
+def validate_sweep(arguments: argparse.Namespace) -> int:
+    """Check all cells of a sweep."""
+    from attnkit.experiment import sweep
+
+    cells = [cell.hash for cell in sweep.load(arguments.config, arguments.words).cells]
+    if arguments.json:
+        print(json.dumps({"valid": True, "cells": cells, "problems": []}, indent=2))
+    else:
+        print(f"{arguments.config}: valid (a sweep of {len(cells)} cells)")
     return 0
 
 
