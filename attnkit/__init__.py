@@ -13,7 +13,7 @@ All public names are here, `import attnkit as ak`, and are imported when they ar
 - layers: `layer`, and `nnx` with drop-ins for `flax.nnx`;
 - proof and cost: `check`, `bench`;
 - looking inside: `inspection`, to read and replace points, score, ablate and patch heads, and attribute;
-- runs: `load_run`.
+- runs: `load_run`; sweeps: `load_sweep`.
 
 >>> import attnkit as ak
 >>> ak.Attention(position=ak.Alibi(), mask=ak.Causal() & ~ak.Window(back=3)).position
@@ -28,11 +28,13 @@ from typing import TYPE_CHECKING, Any
 from attnkit import lazy
 
 if TYPE_CHECKING:
-    from attnkit.api import inspection, nnx
+    from attnkit import inspection
+    from attnkit.api import nnx
     from attnkit.api.attention import attend, extend, init_cache, step, weights
     from attnkit.api.mods import from_mask_mod, from_score_mod
     from attnkit.api.recurrence import recurrent, recurrent_weights
     from attnkit.api.run import load_run
+    from attnkit.api.sweep import load_sweep
     from attnkit.api.variants import bench, check, explain, init, layer
 
     def __getattr__(name: str) -> Any: ...
@@ -53,6 +55,7 @@ __all__ = [
     "inspection",
     "layer",
     "load_run",
+    "load_sweep",
     "nnx",
     "recurrent",
     "recurrent_weights",
@@ -65,13 +68,14 @@ _MODULES = {
     "mods": ("from_mask_mod", "from_score_mod"),
     "recurrence": ("recurrent", "recurrent_weights"),
     "run": ("load_run",),
+    "sweep": ("load_sweep",),
     "variants": ("bench", "check", "explain", "init", "layer"),
 }
 _NAMES = {name: f"attnkit.api.{module}:{name}" for module, names in _MODULES.items() for name in names}
 _NAMES |= {
-    "inspection": "attnkit.api.inspection",
+    "inspection": "attnkit.inspection",
     "nnx": "attnkit.api.nnx",
-    "options": "attnkit.options:options",
+    "options": "attnkit.option_class:options",
     "Data": "attnkit.masks.contract:Data",
     "Needs": "attnkit.masks.contract:Needs",
     "Mask": "attnkit.masks.contract:Mask",

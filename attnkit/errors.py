@@ -7,6 +7,7 @@
 | `NonFiniteError` | 4 | a loss, gradient or parameter became NaN or infinite |
 | `CheckpointError` | 5 | no checkpoint can be used |
 | `CheckFailed` | 6 | a variant does not do what every variant must do |
+| `RunsFailed` | 7 | some runs of a sweep failed; the others are finished |
 | `Preempted` | 75 | a signal asked the run to stop; everything done so far is saved |
 """
 
@@ -45,6 +46,12 @@ class CheckFailed(AttnkitError):
     """A variant fails a check. Says which properties, in which forms."""
 
     exit_code = 6
+
+
+class RunsFailed(AttnkitError):
+    """Some runs of a sweep failed, and the others are finished. Says which, and why."""
+
+    exit_code = 7
 
 
 class Preempted(AttnkitError):

@@ -27,7 +27,7 @@ CLAIMS = ("translation", "permutation", "causality")
 def known_claim(name: str) -> str:
     """The name of a symmetry. Raises `ValueError` for another word."""
     if name not in CLAIMS:
-        raise ValueError(f"expected one of {', '.join(CLAIMS)}{nearest(name, CLAIMS)}")
+        raise ValueError(f"expected one of {', '.join(map(repr, CLAIMS))}")
     return name
 
 

@@ -128,7 +128,7 @@ ABSTRACT_DEVICES = {
 
 @contextlib.contextmanager
 def on_abstract_device(platform: str) -> Iterator[None]:
-    """What is lowered inside is lowered for a device of the platform, whether there is one or not."""
+    """Context in which programs are lowered for a device of a platform, whether there is one or not."""
     kind, cores = ABSTRACT_DEVICES[platform]
     device = jax.sharding.AbstractDevice(device_kind=kind, num_cores=cores, platform=platform)
     axes = (jax.sharding.AxisType.Explicit,)

@@ -12,7 +12,7 @@ HEAD = """
 import dataclasses
 from typing import ClassVar
 import jax.numpy as jnp
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.approximate.contract import Approximate
 from attnkit.masks.contract import Mask
 from attnkit.pooling.contract import Pool

@@ -12,6 +12,7 @@ from attnkit.api.mods import with_closures
 from attnkit.api.shapes import (
     Layout,
     arranged,
+    check_layout,
     complete_params,
     head_shape,
     heads_first,
@@ -36,7 +37,7 @@ def attend(
     variant: Variant | None = None,
     params: Any = None,
     *,
-    layout: Layout = "htd",
+    layout: Layout | None = None,
     inputs: Inputs | None = None,
     data: Data | None = None,
     offset: int = 0,
@@ -52,7 +53,8 @@ def attend(
         v: values.
         variant: `ak.Attention(...)` or another preset; scaled dot-product attention if not given.
         params: its learned parameters, as from `ak.init`; may be left out if it has none.
-        layout: `htd` for arrays `[..., heads, tokens, dim]`, `thd` for `[..., tokens, heads, dim]`.
+        layout: `htd`, the default, for arrays `[..., heads, tokens, dim]`, `thd` for
+            `[..., tokens, heads, dim]`. Where it is left out, more heads than tokens are a warning.
         inputs: token inputs beyond q, k, v that the variant declares, in the same layout.
         data: `ak.Data` that the mask and the parts read, each array with the leading axes of `q` first.
         offset: position of the first query.
@@ -78,6 +80,7 @@ def attend(
     """
     scored = parts_of(variant)
     q, k, v, inputs = heads_first((q, k, v, inputs), layout)
+    check_layout(layout, "k", k)
     leading, shape = leading_axes(q=q, k=k, v=v), head_shape(q, k, v)
     params = complete_params(scored, params, shape)
 
@@ -106,7 +109,7 @@ def weights(
     variant: Variant | None = None,
     params: Any = None,
     *,
-    layout: Layout = "htd",
+    layout: Layout | None = None,
     inputs: Inputs | None = None,
     data: Data | None = None,
     offset: int = 0,
@@ -120,6 +123,7 @@ def weights(
     """
     scored = parts_of(variant)
     q, k, inputs = heads_first((q, k, inputs), layout)
+    check_layout(layout, "k", k)
     leading, shape = leading_axes(q=q, k=k), head_shape(q, k, k)
     params = complete_params(scored, params, shape)
 
@@ -167,16 +171,19 @@ def extend(
     v: Float[Array, "*leading kv_heads new value_dim"],
     variant: Variant | None = None,
     *,
-    layout: Layout = "htd",
+    layout: Layout | None = None,
     inputs: Inputs | None = None,
     data: Data | None = None,
 ) -> Cache:
     """The cache with `new` more tokens.
 
-    There must be room: `cache.length + new` beyond the cache's length is not noticed here.
+    Raises:
+        ValueError: if there is no room for them, or shapes, inputs or data do not fit together. Inside
+            `jax.jit`, where the cache's length is not known, `step` gives NaN from then on.
     """
     scored = parts_of(variant)
     k, v, inputs = heads_first((k, v, inputs), layout)
+    forms.check_room(cache.length, k.shape[-2], cache.k.shape[-2])
 
     def one(given: Mapping[str, Any]) -> Cache:
         arrays = given["k"], given["v"]
@@ -191,7 +198,7 @@ def step(
     variant: Variant | None = None,
     params: Any = None,
     *,
-    layout: Layout = "htd",
+    layout: Layout | None = None,
     data: Data | None = None,
     offset: Int[Array, "*leading"] | None = None,
 ) -> AttentionOutput:

@@ -12,7 +12,7 @@ from jaxtyping import Array
 from attnkit.forms.heads import fill_params
 from attnkit.jax_api import ClosedJaxpr, jaxpr_as_fun
 from attnkit.masks.contract import Cover, Data, Interval, Mask, Needs, unknown
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Columns, Own, Params, Part, Position, Rows, Scored, Scores
 from attnkit.variant import HeadShape
 

@@ -7,7 +7,7 @@ import jax
 from jaxtyping import Array, Float, Int
 
 from attnkit import forms
-from attnkit.api.shapes import Layout, heads_first, over
+from attnkit.api.shapes import Layout, check_layout, heads_first, over
 from attnkit.forms import RecurrentOutput
 from attnkit.recurrence.contract import Recurrent
 from attnkit.variant import HeadShape
@@ -19,7 +19,7 @@ def recurrent(
     params: Any = None,
     *,
     dim: int | None = None,
-    layout: Layout = "htd",
+    layout: Layout | None = None,
     state: Any = None,
     segments: Int[Array, "*leading tokens"] | None = None,
     length: Int[Array, "*leading"] | None = None,
@@ -34,7 +34,8 @@ def recurrent(
         variant: such as `ak.Gla()`.
         params: its learned parameters, as from `ak.init`; may be left out if it has none.
         dim: width of a head; that of `q` if not given.
-        layout: `htd` for arrays `[..., heads, tokens, width]`, `thd` for `[..., tokens, heads, width]`.
+        layout: `htd`, the default, for arrays `[..., heads, tokens, width]`, `thd` for
+            `[..., tokens, heads, width]`. Where it is left out, more heads than tokens are a warning.
         state: the state after the tokens before, as this function returns it; empty if not given.
         segments: document of each token; the state is emptied where it changes.
         length: number of tokens that exist; the others are padding and change nothing.
@@ -73,7 +74,7 @@ def recurrent_weights(
     params: Any = None,
     *,
     dim: int | None = None,
-    layout: Layout = "htd",
+    layout: Layout | None = None,
     segments: Int[Array, "*leading tokens"] | None = None,
     length: Int[Array, "*leading"] | None = None,
 ) -> Float[Array, "*leading heads tokens values"]:
@@ -100,7 +101,7 @@ def recurrent_weights(
 
 
 def checked(
-    variant: Recurrent, inputs: Mapping[str, Array], layout: Layout, dim: int | None
+    variant: Recurrent, inputs: Mapping[str, Array], layout: Layout | None, dim: int | None
 ) -> tuple[dict[str, Array], HeadShape]:
     """Inputs `[..., heads, tokens, width]` of what the variant declares, and the sizes of heads."""
     if not isinstance(variant, Recurrent):
@@ -110,6 +111,7 @@ def checked(
     if inputs["v"].ndim < 3:
         raise ValueError(f"inputs['v'] {inputs['v'].shape}: expected [..., heads, tokens, width]")
     v = heads_first(inputs["v"], layout)
+    check_layout(layout, "inputs['v']", v)
     width = dim or inputs.get("q", v).shape[-1]
     shape = HeadShape(heads=v.shape[-3], dim=width, value_dim=v.shape[-1])
     shared = {name for name, need in variant.inputs(shape).items() if need.shared}

@@ -1,5 +1,6 @@
 """Leading axes and layouts of arrays: what the functions of the public interface do before the engine."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -77,20 +78,31 @@ def over(leading: tuple[int, ...], function: Callable[..., Any]) -> Callable[...
 
 def split_key(key: jax.Array | None, leading: tuple[int, ...]) -> jax.Array | None:
     """A random key for every sequence."""
-    return None if key is None or not leading else jax.random.split(key, leading)
+    return key if key is None or not leading else jax.random.split(key, leading)
 
 
-def heads_first(tree: Any, layout: Layout) -> Any:
+def check_layout(layout: Layout | None, name: str, a: jax.Array) -> None:
+    """Warn of keys `[..., heads, tokens, dim]` with more heads than tokens, unless the layout was named."""
+    heads, tokens = jnp.shape(a)[-3:-1]
+    if layout is None and heads > tokens:
+        warnings.warn(
+            f"{name} {jnp.shape(a)} has {heads} heads of {tokens} tokens, since arrays are [..., heads, "
+            "tokens, dim]; give layout='thd' for [..., tokens, heads, dim], or layout='htd' if this is meant",
+            stacklevel=3,
+        )
+
+
+def heads_first(tree: Any, layout: Layout | None) -> Any:
     """Arrays of a layout as `[..., heads, tokens, width]`; or back, which is the same."""
-    if layout == "htd":
+    if layout in (None, "htd"):
         return tree
     if layout != "thd":
         raise ValueError(f"layout = {layout!r}: expected 'htd' ([..., heads, tokens, dim]) or 'thd'")
     return jax.tree.map(lambda a: jnp.swapaxes(a, -3, -2), tree)
 
 
-def arranged(result: AttentionOutput, layout: Layout) -> AttentionOutput:
+def arranged(result: AttentionOutput, layout: Layout | None) -> AttentionOutput:
     """The result of attention in a layout."""
-    if layout == "htd":
+    if layout in (None, "htd"):
         return result
     return AttentionOutput(jnp.swapaxes(result.output, -3, -2), jnp.swapaxes(result.lse, -2, -1))

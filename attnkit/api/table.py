@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from attnkit.masks.contract import Data, Mask, Needs
-from attnkit.options import options
+from attnkit.option_class import options
 
 ALLOWED, FIRST = "allowed", "first_query"
 

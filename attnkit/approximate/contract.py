@@ -156,7 +156,10 @@ class Approximate(TokenMixer, abc.ABC):
         }
 
     def step(self, p: Params, q: Queries, k: Keys, v: Values, state: State) -> tuple[Outputs, State]:
-        """Output of the tokens that continue `state`, and the next state. Equal to `output` of the whole."""
+        """Output of the tokens that continue `state`, and the next state.
+
+        Equal to `output` of the whole, and NaN from the first token on for which `state` has no room.
+        """
         at, new = state["length"], q.shape[0]
 
         def write(kept: Array, more: Array) -> Array:
@@ -164,7 +167,8 @@ class Approximate(TokenMixer, abc.ABC):
 
         state = {"key": write(state["key"], k), "value": write(state["value"], v), "length": at + new}
         p, q, keys, values, length = self.ready(p, q, state["key"], state["value"], at + new)
-        return self.mix(p, q, keys, values, at + jnp.arange(new), length), state
+        found = self.mix(p, q, keys, values, at + jnp.arange(new), length)
+        return jnp.where(at + new <= state["value"].shape[0], found, jnp.nan), state
 
     def check_length(self, tokens: int) -> None:
         """Raise `ValueError` if there are more tokens than the option `length` has room for."""

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
+from attnkit.conformance.hooks import without_influence
 from attnkit.conformance.masks import Patches
 from attnkit.conformance.matrix import Finding, Unclaimed
 from attnkit.conformance.measure import distance, distances, named
 from attnkit.conformance.programs import BLOCK, Bench, Block, Tree
 from attnkit.conformance.subject import draw_like
+from attnkit.conformance.suite import Item
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import dense
 from attnkit.masks.window import Window
@@ -32,7 +34,7 @@ def compare(form: str, got: Tree, true: Tree, where: str) -> Iterator[Finding]:
             yield Finding(property, form, error, limit, f"{where}, {name}")
 
 
-def agreement(bench: Bench) -> Iterator[Finding | Unclaimed]:
+def agreement(bench: Bench) -> Iterator[Item]:
     """Every form (`dense` mapped over a stack of problems) against `reference`, in every mask class."""
     true = bench.base("reference")
     for form in bench.forms[1:]:
@@ -40,6 +42,10 @@ def agreement(bench: Bench) -> Iterator[Finding | Unclaimed]:
             yield from compare(form, result, true[mask], f"{mask} mask")
     for property in LIMITS:
         yield Unclaimed(property, "reference", "the definition; see differences")
+    if not bench.subject.scored.selects():  # what only selects has no derivative
+        by_mask = (result["vjp"] for result in bench.base("reference").values())
+        slopes = ({name: vjp[name] for name in ("params", "inputs")} for vjp in by_mask)
+        yield from without_influence(bench.subject.name, slopes)
 
 
 def more_blocks(bench: Bench) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from attnkit.approximate.contract import Approximate
 from attnkit.conformance.agreement import DERIVATIVE, DIFFERENCE, EXACT, central, shifted
-from attnkit.conformance.hooks import heads_first, watched
+from attnkit.conformance.hooks import heads_first, out_of_bounds, unread_options, watched
 from attnkit.conformance.matrix import Finding, Unclaimed
 from attnkit.conformance.measure import different_bits, distance, named
 from attnkit.conformance.programs import Program, Tree, as_numpy
@@ -112,9 +112,12 @@ class Bench:
 
 def hooks(bench: Bench) -> Iterator[Item]:
     """Shapes of what hooks give, and parameters by head."""
-    with watched([bench.variant], lambda *result: None):
-        jax.eval_shape(bench.simple, jax.tree.map(jnp.asarray, bench.arrays))
-    wrong = list(heads_first(bench.variant, bench.shape, jax.random.key(0)))
+    given = jax.tree.map(jnp.asarray, bench.arrays)
+    with watched([bench.variant], lambda *result: None, {"mix": {}, "target": {}, "activate": {}}):
+        jax.eval_shape(bench.simple, given)
+    beyond = out_of_bounds([bench.variant], bench.simple, given)
+    wrong = list(heads_first(bench.variant, bench.shape, jax.random.key(0))) + ([beyond] if beyond else [])
+    yield from unread_options(bench.variant)
     yield Finding("hooks", "parallel", len(wrong), 0, "; ".join(wrong))
 
 
@@ -144,6 +147,11 @@ def output(bench: Bench) -> Iterator[Finding | Unclaimed]:
         pieces.append(np.asarray(found))
         at += new
     yield Finding("output", "step", distance(np.concatenate(pieces), true), EXACT, f"a start and {PIECES}")
+    if "length" in state:
+        one = {n: a if n == "params" else cut(a, 0, 1) for n, a in bench.arrays.items()}
+        full = {**state, "length": jnp.full_like(state["length"], bench.widths.tokens + 2)}
+        beyond = np.asarray(bench.steps(one, full)[0])
+        yield Finding("room", "step", float(np.isfinite(beyond).sum()), 0, "numbers without room")
     lengths = 1 + len(set(PIECES))
     yield Finding("one trace", "step", float(bench.steps.traces - lengths), 0, "traces beyond one a length")
 

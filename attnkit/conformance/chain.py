@@ -141,12 +141,14 @@ class Chain:
         found: Observed = jax.tree.map(np.asarray, self.observed(self.params, jnp.asarray(x), None, key))
         return found
 
-    def decode(self, x: np.ndarray, pieces: list[int]) -> tuple[np.ndarray, int]:
-        """The output by steps of so many tokens, and how often the step was traced."""
+    def decode(self, x: np.ndarray, pieces: list[int], room: int | None = None) -> tuple[np.ndarray, int]:
+        """The output by steps of so many tokens, and how often the step was traced.
+
+        `room` is that of the state, for all tokens if not given.
+        """
         self.steps, at, found = 0, 0, []
-        states = [
-            layer.start(x.shape[0], x.shape[1], jnp.asarray(x).dtype) for layer in self.merged(self.params)
-        ]
+        size, dtype = x.shape[1] if room is None else room, jnp.asarray(x).dtype
+        states = [layer.start(x.shape[0], size, dtype) for layer in self.merged(self.params)]
         step = jitted(functools.partial(self.step))
         for size in pieces:
             y, states = step(self.params, jnp.asarray(x[:, at : at + size]), states)

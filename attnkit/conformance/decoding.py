@@ -58,6 +58,16 @@ class Decoder:
         joined = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1), *results)
         return jax.tree.map(lambda a: a[:, sizes.offset :], joined)
 
+    def finite_beyond(self, problem: Problem) -> float:
+        """How many numbers there are in the outputs of tokens for which the cache has no room."""
+        sizes = self.bench.sizes
+        cache = empty_cache(self.bench.tabled, sizes.shape, sizes.keys + SPARE, jnp.float64)
+        cache = cache._replace(length=jnp.asarray(sizes.keys + SPARE, jnp.int32))
+        first = {n: a if n == "params" else tokens(a, 0, 1) for n, a in self.whole(problem.arrays).items()}
+        told = dataclasses.replace(grown(problem.data), query=self.rows(problem.data.query, 0, 1))
+        arrays, told, _ = cast(Problem(first, told), np.float64)
+        return float(np.isfinite(as_numpy(self.program(1)(arrays, cache, told)[1])["output"]).sum())
+
     def whole(self, arrays: Tree) -> Tree:
         """Arrays with a query, and query-side inputs, for the tokens before the first query too."""
         sizes = self.bench.sizes
@@ -105,6 +115,7 @@ def decoding(bench: Bench) -> Iterator[Finding | Unclaimed]:
                 for part in ("output", "lse"):
                     error = distance(result[part], true[part])
                     yield Finding(part, "step", error, EXACT, f"{mask} mask, pieces of {name}")
+        yield Finding("room", "step", decoder.finite_beyond(problems[0]), 0, "numbers without room")
         traces = max(program.traces for program in decoder.programs.values())
     yield Finding("one trace", "step", float(traces - 1), 0, "traces beyond the first")
     for part in ("vjp", "jvp", "hvp"):

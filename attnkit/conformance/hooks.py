@@ -18,6 +18,7 @@ from attnkit.conformance.matrix import Warned
 from attnkit.conformance.programs import QUICK_COMPILE
 from attnkit.conformance.suite import HookError
 from attnkit.hooks import Hooked, is_contract
+from attnkit.scored.contract import Part
 
 #: A bias beyond this is meant to hide a pair.
 HIDING = -1e4
@@ -38,11 +39,17 @@ def hooks_of(part: Hooked) -> dict[str, tuple[Callable[..., Any], Callable[..., 
     return {name: both for name, both in found.items() if both[0] is not both[1]}
 
 
+#: Allowed sizes of named axes, by hook.
+Sizes = Mapping[str, Mapping[str, int | tuple[int, ...]]]
+Note = Callable[[Hooked, str, Any], None]
+
+
 @contextlib.contextmanager
-def watched(parts: Iterable[Hooked], note: Callable[[Hooked, str, Any], None]) -> Iterator[None]:
+def watched(parts: Iterable[Hooked], note: Note, known: Sizes = types.MappingProxyType({})) -> Iterator[None]:
     """While it lasts, results of the parts' hooks are compared with the contract's shapes, then noted.
 
-    Raises `HookError` inside for a wrong shape.
+    `known` are sizes of axes that the arguments of a hook do not tell. Raises `HookError` inside for a wrong
+    shape, or for numbers of fewer bits than those they are made of.
     """
     replaced = []
 
@@ -53,9 +60,11 @@ def watched(parts: Iterable[Hooked], note: Callable[[Hooked, str, Any], None]) -
             result = method(*given, **named)
             signature = inspect.signature(contract)
             arguments = signature.bind(part, *given, **named).arguments
-            sizes = bound(signature, arguments)
+            sizes = bound(signature, arguments) | dict(known.get(name, {}))
             for path, array, expected in paired(result, signature.return_annotation):
                 compare(part, name, path, array, expected, sizes)
+            if name in known:
+                compare_types(part, name, arguments, result)
             note(part, name, result)
             return result
 
@@ -74,11 +83,14 @@ def watched(parts: Iterable[Hooked], note: Callable[[Hooked, str, Any], None]) -
 
 @contextlib.contextmanager
 def without_effect(part: Hooked) -> Iterator[None]:
-    """While it lasts, the part's hooks are those of its contract, which do nothing."""
+    """While it lasts, the part's hooks are those of its contract, which do nothing.
+
+    What it declares stays: parameters, inputs and data.
+    """
     names = []
     try:
         for name, (contract, _) in hooks_of(part).items():
-            if not getattr(contract, "__isabstractmethod__", False):
+            if name not in vars(Part) and not getattr(contract, "__isabstractmethod__", False):
                 object.__setattr__(part, name, types.MethodType(contract, part))
                 names.append(name)
         yield
@@ -116,19 +128,91 @@ def paired(value: Any, annotation: Any, path: str = "") -> Iterator[tuple[str, A
             yield from paired(value, kind, path)
 
 
-def compare(part: Hooked, name: str, path: str, array: Any, expected: Any, sizes: Mapping[str, int]) -> None:
+def compare(part: Hooked, name: str, path: str, array: Any, expected: Any, sizes: Mapping[str, Any]) -> None:
     """Raise `HookError` if an array has not the axes that a contract names."""
     axes = expected.dim_str.split()
     if any(axis.startswith("*") or axis == "..." for axis in axes):
         return
     shape = np.shape(array)
     wanted = [sizes.get(axis) for axis in axes]
-    same = len(shape) == len(wanted) and all(w in (None, s) for w, s in zip(wanted, shape, strict=True))
-    if not same:
-        named = ", ".join(a if w is None else f"{a} = {w}" for a, w in zip(axes, wanted, strict=True))
+
+    def fits(want: Any, size: int) -> bool:
+        return want is None or size in (want if isinstance(want, tuple) else (want,))
+
+    if len(shape) != len(wanted) or not all(map(fits, wanted, shape)):
+        sizes_of = (" or ".join(map(str, w)) if isinstance(w, tuple) else w for w in wanted)
+        named = ", ".join(a if w is None else f"{a} = {w}" for a, w in zip(axes, sizes_of, strict=True))
         raise HookError(
             f"{called(part, name)}{path}: shape {shape}, expected ({named}) [{where(part, name)}]"
         )
+
+
+def compare_types(part: Hooked, name: str, arguments: Any, result: Any) -> None:
+    """Raise `HookError` if floating-point results have fewer bits than the widest of the arguments."""
+    given = max((bits for a in jax.tree.leaves(arguments) if (bits := float_bits(a))), default=0)
+    for path, a in jax.tree_util.tree_leaves_with_path(result):
+        if 0 < float_bits(a) < given:
+            at = jax.tree_util.keystr(path)
+            raise HookError(
+                f"{called(part, name)}{at}: {a.dtype}, expected the type of its arguments of {given} bits "
+                f"[{where(part, name)}]"
+            )
+
+
+def float_bits(a: Any) -> int:
+    """Bits of a floating-point array's numbers; 0 for anything else."""
+    dtype = getattr(a, "dtype", None)
+    return int(jnp.finfo(dtype).bits) if dtype is not None and jnp.issubdtype(dtype, jnp.floating) else 0
+
+
+def unread_options(part: Any) -> Iterator[Warned]:
+    """Options that a variant declares and no method of it names."""
+    words: set[str] = set()
+    for cls in type(part).__mro__:
+        for method, value in vars(cls).items():
+            if method.startswith("__") and method != "__post_init__":
+                continue  # made by dataclasses, of every option
+            inner = getattr(value, "__func__", None) or getattr(value, "fget", None)
+            words |= words_of(getattr(value, "func", None) or inner or value)
+        for name in inspect.get_annotations(cls) if is_contract(cls) else ():
+            words.add(name)  # the room that owns the contract reads it
+    for field in dataclasses.fields(part) if dataclasses.is_dataclass(part) else ():
+        if field.name not in words:
+            kind = type(part)
+            text = f"{kind.__name__}: no method reads the option {field.name}"
+            yield Warned(f"{text} [{place_of(kind)}]")
+
+
+def words_of(function: Any) -> set[str]:
+    """Names and texts in the code of a function, those of functions inside included."""
+    inner = inspect.unwrap(function) if callable(function) else function
+    codes, found = [getattr(inner, "__code__", None)], set()
+    while codes:
+        code = codes.pop()
+        if code is not None:
+            found |= {*code.co_names, *(text for text in code.co_consts if isinstance(text, str))}
+            codes += [more for more in code.co_consts if inspect.iscode(more)]
+    return found
+
+
+def place_of(kind: type) -> str:
+    """File and line of a class."""
+    try:
+        return f"{inspect.getsourcefile(kind)}:{inspect.getsourcelines(kind)[1]}"
+    except (OSError, TypeError):  # made without a file
+        return kind.__module__
+
+
+def without_influence(owner: str, gradients: Iterable[Any]) -> Iterator[Warned]:
+    """Arrays by which every one of some gradients is zero: parameters and inputs that nothing reads."""
+    largest: dict[str, float] = {}
+    for gradient in gradients:
+        for path, a in jax.tree_util.tree_leaves_with_path(gradient):
+            name = jax.tree_util.keystr(path, simple=True, separator=".")
+            largest[name] = max(largest.get(name, 0.0), float(np.max(np.abs(a), initial=0.0)))
+    for name, size in largest.items():
+        if size == 0:
+            yield Warned(f"{owner}: {name} has no effect on any output: its gradient is zero")
 
 
 def called(part: Hooked, name: str) -> str:
@@ -149,6 +233,7 @@ class Notes:
         allowed: which pairs may attend, `[queries, keys]`.
         types: by hook.
         least: by hook, `-inf` included; known when a compiled program has run.
+        undefined: hooks that gave NaN; known likewise.
         places: file and line by hook.
     """
 
@@ -156,6 +241,7 @@ class Notes:
         self.allowed = allowed
         self.types: dict[str, Any] = {}
         self.least: dict[str, float] = {}
+        self.undefined: set[str] = set()
         self.places: dict[str, str] = {}
 
     def __call__(self, part: Hooked, name: str, result: Any) -> None:
@@ -169,6 +255,8 @@ class Notes:
     def extreme(self, key: str, numbers: Any) -> None:
         """Note the smallest of some numbers."""
         seen = np.asarray(numbers)[self.allowed]
+        if np.isnan(seen).any():
+            self.undefined.add(key)
         self.least[key] = min(self.least.get(key, np.inf), float(seen.min(initial=np.inf)))
 
     def narrow(self) -> Iterator[str]:
@@ -176,6 +264,11 @@ class Notes:
         for key, dtype in self.types.items():
             if jnp.finfo(dtype).bits < 32:
                 yield f"{key} gives {dtype}, expected at least float32 [{self.places[key]}]"
+
+    def nan(self) -> Iterator[str]:
+        """Results that are not numbers where a pair may attend."""
+        for key in sorted(self.undefined):
+            yield f"{key} gives NaN where a pair may attend [{self.places[key]}]"
 
     def hiding(self) -> Iterator[Warned]:
         """Results that hide pairs by huge numbers, which is what masks are for."""
@@ -213,8 +306,8 @@ def constants_of(part: Any, shape: Any, key: Any) -> Mapping[str, Any]:
     return dict(part.constants(key, shape) if takes_key else part.constants(shape))
 
 
-def out_of_bounds(run: Callable[..., Any], *given: Any) -> str | None:
-    """The first access beyond the end of an array while a function runs, or `None`."""
+def out_of_bounds(parts: Iterable[Hooked], run: Callable[..., Any], *given: Any) -> str | None:
+    """The first access beyond the end of an array while a function runs, with file and line, or `None`."""
     checked = checkify.checkify(run, errors=checkify.index_checks)
     try:
         error = jax.jit(checked, compiler_options=FAST)(*given)[0]
@@ -223,5 +316,10 @@ def out_of_bounds(run: Callable[..., Any], *given: Any) -> str | None:
             raise
         jax.jit(run, compiler_options=FAST)(*given)  # what checkify cannot read has loops in its hooks
         return None
-    found = error.get()
-    return None if found is None else " ".join(found.split())
+    found = error.get_exception()
+    if found is None:
+        return None
+    files = {both[1].__code__.co_filename for part in parts for both in hooks_of(part).values()}
+    frames = getattr(getattr(found, "traceback_info", None), "frames", ())
+    places = [f" [{frame.file_name}:{frame.line_num}]" for frame in frames if frame.file_name in files]
+    return " ".join(str(found).split()) + "".join(places[:1])

@@ -26,6 +26,8 @@ KINDS = typing.get_args(MapKind)
 SLOPE = 1e-6
 #: Largest error in bfloat16 by the largest entry: two spacings of bfloat16 there, for each layer.
 BFLOAT16 = 2.0**-6
+#: How many tokens there is no room for.
+SHORT = 2
 RULER = {(name, "full"): "the ruler that decoding is measured with" for name in ("decoding", "one trace")}
 
 
@@ -80,6 +82,22 @@ def decoding(subject: Subject) -> Iterator[Item]:
             yield Finding("one trace", "step", float(traces - 1), 0, "traces beyond the first")
 
 
+def room(subject: Subject) -> Iterator[Item]:
+    """Tokens beyond the room that decoding was given come out right, or as NaN, or are refused."""
+    chain, x = subject.causal, subject.x
+    if chain is None:
+        yield Unclaimed("room", "step", "it sees the future, so nothing can be decoded")
+        return
+    true, length = chain.outputs(x), x.shape[1]
+    try:
+        got, _ = chain.decode(x, [1] * length, room=length - SHORT)
+    except ValueError:
+        yield Finding("room", "step", 0, EXACT, "refused")
+        return
+    fine = np.where(np.isnan(got), true, got)
+    yield Finding("room", "step", distance(fine, true), EXACT, f"room for {length - SHORT} of {length}")
+
+
 def causality(subject: Subject) -> Iterator[Item]:
     """A changed token leaves the outputs of earlier positions the same to the bit, and changes its own."""
     chain = subject.causal
@@ -108,9 +126,11 @@ def sees(subject: Subject) -> Iterator[Item]:
     seen = np.asarray(dense(mask, np.arange(length), np.arange(length)))
     seen = np.linalg.matrix_power(seen.astype(int) + np.eye(length, dtype=int), len(chain.layers)) > 0
     before = chain.outputs(subject.x)
+    influences = 0
     for token in (0, 5, length - 1):
         after = chain.outputs(changed(subject.x, token))
-        blind = ~seen[:, token]
+        blind, others = ~seen[:, token], seen[:, token] & (np.arange(length) != token)
+        influences += different_bits(after[:, others], before[:, others]) > 0
         yield Finding(
             "receptive field",
             "full",
@@ -118,6 +138,9 @@ def sees(subject: Subject) -> Iterator[Item]:
             0,
             f"token {token} changed",
         )
+    if np.any(seen & ~np.eye(length, dtype=bool)):
+        alone = "no token has an effect on another; are heads taken for tokens?"
+        yield Finding("receptive field", "full", float(not influences), 0, alone)
 
 
 def padding(subject: Subject) -> Iterator[Item]:
@@ -225,6 +248,7 @@ def changed(x: np.ndarray, token: int) -> np.ndarray:
 
 CHECKS: Mapping[str, Check] = {
     "decoding": decoding,
+    "room": room,
     "causality": causality,
     "receptive field": sees,
     "padding": padding,
@@ -239,7 +263,7 @@ CHECKS: Mapping[str, Check] = {
 LAYERS = Suite(
     columns=COLUMNS,
     checks=CHECKS,
-    levels={"brief": ("decoding", "gradients"), "quick": tuple(CHECKS)[:7], "full": tuple(CHECKS)},
+    levels={"brief": ("decoding", "gradients"), "quick": tuple(CHECKS)[:8], "full": tuple(CHECKS)},
     cases=cases,
     float64=True,
     otherwise="follows from decoding, which gives the same numbers",

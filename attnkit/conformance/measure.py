@@ -9,7 +9,6 @@ import numpy as np
 FLOOR = 1e-2
 ZERO = 1e-14
 LOW_FLOOR = 1e-3
-CANCELLED = 1e-1
 
 
 def named(tree: Any) -> Iterator[tuple[str, np.ndarray]]:
@@ -64,29 +63,29 @@ def ulp(size: np.ndarray, dtype: Any) -> np.ndarray:
 
 
 def excess(
-    got: np.ndarray, rival: np.ndarray, true: np.ndarray, dtype: Any, floor: float = LOW_FLOOR
+    got: np.ndarray, rival: np.ndarray, true: np.ndarray, dtype: Any, rounding: np.ndarray | None = None
 ) -> float:
     """The error of a low-precision result as a share of its budget; at most 1 is within it.
 
-    No row counts as smaller than `floor` times the largest. That is a thousandth, except for gradients in
-    float32, where it is a tenth (`CANCELLED`): `ds_j = w_j (dp_j - sum_l w_l dp_l)` is what is left when
-    large terms cancel, and the blockwise rule takes the sum from the output (`sum_l w_l dp_l = do . o`),
-    which is not rounded like the `dp_j`. The dense rival's sum is made of the very `dp_j` it is subtracted
-    from, so its rounding cancels too. A sum like that would need one more pass over all pairs, two more
-    products of five. In units of the budget, scaled dot product, gradient of the queries in float32:
-    0.69 at a tenth, 5.2 at a hundredth; in bfloat16 and float16, where all of this is computed in float32,
-    at most 0.6 at any floor, none included.
+    The budget is twice the error of an independent result of the same precision (`rival`) plus one unit of
+    rounding: of the largest entries overall, and, measured in units of each row so that no hard row hides
+    behind a large one, of the worst row. No row counts as smaller than `LOW_FLOOR` times the largest.
 
-    The budget is twice the error of an independent result of the same precision (`rival`) plus one
-    spacing of `dtype`: of the largest entries overall, and, measured in spacings at each row's own
-    size so that no hard row hides behind a large one, of the worst row.
+    A unit of rounding is one spacing of `dtype` at the row's size, and for gradients the row's `rounding`
+    besides (`programs.conditioned`): the change of the exact gradient by one rounding of an intermediate
+    result that the rival does not have. In `ds_j = w_j (dp_j - D)` with `D = sum_l w_l dp_l` the rival makes
+    `D` of the very `dp_j` it is subtracted from, so that their rounding cancels; a form that sees the keys
+    one block after the other takes `D = do . o`. An error `e` of `D` adds `-e w_j` to `ds_j`, which is what
+    a cotangent of the log-sum-exp smaller by `e` does, so that it costs `e |d lse / dx|`: large beside a
+    gradient in which the terms of a row cancel, nothing elsewhere. Without it, of scaled dot product, a
+    gradient of the queries in float32 whose error is 0.3 of a rounding of `D` counts as 5.5 budgets.
     """
-    (error, size), (other, _) = row_errors(got, true, floor), row_errors(rival, true, floor)
+    (error, size), (other, _) = row_errors(got, true, LOW_FLOOR), row_errors(rival, true, LOW_FLOOR)
     if not error.size or not size.max():
         return float(error.max(initial=0))
-    step = ulp(size, dtype)
-    overall = error.max() / (2 * other.max() + step.max())
-    rows = (error / step).max() / (2 * (other / step).max() + 1)
+    unit = ulp(size, dtype) + (0 if rounding is None else as_rows(np.abs(rounding)).max(axis=1))
+    overall = error.max() / (2 * other.max() + unit.max())
+    rows = (error / unit).max() / (2 * (other / unit).max() + 1)
     return float(max(overall, rows))
 
 

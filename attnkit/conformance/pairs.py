@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from attnkit.masks.contract import Data, Interval, Mask, Needs
+from attnkit.masks.contract import Data, Interval, Mask, Needs, check_answer
 
 Read = tuple[set[str], set[str], set[str]]
 
@@ -76,7 +76,9 @@ def answer(
     if read is not None:
         query, key, scalar = map(Recorded, (given.query, given.key, given.scalar), read)
         given = Data(query, key, scalar, head)
-    return np.asarray(mask.allows(i[:, None], j[None, :], given))
+    found = np.asarray(mask.allows(i[:, None], j[None, :], given))
+    check_answer(mask, found, i.size, j.size)
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ from attnkit.conformance.hooks import (
     heads_first,
     hooks_of,
     out_of_bounds,
+    unread_options,
     watched,
     without_effect,
 )
@@ -34,21 +35,25 @@ def hooks(bench: Bench) -> Iterator[Item]:
     with watched(parts, low):
         jax.eval_shape(run, *cast(problem, jnp.bfloat16))
     with watched(parts, notes):
-        if beyond := out_of_bounds(run, *cast(problem, np.float32)):
+        if beyond := out_of_bounds(parts, run, *cast(problem, np.float32)):
             wrong.append(beyond)
         jax.effects_barrier()
-    wrong += low.narrow()
+    wrong += [*low.narrow(), *notes.nan()]
     for part in parts:
         wrong += heads_first(part, bench.sizes.shape, jax.random.key(0))
     yield Finding("hooks", "reference", len(wrong), 0, "; ".join(wrong) or f"{len(parts)} parts")
     yield from notes.hiding()
+    for part in scored.parts().all():
+        yield from unread_options(part)
     for part in scored.position:
-        if hooks_of(part) and not has_effect(bench, part):
+        if not has_effect(bench, part):
             yield Warned(f"{type(part).__name__} has no effect on any output")
 
 
 def has_effect(bench: Bench, part: Hooked) -> bool:
     """Whether the output is another without a part."""
+    if not hooks_of(part):
+        return False
 
     def output() -> np.ndarray:
         run = forward(bench.tabled, "reference", None, bench.sizes.offset)

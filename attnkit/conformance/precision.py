@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnkit.conformance.matrix import Finding
-from attnkit.conformance.measure import CANCELLED, LOW_FLOOR, excess, named
+from attnkit.conformance.measure import excess, named
 from attnkit.conformance.programs import Bench, Tree
 from attnkit.conformance.subject import draw_arrays
 
@@ -40,12 +40,13 @@ def low(bench: Bench, dtype: Any, forms: Sequence[str], depth: str, size: float 
         problems += [bench.problem(mask, rounded(arrays, dtype)) for mask in MASKS]
     exact = gather(bench.run("reference", problems))
     rival = gather(bench.run("reference", problems, dtype=dtype, depth=depth))
+    one = {} if depth == "forward" else gather(bench.run("reference", problems, depth="rounding"))
     for form in forms:
         got = gather(bench.run(form, problems, dtype=dtype, depth=depth))
         for path, value in got.items():
             kind = np.float32 if path == "lse" or ".params." in path else dtype
-            floor = CANCELLED if dtype == jnp.float32 and path.startswith("vjp") else LOW_FLOOR
-            yield Finding(name, form, excess(value, rival[path], exact[path], kind, floor), 1, path)
+            error = excess(value, rival[path], exact[path], kind, one.get(path))
+            yield Finding(name, form, error, 1, path)
 
 
 def gather(results: list[Tree]) -> dict[str, np.ndarray]:

@@ -33,6 +33,8 @@ FORMS = (
 BY_BLOCKS = ("blockwise", "split")  # forms that are asked for blocks
 BLOCK = (5, 4)
 STACK = 4  # problems in one call of a mapped program
+FLOAT32_UNIT = 2.0**-24
+SIGNS = 4
 LATER = "not part of a quick check"
 QUICK_COMPILE = {
     "xla_backend_optimization_level": 0,
@@ -96,7 +98,7 @@ def forward(scored: Scored, form: str, block: Block, offset: int) -> Callable[..
             k,
             v,
             inputs=arrays["inputs"],
-            data=data,
+            data=data.only(scored.needs()),
             offset=offset,
             key=key,
             implementation=form,
@@ -147,7 +149,36 @@ def with_gradient(run: Callable[..., Tree]) -> Callable[..., Tree]:
     return two
 
 
-DEPTHS: Mapping[str, Callable] = {"forward": lambda run: run, "gradient": with_gradient, "all": everything}
+def conditioned(run: Callable[..., Tree]) -> Callable[..., Tree]:
+    """The change of `vjp` by one rounding of `D = do . o` in float32, with a random sign for each row.
+
+    A sum of `n` rounded products is off by about `sqrt(n) u sum |a_i b_i|`, with `u` half a spacing at 1
+    (Higham and Mary 2019, "A new approach to probabilistic rounding error analysis", theorem 2.4); here
+    there is one rounding more, that of the output. An error of `D` is one of the cotangent of `lse`: see
+    `measure.excess`.
+    """
+
+    def largest_change(arrays: Tree, data: Tree, key: Any) -> Tree:
+        result, pull = jax.vjp(lambda arrays: run(arrays, data, key), arrays)
+        output, lse = result["output"], result["lse"]
+        weight = draw_like({"lse": lse, "output": output}, 11)["output"]
+        error = (output.shape[-1] + 1) ** 0.5 * FLOAT32_UNIT * jnp.sum(jnp.abs(output * weight), axis=-1)
+        error = jnp.where(lse > -jnp.inf, error, 0)
+        found = []
+        for draw in range(SIGNS):
+            sign = np.sign(draw_like(lse, 30 + draw))
+            found.append(pull({"output": jnp.zeros_like(output), "lse": error * sign})[0])
+        return {"vjp": jax.tree.map(lambda *a: jnp.max(jnp.abs(jnp.stack(a)), axis=0), *found)}
+
+    return largest_change
+
+
+DEPTHS: Mapping[str, Callable] = {
+    "forward": lambda run: run,
+    "gradient": with_gradient,
+    "rounding": conditioned,
+    "all": everything,
+}
 
 
 class Bench:

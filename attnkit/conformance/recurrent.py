@@ -7,10 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attnkit.conformance.hooks import called, heads_first, watched, where
-from attnkit.conformance.matrix import Finding, Unclaimed
+from attnkit.conformance.hooks import (
+    Sizes,
+    called,
+    heads_first,
+    out_of_bounds,
+    unread_options,
+    watched,
+    where,
+    without_influence,
+)
+from attnkit.conformance.matrix import Finding, Unclaimed, Warned
 from attnkit.conformance.measure import different_bits, distance, distances, excess, named
-from attnkit.conformance.programs import Tree
+from attnkit.conformance.programs import Program, Tree, as_numpy
 from attnkit.conformance.recurrent_bench import (
     COLUMNS,
     RecurrentBench,
@@ -31,11 +40,15 @@ DOCUMENTS = ("one", "three")
 
 def hooks(bench: RecurrentBench) -> Iterator[Item]:
     """Shapes of what hooks give, parameters by head, and gates that let nothing grow."""
-    variant, shape, arrays = bench.variant, bench.sizes.shape, bench.arrays()
-    given = jax.tree.map(lambda a: jnp.asarray(a, jnp.result_type(float)), arrays)
-    with watched([variant], lambda *result: None):
-        jax.eval_shape(bench.forward("scan", None), given, {})
-    wrong = list(heads_first(variant, shape, jax.random.key(0)))
+    variant, shape = bench.variant, bench.sizes.shape
+    with jax.enable_x64(True):
+        run = bench.forward("scan", None)
+        with watched([variant], lambda *result: None, known_axes(bench)):
+            given = jax.tree.map(jnp.asarray, bench.arrays())
+            jax.eval_shape(run, given, {})
+        beyond = out_of_bounds([variant], run, given, {})
+    wrong = list(heads_first(variant, shape, jax.random.key(0))) + ([beyond] if beyond else [])
+    yield from unread_options(variant)
     if isinstance(variant, LinearRecurrent):
         with jax.enable_x64(True):
             g = transitions(variant, bench)["write"].g
@@ -46,7 +59,49 @@ def hooks(bench: RecurrentBench) -> Iterator[Item]:
     yield Finding("hooks", "scan", len(wrong), 0, "; ".join(wrong))
 
 
-def agreement(bench: RecurrentBench) -> Iterator[Finding | Unclaimed]:
+def known_axes(bench: RecurrentBench) -> Sizes:
+    """Sizes of the axes of what hooks give."""
+    variant, shape, lengths = bench.variant, bench.sizes.shape, (bench.sizes.tokens, bench.sizes.before)
+    if not isinstance(variant, LinearRecurrent):
+        return {"step": {"value_dim": shape.value_dim}}
+    rows, columns = variant.widths(shape)
+    state: dict[str, int | tuple[int, ...]] = {"dim": rows, "value_dim": columns, "decays": (1, rows)}
+    return {
+        "write": {"tokens": tuple(variant.substeps * n for n in lengths), **state},
+        "query": {"tokens": lengths, "dim": rows},
+        "self_weight": {"tokens": lengths},
+        "readout": {"tokens": lengths, "value_dim": shape.value_dim},
+    }
+
+
+def maps(bench: RecurrentBench) -> Iterator[Item]:
+    """The map that is shown has the slopes of the outputs by the values, the mean of their channels."""
+    if "matrix" not in bench.forms:
+        yield Unclaimed("map", "matrix", "the variant has no matrix")
+        return
+    name = type(bench.variant).__name__
+    with jax.enable_x64(True):
+        both = Program(lambda arrays: {"map": bench.weights(arrays), "slopes": bench.slopes(arrays)}, True)
+        arrays = bench.arrays()
+        found = as_numpy(both(jax.tree.map(jnp.asarray, arrays)))
+        v = draw_like(arrays["inputs"]["v"], 7)
+        other = as_numpy(both(jax.tree.map(jnp.asarray, {**arrays, "inputs": {**arrays["inputs"], "v": v}})))
+    slopes = found["slopes"]  # [heads, queries, channels, keys, channels]
+    mean = np.einsum("hicjc->hij", slopes) / slopes.shape[2]
+    if distance(other["slopes"], slopes) > DERIVATIVE:
+        yield Unclaimed("map", "matrix", "the output is not linear in the values")
+        yield Warned(
+            f"{name}: the output is not linear in the values; a map of it shows slopes at the values it saw, "
+            "and weights times values are not its output"
+        )
+        return
+    yield Finding("map", "matrix", distance(found["map"], mean), DERIVATIVE, "mean slopes by the values")
+    alike = mean[:, :, None, :, None] * np.eye(slopes.shape[2])[:, None]
+    if distance(slopes, alike) > DERIVATIVE:
+        yield Warned(f"{name}: channels of a value have weights of their own; a map shows their mean")
+
+
+def agreement(bench: RecurrentBench) -> Iterator[Item]:
     """Every form against `scan`: results, and derivatives by every input, parameter and the first state."""
     for form in bench.forms[1:]:
         if form == "step" and bench.whole:
@@ -61,6 +116,9 @@ def agreement(bench: RecurrentBench) -> Iterator[Finding | Unclaimed]:
                     yield Finding(part, form, error, limit, f"{documents} document, {name}")
     for part in ("vjp", "jvp"):
         yield Unclaimed(part, "step", "decoding is not differentiated")
+    vjp = bench.base("scan", "one")["vjp"]
+    slopes = [{name: vjp[name] for name in ("params", "inputs")}]
+    yield from without_influence(type(bench.variant).__name__, slopes)
 
 
 def chunks(bench: RecurrentBench) -> Iterator[Finding]:
@@ -234,12 +292,13 @@ CHECKS: Mapping[str, Check] = {
     "resets": resets,
     "padding": padding,
     "precision": precision,
+    "map": maps,
     "chunk lengths": chunks,
     "extreme gates": extreme_gates,
     "short sequences": short,
     "repeated": repeated,
 }
-QUICK = (*tuple(CHECKS)[:7], "repeated")
+QUICK = (*tuple(CHECKS)[:8], "repeated")
 
 
 def cases(variant: Recurrent, level: str, sizes: RecurrentSizes | None) -> Iterator[RecurrentBench]:

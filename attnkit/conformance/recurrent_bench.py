@@ -10,7 +10,7 @@ import numpy as np
 
 from attnkit.conformance.programs import Program, Tree, as_numpy
 from attnkit.conformance.subject import draw_like
-from attnkit.forms import empty_state, recur, supported_forms
+from attnkit.forms import empty_state, recur, recurrent_weights, supported_forms
 from attnkit.forms.recurrent.contract import all_forms
 from attnkit.recurrence.contract import Recurrent
 from attnkit.variant import HeadShape
@@ -118,6 +118,32 @@ class RecurrentBench:
             return {"output": found.output, "state": dict(enumerate(jax.tree.leaves(found.state)))}
 
         return run
+
+    def weights(self, arrays: Tree) -> Any:
+        """The map of every head, from the empty state."""
+        return recurrent_weights(self.variant, self.sizes.shape, arrays["params"], arrays["inputs"])
+
+    def slopes(self, arrays: Tree) -> Any:
+        """Slopes of `scan` by the activated values, `[heads, tokens, value_dim, values, value_dim]`.
+
+        A token has several values where the variant has sub-steps.
+        """
+        inputs, activate, sizes = arrays["inputs"], self.variant.activate, self.sizes
+        v = activate("v", inputs["v"])
+
+        def output(more: Any) -> Any:
+            given = {**inputs, "v": v + more}
+            return recur(self.variant, sizes.shape, arrays["params"], given, implementation="scan").output
+
+        def raw_but_values(name: str, raw: Any) -> Any:
+            return raw if name == "v" else activate(name, raw)
+
+        object.__setattr__(self.variant, "activate", raw_but_values)
+        try:
+            found = jax.jacfwd(output)(jnp.zeros(v.shape[-2:], v.dtype))
+        finally:
+            vars(self.variant).pop("activate")
+        return found.reshape(*found.shape[:3], -1, sizes.value_dim)
 
     def program(self, form: str, chunk: int | None, depth: str, dtype: Any) -> Program:
         """The compiled program of a form, with derivatives if `depth` is `all`."""

@@ -64,7 +64,7 @@ def bench_training(loaded: Config, rounds: int, tell: Callable[[str], None]) -> 
     dispatch: Any = make_dispatch(make_step(graph, plan, session.optimizer, shared), mesh if shared else None)
     state, hyper = (
         on_all(begin(graph, params, constants, plan, session.optimizer), mesh),
-        hyperparameters(session.optimizer),
+        hyperparameters(session.optimizer, session.training.label_smoothing),
     )
     held = sum(a.nbytes for a in jax.tree.leaves((state.params, state.optimizer)))
     times, tokens = [], 0.0

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import attnkit
 from attnkit.errors import AttnkitError, ConfigError
+from attnkit.experiment import compilation_cache
 from attnkit.experiment.diagnostics import printable
 
 INTERRUPTED = 130
@@ -58,6 +59,9 @@ def parser() -> argparse.ArgumentParser:
         importlib.import_module(f"attnkit.experiment.commands.{file.stem}").add(groups)
     for command in dict.fromkeys(groups.choices.values()):
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        command.add_argument(
+            "--no-cache", action="store_true", help="keep no compiled programs for next time"
+        )
     return top
 
 
@@ -76,6 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 2
     try:
+        if not arguments.no_cache:
+            compilation_cache.enable()
         code = int(arguments.run(arguments) or 0)
         sys.stdout.flush()
         return code

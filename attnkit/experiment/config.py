@@ -17,7 +17,18 @@ from attnkit.training.devices import use_cores
 
 PARTS = {"task": "Task", "model": "Model"}
 SECTIONS = ("about", *PARTS, *catalogue.FIXED)
+SWEEP = "sweep"
 COMMAND_LINE = "command line"
+DOTTED = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """A value for one key of a config, and where it is set: `file:line` or `command line`."""
+
+    key: Key
+    value: Any
+    place: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,20 +112,53 @@ def load(
         ConfigError: with everything that is wrong, a line each.
         DataError: if the only thing wrong is that files of the task do not exist.
     """
-    use_cores()  # before a user's file runs anything
     file = Path(file)
     data, lines = toml.read(file)
-    data = moved(data, kept or {})
+    if SWEEP in data:
+        raise ConfigError(
+            f"{file}:{lines[SWEEP,]}: [{SWEEP}] makes many runs of this config; use attnkit sweep {file}, or "
+            "take the table out"
+        )
     problems: list[Problem] = []
-    absent: list[Problem] = []
-    changed = override(data, overrides, problems)
+    changes = settings(overrides, problems)
+    return resolve(file, moved(data, kept or {}), lines, changes, imports, problems, kept is None)
 
-    def is_override(key: Key) -> bool:
-        return any(key[: len(other)] == other for other in changed)
+
+def resolve(
+    file: Path,
+    data: dict[str, Any],
+    lines: Mapping[Key, int],
+    changes: Sequence[Setting] = (),
+    imports: bool = True,
+    problems: list[Problem] | None = None,
+    complete: bool = True,
+) -> Config:
+    """Check and resolve the tables of a config; the same errors as `load`.
+
+    Args:
+        file: where they are from.
+        data: the tables, which `changes` changes.
+        lines: the line of every key.
+        changes: settings made after them.
+        imports: as in `load`.
+        problems: what is already known to be wrong.
+        complete: whether data files must exist.
+    """
+    use_cores()  # before a user's file runs anything
+    problems = [] if problems is None else problems
+    absent: list[Problem] = []
+    changed = {setting.key: setting.place for setting in changes}
+    override(data, changes, problems)
+
+    def setting_of(key: Key) -> str | None:
+        return next((at for other, at in changed.items() if key[: len(other)] == other), None)
 
     def place(key: Key) -> str:
-        if is_override(key) or (key not in lines and any(other[: len(key)] == key for other in changed)):
-            return COMMAND_LINE
+        if at := setting_of(key):
+            return at
+        below = [at for other, at in changed.items() if other[: len(key)] == key]
+        if key not in lines and below:
+            return below[0]
         known = [lines[key[:end]] for end in range(len(key), 0, -1) if key[:end] in lines]
         return f"{file}:{known[0]}" if known else str(file)
 
@@ -123,10 +167,10 @@ def load(
 
     def folders(key: Key) -> list[Path]:
         here = [file.parent.resolve(), Path.cwd()]
-        return here[::-1] if is_override(key) else here
+        return here[::-1] if setting_of(key) == COMMAND_LINE else here
 
     def missing(key: Key, path: Path) -> None:
-        if kept is not None:
+        if not complete:
             return
         absent.append(
             Problem(
@@ -197,34 +241,36 @@ def dotted(key: Key) -> str:
     return ".".join(map(str, key))
 
 
-def override(data: dict[str, Any], overrides: Sequence[str], problems: list[Problem]) -> list[Key]:
-    """Apply overrides to `data`, choices of kinds first, and return the keys they set.
-
-    A new kind drops the options of the old one.
-    """
-    changes: dict[Key, Any] = {}
+def settings(overrides: Sequence[str], problems: list[Problem]) -> list[Setting]:
+    """What overrides as on the command line set; what is wrong with them goes to `problems`."""
+    changes: dict[Key, Setting] = {}
     for text in overrides:
         name, equals, value = text.partition("=")
         name = name.strip()
-        key: Key = tuple(int(step) if step.isdigit() else step for step in name.split("."))
+        key = key_of(name)
         if any("\ud800" <= letter <= "\udfff" for letter in text):
             problems.append(Problem(COMMAND_LINE, written(text)[1:-1], "", "is not UTF-8 text"))
-        elif (
-            not equals
-            or not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", name)
-            or len(key) > toml.DEEPEST
-        ):
+        elif not equals or not DOTTED.fullmatch(name) or len(key) > toml.DEEPEST:
             message = "an override is written dotted.key=value, as in training.steps=100"
             problems.append(Problem(COMMAND_LINE, written(text)[1:-1], "", message))
         elif key in changes:
             problems.append(Problem(COMMAND_LINE, name, written(value), "given twice; keep one"))
         else:
-            changes[key] = toml.parse_value(value)
-    for key in sorted(changes, key=lambda key: (key[-1] != "kind" and len(key) > 1, len(key))):
-        reason = put(data, key, changes[key])
+            changes[key] = Setting(key, toml.parse_value(value), COMMAND_LINE)
+    return list(changes.values())
+
+
+def key_of(name: str) -> Key:
+    """The key that is written `model.mixer.0.heads`."""
+    return tuple(int(step) if step.isdigit() else step for step in name.split("."))
+
+
+def override(data: dict[str, Any], changes: Sequence[Setting], problems: list[Problem]) -> None:
+    """Apply settings to `data`, choices of kinds first. A new kind drops the options of the old one."""
+    for one in sorted(changes, key=lambda one: (one.key[-1] != "kind" and len(one.key) > 1, len(one.key))):
+        reason = put(data, one.key, one.value)
         if reason:
-            problems.append(Problem(COMMAND_LINE, dotted(key), written(changes[key]), reason))
-    return list(changes)
+            problems.append(Problem(one.place, dotted(one.key), written(one.value), reason))
 
 
 def put(data: dict[str, Any], key: Key, value: Any) -> str:

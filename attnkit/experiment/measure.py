@@ -157,6 +157,7 @@ def result(session: Session, measured: Measured) -> dict[str, Any]:
         "alignment": measured.alignment,
         "floors": dict(session.dataset.floors),
         "ceilings": dict(session.dataset.ceilings),
+        "lengths": dict(session.dataset.lengths),
         "numbers": session.dataset.numbers,
         "fingerprint": session.dataset.fingerprint,
         "data": dict(session.dataset.facts),

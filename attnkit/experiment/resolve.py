@@ -29,7 +29,7 @@ def node(name: str, words: Sequence[str], bases: Sequence[str]) -> Node:
         raise ConfigError(f"{name!r} is a {' and a '.join(e.base for e in found)}; say {names}")
     problems: list[Problem] = []
     data: dict[str, Any] = {}
-    config.override(data, words, problems)
+    config.override(data, config.settings(words, problems), problems)
 
     def report(key: Key, value: Any, message: str) -> None:
         given = "" if value is None else written(value)

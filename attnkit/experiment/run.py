@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import jax
 import jax.numpy as jnp
 
 from attnkit import signals
 from attnkit.errors import CheckFailed, ConfigError
 from attnkit.experiment import attention, config, display, folder, measure, provenance, summary, toml
 from attnkit.experiment.diagnostics import printable
+from attnkit.experiment.footprint import Footprint, footprint
 from attnkit.experiment.profile import profiled
 from attnkit.experiment.provenance import NOTHING, Allow
 from attnkit.experiment.session import Session, best, described, reopen, start, with_data
@@ -32,7 +32,8 @@ from attnkit.training.progress import Fitted
 
 PICTURES = 3
 DUMPED = {"step": int, "what": str, "path": str, "seed": int, "batch": int}
-TIMES = ("command", "steps", "parameters", "training_seconds", "best_step", "best_loss", "skipped")
+SIZES = tuple(field.name for field in dataclasses.fields(Footprint))
+TIMES = ("command", "steps", *SIZES, "training_seconds", "best_step", "best_loss", "skipped")
 MEASURING = ("task.", "decoding.", "training.evaluation_batch_size=", "training.evaluation_batches=")
 
 
@@ -79,29 +80,46 @@ def train(
             if record is None or steps_done(place) < session.training.steps:
                 provenance.write(place, loaded, session.data, changes)
 
+        sizes = footprint(session)
+        if not quiet:
+            print(said(sizes), file=sys.stderr)
         session, fitted = trained(session, place, resume, quiet, profile, ready, allow.data)
         if (place / folder.RESULT).is_file() and fitted.step == fitted.resumed_from:
             there = folder.read_json(place / folder.RESULT)
             # It may be of fewer steps, if the run was interrupted after the last one.
             if there.get("steps") == fitted.step:
                 return place, there
-        facts = {
-            "command": command,
-            "steps": fitted.step,
-            "parameters": parameters(session),
-            "training_seconds": round(fitted.seconds, 2),
-            "best_step": fitted.best_step,
-            "best_loss": fitted.best_loss,
-            "skipped": fitted.skipped,
-            "changed": changes,
-        }
-        complete = session.step == fitted.step and not session.training.evaluation_batches
-        known_evaluation = fitted.evaluation if complete else None
-        result = finish(session, place, facts, begun, known_evaluation)
+        facts = {**facts_of(fitted, sizes, command), "changed": changes}
+        result = finish(session, place, facts, begun, known_of(session, fitted))
         if provenance.own(loaded).keys() > used:
             # Some files were imported only now.
             provenance.write(place, loaded, session.data, changes)
         return place, result
+
+
+def said(sizes: Footprint) -> str:
+    """The sizes of a network as a line."""
+    state = f", {sizes.state_bytes:,} bytes of state" if sizes.state_bytes is not None else ""
+    return f"{sizes.parameters:,} parameters{state}, {sizes.flops_per_token:,.0f} FLOPs per token"
+
+
+def facts_of(fitted: Fitted, sizes: Footprint, command: str) -> dict[str, Any]:
+    """What `result.json` says of the training."""
+    return {
+        "command": command,
+        "steps": fitted.step,
+        **dataclasses.asdict(sizes),
+        "training_seconds": round(fitted.seconds, 2),
+        "best_step": fitted.best_step,
+        "best_loss": fitted.best_loss,
+        "skipped": fitted.skipped,
+    }
+
+
+def known_of(session: Session, fitted: Fitted) -> Evaluation | None:
+    """The last evaluation of training, if it is of the session's parameters and of all examples."""
+    complete = session.step == fitted.step and not session.training.evaluation_batches
+    return fitted.evaluation if complete else None
 
 
 def resumed(
@@ -178,10 +196,14 @@ def trained(
         )
     if fitted.step == fitted.resumed_from and not quiet:
         print(f"nothing to train: step {fitted.step} is done; raise training.steps to go on", file=sys.stderr)
+    return with_best(session, fitted, place), fitted
+
+
+def with_best(session: Session, fitted: Fitted, place: Path) -> Session:
+    """The session with the parameters of the best step of a training in the folder `place`."""
     if fitted.best_step in (None, fitted.step):
-        network = cast(Network, fitted.network)
-        return dataclasses.replace(session, network=network, step=fitted.step), fitted
-    return best(session, place), fitted
+        return dataclasses.replace(session, network=cast(Network, fitted.network), step=fitted.step)
+    return best(session, place)
 
 
 def finish(
@@ -190,6 +212,7 @@ def finish(
     facts: Mapping[str, Any],
     begun: float,
     known: Evaluation | None = None,
+    page: bool = True,
 ) -> dict[str, Any]:
     """Measure a network that was trained and write `result.json` and `report.html`.
 
@@ -199,14 +222,16 @@ def finish(
         facts: what `result.json` says besides the measurements.
         begun: when the work began, by `time.perf_counter`.
         known: an evaluation of this network that need not be made again.
+        page: whether to write the report, too.
     """
     measured = measure.measure(session, known)
     result = {**measure.result(session, measured), **facts}
-    result["seconds"] = round(time.perf_counter() - begun, 2)
+    result["seconds"] = facts.get("seconds", round(time.perf_counter() - begun, 2))
     folder.write_json(place / folder.RESULT, result)
     shown = measured.samples[:PICTURES]
     folder.write_json(place / folder.EXAMPLES, measure.packed(shown))
-    write_report(session, place, folder.read_json(place / folder.RESULT), shown)
+    if page:
+        write_report(session, place, folder.read_json(place / folder.RESULT), shown)
     return folder.read_json(place / folder.RESULT)
 
 
@@ -227,13 +252,6 @@ def write_report(
 def head_of(alignment: Mapping[str, Any]) -> Head | None:
     """The head that a result's alignment names."""
     return Head(alignment["map"], alignment["head"]) if "map" in alignment else None
-
-
-def parameters(session: Session) -> int:
-    """How many numbers the network learns."""
-    from flax import nnx
-
-    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(session.network, nnx.Param)))
 
 
 def evaluate(run: Path, allow: Allow = NOTHING, overrides: Sequence[str] = ()) -> dict[str, Any]:

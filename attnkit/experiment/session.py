@@ -64,8 +64,12 @@ class Session:
         raise ConfigError(f"{self.config.file.parent}: was opened without its data; use attnkit evaluate")
 
 
-def start(loaded: config.Config) -> Session:
+def start(loaded: config.Config, dataset: Dataset | None = None) -> Session:
     """The objects of a config, with a fresh network.
+
+    Args:
+        loaded: the config.
+        dataset: its task's data, if that is loaded already.
 
     Raises:
         ConfigError: if options do not fit together.
@@ -75,7 +79,7 @@ def start(loaded: config.Config) -> Session:
     model, training, optimizer, decoding = (
         node.made for node in (chosen.model, chosen.training, chosen.optimizer, chosen.decoding)
     )
-    dataset = loaded_data(loaded)
+    dataset = loaded_data(loaded) if dataset is None else dataset
     for option in ("label_smoothing", "z_loss"):
         if dataset.numbers and getattr(training, option):
             raise ConfigError(
@@ -122,6 +126,20 @@ def explained(part: str, expected: tuple[type[Exception], ...] = ()) -> Iterator
             raise
         message = " ".join(str(error).split("For simplicity, JAX")[0].strip(" -\n").split())
         raise ConfigError(f"{part}: {message}") from error
+
+
+def outline(loaded: config.Config) -> nnx.Module:
+    """The network of a config with the shapes of its parameters alone: no device computes anything.
+
+    Raises:
+        ConfigError: if options do not fit together.
+        DataError: if the data is bad.
+    """
+    model = loaded.experiment.model.made
+    sizes = sizes_of(loaded_data(loaded))
+    with explained(f"model {type(model).__name__}", (ValueError, TypeError)):
+        made: nnx.Module = nnx.eval_shape(lambda: model.build(sizes, nnx.Rngs(0)))
+    return made
 
 
 def check_sizes(model: Node, sizes: Sizes, training: Training) -> None:

@@ -41,7 +41,7 @@ def write_report(
         facts={
             "task": flat(table["task"]),
             "data": flat(result.get("data", {})),
-            "model": {**flat(table["model"]), "parameters": result.get("parameters", "")},
+            "model": {**flat(table["model"]), **sizes(result)},
             "training": {**flat(table["training"]), **flat(table["optimizer"])},
             "run": {
                 key: result.get(key, "") for key in ("step", "steps", "seconds", "config_hash", "fingerprint")
@@ -67,6 +67,12 @@ def write_report(
     )
     folder.write(run / folder.REPORT, page.render(report))
     return run / folder.REPORT
+
+
+def sizes(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What a result says of the size of the network."""
+    names = ("parameters", "state_bytes", "flops_per_token")
+    return {name: result[name] for name in names if result.get(name) is not None}
 
 
 def evaluations(path: Path) -> Iterator[tuple[str, str]]:
@@ -175,6 +181,29 @@ def curves(recorded: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> 
             Line(name, *columns([(v[0], v[2]) for v in values])) for name, values in held_out.items()
         )
         yield Curve("share of tokens ranked first", accuracy)
+    yield from by_length(result)
+
+
+def by_length(result: Mapping[str, Any]) -> Iterator[Curve]:
+    """Accuracy (of numbers, the loss) against length, where at least two splits have one."""
+    lengths: Mapping[str, float] = result.get("lengths", {})
+    order = sorted(lengths, key=lambda split: lengths[split])
+    names = ("loss",) if result.get("numbers") else ("exact_match", "token_accuracy")
+    lines = []
+    for name in names:
+        found = [
+            (lengths[split], number(result["splits"][split][name]))
+            for split in order
+            if name in result["splits"].get(split, {})
+        ]
+        if len(found) > 1:
+            lines.append(Line(name.replace("_", " "), *columns(found)))
+    if lines:
+        yield Curve(
+            "loss against length" if result.get("numbers") else "accuracy against length",
+            tuple(lines),
+            horizontal="length",
+        )
 
 
 def columns(rows: list[Any]) -> list[list[float]]:

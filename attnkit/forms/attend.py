@@ -1,7 +1,8 @@
 """The door of the engine: one function for every scored variant and every form."""
 
 import dataclasses
-from typing import NamedTuple
+import operator
+from typing import Any, NamedTuple, SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,15 @@ from jaxtyping import Array, Float
 
 from attnkit.forms import scored as folder
 from attnkit.forms.catalogue import find_forms, get_form
-from attnkit.forms.heads import Inputs, make_heads, prepared_inputs, prepared_keys, split_inputs
+from attnkit.forms.closures import check_closures
+from attnkit.forms.heads import (
+    Inputs,
+    check_inputs,
+    make_heads,
+    prepared_inputs,
+    prepared_keys,
+    split_inputs,
+)
 from attnkit.forms.scored import reference
 from attnkit.forms.scored.blockwise import block_mask_of
 from attnkit.forms.sizes import Sizes
@@ -67,12 +76,12 @@ def explain(
     queries: int,
     keys: int,
     *,
-    offset: int = 0,
+    offset: SupportsIndex = 0,
     implementation: str = "auto",
     block: tuple[int, int] | None = None,
 ) -> Explanation:
     """The computation that `attend` runs for these sizes. Raises `ValueError` as `attend` does."""
-    sizes = Sizes(queries, keys, offset, block)
+    sizes = Sizes(queries, keys, known_offset(offset), block)
     name, reason = choose_form(variant, sizes, implementation)
     form = get_form(folder, name)
     if not hasattr(form, "block_mask_of"):
@@ -96,7 +105,7 @@ def choose_form(variant: Scored, sizes: Sizes, implementation: str) -> tuple[str
         raise ValueError(f"block = {sizes.block}: {reason}")
     if block_mask_of(variant, sizes).is_whole:
         return "dense" if sizes.block is None else "blockwise", "short enough for one block"
-    why = ["blocks asked for" if sizes.block else "longer than one block"]
+    why = ["asked for" if sizes.block else "longer than one block"]
     for name, form in find_forms(folder).items():
         if platform in getattr(form, "COMPILED_ON", ()):
             if (reason := form.supports(variant, sizes, platform)) is None:
@@ -114,7 +123,7 @@ def attend(
     *,
     inputs: Inputs | None = None,
     data: Data | None = None,
-    offset: int = 0,
+    offset: SupportsIndex = 0,
     key: jax.Array | None = None,
     implementation: str = "auto",
     block: tuple[int, int] | None = None,
@@ -142,6 +151,7 @@ def attend(
     Raises:
         ValueError: if shapes, inputs or data do not fit together, or the form cannot compute the variant.
     """
+    offset = known_offset(offset)
     shape = HeadShape(q.shape[0], q.shape[-1], v.shape[-1], k.shape[0])
     sizes = Sizes(q.shape[-2], k.shape[-2], offset, block, shape)
     heads = heads_of(variant, params, q, k, v, inputs, data, offset, key)
@@ -202,6 +212,16 @@ def mix(
     return found
 
 
+def known_offset(offset: Any) -> int:
+    """The position of the first query as an integer, by which blocks are chosen while tracing."""
+    if isinstance(offset, jax.core.Tracer):
+        raise ValueError(
+            f"offset is traced ({jax.typeof(offset)}), but it decides which blocks are computed: give an "
+            "integer (`static_argnames` of jax.jit), or decode with a cache and `step`, which takes it"
+        )
+    return operator.index(offset)
+
+
 def heads_of(
     variant: Scored,
     params: Params,
@@ -216,6 +236,7 @@ def heads_of(
     """The blocks of all heads, checked and prepared."""
     data = Data() if data is None else data
     check(variant, q, k, v, data)
+    check_inputs(variant, inputs, q.shape[0], {"query": q.shape[1], "key": k.shape[1], "both": k.shape[1]})
     q, k, v = (jnp.asarray(a) for a in (q, k, v))
     i, j = offset + jnp.arange(q.shape[1]), jnp.arange(k.shape[1])
     sides = split_inputs(variant, prepared_inputs(variant, inputs), i)
@@ -235,8 +256,19 @@ def check(variant: Scored, q: Given, k: Given, v: Given, data: Data, known: Need
         raise ValueError(f"heads = {q.shape[0]} must be a multiple of kv_heads = {k.shape[0]}")
     if not q.dtype == k.dtype == v.dtype:
         raise ValueError(f"q is {q.dtype}, k is {k.dtype}, v is {v.dtype}; cast them to one type")
-    for reader in (variant.mask, *variant.parts().all()):
-        check_data(reader, data, known)
+    parts = (variant.mask, *variant.parts().all())
+    check_closures(parts)
+    check_data(parts, data, known)
+    check_lengths(data, q.shape[1], k.shape[1])
     heads = variant.mask.heads()
     if heads is not None and heads != q.shape[0]:
         raise ValueError(f"the mask distinguishes {heads} heads but q has {q.shape[0]}")
+
+
+def check_lengths(data: Data, queries: int, keys: int) -> None:
+    """Raise `ValueError` if run-time data has not one entry for each query, or for each key."""
+    for side, own, count in (("query", data.query, queries), ("key", data.key, keys)):
+        for name, value in own.items():
+            if jnp.shape(value)[:1] != (count,):
+                of = "queries" if side == "query" else "keys"
+                raise ValueError(f"data.{side}[{name!r}] is {jnp.shape(value)}; expected {count} {of} first")

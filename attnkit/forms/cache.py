@@ -8,14 +8,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from attnkit.forms.attend import AttentionOutput, Params, check
+from attnkit.forms.attend import AttentionOutput, Params, check, check_lengths
 from attnkit.forms.block_mask import make_block_mask
 from attnkit.forms.heads import Inputs, make_heads, prepared_inputs, prepared_keys
 from attnkit.forms.passes import Passes
 from attnkit.forms.scored.blockwise import attend_blocks
-from attnkit.masks.contract import Data, Needs
+from attnkit.masks.contract import Data, Needs, check_data
 from attnkit.scored.contract import Scored
 from attnkit.variant import HeadShape, TokenInput
+
+Lengths = Int[Array, "..."]
 
 
 class Cache(NamedTuple):
@@ -50,6 +52,15 @@ def empty_cache(variant: Scored, shape: HeadShape, room: int, dtype: Any = jnp.f
     )
 
 
+def check_room(length: Lengths, new: int, room: int) -> None:
+    """Raise `ValueError` if `new` more tokens do not fit into a cache. A traced length cannot be known."""
+    if not isinstance(length, jax.core.Tracer) and (most := int(jnp.max(length))) + new > room:
+        raise ValueError(
+            f"cache: {most} tokens and {new} more exceed its room of {room}; make it with more room, or "
+            "start another"
+        )
+
+
 def extend(
     variant: Scored,
     cache: Cache,
@@ -58,14 +69,18 @@ def extend(
     inputs: Inputs | None = None,
     data: Data | None = None,
 ) -> Cache:
-    """The cache with `new` more tokens. There must be room: `length + new <= room` is not checked here.
+    """The cache with `new` more tokens.
 
     `data.key` is the run-time data of these tokens that position parts read.
+
+    Raises:
+        ValueError: if there is no room for them. Where the cache's length is traced (in `jit` or `vmap`) it
+            cannot be known: `step` then gives NaN from the first token on that had no room.
     """
     data = data or Data()
-    missing = key_needs(variant) - data.names()
-    if missing:
-        raise ValueError(f"data lacks {missing}, which a position part reads")
+    check_room(cache.length, k.shape[1], cache.k.shape[1])
+    check_data((variant.mask, *variant.parts().all()), data, variant.needs() - key_needs(variant))
+    check_lengths(Data(key=data.key), 0, k.shape[1])
     at = cache.length
 
     def last(kept: Array) -> Array:
@@ -105,14 +120,26 @@ def step(
         offset: position of the first query; by default the queries are the last tokens of the cache.
 
     Returns:
-        Output and log-sum-exp, equal to those of `attend` over the whole sequence.
+        Output and log-sum-exp, equal to those of `attend` over the whole sequence. NaN if the cache has been
+        extended beyond its room, or has fewer tokens than there are queries where they are its last.
+
+    Raises:
+        ValueError: if arguments do not fit together, or one of the cases of NaN is known while tracing.
     """
     if variant.normalizer.axis == "queries":
         name = type(variant.normalizer).__name__
         raise ValueError(f"normalizer = {name}: queries compete, so all must be there; it cannot decode")
     data, room = data or Data(), cache.k.shape[1]
     check(variant, q, cache.k, cache.v, data, key_needs(variant))  # given when the keys came
-    at = cache.length - q.shape[1] if offset is None else offset
+    check_room(cache.length, 0, room)
+    at, fits = cache.length - q.shape[1] if offset is None else offset, cache.length <= room
+    if offset is None:
+        if not isinstance(at, jax.core.Tracer) and at < 0:
+            raise ValueError(
+                f"q has {q.shape[1]} queries, but the cache has {cache.length} tokens; extend it by their "
+                "keys and values first, or give offset"
+            )
+        fits &= at >= 0
     i, j, needs = at + jnp.arange(q.shape[1]), jnp.arange(room), variant.inputs(HeadShape(1, 1, 1))
 
     def rows(need: Mapping[str, TokenInput], own: Mapping[str, Array]) -> dict[str, Array]:
@@ -126,4 +153,5 @@ def step(
     heads = make_heads(variant, params, q, cache.k, cache.v, i, j, sides, data, exists=exists)
     block_mask = make_block_mask(variant.mask, q.shape[1], room, None, (q.shape[1], room))
     passes = Passes.of(variant, block_mask)
-    return AttentionOutput(*heads.run(functools.partial(attend_blocks, passes)))
+    output, lse = heads.run(functools.partial(attend_blocks, passes))
+    return AttentionOutput(jnp.where(fits, output, jnp.nan), jnp.where(fits, lse, jnp.nan))

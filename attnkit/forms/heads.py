@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt32
 
+from attnkit.hooks import nearest
 from attnkit.masks.contract import Data
 from attnkit.scored.block import (
     ALL,
@@ -66,22 +67,16 @@ def make_heads(
     shape = HeadShape(q.shape[0], q.shape[2], v.shape[2], k.shape[0])
     wide = jnp.promote_types(q.dtype, jnp.float32)
     constants = jax.tree.map(lambda a: cast(jnp.asarray(a), wide), variant.constants(shape))
-    learned = jax.tree.map(lambda a: cast(jnp.asarray(a), wide), fill_params(variant, params))
+    own = fill_params(variant, params)
+    variant.parts().map(lambda part, values: check_heads_first(part, "params", values, shape.heads), own)
+    learned = jax.tree.map(lambda a: cast(jnp.asarray(a), wide), own)
     (q, bad_q), (k, bad_k), (v, bad_v) = clean(q), clean(k), clean(v)
     if any(type(part).query is not Position.query for part in variant.position):
-        own = learned.map(lambda a, b: PartParams({**b, **a}, jnp.arange(shape.heads)), constants)
+        both = learned.map(lambda a, b: PartParams({**b, **a}, jnp.arange(shape.heads)), constants)
         prepare = jax.vmap(lambda p, rows: prepare_queries(variant, p, rows, i, data.query))
-        q, bad_prepared = clean(prepare(own, q))
+        q, bad_prepared = clean(prepare(both, q))
         bad_q = bad_q + bad_prepared
-    seeds = variant.parts().map(lambda part: None)
-    if key is not None:
-        number = iter(range(1, len(variant.parts().all()) + 1))
-
-        def part_seeds(part: Any) -> Any:
-            own = jax.random.fold_in(key, next(number))
-            return head_seeds(own, shape.heads) if part.random else None
-
-        seeds = variant.parts().map(part_seeds)
+    seeds = part_seeds(variant, key, shape.heads)
     drop = head_seeds(key, shape.heads) if key is not None and variant.dropout else None
     arrays = jax.tree.map(jnp.asarray, (data.query, data.key, data.scalar))
     # One head of shared inputs, and arrays that no head owns, are the same for all.
@@ -92,6 +87,11 @@ def make_heads(
         QuerySide(i, q, rows, arrays[0], bad_q),
         KeySide(j, k, v, columns, arrays[1], bad_k + bad_v, exists),
     )
+    return HeadBlocks(block, head_axes(block, needs), shape)
+
+
+def head_axes(block: Block, needs: Parts[Mapping[str, TokenInput]]) -> Block:
+    """For each array of a block of all heads, whether its leading axis counts heads."""
 
     def label(tree: Tree, axis: str) -> Tree:
         return jax.tree.map(lambda a: axis, tree)
@@ -100,14 +100,25 @@ def make_heads(
         return {name: ALL if need[name].shared else EACH for name in own}
 
     every = label(block, ALL)
-    axes = Block(
+    rows, columns = (needs.map(label_inputs, side.inputs) for side in (block.query, block.key))
+    return Block(
         dataclasses.replace(label(block.shared, EACH), data=every.shared.data),
-        dataclasses.replace(every.query, q=EACH, nonfinite=EACH, inputs=needs.map(label_inputs, rows)),
-        dataclasses.replace(
-            every.key, k=GROUP, v=GROUP, nonfinite=GROUP, inputs=needs.map(label_inputs, columns)
-        ),
+        dataclasses.replace(every.query, q=EACH, nonfinite=EACH, inputs=rows),
+        dataclasses.replace(every.key, k=GROUP, v=GROUP, nonfinite=GROUP, inputs=columns),
     )
-    return HeadBlocks(block, axes, shape)
+
+
+def part_seeds(variant: Scored, key: jax.Array | None, heads: int) -> Parts[Any]:
+    """Random words of each part that wants some; `None` for the others, and without a key."""
+    if key is None:
+        return variant.parts().map(lambda part: None)
+    number = iter(range(1, len(variant.parts().all()) + 1))
+
+    def of_part(part: Any) -> Any:
+        own = jax.random.fold_in(key, next(number))
+        return head_seeds(own, heads) if part.random else None
+
+    return variant.parts().map(of_part)
 
 
 def shared_heads(need: Mapping[str, TokenInput], own: Mapping[str, Array]) -> dict[str, Array]:
@@ -127,6 +138,58 @@ def fill_params(variant: Scored, params: Parts[Own] | None) -> Parts[Own]:
             f"{expected[0]} and {expected[1]}; make it with variant.init"
         )
     return params
+
+
+def check_heads_first(owner: Any, what: str, values: Own, heads: int) -> None:
+    """Raise `ValueError` for an array without a leading axis of heads: tokens, say, if axes are swapped."""
+    for name, a in values.items():
+        if jnp.shape(a)[:1] != (heads,):
+            raise ValueError(
+                f"{what}: {name} of {type(owner).__name__} is {jnp.shape(a)}; expected a leading axis of "
+                f"{heads} heads, as the arrays [heads, tokens, dim] have"
+            )
+
+
+def check_inputs(variant: Scored, inputs: Inputs | None, heads: int, tokens: Mapping[str, int]) -> None:
+    """Raise `ValueError` if token inputs are not `[heads, tokens, width]`, with tokens of their side."""
+
+    def one(part: Any, need: Mapping[str, TokenInput], own: Mapping[str, Array]) -> None:
+        for name, a in own.items():
+            expected = (1 if need[name].shared else heads, tokens[need[name].side])
+            if jnp.ndim(a) != 3 or jnp.shape(a)[:2] != expected:
+                raise ValueError(
+                    f"inputs: {name} of {type(part).__name__} is {jnp.shape(a)}; expected "
+                    f"[heads, tokens, width] with {expected[0]} heads and {expected[1]} tokens"
+                )
+
+    given = named_inputs(variant, inputs)
+    variant.parts().map(one, variant.inputs(HeadShape(1, 1, 1)), given)
+
+
+def named_inputs(variant: Scored, raw: Inputs | None) -> Inputs:
+    """Token inputs of every part.
+
+    Raises `ValueError` if one is missing, or is there that no part declares.
+    """
+    none: Inputs = variant.parts().map(lambda part: {})
+    given = none if raw is None else raw
+    if len(given.position) != len(variant.position) or len(given.selection) != len(variant.selection):
+        given = given.replace(
+            position=given.position or none.position, selection=given.selection or none.selection
+        )
+
+    def one(part: Any, need: Mapping[str, TokenInput], own: Mapping[str, Array]) -> None:
+        name = type(part).__name__
+        if missing := sorted(set(need) - set(own)):
+            raise ValueError(
+                f"inputs lacks {', '.join(missing)} of {name}; give one [heads, tokens, width] array for each"
+            )
+        if unread := sorted(set(own) - set(need)):
+            near = "".join(nearest(other, need) for other in unread)
+            raise ValueError(f"inputs has {', '.join(unread)}, which {name} does not declare{near}")
+
+    variant.parts().map(one, variant.inputs(HeadShape(1, 1, 1)), given)
+    return given
 
 
 def head_seeds(key: jax.Array, heads: int) -> UInt32[Array, "heads 2"]:
@@ -155,20 +218,14 @@ def prepared_inputs(variant: Scored, raw: Inputs | None, start: Inputs | None = 
         start: running sums before the first of these tokens, `[heads, width]`; zero if not given.
 
     Raises:
-        ValueError: if one is missing, or one that all heads share has more than one head.
+        ValueError: if one is missing or unknown, or one that all heads share has more than one head.
     """
-    none: Inputs = variant.parts().map(lambda part: {})
-    given = none if raw is None else raw
+    given = named_inputs(variant, raw)
 
     def ready(
         part: Any, need: Mapping[str, TokenInput], own: Mapping[str, Array], first: Mapping[str, Array]
     ) -> dict[str, Array]:
-        name = type(part).__name__
-        if missing := sorted(set(need) - set(own)):
-            raise ValueError(
-                f"inputs lacks {', '.join(missing)} of {name}; give one [heads, tokens, width] array for each"
-            )
-        found = {}
+        name, found = type(part).__name__, {}
         for at, one in need.items():
             if one.shared and len(own[at]) != 1:
                 raise ValueError(
@@ -181,11 +238,8 @@ def prepared_inputs(variant: Scored, raw: Inputs | None, start: Inputs | None = 
             found[at] = value
         return found
 
+    none: Inputs = variant.parts().map(lambda part: {})
     needs = variant.inputs(HeadShape(1, 1, 1))
-    if len(given.position) != len(variant.position) or len(given.selection) != len(variant.selection):
-        given = given.replace(
-            position=given.position or none.position, selection=given.selection or none.selection
-        )
     return variant.parts().map(ready, needs, given, none if start is None else start)
 
 

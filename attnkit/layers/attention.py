@@ -31,7 +31,7 @@ from attnkit.layers.linear import Linear
 from attnkit.layers.parameter import parameters
 from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.points import observed, opened, point, view
 from attnkit.scored.contract import Parts, Position, Scored
 from attnkit.scored.normalizer.softmax import Softmax
@@ -77,7 +77,7 @@ class Engine(nnx.Module):
         def one(q: Array, k: Array, v: Array, inputs: Any, data: Any, key: Any) -> forms.AttentionOutput:
             return forms.attend(self.scored, parts, q, k, v, inputs=inputs, data=data, key=key)
 
-        return jax.vmap(one)(q, k, v, inputs, data or Data(), keys)
+        return jax.vmap(one)(q, k, v, inputs, self.own(data), keys)
 
     def scores(self, q: Heads, k: Heads, inputs: Any, data: Data | None) -> Maps:
         """The scores of `attend` as the normalizer gets them, -inf where a pair may not attend."""
@@ -86,7 +86,7 @@ class Engine(nnx.Module):
         def one(q: Array, k: Array, inputs: Any, data: Any) -> Array:
             return forms.scores(self.scored, parts, q, k, inputs=inputs, data=data)
 
-        return jax.vmap(one)(q, k, inputs, data or Data())
+        return jax.vmap(one)(q, k, inputs, self.own(data))
 
     def weights(self, q: Heads, k: Heads, inputs: Any, data: Data | None, scores: Maps | None = None) -> Maps:
         """The weights of `attend` before dropout, or those of other scores."""
@@ -95,7 +95,7 @@ class Engine(nnx.Module):
         def one(q: Array, k: Array, inputs: Any, data: Any, scores: Any) -> Array:
             return forms.weights(self.scored, parts, q, k, scores=scores, inputs=inputs, data=data)
 
-        return jax.vmap(one)(q, k, inputs, data or Data(), scores)
+        return jax.vmap(one)(q, k, inputs, self.own(data), scores)
 
     def mix(self, weights: Maps, q: Heads, k: Heads, v: Heads, inputs: Any, data: Data | None) -> Heads:
         """The output of `attend` with other weights, without dropout. Linear in them."""
@@ -104,7 +104,7 @@ class Engine(nnx.Module):
         def one(w: Array, q: Array, k: Array, v: Array, inputs: Any, data: Any) -> Array:
             return forms.mix(self.scored, parts, w, q, k, v, inputs=inputs, data=data)
 
-        return jax.vmap(one)(weights, q, k, v, inputs, data or Data())
+        return jax.vmap(one)(weights, q, k, v, inputs, self.own(data))
 
     def with_points(
         self,
@@ -166,7 +166,11 @@ class Engine(nnx.Module):
         def one(q: Array, cache: forms.Cache, data: Any, offset: Any) -> forms.AttentionOutput:
             return forms.step(self.scored, parts, q, cache, data=data, offset=offset)
 
-        return jax.vmap(one)(q, cache, data or Data(), offset)
+        return jax.vmap(one)(q, cache, self.own(data), offset)
+
+    def own(self, data: Data | None) -> Data:
+        """The run-time data that the variant reads, of a batch that other layers read, too."""
+        return (data or Data()).only(self.scored.needs())
 
     def empty(self, kept: HeadShape, batch: int, room: int, dtype: Any) -> forms.Cache:
         """Caches without tokens."""
@@ -180,6 +184,7 @@ class Engine(nnx.Module):
         given = {} if data is None else {**data.query, **data.key}
         names = set().union(*(part.needs().key for part in self.scored.position))
         own = Data(key={name: given[name] for name in names & set(given)})
+        forms.check_room(cache.length, k.shape[2], cache.k.shape[2])
         return jax.vmap(lambda *one: forms.extend(self.scored, *one))(cache, k, v, inputs, own)
 
     def token_inputs(self, asking: Tokens, asked: Tokens) -> Parts[dict[str, Array]]:

@@ -6,15 +6,16 @@ from jaxtyping import Array, Float, Key
 
 
 def dropout(
-    x: Float[Array, "rows *shape"], rate: float, key: jax.Array | None
+    x: Float[Array, "rows *shape"], rate: float | Float[Array, ""], key: jax.Array | None
 ) -> Float[Array, "rows *shape"]:
     """`x` with each number set to zero with probability `rate` and the others divided by `1 - rate`.
 
-    Without a key, `x` itself. The numbers of a row depend on the row's own key alone (`row_keys`).
+    Without a key, `x` itself. The numbers of a row depend on the row's own key alone (`row_keys`). A rate
+    that is an array, and so may be another for each member of a population, is not 0.
 
     Source: Srivastava et al. 2014, JMLR 15.
     """
-    if key is None or rate == 0:
+    if key is None or (not isinstance(rate, jax.Array) and rate == 0):
         return x
     keep = jax.vmap(lambda own: jax.random.bernoulli(own, 1 - rate, x.shape[1:]))(row_keys(key, x.shape[0]))
     return jnp.where(keep, x / (1 - rate), jnp.zeros((), x.dtype))

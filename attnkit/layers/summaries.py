@@ -11,7 +11,7 @@ from jaxtyping import Array, Int
 from attnkit.layers.heads import Heads
 from attnkit.layers.linear import Linear
 from attnkit.masks.contract import Cover, Interval, Mask
-from attnkit.options import options
+from attnkit.option_class import options
 
 
 @options

@@ -14,7 +14,7 @@ from attnkit.layers.dropout import keys
 from attnkit.layers.hierarchy import through
 from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.points import reading, view, within
 from attnkit.token_mixer import TokenMixer
 from attnkit.variant import MapKind, product_kind

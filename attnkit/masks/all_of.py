@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from attnkit.masks.contract import Combination
 from attnkit.masks.dilated import Dilated
 from attnkit.masks.window import Window
-from attnkit.options import options
+from attnkit.option_class import options
 
 
 @options

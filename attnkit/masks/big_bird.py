@@ -8,7 +8,7 @@ from attnkit.masks.chunked import Chunked
 from attnkit.masks.contract import Composed, Mask
 from attnkit.masks.global_tokens import GlobalTokens
 from attnkit.masks.random_blocks import RandomBlocks
-from attnkit.options import options
+from attnkit.option_class import options
 
 
 @options

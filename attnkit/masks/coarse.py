@@ -6,7 +6,7 @@ from annotated_types import Ge
 
 from attnkit.masks.contract import Cover, Data, Interval, Wrapper
 from attnkit.masks.window import Window
-from attnkit.options import options
+from attnkit.option_class import options
 
 
 @options

@@ -6,7 +6,7 @@ import numpy as np
 
 from attnkit.masks.contract import Cover, Data, Interval, Mask, Wrapper
 from attnkit.masks.window import Window
-from attnkit.options import options
+from attnkit.option_class import options
 
 
 @options

@@ -9,15 +9,15 @@ import abc
 import dataclasses
 import functools
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attnkit.hooks import Hooked
-from attnkit.options import options
+from attnkit.hooks import Hooked, nearest
+from attnkit.option_class import options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +83,15 @@ class Data:
         """Names of what is there."""
         return Needs(frozenset(self.query), frozenset(self.key), frozenset(self.scalar))
 
+    def only(self, needs: Needs) -> "Data":
+        """The data that is in `needs`: what one of several readers of a batch's data reads."""
+
+        def kept(own: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
+            return {name: value for name, value in own.items() if name in names}
+
+        query, key = kept(self.query, needs.query), kept(self.key, needs.key)
+        return dataclasses.replace(self, query=query, key=key, scalar=kept(self.scalar, needs.scalar))
+
     def with_scalars(self, **scalar: Any) -> "Data":
         """The data with more that belongs to the sequence."""
         return dataclasses.replace(self, scalar={**self.scalar, **scalar})
@@ -99,21 +108,41 @@ def as_array(value: Any) -> Any:
     return value if hasattr(value, "ndim") else np.asarray(value)
 
 
-def check_data(reader: Any, data: Data, known: Needs = Needs()) -> None:
-    """Raise `ValueError` if a mask, or a part of a variant, reads data that is missing and not `known`.
+def check_data(readers: Iterable[Any], data: Data, known: Needs = Needs()) -> None:
+    """Raise `ValueError` for data that a mask or a part reads and is missing, or that none of them reads.
+
+    Data in `known` may be missing.
 
     >>> from attnkit.masks.same_document import SameDocument
-    >>> check_data(SameDocument(), Data(query={"segment": [0, 0, 1]}))
+    >>> check_data([SameDocument()], Data(query={"segment": [0, 0, 1]}))
     Traceback (most recent call last):
     ValueError: data lacks key.segment, which SameDocument reads
+    >>> check_data([SameDocument()], Data.segments([0, 0, 1], lenght=3))
+    Traceback (most recent call last):
+    ValueError: data has scalar.lenght, which no mask or part of the variant reads; they read query.segment, \
+key.segment
     """
+    every = [one for reader in readers for one in with_inner_masks(reader)]
+    read = functools.reduce(operator.or_, (one.needs() for one in every), Needs())
+    if unread := data.names() - read:
+        names = {name for side in (unread.query, unread.key, unread.scalar) for name in side}
+        near = "".join(nearest(name, read.query | read.key | read.scalar) for name in sorted(names))
+        raise ValueError(
+            f"data has {unread}, which no mask or part of the variant reads{near}; "
+            f"they read {read or 'no data'}"
+        )
+    for one in every:
+        if missing := one.needs() - data.names() - known:
+            raise ValueError(f"data lacks {missing}, which {type(one).__name__} reads")
+
+
+def with_inner_masks(reader: Any) -> Iterator[Any]:
+    """A mask or part, after the masks among its options."""
     for option in vars(reader).values():
         for inner in option if isinstance(option, tuple) else (option,):
             if isinstance(inner, Mask):
-                check_data(inner, data, known)
-    missing = reader.needs() - data.names() - known
-    if missing:
-        raise ValueError(f"data lacks {missing}, which {type(reader).__name__} reads")
+                yield from with_inner_masks(inner)
+    yield reader
 
 
 class Interval(NamedTuple):
@@ -310,4 +339,16 @@ def dense(mask: Mask, i: Any, j: Any, data: Data | None = None) -> jnp.ndarray:
     """
     rows, columns = jnp.asarray(i)[:, None], jnp.asarray(j)[None, :]
     allowed = jnp.asarray(mask.allows(rows, columns, (data or Data()).over_pairs()))
+    check_answer(mask, allowed, rows.shape[0], columns.shape[1])
     return jnp.broadcast_to(allowed, (*allowed.shape[:-2], rows.shape[0], columns.shape[1]))
+
+
+def check_answer(mask: Mask, allowed: Any, queries: int, keys: int) -> None:
+    """Raise `ValueError`, with file and line, for an answer of `allows` that is not one of these pairs."""
+    shape, pairs = np.shape(allowed), (queries, keys)
+    if any(size not in (1, full) for size, full in zip(shape[::-1], pairs[::-1], strict=False)):
+        code = type(mask).allows.__code__
+        raise ValueError(
+            f"{type(mask).__name__}.allows: shape {shape}, expected (queries = {queries}, keys = {keys}) or "
+            f"axes of 1 [{code.co_filename}:{code.co_firstlineno}]"
+        )

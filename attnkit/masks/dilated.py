@@ -6,7 +6,7 @@ import numpy as np
 from annotated_types import Ge
 
 from attnkit.masks.contract import Cover, Data, Interval, Mask
-from attnkit.options import options
+from attnkit.option_class import options
 
 
 @options

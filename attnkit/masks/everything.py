@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from attnkit.masks.contract import Cover, Data, Interval, Mask
-from attnkit.options import options
+from attnkit.option_class import options
 
 
 @options

@@ -7,7 +7,7 @@ from annotated_types import Ge, Le
 
 from attnkit.masks.contract import Cover, Data, Interval, Mask, Needs, library, unknown
 from attnkit.masks.counters import random_bits
-from attnkit.options import options
+from attnkit.option_class import options
 
 
 @options

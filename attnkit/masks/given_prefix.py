@@ -4,7 +4,7 @@ from typing import Any
 
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Cover, Data, Interval, Mask, Needs, unknown
-from attnkit.options import options
+from attnkit.option_class import options
 
 
 @options

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar
 from annotated_types import Ge
 
 from attnkit.masks.contract import Data, Mask, Needs
-from attnkit.options import options
+from attnkit.option_class import options
 
 
 @options

@@ -8,7 +8,7 @@ from attnkit.masks.contract import Composed, Mask
 from attnkit.masks.dilated import Dilated
 from attnkit.masks.global_tokens import GlobalTokens
 from attnkit.masks.window import Window
-from attnkit.options import options
+from attnkit.option_class import options
 
 
 @options

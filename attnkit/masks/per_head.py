@@ -10,7 +10,7 @@ from attnkit.masks.causal import Causal
 from attnkit.masks.chunked import Chunked
 from attnkit.masks.contract import Cover, Data, Interval, Mask, Needs
 from attnkit.masks.window import Window
-from attnkit.options import options
+from attnkit.option_class import options
 
 
 @options

@@ -9,7 +9,7 @@ from annotated_types import Ge
 
 from attnkit.masks.contract import Cover, Data, Interval, Mask
 from attnkit.masks.counters import random_bits
-from attnkit.options import options
+from attnkit.option_class import options
 
 
 @options

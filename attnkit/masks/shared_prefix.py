@@ -3,7 +3,7 @@
 from typing import Any
 
 from attnkit.masks.contract import Data, Mask, Needs
-from attnkit.options import options
+from attnkit.option_class import options
 
 
 @options

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from attnkit.masks.chunked import Chunked
 from attnkit.masks.contract import Cover, Data, Interval, Wrapper
-from attnkit.options import options
+from attnkit.option_class import options
 
 
 @options

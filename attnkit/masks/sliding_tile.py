@@ -7,7 +7,7 @@ from annotated_types import Ge
 from attnkit.masks.coarse import Coarse
 from attnkit.masks.contract import Composed, Mask
 from attnkit.masks.neighborhood import Neighborhood
-from attnkit.options import options
+from attnkit.option_class import options
 
 
 @options

@@ -8,7 +8,7 @@ from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Composed, Mask
 from attnkit.masks.sinks import Sinks
 from attnkit.masks.window import Window
-from attnkit.options import options
+from attnkit.option_class import options
 
 
 @options

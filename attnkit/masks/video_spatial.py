@@ -7,7 +7,7 @@ from annotated_types import Ge
 from attnkit.masks.chunked import Chunked
 from attnkit.masks.contract import Composed, Mask
 from attnkit.masks.sinks import Sinks
-from attnkit.options import options
+from attnkit.option_class import options
 
 
 @options

@@ -15,7 +15,7 @@ from attnkit.layers.norm import NormKind
 from attnkit.layers.source_encoder import SourceEncoder
 from attnkit.layers.stack import Style, make_stack
 from attnkit.models.contract import Batch, Model, Sizes
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.token_mixer import TokenMixer
 
 Mixers = TokenMixer | tuple[TokenMixer, ...]

@@ -13,7 +13,7 @@ from attnkit.masks.padding import Padding
 from attnkit.models.block_options import Blocks
 from attnkit.models.contract import Sizes
 from attnkit.models.encoder_decoder import EncoderDecoder, EncoderDecoderNetwork
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
 from attnkit.token_mixer import TokenMixer

@@ -15,7 +15,7 @@ from attnkit.masks.padding import Padding
 from attnkit.models.block_options import Blocks, source
 from attnkit.models.classification import Answer, Classifying
 from attnkit.models.contract import Batch, Output, Sizes, example_keys
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.points import view, within
 from attnkit.pooling.contract import Pool
 from attnkit.pooling.mean import Mean

@@ -14,7 +14,7 @@ from attnkit.layers.stack import make_stack
 from attnkit.masks.causal import Causal
 from attnkit.models.block_options import Blocks, target
 from attnkit.models.contract import Batch, Network, Output, Sizes, example_keys
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.points import point, within
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention

@@ -17,7 +17,7 @@ from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
 from attnkit.models.block_options import Blocks, source, target
 from attnkit.models.contract import Batch, Network, Output, Sizes, example_keys
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.points import point, within
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention

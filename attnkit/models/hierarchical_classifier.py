@@ -19,7 +19,7 @@ from attnkit.masks.same_document import SameDocument
 from attnkit.models.block_options import Blocks, Mixers, need_segments, source
 from attnkit.models.classification import Answer, Classifying
 from attnkit.models.contract import Batch, Output, Sizes, example_keys
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.points import view, within
 from attnkit.pooling.additive_pooling import AdditivePooling
 from attnkit.pooling.contract import Pool

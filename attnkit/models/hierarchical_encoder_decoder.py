@@ -20,7 +20,7 @@ from attnkit.masks.same_document import SameDocument
 from attnkit.models.block_options import Blocks, source, target
 from attnkit.models.contract import Batch, Network, Output, Sizes, example_keys
 from attnkit.models.hierarchical_classifier import make_hierarchy
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.points import point, within
 from attnkit.pooling.additive_pooling import AdditivePooling
 from attnkit.pooling.contract import Pool

@@ -17,7 +17,7 @@ from attnkit.layers.recurrence import Cell, Recurrence
 from attnkit.layers.token_mixer.gru import Gru
 from attnkit.models.block_options import need_source, source, target
 from attnkit.models.contract import Batch, Model, Network, Output, Sizes, example_keys
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.points import view
 from attnkit.token_mixer import TokenMixer
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from annotated_types import Ge
 from jaxtyping import Array, Bool, Float
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.pooling.attend import attend_by_score, init_normalizer
 from attnkit.pooling.contract import Params, Pool, PoolOutput
 from attnkit.scored.contract import Normalizer

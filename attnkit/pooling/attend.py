@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 from attnkit import forms
 from attnkit.masks.contract import Data
 from attnkit.masks.same_document import SameDocument
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Columns, Keys, Normalizer, Params, Parts, Queries, Rows, Score, Scores
 from attnkit.scored.preset.attention import Attention
 from attnkit.variant import HeadShape, TokenInput

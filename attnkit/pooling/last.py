@@ -5,7 +5,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.pooling.contract import Params, Pool, PoolOutput, weighted
 from attnkit.variant import Card
 

@@ -27,7 +27,7 @@ from jaxtyping import Array, Bool, Float
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Mask
 from attnkit.masks.everything import Everything
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.token_mixer import TokenMixer, no_cross_attention
 from attnkit.variant import Card, HeadShape, TokenInput
 

@@ -5,7 +5,7 @@ import abc
 import jax
 from jaxtyping import Array, Float
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.recurrence.contract import ConvSize, Inputs, LinearRecurrent, Norm, Params, Transition
 from attnkit.recurrence.l2_normalize import l2_normalize
 from attnkit.variant import HeadShape, TokenInput

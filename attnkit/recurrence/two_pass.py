@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.recurrence.contract import Inputs, LinearRecurrent, Params, State, Transition
 from attnkit.variant import HeadShape
 

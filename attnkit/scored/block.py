@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from attnkit.masks.contract import Data
+from attnkit.masks.contract import Data, check_answer
 from attnkit.masks.counters import scramble
 from attnkit.scored.contract import (
     HEADS,
@@ -214,6 +214,7 @@ def masked_pairs(variant: Scored, block: Block) -> Keep:
     along_key = {name: a[None, :] for name, a in key.data.items()}
     data = Data(query=along_query, key=along_key, scalar=block.shared.data, head=block.shared.head)
     keep = variant.mask.allows(query.i[:, None], key.j[None, :], data)
+    check_answer(variant.mask, keep, query.i.shape[0], key.j.shape[0])
     keep = jnp.broadcast_to(keep, (query.i.shape[0], key.j.shape[0]))
     return keep if key.exists is None else keep & key.exists[None, :]
 

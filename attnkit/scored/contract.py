@@ -24,7 +24,7 @@ from jaxtyping import Array, Bool, Float, Int
 from attnkit.hooks import Hooked
 from attnkit.masks.contract import Data, Mask, Needs
 from attnkit.masks.everything import Everything
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.key_passes import FoldKeys, KeyPasses
 from attnkit.token_mixer import TokenMixer
 from attnkit.variant import HeadShape, MapKind, TokenInput

@@ -6,7 +6,7 @@ import numpy as np
 from annotated_types import Ge
 
 from attnkit.errors import ConfigError
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.tasks.contract import Batch, Task, Vocabulary
 from attnkit.tasks.generated import Generated
 from attnkit.tasks.stream import Stream
@@ -55,10 +55,11 @@ class AddingDataset(Generated):
 
     def __init__(self, task: Adding) -> None:
         self.task = task
-        self.lengths = {f"length{length}": length for length in task.lengths}
+        self.lengths = {"valid": task.length, **{f"length{length}": length for length in task.lengths}}
         longer = [split for split, length in self.lengths.items() if length > task.length]
-        splits = ("valid", *self.lengths)
-        super().__init__(task, splits=splits, size=task.held_out, longer=longer, ceilings={"loss": 0.0})
+        super().__init__(
+            task, splits=tuple(self.lengths), size=task.held_out, longer=longer, ceilings={"loss": 0.0}
+        )
         self.floors = {"loss": 1 / 6}
 
     def draw(self, stream: Stream, count: int, split: str) -> Batch:

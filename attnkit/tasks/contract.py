@@ -73,6 +73,8 @@ class DatasetInfo:
         grid: rows and columns of patches of a picture, if the source begins with one.
         dialogue: whether `encode` reads a dialogue: a turn a line, the last one to be answered.
         splits: names of the held-out splits, the one used to choose the best checkpoint first.
+        lengths: split -> length of its examples, in tokens or what the task counts (digits, turns); of those
+            splits alone that have one.
         fingerprint: hex digest that changes when the data changes.
         facts: description of the data for the report (sizes, files, hashes, skipped lines).
         floors: metric name -> what a model that learned nothing reaches.
@@ -97,6 +99,7 @@ class DatasetInfo:
     grid: tuple[int, int] | None = None
     dialogue: bool = False
     splits: tuple[str, ...]
+    lengths: Mapping[str, int] = MappingProxyType({})
     fingerprint: str
     facts: Mapping[str, Any]
     floors: Mapping[str, float]

@@ -7,7 +7,7 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from attnkit.errors import ConfigError
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.tasks import layout
 from attnkit.tasks.contract import Batch, Example, Task, Vocabulary
 from attnkit.tasks.generated import Generated
@@ -73,14 +73,14 @@ class CopyDataset(Generated):
             self.vocabulary = Vocabulary((*Vocabulary.SPECIAL, *letters, "="))
         else:
             self.vocabulary = self.source_vocabulary = Vocabulary((*Vocabulary.SPECIAL, *letters))
-        self.exact = {f"length{number}": number for number in task.lengths}
-        longer = [split for split, number in self.exact.items() if number > task.longest]
-        super().__init__(task, splits=("valid", *self.exact), size=task.held_out, longer=longer)
+        self.lengths = {f"length{number}": number for number in task.lengths}
+        longer = [split for split, number in self.lengths.items() if number > task.longest]
+        super().__init__(task, splits=("valid", *self.lengths), size=task.held_out, longer=longer)
 
     def draw(self, stream: Stream, count: int, split: str) -> Batch:
         """Strings of `shortest` to `longest` letters, or of exactly what `split` says."""
-        longest = self.exact.get(split, self.task.longest)
-        size = stream.between(self.exact.get(split, self.task.shortest), longest, count)
+        longest = self.lengths.get(split, self.task.longest)
+        size = stream.between(self.lengths.get(split, self.task.shortest), longest, count)
         strings = FIRST + stream.below(self.task.letters, count, longest)
         strings[np.arange(longest) >= size[:, None]] = Vocabulary.PAD
         answers = layout.behind(rearranged(strings, self.task.order), np.full((count, 1), Vocabulary.END))

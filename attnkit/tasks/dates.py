@@ -7,7 +7,7 @@ import numpy as np
 from annotated_types import Ge
 
 from attnkit.errors import ConfigError, DataError
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.tasks import draws
 from attnkit.tasks.contract import DatasetInfo, Example, Task, Vocabulary
 from attnkit.tasks.pair_dataset import PairDataset, TokenPairs

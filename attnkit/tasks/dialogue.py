@@ -8,7 +8,7 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from attnkit.errors import ConfigError, DataError
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.tasks import layout
 from attnkit.tasks.bookings import SLOTS, STEPS, VALUES, WORDS, Held, follow, phrase, reply
 from attnkit.tasks.contract import Batch, DatasetInfo, Example, Task, Vocabulary
@@ -90,14 +90,14 @@ class DialogueDataset(Generated):
     def __init__(self, task: Dialogue) -> None:
         self.task = task
         self.vocabulary = self.source_vocabulary = Vocabulary((*Vocabulary.SPECIAL, *WORDS), joiner=" ")
-        self.exact = {f"turns{n}": n for n in task.more}
-        longer = [split for split, n in self.exact.items() if n > task.turns]
-        super().__init__(task, splits=("valid", "test", *self.exact), size=task.held_out, longer=longer)
+        self.lengths = {f"turns{n}": n for n in task.more}
+        longer = [split for split, n in self.lengths.items() if n > task.turns]
+        super().__init__(task, splits=("valid", "test", *self.lengths), size=task.held_out, longer=longer)
 
     def draw(self, stream: Stream, count: int, split: str) -> Batch:
         """Dialogues of at most `turns` turns of the user, or of exactly what `split` says."""
-        most = self.exact.get(split, self.task.turns)
-        sizes = stream.between(self.exact.get(split, self.task.shortest), most, count)
+        most = self.lengths.get(split, self.task.turns)
+        sizes = stream.between(self.lengths.get(split, self.task.shortest), most, count)
         chances = stream.uniform(count, most, DRAWS_A_TURN)
         orders = stream.orders(count, most)
         read = most if self.task.history in ("full", "shuffled") else 1

@@ -8,7 +8,7 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from attnkit.errors import ConfigError
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.tasks import layout
 from attnkit.tasks.contract import Batch, DatasetInfo, Example, Task, Vocabulary
 from attnkit.tasks.generated import Generated
@@ -114,9 +114,9 @@ class DialogueStateDataset(Generated):
         else:
             self.vocabulary, self.first_value = Vocabulary((*Vocabulary.SPECIAL, *VALUES)), FIRST
             self.source_vocabulary = words
-        self.exact = {f"turns{n}": n for n in task.lengths}
-        longer = [split for split, n in self.exact.items() if n > task.turns]
-        super().__init__(task, splits=("valid", "test", *self.exact), size=task.held_out, longer=longer)
+        self.lengths = {f"turns{n}": n for n in task.lengths}
+        longer = [split for split, n in self.lengths.items() if n > task.turns]
+        super().__init__(task, splits=("valid", "test", *self.lengths), size=task.held_out, longer=longer)
         some = self.examples("valid", SOME)
         right = {name: float(np.mean(hits)) for name, hits in self._shortcuts(some).items()}
         better = max(right["last value"], right["most frequent value"])
@@ -128,7 +128,7 @@ class DialogueStateDataset(Generated):
 
     def draw(self, stream: Stream, count: int, split: str) -> Batch:
         """Dialogues of as many turns as `split` says."""
-        turns = self.exact.get(split, self.task.turns)
+        turns = self.lengths.get(split, self.task.turns)
         shares = np.array([1.0] if self.task.form == "coded" else [0.4, 0.2, 0.2, 0.2])
         acts, state = follow(
             Acts(

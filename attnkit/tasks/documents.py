@@ -8,7 +8,7 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from attnkit.errors import ConfigError
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.tasks import layout
 from attnkit.tasks.classes import by_class
 from attnkit.tasks.contract import Batch, DatasetInfo, Example, Task, Vocabulary
@@ -76,9 +76,9 @@ class DocumentsDataset(Generated):
         self.task = task
         self.vocabulary = Vocabulary((*Vocabulary.SPECIAL, *VERDICTS))
         self.source_vocabulary = Vocabulary((*Vocabulary.SPECIAL, *WORDS), joiner=" ")
-        self.exact = {f"sentences{n}": n for n in task.more}
-        longer = [split for split, n in self.exact.items() if n > task.sentences]
-        super().__init__(task, splits=("valid", "test", *self.exact), size=task.held_out, longer=longer)
+        self.lengths = {f"sentences{n}": n for n in task.more}
+        longer = [split for split, n in self.lengths.items() if n > task.sentences]
+        super().__init__(task, splits=("valid", "test", *self.lengths), size=task.held_out, longer=longer)
         valid = self.held_out["valid"]
         right = float(np.mean(most_frequent(valid["source"]) == valid["labels"][:, 0]))
         better = {name: max(self.floors[name], right) for name in ("token_accuracy", "exact_match")}
@@ -86,7 +86,7 @@ class DocumentsDataset(Generated):
 
     def draw(self, stream: Stream, count: int, split: str) -> Batch:
         """Documents of as many sentences as `split` says."""
-        sentences, words = self.exact.get(split, self.task.sentences), self.task.words
+        sentences, words = self.lengths.get(split, self.task.sentences), self.task.words
         text = MARK + 1 + stream.below(len(FILLER), count, sentences, words)
         verdicts = FIRST + stream.below(len(VERDICTS), count, sentences)
         places = stream.orders(count * sentences, words).reshape(count, sentences, words)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Lt
 
 from attnkit.errors import ConfigError, DataError
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.tasks.contract import Dataset, DatasetInfo, Example, Task
 from attnkit.tasks.divide import held_out
 from attnkit.tasks.labeled_text import Lines, labeled, unlabeled

@@ -7,7 +7,7 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from attnkit.errors import ConfigError
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.tasks import layout
 from attnkit.tasks.contract import Batch, Example, Task, Vocabulary
 from attnkit.tasks.generated import Generated
@@ -65,10 +65,8 @@ class InductionDataset(Generated):
         names = [chr(ord("a") + number) for number in range(task.symbols)]
         tokens = (*Vocabulary.SPECIAL, *names, *(name.upper() for name in names))
         self.vocabulary = Vocabulary(tokens, " ")
-        self.lengths = {f"length{length}": length for length in task.lengths}
-        super().__init__(
-            task, splits=("valid", *self.lengths), size=task.held_out, longer=tuple(self.lengths)
-        )
+        self.lengths = {"valid": task.length, **{f"length{length}": length for length in task.lengths}}
+        super().__init__(task, splits=tuple(self.lengths), size=task.held_out, longer=tuple(self.lengths)[1:])
         self.floors = {**self.floors, **most_frequent_value(self.held_out["valid"])}
 
     def draw(self, stream: Stream, count: int, split: str) -> Batch:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Lt
 
 from attnkit.errors import ConfigError, DataError
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.tasks.classes import by_class, class_vocabulary
 from attnkit.tasks.contract import DatasetInfo, Example, Task, Vocabulary
 from attnkit.tasks.divide import held_out

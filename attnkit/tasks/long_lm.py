@@ -6,7 +6,7 @@ import numpy as np
 from annotated_types import Ge, Gt, Le
 
 from attnkit.errors import ConfigError
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.tasks.contract import Batch, DatasetInfo, Example, Task, Vocabulary
 from attnkit.tasks.generated import Generated
 from attnkit.tasks.stream import Stream
@@ -81,6 +81,7 @@ class LongLmDataset(Generated):
         self.windows = {"valid": task.length}
         for length in task.lengths:
             self.windows |= {f"length{length}": length, f"sliding{length}": length}
+        self.lengths = {split: size for split, size in self.windows.items() if "sliding" not in split}
         rate, hits = entropy_rate(self.chances, self.pairs)
         super().__init__(
             task,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import numpy as np
 from annotated_types import Ge, Gt, Lt
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.tasks.contract import Batch, Dataset, DatasetInfo, Example, Task, Vocabulary
 from attnkit.tasks.stream import Stream
 from attnkit.tasks.text import Text, TextDataset, pieces

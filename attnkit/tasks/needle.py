@@ -7,7 +7,7 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from attnkit.errors import ConfigError
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.tasks import layout
 from attnkit.tasks.contract import Batch, Example, Task, Vocabulary
 from attnkit.tasks.generated import Generated
@@ -115,7 +115,7 @@ class NeedleDataset(Generated):
         return layout.at_places(tokens, labels)
 
     def with_evidence(self, example: Example) -> Example:
-        """What each variable of the chain is set to, from the one that is asked for to the value."""
+        """The assignments of the chain, from the one that is asked for to the value."""
         read, found = list(example.inputs), np.zeros((1, len(example.inputs)), bool)
         name = read[-2]
         while name < self.value:

@@ -7,7 +7,7 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from attnkit.errors import ConfigError, DataError
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.tasks import draws
 from attnkit.tasks.contract import DatasetInfo, Example, Task, Vocabulary
 from attnkit.tasks.edit_distance import character_accuracy
@@ -167,6 +167,7 @@ class NumberWordsDataset(PairDataset):
             facts=facts,
             longer=[split for split in pairs if split.startswith("longer")],
         )
+        self.lengths = {split: int(split.removeprefix("longer")) for split in self.longer}
         self.floors = {
             **self.floors,
             **constant_answer_floor(train, pairs["valid"]),

@@ -7,7 +7,7 @@ import numpy as np
 from annotated_types import Ge, Gt, Le
 
 from attnkit.errors import ConfigError
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.tasks import layout
 from attnkit.tasks.contract import Batch, Example, Task, Vocabulary
 from attnkit.tasks.generated import Generated
@@ -78,10 +78,8 @@ class RecallDataset(Generated):
         self.blank = FIRST + task.vocabulary
         spelled = (f"k{key}" if key < self.keys else f"v{key - self.keys}" for key in range(task.vocabulary))
         self.vocabulary = Vocabulary((*Vocabulary.SPECIAL, *spelled, "."), " ")
-        self.lengths = {f"length{length}": length for length in task.lengths}
-        super().__init__(
-            task, splits=("valid", *self.lengths), size=task.held_out, longer=tuple(self.lengths)
-        )
+        self.lengths = {"valid": task.length, **{f"length{length}": length for length in task.lengths}}
+        super().__init__(task, splits=tuple(self.lengths), size=task.held_out, longer=tuple(self.lengths)[1:])
         chance = 1 / task.pairs
         self.floors = {"loss": float(np.log(task.pairs)), "token_accuracy": chance, "exact_match": chance}
 

@@ -8,7 +8,7 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from attnkit.errors import ConfigError
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.tasks import layout
 from attnkit.tasks.contract import Batch, Example, Task, Vocabulary
 from attnkit.tasks.generated import Generated
@@ -70,10 +70,8 @@ class SelectiveCopyDataset(Generated):
         letters = (chr(ord("a") + number) for number in range(task.letters))
         self.blank, self.ask = FIRST + task.letters, FIRST + task.letters + 1
         self.vocabulary = Vocabulary((*Vocabulary.SPECIAL, *letters, ".", "?"))
-        self.lengths = {f"length{length}": length for length in task.lengths}
-        super().__init__(
-            task, splits=("valid", *self.lengths), size=task.held_out, longer=tuple(self.lengths)
-        )
+        self.lengths = {"valid": task.length, **{f"length{length}": length for length in task.lengths}}
+        super().__init__(task, splits=tuple(self.lengths), size=task.held_out, longer=tuple(self.lengths)[1:])
         sure = best_places(task.length - task.copied, task.copied)
         hits = sure + (1 - sure) / task.letters
         self.floors = {

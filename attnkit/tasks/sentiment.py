@@ -8,7 +8,7 @@ import numpy as np
 from annotated_types import Ge, Le, MultipleOf
 
 from attnkit.errors import ConfigError
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.tasks import layout
 from attnkit.tasks.classes import by_class
 from attnkit.tasks.contract import Batch, Example, Task, Vocabulary
@@ -78,9 +78,9 @@ class SentimentDataset(Generated):
         self.task = task
         self.vocabulary = Vocabulary((*Vocabulary.SPECIAL, *CLASSES))
         self.source_vocabulary = Vocabulary((*Vocabulary.SPECIAL, *WORDS), joiner=" ")
-        self.exact = {f"length{n}": n for n in task.lengths}
-        longer = [split for split, n in self.exact.items() if n > task.length]
-        super().__init__(task, splits=("valid", "test", *self.exact), size=task.held_out, longer=longer)
+        self.lengths = {f"length{n}": n for n in task.lengths}
+        longer = [split for split, n in self.lengths.items() if n > task.length]
+        super().__init__(task, splits=("valid", "test", *self.lengths), size=task.held_out, longer=longer)
         valid = self.held_out["valid"]
         right = max(float(np.mean(said == valid["labels"][:, 0])) for said in by_counts(valid["source"]))
         better = {name: max(self.floors[name], right) for name in ("token_accuracy", "exact_match")}
@@ -88,7 +88,7 @@ class SentimentDataset(Generated):
 
     def draw(self, stream: Stream, count: int, split: str) -> Batch:
         """Texts of the length that `split` says."""
-        length = self.exact.get(split, self.task.length)
+        length = self.lengths.get(split, self.task.length)
         asked = self.task.target == "asked"
         triples = length // TOKENS_A_TRIPLE
         fillers = length - asked - 3 * triples

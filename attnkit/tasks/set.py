@@ -7,7 +7,7 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from attnkit.errors import ConfigError
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.tasks import layout
 from attnkit.tasks.contract import Batch, Example, Task, Vocabulary
 from attnkit.tasks.generated import Generated
@@ -67,12 +67,12 @@ class SetDataset(Generated):
 
     def __init__(self, task: Set) -> None:
         self.task = task
-        self.exact = {f"size{number}": number for number in task.sizes}
+        self.lengths = {f"size{number}": number for number in task.sizes}
         tokens = tuple(str(number) for number in range(1, task.greatest + 1))
         self.vocabulary = Vocabulary((*Vocabulary.SPECIAL, *(tokens if task.read == "tokens" else ())), " ")
         self.source_vocabulary = self.vocabulary if task.read == "tokens" else None
-        longer = [split for split, number in self.exact.items() if number > task.most]
-        super().__init__(task, splits=("valid", *self.exact), size=task.held_out, longer=longer)
+        longer = [split for split, number in self.lengths.items() if number > task.most]
+        super().__init__(task, splits=("valid", *self.lengths), size=task.held_out, longer=longer)
         if self.numbers:
             self.ceilings = {"loss": 0.0}
         else:
@@ -82,8 +82,8 @@ class SetDataset(Generated):
 
     def draw(self, stream: Stream, count: int, split: str) -> Batch:
         """Sets of the size that `split` says."""
-        most = self.exact.get(split, self.task.most)
-        size = stream.between(self.exact.get(split, self.task.fewest), most, count)
+        most = self.lengths.get(split, self.task.most)
+        size = stream.between(self.lengths.get(split, self.task.fewest), most, count)
         numbers = stream.between(1, self.task.greatest, count, most)
         numbers[np.arange(most) >= size[:, None]] = 0
         top = numbers.max(axis=1)

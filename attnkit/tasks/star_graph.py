@@ -8,7 +8,7 @@ import numpy as np
 from annotated_types import Ge
 
 from attnkit.errors import ConfigError
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.tasks import layout
 from attnkit.tasks.contract import Batch, Example, Task, Vocabulary
 from attnkit.tasks.generated import Generated

@@ -9,7 +9,7 @@ import numpy as np
 from annotated_types import Ge, Gt, Lt
 
 from attnkit.errors import ConfigError, DataError
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.tasks import draws
 from attnkit.tasks.contract import Batch, Dataset, DatasetInfo, Example, Task, Vocabulary
 from attnkit.tasks.plain_files import read_text

@@ -7,7 +7,7 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from attnkit.errors import ConfigError
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.tasks import layout
 from attnkit.tasks.contract import Batch, Example, Task, Vocabulary
 from attnkit.tasks.generated import Generated
@@ -80,14 +80,14 @@ class ToyTranslateDataset(Generated):
         words = [consonant + vowel for vowel in VOWELS for consonant in CONSONANTS][: task.words]
         self.source_vocabulary = Vocabulary((*Vocabulary.SPECIAL, *words), " ")
         self.vocabulary = Vocabulary((*Vocabulary.SPECIAL, *(word.upper() for word in words)), " ")
-        self.exact = {f"length{number}": number for number in task.lengths}
-        longer = [split for split, number in self.exact.items() if number > task.longest]
-        super().__init__(task, splits=("valid", *self.exact), size=task.held_out, longer=longer)
+        self.lengths = {f"length{number}": number for number in task.lengths}
+        longer = [split for split, number in self.lengths.items() if number > task.longest]
+        super().__init__(task, splits=("valid", *self.lengths), size=task.held_out, longer=longer)
 
     def draw(self, stream: Stream, count: int, split: str) -> Batch:
         """Sentences of `shortest` to `longest` words, or of exactly what `split` says."""
-        longest = self.exact.get(split, self.task.longest)
-        size = stream.between(self.exact.get(split, self.task.shortest), longest, count)
+        longest = self.lengths.get(split, self.task.longest)
+        size = stream.between(self.lengths.get(split, self.task.shortest), longest, count)
         sentences = FIRST + stream.below(self.task.words, count, longest)
         sentences[np.arange(longest) >= size[:, None]] = Vocabulary.PAD
         places = ordered(layout.lengths(sentences), longest, self.task.order)

@@ -1,6 +1,8 @@
 """Which devices a step runs on: the one place that knows about meshes and shards."""
 
+import importlib.metadata
 import os
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -33,13 +35,26 @@ def use_cores() -> None:
 def make_mesh(batch_size: int) -> Mesh:
     """As many of the local devices, in one row, as divide the batch."""
     devices = jax.local_devices()
-    count = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
-    return Mesh(np.asarray(devices[:count]), (AXIS,))
+    return Mesh(np.asarray(devices[: most_dividing(batch_size, len(devices))]), (AXIS,))
 
 
-def unused(batch_size: int) -> str:
-    """Which devices `make_mesh` leaves idle and why, with the nearest sizes that use all; empty if none."""
-    there, used = len(jax.local_devices()), make_mesh(batch_size).size
+def most_dividing(batch_size: int, devices: int) -> int:
+    """The largest number of `devices` that divides the batch."""
+    return max(n for n in range(1, devices + 1) if batch_size % n == 0)
+
+
+def expected() -> int:
+    """How many local devices there will be, without starting one; 1 if an accelerator may be found."""
+    config: Any = jax.config
+    if importlib.metadata.entry_points(group="jax_plugins") or config.jax_platforms not in (None, "", "cpu"):
+        return 1
+    forced = re.search(rf"{FORCED}=(\d+)", os.environ.get("XLA_FLAGS", ""))
+    return int(forced[1]) if forced else max(config.jax_num_cpu_devices, 1)
+
+
+def unused(batch_size: int, there: int) -> str:
+    """Which of `there` devices `make_mesh` leaves idle and why, with the nearest sizes that use all."""
+    used = most_dividing(batch_size, there)
     if used == there:
         return ""
     whole = batch_size // there * there
@@ -50,14 +65,14 @@ def unused(batch_size: int) -> str:
     )
 
 
-def spread(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+def spread(function: Callable[..., Any], mesh: Mesh, axis: int = 1) -> Callable[..., Any]:
     """`function(state, batches, count, hyperparameters)` on every device, each with its share of the batches.
 
-    Batches are split along their second axis (the first counts steps); everything else, results
-    included, is the same on all devices. JAX does not check the latter: its check refuses every loop whose
+    Batches are split along `axis` (the first counts steps); everything else, results included, is the same
+    on all devices. JAX does not check the latter: its check refuses every loop whose
     state begins as constants, and any variant of attention may have one.
     """
-    same, shared = PartitionSpec(), PartitionSpec(None, AXIS)
+    same, shared = PartitionSpec(), PartitionSpec(*[None] * axis, AXIS)
     return jax.shard_map(
         function,
         mesh=mesh,

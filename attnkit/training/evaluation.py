@@ -1,6 +1,7 @@
 """Loss, perplexity and accuracy on a held-out split, whole and by position."""
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -80,6 +81,7 @@ class Stopped(Exception):
     """An evaluation was given up half-way, so there is no result."""
 
 
+@functools.lru_cache(maxsize=16)
 def make_count(graph: nnx.GraphDef, precision: str) -> Count:
     """The jitted `(params, constants, batch) -> Counts`; one trace for each shape of batch."""
 

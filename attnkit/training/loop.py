@@ -102,9 +102,9 @@ class _Run:
         self.asked, self.report = asked, report
         self.graph, params, constants = split(network)
         self.state: State = begin(self.graph, params, constants, training, optimizer)
-        self.hyper = hyperparameters(optimizer)
+        self.hyper = hyperparameters(optimizer, training.label_smoothing)
         self.mesh = make_mesh(training.batch_size)
-        if idle := unused(training.batch_size):
+        if idle := unused(training.batch_size, len(jax.local_devices())):
             log.warning("%s", idle)
         shared = self.mesh.size > 1
         step = make_step(self.graph, training, optimizer, shared)

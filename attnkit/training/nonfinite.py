@@ -16,7 +16,7 @@ from attnkit.tasks.contract import Dataset
 from attnkit.training.checkpoint import Checkpoints
 from attnkit.training.load import FOLDER
 from attnkit.training.objective import per_weight
-from attnkit.training.optimizer import schedule
+from attnkit.training.optimizer import hyperparameters, schedule
 from attnkit.training.plan import Optimizer, Training
 from attnkit.training.pytree_io import flatten
 from attnkit.training.step import State, begin, make_gradient, rule, split
@@ -47,14 +47,16 @@ def diagnose(
     if path := first_bad({"batch": batch}):
         return "batch", path
     key = jax.random.fold_in(state.key, state.step)
-    total, slope = jax.jit(make_gradient(graph, training))(state.params, state.constants, batch, key)
+    hyper = hyperparameters(optimizer, training.label_smoothing)
+    gradient = jax.jit(make_gradient(graph, training))
+    total, slope = gradient(state.params, state.constants, batch, key, hyper)
     path = first_bad({"params": slope})
     if not np.isfinite(total.objective):
         return "loss", f"loss (first gradient: {path})" if path else "loss"
     if path:
         return "gradient", path
     slope = jax.tree.map(lambda leaf: leaf * per_weight(total.weight), slope)
-    direction, _ = rule(graph, state.params, state.constants, optimizer).update(
+    direction, _ = rule(graph, state.params, state.constants, optimizer, hyper).update(
         slope, state.optimizer, state.params
     )
     rate = optimizer.learning_rate * schedule(optimizer, training.steps, state.step)

@@ -23,7 +23,7 @@ class Tokens(NamedTuple):
 def cross_entropy(
     logits: Float[Array, "batch length vocabulary"],
     labels: Int[Array, "batch length"],
-    smoothing: float = 0.0,
+    smoothing: float | Float[Array, ""] = 0.0,
     z_loss: float = 0.0,
 ) -> Tokens:
     """Cross-entropy of each token, in float32 whatever the logits are.
@@ -45,14 +45,16 @@ def cross_entropy(
     # A masked sum fuses with its neighbors; a gather has a scatter for a gradient, which is slow on CPUs.
     loss = level - jnp.sum(jnp.where(chosen, logits, 0.0), axis=-1)
     objective = loss
-    if smoothing:
+    if isinstance(smoothing, jax.Array) or smoothing:
         objective = (1 - smoothing) * loss + smoothing * (level - jnp.mean(logits, axis=-1))
     if z_loss:
         objective = objective + z_loss * jnp.square(level)
     return Tokens(loss, objective)
 
 
-def errors(output: Output, batch: Batch, smoothing: float = 0.0, z_loss: float = 0.0) -> Tokens:
+def errors(
+    output: Output, batch: Batch, smoothing: float | Float[Array, ""] = 0.0, z_loss: float = 0.0
+) -> Tokens:
     """Loss and objective of each place to predict at, for labels or for numbers.
 
     A network's own penalty for an example is part of the objective of each of its places, so that it enters

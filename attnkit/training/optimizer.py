@@ -1,5 +1,6 @@
 """AdamW or Muon with warmup, decay and clipping, built from optax; the learning rate comes with each step."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -16,14 +17,30 @@ MUON_RMS = 0.2
 
 
 class Hyperparameters(NamedTuple):
-    """Numbers a step takes as arguments, so that `jax.vmap` can train a population with different ones."""
+    """Numbers a step takes as arguments, so that `jax.vmap` can train a population with different ones.
+
+    Whether one of them is 0 is part of the program: what is switched off is not computed.
+
+    Attributes:
+        learning_rate: as in `Optimizer`.
+        weight_decay: the same.
+        b2: the same.
+        label_smoothing: as in `Training`.
+        attributes: numbers in the place of the network's own, such as rates of dropout, by their path.
+    """
 
     learning_rate: Float[Array, ""]
+    weight_decay: Float[Array, ""]
+    b2: Float[Array, ""]
+    label_smoothing: Float[Array, ""]
+    attributes: Mapping[str, Float[Array, ""]]
 
 
-def hyperparameters(optimizer: Optimizer) -> Hyperparameters:
-    """The hyperparameters that `optimizer` names."""
-    return Hyperparameters(jnp.float32(optimizer.learning_rate))
+def hyperparameters(optimizer: Optimizer, label_smoothing: float = 0.0) -> Hyperparameters:
+    """The hyperparameters that `optimizer` names, and the label smoothing of a plan."""
+    named = (optimizer.learning_rate, optimizer.weight_decay, optimizer.b2, label_smoothing)
+    rate, decay, b2, smoothing = map(jnp.float32, named)
+    return Hyperparameters(rate, decay, b2, smoothing, {})
 
 
 def schedule(optimizer: Optimizer, steps: int, step: Int[Array, ""]) -> Float[Array, ""]:
@@ -45,18 +62,22 @@ def schedule(optimizer: Optimizer, steps: int, step: Int[Array, ""]) -> Float[Ar
     return jnp.where(step < optimizer.warmup, rise, fall).astype(jnp.float32)
 
 
-def transform(optimizer: Optimizer, kinds: Any) -> optax.GradientTransformation:
+def transform(
+    optimizer: Optimizer, kinds: Any, hyper: Hyperparameters | None = None
+) -> optax.GradientTransformation:
     """The optax chain up to, and without, the learning rate: clip, direction, decoupled decay, multipliers.
 
     Args:
         optimizer: the numbers.
         kinds: the kind of every parameter, a tree like that of the parameters.
+        hyper: what takes the place of its numbers; by default they themselves.
 
     Raises:
         ConfigError: if an option names a parameter that there is not.
     """
+    hyper = hyperparameters(optimizer) if hyper is None else hyper
     parts = [optax.clip_by_global_norm(optimizer.clip)] if optimizer.clip else []
-    adam = optax.scale_by_adam(optimizer.b1, optimizer.b2, optimizer.eps)
+    adam = optax.scale_by_adam(optimizer.b1, hyper.b2, optimizer.eps)
     if optimizer.rule == "muon":
         rules = {"muon": muon(optimizer), "adam": adam}
         parts.append(optax.partition(rules, lambda params: labels(kinds, params)))
@@ -64,7 +85,7 @@ def transform(optimizer: Optimizer, kinds: Any) -> optax.GradientTransformation:
         parts.append(adam)
     decays = decayed(optimizer, kinds)
     if optimizer.weight_decay:
-        parts.append(optax.add_decayed_weights(optimizer.weight_decay, mask=decays))
+        parts.append(optax.add_decayed_weights(hyper.weight_decay, mask=decays))
     if optimizer.multipliers:
         factors = multipliers(optimizer, kinds)
         parts.append(optax.stateless(lambda updates, _: jax.tree.map(lambda u, f: f * u, updates, factors)))

@@ -89,7 +89,7 @@ class Parameter:
         size: how many numbers it has.
         decayed: whether weight decay applies to it.
         multiplier: the factor on its learning rate.
-        rms: root mean square of its numbers.
+        rms: root mean square of its numbers; NaN where only their shapes are known.
     """
 
     path: str
@@ -113,21 +113,27 @@ def inventory(network: nnx.Module, optimizer: Optimizer) -> list[Parameter]:
             array.size,
             decays[n] and optimizer.weight_decay > 0,
             factor[n],
-            float(np.sqrt(np.mean(np.square(np.asarray(array, np.float64))))),
+            root_mean_square(array),
         )
         for n, (path, array) in enumerate(arrays)
     ]
 
 
+def root_mean_square(array: jax.Array | jax.ShapeDtypeStruct) -> float:
+    """Of the numbers of an array; NaN for a shape."""
+    if isinstance(array, jax.ShapeDtypeStruct):
+        return float("nan")
+    return float(np.sqrt(np.mean(np.square(np.asarray(array, np.float64)))))
+
+
 def table(parameters: list[Parameter]) -> list[str]:
-    """Lines of text: for every kind the arrays and numbers, those decayed, and their root mean square."""
-    rows = [("kind", "arrays", "numbers", "decayed", "rate", "rms")]
+    """Lines of text: for every kind the arrays and numbers, those that decay, and factors on the rate."""
+    rows = [("kind", "arrays", "numbers", "decayed", "rate")]
     for kind in KINDS:
         own = [parameter for parameter in parameters if parameter.kind == kind]
         if own:
             size = sum(parameter.size for parameter in own)
             rates = sorted({parameter.multiplier for parameter in own})
-            square = sum(parameter.size * parameter.rms**2 for parameter in own)
             rows.append(
                 (
                     kind,
@@ -135,7 +141,6 @@ def table(parameters: list[Parameter]) -> list[str]:
                     f"{size:,}",
                     f"{sum(parameter.size for parameter in own if parameter.decayed):,}",
                     " ".join(f"x{rate:g}" for rate in rates),
-                    f"{(square / max(size, 1)) ** 0.5:.3g}",
                 )
             )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

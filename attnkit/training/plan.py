@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from attnkit.options import options
+from attnkit.option_class import options
 
 
 @options

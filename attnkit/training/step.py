@@ -1,7 +1,7 @@
 """One update as a pure function of (state, batch, hyperparameters), and many updates in one dispatch."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +15,7 @@ from attnkit.layers.contract import TokenMixerLayer
 from attnkit.models.contract import Batch
 from attnkit.training.devices import AXIS, spread
 from attnkit.training.objective import Sums, errors, per_weight, sums
-from attnkit.training.optimizer import Hyperparameters, schedule, transform
+from attnkit.training.optimizer import Hyperparameters, hyperparameters, schedule, transform
 from attnkit.training.parameters import kinds
 from attnkit.training.plan import Optimizer, Training
 
@@ -86,10 +86,10 @@ def _plain(variables: Any) -> Any:
 
 
 def rule(
-    graph: nnx.GraphDef, params: Params, constants: Any, optimizer: Optimizer
+    graph: nnx.GraphDef, params: Params, constants: Any, optimizer: Optimizer, hyper: Hyperparameters
 ) -> optax.GradientTransformation:
     """The optimizer's transformation of gradients for the parameters of a network."""
-    return transform(optimizer, kinds(nnx.merge(graph, params, constants)))
+    return transform(optimizer, kinds(nnx.merge(graph, params, constants)), hyper)
 
 
 def begin(
@@ -98,16 +98,28 @@ def begin(
     """The state before the first step. Copies the arrays, since steps reuse the memory of their input."""
     # With their types given, no array is weakly typed, which would compile the second dispatch anew.
     params = jax.tree.map(lambda a: jnp.array(a, a.dtype), params)
+    transformation = rule(graph, params, constants, optimizer, hyperparameters(optimizer))
     return State(
         params=params,
         constants=jax.tree.map(jnp.array, constants),
-        optimizer=jax.jit(rule(graph, params, constants, optimizer).init)(params),
+        optimizer=jax.jit(transformation.init)(params),
         step=jnp.int32(0),
         key=jax.random.key(training.seed),
         skipped=jnp.int32(0),
         streak=jnp.int32(0),
         halted=jnp.bool_(False),
     )
+
+
+def set_attributes(network: nnx.Module, values: Mapping[str, Array]) -> None:
+    """Replace numbers that are attributes of modules, by their paths such as `decoder/blocks/0/rate`."""
+    for path, value in values.items():
+        module: Any = network
+        *steps, name = path.split("/")
+        for step in steps:
+            module = module[int(step)] if step.isdigit() else getattr(module, step)
+        # Set past nnx, which tells attributes from data when a module is made.
+        vars(module)[name] = value
 
 
 def cast(params: Params, precision: str) -> Params:
@@ -149,24 +161,30 @@ def redrawn(graph: nnx.GraphDef, params: Params, constants: Any, key: Array) -> 
 def make_gradient(
     graph: nnx.GraphDef, training: Training, shared: bool = False
 ) -> Callable[..., tuple[Sums, Params]]:
-    """`(params, constants, batch, key) -> (sums, gradient of sums.objective)` for a whole batch.
+    """`(params, constants, batch, key, hyper) -> (sums, gradient of sums.objective)` for a whole batch.
 
     The batch is cut into slices whose sums and gradients are added, so the result is that of the whole batch
     however its weights are spread. If it is `shared`, each device along `AXIS` has its part of the batch.
     Every example has a key of its own (`example_keys`), which depends on its place in the whole batch alone.
     """
 
-    def objective(params: Params, constants: Any, batch: Batch, key: Array) -> tuple[Array, Sums]:
+    def objective(
+        params: Params, constants: Any, hyper: Hyperparameters, batch: Batch, key: Array
+    ) -> tuple[Array, Sums]:
         network = nnx.merge(graph, cast(params, training.precision), constants)
+        set_attributes(network, hyper.attributes)
+        smoothing = hyper.label_smoothing if training.label_smoothing else 0.0
         found = sums(
-            errors(network(batch, key=key), batch, training.label_smoothing, training.z_loss),
+            errors(network(batch, key=key), batch, smoothing, training.z_loss),
             batch["weights"],
         )
         return found.objective, found
 
     gradient = jax.grad(objective, has_aux=True)
 
-    def whole(params: Params, constants: Any, batch: Batch, key: Array) -> tuple[Sums, Params]:
+    def whole(
+        params: Params, constants: Any, batch: Batch, key: Array, hyper: Hyperparameters
+    ) -> tuple[Sums, Params]:
         size = batch["weights"].shape[0]
         slices = count_slices(training, size, size * longest(batch))
         device = jax.lax.axis_index(AXIS) if shared else 0
@@ -177,11 +195,11 @@ def make_gradient(
         batch = {**batch, "example_key": own}
 
         def add(total: tuple[Sums, Params], piece: tuple[Batch, Array]) -> tuple[tuple[Sums, Params], None]:
-            slope, found = gradient(params, constants, *piece)
+            slope, found = gradient(params, constants, hyper, *piece)
             return jax.tree.map(jnp.add, total, (found, slope)), None
 
         if slices == 1:
-            slope, found = gradient(params, constants, batch, keys[0])
+            slope, found = gradient(params, constants, hyper, batch, keys[0])
             total = (found, slope)
         else:
             pieces = jax.tree.map(lambda x: x.reshape(slices, x.shape[0] // slices, *x.shape[1:]), batch)
@@ -203,12 +221,12 @@ def make_step(graph: nnx.GraphDef, training: Training, optimizer: Optimizer, sha
 
     def step(state: State, batch: Batch, hyper: Hyperparameters) -> tuple[State, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
-        total, slope = gradient(state.params, state.constants, batch, key)
+        total, slope = gradient(state.params, state.constants, batch, key, hyper)
         scale = per_weight(total.weight)
         slope = jax.tree.map(lambda leaf: leaf * scale, slope)
         norm = jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(slope)))
         rate = hyper.learning_rate * schedule(optimizer, training.steps, state.step)
-        update = rule(graph, state.params, state.constants, optimizer).update
+        update = rule(graph, state.params, state.constants, optimizer, hyper).update
         direction, moments = update(slope, state.optimizer, state.params)
         params = jax.tree.map(lambda leaf, d: leaf - rate * d, state.params, direction)
         finite = jnp.isfinite(jnp.stack([total.objective, norm, rate])).all() & _all_finite(params)
@@ -233,6 +251,28 @@ def _all_finite(tree: Any) -> Bool[Array, ""]:
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
 
 
+def for_members(step: Step, together: int) -> Step:
+    """`step` for a population: each leaf of state, batch, hyperparameters and metrics has an axis of members.
+
+    `together` members are computed at once by `jax.vmap`, the groups one after the other. A member that has
+    halted stays as it is while the others go on.
+    """
+
+    def one(state: State, batch: Batch, hyper: Hyperparameters) -> tuple[State, Metrics]:
+        new, metrics = step(state, batch, hyper)
+        return _choose(~state.halted, new, state), metrics._replace(halted=state.halted | metrics.halted)
+
+    def all_(state: State, batch: Batch, hyper: Hyperparameters) -> tuple[State, Metrics]:
+        if together >= state.halted.shape[0]:
+            return jax.vmap(one)(state, batch, hyper)
+        found: tuple[State, Metrics] = jax.lax.map(
+            lambda member: one(*member), (state, batch, hyper), batch_size=together if together > 1 else None
+        )
+        return found
+
+    return all_
+
+
 def _choose(first: Bool[Array, ""], one: Any, other: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(first, a, b), one, other)
 
@@ -248,19 +288,18 @@ def make_dispatch(
     at the end of an epoch, and where a dispatch begins or ends cannot change a bit of the result.
 
     With a `mesh`, every device takes its part of each batch and makes the same update; the step must have
-    been made with `shared`.
+    been made with `shared`. The step may be that of a population (`for_members`), whose batches have the
+    members behind the steps.
     """
 
     def dispatch(
         state: State, batches: Batch, count: Int[Array, ""], hyper: Hyperparameters
     ) -> tuple[State, Metrics, Int[Array, ""]]:
-        capacity = jax.tree.leaves(batches)[0].shape[0]
-        blank = jnp.zeros(capacity, jnp.float32)
-        never = jnp.zeros(capacity, bool)
-        told = Metrics(blank, blank, blank, blank, never, never)
+        blank = jnp.zeros((jax.tree.leaves(batches)[0].shape[0], *state.halted.shape))
+        told = Metrics(*(blank.astype(kind) for kind in (*(jnp.float32,) * 4, bool, bool)))
 
         def more(carry: tuple[Array, State, Metrics]) -> Array:
-            return (carry[0] < count) & ~carry[1].halted
+            return (carry[0] < count) & ~carry[1].halted.all()
 
         def once(carry: tuple[Array, State, Metrics]) -> tuple[Array, State, Metrics]:
             i, state, told = carry
@@ -271,7 +310,13 @@ def make_dispatch(
         attempted, state, told = jax.lax.while_loop(more, once, (jnp.int32(0), state, told))
         return state, told, attempted
 
-    return jax.jit(dispatch if mesh is None else spread(dispatch, mesh), donate_argnums=0)
+    if mesh is None:
+        return jax.jit(dispatch, donate_argnums=0)
+
+    def shared(state: State, batches: Batch, *rest: Any) -> tuple[State, Metrics, Int[Array, ""]]:
+        return spread(dispatch, mesh, 1 + state.halted.ndim)(state, batches, *rest)  # type: ignore[no-any-return]
+
+    return jax.jit(shared, donate_argnums=0)
 
 
 def steps_per_dispatch(training: Training, params: Params, tokens: int) -> int:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from annotated_types import Gt
 
 from attnkit.encodings.slopes import slopes
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows, Scores
 from attnkit.variant import Card, HeadShape
 

@@ -1,6 +1,8 @@
 """The namespace is lazy, complete, and needs few packages."""
 
+import importlib
 import inspect
+import pkgutil
 import subprocess
 import sys
 import textwrap
@@ -47,6 +49,13 @@ def test_core_needs_no_optional_package():
         ak.explain(ak.Attention(), 8), ak.check, ak.bench, ak.load_run, dir(ak)
         """
     )
+
+
+def test_no_name_is_hidden_by_a_module_of_the_package():
+    """Importing `attnkit.x` sets the attribute `x` of the package, over what the namespace says it is."""
+    modules = {info.name for info in pkgutil.iter_modules(ak.__path__)}
+    for name in modules & set(dir(ak)):
+        assert getattr(ak, name) is importlib.import_module(f"attnkit.{name}"), name
 
 
 def test_every_name_is_there_and_documented():

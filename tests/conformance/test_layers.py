@@ -15,7 +15,7 @@ from attnkit.layers.attention import AttentionLayer, AttentionTokenMixer
 from attnkit.layers.heads import ConcatProjection, QKVProjection, fitted, plain_shape
 from attnkit.layers.token_mixer.gated import Gated
 from attnkit.masks.causal import Causal
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.points import observed
 from attnkit.scored.selection.moba import Moba
 

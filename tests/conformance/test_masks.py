@@ -18,7 +18,7 @@ from attnkit.masks.per_head import PerHead
 from attnkit.masks.same_document import SameDocument
 from attnkit.masks.strided import Strided
 from attnkit.masks.window import Window
-from attnkit.options import options
+from attnkit.option_class import options
 
 pytestmark = pytest.mark.one_python
 

@@ -7,7 +7,7 @@ import pytest
 from attnkit.conformance import Finding, Unclaimed, check
 from attnkit.conformance.matrix import make_matrix
 from attnkit.masks.causal import Causal
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Position
 from attnkit.scored.preset.attention import Attention
 

@@ -8,7 +8,7 @@ import pytest
 
 from attnkit.conformance import check
 from attnkit.masks.causal import Causal
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.recurrence.variant.gla import Gla
 from attnkit.scored.contract import Position, Score
 from attnkit.scored.position.alibi import Alibi

@@ -13,7 +13,7 @@ from attnkit.forms import cache, heads
 from attnkit.forms.scored import split
 from attnkit.masks.contract import Cover
 from attnkit.masks.window import Window
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored import exponential
 from attnkit.scored.contract import Position, Score, dot
 from attnkit.scored.normalizer.sink import Sink

@@ -13,7 +13,7 @@ from annotated_types import Ge, Gt, Le
 
 from attnkit.token_mixer import TokenMixer
 from attnkit.models.contract import Model
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Position
 from attnkit.scored.preset.attention import Attention
 from attnkit.tasks.contract import Task

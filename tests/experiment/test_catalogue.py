@@ -89,7 +89,7 @@ def test_a_default_with_an_option_that_does_not_exist_is_an_error(write):
         """
         from attnkit.token_mixer import TokenMixer
         from attnkit.models.contract import Model
-        from attnkit.options import options
+        from attnkit.option_class import options
         from attnkit.scored.preset.attention import Attention
 
         @options

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.one_python
 
 BROKEN = '''
 import jax.numpy as jnp
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Position
 
 @options
@@ -112,7 +112,7 @@ def test_the_level_says_how_much_of_an_approximation_is_checked(monkeypatch, cap
 
 MINE = '''
 from attnkit.masks.contract import Mask
-from attnkit.options import options
+from attnkit.option_class import options
 
 @options
 class Twice(Mask):

@@ -14,7 +14,9 @@ from attnkit.experiment import catalogue, cli, config
 from attnkit.experiment.cli import main
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted([*ROOT.glob("configs/*/*.toml"), *ROOT.glob("experiments/*/*.toml")])
+FILES = sorted([*ROOT.glob("configs/*/*.toml"), *ROOT.glob("experiments/*/*.toml")])
+# Sweeps are tested in test_sweep.py.
+CONFIGS = [file for file in FILES if "\n[sweep]" not in file.read_text()]
 COMMANDS = (
     "train",
     "evaluate",
@@ -27,6 +29,7 @@ COMMANDS = (
     "tasks",
     "report",
     "inspect",
+    "devices",
 )
 
 
@@ -37,7 +40,7 @@ def test_every_command_has_help_with_an_example(capsys, command):
     assert f"example: attnkit {command}" in " ".join(help_text.split()) and "--json" in help_text
 
 
-@pytest.mark.parametrize("command", ["validate", "show", "check", "variants", "tasks", "schema"])
+@pytest.mark.parametrize("command", ["validate", "show", "check", "variants", "tasks", "schema", "devices"])
 def test_the_example_of_a_command_is_one(capsys, monkeypatch, command):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("attnkit.conformance.check", lambda thing, level: types.SimpleNamespace(ok=True))
@@ -125,6 +128,28 @@ def test_validate_tells_programs_what_is_wrong(workplace, capsys):
     assert told["valid"] is False and told["problems"][0]["key"] == "task.count"
     assert main(["validate", "config.toml", "task.path=absent", "--json"]) == 3
     assert json.loads(capsys.readouterr().out)["valid"] is False
+
+
+def test_show_lists_by_kind_what_decays(capsys):
+    file = next(str(file) for file in CONFIGS if file.name == "recall.toml")
+    assert main(["show", file, 'optimizer.multipliers=[["table",0.5]]']) == 0
+    out = capsys.readouterr().out
+    rows = {row[1]: row[2:] for line in out.splitlines() if line.startswith("# ") and (row := line.split())}
+    assert rows["kind"] == ["arrays", "numbers", "decayed", "rate"]
+    assert rows["weight"][1] == rows["weight"][2] and rows["gain"][2] == "0"
+    assert rows["table"][2:] == ["0", "x0.5"]
+    assert main(["show", file, 'optimizer.decayed=["wieght"]']) == 0
+    assert "# not listed: optimizer.decayed = 'wieght'" in capsys.readouterr().out
+
+
+def test_validate_names_idle_devices_and_the_sizes_that_use_all(capsys, monkeypatch):
+    file = next(str(file) for file in CONFIGS if file.name == "recall.toml")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+    assert main(["validate", file, "training.batch_size=10", "training.accumulate=5"]) == 0
+    note = "batch_size = 10: 2 of 4 devices are used, because 4 do not divide it; 8 or 12 would use all"
+    assert note in capsys.readouterr().out
+    assert main(["validate", file, "training.batch_size=8", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["notes"] == []
 
 
 def test_overrides_may_follow_options(workplace, capsys):
@@ -232,3 +257,17 @@ def test_a_full_disk_behind_standard_output_is_one_line():
 def test_overrides_must_be_text(workplace, capsys):
     assert main(["validate", "config.toml", "about=a\udcff"]) == 2
     assert capsys.readouterr().err == "error: command line: about=a?: is not UTF-8 text\n"
+
+
+def test_devices_are_shown_with_the_forms_that_a_config_would_use(workplace, capsys):
+    assert main(["devices", "config.toml", "--length", "700", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (
+        found["devices"][0]["platform"] == "cpu" and found["devices"][0]["count"] == found["config"]["there"]
+    )
+    assert found["forms"]["pallas"].startswith("kernels interpreted") and "reference" in found["forms"]
+    assert all("blocks of" in form or "has one form" in form for form in found["config"]["mixers"].values())
+    assert main(["devices", "config.toml", "--length", "700"]) == 0
+    assert "at 700 tokens: " in capsys.readouterr().out
+    assert main(["devices", "--length", "0"]) == 2
+    assert "--length 0: expected at least 1" in capsys.readouterr().err

@@ -12,7 +12,7 @@ HEAD = """\
 from typing import Annotated, Literal
 from annotated_types import Ge
 from attnkit.masks.contract import Mask
-from attnkit.options import options
+from attnkit.option_class import options
 """
 
 

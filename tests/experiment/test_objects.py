@@ -4,7 +4,7 @@ from attnkit.errors import ConfigError
 from attnkit.experiment import config
 from attnkit.scored.preset.attention import Attention
 
-HEAD = "from attnkit.models.contract import Model\nfrom attnkit.options import options\n"
+HEAD = "from attnkit.models.contract import Model\nfrom attnkit.option_class import options\n"
 REST = "\n[task]\nkind = 'mine.py:Job'\ncount = 1\n"
 
 
@@ -45,7 +45,7 @@ def test_what_the_class_itself_refuses_is_an_error_of_the_config(write):
         "picky.py",
         """
         from attnkit.models.contract import Model
-        from attnkit.options import options
+        from attnkit.option_class import options
 
         @options
         class Picky(Model):

@@ -39,6 +39,20 @@ def test_a_file_gives_a_line_for_each_line_and_blank_ones_stay(run, tmp_path, mo
     assert [one["output"] for one in told] == [first, "", "", second]
 
 
+def test_a_sample_depends_on_seed_and_text_not_on_its_place(run, capsys):
+    def sampled(*words):
+        assert main(["predict", run, *words, "--temperature", "2", "--json"]) == 0
+        return {one["text"]: one["output"] for one in json.loads(capsys.readouterr().out)}
+
+    whole = sampled("seven", "forty-two", "nine")
+    assert sampled("nine", "seven") == {text: whole[text] for text in ("nine", "seven")}
+    assert len(set(whole.values())) == 3
+    assert sampled("nine", "--seed", "1")["nine"] != whole["nine"]
+    for wrong in ("inf", "nan", "1e-40", "0"):
+        assert main(["predict", run, "seven", "--temperature", wrong]) == 2
+        assert "temperature = " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("raw", "message"),
     [

@@ -9,7 +9,7 @@ from oracles.agreement import QUICK_COMPILE
 
 from attnkit import forms
 from attnkit.masks.causal import Causal
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Parts, Position, Queries, Rows, Score, Scores
 from attnkit.scored.domain import KEY, OF_TOKENS, QUERY, SHARED, on_allowed
 from attnkit.scored.normalizer.softmax import Softmax

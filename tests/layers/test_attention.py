@@ -13,7 +13,7 @@ from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
 from attnkit.masks.padding import Padding
 from attnkit.masks.per_head import PerHead
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.points import observe
 from attnkit.scored.contract import Position
 from attnkit.scored.position.alibi import Alibi

@@ -12,7 +12,7 @@ from attnkit.layers.build import build_layer
 from attnkit.layers.causality import refuse_future
 from attnkit.layers.contract import Width
 from attnkit.masks.contract import Data
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.points import names, observe
 from attnkit.recurrence.contract import SteppedRecurrent
 from attnkit.recurrence.variant.delta_net import DeltaNet

@@ -7,7 +7,7 @@ from conformance.mutants import caught, healthy
 
 from attnkit.forms.recurrent.form import chunked
 from attnkit.forms.recurrent.form.chunked import Chunked
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.recurrence.variant.delta_net import DeltaNet
 from attnkit.recurrence.variant.gla import Gla
 from attnkit.recurrence.variant.linear import Linear

@@ -16,7 +16,7 @@ from attnkit.models.contract import Sizes
 from attnkit.models.decoder import Decoder
 from attnkit.recurrence.feature.performer import Performer
 from attnkit.recurrence.variant.linear import Linear
-from attnkit.training.devices import AXIS, make_mesh, on_all, on_one, unused, use_cores
+from attnkit.training.devices import AXIS, expected, make_mesh, on_all, on_one, unused, use_cores
 from attnkit.training.optimizer import hyperparameters
 from attnkit.training.plan import Optimizer, Training
 from attnkit.training.step import begin, make_dispatch, make_step, split
@@ -58,7 +58,7 @@ def main():
             "worst": worst,
             "moved": max(float(np.abs(a - b).max()) for a, b in pairs),
             "meshes": [make_mesh(n).size for n in (8, 12, 7)],
-            "unused": [unused(n) for n in (16, 7)],
+            "unused": [unused(n, expected()) for n in (16, 7)],
         },
         sys.stdout,
     )

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import traceback
 
@@ -188,6 +189,22 @@ def test_a_finished_run_is_not_trained_again(toy, tmp_path, whole, state_of, cap
 def test_a_folder_with_a_run_in_it_is_not_overwritten(toy, whole):
     with pytest.raises(ConfigError, match="holds a run of 30 steps"):
         toy.train(whole[0])
+
+
+def test_resuming_on_another_number_of_devices_says_so(toy, tmp_path, monkeypatch, caplog):
+    toy.train(tmp_path, steps=2)
+    restore = Checkpoints.restore
+
+    def elsewhere(self, *arguments, **options):
+        found = restore(self, *arguments, **options)
+        facts = {**found.manifest.facts, "devices": 64}
+        return dataclasses.replace(found, manifest=dataclasses.replace(found.manifest, facts=facts))
+
+    toy.train(tmp_path, steps=2, resume=True)
+    assert "trained on" not in caplog.text
+    monkeypatch.setattr(Checkpoints, "restore", elsewhere)
+    toy.train(tmp_path, steps=2, resume=True)
+    assert "device(s), trained on 64 before: equal to about 1e-5, not to the bit" in caplog.text
 
 
 def test_resuming_with_another_plan_or_other_data_is_refused(toy, tmp_path):

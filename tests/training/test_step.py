@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from attnkit.training.nonfinite import failure
-from attnkit.training.optimizer import Hyperparameters, hyperparameters
+from attnkit.training.optimizer import hyperparameters
 from attnkit.training.plan import Optimizer, Training
 from attnkit.training.step import (
     begin,
@@ -28,7 +28,7 @@ def made(toy):
         graph, params, constants = split(toy.ToyNetwork(nnx.Rngs(0), dropout=dropout))
         state = begin(graph, params, constants, plan, optimizer)
         step = jax.jit(make_step(graph, plan, optimizer))
-        return graph, state, plan, step, hyperparameters(optimizer)
+        return graph, state, plan, step, hyperparameters(optimizer, plan.label_smoothing)
 
     return make
 
@@ -67,13 +67,15 @@ def test_slices_of_a_batch_give_the_gradient_of_the_whole(made, toy):
     batch["weights"][2, 1] = 0.25
     found = []
     for accumulate in (1, 3):
-        graph, state, plan, _, _ = made(dropout=0.0, accumulate=accumulate, label_smoothing=0.1)
-        found.append(jax.jit(make_gradient(graph, plan))(state.params, state.constants, batch, state.key))
+        graph, state, plan, _, hyper = made(dropout=0.0, accumulate=accumulate, label_smoothing=0.1)
+        found.append(
+            jax.jit(make_gradient(graph, plan))(state.params, state.constants, batch, state.key, hyper)
+        )
     chex.assert_trees_all_close(*found, rtol=2e-6, atol=2e-6)
 
 
 def test_slices_have_dropout_of_their_own(made):
-    graph, state, plan, _, _ = made(accumulate=2)
+    graph, state, plan, _, hyper = made(accumulate=2)
     same = {
         "inputs": np.full((6, 5), 3),
         "labels": np.full((6, 5), 4),
@@ -84,8 +86,10 @@ def test_slices_have_dropout_of_their_own(made):
     for start in (0, 3):
         weights = np.zeros((6, 5), np.float32)
         weights[start : start + 3] = 1
-        halves.append(gradient(state.params, state.constants, same | {"weights": weights}, state.key)[0].loss)
-    whole, _ = gradient(state.params, state.constants, same, state.key)
+        halves.append(
+            gradient(state.params, state.constants, same | {"weights": weights}, state.key, hyper)[0].loss
+        )
+    whole, _ = gradient(state.params, state.constants, same, state.key, hyper)
     assert abs(halves[0] - halves[1]) > 1e-3
     np.testing.assert_allclose(whole.loss, sum(halves), rtol=1e-6)
 
@@ -171,8 +175,9 @@ def test_skipping_leaves_out_exactly_one_update(made, toy, bits):
 
 @pytest.mark.parametrize("rate", [np.nan, np.inf])
 def test_a_learning_rate_that_is_not_finite_makes_no_update(made, toy, bits, rate):
-    _, state, _, step, _ = made()
-    new, metrics = step(state, toy.ToyDataset().batch(0, 0, 6), Hyperparameters(jnp.float32(rate)))
+    _, state, _, step, hyper = made()
+    hyper = hyper._replace(learning_rate=jnp.float32(rate))
+    new, metrics = step(state, toy.ToyDataset().batch(0, 0, 6), hyper)
     assert not metrics.finite and new.halted
     assert bits(new.params) == bits(state.params)
 
@@ -220,12 +225,16 @@ def test_bfloat16_computes_low_and_keeps_high(made, toy):
 
 
 def test_a_population_trains_in_one_program(made, toy):
-    _, state, _, step, _ = made(dropout=0.0)
+    _, state, _, step, hyper = made(dropout=0.0)
     rates = jnp.array([0.01, 0.02, 0.04])
     batch = toy.ToyDataset().batch(0, 0, 6)
-    many = jax.vmap(step, in_axes=(None, None, 0))(state, batch, Hyperparameters(rates))[0]
+
+    def trained(rate):
+        return step(state, batch, hyper._replace(learning_rate=rate))[0]
+
+    many = jax.vmap(trained)(rates)
     for i, rate in enumerate(rates):
-        alone, _ = step(state, batch, Hyperparameters(rate))
+        alone = trained(rate)
         np.testing.assert_allclose(many.params["out"][i], alone.params["out"], atol=1e-6)
 
 

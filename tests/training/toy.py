@@ -37,7 +37,8 @@ class ToyNetwork(Network):
         type(self).traces += 1
         x = self.table[...][batch["inputs"]]
         x = jnp.tanh(x @ self.hidden[...] + self.bias[...] + self.offset[...].astype(x.dtype))
-        if key is not None and self.dropout:
+        # A rate that is an array, one for each member of a population, is not 0.
+        if key is not None and (isinstance(self.dropout, jax.Array) or self.dropout):
             kept = jax.random.bernoulli(key, 1 - self.dropout, x.shape)
             x = jnp.where(kept, x / (1 - self.dropout), 0)
         return Output(x @ self.out[...])

@@ -17,7 +17,7 @@ from attnkit.approximate.contract import (
     Values,
     softmax,
 )
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.variant import Card, HeadShape, Kinds, MapKind
 
 

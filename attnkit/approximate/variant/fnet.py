@@ -6,7 +6,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 
 from attnkit.approximate.contract import Approximate, Count, Keys, Outputs, Params, Queries, Rows, Values
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.variant import Card
 
 

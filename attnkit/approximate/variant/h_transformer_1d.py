@@ -18,7 +18,7 @@ from attnkit.approximate.contract import (
     Values,
     divide,
 )
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.variant import Card, MapKind
 
 

@@ -19,7 +19,7 @@ from attnkit.approximate.contract import (
     Weights,
 )
 from attnkit.approximate.pinv import pinv
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.variant import Card, HeadShape
 
 

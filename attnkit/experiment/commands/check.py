@@ -6,6 +6,10 @@ from typing import Any
 
 from attnkit.experiment.diagnostics import printable
 
+#: Failures that the last line names.
+NAMED = 3
+#: Columns of a screen on which every table fits.
+WIDEST = 1000
 BASES = ("Score", "Position", "Normalizer", "Selection", "Mask", "TokenMixer", "FeatureMap")
 
 
@@ -17,7 +21,11 @@ def add(groups: Any) -> None:
         description="Check a variant or a part of one: every form against the definition, with derivatives, "
         "and everything that attention must do; of a mask, what it says of blocks against all pairs. "
         "Exit code 6 if something fails.",
-        epilog="example: attnkit check rotary base=500.0 --full",
+        epilog="Class attributes say what a variant of your own stands for: claims = ('translation', "
+        "'permutation', 'causality') are symmetries that are then checked, unclaimed = {'row': 'reason'} "
+        "takes a row out, checked_with = {'option': value} gives options for few tokens. The page "
+        "docs/own_variants.md lists every method that a variant may define, with its parameters. "
+        "Example: attnkit check rotary base=500.0 --full",
     )
     command.add_argument("name", metavar="NAME", help="a kind, or path/to/file.py:Class")
     command.add_argument("words", metavar="dotted.key=value", nargs="*", help="options of it, as TOML")
@@ -51,7 +59,9 @@ def check(arguments: argparse.Namespace) -> int:
         show(matrix, arguments.verbose)
     if not matrix.ok:
         failed = [f"{rule} in {form}" for (rule, form), cell in matrix.cells.items() if not cell.ok]
-        raise CheckFailed(f"{arguments.name} fails: {'; '.join(matrix.errors or failed)}")
+        told = list(matrix.errors) or failed
+        more = [f"and {len(told) - NAMED} more"] if len(told) > NAMED else []
+        raise CheckFailed(f"{arguments.name} fails: {'; '.join(told[:NAMED] + more)}")
     return 0
 
 
@@ -63,12 +73,13 @@ def show(matrix: Any, verbose: bool) -> None:
 
     from attnkit.conformance.meanings import LEGEND, MEANINGS
 
+    console = Console()
     columns = matrix.columns if verbose else ("",)
     table = Table(title=matrix.name, title_justify="left", box=None)
     table.add_column("property", no_wrap=True)
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("" if verbose else "meaning", style="dim", no_wrap=not verbose)
+    table.add_column("" if verbose else "meaning", style="dim", overflow="fold")
     for row in matrix.rows:
         cells = [matrix.cells[row, column] for column in matrix.columns]
         cells = cells if verbose else [max(cells, key=severity)]
@@ -76,7 +87,8 @@ def show(matrix: Any, verbose: bool) -> None:
         shown = ["-" if cell.worst is None else str(cell) for cell in cells]
         words = (Text(word, style) for word, style in zip(shown, styles, strict=True))
         table.add_row(row, *words, MEANINGS.get(row, ""))
-    console = Console()
+    needed = console.measure(table, options=console.options.update(width=WIDEST)).minimum
+    console.width = max(console.width, needed)  # on a narrow screen the terminal wraps, and no number is cut
     if matrix.rows:
         console.print(table)
     for line in matrix.notes():

@@ -23,7 +23,9 @@ def add(groups: Any) -> None:
         config_arguments(command)
         command.add_argument("--json", action="store_true", help="print JSON")
         if name == "show":
-            command.add_argument("--parameters", action="store_true", help="list every parameter, too")
+            command.add_argument(
+                "--parameters", action="store_true", help="list every parameter and its start, too"
+            )
         command.set_defaults(run=run)
     command = groups.add_parser(
         "schema",
@@ -44,17 +46,19 @@ def config_arguments(command: argparse.ArgumentParser) -> None:
 def validate(arguments: argparse.Namespace) -> int:
     """Check a config; the exit code says whether it is right."""
     from attnkit.errors import ConfigError, DataError
-    from attnkit.experiment import config
-    from attnkit.training.devices import unused
+    from attnkit.experiment import config, sweep
+    from attnkit.training.devices import expected, unused
 
     try:
+        if sweep.is_sweep(arguments.config):
+            return validate_sweep(arguments)
         loaded = config.load(arguments.config, arguments.words)
     except (ConfigError, DataError) as error:
         if not arguments.json:
             raise
         print(json.dumps({"valid": False, "problems": config.problems_of(error)}, indent=2))
         return error.exit_code
-    idle = unused(loaded.experiment.training.made.batch_size)
+    idle = unused(loaded.experiment.training.made.batch_size, expected())
     if arguments.json:
         found = {"valid": True, "hash": loaded.hash(), "problems": [], "notes": [idle] if idle else []}
         print(json.dumps(found, indent=2))
@@ -62,6 +66,18 @@ def validate(arguments: argparse.Namespace) -> int:
         print(f"{printable(str(arguments.config))}: valid (hash {loaded.hash()})")
         if idle:
             print(f"note: training.{idle}")
+    return 0
+
+
+def validate_sweep(arguments: argparse.Namespace) -> int:
+    """Check all cells of a sweep."""
+    from attnkit.experiment import sweep
+
+    cells = [cell.hash for cell in sweep.load(arguments.config, arguments.words).cells]
+    if arguments.json:
+        print(json.dumps({"valid": True, "cells": cells, "problems": []}, indent=2))
+    else:
+        print(f"{arguments.config}: valid (a sweep of {len(cells)} cells)")
     return 0
 
 
@@ -87,13 +103,14 @@ def parameters(loaded: Any, every: bool) -> list[str]:
     from attnkit.training.parameters import inventory, table
 
     try:
-        opened = session.start(loaded)
-        found = inventory(opened.network, opened.optimizer)
+        network = session.start(loaded).network if every else session.outline(loaded)
+        found = inventory(network, loaded.experiment.optimizer.made)
     except AttnkitError as error:
         return [f"not listed: {line}" for line in str(error).splitlines()]
     details = [
-        f"{p.path}: {p.kind}, {p.size:,}{', decayed' if p.decayed else ''}"
-        + (f", x{p.multiplier:g}" if p.multiplier != 1 else "")
+        f"{p.path}: {p.kind}, {p.size:,} numbers{', decayed' if p.decayed else ''}"
+        + (f", rate x{p.multiplier:g}" if p.multiplier != 1 else "")
+        + (f", rms {p.rms:.3g}" if every else "")
         for p in found
         if every or p.kind == "other"
     ]

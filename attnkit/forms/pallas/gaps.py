@@ -52,7 +52,7 @@ def lowering_gap(
             try:
                 traced.lower(lowering_platforms=PLATFORMS[platform][:1])
             except Exception as error:  # compilers raise errors of any type
-                return told(error)
+                return reason_of(error)
     return None
 
 
@@ -91,8 +91,8 @@ def attend_all(variant: Scored, shape: HeadShape, block: tuple[int, int], arrays
     return heads.run(functools.partial(attend_blocks, passes))
 
 
-def told(error: Exception) -> str:
-    """What a compiler lacks, in one line."""
+def reason_of(error: Exception) -> str:
+    """One line about a compiler's error: the operation or property at fault."""
     text = str(error)
     for pattern, line in PATTERNS.items():
         if found := re.search(pattern, text):

@@ -15,7 +15,7 @@ import numpy as np
 
 from attnkit.forms.block_mask import BlockMask
 from attnkit.forms.block_op import Arrays, BlockOp, Cell, Kind, Operand, RowFold
-from attnkit.forms.pallas.program import Program, known, live, make_program, solve
+from attnkit.forms.pallas.program import Program, known, make_program, operations_between, solve
 from attnkit.jax_api import JaxprEqn, Literal
 
 Sides = frozenset[str]
@@ -43,7 +43,7 @@ class Feature:
     table: bool
     key: int
 
-    def lay(self, a: Any) -> Any:
+    def to_memory(self, a: Any) -> Any:
         """The array of a block with its tokens first; of a table, with a power of two of entries."""
         a = a if self.axis is None else jnp.moveaxis(a, self.axis, 0)
         if not self.table:
@@ -52,7 +52,7 @@ class Feature:
         fill = jnp.nan if jnp.issubdtype(a.dtype, jnp.floating) else 0
         return jnp.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, more)], constant_values=fill)
 
-    def unlay(self, a: Any) -> Any:
+    def from_memory(self, a: Any) -> Any:
         """The array as the program knows it, but for what a table has more."""
         return a if self.axis is None else jnp.moveaxis(a, 0, self.axis)
 
@@ -82,7 +82,9 @@ def hoist(op: Any, arguments: Arrays) -> tuple[BlockOp, list[Any]]:
         range(first, first + len(laid))
     )
     for masked, program in programs.items():
-        needed = live(program.jaxpr, program.jaxpr.outvars, {f.variable: f for f in features[masked]})[1]
+        needed = operations_between(
+            program.jaxpr, program.jaxpr.outvars, {f.variable: f for f in features[masked]}
+        )[1]
         used |= {n for n, v in enumerate(program.jaxpr.invars[len(state) :]) if v in needed}
     kept = sorted(used)
 
@@ -97,7 +99,7 @@ def hoist(op: Any, arguments: Arrays) -> tuple[BlockOp, list[Any]]:
         def pair(state: Arrays, *given: Any) -> Arrays:
             every = all_of(given)
             values = known(program.jaxpr, program.consts, [*state, *every[:first]])
-            values |= {f.variable: f.unlay(every[numbers[f.key]]) for f in features[masked]}
+            values |= {f.variable: f.from_memory(every[numbers[f.key]]) for f in features[masked]}
             return tuple(solve(program.jaxpr, program.jaxpr.outvars, values))
 
         return pair if fold else lambda *given: pair((), *given)
@@ -130,7 +132,7 @@ def compute(
         block = [given.get(n) for n in range(len(arguments))]
         values = known(program.jaxpr, program.consts, [*(None,) * count, *block])
         found = solve(program.jaxpr, [f.variable for f in features], values)
-        return [f.lay(a) for f, a in zip(features, found, strict=True)]
+        return [f.to_memory(a) for f, a in zip(features, found, strict=True)]
 
     if kind == "shared":
         return of_block([arguments[n] for n in mine])

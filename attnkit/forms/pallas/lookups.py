@@ -57,7 +57,7 @@ def scatter_add(equation: Any, arguments: Arrays, rewrites: Rewrites) -> Arrays 
 
 
 def layout_of(equation: Any) -> Layout | None:
-    """What has a table: all pairs one, each row its own, or each row its own with entries by columns."""
+    """Owner of a table: all pairs, each row, or each row with entries by columns; `None` for another."""
     table, index = (equation.invars[n].aval for n in (0, 1))
     numbers = equation.params["dimension_numbers"]
     if equation.primitive.name == "gather":

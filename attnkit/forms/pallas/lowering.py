@@ -142,7 +142,7 @@ class Kernel:
 
     def call(self, target: Target, arrays: Arrays) -> Arrays:
         """The results as programs write them: with all mapped axes, and sums with that of the programs."""
-        laid = [self.arguments[n].lay(arrays[n]) for n in self.read]
+        laid = [self.arguments[n].to_memory(arrays[n]) for n in self.read]
         inputs = [self.window(self.arguments[n], a.shape) for n, a in zip(self.read, laid, strict=True)]
         shapes = [self.written(result) for result in self.results]
         outputs = [
@@ -159,15 +159,15 @@ class Kernel:
     def written(self, result: InKernel) -> tuple[int, ...]:
         """Shape of what all programs write of a result."""
         if result.kind == self.side:
-            return (*self.sizes, self.grid[-1] * result.lying[0], *result.lying[1:])
-        return (*self.grid, *result.lying)
+            return (*self.sizes, self.grid[-1] * result.block_shape[0], *result.block_shape[1:])
+        return (*self.grid, *result.block_shape)
 
     def window(self, one: InKernel, shape: tuple[int, ...], whole: bool = True) -> Any:
-        """What a program sees of an array: its block, or all; of a result without a side, its own part."""
+        """Part of an array that a program sees: its block, or all; of a result without a side, its own."""
         axes = [n for n, has in enumerate(one.mapped) if has]
         seen: list[Any] = [None] * len(axes)
         if one.kind == self.side:
-            axes, seen = [*axes, len(self.sizes)], [*seen, one.lying[0]]
+            axes, seen = [*axes, len(self.sizes)], [*seen, one.block_shape[0]]
         elif not whole:
             axes, seen = [*axes, len(self.sizes)], [*seen, None]
         seen += shape[len(seen) :]

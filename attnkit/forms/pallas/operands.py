@@ -27,7 +27,7 @@ class InKernel:
     dtype: Any
 
     @property
-    def lying(self) -> tuple[int, ...]:
+    def block_shape(self) -> tuple[int, ...]:
         """Shape of a block in memory: two axes at least."""
         return (*self.shape, *(1,) * (2 - len(self.shape)))
 
@@ -36,13 +36,13 @@ class InKernel:
         """Type in memory."""
         return jnp.dtype(jnp.int32) if self.dtype == bool else self.dtype
 
-    def lay(self, a: jax.Array) -> jax.Array:
+    def to_memory(self, a: jax.Array) -> jax.Array:
         """The array as it lies in memory."""
         return a.reshape(*a.shape, *(1,) * (2 - len(self.shape))).astype(self.stored)
 
     def load(self, ref: Any, at: Any = None) -> Any:
         """All that a program sees, or block number `at` of that."""
-        rows = slice(None) if at is None else pallas().ds(at * self.lying[0], self.lying[0])
+        rows = slice(None) if at is None else pallas().ds(at * self.block_shape[0], self.block_shape[0])
         if not self.shape:
             value = ref[0, 0]
         elif len(self.shape) == 1:

@@ -55,7 +55,7 @@ def make_program(
         return tuple(solve(traced.jaxpr, traced.jaxpr.outvars, values, rewrites))
 
     closed = jax.make_jaxpr(inlined)(*avals)
-    needed = live(closed.jaxpr, closed.jaxpr.outvars, {})[1]
+    needed = operations_between(closed.jaxpr, closed.jaxpr.outvars, {})[1]
     return Program(closed.jaxpr, tuple(closed.consts), tuple(a in needed for a in closed.jaxpr.invars))
 
 
@@ -73,7 +73,7 @@ def solve(
     def read(atom: Any) -> Any:
         return atom.val if isinstance(atom, Literal) else values.get(atom)
 
-    equations, needed = live(jaxpr, wanted, values)
+    equations, needed = operations_between(jaxpr, wanted, values)
     for equation in equations:
         arguments, name = [read(a) for a in equation.invars], equation.primitive.name
         found: Arrays | None
@@ -90,7 +90,9 @@ def solve(
     return [read(a) for a in wanted]
 
 
-def live(jaxpr: Jaxpr, wanted: Arrays, values: Mapping[Any, Any]) -> tuple[list[JaxprEqn], set[Any]]:
+def operations_between(
+    jaxpr: Jaxpr, wanted: Arrays, values: Mapping[Any, Any]
+) -> tuple[list[JaxprEqn], set[Any]]:
     """The operations between known variables and wanted ones, in order, and all variables that these need."""
     needed = {a for a in wanted if not isinstance(a, Literal)}
     kept = []

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from attnkit.forms.recurrent.contract import Form
+from attnkit.forms.recurrent.contract import Form, find_form
 from attnkit.forms.recurrent.tokens import Tokens, reversed_reset, since_reset
 from attnkit.forms.recurrent.two_pass import two_pass_inputs
+from attnkit.forms.recurrent.value_weights import mean_slopes
 from attnkit.recurrence.contract import (
     LinearRecurrent,
     Order,
@@ -34,11 +35,34 @@ def run_head(
         o, last = form.run_stepped(variant, p, tokens, clean, size)
     lost = since_reset(tokens.broken, tokens.begins(), before)
     end = lost[-1] if lost.size else before
+    last = jax.tree.map(lambda a: jnp.where(end, jnp.nan, a) if is_float(a) else a, last)
+    return of_real_tokens(variant, tokens, lost, o), last
+
+
+def of_real_tokens(variant: Recurrent, tokens: Tokens, lost: Array, o: Array) -> Array:
+    """Rows of outputs: NaN where a value that is not finite would reach, zeros for tokens that do not exist.
+
+    `lost` says after which tokens the state is unknown.
+    """
     if variant.direction == "both":
         lost |= since_reset(tokens.broken[::-1], reversed_reset(tokens.begins()), jnp.asarray(False))[::-1]
     o = jnp.where((lost | tokens.unread)[:, None], jnp.nan, o)
-    last = jax.tree.map(lambda a: jnp.where(end, jnp.nan, a) if is_float(a) else a, last)
-    return jnp.where(tokens.real[:, None], o, 0), last
+    return jnp.where(tokens.real[:, None], o, 0)
+
+
+def linear_weights(
+    variant: LinearRecurrent, p: Params, tokens: Tokens, state: State, value_dim: int
+) -> Float[Array, "tokens tokens"]:
+    """Weights of the values of all tokens in all outputs (`value_weights`), from the empty `state`."""
+    form, dtype = find_form("matrix"), state.matrix.dtype
+    x, _ = with_auxiliary(variant, p, tokens, state, form)
+    q, write, reset = expand(variant, p, x, tokens, dtype)
+    unit = write._replace(v=jnp.eye(write.v.shape[0], dtype=dtype))
+    empty = jnp.zeros((state.matrix.shape[0], write.v.shape[0]), dtype)
+    mixing, _ = read_states(variant, form, p, x, (q, unit), empty, reset, None)
+    weights = mean_slopes(variant, p, x, x, mixing, value_dim)
+    lost = since_reset(tokens.broken, tokens.begins(), jnp.asarray(False))
+    return of_real_tokens(variant, tokens, lost, weights)
 
 
 def run_linear(
@@ -47,19 +71,36 @@ def run_linear(
     """A linear recurrence in one of its forms."""
     x, aux_state = with_auxiliary(variant, p, tokens, state, form, size)
     q, write, reset = expand(variant, p, x, tokens, state.matrix.dtype)
-    order = Order(variant.read, variant.correct)
-    o, last = form.run(q, write, state.matrix, reset, order, size)
+    o, last = read_states(variant, form, p, x, (q, write), state.matrix, reset, size)
+    return variant.readout(p, x, o), State(last, aux_state)
+
+
+def read_states(
+    variant: LinearRecurrent,
+    form: Form,
+    p: Params,
+    x: dict[str, Array],
+    moves: tuple[Array, Transition],
+    state: Array,
+    reset: Array | None,
+    size: int | None,
+) -> tuple[Float[Array, "tokens columns"], Array]:
+    """The reads of all tokens, summed over both directions if there are two, and the last state.
+
+    `moves` are queries and transitions, one for each sub-step.
+    """
+    (q, write), order = moves, Order(variant.read, variant.correct)
+    o, last = form.run(q, write, state, reset, order, size)
     if variant.direction == "both":
         seen, wrote = jax.tree.map(lambda a: a[::-1], (q, write))
         back = order._replace(read="decayed" if order.read == "after" else "before")
         again = None if reset is None else reversed_reset(reset)
-        more, _ = form.run(seen, wrote, jnp.zeros_like(state.matrix), again, back, size)
+        more, _ = form.run(seen, wrote, jnp.zeros_like(state), again, back, size)
         o = o + more[::-1]
     weight = variant.self_weight(p, x)
     if weight is not None:
         o = o + weight[:, None] * write.v
-    o = o.reshape(-1, variant.substeps, o.shape[-1])[:, -1]
-    return variant.readout(p, x, o), State(last, aux_state)
+    return o.reshape(-1, variant.substeps, o.shape[-1])[:, -1], last
 
 
 def with_auxiliary(

@@ -1,7 +1,7 @@
 """A memory read by other tokens than those that wrote it: cross-attention of linear recurrences."""
 
-import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,9 @@ from attnkit.forms.recurrent.contract import find_form
 from attnkit.forms.recurrent.decay import exact_einsum
 from attnkit.forms.recurrent.head import expand_writes, with_auxiliary
 from attnkit.forms.recurrent.recur import cast_params, check_inputs, head_params, input_axes
-from attnkit.forms.recurrent.tokens import Tokens, read_tokens, values_of, with_unit_values
-from attnkit.recurrence.contract import LinearRecurrent, Order, Params, State
+from attnkit.forms.recurrent.tokens import Tokens, read_tokens, values_of
+from attnkit.forms.recurrent.value_weights import mean_slopes
+from attnkit.recurrence.contract import LinearRecurrent, Order, Params, State, Transition
 from attnkit.variant import HeadShape
 
 
@@ -46,12 +47,25 @@ def encode_memory(
 def last_state(variant: LinearRecurrent, shape: HeadShape, p: Params, tokens: Tokens) -> State:
     """The state of one head after tokens that write and do not read; NaN if one of them is not finite."""
     state = variant.start(shape, tokens.x["v"].dtype)
-    p = cast_params(p, state)
+    _, write, reset, aux_state = writes_of(variant, cast_params(p, state), tokens, state)
+    return State(written(variant, tokens, write, reset, state.matrix), aux_state)
+
+
+def writes_of(
+    variant: LinearRecurrent, p: Params, tokens: Tokens, state: State
+) -> tuple[dict[str, Array], Transition, Array | None, Any]:
+    """Inputs with the auxiliary ones, transitions, resets, and the auxiliary state after the tokens."""
     x, aux_state = with_auxiliary(variant, p, tokens, state, find_form("scan"))
-    write, reset = expand_writes(variant, p, x, tokens, state.matrix.dtype)
+    return x, *expand_writes(variant, p, x, tokens, state.matrix.dtype), aux_state
+
+
+def written(
+    variant: LinearRecurrent, tokens: Tokens, write: Transition, reset: Array | None, start: Array
+) -> Array:
+    """The matrix of the state after transitions; NaN if a token is not finite."""
     order = Order(correct=variant.correct)
-    _, matrix = find_form("chunked").run(jnp.zeros_like(write.k), write, state.matrix, reset, order)
-    return State(jnp.where(jnp.any(tokens.broken), jnp.nan, matrix), aux_state)
+    _, matrix = find_form("chunked").run(jnp.zeros_like(write.k), write, start, reset, order)
+    return jnp.where(jnp.any(tokens.broken), jnp.nan, matrix)
 
 
 def query_memory(
@@ -86,30 +100,43 @@ def read_state(
     offset: Int[Array, ""] | int,
 ) -> Float[Array, "tokens value_dim"]:
     """Outputs of one head's tokens that read a state."""
-    tokens = read_tokens(variant, shape, inputs, None, None)
-    x = {**tokens.x, "position": offset + jnp.arange(tokens.real.shape[0])}
+    x = asking_inputs(variant, shape, inputs, offset)
     return variant.readout(p, x, exact_einsum("td,dv->tv", variant.query(p, x), state.matrix))
+
+
+def asking_inputs(
+    variant: LinearRecurrent, shape: HeadShape, inputs: Mapping[str, Array], offset: Array | int
+) -> dict[str, Array]:
+    """Inputs of tokens that read a memory, with their number."""
+    tokens = read_tokens(variant, shape, inputs, None, None)
+    return {**tokens.x, "position": offset + jnp.arange(tokens.real.shape[0])}
 
 
 def memory_weights(
     variant: LinearRecurrent,
     shape: HeadShape,
     params: Params,
-    written: Mapping[str, Float[Array, "..."]],
     asked: Mapping[str, Float[Array, "..."]],
+    asking: Mapping[str, Float[Array, "..."]],
     *,
     length: Int[Array, ""] | None = None,
 ) -> Float[Array, "heads queries values"]:
-    """Weights of the memory's activated values in the output of `query_memory`."""
+    """Weights of the memory's activated values in the output of `query_memory`, as `recurrent_weights`."""
 
-    def head(p: Params, written: Mapping[str, Array], asked: Mapping[str, Array]) -> Array:
-        tokens = read_tokens(variant, shape, written, None, length)
-        wide = dataclasses.replace(shape, value_dim=values_of(tokens, shape.value_dim).shape[0])
-        state = last_state(variant, wide, p, with_unit_values(tokens, shape.value_dim))
-        return read_state(variant, shape, cast_params(p, state), asked, state, 0)
+    def head(p: Params, asked: Mapping[str, Array], asking: Mapping[str, Array]) -> Array:
+        tokens = read_tokens(variant, shape, asked, None, length)
+        state = variant.start(shape, tokens.x["v"].dtype)
+        p = cast_params(p, state)
+        x, write, reset, _ = writes_of(variant, p, tokens, state)
+        unit = write._replace(v=jnp.eye(write.v.shape[0], dtype=write.v.dtype))
+        empty = jnp.zeros((state.matrix.shape[0], write.v.shape[0]), state.matrix.dtype)
+        reading = asking_inputs(variant, shape, asking, 0)
+        states = written(variant, tokens, unit, reset, empty)
+        mixing = exact_einsum("td,du->tu", variant.query(p, reading), states)
+        return mean_slopes(variant, p, reading, x, mixing, shape.value_dim)
 
     axes = (0, input_axes(variant, shape, "key"), input_axes(variant, shape, "query"))
-    return jax.vmap(head, in_axes=axes)(head_params(variant, shape, params), dict(written), dict(asked))
+    return jax.vmap(head, in_axes=axes)(head_params(variant, shape, params), dict(asked), dict(asking))
 
 
 def memory_values(

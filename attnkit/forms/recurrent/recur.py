@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from attnkit.forms.recurrent.contract import all_forms, find_form, sizes_of
-from attnkit.forms.recurrent.head import is_float, run_head
-from attnkit.forms.recurrent.tokens import read_tokens, values_of, varying_zero, with_unit_values
+from attnkit.forms.recurrent.head import is_float, linear_weights, run_head
+from attnkit.forms.recurrent.tokens import read_tokens, values_of, varying_zero
+from attnkit.hooks import nearest
 from attnkit.recurrence.contract import LinearRecurrent, Params, Recurrent, SteppedRecurrent
 from attnkit.variant import HeadShape
 
@@ -140,11 +141,12 @@ def recurrent_weights(
     segments: Int[Array, "tokens"] | None = None,
     length: Int[Array, ""] | None = None,
 ) -> Float[Array, "heads tokens values"]:
-    """Weights of all values in all outputs, from an empty state: `recur(...).output == weights @ v`.
+    """Weights of all values in all outputs, from an empty state: slopes by the activated values.
 
-    `v` are the activated values (`recurrent_values`): one for each token, or for each of its sub-steps where
-    a variant has several. The output is linear in them, so the weights are the output where
-    value `s` is the unit vector `e_s`. Raises `ValueError` if the variant has no such matrix.
+    The values are those of `recurrent_values`: one for each token, or for each of its sub-steps where a
+    variant has several. `recur(...).output == weights @ values` where the output is linear in them and treats
+    all channels alike; else each weight is the mean of the slopes of its channels, see `value_weights`.
+    Raises `ValueError` if the variant has no such matrix.
     """
     inputs = dict(inputs)
     check_inputs(variant, shape, inputs)
@@ -152,16 +154,12 @@ def recurrent_weights(
 
     def head(p: Params, own: Mapping[str, Array]) -> Array:
         tokens = read_tokens(variant, shape, own, segments, length)
-        dtype = jnp.promote_types(own["v"].dtype, jnp.float32)
-        if not isinstance(variant, LinearRecurrent):
-            state = variant.start(shape, dtype)
-            assert isinstance(variant, SteppedRecurrent)
-            weights = variant.matrix(cast_params(p, state), tokens.x, state, tokens.begins())
-            return jnp.where(tokens.real[:, None], weights, 0)
-        p, unit = cast_params(p, jnp.zeros((), dtype)), with_unit_values(tokens, shape.value_dim)
-        count = values_of(tokens, shape.value_dim).shape[0]
-        state = variant.start(dataclasses.replace(shape, value_dim=count), dtype)
-        return run_head(variant, find_form("matrix"), p, unit, state, None)[0]
+        state = variant.start(shape, jnp.promote_types(own["v"].dtype, jnp.float32))
+        p = cast_params(p, state)
+        if isinstance(variant, LinearRecurrent):
+            return linear_weights(variant, p, tokens, state, shape.value_dim)
+        assert isinstance(variant, SteppedRecurrent)
+        return jnp.where(tokens.real[:, None], variant.matrix(p, tokens.x, state, tokens.begins()), 0)
 
     axes = input_axes(variant, shape)
     return jax.vmap(head, in_axes=(0, axes))(head_params(variant, shape, params), inputs)
@@ -187,6 +185,12 @@ def recurrent_values(
 def head_params(variant: Recurrent, shape: HeadShape, params: Params) -> dict[str, Array]:
     """Constants, parameters and index of the heads, with a leading head axis."""
     fixed = {name: jnp.asarray(a) for name, a in variant.constants(shape).items()}
+    for name, a in {**fixed, **params}.items():
+        if jnp.shape(a)[:1] != (shape.heads,):
+            raise ValueError(
+                f"params: {name} of {type(variant).__name__} is {jnp.shape(a)}; expected a leading axis of "
+                f"{shape.heads} heads"
+            )
     return {**fixed, **params, "head": jnp.arange(shape.heads)}
 
 
@@ -208,7 +212,8 @@ def check_inputs(
     """Raise `ValueError` if the inputs are not those that the variant declares, or those of one side."""
     needs = {n: need for n, need in variant.inputs(shape).items() if side in (None, need.side)}
     if set(needs) != set(inputs):
-        raise ValueError(f"inputs = {sorted(inputs)}: {type(variant).__name__} needs {sorted(needs)}")
+        near = "".join(nearest(name, needs) for name in sorted(set(inputs) - set(needs)))
+        raise ValueError(f"inputs = {sorted(inputs)}: {type(variant).__name__} needs {sorted(needs)}{near}")
     tokens = next(iter(inputs.values())).shape[-2]
     for name, need in needs.items():
         expected = (tokens, need.width) if need.shared else (shape.heads, tokens, need.width)

@@ -84,14 +84,6 @@ def values_of(tokens: Tokens, value_dim: int) -> Float[Array, "values value_dim"
     return tokens.x["v"].reshape(-1, value_dim)
 
 
-def with_unit_values(tokens: Tokens, value_dim: int) -> Tokens:
-    """The tokens with the unit vector `e_s` for value `s`, counted as in `values_of`."""
-    v = tokens.x["v"]
-    count = v.shape[0] * (v.shape[1] // value_dim)
-    unit = jnp.eye(count, dtype=v.dtype).reshape(v.shape[0], -1)
-    return tokens._replace(x={**tokens.x, "v": unit})
-
-
 def varying_zero(tree: Any) -> Array | float:
     """Zero, made of every array of `tree`: the initial carry of a loop must vary over devices as they do."""
     return sum((jnp.sum(jnp.ravel(a)[:0]) for a in jax.tree.leaves(tree)), start=0.0)

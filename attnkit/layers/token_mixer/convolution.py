@@ -15,7 +15,7 @@ from attnkit.layers.linear import Linear
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data, Mask
 from attnkit.masks.everything import Everything
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.points import absent, point
 from attnkit.variant import Card
 

@@ -17,7 +17,7 @@ from attnkit.layers.heads import (
 )
 from attnkit.layers.linear import Linear
 from attnkit.masks.contract import Data
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.points import point
 from attnkit.scored.contract import Scored
 from attnkit.scored.preset.attention import Attention

@@ -18,7 +18,7 @@ from attnkit.layers.heads import (
     fitted,
 )
 from attnkit.masks.contract import Data
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import (
     Columns,
     Keys,
@@ -167,10 +167,12 @@ class DeepseekSparseLayer(AttentionLayer):
         def one(q: Array, k: Array, made: Any, index: Any, data: Any) -> Array:
             inputs = made.replace(position=(*made.position, index))
             values = jnp.zeros_like(k[..., :1])
-            found = forms.attend(weighing, learned, q, k, values, inputs=inputs, data=data)
+            own = data.only(weighing.needs())
+            found = forms.attend(weighing, learned, q, k, values, inputs=inputs, data=own)
             nothing = jnp.zeros((1, x.shape[1], 1), wide)
             inputs = Parts(index, {}, (), made.selection)
-            lse = forms.attend(scoring, None, nothing, nothing, nothing, inputs=inputs, data=data).lse[0]
+            own = data.only(scoring.needs())
+            lse = forms.attend(scoring, None, nothing, nothing, nothing, inputs=inputs, data=own).lse[0]
             return jnp.where(lse > -jnp.inf, lse - found.output[..., 0].mean(0), 0)
 
         each = jax.vmap(one)(*still[1:], made.selection[0], data)

@@ -22,7 +22,7 @@ from attnkit.layers.heads import (
     Tokens,
 )
 from attnkit.layers.norm import RMSNorm
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.variant import Card, HeadShape
 
 

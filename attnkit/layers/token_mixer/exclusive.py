@@ -15,7 +15,7 @@ from attnkit.layers.heads import (
     QueryTokens,
     Tokens,
 )
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.variant import Card
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attnkit.layers.recurrence import Cell, Hidden
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.variant import Card
 
 

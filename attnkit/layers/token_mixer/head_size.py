@@ -8,7 +8,7 @@ from flax import nnx
 from attnkit.layers.attention import AttentionTokenMixer
 from attnkit.layers.contract import Width
 from attnkit.layers.heads import ConcatProjection, InputProjection, OutputProjection, QKVProjection
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.variant import Card, HeadShape
 
 

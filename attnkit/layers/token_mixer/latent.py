@@ -14,7 +14,7 @@ from attnkit.layers.linear import Linear
 from attnkit.layers.norm import RMSNorm
 from attnkit.masks.contract import Mask
 from attnkit.masks.everything import Everything
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Columns, Keys, Params, Position, Queries, Rows, Scored
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.score.dot import Dot

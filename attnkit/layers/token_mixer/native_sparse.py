@@ -22,7 +22,7 @@ from attnkit.layers.token_mixer.residual_attention import per_token, turned
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data, Mask, Needs
 from attnkit.masks.window import Window
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.points import absent, observed, opened, point, view
 from attnkit.scored.contract import Columns, Keep, Keys, Params, Position, Queries, Rows, Scored, Selection
 from attnkit.scored.normalizer.softmax import Softmax

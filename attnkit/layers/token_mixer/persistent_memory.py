@@ -17,7 +17,7 @@ from attnkit.layers.heads import (
 )
 from attnkit.masks.contract import Data
 from attnkit.masks.everything import Everything
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.points import PointError
 from attnkit.scored.contract import Scored
 from attnkit.variant import Card, HeadShape, MapKind

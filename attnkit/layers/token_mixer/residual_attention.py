@@ -21,7 +21,7 @@ from attnkit.layers.heads import (
     plain_shape,
 )
 from attnkit.masks.contract import Data
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.points import point
 from attnkit.scored.contract import Part, PartParams, Position, Scored
 from attnkit.token_mixer import TokenMixer

@@ -20,7 +20,7 @@ from attnkit.layers.heads import (
     QKVProjection,
     plain_shape,
 )
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import HEADS, Columns, Params, Position, Rows, Scored, Scores
 from attnkit.variant import Card, HeadShape, Kinds
 

@@ -16,7 +16,7 @@ from attnkit.layers.heads import (
     split_heads,
 )
 from attnkit.layers.linear import Linear
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.variant import Card, HeadShape
 
 

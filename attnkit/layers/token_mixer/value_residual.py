@@ -15,7 +15,7 @@ from attnkit.layers.heads import (
     Tokens,
     plain_shape,
 )
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.token_mixer import TokenMixer
 from attnkit.variant import Card, HeadShape
 

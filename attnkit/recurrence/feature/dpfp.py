@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from annotated_types import Ge
 from jaxtyping import Array, Float
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.recurrence.contract import Params
 from attnkit.recurrence.feature_map import FeatureMap
 from attnkit.variant import Card

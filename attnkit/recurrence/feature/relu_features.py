@@ -5,7 +5,7 @@ from typing import ClassVar
 import jax
 from jaxtyping import Array, Float
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.recurrence.contract import Params
 from attnkit.recurrence.feature_map import FeatureMap
 from attnkit.variant import Card

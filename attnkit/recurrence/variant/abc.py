@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from annotated_types import Ge
 from jaxtyping import Array, Bool, Float
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.recurrence.contract import Inputs, Params, Transition
 from attnkit.recurrence.two_pass import ReadFirst, TwoPassRecurrent
 from attnkit.variant import Card, HeadShape, MapKind, TokenInput

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from annotated_types import Ge
 from jaxtyping import Array, Float
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.recurrence.contract import Inputs, Params, Transition
 from attnkit.recurrence.delta_rule import DeltaRule
 from attnkit.recurrence.discretization import DECAY_KINDS, init_decay, log_decay, time_step

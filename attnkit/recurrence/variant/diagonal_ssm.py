@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from annotated_types import Ge
 from jaxtyping import Array, Bool, Float
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.recurrence.contract import Inputs, LinearRecurrent, Params, Transition
 from attnkit.recurrence.discretization import init_log_dt
 from attnkit.recurrence.token_positions import fractional_turns, next_positions

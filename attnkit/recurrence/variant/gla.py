@@ -6,7 +6,7 @@ import jax
 from annotated_types import Ge, Gt
 from jaxtyping import Array, Float
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.recurrence.contract import Gate, Inputs, LinearRecurrent, Norm, Transition
 from attnkit.variant import Card, HeadShape, TokenInput
 

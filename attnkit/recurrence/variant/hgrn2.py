@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from annotated_types import Ge, Lt
 from jaxtyping import Array, Float
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.recurrence.contract import Inputs, LinearRecurrent, Norm, Params, Transition
 from attnkit.variant import Card, HeadShape, TokenInput
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 import jax
 from jaxtyping import Array, Float
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.recurrence.contract import Gate, Inputs, Params
 from attnkit.recurrence.delta_rule import DeltaRule
 from attnkit.recurrence.discretization import DECAY_KINDS, init_decay, log_decay, time_step

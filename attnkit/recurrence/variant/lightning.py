@@ -8,7 +8,7 @@ from annotated_types import Ge, Le
 from jaxtyping import Array, Float
 
 from attnkit.encodings.slopes import slopes
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.recurrence.contract import Gate, Inputs, LinearRecurrent, Norm, Params, Transition
 from attnkit.variant import Card, HeadShape, TokenInput
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.recurrence.contract import Inputs, LinearRecurrent, Params, Transition
 from attnkit.recurrence.feature.elu_plus_one import EluPlusOne
 from attnkit.recurrence.feature_map import FeatureMap, Features

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from annotated_types import Ge
 from jaxtyping import Array, Bool, Float, Int
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.recurrence.chunks import CHUNK, in_chunks
 from attnkit.recurrence.contract import ConvSize, Gate, Inputs, Norm, Params, SteppedRecurrent
 from attnkit.recurrence.discretization import DECAY_KINDS, init_decay, log_decay, time_step

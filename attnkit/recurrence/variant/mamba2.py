@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from annotated_types import Ge
 from jaxtyping import Array, Float
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.recurrence.contract import ConvSize, Gate, Inputs, LinearRecurrent, Norm, Params, Transition
 from attnkit.recurrence.discretization import DECAY_KINDS, init_decay, log_decay, time_step
 from attnkit.variant import Card, HeadShape, Kinds, TokenInput

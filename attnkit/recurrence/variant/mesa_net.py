@@ -9,7 +9,7 @@ import jax.scipy.linalg
 from annotated_types import Ge, Gt
 from jaxtyping import Array, Float
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.recurrence.contract import ConvSize, Inputs, Norm, Params, Transition
 from attnkit.recurrence.l2_normalize import l2_normalize
 from attnkit.recurrence.two_pass import ReadFirst, TwoPassRecurrent

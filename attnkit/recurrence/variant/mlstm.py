@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.recurrence.contract import ConvSize, Gate, Inputs, LinearRecurrent, Norm, Params, Transition
 from attnkit.recurrence.stabilizer import running_maximum
 from attnkit.variant import Card, HeadShape, Kinds, TokenInput

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from attnkit.encodings.rotation import frequencies, turn
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.recurrence.contract import Gate, Inputs, LinearRecurrent, Norm, Params, Transition
 from attnkit.recurrence.token_positions import next_positions
 from attnkit.variant import Card, HeadShape, TokenInput

@@ -6,7 +6,7 @@ import jax
 from annotated_types import Gt
 from jaxtyping import Array, Float
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.recurrence.contract import Gate, Inputs, LinearRecurrent, Norm, Params, Transition
 from attnkit.variant import Card, HeadShape, TokenInput
 

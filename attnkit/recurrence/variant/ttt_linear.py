@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from annotated_types import Ge, Gt
 from jaxtyping import Array, Bool, Float
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.recurrence.chunks import CHUNK, in_chunks
 from attnkit.recurrence.contract import Inputs, Norm, Params, SteppedRecurrent
 from attnkit.variant import Card, HeadShape, Kinds, TokenInput

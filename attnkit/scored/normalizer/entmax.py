@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from annotated_types import Gt, Le
 from jaxtyping import Array
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Own, Params, Row, Scores
 from attnkit.scored.implicit import ImplicitNormalizer, finite
 from attnkit.scored.key_passes import FoldKeys

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import jax
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Params, Row, Scores
 from attnkit.scored.elementwise import ElementwiseNormalizer
 from attnkit.variant import Card

@@ -7,7 +7,7 @@ from annotated_types import Gt
 from jaxtyping import Array, Float, UInt32
 
 from attnkit.masks.counters import scramble
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Columns, Params, Rows, Scores
 from attnkit.scored.exponential import ExponentialNormalizer
 from attnkit.variant import Card, MapKind

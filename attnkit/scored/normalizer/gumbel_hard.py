@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Gt
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Columns, Params, Rows, Scores
 from attnkit.scored.normalizer.gumbel import perturbed
 from attnkit.scored.normalizer.hard import Hard

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Params, Row, Scores
 from attnkit.scored.implicit import ImplicitNormalizer
 from attnkit.scored.key_passes import FoldKeys

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 import jax
 from annotated_types import Ge
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Params, Row, Scores
 from attnkit.scored.elementwise import ElementwiseNormalizer
 from attnkit.variant import Card, MapKind

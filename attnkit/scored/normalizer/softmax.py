@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.exponential import ExponentialNormalizer
 from attnkit.variant import Card, MapKind
 

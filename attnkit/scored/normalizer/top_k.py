@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from annotated_types import Ge
 from jaxtyping import Array
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.best import Best, better, none_yet
 from attnkit.scored.contract import Params, Row, Scores
 from attnkit.scored.implicit import ImplicitNormalizer, finite

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from annotated_types import Ge
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import (
     Columns,
     Keep,

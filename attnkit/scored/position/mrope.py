@@ -10,7 +10,7 @@ from jaxtyping import Array, Int
 
 from attnkit.encodings.rotation import frequencies, rotate
 from attnkit.masks.contract import Needs
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Keys, Params, Position, Queries
 from attnkit.variant import Card
 

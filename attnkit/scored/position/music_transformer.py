@@ -6,7 +6,7 @@ import jax
 from annotated_types import Ge
 
 from attnkit.encodings.distance import clipped, entries_of
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows, Scores, dot
 from attnkit.variant import Card, HeadShape, Kinds
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Columns, Keep, Keys, Params, Position, Queries, Rows, Scores
 from attnkit.variant import Card, HeadShape, TokenInput
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from annotated_types import Gt
 from jaxtyping import Array, Float
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows
 from attnkit.variant import Card, HeadShape, Kinds
 

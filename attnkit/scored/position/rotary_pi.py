@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge, Gt
 
 from attnkit.encodings.rotation import frequencies, rotate
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Columns, Keys, Params, Position, Queries, Rows
 from attnkit.variant import Card
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import (
     HEADS,
     Columns,

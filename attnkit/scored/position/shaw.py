@@ -7,7 +7,7 @@ from annotated_types import Ge
 from jaxtyping import Array, Float
 
 from attnkit.encodings.distance import clipped, entries_of, sums_by_entry
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows, Scores, dot
 from attnkit.variant import Card, HeadShape, Kinds
 

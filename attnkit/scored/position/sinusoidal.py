@@ -7,7 +7,7 @@ from annotated_types import Gt
 from jaxtyping import Array, Float, Int
 
 from attnkit.encodings.sinusoids import sinusoids
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Columns, Keys, Params, Position, Queries, Rows
 from attnkit.variant import Card
 

@@ -8,7 +8,7 @@ from annotated_types import Ge, MultipleOf
 
 from attnkit.encodings.buckets import buckets, signed_buckets
 from attnkit.encodings.distance import clipped
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows, Scores
 from attnkit.variant import Card, HeadShape, Kinds
 

@@ -6,7 +6,7 @@ import jax
 from annotated_types import Ge, MultipleOf
 
 from attnkit.encodings.sinusoids import distance_product
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Position, Queries, Rows, Scores
 from attnkit.variant import Card, HeadShape, Kinds
 

@@ -7,7 +7,7 @@ from annotated_types import Ge, Gt
 from jaxtyping import Array, Float, Int
 
 from attnkit.encodings.rotation import frequencies, rotate
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Columns, Keys, Params, Position, Queries, Rows
 from attnkit.variant import Card
 

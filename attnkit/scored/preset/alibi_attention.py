@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from attnkit.masks.causal import Causal
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Preset
 from attnkit.scored.position.alibi import Alibi
 from attnkit.scored.preset.attention import Attention

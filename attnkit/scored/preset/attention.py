@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 from attnkit.masks.contract import Mask
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Normalizer, Position, Preset, Score, Scored, Selection
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.score.dot import Dot

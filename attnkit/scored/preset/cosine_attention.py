@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Gt
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Preset
 from attnkit.scored.preset.attention import Attention
 from attnkit.scored.score.cosine import Cosine

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from attnkit.masks.causal import Causal
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Preset
 from attnkit.scored.position.fox import Fox
 from attnkit.scored.preset.attention import Attention

@@ -6,7 +6,7 @@ from annotated_types import Ge, Gt
 
 from attnkit.masks.causal import Causal
 from attnkit.masks.window import Window
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Preset
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge
 
 from attnkit.masks.longformer import Longformer
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Preset
 from attnkit.scored.preset.attention import Attention
 from attnkit.variant import Card

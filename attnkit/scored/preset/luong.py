@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Preset
 from attnkit.scored.preset.attention import Attention
 from attnkit.scored.score.bilinear import Bilinear

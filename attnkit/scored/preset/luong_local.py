@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Preset
 from attnkit.scored.position.local_predictive import LocalPredictive
 from attnkit.scored.preset.attention import Attention

@@ -6,7 +6,7 @@ from annotated_types import Ge
 
 from attnkit.masks.causal import Causal
 from attnkit.masks.everything import Everything
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Preset
 from attnkit.scored.position.shaw import Shaw
 from attnkit.scored.preset.attention import Attention

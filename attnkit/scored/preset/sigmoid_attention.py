@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from attnkit.masks.causal import Causal
 from attnkit.masks.everything import Everything
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Preset
 from attnkit.scored.normalizer.sigmoid import Sigmoid
 from attnkit.scored.preset.attention import Attention

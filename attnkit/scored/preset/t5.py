@@ -6,7 +6,7 @@ from annotated_types import Ge, MultipleOf
 
 from attnkit.masks.causal import Causal
 from attnkit.masks.everything import Everything
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Preset
 from attnkit.scored.position.t5_buckets import T5Buckets
 from attnkit.scored.preset.attention import Attention

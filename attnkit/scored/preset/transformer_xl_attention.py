@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge, MultipleOf
 
 from attnkit.masks.causal import Causal
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Preset
 from attnkit.scored.position.transformer_xl import TransformerXl
 from attnkit.scored.preset.attention import Attention

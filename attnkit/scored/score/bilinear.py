@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import jax
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Queries, Rows, Score, Scores, dot
 from attnkit.variant import Card, HeadShape, Kinds
 

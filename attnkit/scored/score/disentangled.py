@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from annotated_types import Ge
 
 from attnkit.encodings.distance import entries_of
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Queries, Rows, Score, Scores, dot
 from attnkit.variant import Card, HeadShape, Kinds
 

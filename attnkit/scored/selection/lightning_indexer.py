@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from annotated_types import Ge
 from jaxtyping import Array
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.best import Best, better, none_yet
 from attnkit.scored.contract import Columns, Keep, Keys, Params, Queries, Row, Rows, Scores, Selection
 from attnkit.scored.key_passes import FoldKeys

@@ -7,7 +7,7 @@ import numpy as np
 from annotated_types import Ge, MultipleOf
 from jaxtyping import Array, Int
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Columns, Keep, Keys, Own, Params, Queries, Rows, Selection
 from attnkit.variant import Card, HeadShape
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from annotated_types import Ge
 from jaxtyping import Array
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.scored.contract import Columns, Keep, Keys, Params, Queries, Row, Rows, Selection, dot
 from attnkit.scored.key_passes import FoldKeys
 from attnkit.variant import Card

@@ -19,8 +19,8 @@ def options(cls: Class) -> Class:
     """Make `cls` a frozen keyword-only dataclass whose fields are checked when it is constructed.
 
     Two instances with equal fields are equal and hash alike, so they can be static arguments of
-    `jax.jit`. A wrong value raises `ValueError` with one line for each wrong field. Where a tuple of any
-    length is expected, a list or a single element may be given. Numbers are what a device can compute with:
+    `jax.jit`. A wrong value raises `ValueError` with one line for each wrong field. A tuple may be given
+    as a list, and one of any length as a single element. Numbers are what a device can compute with:
     integers of 32 bits, and floats that float32 holds, as 0 or as a normal number.
 
     >>> from typing import Annotated
@@ -40,9 +40,10 @@ def options(cls: Class) -> Class:
     checked = made.__init__
 
     def __init__(self: Any, *args: Any, **values: Any) -> None:
+        values = {n: as_tuples(value) if n in tuples(made) else value for n, value in values.items()}
         for name in sequences(made) & values.keys():
             if not isinstance(values[name], tuple):
-                values[name] = tuple(values[name]) if isinstance(values[name], list) else (values[name],)
+                values[name] = (values[name],)
         try:
             checked(self, *args, **values)
         except pydantic.ValidationError as error:
@@ -96,6 +97,27 @@ def out_of_range(number: float) -> str:
         if number == 0 or SMALLEST <= abs(number) <= LARGEST
         else (f"expected 0 or a size from {SMALLEST:.2g} to {LARGEST:.2g}")
     )
+
+
+@functools.cache
+def tuples(cls: type) -> frozenset[str]:
+    """The fields of an options class that may be tuples."""
+    fields: Any = cls.__pydantic_fields__  # type: ignore[attr-defined]
+    return frozenset(name for name, field in fields.items() if may_be_tuple(field.annotation))
+
+
+def may_be_tuple(annotation: Any) -> bool:
+    """Whether a type is a tuple, or has one among its alternatives."""
+    return typing.get_origin(annotation) is tuple or any(map(may_be_tuple, typing.get_args(annotation)))
+
+
+def as_tuples(value: Any) -> Any:
+    """Lists as tuples, those inside included.
+
+    >>> as_tuples([1, [2, (3, [4])]])
+    (1, (2, (3, (4,))))
+    """
+    return tuple(map(as_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 @functools.cache

@@ -1,0 +1,122 @@
+"""`devices`: the devices, the forms of attention they have, and the use that a config makes of them."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+LENGTH = 1024
+
+
+def add(groups: Any) -> None:
+    """Declare the command."""
+    command = groups.add_parser(
+        "devices",
+        help="show the devices, the forms of attention they have, and what a config would use",
+        description="Show the devices that JAX finds and the forms of attention that they compile; with a "
+        "config, the devices that its batches are spread over and the form of every mixer at some length.",
+        epilog="example: attnkit devices configs/translation/number_words.toml --length 2048",
+    )
+    command.add_argument("config", metavar="CONFIG", nargs="?", type=Path, help="a TOML file")
+    command.add_argument("words", metavar="dotted.key=value", nargs="*", help="options to change, as TOML")
+    command.add_argument(
+        "--length", type=int, default=LENGTH, metavar="N", help=f"tokens of a sequence (default: {LENGTH})"
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=devices)
+
+
+def devices(arguments: argparse.Namespace) -> int:
+    """Print devices, forms, and the use of a config."""
+    from attnkit.errors import ConfigError
+    from attnkit.experiment import config
+    from attnkit.training.devices import use_cores
+
+    use_cores()
+    if arguments.length < 1:
+        raise ConfigError(f"--length {arguments.length}: expected at least 1")
+    loaded = config.load(arguments.config, arguments.words) if arguments.config else None
+    found: dict[str, Any] = {"devices": local_devices(), "forms": forms()}
+    if loaded:
+        found["config"] = used(loaded, arguments.length)
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+        return 0
+    for one in found["devices"]:
+        memory = f", {one['memory'] / 2**30:.1f} GiB" if one["memory"] else ""
+        print(f"{one['count']} x {one['kind']} ({one['platform']}{memory})")
+    for name, how in found["forms"].items():
+        print(f"form {name}: {how}")
+    if loaded:
+        print(f"batches: on {found['config']['devices']} of {found['config']['there']} devices")
+        if found["config"]["note"]:
+            print(f"note: training.{found['config']['note']}")
+        for key, form in found["config"]["mixers"].items():
+            print(f"{key} at {arguments.length} tokens: {form}")
+    return 0
+
+
+def local_devices() -> list[dict[str, Any]]:
+    """Local devices, those of a kind together; memory in bytes of one, 0 if it does not say."""
+    import jax
+
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for device in jax.local_devices():
+        key = device.platform, device.device_kind
+        memory = (device.memory_stats() or {}).get("bytes_limit", 0)
+        one = {"platform": key[0], "kind": key[1], "count": 0, "memory": memory}
+        found.setdefault(key, one)["count"] += 1
+    return list(found.values())
+
+
+def forms() -> dict[str, str]:
+    """How each form of scored attention runs on this platform."""
+    import jax
+
+    from attnkit.forms import scored
+    from attnkit.forms.catalogue import find_forms
+
+    platform, found = jax.default_backend(), {}
+    for name, form in find_forms(scored).items():
+        compiled = getattr(form, "COMPILED_ON", None)
+        if compiled is None:
+            found[name] = "compiled by XLA"
+        elif platform in compiled:
+            found[name] = f"kernels compiled for {platform}"
+        else:
+            found[name] = f"kernels interpreted, to prove them; compiled for {' and '.join(compiled)}"
+    return found
+
+
+def used(loaded: Any, length: int) -> dict[str, Any]:
+    """Use of a config: devices for its batches, and the form of each mixer of its model."""
+    import jax
+
+    from attnkit.experiment.compatibility import mixers
+    from attnkit.training.devices import make_mesh, unused
+
+    size, model = loaded.experiment.training.made.batch_size, loaded.experiment.model
+    there = len(jax.local_devices())
+    return {
+        "devices": make_mesh(size).size,
+        "there": there,
+        "note": unused(size, there),
+        "mixers": {
+            ".".join(map(str, key)): form_of(node.made, length)
+            for option, value in model.options.items()
+            for key, node in mixers(value, ("model", option))
+        },
+    }
+
+
+def form_of(mixer: Any, length: int) -> str:
+    """The form that computes a mixer at some length, and why."""
+    from attnkit.forms import explain, explain_recurrent
+    from attnkit.recurrence.contract import Recurrent
+    from attnkit.scored.contract import Preset
+
+    if isinstance(mixer, Preset):
+        return str(explain(mixer.scored(), length, length))
+    if isinstance(mixer, Recurrent):
+        return str(explain_recurrent(mixer, length))
+    return f"{type(mixer).__name__} has one form"

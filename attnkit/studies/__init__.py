@@ -1,0 +1,1 @@
+"""Comparisons of runs as pure functions: statistics over seeds, tables, figures, one page."""
