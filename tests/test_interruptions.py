@@ -113,7 +113,7 @@ HANGING = '''
 
 import time
 
-from attnkit.options import options
+from attnkit.option_class import options
 from attnkit.tasks.contract import Task
 
 
