@@ -78,7 +78,7 @@ def over(leading: tuple[int, ...], function: Callable[..., Any]) -> Callable[...
 
 def split_key(key: jax.Array | None, leading: tuple[int, ...]) -> jax.Array | None:
     """A random key for every sequence."""
-    return None if key is None or not leading else jax.random.split(key, leading)
+    return key if key is None or not leading else jax.random.split(key, leading)
 
 
 def check_layout(layout: Layout | None, name: str, a: jax.Array) -> None:

@@ -67,9 +67,9 @@ def table(contract: type, shared: type) -> str:
     return "\n".join(lines) + "\n"
 
 
-def hooks_of(contract: type, shared: type) -> dict[str, object]:
+def hooks_of(contract: type, shared: type) -> dict[str, Any]:
     """Methods by name that subclasses of a contract may define."""
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     for base in reversed(contract.__mro__):
         if base not in shared.__mro__ and (is_contract(base) or base is contract):
             for name, value in vars(base).items():

@@ -123,13 +123,16 @@ def inspect(session: Session, texts: Sequence[str] = (), count: int = EXAMPLES) 
         DataError: for texts that cannot be read.
     """
     examples, answers = subjects(session, texts, count)
-    batch = {name: jnp.asarray(a) for name, a in attention.batch_of(session, examples, answers).items()}
+    batch, other = batches(session, examples, answers, bool(texts))
     model, metric = of_session(session), log_probability(examples, answers)
     points = names(model, batch)
     if not any(name.endswith(".head_output") for name in points):
         raise ConfigError("the network has no heads, so there is nothing to inspect")
     base = np.asarray(jax.jit(lambda batch: metric(model(batch)))(batch), np.float64)
-    effects = {head: base - after for head, after in ablate(model, metric, batch, fill="resample").items()}
+    effects = {
+        head: base - after
+        for head, after in ablate(model, metric, batch, fill="resample", other=(other,)).items()
+    }
     reads = attention.read(session, examples, answers)
     aligned = evidence_of(reads)
     profiles = profiled(session, batch)
@@ -169,6 +172,30 @@ def subjects(
             "the task has no held-out examples with answers; give texts: attnkit inspect RUN TEXT"
         )
     return found, [example.labels for example in found]
+
+
+def batches(
+    session: Session, examples: Sequence[Example], answers: Sequence[Sequence[int]], texts: bool
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The batch of the examples, and one of the others that heads are resampled from.
+
+    The other of each example is the next one, and of a single text a held-out example.
+    """
+    count, others = len(examples), []
+    if texts and count == 1:
+        splits = session.data.splits
+        others = [e for e in session.data.examples(splits[0], 1) if e.labels] if splits else []
+        if not others:
+            raise ConfigError("one text: a head is resampled from another example; give two texts")
+    rolled = [*range(1, count), 0]
+    more = others or [examples[n] for n in rolled]
+    labels = [tuple(one.labels) for one in others] or [tuple(answers[n]) for n in rolled]
+    both = attention.batch_of(session, [*examples, *more], [*answers, *labels])
+    arrays = {name: jnp.asarray(a) for name, a in both.items()}
+    first, second = (
+        {name: a[part] for name, a in arrays.items()} for part in (slice(count), slice(count, None))
+    )
+    return first, second
 
 
 def of_session(session: Session) -> Callable[[Any], Array]:

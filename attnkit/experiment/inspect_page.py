@@ -49,7 +49,9 @@ def show(found: Inspection) -> None:
 
 def sentences(found: Inspection) -> Iterator[str]:
     """Sentences beside the table."""
-    yield f"{found.count} examples; effect: nats of the answer's log-probability lost by resampling the head"
+    plural = "" if found.count == 1 else "s"
+    lost = "nats of the answer's log-probability lost by resampling the head"
+    yield f"{found.count} example{plural}; effect: {lost}"
     if found.edges is not None:
         whole = found.edges
         yield (

@@ -2,7 +2,7 @@
 
 import dataclasses
 import operator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +76,7 @@ def explain(
     queries: int,
     keys: int,
     *,
-    offset: int = 0,
+    offset: SupportsIndex = 0,
     implementation: str = "auto",
     block: tuple[int, int] | None = None,
 ) -> Explanation:
@@ -123,7 +123,7 @@ def attend(
     *,
     inputs: Inputs | None = None,
     data: Data | None = None,
-    offset: int = 0,
+    offset: SupportsIndex = 0,
     key: jax.Array | None = None,
     implementation: str = "auto",
     block: tuple[int, int] | None = None,

@@ -76,15 +76,7 @@ def make_heads(
         prepare = jax.vmap(lambda p, rows: prepare_queries(variant, p, rows, i, data.query))
         q, bad_prepared = clean(prepare(both, q))
         bad_q = bad_q + bad_prepared
-    seeds = variant.parts().map(lambda part: None)
-    if key is not None:
-        number = iter(range(1, len(variant.parts().all()) + 1))
-
-        def part_seeds(part: Any) -> Any:
-            own = jax.random.fold_in(key, next(number))
-            return head_seeds(own, shape.heads) if part.random else None
-
-        seeds = variant.parts().map(part_seeds)
+    seeds = part_seeds(variant, key, shape.heads)
     drop = head_seeds(key, shape.heads) if key is not None and variant.dropout else None
     arrays = jax.tree.map(jnp.asarray, (data.query, data.key, data.scalar))
     # One head of shared inputs, and arrays that no head owns, are the same for all.
@@ -114,6 +106,19 @@ def head_axes(block: Block, needs: Parts[Mapping[str, TokenInput]]) -> Block:
         dataclasses.replace(every.query, q=EACH, nonfinite=EACH, inputs=rows),
         dataclasses.replace(every.key, k=GROUP, v=GROUP, nonfinite=GROUP, inputs=columns),
     )
+
+
+def part_seeds(variant: Scored, key: jax.Array | None, heads: int) -> Parts[Any]:
+    """Random words of each part that wants some; `None` for the others, and without a key."""
+    if key is None:
+        return variant.parts().map(lambda part: None)
+    number = iter(range(1, len(variant.parts().all()) + 1))
+
+    def of_part(part: Any) -> Any:
+        own = jax.random.fold_in(key, next(number))
+        return head_seeds(own, heads) if part.random else None
+
+    return variant.parts().map(of_part)
 
 
 def shared_heads(need: Mapping[str, TokenInput], own: Mapping[str, Array]) -> dict[str, Array]:

@@ -55,6 +55,13 @@ def test_a_run_is_inspected_as_json_and_as_a_page(small_run, capsys, tmp_path):
     assert "<script" not in text and "cross.L0H0" in text and len(text) < 5_000_000
 
 
+def test_a_text_is_inspected_against_held_out_examples(small_run, capsys):
+    run = small_run / "runs" / "small-1"
+    assert main(["inspect", str(run), "forty-two"]) == 0
+    out = capsys.readouterr().out
+    assert "1 example;" in out and "cross.L0H1" in out and "evidence" not in out
+
+
 def test_planted_networks_and_runs_exclude_each_other(small_run, capsys):
     run = small_run / "runs" / "small-1"
     assert main(["inspect", str(run), "--planted"]) == 2

@@ -115,3 +115,8 @@ def test_more_heads_than_tokens_are_a_warning_unless_the_layout_is_named():
         ak.attend(swapped, swapped, swapped)
     got = ak.attend(swapped, swapped, swapped, layout="thd").output
     np.testing.assert_array_equal(got.swapaxes(0, 1), ak.attend(Q, Q, Q).output)
+
+
+def test_a_key_drops_weights_of_a_single_sequence_too():
+    dropping = ak.Attention(dropout=0.5)
+    assert np.any(ak.attend(Q, Q, Q, dropping, key=jax.random.key(1)).output != ak.attend(Q, Q, Q).output)

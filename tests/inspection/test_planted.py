@@ -8,7 +8,7 @@ from attnkit.experiment.inspect_planted import found
 from attnkit.inspection.interventions import ablate, patch
 from attnkit.inspection.planted import CIRCUITS, head, plant
 
-CHEAP = {("duplicate token", "linear"), ("previous token", "softmax")}
+CHEAP = {("duplicate token", "linear")}
 CASES = [
     pytest.param(name, mixer, marks=() if (name, mixer) in CHEAP else pytest.mark.slow)
     for name in CIRCUITS

@@ -55,7 +55,7 @@ def inspect(arguments: argparse.Namespace) -> int:
 
     allow = allowed(arguments)
     session = reopen(arguments.folder, allow)
-    if not arguments.words:
+    if len(arguments.words) < 2:  # a head is resampled from another example
         session = with_data(session, allow)
     warn(session.changes)
     result = look_inside(session, arguments.words, arguments.count)
