@@ -76,7 +76,7 @@ class SweepTable(pydantic.BaseModel):
     @pydantic.field_validator("equal", mode="before")
     @classmethod
     def by_name(cls, value: Any) -> Any:
-        """The equal size alone, for the usual options."""
+        """The table of options for a bare name."""
         return {"what": value} if isinstance(value, str) else value
 
 
