@@ -20,6 +20,7 @@ from attnkit.experiment import folder, importing
 from attnkit.experiment.catalogue import PACKAGE
 from attnkit.experiment.config import Config, moved
 from attnkit.tasks.contract import Dataset, DatasetInfo
+from attnkit.tasks.respelled import Respelled
 from attnkit.training.load import FOLDER
 
 DATASET = "dataset.json"
@@ -29,6 +30,7 @@ PACKAGES = ("attnkit", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "nu
 FLAGS = {"x64": "JAX_ENABLE_X64", "matmul_precision": "JAX_DEFAULT_MATMUL_PRECISION"}
 #: what tokens and vectors stand for
 MEANING = ("vocabulary", "source_vocabulary", "speller", "features", "source_features", "numbers", "grid")
+TOKENS = {"vocabulary", "source_vocabulary", "speller"}
 #: rooms whose code does not change what a network computes
 ASIDE = ("api", "conformance", "experiment", "inspection")
 
@@ -298,7 +300,7 @@ def data_differences(known: DatasetInfo, data: Dataset, allow: Allow) -> list[st
     """A line if the data is not what the run was trained on.
 
     Raises:
-        DataError: naming both fingerprints, if that is not allowed; or if tokens stand for other words now.
+        DataError: naming both fingerprints, if that is not allowed.
     """
     if known.fingerprint == data.fingerprint:
         return []
@@ -308,21 +310,24 @@ def data_differences(known: DatasetInfo, data: Dataset, allow: Allow) -> list[st
     )
     if not allow.data:
         raise DataError(f"{line}; restore the data, or say --allow-changed-data")
-    for name in (
-        "vocabulary",
-        "source_vocabulary",
-        "speller",
-        "features",
-        "source_features",
-        "numbers",
-        "grid",
-    ):
-        if known.values()[name] != data.values()[name]:
-            raise DataError(
-                f"{line}; its {name} is another one, so that the network would mean other words by the same "
-                "numbers; restore the training data"
-            )
     return [line]
+
+
+def in_ids_of(known: DatasetInfo, data: Dataset) -> Dataset:
+    """Changed data in the token ids that a network was trained with.
+
+    Raises:
+        DataError: if that cannot be done exactly.
+    """
+    different = [name for name in MEANING if known.values()[name] != data.values()[name]]
+    if not different:
+        return data
+    try:
+        if others := set(different) - TOKENS:
+            raise DataError(f"it has other {', '.join(sorted(others))}")
+        return Respelled(data, known)
+    except DataError as error:
+        raise DataError(f"the data cannot be read by the network as it is: {error}; restore it") from None
 
 
 def file_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:

@@ -74,6 +74,7 @@ def train(
         if record is not None:
             known = provenance.info(record, loaded.experiment.task.made, place)
             changes += provenance.data_differences(known, session.data, allow)
+            session = dataclasses.replace(session, dataset=provenance.in_ids_of(known, session.data))
         session, used = dataclasses.replace(session, changes=tuple(changes)), provenance.own(loaded).keys()
 
         def ready() -> None:
@@ -104,7 +105,7 @@ def said(sizes: Footprint) -> str:
 
 
 def facts_of(fitted: Fitted, sizes: Footprint, command: str) -> dict[str, Any]:
-    """What `result.json` says of the training."""
+    """Entries of `result.json` about the training."""
     return {
         "command": command,
         "steps": fitted.step,

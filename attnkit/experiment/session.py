@@ -309,6 +309,7 @@ def with_data(session: Session, allow: Allow) -> Session:
     except DataError as error:
         raise DataError(f"{error} (for data that is elsewhere now, say where: task.path=FILE)") from None
     changes = provenance.data_differences(known, data, allow)
+    data = provenance.in_ids_of(known, data)
     model = type(session.config.experiment.model.made).__name__
     trace(session.network, f"model {model}", session.training.seed, data, session.decoding.max_length)
     return dataclasses.replace(session, dataset=data, changes=(*session.changes, *changes))

@@ -20,8 +20,10 @@ from attnkit.tasks.masked_text import MaskedText
 from attnkit.tasks.number_words import NumberWords
 from attnkit.tasks.parallel_text import ParallelText
 from attnkit.tasks.relations import Relations
+from attnkit.tasks.respelled import Respelled
 from attnkit.tasks.scan import Scan
 from attnkit.tasks.shapes import Shapes
+from attnkit.tasks.spelling import UNKNOWN
 from attnkit.tasks.text import Text
 
 LINES = [f"word{n % 7} and word{n % 11}" for n in range(120)]
@@ -85,3 +87,35 @@ def test_a_description_that_is_none_is_refused(change):
     told = {**data.values(), **change} if change else {}
     with pytest.raises(ValueError, match=r"expected|should be|valid"):
         DatasetInfo.of(data.task, told)
+
+
+def test_data_that_grew_is_read_in_the_ids_of_before(tmp_path):
+    file = tmp_path / "pairs"
+    file.write_text(FILES["pairs"])
+    task = ParallelText(path=str(file))
+    old = task.load()
+    info = DatasetInfo.of(task, json.loads(json.dumps(old.values())))
+    file.write_text(FILES["pairs"] + "\nword6 zebra\tWORD6 ZEBRA" * 99)
+    new = task.load()
+    assert new.vocabulary != info.vocabulary
+    data = Respelled(new, info)
+    for split in data.splits:
+        for example in data.examples(split, 99):
+            assert list(example.source) == info.speller.encode(example.prompt)
+            assert info.vocabulary.text(example.labels) == example.answer.replace(" ZEBRA", "<unknown>")
+        before, after = (next(one.evaluation(split, 31)) for one in (new, data))
+        assert np.array_equal(before["weights"], after["weights"]) and before.keys() == after.keys()
+        for name, one in (("labels", "vocabulary"), ("source", "source_vocabulary")):
+            here, there = getattr(new, one).tokens, getattr(info, one).tokens
+            for a, b in zip(before[name].ravel().tolist(), after[name].ravel().tolist(), strict=True):
+                assert here[a] == there[b] or (here[a] not in there and there[b] == UNKNOWN)
+
+
+def test_data_without_a_known_word_cannot_be_read_in_the_ids_of_before(tmp_path):
+    file = tmp_path / "pairs"
+    file.write_text(FILES["pairs"])
+    task = ParallelText(path=str(file))
+    info = task.load()
+    file.write_text(FILES["pairs"].replace("word6", "word5").replace("WORD6", "WORD5"))
+    with pytest.raises(DataError, match="it lacks"):
+        Respelled(task.load(), info)
