@@ -39,6 +39,7 @@ __all__ = [
     "pallas",
     "pallas_mosaic",
     "pallas_triton",
+    "scan_arguments",
     "shape_like",
     "struct_like",
     "varying_axes",
@@ -93,6 +94,16 @@ def shape_like(shape: tuple[int, ...], dtype: Any, like: Any) -> Any:
     return like.update(shape=shape, dtype=dtype, weak_type=False, sharding=sharding)
 
 
+def scan_arguments(equation: JaxprEqn, values: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+    """The arguments of a `scan`: those that every step sees, the first carry, and those that are stacked."""
+    given: Any = equation.params
+    if "ft_in" in given:  # from 0.12 on
+        held, carry, stacked = map(list, given["ft_in"].update(values).unpack())
+        return held, carry, stacked
+    consts, carried = given["num_consts"], given["num_consts"] + given["num_carry"]
+    return list(values[:consts]), list(values[consts:carried]), list(values[carried:])
+
+
 def struct_like(shape: tuple[int, ...], dtype: Any, like: Any) -> jax.ShapeDtypeStruct:
     """Shape and type of a kernel's result that varies over the same mesh axes as `like`."""
     return jax.ShapeDtypeStruct(shape, dtype, manual_axis_type=jax.typeof(like).manual_axis_type)
@@ -131,7 +142,7 @@ def on_abstract_device(platform: str) -> Iterator[None]:
     """Context in which programs are lowered for a device of a platform, whether there is one or not."""
     kind, cores = ABSTRACT_DEVICES[platform]
     device = jax.sharding.AbstractDevice(device_kind=kind, num_cores=cores, platform=platform)
-    axes = (jax.sharding.AxisType.Explicit,)
+    axes = (jax.sharding.AxisType.Auto,)
     mesh = jax.sharding.AbstractMesh((1,), ("device",), axes, abstract_device=device)
     with jax.sharding.use_abstract_mesh(mesh):
         yield

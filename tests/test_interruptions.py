@@ -108,6 +108,33 @@ def test_while_the_program_starts_nothing_is_written(place, number, trials):
             assert told == f"error: {number.name}: stopped\n"
 
 
+HANGING = '''
+"""A task whose data never comes."""
+
+import time
+
+from attnkit.option_class import options
+from attnkit.tasks.contract import Task
+
+
+@options
+class Hanging(Task):
+    """Data that never comes."""
+
+    def load(self):
+        print("loading", flush=True)
+        time.sleep(300)
+'''
+
+
+def test_while_data_is_made_nothing_is_written(place):
+    (place / "hanging.py").write_text(HANGING)
+    process = start(place, "train", "toy.toml", "task=hanging.py:Hanging")
+    assert process.stdout.readline() == "loading\n"
+    stopped(process, signal.SIGTERM, within=2)
+    assert not (place / "runs").exists()
+
+
 @pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
 @pytest.mark.parametrize("trials", [1, pytest.param(20, marks=LONG)])
 def test_while_it_trains_and_measures_the_steps_are_saved(place, number, trials):

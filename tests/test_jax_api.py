@@ -17,6 +17,7 @@ PRIVATE = ("jax.extend", "jax.interpreters", "jax._src")
 TESTED = {
     "ClosedJaxpr",
     "Jaxpr",
+    "JaxprEqn",
     "Literal",
     "Primitive",
     "ad",
@@ -28,7 +29,13 @@ TESTED = {
     "make_user_context",
     "match_vma",
     "mlir",
+    "on_abstract_device",
+    "pallas",
+    "pallas_mosaic",
+    "pallas_triton",
+    "scan_arguments",
     "shape_like",
+    "struct_like",
     "varying_axes",
 }
 
@@ -48,12 +55,43 @@ def test_the_equations_of_a_program_are_bound_one_by_one():
     traced = jax.make_jaxpr(lambda x: jnp.sum(jax.nn.softplus(x) * 2))(jnp.ones(3))
     assert isinstance(traced.jaxpr, jax_api.Jaxpr)
     x = jnp.arange(3.0)
+    assert all(isinstance(equation, jax_api.JaxprEqn) for equation in traced.jaxpr.eqns)
     values = dict(zip(traced.jaxpr.invars, [x], strict=True))
     for equation in traced.jaxpr.eqns:
         given = [a.val if isinstance(a, jax_api.Literal) else values[a] for a in equation.invars]
         values.update(zip(equation.outvars, jax_api.bind_equation(equation, given), strict=True))
     (last,) = traced.jaxpr.outvars
     np.testing.assert_allclose(values[last], 2 * np.log1p(np.exp(x)).sum(), rtol=1e-6)
+
+
+def test_the_arguments_of_a_scan_are_known_by_their_use():
+    def run(a, b):
+        return jax.lax.scan(lambda carry, x: (carry + b, carry * x), jnp.zeros(2), a)
+
+    (equation,) = jax.make_jaxpr(run)(jnp.ones(3), jnp.ones(2)).jaxpr.eqns[-1:]
+    held, carry, stacked = jax_api.scan_arguments(equation, [v.aval.shape for v in equation.invars])
+    assert (equation.primitive.name, held, carry, stacked) == ("scan", [(2,)], [(2,)], [(3,)])
+
+
+@pytest.mark.parametrize(("platform", "compiler"), [("gpu", "triton"), ("tpu", "tpu_custom_call")])
+def test_a_kernel_is_interpreted_here_and_lowered_for_devices_that_are_not(platform, compiler):
+    def run(a, **how):
+        like = jax_api.struct_like(a.shape, a.dtype, a)
+        return jax_api.pallas().pallas_call(double_all, like, **how)(a)
+
+    def double_all(of, to):
+        to[...] = 2 * of[...]
+
+    given = jnp.arange(1024.0).reshape(8, 128)
+    np.testing.assert_array_equal(run(given, interpret=True), 2 * given)
+    parameters = {
+        "gpu": lambda: jax_api.pallas_triton().CompilerParams(num_warps=4),
+        "tpu": lambda: jax_api.pallas_mosaic().CompilerParams(),
+    }[platform]()
+    with jax_api.on_abstract_device(platform):
+        traced = jax.jit(lambda a: run(a, compiler_params=parameters)).trace(jax.typeof(given))
+        text = traced.lower(lowering_platforms=({"gpu": "cuda"}.get(platform, platform),)).as_text()
+    assert compiler in text
 
 
 def make_double():

@@ -114,7 +114,7 @@ MODULES = {
 }
 WRITTEN = re.compile(
     r"`[^`\n]*\b(?:Leveled|Competing|LayerMixer|HeadMixer|LayerTokenMixer|mixer_layer|Attended|Recurred|visit_p"
-    r"|rescore|perturb|reweigh|walks|survey|sweep|accompany|segment_[ij]|\w+_[ij]\b\")[^`\n]*`"
+    r"|rescore|perturb|reweigh|walks|survey|accompany|segment_[ij]|\w+_[ij]\b\")[^`\n]*`"
     r"|[Ww]hat is said of|[Ww]hat can be looked up"
 )
 

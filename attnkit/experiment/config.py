@@ -242,7 +242,7 @@ def dotted(key: Key) -> str:
 
 
 def settings(overrides: Sequence[str], problems: list[Problem]) -> list[Setting]:
-    """What overrides as on the command line set; what is wrong with them goes to `problems`."""
+    """Settings of overrides as on the command line; what is wrong with them goes to `problems`."""
     changes: dict[Key, Setting] = {}
     for text in overrides:
         name, equals, value = text.partition("=")

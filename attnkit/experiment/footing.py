@@ -82,7 +82,7 @@ def solve(cell: Cell, dataset: Dataset, equal: Equal, target: int) -> int:
 
 
 def grain_of(loaded: Config, equal: Equal) -> int:
-    """What the option must be a multiple of: the heads beside it, and what the file says or twice them."""
+    """Divisor of the option: a multiple of the heads beside it, and of what the file says or twice them."""
     here: Any = loaded.table()
     for step in config.key_of(equal.by)[:-1]:
         here = here[step]

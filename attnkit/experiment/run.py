@@ -105,7 +105,7 @@ def said(sizes: Footprint) -> str:
 
 
 def facts_of(fitted: Fitted, sizes: Footprint, command: str) -> dict[str, Any]:
-    """What `result.json` says of the training."""
+    """Entries of `result.json` about the training."""
     return {
         "command": command,
         "steps": fitted.step,

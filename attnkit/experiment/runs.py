@@ -10,7 +10,7 @@ from typing import Any
 from attnkit.errors import ConfigError
 from attnkit.experiment import folder, sweep
 from attnkit.experiment.summary import flat
-from attnkit.studies.comparison import Plan, Run
+from attnkit.studies.comparison import Criteria, Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Found:
     name: str
     about: str
     runs: tuple[Run, ...]
-    plan: Plan
+    plan: Criteria
     unfinished: tuple[str, ...] = ()
 
 
@@ -58,11 +58,11 @@ def read_sweep(place: Path) -> Found:
     if not done:
         raise ConfigError(f"{place}: no cell is finished; run attnkit sweep on its file")
     runs = [read_run(place / cell["hash"], cell["labels"]) for cell in done]
-    fields = {field.name for field in dataclasses.fields(Plan)} & index.keys()
+    fields = {field.name for field in dataclasses.fields(Criteria)} & index.keys()
     options: dict[str, Any] = {
         name: tuple(value) if isinstance(value := index[name], list) else value for name in fields
     }
-    plan = Plan(**options)
+    plan = Criteria(**options)
     missing = tuple(cell["hash"] for cell in cells if cell not in done)
     return Found(index["name"], index["about"], tuple(runs), plan, missing)
 
@@ -84,7 +84,7 @@ def read_runs(paths: Sequence[Path]) -> Found:
     ]
     missing = tuple(str(path) for path in paths if not (path / folder.RESULT).is_file())
     columns = tuple(key for key in kept if key.startswith("task."))
-    return Found("runs", "", tuple(runs), Plan(columns=columns), missing)
+    return Found("runs", "", tuple(runs), Criteria(columns=columns), missing)
 
 
 def leading(keys: Sequence[str]) -> list[str]:

@@ -70,7 +70,7 @@ def write_report(
 
 
 def sizes(result: Mapping[str, Any]) -> dict[str, Any]:
-    """What a result says of the size of the network."""
+    """Sizes of the network, of those that a result has."""
     names = ("parameters", "state_bytes", "flops_per_token")
     return {name: result[name] for name in names if result.get(name) is not None}
 

@@ -66,7 +66,7 @@ class Sweep:
     cells: tuple[Cell, ...]
 
     def index(self) -> dict[str, Any]:
-        """What `sweep.json` says: how the cells are compared, and which there are."""
+        """Contents of `sweep.json`: how the cells are compared, and which there are."""
         table = self.table.model_dump(
             include={"rows", "columns", "tune", "metric", "threshold", "baseline"}, mode="json"
         )

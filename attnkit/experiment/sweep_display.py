@@ -12,7 +12,7 @@ from attnkit.experiment.sweep_run import Job, News, Tell
 
 
 class Tally:
-    """What is known of a sweep's jobs: the steps made, and how cells have ended.
+    """State of a sweep's jobs: the steps made, and how cells have ended.
 
     Args:
         todo: the jobs.

@@ -21,7 +21,7 @@ Engine = Callable[[Sequence[Job], "Place", Tell], None]
 
 
 class Place:
-    """What a process needs to train the cells of a sweep by their hashes.
+    """A sweep as a process needs it to train cells by their hashes.
 
     Args:
         file: the sweep's file.

@@ -25,7 +25,7 @@ Job = tuple[Cell, ...]
 
 @dataclasses.dataclass(frozen=True)
 class News:
-    """What a job tells while it runs.
+    """News of a job while it runs.
 
     Attributes:
         job: its number.
@@ -63,7 +63,7 @@ def jobs(cells: Sequence[Cell], place: Path, alone: bool = False) -> list[Job]:
 
 
 def program_of(cell: Cell) -> str:
-    """What cells have in common that can be one population: all but seeds and numbers."""
+    """Common part of cells that can be one population: all but seeds and numbers."""
     table = cell.config.table()
     for section, names in NUMBERS.items():
         for name in names:

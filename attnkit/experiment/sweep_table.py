@@ -76,7 +76,7 @@ class SweepTable(pydantic.BaseModel):
     @pydantic.field_validator("equal", mode="before")
     @classmethod
     def by_name(cls, value: Any) -> Any:
-        """What is equal alone, for the usual options."""
+        """The table of options for a bare name."""
         return {"what": value} if isinstance(value, str) else value
 
 
@@ -214,7 +214,7 @@ class TableReader:
                 yield name, setting.value, setting.place
 
     def settings(self, table: Any, key: Key, inside: Key = ()) -> Iterator[Setting]:
-        """What a table sets: `"model.depth" = 2`, `model.depth = 2`, or a whole part with its `kind`."""
+        """Settings of a table: `"model.depth" = 2`, `model.depth = 2`, or a whole part with its `kind`."""
         for name, value in table.items():
             at = (*key, name)
             if not DOTTED.fullmatch(name):

@@ -17,7 +17,9 @@ def dropout(
     """
     if key is None or (not isinstance(rate, jax.Array) and rate == 0):
         return x
-    keep = jax.vmap(lambda own: jax.random.bernoulli(own, 1 - rate, x.shape[1:]))(row_keys(key, x.shape[0]))
+    bits = jax.vmap(lambda own: jax.random.bits(own, x.shape[1:], jnp.uint32))(row_keys(key, x.shape[0]))
+    share, most = 1 - jnp.asarray(rate, jnp.float32), 2.0**32 - 2.0**8  # the largest float32 below 2**32
+    keep = bits < jnp.minimum(share * 2.0**32, most).astype(jnp.uint32)
     return jnp.where(keep, x / (1 - rate), jnp.zeros((), x.dtype))
 
 
@@ -39,7 +41,12 @@ def row_keys(key: jax.Array, rows: int) -> Key[Array, " rows"]:
 
 def keys(key: jax.Array | None, count: int) -> list[jax.Array | None]:
     """`count` independent keys (or keys for each example), or as many times `None`."""
-    return [fold(key, n) for n in range(count)]
+    if key is None:
+        return [None] * count
+    if key.ndim == 0:
+        return list(jax.random.split(key, count))
+    each = jax.vmap(lambda own: jax.random.split(own, count), out_axes=1)(key)
+    return [each[n] for n in range(count)]
 
 
 def fold(key: jax.Array | None, number: int) -> jax.Array | None:

@@ -71,7 +71,7 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class Criteria:
     """How runs are compared.
 
     Attributes:
@@ -159,7 +159,7 @@ class Test:
 class Comparison:
     """Groups of runs, tests between them, and what must be known to read them."""
 
-    plan: Plan
+    plan: Criteria
     groups: tuple[Group, ...]
     tests: tuple[Test, ...]
     notes: tuple[str, ...]
@@ -179,7 +179,7 @@ class Comparison:
         return next((g for g in self.groups if (g.row, g.column) == (row, column)), None)
 
 
-def compare(runs: Sequence[Run], plan: Plan) -> Comparison:
+def compare(runs: Sequence[Run], plan: Criteria) -> Comparison:
     """Group runs, choose among tuned settings on the first split, and test rows against the baseline.
 
     Raises:
@@ -205,7 +205,7 @@ def named(run: Run, axes: Sequence[str]) -> str:
     return ", ".join(run.labels[name] for name in axes if name in run.labels)
 
 
-def grouped(row: str, column: str, choices: Mapping[str, list[Run]], plan: Plan) -> Group:
+def grouped(row: str, column: str, choices: Mapping[str, list[Run]], plan: Criteria) -> Group:
     """The group of a place: the choice of tuned axes that is best on the first split, all of its seeds."""
     first = next(iter(choices.values()))[0]
     split, metric = wanted(first, plan)
@@ -224,7 +224,7 @@ def grouped(row: str, column: str, choices: Mapping[str, list[Run]], plan: Plan)
     return Group(row, column, len(choices), runs, split, metric, unit, higher, value)
 
 
-def wanted(run: Run, plan: Plan) -> tuple[str, str]:
+def wanted(run: Run, plan: Criteria) -> tuple[str, str]:
     """The split and the metric to report. Raises `ValueError` if the run does not have them."""
     split, _, metric = plan.metric.rpartition(".")
     split = split or (TEST if TEST in run.splits else run.splits[0])
@@ -239,7 +239,7 @@ def wanted(run: Run, plan: Plan) -> tuple[str, str]:
     return split, metric
 
 
-def tests(groups: Sequence[Group], plan: Plan) -> Iterator[Test]:
+def tests(groups: Sequence[Group], plan: Criteria) -> Iterator[Test]:
     """Every row against the baseline, column by column. Raises `ValueError` for an unknown baseline."""
     rows = list(dict.fromkeys(group.row for group in groups))
     baseline = plan.baseline or (rows[0] if rows else "")
@@ -255,8 +255,8 @@ def tests(groups: Sequence[Group], plan: Plan) -> Iterator[Test]:
             yield Test(group.row, column, baseline, one, value)
 
 
-def notes(groups: Sequence[Group], plan: Plan) -> Iterator[str]:
-    """What must be known to read the table."""
+def notes(groups: Sequence[Group], plan: Criteria) -> Iterator[str]:
+    """Sentences without which the table cannot be read."""
     counts = sorted({len(group.runs) for group in groups})
     seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     how = "Student's t" if plan.interval == "t" else "bootstrap, BCa"

@@ -61,7 +61,7 @@ class Journal:
                 raise error(f"{self.folder}: was trained with {name} = {facts.get(name)}, now it is {new}")
 
     def facts(self) -> dict[str, Any]:
-        """What must be the same when the run goes on."""
+        """Facts that must be the same when the run goes on."""
         plan = self.training
         return {"seed": plan.seed, "batch_size": plan.batch_size, "fingerprint": self.dataset.fingerprint}
 

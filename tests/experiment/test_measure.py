@@ -1,4 +1,3 @@
-import json
 import math
 from types import SimpleNamespace
 
@@ -166,19 +165,17 @@ def test_every_metric_of_a_task_has_a_unit_and_fractions_are_fractions():
     assert measure.units(session, splits) == {"exact_match": "fraction", "score": measure.UNDECLARED}
 
 
-def test_curves_from_metrics(tmp_path):
-    path = tmp_path / "metrics.jsonl"
+def test_curves_from_metrics():
     rows = [
         {"step": 1, "loss": 3.0},
         {"step": 2, "loss": None},
         {"step": 2, "split": "valid", "loss": 2.0, "accuracy": 0.5},
     ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    loss, accuracy = summary.curves(path, RESULT)
+    loss, accuracy = summary.curves(rows, RESULT)
     assert [line.name for line in loss.lines] == ["training", "valid"] and loss.floor == 3.0
     assert list(loss.lines[0].steps) == [1, 2] and math.isnan(loss.lines[0].values[1])
     assert list(accuracy.lines[0].values) == [0.5]
-    assert list(summary.curves(tmp_path / "absent", RESULT)) == []
+    assert list(summary.curves([], RESULT)) == []
 
 
 def progress(step, evaluated=False):

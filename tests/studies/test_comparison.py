@@ -4,7 +4,7 @@ import xml.etree.ElementTree as xml
 import pytest
 
 from attnkit.studies import figures, page, tables
-from attnkit.studies.comparison import Plan, Run, compare
+from attnkit.studies.comparison import Criteria, Run, compare
 
 UNITS = {"loss": "nats per token", "token_accuracy": "fraction"}
 #: mixer -> rate -> accuracies on (valid, test) of each seed
@@ -53,7 +53,7 @@ def runs():
 
 @pytest.fixture(scope="module")
 def made(runs):
-    return compare(runs, Plan(rows=("mixer",), columns=("task",), tune=("rate",), threshold=0.9))
+    return compare(runs, Criteria(rows=("mixer",), columns=("task",), tune=("rate",), threshold=0.9))
 
 
 def test_a_rate_is_chosen_on_validation_and_reported_on_test(made):
@@ -74,7 +74,7 @@ def test_rows_are_tested_against_the_baseline_by_seed(made, runs):
     (test,) = made.tests
     assert (test.row, test.baseline, test.column) == ("line_ar", "softmax", "recall")
     assert test.paired.difference.mean == pytest.approx(0.34 - 0.84) and test.paired.difference.runs == 3
-    other = compare(runs, Plan(rows=("mixer",), columns=("task",), tune=("rate",), baseline="line_ar"))
+    other = compare(runs, Criteria(rows=("mixer",), columns=("task",), tune=("rate",), baseline="line_ar"))
     assert other.tests[0].paired.difference.mean == pytest.approx(0.84 - 0.34)
 
 
@@ -91,21 +91,21 @@ def test_thresholds_speed_and_sizes(made):
 
 
 def test_without_a_test_split_a_tuned_table_says_so(runs):
-    plan = Plan(rows=("mixer",), tune=("rate",), metric="valid.token_accuracy")
+    plan = Criteria(rows=("mixer",), tune=("rate",), metric="valid.token_accuracy")
     notes = "\n".join(compare(runs, plan).notes)
     assert "reported on the split that it was chosen on" in notes
-    plan = Plan(rows=("mixer",), tune=("rate",))
+    plan = Criteria(rows=("mixer",), tune=("rate",))
     assert "reported on the split that it was chosen on" not in "\n".join(compare(runs, plan).notes)
 
 
 @pytest.mark.parametrize(
     ("plan", "message"),
     [
-        (Plan(rows=("mixr",)), "mixr: the runs have no such axis; have: mixer, rate, task"),
-        (Plan(metric="bleu"), "has no bleu; have: loss, token_accuracy"),
-        (Plan(metric="tset.loss"), "has no split tset; have: valid, test, length64"),
+        (Criteria(rows=("mixr",)), "mixr: the runs have no such axis; have: mixer, rate, task"),
+        (Criteria(metric="bleu"), "has no bleu; have: loss, token_accuracy"),
+        (Criteria(metric="tset.loss"), "has no split tset; have: valid, test, length64"),
         (
-            Plan(rows=("mixer",), tune=("rate", "task"), baseline="gru"),
+            Criteria(rows=("mixer",), tune=("rate", "task"), baseline="gru"),
             "baseline = gru: no such row; have: softmax, line_ar",
         ),
     ],
@@ -131,7 +131,7 @@ def test_tables_in_every_format(made):
 
 
 def test_a_table_of_runs_without_seeds_and_axes():
-    made = compare([run("softmax", "0.1", 0, 0.5, 0.25)], Plan(rows=("mixer",)))
+    made = compare([run("softmax", "0.1", 0, 0.5, 0.25)], Criteria(rows=("mixer",)))
     assert made.rows == ("softmax, 0.1, recall",) and not made.tests
     assert tables.main(made).rows[0][1] == "25.0"
     assert "One seed each" in made.notes[0]
@@ -154,7 +154,7 @@ def test_figures_show_means_and_bands(made):
 
 def test_lengths_are_not_drawn_where_there_are_none(runs):
     short = [run("softmax", "0.1", 0, 0.5, 0.25, lengths={})]
-    assert figures.by_length(compare(short, Plan(rows=("mixer",)))) is None
+    assert figures.by_length(compare(short, Criteria(rows=("mixer",)))) is None
 
 
 def test_the_page_is_one_file_without_script(made):

@@ -64,7 +64,7 @@ def test_batches_are_pure_in_seed_and_step(load):
 
 
 @settings(deadline=None)
-@given(characters=st.integers(30, 200), length=st.integers(1, 13), size=st.integers(1, 7))
+@given(characters=st.integers(30, 200), length=st.integers(2, 13), size=st.integers(1, 7))
 def test_evaluation_has_every_held_out_character_as_a_label_once(tmp_path_factory, characters, length, size):
     text = "".join(map(chr, range(100, 100 + characters)))
     path = tmp_path_factory.mktemp("text") / "text.txt"
@@ -132,15 +132,15 @@ def test_a_text_without_line_ends_has_examples_and_an_empty_prompt(load):
     assert len(dataset.examples("valid", 3)) == 3 and dataset.encode("").prompt == "a"
 
 
-@pytest.mark.parametrize(("text", "length"), [("abc", 7), ("a", 1), ("a" * 10, 9)])
+@pytest.mark.parametrize(("text", "length"), [("abc", 7), ("a", 2), ("a" * 10, 9)])
 def test_a_text_too_short_for_a_window_is_refused(load, text, length):
     with pytest.raises(DataError, match=f"{len(text)} characters, .* needs at least {length + 1}"):
         load(text, length=length)
 
 
 def test_the_shortest_text_that_will_do(load):
-    dataset = load("abcde", length=1, valid_fraction=0.5)
-    assert dataset.batch(0, 0, 3)["inputs"].shape == (3, 1)
+    dataset = load("abcdef", length=2, valid_fraction=0.5)
+    assert dataset.batch(0, 0, 3)["inputs"].shape == (3, 2)
     assert sum(batch["weights"].sum() for batch in dataset.evaluation("valid", 2)) == 3
 
 

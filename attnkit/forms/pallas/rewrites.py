@@ -13,6 +13,7 @@ import numpy as np
 
 from attnkit.forms.pallas.lookups import dynamic_slice, dynamic_update_slice, gather, pick, place, scatter_add
 from attnkit.forms.pallas.program import Arrays, Rewrite, known, solve
+from attnkit.jax_api import scan_arguments
 
 Rewrites = Mapping[str, Rewrite]
 #: erf(x) = x P(x^2) / Q(x^2) for |x| <= 4, beyond which it is 1 in float32: the coefficients of Eigen
@@ -72,22 +73,17 @@ def expm1(equation: Any, arguments: Arrays, rewrites: Rewrites) -> Arrays | None
 
 def scan(equation: Any, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
     """A loop that picks and places the entries of stacked arrays by comparing numbers."""
-    given, length = equation.params, equation.params["length"]
-    consts, carried = given["num_consts"], given["num_carry"]
-    held, start, stacked = (
-        arguments[:consts],
-        arguments[consts : consts + carried],
-        arguments[consts + carried :],
-    )
+    reverse, length, body = (equation.params[name] for name in ("reverse", "length", "jaxpr"))
+    body, consts = (body.jaxpr, body.consts) if hasattr(body, "jaxpr") else (body, ())
+    held, start, stacked = scan_arguments(equation, arguments)
+    carried = len(start)
     made = [jnp.zeros(v.aval.shape, v.aval.dtype) for v in equation.outvars[carried:]]
-    body = given["jaxpr"]
 
     def step(n: Any, state: tuple[Any, Any]) -> tuple[Any, Any]:
         carry, found = state
-        at = length - 1 - n if given["reverse"] else n
+        at = length - 1 - n if reverse else n
         block = [*held, *carry, *(pick(a, at) for a in stacked)]
-        values = known(body.jaxpr, body.consts, block)
-        results = solve(body.jaxpr, body.jaxpr.outvars, values, rewrites)
+        results = solve(body, body.outvars, known(body, consts, block), rewrites)
         placed = tuple(place(a, b, at) for a, b in zip(found, results[carried:], strict=True))
         return tuple(results[:carried]), placed
 

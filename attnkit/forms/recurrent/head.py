@@ -52,8 +52,8 @@ def of_real_tokens(variant: Recurrent, tokens: Tokens, lost: Array, o: Array) ->
 
 def linear_weights(
     variant: LinearRecurrent, p: Params, tokens: Tokens, state: State, value_dim: int
-) -> Float[Array, "tokens tokens"]:
-    """Weights of the values of all tokens in all outputs (`value_weights`), from the empty `state`."""
+) -> Float[Array, "tokens values"]:
+    """Weights of all values (one for each sub-step) in all outputs, from the empty `state`."""
     form, dtype = find_form("matrix"), state.matrix.dtype
     x, _ = with_auxiliary(variant, p, tokens, state, form)
     q, write, reset = expand(variant, p, x, tokens, dtype)
