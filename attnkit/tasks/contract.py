@@ -126,10 +126,10 @@ class DatasetInfo:
 
     def values(self) -> dict[str, Any]:
         """Every attribute but the task as a value of JSON; floors that are not finite are left out."""
-        given = {name: getattr(self, name) for name in self.fields()}
+        found = ((name, getattr(self, name)) for name in self.fields())
+        given = {name: dict(value) if isinstance(value, Mapping) else value for name, value in found}
         for name in ("floors", "ceilings"):
             given[name] = {metric: value for metric, value in given[name].items() if np.isfinite(value)}
-        given["metric_units"] = dict(given["metric_units"])
         return {
             name: pydantic.TypeAdapter(kind).dump_python(given[name], mode="json", fallback=str)
             for name, kind in self.fields().items()
