@@ -17,9 +17,7 @@ def dropout(
     """
     if key is None or (not isinstance(rate, jax.Array) and rate == 0):
         return x
-    bits = jax.vmap(lambda own: jax.random.bits(own, x.shape[1:], jnp.uint32))(row_keys(key, x.shape[0]))
-    threshold = round((1 - rate) * (2**32 - 1))
-    keep = bits <= jnp.uint32(threshold)
+    keep = jax.vmap(lambda own: jax.random.bernoulli(own, 1 - rate, x.shape[1:]))(row_keys(key, x.shape[0]))
     return jnp.where(keep, x / (1 - rate), jnp.zeros((), x.dtype))
 
 
