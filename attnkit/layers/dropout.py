@@ -17,9 +17,7 @@ def dropout(
     """
     if key is None or (not isinstance(rate, jax.Array) and rate == 0):
         return x
-    bits = jax.vmap(lambda own: jax.random.bits(own, x.shape[1:], jnp.uint32))(row_keys(key, x.shape[0]))
-    share, most = 1 - jnp.asarray(rate, jnp.float32), 2.0**32 - 2.0**8  # the largest float32 below 2**32
-    keep = bits < jnp.minimum(share * 2.0**32, most).astype(jnp.uint32)
+    keep = jax.vmap(lambda own: jax.random.bernoulli(own, 1 - rate, x.shape[1:]))(row_keys(key, x.shape[0]))
     return jnp.where(keep, x / (1 - rate), jnp.zeros((), x.dtype))
 
 
