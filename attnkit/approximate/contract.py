@@ -25,7 +25,7 @@ from attnkit.variant import HeadShape, TokenInput
 Params = Mapping[str, Any]
 Rows = Int[Array, "queries"]
 Queries = Float[Array, "queries dim"]
-Keys = Float[Array, "keys dim"]
+Keys = Float[Array, "keys key_dim"]  # as wide as queries; no width if a variant projects no keys
 Values = Float[Array, "keys value_dim"]
 Outputs = Float[Array, "queries value_dim"]
 Weights = Float[Array, "queries keys"]

@@ -29,7 +29,7 @@ from attnkit.scored.contract import (
     Selection,
     Values,
 )
-from attnkit.scored.domain import OF_SCORES, OF_TOKENS, on_allowed
+from attnkit.scored.domain import OF_SCORES, OF_TOKENS, expect_pairs, on_allowed
 from attnkit.variant import HeadShape
 
 Inputs = Parts[Mapping[str, Array]]
@@ -176,12 +176,15 @@ def logits(
         carry: of all later keys, as from `initial_carry`; empty if no part is sequential.
     """
     p, q, k, i, j = bind(block), block.query.q, block.key.k, block.query.i, block.key.j
-    s = on_allowed(variant.score.score, keep, OF_TOKENS)(p.score, q, k, i, j)
+    pairs, score, normalizer = (len(i), len(j)), variant.score, variant.normalizer
+    s = on_allowed(score.score, keep, OF_TOKENS)(p.score, q, k, i, j)
+    s = expect_pairs(score.score, s, pairs)
     for part, own in zip(variant.position, p.position, strict=True):
         bias = on_allowed(part.bias, keep, OF_TOKENS)(own, q, k, i, j)
-        s = s if bias is None else s + bias
+        s = s if bias is None else s + expect_pairs(part.bias, bias, pairs)
     for part, own in zip(variant.position, p.position, strict=True):
         s = on_allowed(part.transform_logits, keep, OF_SCORES)(own, s, i, j)
+        s = expect_pairs(part.transform_logits, s, pairs)
     reached = []
     for part, own, state in zip(variant.position, p.position, carry, strict=False):
         if part.is_sequential():
@@ -189,7 +192,8 @@ def logits(
         reached.append(state)
     if variant.cap is not None:
         s = variant.cap * jnp.tanh(s / variant.cap)
-    s = on_allowed(variant.normalizer.transform_capped_logits, keep, OF_SCORES)(p.normalizer, s, i, j)
+    s = on_allowed(normalizer.transform_capped_logits, keep, OF_SCORES)(p.normalizer, s, i, j)
+    s = expect_pairs(normalizer.transform_capped_logits, s, pairs)
     return s.astype(block.query.nonfinite.dtype) + nonfinite_pairs(block), tuple(reached)
 
 

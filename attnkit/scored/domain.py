@@ -53,17 +53,24 @@ def on_allowed(
         axes: for each argument one of `SHARED`, `QUERY`, `KEY` and `PAIR`: whether its leading axes count
             queries, keys, or both. Attributes `query` and `key` of an argument say so themselves.
     """
-    function = of_pairs(function, axes) if PAIR in axes or {QUERY, KEY} <= {*axes} else function
     if keep is None:
         return function
 
     def guarded(*args: Any) -> Any:
-        program, result = jax.make_jaxpr(function, return_shape=True)(*args)
+        paths, tree = jax.tree_util.tree_flatten_with_path(args)
+        leaves, labels = [a for _, a in paths], [_label(path, axes) for path, _ in paths]
+
+        def of_leaves(*some: Any) -> Any:
+            return function(*jax.tree.unflatten(tree, some))
+
+        def once(*some: Any) -> Any:
+            return expect_pairs(function, of_leaves(*some), keep.shape)
+
+        program, result = jax.make_jaxpr(once, return_shape=True)(*leaves)
         if is_total(program.jaxpr):
             return function(*args)
-        labels = jax.tree_util.tree_map_with_path(lambda path, a: _label(path, axes), args)
         try:
-            twin = jax.make_jaxpr(function)(*jax.tree.map(_twin_shape, args, labels))
+            twin = jax.make_jaxpr(of_leaves)(*map(_twin_shape, leaves, labels))
         except (TypeError, ValueError, IndexError):  # it does not exist for blocks of another size
             return function(*args)
         if not _alike(program.jaxpr, twin.jaxpr):
@@ -71,7 +78,7 @@ def on_allowed(
         allowed = Allowed(keep)
         given = [
             allowed.replace(a, (0, 1)) if label == PAIR else a
-            for a, label in zip(jax.tree.leaves(args), jax.tree.leaves(labels), strict=True)
+            for a, label in zip(leaves, labels, strict=True)
         ]
         flat = _evaluate(program, twin, given, allowed)
         return jax.tree.unflatten(jax.tree.structure(result), flat)
@@ -79,29 +86,20 @@ def on_allowed(
     return guarded
 
 
-def of_pairs(function: Callable[..., Any], axes: tuple[str, ...]) -> Callable[..., Any]:
-    """`function`, whose result must be `None` or broadcast to `[queries, keys]`.
+def expect_pairs(function: Callable[..., Any], found: Any, pairs: tuple[int, ...]) -> Any:
+    """`found`, a result of `function`, which must be `None` or broadcast to `[queries, keys]`.
 
     Raises:
         ValueError: naming the function's file and line, if it does not: the sum that it enters does not know.
     """
-
-    def checked(*args: Any) -> Any:
-        found = function(*args)
-        if PAIR in axes:
-            pairs = args[axes.index(PAIR)].shape
-        else:
-            pairs = tuple(len(args[axes.index(side)]) for side in (QUERY, KEY))
-        shape = None if found is None else getattr(found, "shape", f"a {type(found).__name__}")
-        if shape is None or (isinstance(shape, tuple) and _broadcasts(shape, pairs)):
-            return found
-        code = inspect.unwrap(getattr(function, "__func__", function)).__code__
-        raise ValueError(
-            f"{code.co_filename}:{code.co_firstlineno}: {code.co_name} gave {shape}, expected "
-            f"[queries, keys] = {list(pairs)}"
-        )
-
-    return checked
+    shape = None if found is None else getattr(found, "shape", f"a {type(found).__name__}")
+    if shape is None or (isinstance(shape, tuple) and _broadcasts(shape, pairs)):
+        return found
+    code = inspect.unwrap(getattr(function, "__func__", function)).__code__
+    raise ValueError(
+        f"{code.co_filename}:{code.co_firstlineno}: {code.co_name} gave {shape}, expected "
+        f"[queries, keys] = {list(pairs)}"
+    )
 
 
 def _broadcasts(shape: tuple[int, ...], pairs: tuple[int, ...]) -> bool:

@@ -11,7 +11,7 @@ from attnkit import forms
 from attnkit.masks.causal import Causal
 from attnkit.option_class import options
 from attnkit.scored.contract import Columns, Keys, Own, Params, Parts, Position, Queries, Rows, Score, Scores
-from attnkit.scored.domain import KEY, OF_TOKENS, QUERY, SHARED, on_allowed
+from attnkit.scored.domain import KEY, OF_TOKENS, QUERY, SHARED, expect_pairs, on_allowed
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.normalizer.sparsemax import Sparsemax
 from attnkit.scored.preset.attention import Attention
@@ -230,4 +230,7 @@ def test_a_result_that_is_not_of_pairs_names_the_function(result):
     place = f"{__file__}:{bias.__code__.co_firstlineno}: bias gave"
     rows, columns = jnp.zeros((3, 2)), jnp.zeros((5, 2))
     with pytest.raises(ValueError, match=place):
-        on_allowed(bias, None, OF_TOKENS)({}, rows, columns, rows[:, 0], columns[:, 0])
+        expect_pairs(bias, result, (3, 5))
+    with pytest.raises(ValueError, match=place):
+        keep = jnp.ones((3, 5), bool)
+        on_allowed(bias, keep, OF_TOKENS)({}, rows, columns, rows[:, 0], columns[:, 0])

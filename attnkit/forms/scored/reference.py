@@ -15,7 +15,7 @@ from attnkit.forms.sizes import Sizes
 from attnkit.masks.contract import Data
 from attnkit.scored.block import Block, HeadBlocks, bind, survives
 from attnkit.scored.contract import Scored, Selection
-from attnkit.scored.domain import OF_SCORES, OF_TOKENS, on_allowed
+from attnkit.scored.domain import OF_SCORES, OF_TOKENS, expect_pairs, on_allowed
 
 
 def supports(variant: Scored, sizes: Sizes, platform: str) -> str | None:
@@ -84,16 +84,20 @@ def allowed_scores(variant: Scored, block: Block) -> tuple[Array, Array]:
     p, q, k, i, j = bind(block), block.query.q, block.key.k, block.query.i, block.key.j
     bad = block.query.nonfinite[:, None] + block.key.nonfinite
     keep = allowed(variant, block, p, jnp.isnan(bad))
-    s = on_allowed(variant.score.score, keep, OF_TOKENS)(p.score, q, k, i, j)
+    pairs, score, normalizer = (len(i), len(j)), variant.score, variant.normalizer
+    s = on_allowed(score.score, keep, OF_TOKENS)(p.score, q, k, i, j)
+    s = expect_pairs(score.score, s, pairs)
     for part, own in zip(variant.position, p.position, strict=True):
         bias = on_allowed(part.bias, keep, OF_TOKENS)(own, q, k, i, j)
-        s = s if bias is None else s + bias
+        s = s if bias is None else s + expect_pairs(part.bias, bias, pairs)
     for part, own in zip(variant.position, p.position, strict=True):
         s = on_allowed(part.transform_logits, keep, OF_SCORES)(own, s, i, j)
+        s = expect_pairs(part.transform_logits, s, pairs)
     for part, own in zip(variant.position, p.position, strict=True):
         s, _ = part.scan_keys(own, q, k, s, keep, i, j, part.initial_carry(own, q))
     s = s if variant.cap is None else variant.cap * jnp.tanh(s / variant.cap)
-    s = on_allowed(variant.normalizer.transform_capped_logits, keep, OF_SCORES)(p.normalizer, s, i, j)
+    s = on_allowed(normalizer.transform_capped_logits, keep, OF_SCORES)(p.normalizer, s, i, j)
+    s = expect_pairs(normalizer.transform_capped_logits, s, pairs)
     return s.astype(bad.dtype) + bad, keep
 
 
