@@ -40,7 +40,7 @@ class InvalidConfig(ConfigError):
 
 
 def printable(text: str, keep: str = "\n\t") -> str:
-    """`text` with control characters, which a terminal would obey, as escapes; those in `keep` stay.
+    r"""`text` with control characters, which a terminal would obey, as escapes; those in `keep` stay.
 
     >>> printable("red \x1b[31m, right to left \u202e")
     'red \\x1b[31m, right to left \\u202e'

@@ -53,7 +53,7 @@ def test_aft_is_a_gated_mean():
 
 def test_aft_full_without_biases_is_aft_simple():
     full, simple = variant_of("aft_full", {"rank": 1, "length": 7}), variant_of("aft_simple", {})
-    _, q, k, v = arrays_of(simple, 7, 3, 3)
+    q, k, v = map(jnp.asarray, arrays_of(simple, 7, 3, 3)[1:])
     p = {"row": jnp.zeros((7, 1)), "column": jnp.ones((7, 1))}
     np.testing.assert_allclose(full.output(p, q, k, v), simple.output({}, q, k, v), rtol=1e-6)
 
@@ -86,7 +86,8 @@ EXACT = [
 def test_with_enough_of_its_budget_it_is_softmax_attention(name, options, bound):
     variant = variant_of(name, options)
     with jax.enable_x64(True):
-        p, q, k, v = arrays_of(variant, 11, 3, 5)
+        p, *arrays = arrays_of(variant, 11, 3, 5)
+        q, k, v = map(jnp.asarray, arrays)
         true = softmax(q @ k.T / math.sqrt(3), jnp.ones((11, 11), bool)) @ v
         np.testing.assert_allclose(jax.jit(variant.output)(p, q, k, v), true, rtol=0, atol=bound)
 
@@ -94,7 +95,8 @@ def test_with_enough_of_its_budget_it_is_softmax_attention(name, options, bound)
 def test_six_iterations_for_the_inverse_are_as_exact_as_the_matrix_is_well_behaved():
     variant = variant_of("nystromformer", {"landmarks": 11, "convolution": 0})
     with jax.enable_x64(True):
-        p, q, k, v = arrays_of(variant, 11, 3, 5)
+        p, *arrays = arrays_of(variant, 11, 3, 5)
+        q, k, v = map(jnp.asarray, arrays)
         true = softmax(q @ k.T / math.sqrt(3), jnp.ones((11, 11), bool)) @ v
         error = float(jnp.abs(jax.jit(variant.output)(p, q, k, v) - true).max())
     assert 1e-9 < error < 0.5, error
@@ -103,7 +105,7 @@ def test_six_iterations_for_the_inverse_are_as_exact_as_the_matrix_is_well_behav
 def test_linformer_of_full_rank_without_mixing_is_softmax_attention():
     variant = variant_of("linformer", {"rank": 11, "length": 11})
     with jax.enable_x64(True):
-        _, q, k, v = arrays_of(variant, 11, 3, 5)
+        q, k, v = map(jnp.asarray, arrays_of(variant, 11, 3, 5)[1:])
         true = softmax(q @ k.T / math.sqrt(3), jnp.ones((11, 11), bool)) @ v
         got = variant.output({"key": jnp.eye(11), "value": jnp.eye(11)}, q, k, v)
         np.testing.assert_allclose(got, true, rtol=0, atol=1e-13)

@@ -70,7 +70,7 @@ def test_a_matrix_that_does_not_exist_is_refused():
         variant = variant_of(name, {})
         p, q, k, _ = arrays_of(variant, 3, DIM, DIM)
         with pytest.raises(ValueError, match="has no matrix"):
-            variant.matrix(p, q, k)
+            variant.matrix(p, jnp.asarray(q), jnp.asarray(k))
 
 
 def test_options_are_hashable_and_equal_by_value():

@@ -197,6 +197,7 @@ def run(monkeypatch, tmp_path, capsys, body, rule=None):
         )
         monkeypatch.setattr(checks, "FAMILIES", only)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "400")  # no line of it breaks inside a path
     (tmp_path / "mine.py").write_text(f"{HEAD}{'' if 'class Swapped' in body else '@options'}\n{body}\n")
     code = main(["check", "mine.py:X"])
     printed = capsys.readouterr()

@@ -135,9 +135,7 @@ def test_position_parts_read_data_of_new_tokens_while_decoding():
         output, state = attention.step(x[:, at], state, data=Data({n: a[:, at] for n, a in asked.items()}))
         pieces.append(output)
     np.testing.assert_allclose(jnp.concatenate(pieces, 1), whole, atol=2e-6)
-    with pytest.raises(
-        ValueError, match=r"data lacks key\.column, key\.row, key\.time, which a position part reads"
-    ):
+    with pytest.raises(ValueError, match=r"data lacks key\.column, key\.row, key\.time, which Mrope reads"):
         attention.step(x[:, :1], attention.start(BATCH, 5, x.dtype))
 
 

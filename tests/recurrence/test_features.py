@@ -72,7 +72,7 @@ def test_past_and_whole_agree_with_the_papers_equation(name, options, told, form
 def test_luna_agrees_with_the_paper_s_equation_in_every_document(form):
     variant, cut = LunaCausal(rows=3), 7
     params, inputs = draw(variant, SHAPE, TOKENS)
-    segments = jnp.arange(TOKENS) >= cut
+    segments = (jnp.arange(TOKENS) >= cut).astype(int)
     with jax.enable_x64(True):
         got = computed(variant, SHAPE, params, inputs, implementation=form, segments=segments).output
     for head in range(SHAPE.heads):
@@ -97,7 +97,9 @@ def column(*numbers):
 
 def test_one_positive_feature():
     # f(x) = exp(x - x^2 / 2) in one dimension with direction 1: f(0) = 1, f(1) = sqrt(e)
-    got = weights(Performer(), {"direction": column(1)}, column(0, 0), column(0, 1), direction="both")
+    got = weights(
+        Performer(directions=1), {"direction": column(1)}, column(0, 0), column(0, 1), direction="both"
+    )
     np.testing.assert_allclose(
         got[0], [1 / (1 + math.sqrt(math.e)), 1 / (1 + 1 / math.sqrt(math.e))], rtol=1e-6
     )

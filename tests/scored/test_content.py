@@ -58,10 +58,11 @@ def test_position(position):
     axes = dict(zip(("time", "row", "column"), PLACES.T, strict=True))
     data = Data({axis: at[OFFSET:] for axis, at in axes.items()}, axes, {"length": 11.0})
     mask = Causal() if isinstance(position, Cope | Path) else Everything()
+    variant = scored(position=(position,), mask=mask)
     assert_agrees(
-        scored(position=(position,), mask=mask),
+        variant,
         lambda q, k, params, inputs, head: oracle(q, k, params.position[0], inputs.position[0]),
-        data=data,
+        data=data.only(variant.needs()),
         dim=8 if isinstance(position, Mrope) else 6,
     )
 

@@ -25,7 +25,7 @@ def add(groups: Any) -> None:
         "'permutation', 'causality') are symmetries that are then checked, unclaimed = {'row': 'reason'} "
         "takes a row out, checked_with = {'option': value} gives options for few tokens. The page "
         "docs/own_variants.md lists every method that a variant may define, with its parameters. "
-        "Example: attnkit check rotary base=500.0 --full",
+        "example: attnkit check rotary base=500.0 --full",
     )
     command.add_argument("name", metavar="NAME", help="a kind, or path/to/file.py:Class")
     command.add_argument("words", metavar="dotted.key=value", nargs="*", help="options of it, as TOML")

@@ -182,7 +182,7 @@ def recurrent_values(
     return jax.vmap(head, in_axes=(axes,), axis_size=shape.heads)(dict(inputs))
 
 
-def head_params(variant: Recurrent, shape: HeadShape, params: Params) -> dict[str, Array]:
+def head_params(variant: Recurrent, shape: HeadShape, params: Mapping[str, Any]) -> dict[str, Array]:
     """Constants, parameters and index of the heads, with a leading head axis."""
     fixed = {name: jnp.asarray(a) for name, a in variant.constants(shape).items()}
     for name, a in {**fixed, **params}.items():

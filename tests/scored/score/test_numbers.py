@@ -54,7 +54,9 @@ def test_cosine_does_not_know_lengths():
 
 def test_cosine_of_a_zero_vector_is_zero_with_finite_derivatives():
     def of(q):
-        return Cosine().score(PartParams({"factor": 5.0}), q, jnp.array([[4.0, 3.0]]), HERE, HERE)[0, 0]
+        return Cosine().score(PartParams({"factor": jnp.array(5.0)}), q, jnp.array([[4.0, 3.0]]), HERE, HERE)[
+            0, 0
+        ]
 
     zero = jnp.zeros((1, 2))
     assert of(zero) == 0
