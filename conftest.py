@@ -31,6 +31,8 @@ CHECKED = [
     "forms",
     "pooling",
 ]
+#: Folders of tests above the engine: each supported Python runs half of their files.
+HALVED = {"experiment", "inspection", "studies", "tasks", "generation", "conformance"}
 install_import_hook([f"attnkit.{room}" for room in CHECKED], "annotation_check.check")
 
 
@@ -46,13 +48,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Each supported Python runs half of the tests marked `one_python`; even minor versions the even ones.
+    """Each supported Python runs half of the tests whose result does not depend on it.
 
-    All tests of a file that have the same parameters stay together, as they may share compiled programs.
+    These are the tests marked `one_python`, by their parameters: tests of a file that have the same ones stay
+    together, as they may share compiled programs. And all others of the folders in `HALVED`, by file.
     """
     elsewhere = pytest.mark.skip(reason="runs on the other supported Python; --whole runs it here too")
     for item in items:
-        key = item.callspec.id if hasattr(item, "callspec") else item.name
-        other = zlib.crc32(key.encode()) % 2 != sys.version_info.minor % 2
-        if other and item.get_closest_marker("one_python") and not config.getoption("whole"):
+        if item.get_closest_marker("one_python"):
+            key = item.callspec.id if hasattr(item, "callspec") else item.name
+        elif item.path.parent.name in HALVED and item.path.suffix == ".py" and "tests" in item.path.parts:
+            key = item.path.name
+        else:
+            continue
+        if item.path.parent.name in HALVED:  # its fixtures, such as trained runs, are made by one worker
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
+        if zlib.crc32(key.encode()) % 2 != sys.version_info.minor % 2 and not config.getoption("whole"):
             item.add_marker(elsewhere)

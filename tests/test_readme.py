@@ -8,6 +8,8 @@ import pytest
 
 from attnkit.experiment import cli
 
+pytestmark = pytest.mark.one_python
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"(?:as `([\w./]+)`:\n\n)?```(python|sh|toml)\n(.*?)```", README, re.S)
@@ -43,7 +45,11 @@ def test_every_block_runs_in_order(tmp_path, monkeypatch, capsys):
             for words in commands(block):
                 if words[0] == "compare":  # its sweep was not run
                     continue
-                more = {"train": ["training.steps=8", "--quiet"], "sweep": ["--dry-run"]}.get(words[0], [])
+                more = {
+                    "train": ["training.steps=8", "--quiet"],
+                    "sweep": ["--dry-run"],
+                    "check": ["--brief"],
+                }.get(words[0], [])
                 code = cli.main([*words, *more])
                 if code:
                     pytest.fail(f"attnkit {shlex.join(words)}: exit {code}: {capsys.readouterr().err}")

@@ -1,6 +1,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from approximate.cases import FORMS, IDS, arrays_of, variant_of

@@ -46,7 +46,7 @@ def test_the_example_of_a_command_is_one(capsys, monkeypatch, command):
     monkeypatch.setattr("attnkit.conformance.check", lambda thing, level: types.SimpleNamespace(ok=True))
     monkeypatch.setattr("attnkit.experiment.commands.check.show", lambda *arguments: None)
     assert main([command, "--help"]) == 0
-    example = " ".join(capsys.readouterr().out.split("example: attnkit ")[1].split())
+    example = " ".join(capsys.readouterr().out.split()).split("example: attnkit ")[1]
     assert main(shlex.split(example.split(" > ")[0])) == 0
 
 

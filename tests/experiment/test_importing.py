@@ -195,7 +195,7 @@ def test_an_error_of_a_users_own_code_in_a_command_is_one_line(tmp_path, monkeyp
     file = part(tmp_path, {"helper.py": "def late(*given):\n    raise SystemExit(0)\n"}, "import helper", "7")
     late = sys.modules[own(file, "Part").module].helper.late
     monkeypatch.setattr("attnkit.experiment.config.load", late)
-    (tmp_path / "x.toml").touch()
+    (tmp_path / "x.toml").write_text('[task]\nkind = "copy"\n[model]\nkind = "decoder"\n')
     monkeypatch.chdir(tmp_path)
     assert main(["validate", "x.toml"]) == 2
     assert capsys.readouterr().err == f"error: {tmp_path}/helper.py:2: SystemExit: 0\n"

@@ -18,6 +18,8 @@ from attnkit.scored.preset.attention import Attention
 from attnkit.scored.score.dot import Dot
 from attnkit.variant import HeadShape
 
+pytestmark = pytest.mark.one_python
+
 HEADS, DIM, VALUE_DIM = 2, 3, 4
 HOW = {
     "reference": {"implementation": "reference"},

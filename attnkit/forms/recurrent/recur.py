@@ -184,14 +184,14 @@ def recurrent_values(
 
 def head_params(variant: Recurrent, shape: HeadShape, params: Mapping[str, Any]) -> dict[str, Array]:
     """Constants, parameters and index of the heads, with a leading head axis."""
-    fixed = {name: jnp.asarray(a) for name, a in variant.constants(shape).items()}
-    for name, a in {**fixed, **params}.items():
-        if jnp.shape(a)[:1] != (shape.heads,):
+    found = {name: jnp.asarray(a) for name, a in {**variant.constants(shape), **params}.items()}
+    for name, a in found.items():
+        if a.shape[:1] != (shape.heads,):
             raise ValueError(
-                f"params: {name} of {type(variant).__name__} is {jnp.shape(a)}; expected a leading axis of "
+                f"params: {name} of {type(variant).__name__} is {a.shape}; expected a leading axis of "
                 f"{shape.heads} heads"
             )
-    return {**fixed, **params, "head": jnp.arange(shape.heads)}
+    return {**found, "head": jnp.arange(shape.heads)}
 
 
 def cast_params(p: Params, like: Any) -> Params:
