@@ -38,7 +38,9 @@ def run(variant: Scored, heads: HeadBlocks, sizes: Sizes) -> tuple[Array, Array]
 
 def mixed(variant: Scored, block: Block, w: Array) -> Array:
     """The output `[queries, value_dim]` of one head for weights as `weights` gives them. Linear in them."""
-    o: Array = w @ block.key.v.astype(w.dtype)
+    v = block.key.v
+    # In low precision weights and values meet in the type of the values, and sum up in that of the weights.
+    o: Array = jnp.matmul(w.astype(v.dtype), v, preferred_element_type=w.dtype)
     for part, own in zip(variant.position, bind(block).position, strict=True):
         more = part.value(own, w, block.query.i, block.key.j)
         o = o if more is None else o + more
