@@ -10,6 +10,8 @@ import pytest
 import attnkit as ak
 from attnkit.api.recurrence import recurrent
 
+pytestmark = pytest.mark.one_python
+
 HEADS, QUERIES, KEYS, DIM, WIDTH = 6, 5, 7, 8, 3
 
 
