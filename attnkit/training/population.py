@@ -126,8 +126,7 @@ def how_many_together(params: Any, tokens: int, members: int) -> int:
     """How many members each operation of a step computes: on accelerators all.
 
     On CPUs only small steps gain: with 4,400 parameters and 264 tokens a batch, six members at once take half
-    the time of one after the other; with 27,000 and 1,040 they take no less, and larger ones more
-    (docs/comparing.md).
+    the time of one after the other; with 27,000 and 1,040 they take no less (docs/comparing.md).
     """
     if jax.default_backend() != "cpu":
         return members
