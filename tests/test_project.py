@@ -111,3 +111,16 @@ def test_types_and_license_are_shipped():
 def test_contributing_gives_the_command_of_the_readme():
     line = re.search(r"<!-- test line -->\n```sh\n(.+)\n```", (ROOT / "README.md").read_text())
     assert line and line[1] in (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def test_no_test_file_changes_the_environment_when_it_is_imported():
+    """Every file of `tests` is imported into one process, in search of doctests."""
+    found = []
+    for path in (ROOT / "tests").rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                continue
+            text = ast.unparse(node)
+            if "os.environ[" in text or ("config.update(" in text and "__main__" not in text):
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert not found

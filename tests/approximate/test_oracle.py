@@ -47,7 +47,8 @@ def test_fewer_tokens_than_landmarks_or_segments(length):
 
 def test_what_is_too_long_is_refused():
     variant = variant_of("aft_full", {"length": 5})
-    p, q, k, v = arrays_of(variant, 7, DIM, VALUE_DIM)
+    p, *arrays = arrays_of(variant, 7, DIM, VALUE_DIM)
+    q, k, v = map(jnp.asarray, arrays)
     with pytest.raises(ValueError, match="AftFull: length = 5 is too short for 7 tokens; set length = 7"):
         variant.output(p, q, k, v)
 

@@ -54,7 +54,7 @@ def test_slopes_are_the_gradient_of_the_inner_loss():
         return jnp.sum((k + scale * unit + shift - v) ** 2) / 2
 
     with jax.enable_x64(True):
-        k, v, z = (jnp.asarray(a) for a in (k, v, z))
+        k, v, z, scale, shift = map(jnp.asarray, (k, v, z, scale, shift))
         got = slopes({"norm_scale": scale, "norm_shift": shift}, {"k": k, "v": v}, z)
         np.testing.assert_allclose(got, jax.grad(loss)(z), rtol=1e-12, atol=1e-12)
 
