@@ -31,8 +31,19 @@ CHECKED = [
     "forms",
     "pooling",
 ]
-#: Folders of tests above the engine: each supported Python runs half of their files.
-HALVED = {"experiment", "inspection", "studies", "tasks", "generation", "conformance"}
+#: Folders of tests beside the engine: each supported Python runs half of their files.
+HALVED = {
+    "conformance",
+    "experiment",
+    "generation",
+    "inspection",
+    "layers",
+    "models",
+    "recurrence",
+    "studies",
+    "tasks",
+    "training",
+}
 install_import_hook([f"attnkit.{room}" for room in CHECKED], "annotation_check.check")
 
 
@@ -61,7 +72,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             key = item.path.name
         else:
             continue
-        if item.path.parent.name in HALVED:  # its fixtures, such as trained runs, are made by one worker
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
         if zlib.crc32(key.encode()) % 2 != sys.version_info.minor % 2 and not config.getoption("whole"):
             item.add_marker(elsewhere)
