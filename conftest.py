@@ -1,10 +1,12 @@
 """Tests wait for the compiler: compile fast, once for all workers, and check annotations on the way."""
 
+import contextlib
 import os
 import shutil
 import sys
 import tempfile
 import zlib
+from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
@@ -74,3 +76,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             continue
         if zlib.crc32(key.encode()) % 2 != sys.version_info.minor % 2 and not config.getoption("whole"):
             item.add_marker(elsewhere)
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a config `small.toml` and its finished run `runs/small-1`, made with the command line."""
+    import small
+
+    from attnkit.experiment.cli import main
+
+    place = tmp_path_factory.mktemp("small")
+    about = 'about = "a </script><img src=x onerror=alert(1)> test"\n\n'
+    (place / "small.toml").write_text(about + small.CONFIG)
+    with contextlib.chdir(place):
+        assert main(["train", "small.toml", "--quiet"]) == 0
+    return place

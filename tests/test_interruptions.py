@@ -9,35 +9,12 @@ import time
 
 import numpy as np
 import pytest
+import small
 
 from attnkit.experiment import folder
 from attnkit.training.checkpoint import Checkpoints
 
-CONFIG = """\
-[task]
-kind = "number_words"
-digits = 3
-longer_digits = [4]
-valid_size = 11
-test_size = 13
-longer_size = 7
-
-[model]
-kind = "encoder_decoder"
-encoder_depth = 1
-decoder_depth = 1
-model_dim = 12
-heads = 2
-
-[training]
-steps = 60
-batch_size = 5
-evaluate_every = 6
-steps_per_dispatch = 2
-
-[decoding]
-max_length = 9
-"""
+CONFIG = small.CONFIG.replace("steps = 4", "steps = 60").replace("evaluate_every = 2", "evaluate_every = 6")
 CODES = {signal.SIGTERM: 75, signal.SIGINT: 130}
 LONG = pytest.mark.slow
 

@@ -21,9 +21,12 @@ from attnkit.inspection.maps import Alignment, Head, align_heads
 from attnkit.points import names
 from attnkit.tasks.contract import Example
 
-Verdict = Literal["looks and matters", "looks, does not matter", "matters, looks elsewhere", "idle"]
+Verdict = Literal[
+    "looks and matters", "looks, does not matter", "matters, looks elsewhere", "matters", "idle"
+]
 EXAMPLES = 32
-#: A head matters if resampling it costs an answer at least so many nats, and the interval excludes 0.
+#: A head matters if resampling it costs an answer at least so many nats, and the interval, if
+#: there is more than one example, excludes 0.
 MATTERS = 0.02
 #: A head looks at the evidence if so much more of its weight lies there than uniform attention has.
 LOOKS = 0.2
@@ -41,8 +44,8 @@ class HeadRow:
         looks_at: kind of tokens that most of its weight lies on, and the share; empty if nothing stands out.
         evidence: alignment with the evidence; `None` where there is none.
         effect: nats of the answer's log-probability, per token, that resampling the head costs.
-        interval: of the effect, 95 %.
-        verdict: one of four.
+        interval: of the effect, 95 %; `None` of a single example.
+        verdict: one of five; `matters` alone where no evidence is known.
     """
 
     head: Head
@@ -50,8 +53,8 @@ class HeadRow:
     looks_at: str
     evidence: Alignment | None
     effect: float
-    interval: tuple[float, float]
-    verdict: str
+    interval: tuple[float, float] | None
+    verdict: Verdict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +103,7 @@ class Inspection:
                 "looks_at": row.looks_at,
                 "evidence": None if row.evidence is None else dataclasses.asdict(row.evidence),
                 "effect": row.effect,
-                "interval": list(row.interval),
+                "interval": row.interval,
                 "verdict": row.verdict,
             }
             for row in self.rows
@@ -261,15 +264,15 @@ def profiled(session: Session, batch: Mapping[str, Array]) -> dict[Head, str]:
 
 def row_of(head: Head, effect: np.ndarray, evidence: Alignment | None, looks_at: str, kind: str) -> HeadRow:
     """The row of one head."""
-    low, high = interval(effect)
-    mean = float(effect.mean())
-    matters = mean >= MATTERS and low > 0
+    mean, between = float(effect.mean()), interval(effect)
+    matters = mean >= MATTERS and (between is None or between[0] > 0)
     looks = evidence is not None and evidence.mass - evidence.chance >= LOOKS
+    verdict: Verdict
     if looks:
         verdict = "looks and matters" if matters else "looks, does not matter"
     else:
         verdict = "idle" if not matters else "matters, looks elsewhere" if evidence is not None else "matters"
-    return HeadRow(head, kind, looks_at, evidence, mean, (low, high), verdict)
+    return HeadRow(head, kind, looks_at, evidence, mean, between, verdict)
 
 
 def evidence_edges(

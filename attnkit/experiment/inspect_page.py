@@ -34,7 +34,8 @@ def show(found: Inspection) -> None:
     for name in ("verdict", "looks at"):
         table.add_column(name, no_wrap=True)
     for row in found.rows:
-        cells = [str(row.head), f"{row.effect:.3f}", f"{row.interval[0]:.3f} to {row.interval[1]:.3f}"]
+        between = "{:.3f} to {:.3f}".format(*row.interval) if row.interval else "-"
+        cells = [str(row.head), f"{row.effect:.3f}", between]
         if known:
             one = row.evidence
             cells += (

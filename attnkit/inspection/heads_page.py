@@ -24,7 +24,7 @@ class HeadFinding:
         mass: weight on the evidence, likewise.
         uniform: the same of uniform attention.
         effect: what resampling the head costs, in nats.
-        interval: of the effect.
+        interval: of the effect; `None` of a single example.
         verdict: in words.
     """
 
@@ -34,7 +34,7 @@ class HeadFinding:
     mass: float | None
     uniform: float | None
     effect: float
-    interval: tuple[float, float]
+    interval: tuple[float, float] | None
     verdict: str
 
 
@@ -125,7 +125,7 @@ def _table(heads: Sequence[HeadFinding]) -> str:
 
 
 def _row(head: HeadFinding, known: bool) -> str:
-    cells = [number(head.effect), f"{number(head.interval[0])} to {number(head.interval[1])}"]
+    cells = [number(head.effect), " to ".join(map(number, head.interval)) if head.interval else DASH]
     if known:
         cells += [
             DASH if value is None else percent(value) for value in (head.accuracy, head.mass, head.uniform)

@@ -275,13 +275,19 @@ def steer(
     return observe(f, edit={point: add})(*args).output
 
 
-def interval(values: Any, level: float = 0.95, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
+def interval(
+    values: Any, level: float = 0.95, draws: int = 1000, seed: int = 0
+) -> tuple[float, float] | None:
     """Bootstrap interval of the mean of independent numbers: percentiles of resampled means.
 
-    >>> interval([1.0, 1.0, 1.0])
-    (1.0, 1.0)
+    `None` for one number, which says nothing of its spread.
+
+    >>> interval([1.0, 1.0, 1.0]), interval([1.0])
+    ((1.0, 1.0), None)
     """
     numbers = np.asarray(values, np.float64).ravel()
+    if len(numbers) < 2:
+        return None
     rows = np.random.default_rng(seed).integers(len(numbers), size=(draws, len(numbers)))
     low, high = np.quantile(numbers[rows].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

@@ -1,6 +1,7 @@
 """The files of one run: its metrics and checkpoints, and what they say of it."""
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from attnkit.training.plan import Training
 from attnkit.training.progress import Fitted
 from attnkit.training.record import Record
 from attnkit.training.step import Metrics, State
+
+log = logging.getLogger(__name__)
 
 
 class Journal:
@@ -37,28 +40,64 @@ class Journal:
         self.evaluated = False
         self.evaluation: Evaluation | None = None
         self.saved: int | None = None
+        self._recorded: Mapping[str, Any] = {}
 
-    def open(self, state: State, changed_data: bool = False) -> tuple[State, Record]:
-        """The state of the newest checkpoint, or `state` itself, and the metrics, which must be closed."""
-        recorded: Mapping[str, Any] = {}
-        if self.checkpoints.steps():
-            restored = self.checkpoints.restore(state)
-            manifest = restored.manifest
-            self._agree(manifest.facts, changed_data)
-            state = restored.tree
-            self.step = self.saved = self.resumed_from = manifest.step
-            self.evaluated = manifest.metric is not None
-            recorded = manifest.facts.get(RECORDED) or {}
+    def open(
+        self,
+        state: State,
+        devices: int,
+        *,
+        resume: bool = True,
+        strict: bool = False,
+        changed_data: bool = False,
+    ) -> State:
+        """The state of the newest checkpoint, or `state` itself. Nothing is written.
+
+        Raises:
+            ConfigError: the folder holds a run and `resume` is false, or the plan disagrees with that run.
+            DataError: the data set changed since the checkpoint, and `changed_data` is false.
+            CheckpointError: no checkpoint could be read, or with `strict` the newest.
+        """
+        there = self.checkpoints.steps()
+        if there and not resume:
+            raise ConfigError(
+                f"folder = {str(self.folder)!r}: holds a run of {there[-1]} steps; resume it or take another"
+            )
+        if not there:
+            return state
+        restored = self.checkpoints.restore(state, strict=strict)
+        manifest = restored.manifest
+        self._agree(manifest.facts, devices, changed_data)
+        self.step = self.saved = self.resumed_from = manifest.step
+        self.evaluated = manifest.metric is not None
+        self._recorded = manifest.facts.get(RECORDED) or {}
+        return restored.tree
+
+    def begin(self) -> Record:
+        """Drop what comes after the state that was opened; the metrics, which must be closed."""
         self.checkpoints.clean()
         self.checkpoints.drop_after(self.step)
-        self.record = Record(self.folder / METRICS, self.step, self.evaluated, recorded)
-        return state, self.record
+        self.record = Record(self.folder / METRICS, self.step, self.evaluated, self._recorded)
+        return self.record
 
-    def _agree(self, facts: Mapping[str, Any], changed_data: bool) -> None:
-        for name, new in self.facts().items():
-            if facts.get(name) != new and not (changed_data and name == "fingerprint"):
-                error = DataError if name == "fingerprint" else ConfigError
-                raise error(f"{self.folder}: was trained with {name} = {facts.get(name)}, now it is {new}")
+    def _agree(self, facts: Mapping[str, Any], devices: int, changed_data: bool) -> None:
+        for name in ("seed", "batch_size"):
+            old, new = facts.get(name), self.facts()[name]
+            if old != new:
+                raise ConfigError(
+                    f"{name} = {new}: the run to resume has {name} = {old}; keep that, or start another run"
+                )
+        if facts.get("fingerprint") != self.dataset.fingerprint and not changed_data:
+            raise DataError(
+                f"the data set has fingerprint {self.dataset.fingerprint}, the run to resume was trained on "
+                f"{facts.get('fingerprint')}; restore the data, or allow changed data"
+            )
+        if (before := facts.get("devices", devices)) != devices:
+            log.warning(
+                "resumed on %d device(s), trained on %s before: equal to about 1e-5, not to the bit",
+                devices,
+                before,
+            )
 
     def facts(self) -> dict[str, Any]:
         """Facts that must be the same when the run goes on."""
@@ -79,19 +118,24 @@ class Journal:
             **({} if metrics.finite else {"skipped": True}),
         )
 
-    def save(self, state: State, devices: int) -> None:
-        """Save the state, unless that is done, no step was made or something is not finite."""
+    def save(self, state: State, devices: int) -> bool:
+        """Save the state, unless that is done, no step was made or something is not finite.
+
+        Returns whether it was saved.
+        """
         step = int(state.step)
         if step in (0, self.saved):
-            return
-        if nonfinite.first_bad({"params": state.params, "optimizer": state.optimizer}):
-            return
+            return False
+        if path := nonfinite.first_bad({"params": state.params, "optimizer": state.optimizer}):
+            log.warning("step %d: %s is not finite; no checkpoint is saved", step, path)
+            return False
         self.record.sync()
         # A run that goes on tries the step again.
         state = dataclasses.replace(state, halted=jnp.bool_(False))
         facts = {**self.facts(), RECORDED: self.record.mark(), "devices": devices}
         self.checkpoints.save(step, state, facts=facts)
         self.saved, self.evaluated = step, False
+        return True
 
     def evaluate(self, found: Evaluation) -> None:
         """Write down an evaluation of the state saved last."""

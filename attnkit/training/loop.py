@@ -4,28 +4,25 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from attnkit.errors import AttnkitError, ConfigError, DataError, NonFiniteError, Preempted
+from attnkit.errors import AttnkitError, DataError, NonFiniteError, Preempted
 from attnkit.signals import Interruption
 from attnkit.tasks.contract import Dataset
 from attnkit.training import evaluation, nonfinite
 from attnkit.training.batches import Batches, Stopped
-from attnkit.training.checkpoint import Checkpoints
 from attnkit.training.devices import make_mesh, on_all, on_one, unused
-from attnkit.training.evaluation import Evaluation
-from attnkit.training.load import FOLDER, METRICS, RECORDED
+from attnkit.training.journal import Journal
+from attnkit.training.load import FOLDER
 from attnkit.training.optimizer import hyperparameters
 from attnkit.training.plan import Optimizer, Training
 from attnkit.training.progress import Fitted, Progress, Report
-from attnkit.training.record import Record
 from attnkit.training.step import Metrics, State, begin, make_dispatch, make_step, split, steps_per_dispatch
 
 log = logging.getLogger(__name__)
@@ -74,9 +71,7 @@ def fit(
         run = _Run(network, dataset, training, optimizer, folder, asked, report)
         run.open(resume, strict, changed_data)
         ready()
-        run.checkpoints.clean()
-        run.checkpoints.drop_after(run.step)
-        run.record = stack.enter_context(Record(folder / METRICS, run.step, run.evaluated, run.recorded))
+        stack.enter_context(run.journal.begin())
         run.batches = stack.enter_context(Batches(dataset, training.seed, training.batch_size, run.capacity))
         return run.go()
 
@@ -84,7 +79,6 @@ def fit(
 class _Run:
     """One call of `fit`. `step` counts the steps whose metrics have been seen, `sent` those dispatched."""
 
-    record: Record
     batches: Batches
 
     def __init__(
@@ -113,55 +107,22 @@ class _Run:
         self.capacity = steps_per_dispatch(
             training, params, training.batch_size * (dataset.length + dataset.source_length)
         )
-        self.checkpoints = Checkpoints(folder / FOLDER, training.keep)
-        self.step = self.sent = self.resumed_from = 0
-        self.evaluated = False
-        self.recorded: Mapping[str, Any] = {}
-        self.saved: int | None = None
-        self.evaluation: Evaluation | None = None
+        self.journal = Journal(folder, dataset, training)
+        self.sent = 0
         self.waiting: tuple[int, Metrics, jax.Array] | None = None
         self.progress = Progress(0, training.steps, float("nan"), 0.0, 0.0, 0.0, 0)
         self.mark = self.started
 
+    @property
+    def step(self) -> int:
+        return self.journal.step
+
     def open(self, resume: bool, strict: bool, changed_data: bool) -> None:
         """Take the state from the newest checkpoint, or make sure that there is none."""
-        there = self.checkpoints.steps()
-        if there and not resume:
-            raise ConfigError(
-                f"folder = {str(self.folder)!r}: holds a run of {there[-1]} steps; resume it or take another"
-            )
-        if not there:
-            return
-        restored = self.checkpoints.restore(self.state, strict=strict)
-        manifest = restored.manifest
-        self._agree(dict(manifest.facts), changed_data)
-        self.state = restored.tree
-        self.step = self.sent = self.saved = self.resumed_from = manifest.step
-        self.evaluated = manifest.metric is not None
-        self.recorded = manifest.facts.get(RECORDED) or {}
-        self.progress = dataclasses.replace(
-            self.progress, step=manifest.step, skipped=int(self.state.skipped)
-        )
-
-    def _agree(self, facts: dict[str, object], changed_data: bool) -> None:
-        for name in ("seed", "batch_size"):
-            old, new = facts.get(name), getattr(self.training, name)
-            if old != new:
-                raise ConfigError(
-                    f"{name} = {new}: the run to resume has {name} = {old}; keep that, or start another run"
-                )
-        if facts.get("fingerprint") != self.dataset.fingerprint and not changed_data:
-            raise DataError(
-                f"the data set has fingerprint {self.dataset.fingerprint}, the run to resume was trained on "
-                f"{facts.get('fingerprint')}; restore the data, or allow changed data"
-            )
-
-        if (before := facts.get("devices", self.mesh.size)) != self.mesh.size:
-            log.warning(
-                "resumed on %d device(s), trained on %s before: equal to about 1e-5, not to the bit",
-                self.mesh.size,
-                before,
-            )
+        options = {"resume": resume, "strict": strict, "changed_data": changed_data}
+        self.state = self.journal.open(self.state, self.mesh.size, **options)
+        self.sent = self.step
+        self.progress = dataclasses.replace(self.progress, step=self.step, skipped=int(self.state.skipped))
 
     def go(self) -> Fitted:
         """Train to the last step."""
@@ -171,7 +132,7 @@ class _Run:
             self._fail()
         self.state = on_all(self.state, self.mesh)
         try:
-            if self.step and self._at_boundary() and not self.evaluated:
+            if self.step and self._at_boundary() and not self.journal.evaluated:
                 self._boundary()
             while self.step < self.training.steps:
                 with contextlib.suppress(Stopped):
@@ -225,23 +186,10 @@ class _Run:
         metrics, count = jax.device_get(metrics), int(attempted)
         made = count - int(metrics.halted[:count].any())
         for i in range(made):
-            self._write(start + i + 1, Metrics(*(values[i] for values in metrics)))
-        self.step = start + made
+            self.journal.write(start + i + 1, Metrics(*(values[i] for values in metrics)))
         self._tell(metrics, made)
         if made < count:
             self._fail()
-
-    def _write(self, step: int, metrics: Metrics) -> None:
-        if step % self.training.log_every:
-            return
-        self.record.write(
-            step=step,
-            loss=float(metrics.loss),
-            gradient_norm=float(metrics.gradient_norm),
-            learning_rate=float(metrics.learning_rate),
-            tokens=float(metrics.tokens),
-            **({} if metrics.finite else {"skipped": True}),
-        )
 
     def _tell(self, metrics: Metrics, made: int) -> None:
         now = time.perf_counter()
@@ -267,24 +215,8 @@ class _Run:
         raise error
 
     def _save(self) -> None:
-        """Save the state, unless that is done, no step was made or a parameter is not finite."""
-        step = int(self.state.step)
-        if step in (0, self.saved):
-            return
-        if path := nonfinite.first_bad({"params": self.state.params, "optimizer": self.state.optimizer}):
-            log.warning("step %d: %s is not finite; no checkpoint is saved", step, path)
-            return
-        self.record.sync()
-        facts = {
-            "seed": self.training.seed,
-            "batch_size": self.training.batch_size,
-            "fingerprint": self.dataset.fingerprint,
-            RECORDED: self.record.mark(),
-            "devices": self.mesh.size,
-        }
-        state = dataclasses.replace(on_one(self.state), halted=jnp.bool_(False))
-        self.checkpoints.save(step, state, facts=facts)
-        self.saved, self.asked.unsaved = step, False
+        if self.journal.save(on_one(self.state), self.mesh.size):
+            self.asked.unsaved = False
 
     def _boundary(self) -> None:
         """Save, evaluate, write down the result and note it in the checkpoint, in this order.
@@ -311,17 +243,11 @@ class _Run:
             )
         except evaluation.Stopped:
             raise self._stopped() from None
-        self.evaluation = found
-        loss, accuracy = found.loss, found.accuracy
-        self.record.write(
-            step=self.step, split=name, loss=loss, accuracy=accuracy, tokens=float(found.tokens.sum())
-        )
-        self.record.sync()
-        self.checkpoints.annotate(self.step, loss, {RECORDED: self.record.mark()})
+        self.journal.evaluate(found)
         seconds = time.perf_counter() - self.started
         self.report(dataclasses.replace(self.progress, seconds=seconds, evaluation=found))
-        if not np.isfinite(loss) and found.tokens.sum():
-            self._doubt(name, loss)
+        if not np.isfinite(found.loss) and found.tokens.sum():
+            self._doubt(name, found.loss)
 
     def _doubt(self, name: str, loss: float) -> None:
         message = f"step {self.step}: the loss on split {name!r} is {loss}"
@@ -349,15 +275,5 @@ class _Run:
                 error.add_note(f"then, while saving the steps before it: {second}")
 
     def _fitted(self) -> Fitted:
-        metrics = self.checkpoints.metrics()
-        best = min(metrics, key=lambda step: (metrics[step], step), default=None)
-        return Fitted(
-            network=nnx.merge(self.graph, *on_one((self.state.params, self.state.constants))),
-            step=self.step,
-            resumed_from=self.resumed_from,
-            evaluation=self.evaluation,
-            best_step=best,
-            best_loss=None if best is None else metrics[best],
-            skipped=int(self.state.skipped),
-            seconds=time.perf_counter() - self.started,
-        )
+        network = nnx.merge(self.graph, *on_one((self.state.params, self.state.constants)))
+        return self.journal.fitted(network, int(self.state.skipped), time.perf_counter() - self.started)

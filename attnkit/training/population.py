@@ -90,8 +90,9 @@ def fit_population(
         for member in members:
             journal = Journal(member.folder, dataset, member.training)
             fresh = begin(*split(member.network), member.training, member.optimizer)
-            state, record = journal.open(fresh, changed_data)
-            stack.enter_context(record)
+            devices = make_mesh(member.training.batch_size).size
+            state = journal.open(fresh, devices, changed_data=changed_data)
+            stack.enter_context(journal.begin())
             opened.append((member, journal, state))
         results: list[Fitted | AttnkitError | None] = [None] * len(members)
         # Members whose last checkpoints are of different steps are populations of their own.

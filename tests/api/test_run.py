@@ -1,6 +1,5 @@
 """`ak.load_run`: a run folder as objects."""
 
-import contextlib
 import json
 
 import numpy as np
@@ -11,38 +10,10 @@ from attnkit import files
 from attnkit.errors import ConfigError
 from attnkit.experiment.cli import main
 
-CONFIG = """\
-[task]
-kind = "number_words"
-digits = 3
-longer_digits = []
-valid_size = 11
-test_size = 13
-
-[model]
-kind = "encoder_decoder"
-encoder_depth = 1
-decoder_depth = 1
-model_dim = 12
-heads = 2
-
-[training]
-steps = 4
-batch_size = 5
-evaluate_every = 2
-
-[decoding]
-max_length = 9
-"""
-
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp("run")
-    (place / "small.toml").write_text(CONFIG)
-    with contextlib.chdir(place):
-        assert main(["train", "small.toml", "--quiet"]) == 0
-    return place / "runs/small-1"
+def folder(small_run):
+    return small_run / "runs/small-1"
 
 
 @pytest.fixture(scope="module")

@@ -2,36 +2,13 @@
 
 import json
 
-GOOD = """\
-[task]
-kind = "number_words"
-digits = 3
-longer_digits = [4]
-valid_size = 11
-test_size = 13
-longer_size = 7
-
-[model]
-kind = "encoder_decoder"
-encoder_depth = 1
-decoder_depth = 1
-model_dim = 12
-heads = 2
-
-[training]
-steps = 4
-batch_size = 6
-evaluate_every = 2
-
-[decoding]
-max_length = 9
-"""
+from small import CONFIG
 
 
 def changed(old, new):
     """The good config with one place changed."""
-    assert old in GOOD
-    return GOOD.replace(old, new)
+    assert old in CONFIG
+    return CONFIG.replace(old, new)
 
 
 #: Config files: text or bytes, exit code, words.
@@ -42,30 +19,30 @@ CONFIGS = {
     "comment": ("# only this\n", "the config is empty"),
     "zero bytes": (b"\0" * 40, "not valid TOML"),
     "latin": (b"about = '\xe4'\n", "not UTF-8"),
-    "utf-16": (GOOD.encode("utf-16"), "not UTF-8"),
+    "utf-16": (CONFIG.encode("utf-16"), "not UTF-8"),
     "json": ('{"task": {"kind": "number_words"}}', "not valid TOML"),
     "yaml": ("task:\n  kind: number_words\n", "not valid TOML"),
     "python tag": ("a: !!python/object/apply:os.system [touch canary]\n", "not valid TOML"),
     "list at top": ("[1, 2]\n", "not valid TOML"),
-    "value missing": (GOOD + "top_k =\n", "not valid TOML"),
-    "quote open": (GOOD + "method = 'beam\n", "not valid TOML"),
+    "value missing": (CONFIG + "top_k =\n", "not valid TOML"),
+    "quote open": (CONFIG + "method = 'beam\n", "not valid TOML"),
     "bracket open": (changed("[decoding]", "[decoding"), "not valid TOML"),
-    "key twice": (GOOD + "max_length = 3\n", "cannot overwrite"),
-    "table twice": (GOOD + "[task]\nkind = 'copy'\n", "cannot declare"),
+    "key twice": (CONFIG + "max_length = 3\n", "cannot overwrite"),
+    "table twice": (CONFIG + "[task]\nkind = 'copy'\n", "cannot declare"),
     "deep": ("a = " + "[" * 3000, "not valid TOML"),
     "deep tables": ("[" + ".".join("a" * 40) + "]\nx = 1\n", "nested"),
-    "escape in a key": (GOOD + '"\\u001b[31mred" = 1\n', "red"),
+    "escape in a key": (CONFIG + '"\\u001b[31mred" = 1\n', "red"),
     "escape in a value": (changed('"number_words"', '"\\u001b]0;x\\u0007"'), "task.kind"),
-    "bell in a section": (GOOD + '["\\u0007"]\nx = 1\n', "no such section"),
+    "bell in a section": (CONFIG + '["\\u0007"]\nx = 1\n', "no such section"),
     "right to left": (changed('"number_words"', '"\\u202enumber_words"'), "task.kind"),
-    "no task": (GOOD.replace("[task]", "[tasks]"), "tasks"),
-    "no model": (GOOD.replace("[model]", "[modle]"), "modle"),
-    "section unknown": (GOOD + "[optimiser]\nb1 = 0.9\n", "optimizer"),
-    "section is a number": (GOOD + "\n[optimizer.b1]\nx = 1\n", "optimizer.b1"),
+    "no task": (CONFIG.replace("[task]", "[tasks]"), "tasks"),
+    "no model": (CONFIG.replace("[model]", "[modle]"), "modle"),
+    "section unknown": (CONFIG + "[optimiser]\nb1 = 0.9\n", "optimizer"),
+    "section is a number": (CONFIG + "\n[optimizer.b1]\nx = 1\n", "optimizer.b1"),
     "task is a list": ("task = [1]\n[model]\nkind = 'decoder'\n", "task"),
     "model is true": ("model = true\n[task]\nkind = 'copy'\n", "model"),
-    "training is text": ("training = 'fast'\n" + GOOD.replace("[training]", "[x]"), "training"),
-    "about is a number": ("about = 3\n" + GOOD, "about"),
+    "training is text": ("training = 'fast'\n" + CONFIG.replace("[training]", "[x]"), "training"),
+    "about is a number": ("about = 3\n" + CONFIG, "about"),
     "kind unknown": (changed('"number_words"', '"number_word"'), "number_words"),
     "kind is a number": (changed('"number_words"', "7"), "task.kind"),
     "kind is a list": (changed('"number_words"', "[]"), "task.kind"),
@@ -108,7 +85,7 @@ OVERRIDES = {
     "training.seed=-1": "training.seed",
     "training.seed=4294967296": "training.seed",
     "training.accumulate=-1": "training.accumulate",
-    "training.accumulate=5": "training.accumulate",
+    "training.accumulate=4": "training.accumulate",
     "training.evaluate_every=-1": "training.evaluate_every",
     "training.keep=0": "training.keep",
     "training.log_every=0": "training.log_every",

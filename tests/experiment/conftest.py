@@ -1,4 +1,3 @@
-import contextlib
 import socket
 import textwrap
 
@@ -112,44 +111,3 @@ def no_network(monkeypatch):
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-
-
-SMALL = """\
-about = "a </script><img src=x onerror=alert(1)> test"
-
-[task]
-kind = "number_words"
-digits = 3
-longer_digits = [4]
-valid_size = 11
-test_size = 13
-longer_size = 7
-
-[model]
-kind = "encoder_decoder"
-encoder_depth = 1
-decoder_depth = 1
-model_dim = 12
-heads = 2
-
-[training]
-steps = 4
-batch_size = 5
-evaluate_every = 2
-steps_per_dispatch = 2
-
-[decoding]
-max_length = 9
-"""
-
-
-@pytest.fixture(scope="session")
-def small_run(tmp_path_factory):
-    """A folder with a config `small.toml` and its finished run, made with the command line."""
-    from attnkit.experiment.cli import main
-
-    place = tmp_path_factory.mktemp("small")
-    (place / "small.toml").write_text(SMALL)
-    with contextlib.chdir(place):
-        assert main(["train", "small.toml", "--quiet"]) == 0
-    return place

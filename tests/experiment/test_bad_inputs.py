@@ -23,7 +23,7 @@ def place(tmp_path_factory, small_run):
     """A working directory with the good config, a file that is none, a full folder and a finished run."""
     place = tmp_path_factory.mktemp("bad")
     shutil.copytree(small_run, place, dirs_exist_ok=True)
-    (place / "good.toml").write_text(bad.GOOD)
+    (place / "good.toml").write_text(bad.CONFIG)
     (place / "bad.txt").write_text("no config\n")
     (place / "full").mkdir()
     (place / "full/x").write_text("")

@@ -24,13 +24,14 @@ SURE = np.full(20, 0.5)
         (0 * SURE, 0.1, "idle"),
         (np.tile([5.0, -5.0], 10), 0.1, "idle"),  # the interval holds 0
         (SURE, None, "matters"),
+        (SURE[:1], 0.9, "looks and matters"),  # one example has no interval
     ],
 )
 def test_a_verdict_needs_looks_and_effect(effect, mass, verdict):
     evidence = None if mass is None else Alignment(mass, mass, 0.1, 20)
     row = row_of(HEAD, effect, evidence, "", "distribution")
     assert row.verdict == verdict and str(row.head) == "L1H0"
-    assert row.effect == pytest.approx(effect.mean())
+    assert row.effect == pytest.approx(effect.mean()) and (row.interval is None) == (len(effect) == 1)
 
 
 def test_the_answer_is_scored_where_it_is_written():
