@@ -1,10 +1,9 @@
 """Random damage to configs and data files: an object comes out, or an error for the user."""
 
 import contextlib
-import importlib.util
-from pathlib import Path
 
 import pytest
+import small
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -15,10 +14,6 @@ from attnkit.tasks.dialogue_file import DialogueFile
 from attnkit.tasks.labeled_text import LabeledText
 from attnkit.tasks.parallel_text import ParallelText
 from attnkit.tasks.text import Text
-
-spec = importlib.util.spec_from_file_location("bad_inputs", Path(__file__).with_name("bad_inputs.py"))
-bad = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(bad)
 
 FEW = settings(
     max_examples=40,
@@ -42,7 +37,7 @@ LINES = st.one_of(
 @st.composite
 def damaged_configs(draw):
     """The good config with some lines left out, repeated, replaced or cut."""
-    lines = bad.GOOD.splitlines()
+    lines = small.CONFIG.splitlines()
     for _ in range(draw(st.integers(1, 4))):
         place = draw(st.integers(0, len(lines) - 1))
         match draw(st.sampled_from(["delete", "repeat", "insert", "cut", "value"])):
