@@ -1,8 +1,7 @@
 """Hub dataset: texts to classify or to translate from a data set of Hugging Face `datasets`."""
 
 import collections
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,8 +13,9 @@ from attnkit.tasks.contract import Dataset, DatasetInfo, Example, Task
 from attnkit.tasks.divide import held_out
 from attnkit.tasks.labeled_text import Lines, labeled, unlabeled
 from attnkit.tasks.parallel_text import ParallelTextDataset, untranslated
-from attnkit.tasks.units import learn, spaced
-from attnkit.tasks.wording import hint, shown
+from attnkit.tasks.records import cell, column
+from attnkit.tasks.units import learn
+from attnkit.tasks.wording import hint
 
 SPLITS = ("train", "valid", "test")
 
@@ -161,44 +161,3 @@ class HubDataset(Task):
             if not kept[split]:
                 raise DataError(f"{self.where}: no pairs for {split}; use a larger fraction or max_length")
         return ParallelTextDataset(self, kept, source, target, dict(counts), [{"data_set": self.where}])
-
-
-def cell(value: Any, key: str, place: str, names: Sequence[str] | None = None) -> str:
-    """The text in a cell; empty for null.
-
-    Args:
-        value: of the cell.
-        key: its column.
-        place: its row, for messages.
-        names: names of classes; then a whole number is one of them, or a class itself if there are none.
-
-    Raises:
-        DataError: for another type.
-    """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, str):
-        return spaced(value)
-    if names is None or isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
-        expected = "text" if names is None else "text or a whole number"
-        raise DataError(
-            f"{place}: {key} is {type(value).__name__} {shown(str(value))}; expected {expected}; choose "
-            "another column, or convert it"
-        )
-    if names and not 0 <= value < len(names):
-        raise DataError(
-            f"{place}: {key} {int(value)} is none of {len(names)} classes; a split without labels is left "
-            'out with valid = "" or test = ""'
-        )
-    return names[int(value)] if names else str(int(value))
-
-
-def column(row: Mapping[str, Any], key: str, place: str) -> Any:
-    """The value of a column, `a.b` inside column `a`."""
-    value: Any = row
-    for step in key.split("."):
-        if not isinstance(value, Mapping) or step not in value:
-            known = list(value) if isinstance(value, Mapping) else []
-            raise DataError(f"{place}: no column {key!r}{hint(step, known)}; it has {', '.join(known)}")
-        value = value[step]
-    return value

@@ -28,7 +28,7 @@ WIDE_MARKS = (
 )
 #: Characters that no text has, but for U+0085, which ends lines: bytes of Windows-1252 read as Latin-1.
 C1_CONTROLS = re.compile("[\x80-\x84\x86-\x9f]")
-#: Two characters that may be one in UTF-8 read as Windows-1252, such as the two of a small e with an acute accent.
+#: Two characters that may be one in UTF-8 read as Windows-1252.
 TWICE = re.compile("[\xc2-\xc5\xd0\xd1\xe2](?:[\xa1-\xbf]|[^\x00-\xff\\s])")
 GUESSED_FROM = 1 << 16
 #: Encodings that fit any bytes without NUL, so that nothing tells for them.
@@ -76,11 +76,7 @@ def read_text(path: str, replace_invalid: bool = False, encoding: str | None = N
     data = content(path)
     if not data:
         raise DataError(f"{path}: the file is empty; expected lines of UTF-8 text")
-    facts: dict[str, Any] = {
-        "file": Path(path).name,
-        "bytes": len(data),
-        "sha256": hashlib.sha256(data).hexdigest(),
-    }
+    facts = facts_of(path, data)
     used = encoding or next((name for mark, name in WIDE_MARKS if data.startswith(mark)), None)
     if used is None:
         text, replaced = utf8(data, path, replace_invalid)
@@ -107,8 +103,13 @@ def read_text(path: str, replace_invalid: bool = False, encoding: str | None = N
     return TextFile(path, text, facts | wrong_signs(text))
 
 
+def facts_of(path: str, data: bytes) -> dict[str, Any]:
+    """What identifies a file: its name, and size and digest of its unpacked bytes."""
+    return {"file": Path(path).name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
 def wrong_signs(text: str) -> dict[str, Any]:
-    """Signs that a text was decoded wrongly before: how many there are, and line and code point of the first."""
+    """Signs that a text was decoded wrongly before: how many, and line and code points of the first."""
     found: dict[str, Any] = {}
     if text.isascii():
         return found
@@ -196,8 +197,8 @@ def in_encoding(data: bytes, path: str, encoding: str) -> str:
     except (LookupError, ValueError) as error:
         if not isinstance(error, UnicodeDecodeError):
             raise ConfigError(
-                f"encoding = {encoding!r}: no such encoding of text; known are utf-8, cp1252, latin-1, utf-16, "
-                "shift_jis, gb18030 and others of Python"
+                f"encoding = {encoding!r}: no such encoding of text; some are utf-8, cp1252, latin-1, "
+                "utf-16, shift_jis and gb18030"
             ) from None
         line = 1 + data[: error.start].decode(encoding, "replace").count("\n")
         raise DataError(
