@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from attnkit.errors import ConfigError, DataError
+from attnkit.tasks.chat_formats import is_turn
 from attnkit.tasks.plain_files import content, facts_of, read_text
 from attnkit.tasks.units import spaced
 from attnkit.tasks.wording import hint, shown
@@ -69,8 +70,7 @@ def one_list(text: str) -> list[Any] | None:
     except (ValueError, RecursionError):
         return None
     items = [item for item in whole if isinstance(item, dict | list)]
-    is_turns = any(isinstance(item, dict) and "text" in item and "speaker" in item for item in items)
-    return whole if items and len(items) == len(whole) and not is_turns else None
+    return whole if items and len(items) == len(whole) and not any(map(is_turn, items)) else None
 
 
 def records(path: str, encoding: str | None, facts: list[dict[str, Any]]) -> Iterator[Placed]:
