@@ -11,7 +11,7 @@ import pydantic
 
 from attnkit.errors import DataError
 from attnkit.tasks.spelling import Speller, Vocabulary
-from attnkit.tasks.wording import hint, shown
+from attnkit.tasks.wording import among, shown
 
 Batch = dict[str, np.ndarray]
 
@@ -217,7 +217,7 @@ class Task(abc.ABC):
         for piece in pieces:
             if vocabulary.ids.get(piece, 0) < len(Vocabulary.SPECIAL):
                 tokens = vocabulary.tokens[len(Vocabulary.SPECIAL) :]
-                raise DataError(f"{shown(text)}: {piece!r} is no token of this task{hint(piece, tokens)}")
+                raise DataError(f"{shown(text)}: {piece!r} is no token of this task{among(piece, tokens)}")
         read = [vocabulary.ids[piece] for piece in pieces]
         if info.separator is not None and read[-1:] != [info.separator]:
             read.append(info.separator)

@@ -17,7 +17,7 @@ from attnkit.tasks.pair_dataset import PairDataset, TokenPairs
 from attnkit.tasks.records import json_values
 from attnkit.tasks.spelling import Speller
 from attnkit.tasks.token_rows import RaggedTokens
-from attnkit.tasks.units import learn, spaced
+from attnkit.tasks.units import Unknown, learn, spaced, spelled
 
 SHUFFLED = 2
 
@@ -30,9 +30,9 @@ class DialogueFile(Task):
     object with a list `turns`, `messages` (as of OpenAI) or `conversations` (as of ShareGPT), or the list
     itself. A turn is a text, then *user* and *bot* speak in turn, or an object with `speaker` and `text`,
     `role` and `content`, or `from` and `value`; the roles *human*, *assistant*, *gpt* and *model* are *user*
-    and *bot*. Every turn of `answers` after the first turn of a dialogue is an example: the source is the turns
-    before it, each behind its speaker's name, and `source_segment` the turn of each token. Whole dialogues
-    are held out, so that no split has a turn of another's dialogue.
+    and *bot*. Every turn of `answers` after the first turn of a dialogue is an example: the source is the
+    turns before it, each behind its speaker's name, and `source_segment` the turn of each token. Whole
+    dialogues are held out, so that no split has a turn of another's dialogue.
 
     Attributes:
         path: the dialogues to learn from.
@@ -45,6 +45,8 @@ class DialogueFile(Task):
         history: which of the turns before it an answer may depend on: all, the last, all but with those
             before the last in random order, or none.
         units: kind of tokens; subwords need the `tokenizers` package.
+        unknown: what to do with words of a user's text that the vocabulary lacks: read them as `<unknown>`,
+            or stop and say what is known.
         max_vocabulary: at most so many tokens, special ones included.
         max_turns: most turns of the source, the oldest are left out.
         max_source: most tokens of the source, the oldest are left out.
@@ -61,6 +63,7 @@ class DialogueFile(Task):
     answers: str | None = None
     history: Literal["full", "last", "shuffled", "none"] = "full"
     units: Literal["words", "characters", "subwords"] = "words"
+    unknown: Unknown = "map"
     max_vocabulary: Annotated[int, Ge(5)] = 8000
     max_turns: Annotated[int, Ge(1)] = 8
     max_source: Annotated[int, Ge(4)] = 128
@@ -115,11 +118,14 @@ class DialogueFile(Task):
         Turns are left out, the oldest first, where there are more than in any dialogue of the files.
 
         Raises:
-            DataError: for an empty last turn.
+            DataError: for an empty last turn, and unknown words in it if `unknown` is `"refuse"`.
         """
         lines = [spaced(line) for line in text.strip("\n").split("\n")]
         if not lines[-1] or info.speller is None:
             raise DataError("an empty turn; expected something to answer")
+        spelled(
+            info.speller, lines[-1], self.unknown
+        )  # what was said before is the network's own, or was read
         lines = lines[-info.segments :]
         names = [SPEAKERS[(len(lines) - 1 - number) % 2] for number in range(len(lines))]
         source, segment = self.source(info.speller, list(zip(names, lines, strict=True)), 0)

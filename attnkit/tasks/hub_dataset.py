@@ -14,7 +14,7 @@ from attnkit.tasks.divide import held_out
 from attnkit.tasks.labeled_text import Lines, labeled, unlabeled
 from attnkit.tasks.parallel_text import ParallelTextDataset, untranslated
 from attnkit.tasks.records import cell, column
-from attnkit.tasks.units import learn
+from attnkit.tasks.units import Unknown, learn
 from attnkit.tasks.wording import hint
 
 SPLITS = ("train", "valid", "test")
@@ -42,6 +42,8 @@ class HubDataset(Task):
         test_fraction: the same for `test`; 0 for no test split.
         limit: at most so many examples of each split; 0 for all.
         units: kind of tokens.
+        unknown: what to do with words of a user's text that the vocabulary lacks: read them as `<unknown>`,
+            or stop and say what is known.
         max_vocabulary: at most so many tokens, special ones included.
         max_length: longest text, in tokens.
         too_long: what to do with longer texts of a classification; longer pairs are skipped unless `"error"`.
@@ -61,6 +63,7 @@ class HubDataset(Task):
     test_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1
     limit: Annotated[int, Ge(0)] = 0
     units: Literal["words", "characters", "subwords"] = "words"
+    unknown: Unknown = "map"
     max_vocabulary: Annotated[int, Ge(5)] = 8000
     max_length: Annotated[int, Ge(1)] = 64
     too_long: Literal["cut", "skip", "error"] = "cut"
@@ -97,7 +100,9 @@ class HubDataset(Task):
 
     def encode(self, text: str, info: DatasetInfo) -> Example:
         """A text to classify or to translate. Raises `DataError` if it is empty or too long."""
-        return unlabeled(self, text, info) if self.form == "classes" else untranslated(text, info)
+        return (
+            unlabeled(self, text, info) if self.form == "classes" else untranslated(text, info, self.unknown)
+        )
 
     @property
     def where(self) -> str:

@@ -15,7 +15,7 @@ from attnkit.tasks.pair_dataset import PairDataset, TokenPairs
 from attnkit.tasks.spelling import Kind, Speller
 from attnkit.tasks.tables import Role, TableTask, read, words
 from attnkit.tasks.token_rows import RaggedTokens
-from attnkit.tasks.units import learn, spaced
+from attnkit.tasks.units import Unknown, learn, spaced, spelled
 from attnkit.tasks.wording import shown
 
 Lines = list[tuple[str, str, str]]
@@ -50,6 +50,8 @@ class LabeledText(TableTask):
         valid_fraction: share of the training file that is held out if there is no file for `valid`.
         test_fraction: the same for `test`; 0 for no test split.
         units: kind of tokens of the text; subwords need the `tokenizers` package.
+        unknown: what to do with words of a user's text that the vocabulary lacks: read them as `<unknown>`,
+            or stop and say what is known.
         max_vocabulary: at most so many tokens, special ones included, the most frequent of the training part;
             all others become `<unknown>`.
         max_length: longest text, in tokens.
@@ -65,6 +67,7 @@ class LabeledText(TableTask):
     valid_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1
     test_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1
     units: Literal["words", "characters", "subwords"] = "words"
+    unknown: Unknown = "map"
     max_vocabulary: Annotated[int, Ge(5)] = 8000
     max_length: Annotated[int, Ge(1)] = 64
     too_long: Literal["cut", "skip", "error"] = "cut"
@@ -125,7 +128,7 @@ def unlabeled(task: Any, text: str, info: DatasetInfo) -> Example:
     """A text to classify, read as `task` says, a `LabeledText` or its like; `DataError` if it is empty."""
     text = spaced(text.lower() if task.lowercase else text)
     most = min(task.max_length, info.source_length)
-    ids = tuple(info.speller.encode(text)[:most]) if info.speller else ()
+    ids = tuple(spelled(info.speller, text, task.unknown)[:most]) if info.speller else ()
     if not ids:
         raise DataError("an empty text; expected something to classify")
     return Example(prompt=text, answer="", source=ids, inputs=(Vocabulary.BEGIN,), labels=())

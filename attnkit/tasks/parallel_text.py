@@ -16,7 +16,7 @@ from attnkit.tasks.plain_files import read_text
 from attnkit.tasks.spelling import Speller
 from attnkit.tasks.tables import LANGUAGES, Role, TableTask, read, words
 from attnkit.tasks.token_rows import RaggedTokens
-from attnkit.tasks.units import learn, size, spaced
+from attnkit.tasks.units import Unknown, learn, size, spaced, spelled
 from attnkit.tasks.wording import shown
 
 Lines = list[tuple[str, str, str]]
@@ -57,6 +57,8 @@ class ParallelText(TableTask):
         valid_fraction: share of the training file that is held out if there are no files for `valid`.
         test_fraction: the same for `test`; 0 for no test split.
         units: kind of tokens, for both languages.
+        unknown: what to do with words of a user's text that the vocabulary lacks: read them as `<unknown>`,
+            or stop and say what is known.
         max_vocabulary: at most so many tokens a language, special ones included, the most frequent of the
             training part; all others become `<unknown>`.
         max_length: longest pair, in tokens a side without the end token.
@@ -80,6 +82,7 @@ class ParallelText(TableTask):
     valid_fraction: Annotated[float, Gt(0), Lt(1)] = 0.05
     test_fraction: Annotated[float, Ge(0), Lt(1)] = 0.05
     units: Literal["words", "characters", "subwords"] = "words"
+    unknown: Unknown = "map"
     max_vocabulary: Annotated[int, Ge(5)] = 8000
     max_length: Annotated[int, Ge(1)] = 64
     train_max_length: Annotated[int, Ge(1)] | None = None
@@ -200,18 +203,19 @@ class ParallelText(TableTask):
         return longest <= self.max_length or self.excessive(place, longest, counts)
 
     def encode(self, text: str, info: DatasetInfo) -> Example:
-        """A text to translate. Tokens that the vocabulary lacks become `<unknown>`.
+        """A text to translate.
 
         Raises:
-            DataError: for an empty text, and one longer than `max_length` tokens.
+            DataError: for an empty text, one longer than `max_length` tokens, and unknown words if
+                `unknown` is `"refuse"`.
         """
-        return untranslated(text, info)
+        return untranslated(text, info, self.unknown)
 
 
-def untranslated(text: str, info: DatasetInfo) -> Example:
+def untranslated(text: str, info: DatasetInfo, unknown: Unknown) -> Example:
     """A text to translate; `DataError` if it is empty or too long."""
     text = spaced(text)
-    pieces = info.speller.encode(text) if info.speller else []
+    pieces = spelled(info.speller, text, unknown) if info.speller else []
     if not pieces:
         raise DataError("an empty text; expected something to translate")
     if len(pieces) > info.source_length:

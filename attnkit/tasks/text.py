@@ -16,6 +16,7 @@ from attnkit.tasks.plain_files import read_text
 from attnkit.tasks.spelling import Speller
 from attnkit.tasks.token_rows import unigram_loss
 from attnkit.tasks.units import learn
+from attnkit.tasks.wording import among
 
 EXAMPLE_ORDER = 1
 CODE_POINTS = 0x110000
@@ -194,11 +195,12 @@ def pieces(text: str, info: DatasetInfo) -> tuple[int, ...]:
         return info.empty_prompt
     if info.speller is not None:
         return tuple(info.speller.encode(text))
+    characters = info.vocabulary.tokens[len(Vocabulary.SPECIAL) :]
     for place, character in enumerate(text):
         if character not in info.vocabulary.ids:
             raise DataError(
                 f"character {place + 1} of the prompt, {character!r} (U+{ord(character):04X}), is not in "
-                "the text that was learned; leave it out"
+                f"the text that was learned; leave it out{among(character, characters)}"
             )
     return tuple(info.vocabulary.ids[character] for character in text)
 
