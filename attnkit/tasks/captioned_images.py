@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Lt
 from attnkit.errors import ConfigError, DataError
 from attnkit.option_class import options
 from attnkit.tasks import layout
-from attnkit.tasks.contract import Batch, Dataset, DatasetInfo, Example, Vocabulary
+from attnkit.tasks.contract import Batch, Dataset, DatasetInfo, Example, Texts, Vocabulary
 from attnkit.tasks.divide import held_out
 from attnkit.tasks.draws import epoch_rows, permutation
 from attnkit.tasks.edit_distance import character_accuracy
@@ -188,6 +188,12 @@ class CaptionedImagesDataset(Dataset):
                 )
             )
         return found
+
+    def texts(self, split: str) -> Texts:
+        """The names of the pictures and their captions."""
+        lines = self.lines["train"] if split == "train" else self._split(split)
+        names, captions = zip(*lines, strict=True)
+        return Texts(names, captions, {"target": self.tokens[split].lengths - 1})
 
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
         """`exact_match` and `character_accuracy`."""

@@ -51,6 +51,21 @@ class Example:
         return len(self.source or ())
 
 
+@dataclasses.dataclass(frozen=True)
+class Texts:
+    """The texts of one split, to be looked at.
+
+    Attributes:
+        prompts: what is read, as text; the names of pictures.
+        answers: what is written.
+        lengths: side (`source`, `target`) -> `[examples]` int, its tokens.
+    """
+
+    prompts: Sequence[str]
+    answers: Sequence[str]
+    lengths: Mapping[str, np.ndarray]
+
+
 class DatasetInfo:
     """Description of a data set that suffices to use a network trained on it: all but the examples.
 
@@ -178,6 +193,10 @@ class Dataset(DatasetInfo, abc.ABC):
 
         None where numbers or pairs are predicted.
         """
+
+    def texts(self, split: str) -> Texts | None:
+        """Every example of `split`, `train` included, as text; `None` where the data is no list of texts."""
+        return None
 
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
         """Metrics of decoded predictions, higher better: `exact_match` unless overridden.

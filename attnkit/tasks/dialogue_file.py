@@ -183,7 +183,7 @@ class DialogueFileDataset(PairDataset):
                 "dialogues": {split: len(dialogues) for split, dialogues in splits.items()},
                 "files": files,
                 **counts,
-                "unknown_tokens": {
+                "unknown_target_tokens": {
                     split: round(float((some.targets.flat == speller.unknown).mean()), 4)
                     for split, some in {"train": train, **pairs}.items()
                 },

@@ -240,6 +240,8 @@ def of_grid(task: TableTask, path: str, grid: Grid, roles: Sequence[Role], extra
         at = list(range(len(roles)))
     if header:
         facts |= {"header": first}
+    elif task.header is None and filled and is_like_header(first, filled[1:], roles):
+        facts |= {"header_suspected": first}
     facts["columns"] = named(roles, [first[place] if header else place + 1 for place in at])
     rows, wide = [], 0
     begin = filled[0][1] if header else None
@@ -301,6 +303,15 @@ def has_header(first: Sequence[str], rows: Sequence[tuple[list[str], int]], role
         return False
     below = collections.Counter(cells[where].strip() for cells, _ in rows if len(cells) > where)
     return first[where] not in below and len(below) <= max(len(rows) // 2, 2)
+
+
+def is_like_header(
+    first: Sequence[str], rows: Sequence[tuple[list[str], int]], roles: Sequence[Role]
+) -> bool:
+    """Whether the first line, taken for data, may be a header: a usual name in it, or a class of its own."""
+    below = collections.Counter(cells[0].strip() for cells, _ in rows)
+    alone = roles[0].classes and first[0] not in below and min(below.values(), default=1) > 1
+    return alone or bool(match([name.lower() for name in first], roles))
 
 
 def match(names: Sequence[str], roles: Sequence[Role]) -> dict[str, int]:

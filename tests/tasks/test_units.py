@@ -80,5 +80,5 @@ def test_unknown_words_are_mapped_or_refused_with_what_is_known():
     )
     assert spelled(speller, "red green", "refuse") == speller.encode("red green")
     letters = learn(["abc"], "characters", 20)
-    with pytest.raises(DataError, match="'ax' does not occur in the training data; known are: a b c"):
-        spelled(letters, "a ax", "refuse")
+    with pytest.raises(DataError, match="'xyz' does not occur in the training data; known are: a b c"):
+        spelled(letters, "a xyz", "refuse")
