@@ -15,7 +15,7 @@ import numpy as np
 
 from attnkit import signals
 from attnkit.errors import CheckFailed, ConfigError
-from attnkit.experiment import attention, config, display, folder, measure, provenance, summary, toml
+from attnkit.experiment import attention, audit, config, display, folder, measure, provenance, summary, toml
 from attnkit.experiment.diagnostics import printable
 from attnkit.experiment.footprint import Footprint, footprint
 from attnkit.experiment.profile import profiled
@@ -24,7 +24,6 @@ from attnkit.experiment.session import Session, best, described, reopen, start, 
 from attnkit.generation.plan import Decoding
 from attnkit.inspection.maps import Head
 from attnkit.models.contract import Network
-from attnkit.tasks import audit
 from attnkit.tasks.contract import Dataset
 from attnkit.training import nonfinite
 from attnkit.training.checkpoint import Checkpoints
