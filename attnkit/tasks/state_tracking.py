@@ -23,8 +23,8 @@ class StateTracking(Task):
 
     The product of permutations `a b` is `a` after `b`: `(a b)(n) = a(b(n))`. After `x_1 ... x_t` the answer
     is `x_1 x_2 ... x_t`. An element is written as the images of 1, 2, ...; one of `z2` or `z60` as a number.
-    State transitions with positive eigenvalues cannot track even parity, which is `z2`, in one layer; products
-    of reflections can track `s3`. A5 and S5 are not solvable: no fixed depth of attention or of diagonal
+    State transitions with positive eigenvalues cannot track even parity (`z2`) in one layer; products of
+    reflections can track `s3`. A5 and S5 are not solvable: no fixed depth of attention or of diagonal
     recurrences tracks them at every length (unless TC0 = NC1).
 
     >>> example, = StateTracking(group="s3", length=4).load().examples("valid", 1)
