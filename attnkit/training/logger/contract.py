@@ -28,8 +28,8 @@ class Logger(abc.ABC):
         """Raise `ConfigError` if its package is not installed."""
         if self.package and importlib.util.find_spec(self.package) is None:
             raise ConfigError(
-                f"training.loggers: {type(self).__name__.lower()} needs the package {self.package}; pip install "
-                f'"attnkit[{self.extra}]"'
+                f"training.loggers: {type(self).__name__.lower()} needs the package {self.package}; "
+                f'pip install "attnkit[{self.extra}]"'
             )
 
     @abc.abstractmethod
