@@ -52,9 +52,8 @@ def test_a_state_is_the_product_of_the_word(group):
             assert len(read) == 1 + length and list(answers) == list(range(1, 1 + length))
             assert evidence == list(range(1, 1 + length))
             if group[0] == "z":
-                assert all(
-                    int(a) == sum(map(int, read[1 : p + 1])) % int(group[1:]) for p, a in answers.items()
-                )
+                order = int(group[1:])
+                assert all(int(a) == sum(map(int, read[1 : p + 1])) % order for p, a in answers.items())
                 continue
             for place, answer in answers.items():
                 images = [1, 2, 3]
