@@ -90,6 +90,7 @@ def load(file: Path, overrides: Sequence[str] = (), imports: bool = True) -> Swe
     Args:
         file: a config with a `[sweep]` table.
         overrides: settings for every cell, as on the command line; those of the sweep's axes come after them.
+            Those that begin with `sweep.` change the table of the sweep.
         imports: as in `config.load`.
 
     Raises:
@@ -98,10 +99,15 @@ def load(file: Path, overrides: Sequence[str] = (), imports: bool = True) -> Swe
     data, lines = toml.read(file)
     if SWEEP not in data:
         raise ConfigError(f"{file}: has no [{SWEEP}] table; add one, or use attnkit train {file}")
-    reader = TableReader(file, lines)
-    table, axes = reader.read(data.pop(SWEEP))
     problems: list[Problem] = []
-    changes = config.settings(overrides, problems)
+    given = config.settings(overrides, problems)
+    changes = [one for one in given if one.key[0] != SWEEP]
+    of_table = [one for one in given if one.key[0] == SWEEP]
+    config.override(data, of_table, problems)
+    if any(one.key == (SWEEP,) for one in of_table):
+        raise ConfigError(f"{config.COMMAND_LINE}: {SWEEP}: is a table; name the option, as in sweep.seeds=1")
+    reader = TableReader(file, lines, {one.key: one.place for one in of_table})
+    table, axes = reader.read(data.pop(SWEEP))
     varied = {s.key for axis in axes for choice in axis.choices for s in choice.settings}
     problems += [
         Problem(one.place, config.dotted(one.key), "", f"is an axis of the sweep; change it in {file}")
