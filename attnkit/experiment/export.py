@@ -41,8 +41,8 @@ numpy and safetensors, and no attnkit.
 {rows}
 
 `logits` are `[batch, {answers}, {vocabulary}]`. Token ids are places in the lists of `export.json`:
-`vocabulary` is what the network writes, `source_vocabulary` what its encoder reads, `speller` how subwords are
-made; 0 is padding, 1 begins a text, 2 ends it. Programs are for: {platforms}.
+`vocabulary` is what the network writes, `source_vocabulary` what its encoder reads, `speller` how subwords
+are made; 0 is padding, 1 begins a text, 2 ends it. Programs are for: {platforms}.
 
 | file | content |
 |---|---|
