@@ -99,9 +99,17 @@ class Speller:
         """Token ids, the one of `<unknown>` for what the vocabulary lacks."""
         return [number for word in words_of(text, self.units) for number in self._word(word)]
 
-    def lacks(self, text: str) -> bool:
-        """Whether a part of a text would be `<unknown>`."""
-        return self.unknown in self.encode(text)
+    def unknown_words(self, text: str) -> list[str]:
+        """The words of a text that the vocabulary lacks as a whole or in part, in order.
+
+        Not a word that it has elsewhere in a sentence, with or without the space before it.
+        """
+        words = dict.fromkeys(word.strip() for word in words_of(text, self.units))
+        return [
+            word
+            for word in words
+            if word and all(self.unknown in self.encode(form) for form in (word, f" {word}"))
+        ]
 
     def _word(self, word: str) -> tuple[int, ...]:
         if word not in self._words:

@@ -181,3 +181,17 @@ def test_the_short_form_names_the_worst_and_where_the_rest_is(written):
 def test_wrong_options_of_reading_are_an_error():
     with pytest.raises(ConfigError, match=r"task\.header = 'x': input should be a valid boolean"):
         own_data.reader_of({"header": "x"})
+
+
+def test_validate_reads_the_files_of_a_task(written, capsys):
+    written(TABS)
+    written('[task]\nkind = "labeled_text"\npath = "file.txt"\n[model]\nkind = "classifier"\n', "c.toml")
+    assert main(["validate", "c.toml"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("c.toml: valid") and told[2].startswith("data: ") and "classes bad" in told[2]
+    written(TABS.replace("\t", ",", 1))
+    assert main(["validate", "c.toml", "--json"]) == 3
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert problem["message"].endswith(
+        "found 'good,text 0 was fine'; for cells between others set delimiter = ','"
+    )
