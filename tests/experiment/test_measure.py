@@ -170,8 +170,8 @@ def test_every_metric_of_a_task_has_a_unit_and_fractions_are_fractions():
 def test_the_verdict_names_interval_floor_and_seed():
     result = {**RESULT, "seed": 7, "steps": 40, "intervals": {"test": {"exact_match": [0.34, 1.0]}}}
     assert summary.verdict(result).replace("\u202f", "") == (
-        "100.0% of 2 answers on test are right (95 % interval 34.0% to 100.0%), more than the 12.5% of a model "
-        "that learned nothing. One seed (7) and 40 steps: another seed may give another result."
+        "100.0% of 2 answers on test are right (95 % interval 34.0% to 100.0%), more than the 12.5% of a "
+        "model that learned nothing. One seed (7) and 40 steps: another seed may give another result."
     )
     result["intervals"]["test"]["exact_match"] = [0.1, 0.9]
     assert "not clearly different from the 12.5" in summary.verdict(result)
