@@ -19,6 +19,7 @@ from attnkit.inspection.maps import Head
 from attnkit.inspection.report import Confusion, Curve, Line, MapExample, Report, Result, Sample
 from attnkit.inspection.writing import number as spelled
 from attnkit.inspection.writing import percent
+from attnkit.tasks.contract import DatasetInfo, Example
 from attnkit.training import load
 
 LONGEST = 240
@@ -89,9 +90,19 @@ def written(session: Session, result: Mapping[str, Any], samples: Sequence[Measu
             expected=expected,
             right=sample["got"] == expected if expected else None,
             split=sample["split"],
-            turns=tuple(sample["prompt"].split("\n")) if session.dataset.dialogue else (),
+            turns=() if example is None else tuple(turns(session.dataset, example)),
             picture=None if example is None else attention.picture(session, example),
         )
+
+
+def turns(dataset: DatasetInfo, example: Example) -> Iterator[str]:
+    """The turns of a dialogue as its network reads them; none of other examples."""
+    if not dataset.dialogue or example.source is None or example.segment is None:
+        return
+    vocabulary = dataset.source_vocabulary or dataset.vocabulary
+    for number in dict.fromkeys(example.segment):
+        own = zip(example.source, example.segment, strict=True)
+        yield vocabulary.text(token for token, segment in own if segment == number).strip()
 
 
 def verdict(result: Mapping[str, Any]) -> str:
@@ -247,9 +258,9 @@ def curves(recorded: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> 
             held_out.setdefault(line["split"], []).append(values)
         else:
             training.append((line["step"], number(line["loss"])))
-            for name, values in steps.items():
+            for name, points in steps.items():
                 if name in line:
-                    values.append((line["step"], number(line[name])))
+                    points.append((line["step"], number(line[name])))
     lines = [Line("training", *columns(training))] if training else []
     lines += [Line(name, *columns(values)[:2]) for name, values in held_out.items()]
     if lines:
@@ -268,10 +279,10 @@ def curves(recorded: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> 
         )
         yield Curve("share of tokens ranked first", accuracy, share=True)
     yield from by_length(result)
-    for name, values in steps.items():
-        if len(values) > 1:
+    for name, points in steps.items():
+        if len(points) > 1:
             title = name.replace("_", " ")
-            yield Curve(title, (Line(title, *columns(values)),), log=name == "gradient_norm")
+            yield Curve(title, (Line(title, *columns(points)),), log=name == "gradient_norm")
 
 
 def by_length(result: Mapping[str, Any]) -> Iterator[Curve]:

@@ -17,7 +17,7 @@ POINTS = 240
 BANDS = 80
 STYLES = 6
 #: most points of a line whose points are marked
-MARKED = 48
+MARKED = 24
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _points(x: np.ndarray, y: np.ndarray) -> str:
 
 
 def _ticks(horizontal: Axis, vertical: Axis) -> str:
-    marks = [(f"left:{100 * horizontal.at(v):.2f}%", "x", v) for v in horizontal.ticks(4)]
+    marks = [(f"left:{100 * horizontal.at(v):.2f}%", "x", v) for v in horizontal.ticks(4) if v == round(v)]
     marks += [(f"bottom:{100 * vertical.at(v):.2f}%", "y", v) for v in vertical.ticks(5)]
     return "".join(
         f'<span class="tick {axis}" style="{place}" aria-hidden="true">{_tick(value)}</span>'

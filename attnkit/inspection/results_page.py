@@ -74,7 +74,9 @@ def table(results: Sequence[Result]) -> str:
     rows: dict[str, list[Result]] = {}
     for result in results:
         rows.setdefault(result.name, []).append(result)
-    topped = any(result.ceiling is not None for result in results)
+    topped = any(
+        result.ceiling not in (None, 1.0 if result.unit == "fraction" else 0.0) for result in results
+    )
     head = '<th scope="col">metric</th><th scope="col" class="figure">floor</th>'
     head += '<th scope="col" class="figure">ceiling</th>' if topped else ""
     head += "".join(f'<th scope="col" class="figure">{text(split)}</th>' for split in splits)

@@ -15,7 +15,12 @@ def draw(samples: Sequence[Sample]) -> str:
     if not samples:
         return ""
     judged = [sample.right for sample in samples if sample.right is not None]
-    said = f"<p>{sum(judged)} of these {len(judged)} are right; wrong ones come first.</p>" if judged else ""
+    said = ""
+    if judged:
+        said = (
+            f"<p>{sum(judged)} of these {len(judged)} are right. About half are chosen among the wrong ones, "
+            "which come first.</p>"
+        )
     if any(sample.expected is None for sample in samples):
         said += '<p><span class="given">Pale: what the model was given.</span> The rest it wrote.</p>'
     order = sorted(samples, key=lambda sample: sample.right is not False)

@@ -13,7 +13,7 @@ from attnkit.generation.plan import Decoding
 from attnkit.models.contract import Sizes
 from attnkit.models.encoder import Encoder
 from attnkit.tasks.adding import Adding
-from attnkit.tasks.contract import Example
+from attnkit.tasks.contract import Example, Vocabulary
 from attnkit.tasks.number_words import NumberWords
 from attnkit.training.evaluation import Evaluation
 from attnkit.training.progress import Progress
@@ -214,6 +214,14 @@ def test_answers_by_class_and_wrong_samples_first():
     assert [s.written[0] for s in measure.chosen(samples, said, 4)] == [1, 4, 0, 2]
     assert [s.written[0] for s in measure.chosen(samples, said, 2)] == [1, 0]
     assert [s.written[0] for s in measure.chosen(samples, ["x"] * 5, 4)] == [0, 1, 2, 3]
+
+
+def test_the_turns_of_a_sample_are_those_of_its_tokens():
+    words = Vocabulary((*Vocabulary.SPECIAL, "hello", "there", "ok"), " ")
+    info = SimpleNamespace(dialogue=True, source_vocabulary=words)
+    said = dataclasses.replace(example((3, 4, 5, 3)), segment=(0, 0, 1, 2))
+    assert list(summary.turns(info, said)) == ["hello there", "ok", "hello"]
+    assert list(summary.turns(info, example())) == []
 
 
 def test_curves_from_metrics():
