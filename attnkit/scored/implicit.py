@@ -190,7 +190,7 @@ def _in_wide_derivatives_jvp(
 def _of_pairs(
     hook: Hook, passes: KeyPasses, block: Block, masked: bool, threshold: Row, stats: Any, carry: Tree
 ) -> tuple[Scores, Tree]:
-    """`weights` or `shares` of a block, 0 where not allowed with finite derivatives there; and the next carry."""
+    """`weights` or `shares` of a block, 0 where not allowed, derivatives finite; and the next carry."""
     keep = pairs_of(passes.variant, block, masked)
     s, carry = logits(passes.variant, block, keep, carry)
     s = jnp.where(keep, s, finite(threshold)[:, None])

@@ -27,8 +27,8 @@ class AdaptiveScalableEntmax(Preset):
 
     card: ClassVar[Card] = Card(
         source="Vasylenko, Treviso & Martins 2025, arXiv 2506.16640, section 3.3",
-        equation="o_i = sum_j entmax_alpha((1 + softplus(b_i) log(i + 2)^(2 tanh(g_i))) q_i . k_j / sqrt(dim))"
-        " v_j",
+        equation="o_i = sum_j w_ij v_j, w_i = entmax((1 + softplus(b_i) log(i + 2)^(2 tanh(g_i))) q_i . k"
+        " / sqrt(dim))",
     )
     causal: bool = True
     alpha: Annotated[float, Gt(1), Le(2)] = 1.5
