@@ -38,7 +38,7 @@ class Audit:
     """The findings.
 
     Attributes:
-        examples: split -> number of examples, or of characters of a text; empty where they are drawn at will.
+        examples: split -> number of examples, or of characters of a text; without those drawn at will.
         lengths: side -> split -> lengths of its sequences.
         classes: class -> examples of it in training; empty where nothing is classified.
         files: what is known of each file: name, digest, lines, encoding, delimiter, columns.
@@ -64,7 +64,9 @@ def audit(dataset: Dataset, samples: int = 0) -> Audit:
     """The findings on a data set, with at most so many `samples` of its first held-out split."""
     facts = dataset.facts
     texts = {split: found for split in ("train", *dataset.splits) if (found := dataset.texts(split))}
-    examples = facts.get("examples") or facts.get("characters") or {}
+    counts = facts.get("examples") or facts.get("characters") or {}
+    # A generator draws as many as training asks for.
+    examples = {split: count for split, count in counts.items() if isinstance(count, int)}
     sides = {side for found in texts.values() for side in found.lengths}
     left_out = {name: n for name, n in facts.items() if isinstance(n, int) and n and is_left_out(name)}
     unknown = {
