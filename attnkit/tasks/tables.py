@@ -133,10 +133,7 @@ def read(
         DataError: with file and line for what is no table, and if it is not clear which column is which.
     """
     if any((Path(path) / name).is_file() for name in DATASET_FILES):
-        raise DataError(
-            f"{path}: a folder of Hugging Face datasets; read it with task.kind = 'hub_dataset' (its options "
-            "text and label name the columns)"
-        )
+        raise DataError(f"{path}: a folder of Hugging Face datasets; read it with task.kind = 'hub_dataset'")
     if ending_of(path) in ENDINGS:
         return of_records(task, path, roles)
     grid = grid_of(task, path)
