@@ -37,7 +37,7 @@ def listed(names: Iterable[str]) -> str:
     """The beginnings of names, and how many more there are.
 
     >>> listed(["id", "x" * 99]), listed(map(str, range(99)))[-15:]
-    ('id, xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...', ', 11 and 87 more')
+    ('id, xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...', ' 11 and 87 more')
     """
     known = [name if len(name) <= SHOWN else f"{name[:SHOWN]}..." for name in names]
     more = f" and {len(known) - COLUMNS:,} more" if len(known) > COLUMNS else ""
