@@ -1,4 +1,4 @@
-"""Block masks of a sequence whose pieces lie on several devices, and whose keys travel from one to the next."""
+"""Block masks of a sequence that several devices share, whose keys travel from one to the next."""
 
 import dataclasses
 import functools
@@ -61,7 +61,8 @@ class RingMask(BlockMask):
 
     def work(self) -> Table:
         """How many blocks each device computes at each hop, `[devices, hops]`."""
-        return np.array([mask.computed for mask in self.distinct])[np.array(self.which)]
+        each = np.array([mask.computed for mask in self.distinct])
+        return np.asarray(each[np.array(self.which)])
 
     def note(self) -> str:
         work = self.work()
@@ -123,7 +124,7 @@ def make_order(
         Interval(columns.low.reshape(1, -1), columns.high.reshape(1, -1)),
     )
     shape = (*rows.low.shape, *columns.low.shape)
-    possible, certain = (np.array(np.broadcast_to(part, pairs)).reshape(shape) for part in cover)
+    possible, certain = [np.array(np.broadcast_to(part, pairs)).reshape(shape) for part in cover]
     if keys % block[1]:
         certain[..., -1] = False  # keys that fill up the last block are not real
     needed = possible.any(axis=(1, 3))

@@ -55,6 +55,10 @@ class Shards:
             )
         return tokens // self.count
 
+    def whole_needed(self) -> str:
+        """Why a form that needs a whole sequence cannot compute it."""
+        return f"it computes a whole sequence, and along axis {self.axis!r} each device has a share of one"
+
     def index(self) -> Int[Array, ""]:
         """Number of this device's piece."""
         return jax.lax.axis_index(self.axis)
@@ -80,19 +84,19 @@ class Shards:
     def before(self, tree: Tree, first: Tree) -> Tree:
         """What the device before has; `first` on the first device."""
         alone, shifted = self.index() == 0, self.shift(tree, 1)
-        return jax.tree.map(lambda a, b: jnp.where(alone, a, b), self.varying(first), shifted)
+        chosen: Tree = jax.tree.map(lambda a, b: jnp.where(alone, a, b), self.varying(first), shifted)
+        return chosen
 
     def scan_before(self, combine: Callable[[Tree, Tree], Tree], own: Tree, none: Tree) -> Tree:
         """The combination of what all devices before have, in their order; `none` on the first device.
 
         `combine` is associative and has the neutral element `none`. There are `log2(count)` exchanges.
         """
+        none = self.varying(none)
         total, hops = self.before(own, none), 1
         while hops < self.count - 1:
             near, received = self.index() < hops, self.shift(total, hops)
-            earlier = jax.tree.map(
-                lambda a, b, near=near: jnp.where(near, a, b), self.varying(none), received
-            )
+            earlier = jax.tree.map(lambda a, b, near=near: jnp.where(near, a, b), none, received)
             total, hops = combine(earlier, total), 2 * hops
         return total
 
@@ -101,11 +105,12 @@ class Shards:
         last = self.index() == self.count - 1
 
         def one(a: Array) -> Array:
-            kept = jnp.where(last, a, jnp.zeros_like(a))
-            summed: Array = jax.lax.psum(kept, self.axis)
+            number = a.astype(jnp.int32) if a.dtype == bool else a
+            summed: Array = jax.lax.psum(jnp.where(last, number, jnp.zeros_like(number)), self.axis)
             return summed.astype(a.dtype)
 
-        return jax.tree.map(one, tree)
+        everywhere: Tree = jax.tree.map(one, tree)
+        return everywhere
 
     def zigzag(self, a: Array, axis: int) -> Array:
         """Tokens in zigzag order, from consecutive ones: the device `d` of `n` gets the half pieces `d` and

@@ -19,7 +19,7 @@ from attnkit.recurrence.contract import (
     SteppedRecurrent,
     Transition,
 )
-from attnkit.recurrence.two_pass import TwoPassRecurrent
+from attnkit.recurrence.two_pass import FirstPassState, TwoPassRecurrent
 
 
 def run_head(
@@ -33,8 +33,9 @@ def run_head(
     else:
         assert isinstance(variant, SteppedRecurrent)
         o, last = form.run_stepped(variant, p, tokens, clean, size)
-    lost = since_reset(tokens.broken, tokens.begins(), before)
+    lost = since_reset(tokens.broken, tokens.begins(), before, form.shards)
     end = lost[-1] if lost.size else before
+    end = form.shards.from_last(end) if form.shards else end
     last = jax.tree.map(lambda a: jnp.where(end, jnp.nan, a) if is_float(a) else a, last)
     return of_real_tokens(variant, tokens, lost, o), last
 
@@ -112,6 +113,13 @@ def with_auxiliary(
     size: int | None = None,
 ) -> tuple[dict[str, Array], Any]:
     """Inputs with the auxiliary ones and those of a first pass, and the next auxiliary state."""
+    first = state.aux_state.aux_state if isinstance(variant, TwoPassRecurrent) else state.aux_state
+
+    def auxiliary(aux_state: Any) -> tuple[Any, Any]:
+        return variant.auxiliary_inputs(p, tokens.x, aux_state, tokens.begins(), tokens.real)
+
+    more, aux_state = form.carry_on(auxiliary, first)
+    x = {**tokens.x, **more}
     if isinstance(variant, TwoPassRecurrent):
 
         def run(q: Array, write: Transition, matrix: Array) -> tuple[Array, Array]:
@@ -119,9 +127,9 @@ def with_auxiliary(
                 return form.run(q, write, matrix, tokens.reset, Order(), size)
             return form.run_columns(q, write, matrix, tokens.reset, size)
 
-        return two_pass_inputs(variant, p, tokens.x, state.aux_state, tokens.begins(), tokens.real, run)
-    more, aux_state = variant.auxiliary_inputs(p, tokens.x, state.aux_state, tokens.begins(), tokens.real)
-    return {**tokens.x, **more}, aux_state
+        found, matrix = two_pass_inputs(variant, p, x, state.aux_state.matrix, tokens.real, run)
+        return {**x, **found}, FirstPassState(matrix, aux_state)
+    return x, aux_state
 
 
 def expand(
