@@ -1,6 +1,7 @@
 """The door of the engine: one function for every scored variant and every form."""
 
-from typing import NamedTuple, SupportsIndex
+import dataclasses
+from typing import Any, NamedTuple, SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -97,8 +98,9 @@ def attend(
     if mesh is not None:
         on = OnMesh(mesh, axis, queries=q.shape[-2], keys=k.shape[-2])
         data = data or Data()
-        specs = dict.fromkeys(("q", "k", "v", "inputs"), on.heads)
-        specs["data"] = Data(on.tokens, on.tokens, EVERYWHERE)  # type: ignore[arg-type]
+        specs: dict[str, Any] = dict.fromkeys(("q", "k", "v", "inputs"), on.heads)
+        sides: dict[str, Any] = {"query": on.tokens, "key": on.tokens, "scalar": EVERYWHERE}
+        specs["data"] = dataclasses.replace(data, **sides)
         given = {"params": params, "q": q, "k": k, "v": v, "inputs": inputs, "data": data, "key": key}
 
         def one(**own: Any) -> AttentionOutput:

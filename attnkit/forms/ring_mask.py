@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -119,7 +120,7 @@ def make_order(
         for count, size in zip((queries, keys), block, strict=True)
     )
     pairs = [table.size for table in (rows.low, columns.low)]
-    cover = mask.cover(
+    cover: Any = mask.cover(
         Interval(rows.low.reshape(-1, 1) + offset, rows.high.reshape(-1, 1) + offset),
         Interval(columns.low.reshape(1, -1), columns.high.reshape(1, -1)),
     )
@@ -127,7 +128,7 @@ def make_order(
     possible, certain = [np.array(np.broadcast_to(part, pairs)).reshape(shape) for part in cover]
     if keys % block[1]:
         certain[..., -1] = False  # keys that fill up the last block are not real
-    needed = possible.any(axis=(1, 3))
+    needed = np.asarray(possible.any(axis=(1, 3)))
     devices = np.arange(shards.count)
     start, hops = arc([bool(needed[devices, devices - hop].any()) for hop in devices])
     local = [

@@ -151,8 +151,9 @@ def recur(
         def one(**own: Any) -> RecurrentOutput:
             return recur(variant, shape, **own, implementation=implementation, chunk=chunk)
 
-        specs, results = {"segments": on.tokens, "inputs": cut}, RecurrentOutput(on.heads, EVERYWHERE)
-        whole: RecurrentOutput = on.run(one, given, specs, results)
+        results: tuple[Any, ...] = on.heads, EVERYWHERE
+        specs = {"segments": on.tokens, "inputs": cut}
+        whole: RecurrentOutput = on.run(one, given, specs, RecurrentOutput(*results))
         return whole
     shards = Shards.of(axis)
     form = find_form(choose_form(variant, count, implementation, chunk, shards).form).over(shards)

@@ -1,8 +1,8 @@
 """Recurrent attention over the devices of a mesh axis that share a sequence: the state is passed on.
 
-What a device's tokens do to the state is a linear map, `S -> A S + B`. Every device finds its own, and those of
-all devices before it are composed in `log2(devices)` exchanges; then it knows the state that its tokens begin
-with, and computes them chunk by chunk.
+What a device's tokens do to the state is a linear map, `S -> A S + B`. Every device finds its own, and
+those of all devices before it are composed in `log2(devices)` exchanges; then it knows the state that its
+tokens begin with, and computes them chunk by chunk.
 """
 
 from collections.abc import Callable
