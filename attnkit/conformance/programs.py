@@ -23,11 +23,14 @@ Block = tuple[int, int] | None
 FIRST = ("reference", "dense", "blockwise")
 FORMS = (
     *FIRST,
-    # A form that this platform only interprets is too slow for all properties: `tests/forms/test_pallas.py`.
+    # A form that this platform only interprets is too slow for all properties: `tests/forms/test_pallas.py`;
+    # those of several devices need a process that has some: `tests/forms/test_devices.py`.
     *(
         name
         for name, form in find_forms(forms_folder).items()
-        if name not in FIRST and jax.default_backend() in getattr(form, "COMPILED_ON", ("cpu", "gpu", "tpu"))
+        if name not in FIRST
+        and not getattr(form, "DISTRIBUTED", False)
+        and jax.default_backend() in getattr(form, "COMPILED_ON", ("cpu", "gpu", "tpu"))
     ),
 )
 BY_BLOCKS = ("blockwise", "split")  # forms that are asked for blocks

@@ -99,7 +99,8 @@ def attend(
         on = OnMesh(mesh, axis, queries=q.shape[-2], keys=k.shape[-2])
         data = data or Data()
         specs: dict[str, Any] = dict.fromkeys(("q", "k", "v", "inputs"), on.heads)
-        sides: dict[str, Any] = {"query": on.tokens, "key": on.tokens, "scalar": EVERYWHERE}
+        cut = {"query": on.tokens, "key": on.tokens, "scalar": EVERYWHERE}
+        sides = {side: dict.fromkeys(getattr(data, side), spec) for side, spec in cut.items()}
         specs["data"] = dataclasses.replace(data, **sides)
         given = {"params": params, "q": q, "k": k, "v": v, "inputs": inputs, "data": data, "key": key}
 

@@ -148,13 +148,12 @@ def recur(
         needs = variant.inputs(shape).items()
         cut = {name: on.tokens if need.shared else on.heads for name, need in needs}
 
-        def one(**own: Any) -> RecurrentOutput:
-            return recur(variant, shape, **own, implementation=implementation, chunk=chunk)
+        def one(**own: Any) -> tuple[Array, Any]:
+            found = recur(variant, shape, **own, implementation=implementation, chunk=chunk)
+            return found.output, found.state
 
-        results: tuple[Any, ...] = on.heads, EVERYWHERE
         specs = {"segments": on.tokens, "inputs": cut}
-        whole: RecurrentOutput = on.run(one, given, specs, RecurrentOutput(*results))
-        return whole
+        return RecurrentOutput(*on.run(one, given, specs, (on.heads, EVERYWHERE)))
     shards = Shards.of(axis)
     form = find_form(choose_form(variant, count, implementation, chunk, shards).form).over(shards)
     if variant.direction == "both" and state is not None:
