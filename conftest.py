@@ -33,19 +33,8 @@ CHECKED = [
     "forms",
     "pooling",
 ]
-#: Folders of tests beside the engine: each supported Python runs half of their files.
-HALVED = {
-    "conformance",
-    "experiment",
-    "generation",
-    "inspection",
-    "layers",
-    "models",
-    "recurrence",
-    "studies",
-    "tasks",
-    "training",
-}
+#: Folders of tests that every supported Python runs whole, as what they test leans on JAX and Python most.
+WHOLE = {"tests", "tests/api", "tests/forms"}
 install_import_hook([f"attnkit.{room}" for room in CHECKED], "annotation_check.check")
 
 
@@ -61,16 +50,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Each supported Python runs half of the tests whose result does not depend on it.
+    """Each supported Python runs half of the files outside `WHOLE` and half of the tests marked `one_python`.
 
-    These are the tests marked `one_python`, by their parameters: tests of a file that have the same ones stay
-    together, as they may share compiled programs. And all others of the folders in `HALVED`, by file.
+    Marked tests are told apart by their parameters: tests of a file that have the same ones stay together, as
+    they may share compiled programs.
     """
     elsewhere = pytest.mark.skip(reason="runs on the other supported Python; --whole runs it here too")
     for item in items:
         if item.get_closest_marker("one_python"):
             key = item.callspec.id if hasattr(item, "callspec") else item.name
-        elif item.path.parent.name in HALVED and item.path.suffix == ".py" and "tests" in item.path.parts:
+        elif item.path.parent.relative_to(config.rootpath).as_posix() not in WHOLE:
             key = item.path.name
         else:
             continue

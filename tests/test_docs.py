@@ -24,6 +24,7 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     assert not done.returncode, done.stderr[-2000:]
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "docs" / "tutorials").glob("*.py")), ids=lambda path: path.stem
 )

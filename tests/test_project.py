@@ -26,6 +26,7 @@ CHECKS = {
 }
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("check", CHECKS)
 def test_checker_is_content(check):
     command = [str(pathlib.Path(sys.executable).parent / CHECKS[check][0]), *CHECKS[check][1:]]

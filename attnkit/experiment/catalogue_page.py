@@ -16,7 +16,7 @@ for recurrent attention, numbers of each sequence and layer. Both are for {costs
 and for default options; the formulas are on the cards. Forms are explained in
 [architecture.md](architecture.md).
 """
-BASES = tuple(base for base in FOLDERS if base not in ("Task", "Model"))
+BASES = tuple(base for base in FOLDERS if base not in ("Task", "Model", "Logger"))
 
 
 def page() -> str:

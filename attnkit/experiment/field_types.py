@@ -20,6 +20,7 @@ FOLDERS = {
     "Pool": ("pooling",),
     "Model": ("models",),
     "Task": ("tasks",),
+    "Logger": ("training/logger",),
 }
 LIMITS = (
     (annotated_types.Ge, "ge", ">="),

@@ -256,6 +256,7 @@ HARMLESS = {"about", "decoding", "optimizer.decay_steps"} | {
     for name in (
         "steps",
         "log_every",
+        "loggers",
         "keep",
         "evaluate_every",
         "evaluation_batch_size",

@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from attnkit import signals
 from attnkit.errors import CheckFailed, ConfigError
@@ -22,8 +24,11 @@ from attnkit.experiment.session import Session, best, described, reopen, start, 
 from attnkit.generation.plan import Decoding
 from attnkit.inspection.maps import Head
 from attnkit.models.contract import Network
+from attnkit.tasks import audit
+from attnkit.tasks.contract import Dataset
 from attnkit.training import nonfinite
 from attnkit.training.checkpoint import Checkpoints
+from attnkit.training.devices import make_mesh
 from attnkit.training.evaluation import Evaluation
 from attnkit.training.load import FOLDER
 from attnkit.training.loop import fit
@@ -83,7 +88,9 @@ def train(
 
         sizes = footprint(session)
         if not quiet:
-            print(said(sizes), file=sys.stderr)
+            data = audit.short(audit.audit(session.data), str(loaded.file))
+            for line in [*data, said(sizes, make_mesh(session.training.batch_size).devices.ravel())]:
+                print(printable(line), file=sys.stderr)
         session, fitted = trained(session, place, resume, quiet, profile, ready, allow.data)
         if (place / folder.RESULT).is_file() and fitted.step == fitted.resumed_from:
             there = folder.read_json(place / folder.RESULT)
@@ -98,10 +105,17 @@ def train(
         return place, result
 
 
-def said(sizes: Footprint) -> str:
-    """The sizes of a network as a line."""
+def said(sizes: Footprint, used: Sequence[jax.Device] | np.ndarray) -> str:
+    """The sizes of a network, and the devices that train it, as a line."""
     state = f", {sizes.state_bytes:,} bytes of state" if sizes.state_bytes is not None else ""
-    return f"{sizes.parameters:,} parameters{state}, {sizes.flops_per_token:,.0f} FLOPs per token"
+    devices = f"{len(used)} {used[0].device_kind} device{'s' if len(used) > 1 else ''}"
+    flops = f"{sizes.flops_per_token:,.0f} FLOPs per token"
+    return f"model: {sizes.parameters:,} parameters{state}, {flops}, on {devices}"
+
+
+def unit_of(dataset: Dataset) -> str:
+    """Name of what the speed of training counts."""
+    return "numbers" if dataset.numbers else "labels" if dataset.length == 1 else "tokens"
 
 
 def facts_of(fitted: Fitted, sizes: Footprint, command: str) -> dict[str, Any]:
@@ -181,7 +195,7 @@ def trained(
     if not quiet:
         print(printable(f"training {session.config.name} in {place}"), file=sys.stderr)
     with contextlib.ExitStack() as stack:
-        report = stack.enter_context(display.shown(quiet))
+        report = stack.enter_context(display.shown(quiet, unit_of(session.data)))
         if profile:
             report = stack.enter_context(profiled(place, report))
         fitted = fit(

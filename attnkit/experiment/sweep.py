@@ -4,14 +4,16 @@ import copy
 import dataclasses
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from attnkit.errors import ConfigError
 from attnkit.experiment import config, folder, toml
-from attnkit.experiment.config import SWEEP, Config, Setting
+from attnkit.experiment.config import SWEEP, Setting
 from attnkit.experiment.diagnostics import InvalidConfig, Problem
+from attnkit.experiment.footing import equalized
+from attnkit.experiment.sweep_cell import Cell
 from attnkit.experiment.sweep_table import SEED, Axis, SweepTable, TableReader
 from attnkit.training.checkpoint import Checkpoints
 from attnkit.training.load import FOLDER
@@ -20,31 +22,6 @@ INDEX = "sweep.json"
 SWEEPS = "sweeps"
 MOST = 10_000
 DONE, HALF, TODO = "finished", "half done", "to do"
-
-
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """One run of a sweep.
-
-    Attributes:
-        config: its resolved config.
-        labels: its choice of every axis but the seed.
-        seed: its seed.
-    """
-
-    config: Config
-    labels: Mapping[str, str]
-    seed: int
-
-    @property
-    def hash(self) -> str:
-        """The name of the cell and of its run folder."""
-        return self.config.hash()
-
-    @property
-    def title(self) -> str:
-        """Its labels and its seed, for people."""
-        return ", ".join([*self.labels.values(), f"seed {self.seed}"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +67,7 @@ def load(file: Path, overrides: Sequence[str] = (), imports: bool = True) -> Swe
     Args:
         file: a config with a `[sweep]` table.
         overrides: settings for every cell, as on the command line; those of the sweep's axes come after them.
+            Those that begin with `sweep.` change the table of the sweep.
         imports: as in `config.load`.
 
     Raises:
@@ -98,10 +76,15 @@ def load(file: Path, overrides: Sequence[str] = (), imports: bool = True) -> Swe
     data, lines = toml.read(file)
     if SWEEP not in data:
         raise ConfigError(f"{file}: has no [{SWEEP}] table; add one, or use attnkit train {file}")
-    reader = TableReader(file, lines)
-    table, axes = reader.read(data.pop(SWEEP))
     problems: list[Problem] = []
-    changes = config.settings(overrides, problems)
+    given = config.settings(overrides, problems)
+    changes = [one for one in given if one.key[0] != SWEEP]
+    of_table = [one for one in given if one.key[0] == SWEEP]
+    config.override(data, of_table, problems)
+    if any(one.key == (SWEEP,) for one in of_table):
+        raise ConfigError(f"{config.COMMAND_LINE}: {SWEEP}: is a table; name the option, as in sweep.seeds=1")
+    reader = TableReader(file, lines, {one.key: one.place for one in of_table})
+    table, axes = reader.read(data.pop(SWEEP))
     varied = {s.key for axis in axes for choice in axis.choices for s in choice.settings}
     problems += [
         Problem(one.place, config.dotted(one.key), "", f"is an axis of the sweep; change it in {file}")
@@ -126,8 +109,6 @@ def load(file: Path, overrides: Sequence[str] = (), imports: bool = True) -> Swe
     if problems:
         raise InvalidConfig(sorted(dict.fromkeys(problems), key=config.line_of))
     if table.equal:
-        from attnkit.experiment.footing import equalized
-
         cells = equalized(cells, table.equal)
     refuse_twins(file, cells)
     return Sweep(file, cells[0].config.experiment.about, table, tuple(axes), tuple(cells))

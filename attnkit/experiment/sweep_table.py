@@ -102,14 +102,18 @@ class TableReader:
     Args:
         file: the sweep's file.
         lines: the line of every key in it.
+        changed: keys that were changed since, and where.
     """
 
-    def __init__(self, file: Path, lines: Mapping[Key, int]) -> None:
-        self.file, self.lines = file, lines
+    def __init__(self, file: Path, lines: Mapping[Key, int], changed: Mapping[Key, str]) -> None:
+        self.file, self.lines, self.changed = file, lines, changed
         self.problems: list[Problem] = []
 
     def place(self, key: Key) -> str:
-        """`file:line` of a key, or of the nearest table around it."""
+        """Where a key was changed, or `file:line` of it or of the nearest table around it."""
+        for end in range(len(key), 0, -1):
+            if key[:end] in self.changed:
+                return self.changed[key[:end]]
         known = (self.lines[key[:end]] for end in range(len(key), 0, -1) if key[:end] in self.lines)
         return f"{self.file}:{next(known, 1)}"
 
@@ -126,7 +130,7 @@ class TableReader:
             found: dict[Key, tuple[Any, list[str]]] = {}
             for problem in error.errors(include_url=False):
                 where: Key = (SWEEP, *problem["loc"])
-                while where not in self.lines and len(where) > 1:
+                while where not in {**self.lines, **self.changed} and len(where) > 1:
                     where = where[:-1]
                 message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
                 if problem["type"] == "extra_forbidden":

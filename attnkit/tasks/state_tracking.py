@@ -22,8 +22,8 @@ class StateTracking(Task):
     """The word problem of a group: after each element, the product of all elements so far.
 
     The product of permutations `a b` is `a` after `b`: `(a b)(n) = a(b(n))`. After `x_1 ... x_t` the answer
-    is `x_1 x_2 ... x_t`. An element is written as the images of 1, 2, ...; one of `z60` as a number. State
-    transitions with positive eigenvalues cannot track even the parity of `s3` in one layer; products of
+    is `x_1 x_2 ... x_t`. An element is written as the images of 1, 2, ...; one of `z2` or `z60` as a number.
+    State transitions with positive eigenvalues cannot track even parity (`z2`) in one layer; products of
     reflections can track `s3`. A5 and S5 are not solvable: no fixed depth of attention or of diagonal
     recurrences tracks them at every length (unless TC0 = NC1).
 
@@ -34,7 +34,7 @@ class StateTracking(Task):
     '123'
 
     Attributes:
-        group: the symmetric group of 3 or 5, the alternating group of 5, or addition modulo 60.
+        group: the symmetric group of 3 or 5, the alternating group of 5, or addition modulo 2 or 60.
         length: elements of a training sequence; every place is asked for, so shorter words are in it.
         lengths: elements of the sequences of the splits `length<n>`.
         held_out: sequences of each split.
@@ -42,7 +42,7 @@ class StateTracking(Task):
     Source: Merrill, Petty & Sabharwal 2024, arXiv 2404.08819; Grazzi et al. 2024, arXiv 2411.12537.
     """
 
-    group: Literal["s3", "s5", "a5", "z60"] = "s3"
+    group: Literal["s3", "s5", "a5", "z2", "z60"] = "s3"
     length: Annotated[int, Ge(2)] = 20
     lengths: tuple[Annotated[int, Ge(2)], ...] = (40, 80)
     held_out: Annotated[int, Ge(1)] = 256
@@ -86,9 +86,9 @@ class StateTrackingDataset(Generated):
 
 def group_table(group: str) -> tuple[list[str], np.ndarray]:
     """Names of the elements of a group, and `products[a, b]`, the number of the element `a b`."""
-    if group == "z60":
-        numbers = np.arange(60)
-        return [str(number) for number in numbers], (numbers[:, None] + numbers) % 60
+    if group[0] == "z":
+        numbers = np.arange(order := int(group[1:]))
+        return [str(number) for number in numbers], (numbers[:, None] + numbers) % order
     points = int(group[1])
     elements = [p for p in itertools.permutations(range(points)) if group[0] == "s" or is_even(p)]
     number = {element: n for n, element in enumerate(elements)}

@@ -1,8 +1,9 @@
 """The files of one run: its metrics and checkpoints, and what they say of it."""
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from attnkit.training import nonfinite
 from attnkit.training.checkpoint import Checkpoints
 from attnkit.training.evaluation import Evaluation
 from attnkit.training.load import FOLDER, METRICS, RECORDED
+from attnkit.training.logger.contract import Write
 from attnkit.training.plan import Training
 from attnkit.training.progress import Fitted
 from attnkit.training.record import Record
@@ -41,6 +43,9 @@ class Journal:
         self.evaluation: Evaluation | None = None
         self.saved: int | None = None
         self._recorded: Mapping[str, Any] = {}
+        self._copies: list[Write] = []
+        for logger in training.loggers:
+            logger.check()
 
     def open(
         self,
@@ -73,12 +78,23 @@ class Journal:
         self._recorded = manifest.facts.get(RECORDED) or {}
         return restored.tree
 
-    def begin(self) -> Record:
-        """Drop what comes after the state that was opened; the metrics, which must be closed."""
+    @contextlib.contextmanager
+    def begin(self) -> Iterator[None]:
+        """Drop what comes after the state that was opened, and keep the metrics open."""
         self.checkpoints.clean()
         self.checkpoints.drop_after(self.step)
         self.record = Record(self.folder / METRICS, self.step, self.evaluated, self._recorded)
-        return self.record
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.record)
+            opened = (logger.open(self.folder, self.step) for logger in self.training.loggers)
+            self._copies = [stack.enter_context(one) for one in opened]
+            yield
+
+    def _write(self, line: Mapping[str, Any], group: str, numbers: Mapping[str, float]) -> None:
+        """One line of metrics, and its numbers to the loggers."""
+        self.record.write(step=self.step, **line, **numbers)
+        for write in self._copies:
+            write(self.step, {f"{group}/{name}": value for name, value in numbers.items()})
 
     def _agree(self, facts: Mapping[str, Any], devices: int, changed_data: bool) -> None:
         for name in ("seed", "batch_size"):
@@ -109,14 +125,9 @@ class Journal:
         self.step = step
         if step % self.training.log_every:
             return
-        self.record.write(
-            step=step,
-            loss=float(metrics.loss),
-            gradient_norm=float(metrics.gradient_norm),
-            learning_rate=float(metrics.learning_rate),
-            tokens=float(metrics.tokens),
-            **({} if metrics.finite else {"skipped": True}),
-        )
+        names = ("loss", "gradient_norm", "learning_rate", "tokens")
+        numbers = {name: float(getattr(metrics, name)) for name in names}
+        self._write({} if metrics.finite else {"skipped": True}, "train", numbers)
 
     def save(self, state: State, devices: int) -> bool:
         """Save the state, unless that is done, no step was made or something is not finite.
@@ -140,10 +151,8 @@ class Journal:
     def evaluate(self, found: Evaluation) -> None:
         """Write down an evaluation of the state saved last."""
         self.evaluation, self.evaluated = found, True
-        tokens = float(found.tokens.sum())
-        self.record.write(
-            step=self.step, split=found.split, loss=found.loss, accuracy=found.accuracy, tokens=tokens
-        )
+        numbers = {"loss": found.loss, "accuracy": found.accuracy, "tokens": float(found.tokens.sum())}
+        self._write({"split": found.split}, found.split, numbers)
         self.record.sync()
         self.checkpoints.annotate(self.step, found.loss, {RECORDED: self.record.mark()})
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from attnkit.option_class import options
+from attnkit.training.logger.contract import Logger
 
 
 @options
@@ -31,6 +32,7 @@ class Training:
             applies its update; `stop` ends the run there, `skip` goes on with the next batch.
         skip_limit: consecutive steps `skip` may leave out before it stops after all.
         log_every: steps between two lines of `metrics.jsonl`.
+        loggers: programs that get a copy of these lines, such as `["tensorboard"]`.
     """
 
     steps: Annotated[int, Ge(1)] = 1000
@@ -48,6 +50,7 @@ class Training:
     nonfinite: Literal["stop", "skip"] = "stop"
     skip_limit: Annotated[int, Ge(0)] = 5
     log_every: Annotated[int, Ge(1)] = 1
+    loggers: tuple[Logger, ...] = ()
 
     def __post_init__(self) -> None:
         if self.accumulate and self.batch_size % self.accumulate:

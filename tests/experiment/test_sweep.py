@@ -168,6 +168,18 @@ def test_overrides_hold_for_every_cell_but_not_for_an_axis(tiny):
         sweep.load(Path("tiny.toml"), ["optimizer.learning_rate=3"])
 
 
+def test_overrides_change_the_table_of_a_sweep(tiny):
+    found = sweep.load(tiny(AXES), ["sweep.seeds=[7]"])
+    assert {cell.seed for cell in found.cells} == {7} and len(found.cells) == 3
+    for text, message in {
+        "sweep.seeds=x": 'command line: sweep.seeds = "x": should be',
+        "sweep.sedes=2": "command line: sweep.sedes = 2: no such option",
+        "sweep=3": "command line: sweep: is a table",
+    }.items():
+        with pytest.raises(ConfigError, match=message):
+            sweep.load(Path("tiny.toml"), [text])
+
+
 def test_a_sweep_is_validated_and_not_trained_as_one_run(tiny, capsys):
     file = str(tiny(AXES))
     assert main(["validate", file]) == 0 and "a sweep of 6 cells" in capsys.readouterr().out

@@ -10,15 +10,20 @@ from attnkit.tasks import layout
 from attnkit.tasks.adding import Adding
 from attnkit.tasks.contract import Vocabulary
 from attnkit.tasks.copy import Copy
+from attnkit.tasks.counter_language import CounterLanguage
 from attnkit.tasks.dyck import Dyck
 from attnkit.tasks.flip_flop import FlipFlop
 from attnkit.tasks.generated import padded
 from attnkit.tasks.induction import Induction
 from attnkit.tasks.listops import Listops
 from attnkit.tasks.long_lm import LongLm
+from attnkit.tasks.memorization import Memorization
+from attnkit.tasks.motif_recall import MotifRecall
 from attnkit.tasks.needle import Needle
+from attnkit.tasks.permutation_hops import PermutationHops
 from attnkit.tasks.recall import Recall
 from attnkit.tasks.regression import Regression
+from attnkit.tasks.regular_languages import RegularLanguages
 from attnkit.tasks.selective_copy import SelectiveCopy
 from attnkit.tasks.set import Set
 from attnkit.tasks.star_graph import StarGraph
@@ -47,6 +52,13 @@ TASKS = {
     "dyck": Dyck(kinds=3, depth=3, length=12, lengths=(18,), held_out=23),
     "needle": Needle(chains=2, hops=2, length=24, lengths=(31,), variables=8, values=5, held_out=23),
     "star_graph": StarGraph(arms=2, steps=3, nodes=9, held_out=23),
+    "motif_recall": MotifRecall(
+        tokens=5, pairs=3, key_size=2, value_size=3, noise=0.2, length=31, lengths=(43,), held_out=23
+    ),
+    "memorization": Memorization(keys=7, length=12, held_out=23),
+    "counter_language": CounterLanguage(longest=11, longer=(17,), length=66, held_out=23),
+    "permutation_hops": PermutationHops(nodes=5, names=9, hops=3, questions=2, held_out=23),
+    "regular_languages": RegularLanguages(length=30, lengths=(43,), held_out=23),
     "set tokens": Set(read="tokens", greatest=17, held_out=23, sizes=(13,)),
 }
 
@@ -197,6 +209,13 @@ def test_users_read_their_own_text():
         (Adding(lengths=(1,)), "lengths"),
         (Regression(after=(11,)), r"after = \[11\]: expected numbers from 0 to 10"),
         (Set(fewest=11), "fewest = 11"),
+        (MotifRecall(key_size=9), "tokens = 8: expected at least 9"),
+        (MotifRecall(key_size=7, value_size=7, length=27), "a length of 27: expected at least 28"),
+        (CounterLanguage(length=40), "length = 40: expected at least 48"),
+        (CounterLanguage(longer=(8,)), r"longer = \[8\]: expected more than longest = 8"),
+        (PermutationHops(names=11), "names = 11: expected at least 12"),
+        (PermutationHops(hops=12), "hops = 12: expected less than nodes = 12"),
+        (RegularLanguages(edges=9), r"symbols = 8: expected 9 \(edges\) to 26"),
     ],
 )
 def test_what_cannot_be_is_refused(task, message):
