@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from attnkit.conformance.masks import Table, mask_classes
 from attnkit.conformance.subject import Sizes, Subject, draw_arrays, draw_like, own_data, own_table
@@ -89,7 +90,9 @@ class Program:
         return self.run(*given)
 
 
-def forward(scored: Scored, form: str, block: Block, offset: int) -> Callable[..., Tree]:
+def forward(
+    scored: Scored, form: str, block: Block, offset: int, mesh: Mesh | None = None
+) -> Callable[..., Tree]:
     """Output and `lse`, as a function of a problem's arrays, data and key."""
 
     def run(arrays: Tree, data: Tree, key: Any) -> Tree:
@@ -106,6 +109,7 @@ def forward(scored: Scored, form: str, block: Block, offset: int) -> Callable[..
             key=key,
             implementation=form,
             block=block,
+            mesh=mesh,
         )
         return {"output": result.output, "lse": result.lse}
 
