@@ -1,6 +1,6 @@
-"""Write docs/distributed.md: `python docs/make_distributed.py [--again] [NAME ...]`.
+"""Write docs/distributed.md: `JAX_NUM_CPU_DEVICES=8 python docs/make_distributed.py [--again] [NAME ...]`.
 
-Eight devices are simulated. What was found is kept in `docs/.matrix/distributed.json`, so that a run that was
+What was found is kept in `docs/.matrix/distributed.json`, so that a run that was
 interrupted goes on where it stopped; `--again` finds it once more, which is needed after a change of the
 engine. `NAME` is a variant, or `matrix`, `work` or `memory`.
 """
@@ -44,8 +44,8 @@ a mesh, `sequence` by custom. Three forms compute it as one device would:
 
 | form | for | what travels |
 | --- | --- | --- |
-| `ring` | scored attention | keys and values go around, from each device to the next; each computes its own queries block by block |
-| `ulysses` | scored attention | tokens are exchanged for heads and back; each device computes some heads over all tokens |
+| `ring` | scored attention | keys and values, from each device to the next; queries stay |
+| `ulysses` | scored attention | tokens, in exchange for heads: each device has some heads of all tokens |
 | `passed` | linear recurrences | each device's map of the state, composed in `log2(devices)` exchanges |
 
 Inside a `jax.shard_map` of your own, name the axis; arrays are those of the device:
@@ -66,13 +66,12 @@ ak.recurrent(inputs, ak.GatedDeltaNet(), mesh=mesh)
 devices=8)` says which, and how the work is spread. JAX's check of varying axes stays on. Derivatives of every
 order, batches and dropout are as on one device: which weight is dropped depends on positions alone.
 
-A ring reads from a table which blocks are computed, so that nothing is computed or waited for that the mask
-leaves empty, and keys pass by only where a device needs them. If the mask gives devices unlike work, tokens are
-brought into zigzag order inside the form (device `d` of `n` gets the half pieces `d` and `2 n - 1 - d`), and
-results back.
+A ring computes no block that the mask proves empty, and keys pass by only where a device needs them. If the
+mask gives devices unlike work, tokens are brought into zigzag order inside the form (device `d` of `n` gets
+the half pieces `d` and `2 n - 1 - d`), and results back.
 
-This page was written by `python docs/make_distributed.py` with jax {version}, on eight simulated CPU devices in
-one process. **No speed was measured, and nothing ran on an accelerator.**
+This page was written by `python docs/make_distributed.py` with jax {version}, on eight simulated CPU devices
+in one process. **No speed was measured, and nothing ran on an accelerator.**
 """
 
 
@@ -155,10 +154,11 @@ def page(found: dict[str, Any]) -> str:
         INTRODUCTION.format(version=jax.__version__),
         "## Errors",
         "",
-        f"The largest error against the definition on one device in float64: output and log-sum-exp / gradient by "
-        f"every array, relative to the largest number of an array above 1. {distributed.TOKENS} tokens, 8 heads, "
-        f"blocks of {distributed.BLOCK[0]} x {distributed.BLOCK[1]}. {sum(map(good, cells.values()))} of "
-        f"{len(cells)} are within 1e-12 / 1e-10.",
+        "The largest error against the definition on one device in float64: output and log-sum-exp / "
+        "gradient by every array, relative to the largest number of an array above 1. "
+        f"{distributed.TOKENS} tokens, 8 "
+        f"heads, blocks of {distributed.BLOCK[0]} x {distributed.BLOCK[1]} in a ring. "
+        f"{sum(map(good, cells.values()))} of {len(cells)} are within 1e-12 / 1e-10.",
         "",
     ]
     for form in FORMS:
@@ -189,10 +189,10 @@ def memory(found: dict[str, Any]) -> list[str]:
     lines = [
         "## Memory",
         "",
-        f"Temporary memory of each device in the compiled gradient of causal attention with {LENGTH} tokens, 8 "
-        f"heads of width 16, float32, blocks of {BLOCK[0]} x {BLOCK[1]}; and the collective operations in the "
-        "program. A ring gathers nothing; `ulysses` gathers positions. One device alone keeps no second copy of "
-        "tokens, in another order or on the way.",
+        f"Temporary memory of each device in the compiled gradient of causal attention with {LENGTH} tokens, "
+        f"8 heads of width 16, float32, blocks of {BLOCK[0]} x {BLOCK[1]}; and the collective operations in "
+        "the program. A ring gathers nothing; `ulysses` gathers positions. One device alone needs no second "
+        "copy of the tokens, in another order or on the way.",
         "",
         "| form | devices | bytes | gathers | permutations | exchanges |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -213,18 +213,14 @@ def variants(found: dict[str, Any]) -> list[str]:
     lines = [
         f"## Every variant on {MANY} devices",
         "",
-        "Errors as above; of masks those of the forward pass, of recurrences with three documents and tokens that "
-        "do not exist.",
+        "Errors as above; of masks those of the forward pass, of recurrences with three documents and tokens "
+        "that do not exist.",
         "",
     ]
     for title, some in cards.families(entries).items():
         columns = ["passed"] if "passed" in found[name_of(some[0])] else list(FORMS)
-        lines += [
-            f"### {title}",
-            "",
-            f"| variant | {' | '.join(columns)} |",
-            "| --- |" + " --- |" * len(columns),
-        ]
+        lines += [f"### {title}", "", f"| variant | {' | '.join(columns)} |"]
+        lines.append("| --- |" + " --- |" * len(columns))
         reasons = []
         for entry in some:
             own = found[name_of(entry)]
@@ -242,7 +238,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="variants, matrix, memory; all if none")
     parser.add_argument("--again", action="store_true", help="find out again what is kept")
     chosen = parser.parse_args()
-    jax.config.update("jax_num_cpu_devices", max(DEVICES))
+    distributed.mesh_of(max(DEVICES))
     found = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.is_file() else {}
     KEPT.parent.mkdir(exist_ok=True)
     for key, find in tasks():

@@ -123,15 +123,18 @@ def passed_errors(variant: Recurrent, devices: int, *, documents: bool = True) -
     segments = jnp.asarray(bench.segments("three")) if documents else None
     length = jnp.int32(TOKENS - 2) if documents else None
 
+    def like(a: Any, other: Any) -> Any:
+        return a.astype(other.dtype)
+
     def run(**where: Any) -> Callable[..., Tree]:
         def one(arrays: Tree, data: Tree, key: Any) -> Tree:
-            state = jax.tree.unflatten(structure, [*arrays["state"].values()])
+            state = None if bench.whole else jax.tree.unflatten(structure, [*arrays["state"].values()])
             found = recur(
                 variant,
                 bench.sizes.shape,
                 arrays["params"],
                 arrays["inputs"],
-                state=jax.tree.map(lambda a, like: a.astype(like.dtype), state, empty),
+                state=state if state is None else jax.tree.map(like, state, empty),
                 segments=segments,
                 length=length,
                 **where,

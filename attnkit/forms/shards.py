@@ -27,10 +27,12 @@ class Shards:
     Attributes:
         axis: its name.
         count: how many devices, and so pieces, there are.
+        backward: whether the devices, and the tokens of each, are taken from the last to the first.
     """
 
     axis: str
     count: int
+    backward: bool = False
 
     @classmethod
     def of(cls, axis: str | None) -> "Shards | None":
@@ -59,9 +61,14 @@ class Shards:
         """Why a form that needs a whole sequence cannot compute it."""
         return f"it computes a whole sequence, and along axis {self.axis!r} each device has a share of one"
 
+    def turned(self) -> "Shards":
+        """The sequence in the other direction."""
+        return dataclasses.replace(self, backward=not self.backward)
+
     def index(self) -> Int[Array, ""]:
         """Number of this device's piece."""
-        return jax.lax.axis_index(self.axis)
+        number = jax.lax.axis_index(self.axis)
+        return self.count - 1 - number if self.backward else number
 
     def varying(self, tree: Tree) -> Tree:
         """The arrays of a tree, marked as varying over the axis."""
@@ -74,7 +81,7 @@ class Shards:
 
     def shift(self, tree: Tree, hops: int) -> Tree:
         """From each device to the one `hops` further; from the last ones to the first ones."""
-        hops %= self.count
+        hops = (-hops if self.backward else hops) % self.count
         if not hops:
             return tree
         moves = [(device, (device + hops) % self.count) for device in range(self.count)]

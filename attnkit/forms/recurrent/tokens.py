@@ -84,9 +84,12 @@ def since_reset(
     return happened
 
 
-def reversed_reset(reset: Bool[Array, "tokens"]) -> Bool[Array, "tokens"]:
+def reversed_reset(reset: Bool[Array, "tokens"], shards: Shards | None = None) -> Bool[Array, "tokens"]:
     """Where documents begin when they are read from the last token to the first."""
-    return jnp.roll(reset[::-1], 1).at[:1].set(False)
+    first = jnp.zeros_like(reset[:1])
+    if shards:
+        first = shards.turned().before(reset[:1], first)
+    return jnp.concatenate([first, reset[:0:-1]])
 
 
 def values_of(tokens: Tokens, value_dim: int) -> Float[Array, "values value_dim"]:

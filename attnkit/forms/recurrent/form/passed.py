@@ -24,6 +24,9 @@ from attnkit.recurrence.contract import (
     SteppedRecurrent,
     Transition,
 )
+from attnkit.variant import HeadShape
+
+ONE = HeadShape(1, 2, 2)
 
 
 class Passed(Form):
@@ -37,8 +40,8 @@ class Passed(Form):
         name = type(variant).__name__
         if not isinstance(variant, LinearRecurrent):
             return f"{name} has an update of its own, and those of many tokens do not compose to one"
-        if variant.direction == "both":
-            return f"{name}: direction = 'both' reads the sequence backward, too; states are passed forward"
+        if variant.direction == "both" and jax.tree.leaves(variant.initial_aux_state(ONE, jnp.float32)):
+            return f"{name}: with direction = 'both' its auxiliary inputs need tokens of both sides"
         return None
 
     def chunk(self, variant: Recurrent, sizes: Sizes, asked: int | None) -> int:
