@@ -73,8 +73,8 @@ def is_symbolic_zero(tangent: Any) -> bool:
 def varying_axes(a: Any) -> frozenset[str]:
     """Mesh axes along which an array, or its abstract value, varies inside `shard_map`."""
     known = isinstance(a, jax.ShapeDtypeStruct | jax.core.ShapedArray)
-    axes: frozenset[str] = (a if known else jax.typeof(a)).manual_axis_type.varying
-    return axes
+    kind = (a if known else jax.typeof(a)).manual_axis_type
+    return frozenset(kind.varying) if kind else frozenset()
 
 
 def match_vma(tree: Any, others: Any = ()) -> Any:
