@@ -73,8 +73,9 @@ def is_symbolic_zero(tangent: Any) -> bool:
 def varying_axes(a: Any) -> frozenset[str]:
     """Mesh axes along which an array, or its abstract value, varies inside `shard_map`."""
     known = isinstance(a, jax.ShapeDtypeStruct | jax.core.ShapedArray)
-    kind = (a if known else jax.typeof(a)).manual_axis_type
-    return frozenset(kind.varying) if kind else frozenset()
+    kind = (a if known else jax.typeof(a)).manual_axis_type  # `None` if `jax.eval_shape` made it
+    axes: frozenset[str] = kind.varying if kind else frozenset()
+    return axes
 
 
 def match_vma(tree: Any, others: Any = ()) -> Any:
