@@ -242,7 +242,7 @@ def lines(found: Audit, name: str) -> Iterator[str]:
 
 
 def short(found: Audit, name: str) -> Iterator[str]:
-    """What is said before training: what was read, and what is most suspicious."""
+    """Lines for the start of training: counts, and the most suspicious."""
     yield from brief(found)
     yield from (f"suspicious: {note}" for note in found.notes[:NOTED])
     if len(found.notes) > NOTED:
@@ -250,7 +250,7 @@ def short(found: Audit, name: str) -> Iterator[str]:
 
 
 def brief(found: Audit) -> Iterator[str]:
-    """What was read, left out and divided, in a few lines."""
+    """Counts of what was read, left out and divided, in a few lines."""
     for file in found.files:
         yield f"read {file['file']}: {', '.join(read_as(file))}"
     parts = [", ".join(f"{count:,} {split}" for split, count in found.examples.items())]

@@ -106,7 +106,7 @@ def turns(dataset: DatasetInfo, example: Example) -> Iterator[str]:
 
 
 def verdict(result: Mapping[str, Any]) -> str:
-    """What came out, in two sentences: the share of right answers or the loss, beside its floor; the seed."""
+    """The result in two sentences: the share of right answers or the loss, beside its floor; the seed."""
     splits = result["splits"]
     split = "test" if "test" in splits else next(iter(splits), "")
     found, floors = splits.get(split, {}), result.get("floors", {})

@@ -1,4 +1,4 @@
-"""What was measured, as HTML: headlines, a table of metrics by split, and confusion matrices."""
+"""Results, as HTML: headlines, a table of metrics by split, and confusion matrices."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What the model wrote, as HTML: wrong answers first, with pictures and turns of dialogues."""
+"""Samples of answers, as HTML: wrong answers first, with pictures and turns of dialogues."""
 
 import difflib
 from collections.abc import Sequence
