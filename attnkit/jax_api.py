@@ -32,6 +32,8 @@ __all__ = [
     "batching",
     "bind_equation",
     "compile_only_device",
+    "cudnn_attention",
+    "cudnn_gap",
     "current_trace",
     "is_symbolic_zero",
     "jaxpr_as_fun",
@@ -44,6 +46,7 @@ __all__ = [
     "pallas_triton",
     "scan_arguments",
     "shape_like",
+    "splash_attention",
     "struct_like",
     "varying_axes",
 ]
@@ -140,6 +143,41 @@ def pallas_mosaic() -> Any:
     return jax.experimental.pallas.tpu
 
 
+def cudnn_attention(
+    q: Any, k: Any, v: Any, scale: float, causal: bool, window: int | None
+) -> tuple[Any, Any]:
+    """cuDNN's attention of `[batch, heads, tokens, dim]`, and its log-sum-exp in float32.
+
+    `jax.nn.dot_product_attention` rounds the log-sum-exp to the type of the output. With a `window`, which
+    must be causal, a query sees as many keys up to its own.
+    """
+    from jax._src.cudnn import fused_attention_stablehlo as cudnn
+
+    mask = cudnn.MaskType.CAUSAL if causal else cudnn.MaskType.NO_MASK
+    given: Any = {"sliding_window_length": window, "qkv_layout": "BNTH", "return_residual": True}
+    output, lse = cudnn.dot_product_attention(q, k, v, scale=scale, mask_type=mask, **given)
+    return output, lse
+
+
+def cudnn_gap() -> str | None:
+    """Why this machine has no attention of cuDNN; `None` if it has."""
+    from jax._src.cudnn import fused_attention_stablehlo as cudnn
+
+    try:
+        cudnn.check_cudnn_version()
+    except RuntimeError as error:
+        return str(error)
+    old = not cudnn.check_compute_capability("8.0")
+    return "it needs a GPU with compute capability 8.0 or later" if old else None
+
+
+def splash_attention() -> Any:
+    """The kernel for TPUs that comes with JAX, with its masks."""
+    import jax.experimental.pallas.ops.tpu.splash_attention
+
+    return jax.experimental.pallas.ops.tpu.splash_attention
+
+
 #: a device of each platform for which programs can be lowered where there is none
 ABSTRACT_DEVICES = {
     "gpu": ("NVIDIA H100 80GB HBM3", 132),
@@ -206,6 +244,7 @@ def compile_only_device(platform: str, folder: Path) -> Any:
         from jax.experimental import topologies
 
         os.environ |= {"TPU_LIBRARY_PATH": str(library), "TPU_SKIP_MDS_QUERY": "1"}
+        os.environ |= {"ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}  # nothing runs, so processes do not compete
         return topologies.get_topology_desc("v5e:2x2", "tpu").devices[0]
     from jax._src.lib import xla_client
 

@@ -8,5 +8,6 @@ A form has two functions:
 It may have two more things:
 
     block_mask_of(variant, sizes) -> BlockMask                which blocks it computes, for `explain`
-    COMPILED_ON = ("gpu", "tpu")                              platforms on which `auto` prefers it
+    COMPILED_ON = {"gpu": 1, "tpu": 1}                        platforms on which `auto` prefers it to loops;
+                                                              it takes the largest number first
 """

@@ -9,6 +9,7 @@ import functools
 import jax
 from jaxtyping import Array
 
+from attnkit.forms.block_loops import LOOPS
 from attnkit.forms.block_mask import BlockMask, make_block_mask
 from attnkit.forms.passes import Passes
 from attnkit.forms.scored.blockwise import attend_blocks
@@ -16,8 +17,8 @@ from attnkit.forms.sizes import Sizes
 from attnkit.scored.block import HeadBlocks
 from attnkit.scored.contract import Scored
 
-#: platforms that have a compiler of kernels; `implementation = "auto"` takes this form there
-COMPILED_ON = ("gpu", "tpu")
+#: platforms that have a compiler of kernels, and how early `auto` takes this form there
+COMPILED_ON = {"gpu": 1, "tpu": 1}
 #: queries and keys of a block
 BLOCKS = {"cpu": (64, 64), "gpu": (64, 64), "tpu": (128, 128)}
 
@@ -54,3 +55,12 @@ def run(variant: Scored, heads: HeadBlocks, sizes: Sizes) -> tuple[Array, Array]
 
     passes = Passes.of(variant, block_mask_of(variant, sizes), KERNELS)
     return heads.run(functools.partial(attend_blocks, passes))
+
+
+def best_passes(variant: Scored, sizes: Sizes, block_mask: BlockMask) -> Passes:
+    """Passes by kernels if this platform compiles them, and by loops otherwise."""
+    from attnkit.forms.pallas.lowering import KERNELS
+
+    platform = jax.default_backend()
+    compiled = platform in COMPILED_ON and supports(variant, sizes, platform) is None
+    return Passes.of(variant, block_mask, KERNELS if compiled else LOOPS)
