@@ -28,7 +28,7 @@ WIDEST = 128
 
 
 def supports(variant: Scored, sizes: Sizes, platform: str) -> str | None:
-    """Plain attention in 16 bits: everything, or causal with as many queries as keys, with a window or not."""
+    """Plain attention in 16 bits: of all keys, or causal with as many queries as keys, in a window or not."""
     if platform != "gpu":
         return f"platform {platform}: cuDNN computes on GPUs"
     if reason := plain_gap(variant, sizes):

@@ -19,6 +19,7 @@ from attnkit.scored.contract import Scored
 
 #: platforms that have a compiler of kernels, and how early `auto` takes this form there
 COMPILED_ON = {"gpu": 1, "tpu": 1}
+IN_SHARD_MAP = "kernels do not say along which mesh axes they vary: inside jax.shard_map use check_vma=False"
 #: queries and keys of a block
 BLOCKS = {"cpu": (64, 64), "gpu": (64, 64), "tpu": (128, 128)}
 
@@ -37,6 +38,8 @@ def supports(variant: Scored, sizes: Sizes, platform: str) -> str | None:
         return f"{type(own).__name__} visits the keys in order, and a fold in order has no kernel"
     if platform not in COMPILED_ON:
         return None
+    if sizes.varying:
+        return IN_SHARD_MAP
     from attnkit.forms.pallas.gaps import lowering_gap
 
     gap = lowering_gap(variant, platform, sizes.shape, sizes.block or BLOCKS[platform])

@@ -1,8 +1,8 @@
 """Plain attention by the splash attention kernel for TPUs that comes with JAX: the forward pass; derivatives
 are ours.
 
-The scale goes into the queries, which rounds them once more in bfloat16, and the output is rounded to the type
-of the values before a derivative sees it. Nothing here was measured on a device; a CPU interprets it.
+The scale goes into the queries, which rounds them once more in bfloat16, and the output is rounded to the
+type of the values before a derivative sees it. Nothing here was measured on a device; a CPU interprets it.
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ def supports(variant: Scored, sizes: Sizes, platform: str) -> str | None:
     if str(jnp.dtype(sizes.dtype)) not in DTYPES:
         return f"type {jnp.dtype(sizes.dtype)}: expected {' or '.join(DTYPES)}"
     if sizes.varying:
-        return "inside jax.shard_map that checks varying axes: the kernel does not say along which it varies"
+        return pallas.IN_SHARD_MAP
     return None
 
 
