@@ -15,7 +15,7 @@ import numpy as np
 
 from attnkit import signals
 from attnkit.errors import CheckFailed, ConfigError
-from attnkit.experiment import attention, config, display, folder, measure, provenance, summary, toml
+from attnkit.experiment import attention, audit, config, display, folder, measure, provenance, summary, toml
 from attnkit.experiment.diagnostics import printable
 from attnkit.experiment.footprint import Footprint, footprint
 from attnkit.experiment.profile import profiled
@@ -24,7 +24,6 @@ from attnkit.experiment.session import Session, best, described, reopen, start, 
 from attnkit.generation.plan import Decoding
 from attnkit.inspection.maps import Head
 from attnkit.models.contract import Network
-from attnkit.tasks import audit
 from attnkit.tasks.contract import Dataset
 from attnkit.training import nonfinite
 from attnkit.training.checkpoint import Checkpoints
@@ -243,25 +242,28 @@ def finish(
     result = {**measure.result(session, measured), **facts}
     result["seconds"] = facts.get("seconds", round(time.perf_counter() - begun, 2))
     folder.write_json(place / folder.RESULT, result)
-    shown = measured.samples[:PICTURES]
-    folder.write_json(place / folder.EXAMPLES, measure.packed(shown))
+    folder.write_json(place / folder.EXAMPLES, measure.packed(measured.samples))
     if page:
-        write_report(session, place, folder.read_json(place / folder.RESULT), shown)
+        write_report(session, place, folder.read_json(place / folder.RESULT), measured.samples)
     return folder.read_json(place / folder.RESULT)
 
 
 def write_report(
     session: Session, place: Path, result: Mapping[str, Any], shown: Sequence[measure.Sample]
 ) -> Path:
-    """Write `report.html` with the attention on examples, or a line that says why there is none."""
+    """Write `report.html` with the attention on examples, or a line that says why there is none.
+
+    Of the samples that are `shown`, the attention on some is drawn, right ones first.
+    """
     head = head_of(result.get("alignment", {}))
-    examples, written = [s.example for s in shown], [s.written for s in shown]
+    drawn = sorted(shown, key=lambda one: one.written != one.example.labels)[:PICTURES]
+    examples, written = [s.example for s in drawn], [s.written for s in drawn]
     try:
         pictures, problem = attention.map_examples(session, examples, written, head), ""
     except attention.MapsError as error:
         pictures, problem = (), str(error)
         print(printable(f"warning: {problem}"), file=sys.stderr)
-    return summary.write_report(place, session.config, result, pictures, problem)
+    return summary.write_report(place, session, result, shown, pictures, problem)
 
 
 def head_of(alignment: Mapping[str, Any]) -> Head | None:
@@ -306,7 +308,7 @@ def evaluate(run: Path, allow: Allow = NOTHING, overrides: Sequence[str] = ()) -
     try:
         with folder.lock(run):
             folder.append(run / folder.EVALUATIONS, found)
-            examples = measure.unpacked(run / folder.EXAMPLES) if trained else measured.samples[:PICTURES]
+            examples = measure.unpacked(run / folder.EXAMPLES) if trained else measured.samples
             write_report(session, run, trained or found, examples)
     except (ConfigError, OSError) as error:
         print(printable(f"warning: this evaluation is not recorded: {error}"), file=sys.stderr)

@@ -5,9 +5,11 @@ import csv
 import dataclasses
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge
 
 from attnkit.errors import ConfigError, DataError
 from attnkit.option_class import options
@@ -33,6 +35,10 @@ LANGUAGES = words(
     "vi zh arabic chinese czech dutch english french german greek hindi italian japanese korean "
     "polish portuguese russian spanish swedish turkish"
 )
+
+
+#: A column, by its name or its number from 1.
+Column = str | Annotated[int, Ge(1)]
 
 
 @options
@@ -72,7 +78,7 @@ class Role:
     """
 
     name: str
-    column: str | None
+    column: Column | None
     usual: frozenset[str]
     classes: bool = False
 
@@ -142,9 +148,14 @@ def of_records(task: TableTask, path: str, roles: Sequence[Role]) -> Table:
     facts: list[dict[str, Any]] = []
     found = list(records(path, task.encoding, facts))
     first: dict[str, Any] = next((record for record, _ in found if record is not None), {})
-    keys = [role.column for role in roles]
-    if None in keys:
-        keys = [list(first)[at] for at in positions(path, list(first), roles, task)]
+    if not first:
+        return Table([(("",) * len(roles), place) for _, place in found], facts[0])
+    outer = [dataclasses.replace(role, column=outer_key(role.column, first)) for role in roles]
+    at = positions(path, list(first), outer)
+    keys = [
+        role.column if isinstance(role.column, str) else list(first)[place]
+        for role, place in zip(roles, at, strict=True)
+    ]
     rows = [
         (
             tuple(
@@ -158,6 +169,11 @@ def of_records(task: TableTask, path: str, roles: Sequence[Role]) -> Table:
         for record, place in found
     ]
     return Table(rows, {**facts[0], "columns": named(roles, keys)})
+
+
+def outer_key(wanted: Column | None, record: Mapping[str, Any]) -> Column | None:
+    """The key of a record that has the value of the column `a.b`: `a`, if `a.b` is no key itself."""
+    return wanted.split(".")[0] if isinstance(wanted, str) and wanted not in record else wanted
 
 
 def named(roles: Sequence[Role], keys: Sequence[Any]) -> dict[str, Any]:
@@ -232,7 +248,7 @@ def of_grid(task: TableTask, path: str, grid: Grid, roles: Sequence[Role], extra
     if not filled:
         at = list(range(len(roles)))
     elif header or any(role.column for role in roles):
-        at, width, joined = positions(path, first if header else len(first), roles, task), len(first), False
+        at, width, joined = positions(path, first if header else len(first), roles), len(first), False
     elif width < len(roles) or (width > len(roles) and extra != "ignore" and not joined):
         first_place = f"{path}:{filled[0][1]}"
         raise DataError(f"{first_place}: {problem(filled[0][0], True, grid, len(roles), roles, extra)}")
@@ -288,7 +304,7 @@ def has_header(first: Sequence[str], rows: Sequence[tuple[list[str], int]], role
     A usual name of a class is none if it is the class of another line; of roles without classes all must have
     usual names.
     """
-    if any(role.column and not role.column.isdigit() for role in roles):
+    if any(isinstance(role.column, str) for role in roles):
         return True
     names = [name.lower() for name in first]
     matched = match(names, roles)
@@ -325,7 +341,7 @@ def match(names: Sequence[str], roles: Sequence[Role]) -> dict[str, int]:
     return found
 
 
-def positions(path: str, header: Sequence[str] | int, roles: Sequence[Role], task: TableTask) -> list[int]:
+def positions(path: str, header: Sequence[str] | int, roles: Sequence[Role]) -> list[int]:
     """The column of each role, counted from 0, where `header` names the columns or says how many there are.
 
     Raises:
@@ -337,16 +353,15 @@ def positions(path: str, header: Sequence[str] | int, roles: Sequence[Role], tas
     for role in roles:
         if role.column is None:
             continue
-        if names.count(role.column) == 1:
+        if isinstance(role.column, int) and role.column <= count:
+            found[role.name] = role.column - 1
+        elif isinstance(role.column, str) and names.count(role.column) == 1:
             found[role.name] = names.index(role.column)
-        elif role.column.isdigit() and 1 <= int(role.column) <= count and role.column not in names:
-            found[role.name] = int(role.column) - 1
         else:
             has = f"it has {', '.join(names)}" if names else f"it has {count} and no header"
-            twice = (
-                "there are several" if role.column in names else f"no such column{hint(role.column, names)}"
-            )
-            raise DataError(f"{path}: {role.name}_column = {role.column!r}: {twice}; {has}")
+            why = "there are several" if role.column in names else "no such column"
+            near = hint(str(role.column), set(names) - {role.column})
+            raise DataError(f"{path}: {role.name}_column = {role.column!r}: {why}{near}; {has}")
     rest = [role for role in roles if role.name not in found]
     lowered = ["" if place in found.values() else name.lower() for place, name in enumerate(names)]
     found |= match(lowered, rest)
