@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from attnkit.forms.block_mask import BlockMask
-from attnkit.forms.passes import Passes
+from attnkit.forms.passes import Passes, pad_axis
 from attnkit.forms.vendor.plain import Band
 from attnkit.jax_api import Primitive, batching, mlir, shape_like
 from attnkit.scored.exponential import Partial
@@ -70,10 +70,8 @@ class VendorPasses(Passes):
         first, after = self.band.bounds(queries, keys)
         wide = rows.nonfinite.dtype
         bad = rows.nonfinite[:queries] + jnp.where(count[after] > count[first], jnp.nan, 0).astype(wide)
-        lse, output = lse.astype(wide) + bad, output.astype(wide) + bad[:, None]
-        more = self.block_mask.padded[0] - queries
-        lse, output = jnp.pad(lse, (0, more)), jnp.pad(output, ((0, more), (0, 0)))
-        return Partial(lse, jnp.ones_like(lse), output)
+        found = Partial(lse.astype(wide), 1 + bad, output.astype(wide) + bad[:, None])
+        return pad_axis(found, self.block_mask.padded[0], "edge")
 
     def sum_blocks(self, *given: Any, **more: Any) -> Tree:
         return self.derivatives().sum_blocks(*given, **more)
