@@ -17,7 +17,7 @@ from attnkit.signals import Interruption
 from attnkit.tasks.contract import Dataset
 from attnkit.training import evaluation, nonfinite
 from attnkit.training.batches import Batches, Stopped
-from attnkit.training.devices import make_mesh, on_all, on_one, unused
+from attnkit.training.devices import make_mesh, on_one, place_batches, readable, unused
 from attnkit.training.journal import Journal
 from attnkit.training.load import FOLDER
 from attnkit.training.optimizer import hyperparameters
@@ -95,14 +95,12 @@ class _Run:
         self.dataset, self.training, self.optimizer, self.folder = dataset, training, optimizer, folder
         self.asked, self.report = asked, report
         self.graph, params, constants = split(network)
-        self.state: State = begin(self.graph, params, constants, training, optimizer)
-        self.hyper = hyperparameters(optimizer, training.label_smoothing)
-        self.mesh = make_mesh(training.batch_size)
-        if idle := unused(training.batch_size, len(jax.local_devices())):
+        self.mesh = make_mesh(training)
+        if idle := unused(training, jax.device_count()):
             log.warning("%s", idle)
-        shared = self.mesh.size > 1
-        step = make_step(self.graph, training, optimizer, shared)
-        self.dispatch = make_dispatch(step, self.mesh if shared else None)
+        self.state: State = begin(self.graph, params, constants, training, optimizer, self.mesh)
+        self.hyper = jax.tree.map(np.asarray, hyperparameters(optimizer, training.label_smoothing))
+        self.dispatch = make_dispatch(make_step(self.graph, training, optimizer, self.mesh), self.mesh)
         self.count = evaluation.make_count(self.graph, training.precision)
         self.capacity = steps_per_dispatch(
             training, params, training.batch_size * (dataset.length + dataset.source_length)
@@ -130,7 +128,6 @@ class _Run:
             log.info("nothing to train: step %d of %d is done", self.step, self.training.steps)
         if nonfinite.first_bad({"params": self.state.params}):
             self._fail()
-        self.state = on_all(self.state, self.mesh)
         try:
             if self.step and self._at_boundary() and not self.journal.evaluated:
                 self._boundary()
@@ -164,8 +161,8 @@ class _Run:
     def _send(self) -> None:
         """Dispatch the next steps, then look at the metrics of those dispatched before."""
         count = self._ahead(self.sent)
-        batches = self.batches.take(self.sent, count, stop=lambda: self.asked.asked)
-        self.state, metrics, attempted = self.dispatch(self.state, batches, jnp.int32(count), self.hyper)
+        batches = place_batches(self.batches.take(self.sent, count, lambda: self.asked.asked), self.mesh)
+        self.state, metrics, attempted = self.dispatch(self.state, batches, np.int32(count), self.hyper)
         self.asked.unsaved = True
         sent, self.sent = self.sent, self.sent + count
         if more := self._ahead(self.sent):
@@ -215,7 +212,7 @@ class _Run:
         raise error
 
     def _save(self) -> None:
-        if self.journal.save(on_one(self.state), self.mesh.size):
+        if self.journal.save(readable(self.state), self.mesh.size):
             self.asked.unsaved = False
 
     def _boundary(self) -> None:
