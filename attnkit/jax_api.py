@@ -30,6 +30,7 @@ __all__ = [
     "batching",
     "bind_equation",
     "current_trace",
+    "find_cluster",
     "is_symbolic_zero",
     "jaxpr_as_fun",
     "make_user_context",
@@ -146,3 +147,16 @@ def on_abstract_device(platform: str) -> Iterator[None]:
     mesh = jax.sharding.AbstractMesh((1,), ("device",), axes, abstract_device=device)
     with jax.sharding.use_abstract_mesh(mesh):
         yield
+
+
+def find_cluster(patience: int) -> tuple[str | None, int, int, Sequence[int] | None]:
+    """(address of process 0, number of processes, number of this one, its devices) as JAX finds them.
+
+    The same detection as in `jax.distributed.initialize()`; `(None, 1, 0, None)` outside a cluster.
+    """
+    from jax._src.clusters import ClusterEnv
+
+    address, count, number, own = ClusterEnv.auto_detect_unset_distributed_params(
+        None, None, None, None, None, patience
+    )
+    return (None, 1, 0, None) if address is None else (address, count or 1, number or 0, own)

@@ -10,9 +10,11 @@ Each pair of `data` and `fsdp` computes the gradient of its own examples (`jax.s
 program for whole arrays that JAX partitions by where they lie, so that norms are those of the whole.
 """
 
+import functools
 import importlib.metadata
 import os
 import re
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
@@ -163,10 +165,15 @@ def readable(tree: Tree) -> Tree:
         if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
             return leaf
         if not leaf.is_fully_replicated:
-            leaf = jax.jit(lambda x: x, out_shardings=whole_everywhere(leaf.sharding.mesh))(leaf)  # type: ignore[attr-defined]
+            leaf = _gather(leaf.sharding.mesh)(leaf)  # type: ignore[attr-defined]
         return leaf.addressable_data(0)
 
     return jax.tree.map(one, tree)
+
+
+@functools.cache
+def _gather(mesh: Mesh) -> Callable[[jax.Array], jax.Array]:
+    return jax.jit(lambda x: x, out_shardings=whole_everywhere(mesh))
 
 
 def on_one(tree: Tree) -> Tree:

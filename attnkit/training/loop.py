@@ -6,13 +6,14 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from attnkit.errors import AttnkitError, DataError, NonFiniteError, Preempted
+from attnkit.errors import AttnkitError, ConfigError, DataError, NonFiniteError, Preempted
 from attnkit.signals import Interruption
 from attnkit.tasks.contract import Dataset
 from attnkit.training import evaluation, nonfinite
@@ -22,6 +23,7 @@ from attnkit.training.journal import Journal
 from attnkit.training.load import FOLDER
 from attnkit.training.optimizer import hyperparameters
 from attnkit.training.plan import Optimizer, Training
+from attnkit.training.processes import agreed, is_first, shared
 from attnkit.training.progress import Fitted, Progress, Report
 from attnkit.training.step import Metrics, State, begin, make_dispatch, make_step, split, steps_per_dispatch
 
@@ -47,6 +49,9 @@ def fit(
     interruptions in between. The first held-out split chooses the best checkpoint. `network` itself is left
     as it is.
 
+    Several processes (`attnkit.training.processes`) call it together; the first writes, all must see the
+    folder to resume. A signal to one of them stops all after the same step.
+
     Args:
         network: as in `attnkit.models.contract`.
         dataset: as in `attnkit.tasks.contract`.
@@ -68,9 +73,11 @@ def fit(
     """
     with contextlib.ExitStack() as stack:
         asked = stack.enter_context(Interruption())
+        asked.unsaved = jax.process_count() > 1  # the others are not to be left waiting
         run = _Run(network, dataset, training, optimizer, folder, asked, report)
         run.open(resume, strict, changed_data)
-        ready()
+        if is_first():
+            ready()
         stack.enter_context(run.journal.begin())
         run.batches = stack.enter_context(Batches(dataset, training.seed, training.batch_size, run.capacity))
         return run.go()
@@ -107,9 +114,14 @@ class _Run:
         )
         self.journal = Journal(folder, dataset, training)
         self.sent = 0
-        self.waiting: tuple[int, Metrics, jax.Array] | None = None
+        self.waiting: tuple[int, Metrics, jax.Array, Any] | None = None
+        self.several, self.told = jax.process_count() > 1, False
         self.progress = Progress(0, training.steps, float("nan"), 0.0, 0.0, 0.0, 0)
         self.mark = self.started
+
+    def stopping(self) -> bool:
+        """Whether to stop: as soon as this process is asked to, or when all know that one of them was."""
+        return self.told if self.several else self.asked.asked
 
     @property
     def step(self) -> int:
@@ -119,6 +131,11 @@ class _Run:
         """Take the state from the newest checkpoint, or make sure that there is none."""
         options = {"resume": resume, "strict": strict, "changed_data": changed_data}
         self.state = self.journal.open(self.state, self.mesh.size, **options)
+        if (first := int(shared(lambda: str(self.step)))) != self.step:
+            raise ConfigError(
+                f"{self.folder}: process 0 finds step {first}, process {jax.process_index()} step "
+                f"{self.step}; give a folder on a file system that all processes see"
+            )
         self.sent = self.step
         self.progress = dataclasses.replace(self.progress, step=self.step, skipped=int(self.state.skipped))
 
@@ -134,7 +151,7 @@ class _Run:
             while self.step < self.training.steps:
                 with contextlib.suppress(Stopped):
                     self._send()
-                if self.asked.asked or self._at_boundary(self.sent):
+                if self.stopping() or self._at_boundary(self.sent):
                     self._drain()
                     self._stop_if_asked()
                     self._boundary()
@@ -161,13 +178,14 @@ class _Run:
     def _send(self) -> None:
         """Dispatch the next steps, then look at the metrics of those dispatched before."""
         count = self._ahead(self.sent)
-        batches = place_batches(self.batches.take(self.sent, count, lambda: self.asked.asked), self.mesh)
+        batches = place_batches(self.batches.take(self.sent, count, self.stopping), self.mesh)
         self.state, metrics, attempted = self.dispatch(self.state, batches, np.int32(count), self.hyper)
         self.asked.unsaved = True
         sent, self.sent = self.sent, self.sent + count
         if more := self._ahead(self.sent):
             self.batches.request(self.sent, more)
-        earlier, self.waiting = self.waiting, (sent, metrics, attempted)
+        asked = agreed(self.asked.asked, self.mesh)
+        earlier, self.waiting = self.waiting, (sent, metrics, attempted, asked)
         self._see(earlier)
 
     def _drain(self) -> None:
@@ -175,11 +193,12 @@ class _Run:
         waiting, self.waiting = self.waiting, None
         self._see(waiting)
 
-    def _see(self, dispatched: tuple[int, Metrics, jax.Array] | None) -> None:
+    def _see(self, dispatched: tuple[int, Metrics, jax.Array, Any] | None) -> None:
         """Wait for a dispatch and write down its metrics."""
         if dispatched is None:
             return
-        start, metrics, attempted = dispatched
+        start, metrics, attempted, asked = dispatched
+        self.told |= bool(asked)
         metrics, count = jax.device_get(metrics), int(attempted)
         made = count - int(metrics.halted[:count].any())
         for i in range(made):
@@ -213,7 +232,7 @@ class _Run:
 
     def _save(self) -> None:
         if self.journal.save(readable(self.state), self.mesh.size):
-            self.asked.unsaved = False
+            self.asked.unsaved = self.several
 
     def _boundary(self) -> None:
         """Save, evaluate, write down the result and note it in the checkpoint, in this order.
@@ -223,6 +242,7 @@ class _Run:
         self._save()
         if self.dataset.splits:
             self._evaluate(self.dataset.splits[0])
+        self.told |= bool(agreed(self.asked.asked, self.mesh))
         self.mark = time.perf_counter()
 
     def _evaluate(self, name: str) -> None:
@@ -236,7 +256,7 @@ class _Run:
                 name,
                 plan.evaluation_batch_size,
                 plan.evaluation_batches,
-                stop=lambda: self.asked.asked,
+                stop=self.stopping,
             )
         except evaluation.Stopped:
             raise self._stopped() from None
@@ -253,7 +273,7 @@ class _Run:
         log.warning("%s; it is left out when the best checkpoint is chosen", message)
 
     def _stop_if_asked(self) -> None:
-        if self.asked.asked:
+        if self.stopping():
             raise self._stopped()
 
     def _stopped(self) -> Preempted:

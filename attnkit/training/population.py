@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from attnkit.errors import AttnkitError
+from attnkit.errors import AttnkitError, ConfigError
 from attnkit.models.contract import Batch
 from attnkit.signals import Interruption
 from attnkit.tasks.contract import Dataset
@@ -82,8 +82,15 @@ def fit_population(
 
     Raises:
         ValueError: if the members differ in more than numbers.
+        ConfigError: for a mesh with other axes than `data`, and in one of several processes.
         Preempted: after a signal; all is saved.
     """
+    plan = members[0].training
+    if jax.process_count() > 1 or plan.fsdp * plan.sequence > 1:
+        raise ConfigError(
+            f"training.fsdp = {plan.fsdp}, sequence = {plan.sequence}, {jax.process_count()} process(es): a "
+            "population is trained by one process and shares the batch alone; leave all at 1"
+        )
     with contextlib.ExitStack() as stack:
         asked = stack.enter_context(Interruption())
         opened = []
