@@ -161,6 +161,10 @@ class Interruption(Watch):
         name = signal.Signals(self._number).name
         return (Interrupted if self._number == signal.SIGINT else Preempted)(f"{name}: {message}")
 
+    def disregard(self) -> None:
+        """Let a signal that was noted have no effect."""
+        self._answered = True
+
     def __enter__(self) -> "Interruption":
         super().__enter__()
         if self._ours is None:

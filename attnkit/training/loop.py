@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +22,7 @@ from attnkit.training.journal import Journal
 from attnkit.training.load import FOLDER
 from attnkit.training.optimizer import hyperparameters
 from attnkit.training.plan import Optimizer, Training
-from attnkit.training.processes import agreed, is_first, shared
+from attnkit.training.processes import agreed_count, is_first, shared
 from attnkit.training.progress import Fitted, Progress, Report
 from attnkit.training.step import Metrics, State, begin, make_dispatch, make_step, split, steps_per_dispatch
 
@@ -114,7 +113,7 @@ class _Run:
         )
         self.journal = Journal(folder, dataset, training)
         self.sent = 0
-        self.waiting: tuple[int, Metrics, jax.Array, Any] | None = None
+        self.waiting: tuple[int, int, Metrics, jax.Array] | None = None
         self.several, self.told = jax.process_count() > 1, False
         self.progress = Progress(0, training.steps, float("nan"), 0.0, 0.0, 0.0, 0)
         self.mark = self.started
@@ -155,6 +154,8 @@ class _Run:
                     self._drain()
                     self._stop_if_asked()
                     self._boundary()
+            if self.several:
+                self.asked.disregard()  # the run is made, and the others wait for this process
             self._stop_if_asked()
         except AttnkitError as error:
             if isinstance(error, DataError):
@@ -179,13 +180,13 @@ class _Run:
         """Dispatch the next steps, then look at the metrics of those dispatched before."""
         count = self._ahead(self.sent)
         batches = place_batches(self.batches.take(self.sent, count, self.stopping), self.mesh)
-        self.state, metrics, attempted = self.dispatch(self.state, batches, np.int32(count), self.hyper)
+        agreed = agreed_count(count, self.asked.asked, self.mesh)
+        self.state, metrics, attempted = self.dispatch(self.state, batches, agreed, self.hyper)
         self.asked.unsaved = True
         sent, self.sent = self.sent, self.sent + count
         if more := self._ahead(self.sent):
             self.batches.request(self.sent, more)
-        asked = agreed(self.asked.asked, self.mesh)
-        earlier, self.waiting = self.waiting, (sent, metrics, attempted, asked)
+        earlier, self.waiting = self.waiting, (sent, count, metrics, attempted)
         self._see(earlier)
 
     def _drain(self) -> None:
@@ -193,13 +194,13 @@ class _Run:
         waiting, self.waiting = self.waiting, None
         self._see(waiting)
 
-    def _see(self, dispatched: tuple[int, Metrics, jax.Array, Any] | None) -> None:
+    def _see(self, dispatched: tuple[int, int, Metrics, jax.Array] | None) -> None:
         """Wait for a dispatch and write down its metrics."""
         if dispatched is None:
             return
-        start, metrics, attempted, asked = dispatched
-        self.told |= bool(asked)
+        start, asked_for, metrics, attempted = dispatched
         metrics, count = jax.device_get(metrics), int(attempted)
+        self.told |= asked_for > 0 == count
         made = count - int(metrics.halted[:count].any())
         for i in range(made):
             self.journal.write(start + i + 1, Metrics(*(values[i] for values in metrics)))
@@ -242,7 +243,6 @@ class _Run:
         self._save()
         if self.dataset.splits:
             self._evaluate(self.dataset.splits[0])
-        self.told |= bool(agreed(self.asked.asked, self.mesh))
         self.mark = time.perf_counter()
 
     def _evaluate(self, name: str) -> None:

@@ -4,7 +4,6 @@ Process 0 writes the run folder. What all must decide alike (to stop, which fold
 """
 
 import contextlib
-import functools
 import json
 import os
 import socket
@@ -19,7 +18,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from attnkit import errors
 from attnkit.errors import AttnkitError, ConfigError, NonFiniteError, PeerLost, Preempted
 from attnkit.jax_api import find_cluster
-from attnkit.training.devices import whole_everywhere
 
 #: variables of which any says that a launcher may have started several processes
 LAUNCHED = ("SLURM_STEP_NODELIST", "OMPI_COMM_WORLD_SIZE", "JOB_COMPLETION_INDEX", "TPU_WORKER_HOSTNAMES")
@@ -161,21 +159,18 @@ def _report(host: str, port: int, number: int, end: float) -> list[int]:
     return [0]
 
 
-def agreed(asked: bool, mesh: Mesh) -> Any:
-    """Whether any process was `asked`: an array that is ready when the devices have come to it.
+def agreed_count(count: int, asked: bool, mesh: Mesh) -> Any:
+    """The `count` of a dispatch that makes no step if any process was `asked` to stop.
 
-    All processes call it at the same place of their work, so all find the same.
+    Every device is told the number of its own process, and the least of them holds: what stops one process
+    stops all before the same step, and the number of steps attempted says so to each.
     """
     if jax.process_count() == 1:
-        return np.bool_(asked)
-    spread = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
-    flags = jax.make_array_from_callback((mesh.size,), spread, lambda index: np.array([asked]))
-    return _any(mesh)(flags)
-
-
-@functools.cache
-def _any(mesh: Mesh) -> Callable[[Any], Any]:
-    return jax.jit(lambda flags: flags.any(), out_shardings=whole_everywhere(mesh))
+        return np.int32(count)
+    own = np.full(mesh.size, 0 if asked else count, np.int32)
+    return jax.make_array_from_callback(
+        own.shape, NamedSharding(mesh, PartitionSpec(mesh.axis_names)), lambda index: own[index]
+    )
 
 
 def shared(function: Callable[[], str]) -> str:

@@ -336,13 +336,16 @@ def make_dispatch(
     The count is data, not a shape: any number of steps runs in the same program, so nothing compiles again
     at the end of an epoch, and where a dispatch begins or ends cannot change a bit of the result.
 
+    `count` may be one number for each device, of which the least holds.
+
     With the `mesh` that the step was made with, the state stays laid out as `devices.layout` says. The step
     may be that of a population (`for_members`), whose batches have the members behind the steps.
     """
 
     def dispatch(
-        state: State, batches: Batch, count: Int[Array, ""], hyper: Hyperparameters
+        state: State, batches: Batch, count: Int[Array, "*devices"], hyper: Hyperparameters
     ) -> tuple[State, Metrics, Int[Array, ""]]:
+        count = jnp.min(count)
         blank = jnp.zeros((jax.tree.leaves(batches)[0].shape[0], *state.halted.shape))
         told = Metrics(*(blank.astype(kind) for kind in (*(jnp.float32,) * 4, bool, bool)))
 
