@@ -50,7 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Each supported Python runs half of the files outside `WHOLE`, and half of the tests marked `one_python`.
+    """Each supported Python runs half of the files outside `WHOLE` and half of the tests marked `one_python`.
 
     Marked tests are told apart by their parameters: tests of a file that have the same ones stay together, as
     they may share compiled programs.

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from attnkit import inspection
     from attnkit.api import nnx
     from attnkit.api.attention import attend, extend, init_cache, step, weights
+    from attnkit.api.gpt2 import load_gpt2
     from attnkit.api.mods import from_mask_mod, from_score_mod
     from attnkit.api.recurrence import recurrent, recurrent_weights
     from attnkit.api.run import load_run
@@ -54,6 +55,7 @@ __all__ = [
     "init_cache",
     "inspection",
     "layer",
+    "load_gpt2",
     "load_run",
     "load_sweep",
     "nnx",
@@ -65,6 +67,7 @@ __all__ = [
 
 _MODULES = {
     "attention": ("attend", "extend", "init_cache", "step", "weights"),
+    "gpt2": ("load_gpt2",),
     "mods": ("from_mask_mod", "from_score_mod"),
     "recurrence": ("recurrent", "recurrent_weights"),
     "run": ("load_run",),

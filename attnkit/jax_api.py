@@ -56,7 +56,12 @@ def current_trace() -> object:
 
 
 def bind_equation(equation: JaxprEqn, values: Sequence[Any]) -> list[Any]:
-    """The results of one equation of a program, for some values of its arguments."""
+    """The results of one equation of a program, for some values of its arguments.
+
+    Values that vary over more mesh axes than the arguments did are not marked as varying again.
+    """
+    if equation.primitive.name == "pvary":
+        return list(match_vma(list(values), [variable.aval for variable in equation.outvars]))
     found = equation.primitive.bind(*values, **equation.primitive.get_bind_params(equation.params))
     return list(found) if equation.primitive.multiple_results else [found]
 
@@ -68,7 +73,8 @@ def is_symbolic_zero(tangent: Any) -> bool:
 
 def varying_axes(a: Any) -> frozenset[str]:
     """Mesh axes along which an array, or its abstract value, varies inside `shard_map`."""
-    axes: frozenset[str] = (jax.typeof(a) if isinstance(a, jax.Array) else a).manual_axis_type.varying
+    known = isinstance(a, jax.ShapeDtypeStruct | jax.core.ShapedArray)
+    axes: frozenset[str] = (a if known else jax.typeof(a)).manual_axis_type.varying
     return axes
 
 

@@ -142,6 +142,16 @@ class Run:
             for name, one in drawn.items()
         }
 
+    def export(self, out: str | Path | None = None) -> Path:
+        """Write the network for use without attnkit, as `attnkit export` does, and return the new folder.
+
+        Raises:
+            ConfigError: if packages are missing, the folder is not new, or the network cannot be exported.
+        """
+        from attnkit.experiment.export import write
+
+        return write(self.session, self.path, None if out is None else str(out))
+
     def _write(self, texts: Sequence[str], seed: int, decoding: Mapping[str, Any]) -> Any:
         from attnkit.experiment.predict import Writer
         from attnkit.experiment.run import changed

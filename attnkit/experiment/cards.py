@@ -66,9 +66,7 @@ def card(entries: list[catalogue.Entry]) -> str:
 
 def one(entry: catalogue.Entry) -> str:
     """Everything about one entry, as text."""
-    title = f"{entry.kind}  ({entry.base} {entry.name}" if entry.kind else f"[{entry.name.lower()}]  (section"
-    lines = [f"{title}, {entry.file}:{entry.line})", ""]
-    lines.append(prose(entry.doc))
+    lines = [title(entry), "", prose(entry.doc)]
     card = costs.card_of(entry)
     if card:
         lines.append("")
@@ -77,16 +75,26 @@ def one(entry: catalogue.Entry) -> str:
         width = max((len(name) for name in rows), default=0)
         lines.extend(f"{name:{width}}  {value}" for name, value in rows.items())
         lines.extend(costly(entry))
-    fields = entry.fields
-    lines += ["", "options" if fields else "no options"]
-    for field in fields:
+    return "\n".join([*lines, "", *options(entry)])
+
+
+def title(entry: catalogue.Entry) -> str:
+    """The name of an entry and its place."""
+    name = f"{entry.kind}  ({entry.base} {entry.name}" if entry.kind else f"[{entry.name.lower()}]  (section"
+    return f"{name}, {entry.file}:{entry.line})"
+
+
+def options(entry: catalogue.Entry) -> list[str]:
+    """The options of an entry with type, default and documentation, as lines of text."""
+    lines = ["options" if entry.fields else "no options"]
+    for field in entry.fields:
         default = "required" if field.default is REQUIRED else f"default {written(plain(field.default))}"
         if is_options(type(field.default)):
             default = f"default {of_object(field.default).kind}"
         lines.append(f"  {field.name}: {shown(field.type)}, {default}")
         if field.doc:
             lines.append(textwrap.fill(field.doc, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6))
-    return "\n".join(lines)
+    return lines
 
 
 def costly(entry: catalogue.Entry) -> list[str]:

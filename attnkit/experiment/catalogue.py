@@ -1,7 +1,6 @@
 """Catalogues: a catalogue is a folder, a kind a file in it with an options class of its name."""
 
 import dataclasses
-import difflib
 import functools
 import inspect
 import re
@@ -12,6 +11,7 @@ from typing import Annotated, Any
 
 from attnkit.errors import ConfigError
 from attnkit.experiment import importing
+from attnkit.experiment.diagnostics import nearest
 from attnkit.experiment.field_types import FOLDERS, base_of, in_package
 from attnkit.experiment.importing import UnknownKind
 
@@ -115,16 +115,26 @@ def spoken(base: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", base).lower()
 
 
+def tables() -> dict[str, str]:
+    """Base class of each catalogue by the name of a table of its kinds: `token_mixer` -> `TokenMixer`."""
+    return {spoken(base).replace(" ", "_"): base for base in FOLDERS}
+
+
 def is_options(thing: Any) -> bool:
     """Whether a thing is a class made by `@options`."""
     return isinstance(thing, type) and "__pydantic_fields__" in vars(thing)
 
 
+def stems(base: str) -> dict[str, Path]:
+    """The files in the folders of the catalogue of `base`, by the kind that each may define, sorted."""
+    found = (file for folder in FOLDERS[base] for file in (PACKAGE / folder).glob("[a-z]*.py"))
+    return {file.stem: file for file in sorted(found, key=lambda file: file.stem)}
+
+
 @functools.cache
 def kinds(base: str) -> Mapping[str, Entry]:
     """Every shipped entry of the catalogue of `base` by kind, sorted."""
-    found = (file for folder in FOLDERS[base] for file in (PACKAGE / folder).glob("[a-z]*.py"))
-    entries = {file.stem: shipped(base, file) for file in sorted(found, key=lambda file: file.stem)}
+    entries = {stem: shipped(base, file) for stem, file in stems(base).items()}
     return {kind: entry for kind, entry in entries.items() if entry is not None}
 
 
@@ -218,12 +228,6 @@ def own(base: str, kind: str, folders: Iterable[Path], imports: bool = True) -> 
         wanted = base or " or ".join(FOLDERS)
         raise ConfigError(f"{where} is not a {wanted}; derive it from {wanted}")
     return Entry(found, kind, cls, module.__name__)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`did you mean 'alibi'?`, or nothing if no known name is near."""
-    near = difflib.get_close_matches(str(name), list(known), n=2, cutoff=0.6)
-    return f"did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def documented(docstring: str) -> dict[str, str]:

@@ -7,21 +7,28 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from types import MappingProxyType
+from typing import Any, NoReturn
 
 import attnkit
 from attnkit.errors import AttnkitError, ConfigError
 from attnkit.experiment import compilation_cache
-from attnkit.experiment.diagnostics import printable
+from attnkit.experiment.diagnostics import nearest, printable
 
 INTERRUPTED = 130
 CLOSED_PIPE = 141
 
 
 class Parser(argparse.ArgumentParser):
-    """Parser whose errors a terminal does not obey."""
+    """Parser whose errors a terminal does not obey.
+
+    Attributes:
+        commands: parsers of the commands, of the parser of all.
+    """
+
+    commands: Mapping[str, Any] = MappingProxyType({})
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and exit with 2."""
@@ -45,7 +52,7 @@ def show_warnings() -> None:
     logger.propagate = False
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The parser of all commands; every file in `commands/` adds its own."""
     top = Parser(
         prog="attnkit",
@@ -62,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--no-cache", action="store_true", help="keep no compiled programs for next time"
         )
+    top.commands = groups.choices
     return top
 
 
@@ -128,6 +136,13 @@ def silence() -> None:
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The arguments, with words that follow an option counted among the command's words."""
     top = parser()
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(top)
+    if argv and not argv[0].startswith("-") and argv[0] not in top.commands:
+        hint = nearest(argv[0], top.commands) or f"have: {', '.join(top.commands)}"
+        top.error(f"COMMAND = {argv[0]!r}: no such command; {hint}")
     arguments, rest = top.parse_known_args(argv)
     words = getattr(arguments, "words", None)
     if rest and (words is None or any(word.startswith("-") for word in rest)):

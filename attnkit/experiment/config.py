@@ -10,7 +10,7 @@ from typing import Any
 
 from attnkit.errors import ConfigError, DataError
 from attnkit.experiment import catalogue, compatibility, relations, toml
-from attnkit.experiment.diagnostics import InvalidConfig, Problem, written
+from attnkit.experiment.diagnostics import InvalidConfig, Problem, nearest, written
 from attnkit.experiment.schema import Node, Reader, inside
 from attnkit.experiment.toml import Key
 from attnkit.training.devices import use_cores
@@ -215,7 +215,7 @@ def read_sections(data: dict[str, Any], reader: Reader, report: Any) -> dict[str
     """The nodes of all sections of a config, `None` for those that cannot be told."""
     for name, value in data.items():
         if name not in SECTIONS:
-            hint = catalogue.nearest(name, SECTIONS) or f"have: {', '.join(SECTIONS)}"
+            hint = nearest(name, SECTIONS) or f"have: {', '.join(SECTIONS)}"
             report((name,), value, f"no such section; {hint}")
     about = data.get("about", "")
     if not isinstance(about, str):

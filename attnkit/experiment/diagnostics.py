@@ -1,6 +1,7 @@
 """Problems of a config: each on a line of its own, all of them at once."""
 
 import dataclasses
+import difflib
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -49,6 +50,12 @@ def printable(text: str, keep: str = "\n\t") -> str:
         letter if letter.isprintable() or letter in keep else letter.encode("unicode_escape").decode("ascii")
         for letter in text
     )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`did you mean 'alibi'?`, or nothing if no known name is near."""
+    near = difflib.get_close_matches(str(name), list(known), n=2, cutoff=0.6)
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def written(value: Any) -> str:

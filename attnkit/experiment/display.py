@@ -15,19 +15,19 @@ EVERY = 10.0
 
 
 @contextlib.contextmanager
-def shown(quiet: bool = False) -> Iterator[Report]:
-    """The function to tell about progress; it writes to standard error."""
+def shown(quiet: bool = False, unit: str = "tokens") -> Iterator[Report]:
+    """The function to tell about progress; it writes to standard error. Speed is in `unit` a second."""
     if quiet:
         yield lambda progress: None
     elif sys.stderr.isatty():
-        with bar() as report:
+        with bar(unit) as report:
             yield report
     else:
-        yield Lines()
+        yield Lines(unit)
 
 
 @contextlib.contextmanager
-def bar() -> Iterator[Report]:
+def bar(unit: str) -> Iterator[Report]:
     """A bar with the loss, the speed and the time that is left."""
     from rich.console import Console
     from rich.progress import (
@@ -57,7 +57,7 @@ def bar() -> Iterator[Report]:
         task: Any = drawn.add_task("train", total=None, status="compiling")
 
         def report(progress: Progress) -> None:
-            drawn.update(task, total=progress.steps, completed=progress.step, status=status(progress))
+            drawn.update(task, total=progress.steps, completed=progress.step, status=status(progress, unit))
             if progress.evaluation is not None:
                 console.print(evaluated(progress), markup=False, highlight=False)
 
@@ -67,21 +67,36 @@ def bar() -> Iterator[Report]:
 class Lines:
     """Plain lines: one at the first step, one every ten seconds, and every evaluation."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str = "tokens") -> None:
+        self.unit = unit
         self.last = -EVERY
+        self.first: Progress | None = None
 
     def __call__(self, progress: Progress) -> None:
         if progress.evaluation is not None:
             print(evaluated(progress), file=sys.stderr, flush=True)
         elif time.monotonic() - self.last >= EVERY:
             self.last = time.monotonic()
-            print(f"step {progress.step}/{progress.steps}  {status(progress)}", file=sys.stderr, flush=True)
+            said = (
+                f"step {progress.step}/{progress.steps}  {status(progress, self.unit)}{self.left(progress)}"
+            )
+            print(said, file=sys.stderr, flush=True)
+
+    def left(self, progress: Progress) -> str:
+        """The time left, by the speed since the first report, which waited for the compiler."""
+        if self.first is None:
+            self.first = progress
+        made = progress.step - self.first.step
+        if made <= 0:
+            return ""
+        seconds = (progress.seconds - self.first.seconds) / made * (progress.steps - progress.step)
+        return f"  {seconds / 60:.0f} min left" if seconds > 90 else f"  {seconds:.0f} s left"
 
 
-def status(progress: Progress) -> str:
+def status(progress: Progress, unit: str = "tokens") -> str:
     """Loss and speed."""
     skipped = f"  {progress.skipped} skipped" if progress.skipped else ""
-    return f"loss {progress.loss:.4f}  {progress.tokens_per_second:,.0f} tokens/s{skipped}"
+    return f"loss {progress.loss:.4f}  {progress.tokens_per_second:,.0f} {unit}/s{skipped}"
 
 
 def evaluated(progress: Progress) -> str:

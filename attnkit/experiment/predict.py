@@ -16,6 +16,7 @@ from attnkit.inspection import page, pictures
 from attnkit.inspection.maps import Head
 from attnkit.inspection.report import Report
 from attnkit.tasks.contract import Example
+from attnkit.tasks.units import unknown_words
 
 LARGEST = 1_000_000
 LONGEST = 4096
@@ -69,19 +70,28 @@ class Writer:
             raise DataError(f"{tokens} tokens; expected at most {most}; give it in parts")
         return example
 
+    def unknown(self, one: Written) -> list[str]:
+        """The words of a text that the network reads as `<unknown>`."""
+        dataset = self.session.dataset
+        read = one.example.source or one.example.inputs
+        if dataset.speller is None or dataset.speller.unknown not in read:
+            return []
+        return unknown_words(dataset.speller, one.example.prompt)
+
     def write(self, examples: Sequence[tuple[str, Example]]) -> list[Written]:
         """Outputs for texts."""
         if not examples:
             return []
         read = [example for _, example in examples]
         vocabulary = self.session.dataset.vocabulary
-        continues = self.session.dataset.source_vocabulary is None
+        joiner = vocabulary.joiner if self.session.dataset.source_vocabulary is None else None
         found = []
         for (text, example), tokens in zip(
             examples, decode.write(self.session, read, self.decoding, self.seed), strict=True
         ):
             output = vocabulary.text(tokens)
-            found.append(Written(text, example, tokens, output, text + output if continues else output))
+            whole = output if joiner is None else followed(text, output, joiner)
+            found.append(Written(text, example, tokens, output, whole))
         return found
 
     def lines(
@@ -151,6 +161,12 @@ class Writer:
                 raise DataError(
                     f"{tokens} tokens: attention is shown of at most {most}; leave out --highlight, --picture"
                 )
+
+
+def followed(text: str, output: str, joiner: str) -> str:
+    """A text and what goes on from it, with `joiner` between words."""
+    apart = joiner if text and output and not (text[-1:].isspace() or output[:1].isspace()) else ""
+    return f"{text}{apart}{output}"
 
 
 def opened(run: Path, changes: Mapping[str, Any], seed: int, allow: Allow = NOTHING) -> Writer:

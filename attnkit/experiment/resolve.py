@@ -7,7 +7,7 @@ from typing import Any
 
 from attnkit.errors import ConfigError
 from attnkit.experiment import catalogue, config
-from attnkit.experiment.diagnostics import InvalidConfig, Problem, written
+from attnkit.experiment.diagnostics import InvalidConfig, Problem, nearest, written
 from attnkit.experiment.schema import Node, Reader
 from attnkit.experiment.toml import Key
 
@@ -56,7 +56,7 @@ def entries(name: str, bases: Sequence[str]) -> list[catalogue.Entry]:
     found = [catalogue.kinds(base)[name] for base in bases if name in catalogue.kinds(base)]
     if not found:
         every = sorted({kind for base in bases for kind in catalogue.kinds(base)})
-        hint = catalogue.nearest(name, every) or "have: " + ", ".join(every)
+        hint = nearest(name, every) or "have: " + ", ".join(every)
         raise ConfigError(f"no such name: {name!r}; {hint}")
     return found
 

@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from attnkit import signals
 from attnkit.errors import CheckFailed, ConfigError
-from attnkit.experiment import attention, config, display, folder, measure, provenance, summary, toml
+from attnkit.experiment import attention, audit, config, display, folder, measure, provenance, summary, toml
 from attnkit.experiment.diagnostics import printable
 from attnkit.experiment.footprint import Footprint, footprint
 from attnkit.experiment.profile import profiled
@@ -22,8 +24,10 @@ from attnkit.experiment.session import Session, best, described, reopen, start, 
 from attnkit.generation.plan import Decoding
 from attnkit.inspection.maps import Head
 from attnkit.models.contract import Network
+from attnkit.tasks.contract import Dataset
 from attnkit.training import nonfinite
 from attnkit.training.checkpoint import Checkpoints
+from attnkit.training.devices import make_mesh
 from attnkit.training.evaluation import Evaluation
 from attnkit.training.load import FOLDER
 from attnkit.training.loop import fit
@@ -85,7 +89,9 @@ def train(
 
         sizes = footprint(session)
         if not quiet:
-            print(said(sizes), file=sys.stderr)
+            data = audit.short(audit.audit(session.data), str(loaded.file))
+            for line in [*data, said(sizes, make_mesh(session.training.batch_size).devices.ravel())]:
+                print(printable(line), file=sys.stderr)
         session, fitted = trained(session, place, resume, quiet, profile, ready, allow.data)
         if not is_first():
             return place, {}
@@ -102,10 +108,17 @@ def train(
         return place, result
 
 
-def said(sizes: Footprint) -> str:
-    """The sizes of a network as a line."""
+def said(sizes: Footprint, used: Sequence[jax.Device] | np.ndarray) -> str:
+    """The sizes of a network, and the devices that train it, as a line."""
     state = f", {sizes.state_bytes:,} bytes of state" if sizes.state_bytes is not None else ""
-    return f"{sizes.parameters:,} parameters{state}, {sizes.flops_per_token:,.0f} FLOPs per token"
+    devices = f"{len(used)} {used[0].device_kind} device{'s' if len(used) > 1 else ''}"
+    flops = f"{sizes.flops_per_token:,.0f} FLOPs per token"
+    return f"model: {sizes.parameters:,} parameters{state}, {flops}, on {devices}"
+
+
+def unit_of(dataset: Dataset) -> str:
+    """Name of what the speed of training counts."""
+    return "numbers" if dataset.numbers else "labels" if dataset.length == 1 else "tokens"
 
 
 def facts_of(fitted: Fitted, sizes: Footprint, command: str) -> dict[str, Any]:
@@ -185,7 +198,7 @@ def trained(
     if not quiet:
         print(printable(f"training {session.config.name} in {place}"), file=sys.stderr)
     with contextlib.ExitStack() as stack:
-        report = stack.enter_context(display.shown(quiet))
+        report = stack.enter_context(display.shown(quiet, unit_of(session.data)))
         if profile:
             report = stack.enter_context(profiled(place, report))
         fitted = fit(
@@ -233,25 +246,28 @@ def finish(
     result = {**measure.result(session, measured), **facts}
     result["seconds"] = facts.get("seconds", round(time.perf_counter() - begun, 2))
     folder.write_json(place / folder.RESULT, result)
-    shown = measured.samples[:PICTURES]
-    folder.write_json(place / folder.EXAMPLES, measure.packed(shown))
+    folder.write_json(place / folder.EXAMPLES, measure.packed(measured.samples))
     if page:
-        write_report(session, place, folder.read_json(place / folder.RESULT), shown)
+        write_report(session, place, folder.read_json(place / folder.RESULT), measured.samples)
     return folder.read_json(place / folder.RESULT)
 
 
 def write_report(
     session: Session, place: Path, result: Mapping[str, Any], shown: Sequence[measure.Sample]
 ) -> Path:
-    """Write `report.html` with the attention on examples, or a line that says why there is none."""
+    """Write `report.html` with the attention on examples, or a line that says why there is none.
+
+    Of the samples that are `shown`, the attention on some is drawn, right ones first.
+    """
     head = head_of(result.get("alignment", {}))
-    examples, written = [s.example for s in shown], [s.written for s in shown]
+    drawn = sorted(shown, key=lambda one: one.written != one.example.labels)[:PICTURES]
+    examples, written = [s.example for s in drawn], [s.written for s in drawn]
     try:
         pictures, problem = attention.map_examples(session, examples, written, head), ""
     except attention.MapsError as error:
         pictures, problem = (), str(error)
         print(printable(f"warning: {problem}"), file=sys.stderr)
-    return summary.write_report(place, session.config, result, pictures, problem)
+    return summary.write_report(place, session, result, shown, pictures, problem)
 
 
 def head_of(alignment: Mapping[str, Any]) -> Head | None:
@@ -296,7 +312,7 @@ def evaluate(run: Path, allow: Allow = NOTHING, overrides: Sequence[str] = ()) -
     try:
         with folder.lock(run):
             folder.append(run / folder.EVALUATIONS, found)
-            examples = measure.unpacked(run / folder.EXAMPLES) if trained else measured.samples[:PICTURES]
+            examples = measure.unpacked(run / folder.EXAMPLES) if trained else measured.samples
             write_report(session, run, trained or found, examples)
     except (ConfigError, OSError) as error:
         print(printable(f"warning: this evaluation is not recorded: {error}"), file=sys.stderr)

@@ -13,6 +13,7 @@ from pydantic_core import ArgsKwargs
 from attnkit.errors import ConfigError
 from attnkit.experiment import catalogue, importing
 from attnkit.experiment.catalogue import REQUIRED
+from attnkit.experiment.diagnostics import nearest
 from attnkit.experiment.field_types import base_of, is_endless, members, shown
 from attnkit.experiment.toml import Key
 
@@ -134,7 +135,7 @@ class Reader:
             options[field.name] = value
         for name in given:
             if name not in options:
-                hint = catalogue.nearest(name, options) or f"have: {', '.join(options) or 'no options'}"
+                hint = nearest(name, options) or f"have: {', '.join(options) or 'no options'}"
                 self.report((*key, name), given[name], f"no such option of {named(entry, key)}; {hint}")
         made = self.construct(entry, options, key)
         if made is not None:

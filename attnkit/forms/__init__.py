@@ -1,7 +1,8 @@
 """The engine: every way of computing attention, from one definition."""
 
-from attnkit.forms.attend import AttentionOutput, Explanation, attend, explain, mix, scores, weights
+from attnkit.forms.attend import AttentionOutput, attend, mix, scores, weights
 from attnkit.forms.cache import Cache, check_room, empty_cache, extend, step
+from attnkit.forms.choice import Explanation, explain
 from attnkit.forms.pieces import attend_piece, finish_pieces, merge_pieces
 from attnkit.forms.recurrent.contract import supported_forms
 from attnkit.forms.recurrent.memory import encode_memory, memory_values, memory_weights, query_memory

@@ -1,27 +1,31 @@
 """The door of the engine: one function for every scored variant and every form."""
 
-import dataclasses
-import operator
-from typing import Any, NamedTuple, SupportsIndex
+import functools
+from typing import NamedTuple, SupportsIndex
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from attnkit.forms import scored as folder
-from attnkit.forms.catalogue import find_forms, get_form
+from attnkit.forms.catalogue import get_form
+from attnkit.forms.choice import choose_form, known_offset
 from attnkit.forms.closures import check_closures
 from attnkit.forms.heads import (
     Inputs,
+    carry_sums,
     check_inputs,
+    check_sides,
     make_heads,
     prepared_inputs,
     prepared_keys,
     split_inputs,
 )
+from attnkit.forms.on_mesh import on_mesh
 from attnkit.forms.scored import reference
-from attnkit.forms.scored.blockwise import block_mask_of
+from attnkit.forms.shards import AXIS, Shards
 from attnkit.forms.sizes import Sizes
 from attnkit.masks.contract import Data, Needs, check_data
 from attnkit.scored.block import HeadBlocks
@@ -46,74 +50,6 @@ class AttentionOutput(NamedTuple):
     lse: Float[Array, "heads queries"]
 
 
-@dataclasses.dataclass(frozen=True)
-class Explanation:
-    """The computation that `attend` runs, and what it skips.
-
-    Attributes:
-        form: name of the form.
-        reason: why that one.
-        block: queries and keys of a block.
-        blocks: how many blocks there are.
-        computed: how many of them are computed; the others are proved empty by the mask.
-    """
-
-    form: str
-    reason: str
-    block: tuple[int, int]
-    blocks: int
-    computed: int
-
-    def __str__(self) -> str:
-        return (
-            f"{self.form} ({self.reason}): {self.computed} of {self.blocks} blocks of "
-            f"{self.block[0]} x {self.block[1]} computed"
-        )
-
-
-def explain(
-    variant: Scored,
-    queries: int,
-    keys: int,
-    *,
-    offset: SupportsIndex = 0,
-    implementation: str = "auto",
-    block: tuple[int, int] | None = None,
-) -> Explanation:
-    """The computation that `attend` runs for these sizes. Raises `ValueError` as `attend` does."""
-    sizes = Sizes(queries, keys, known_offset(offset), block)
-    name, reason = choose_form(variant, sizes, implementation)
-    form = get_form(folder, name)
-    if not hasattr(form, "block_mask_of"):
-        return Explanation(name, reason, (queries, keys), 1, 1)
-    found = form.block_mask_of(variant, sizes)
-    return Explanation(name, reason, found.block, found.grid[0] * found.grid[1], found.computed)
-
-
-def choose_form(variant: Scored, sizes: Sizes, implementation: str) -> tuple[str, str]:
-    """Name of a form, and why that one.
-
-    Raises `ValueError` if the form that was asked for cannot compute the variant.
-    """
-    platform = jax.default_backend()
-    if implementation != "auto":
-        form = get_form(folder, implementation)
-        if reason := form.supports(variant, sizes, platform):
-            raise ValueError(f"implementation = {implementation!r}: {reason}")
-        return implementation, "asked for"
-    if reason := get_form(folder, "blockwise").supports(variant, sizes, platform):
-        raise ValueError(f"block = {sizes.block}: {reason}")
-    if block_mask_of(variant, sizes).is_whole:
-        return "dense" if sizes.block is None else "blockwise", "short enough for one block"
-    why = ["asked for" if sizes.block else "longer than one block"]
-    for name, form in find_forms(folder).items():
-        if platform in getattr(form, "COMPILED_ON", ()):
-            if (reason := form.supports(variant, sizes, platform)) is None:
-                return name, f"{why[0]}, compiled for {platform}"
-            why.append(f"not {name}: {reason}")
-    return "blockwise", "; ".join(why)
-
-
 def attend(
     variant: Scored,
     params: Params,
@@ -127,6 +63,8 @@ def attend(
     key: jax.Array | None = None,
     implementation: str = "auto",
     block: tuple[int, int] | None = None,
+    axis: str | None = None,
+    mesh: Mesh | None = None,
 ) -> AttentionOutput:
     """Scored attention of one sequence. Batch with `jax.vmap`.
 
@@ -144,6 +82,11 @@ def attend(
         implementation: name of a form; `auto` computes one block if the problem is short, and otherwise by
             blocks (see `explain`).
         block: queries and keys of a block, instead of the default choice.
+        axis: inside `jax.shard_map`, the mesh axis whose devices share the sequence: each gives the
+            consecutive tokens that it has in `q`, `k`, `v`, `inputs` and `data`, as many as the others, and
+            gets the results of its queries. `params`, `key` and `data.scalar` are the same on all.
+        mesh: for arrays of the whole sequence, the devices that compute it: it is cut along `axis`,
+            `sequence` if that is left out. Call it inside `jax.jit`.
 
     Returns:
         Output and log-sum-exp. Rows whose keys are all masked give zeros.
@@ -152,9 +95,14 @@ def attend(
         ValueError: if shapes, inputs or data do not fit together, or the form cannot compute the variant.
     """
     offset = known_offset(offset)
+    if mesh is not None:
+        more = {"offset": offset, "implementation": implementation, "block": block}
+        given = {"params": params, "q": q, "k": k, "v": v, "inputs": inputs, "data": data, "key": key}
+        return on_mesh(mesh, axis or AXIS, functools.partial(attend, variant, **more), given)
+    shards = Shards.of(axis)
     shape = HeadShape(q.shape[0], q.shape[-1], v.shape[-1], k.shape[0])
-    sizes = Sizes(q.shape[-2], k.shape[-2], offset, block, shape)
-    heads = heads_of(variant, params, q, k, v, inputs, data, offset, key)
+    sizes = Sizes(q.shape[-2], k.shape[-2], offset, block, shape, shards)
+    heads = heads_of(variant, params, q, k, v, inputs, data, offset, key, shards)
     name, _ = choose_form(variant, sizes, implementation)
     output, lse = get_form(folder, name).run(variant, heads, sizes)
     return AttentionOutput(output.astype(v.dtype), lse)
@@ -212,16 +160,6 @@ def mix(
     return found
 
 
-def known_offset(offset: Any) -> int:
-    """The position of the first query as an integer, by which blocks are chosen while tracing."""
-    if isinstance(offset, jax.core.Tracer):
-        raise ValueError(
-            f"offset is traced ({jax.typeof(offset)}), but it decides which blocks are computed: give an "
-            "integer (`static_argnames` of jax.jit), or decode with a cache and `step`, which takes it"
-        )
-    return operator.index(offset)
-
-
 def heads_of(
     variant: Scored,
     params: Params,
@@ -232,6 +170,7 @@ def heads_of(
     data: Data | None,
     offset: int,
     key: jax.Array | None,
+    shards: Shards | None = None,
 ) -> HeadBlocks:
     """The blocks of all heads, checked and prepared."""
     data = Data() if data is None else data
@@ -239,7 +178,13 @@ def heads_of(
     check_inputs(variant, inputs, q.shape[0], {"query": q.shape[1], "key": k.shape[1], "both": k.shape[1]})
     q, k, v = (jnp.asarray(a) for a in (q, k, v))
     i, j = offset + jnp.arange(q.shape[1]), jnp.arange(k.shape[1])
-    sides = split_inputs(variant, prepared_inputs(variant, inputs), i)
+    ready = prepared_inputs(variant, inputs)
+    if shards:
+        check_sides(variant, offset, q.shape[1] == k.shape[1])
+        ready = carry_sums(variant, ready, shards)
+    sides = split_inputs(variant, ready, i)
+    if shards:
+        i, j = shards.positions(q.shape[1], offset), shards.positions(k.shape[1])
     return make_heads(variant, params, q, prepared_keys(variant, k, j, data), v, i, j, sides, data, key)
 
 

@@ -4,6 +4,7 @@ On a CPU a mapped axis (`vmap`: heads, a batch) is a loop, so that what a block 
 big matrices are not multiplied transposed; elsewhere a mapped axis is a batch.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -12,21 +13,61 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnkit.forms.avoid_lhs_transpose import avoid_lhs_transpose
+from attnkit.forms.block_mask import BlockMask
 from attnkit.forms.block_op import Arrays, BlockOp, Kind, Lowering
 from attnkit.jax_api import match_vma
 
 
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """The column blocks of the steps of each row of blocks.
+
+    Attributes:
+        order: `[row blocks, longest]`, first those all of whose pairs may attend.
+        bounds: `[row blocks, 2]`, how many those are, and how many there are with those that ask the mask.
+        plain: whether there is one of the first kind.
+        masked: whether there is one of the second kind.
+    """
+
+    order: Any
+    bounds: Any
+    plain: bool
+    masked: bool
+
+
+def schedule_of(*block_masks: BlockMask) -> Schedule:
+    """The schedules of block masks of one grid, stacked: `[block masks, row blocks, ...]`."""
+    every = [block_mask.steps() for block_mask in block_masks]
+    longest = max(1, *(len(full) + len(partial) for steps in every for full, partial in steps))
+    shape = len(every), len(every[0])
+    order, bounds = np.zeros((*shape, longest), np.int32), np.zeros((*shape, 2), np.int32)
+    for number, steps in enumerate(every):
+        for row, (full, partial) in enumerate(steps):
+            order[number, row, : len(full) + len(partial)] = full + partial
+            bounds[number, row] = len(full), len(full) + len(partial)
+    plain, masked = bounds[..., 0] > 0, bounds[..., 1] > bounds[..., 0]
+    return Schedule(order, bounds, bool(plain.any()), bool(masked.any()))
+
+
 def run(op: BlockOp, arguments: Arrays, platform: str) -> list[Any]:
     """Results of a block operation."""
+    schedule = schedule_of(op.block_mask)
+    one = dataclasses.replace(schedule, order=schedule.order[0], bounds=schedule.bounds[0])
+    return run_schedule(op, arguments, platform, one)
+
+
+def run_schedule(op: BlockOp, arguments: Arrays, platform: str, schedule: Schedule) -> list[Any]:
+    """The same by a schedule, which may be known only at run time, in place of that of the block mask."""
     cpu = platform == "cpu"
     if not op.sizes:
-        return run_rows(op, arguments, cpu)
+        return run_rows(op, arguments, cpu, schedule)
     inner, has = op.without_outer_axis(), [operand.mapped[0] for operand in op.arguments]
     stacked = [operand.mapped[0] for operand in op.results]
 
     def one(some: Arrays) -> list[Any]:
         new = iter(some)
-        return run(inner, [next(new) if h else a for h, a in zip(has, arguments, strict=True)], platform)
+        given = [next(new) if h else a for h, a in zip(has, arguments, strict=True)]
+        return run_schedule(inner, given, platform, schedule)
 
     mapped = tuple(a for h, a in zip(has, arguments, strict=True) if h)
     if not cpu:
@@ -46,7 +87,7 @@ def run(op: BlockOp, arguments: Arrays, platform: str) -> list[Any]:
     return [next(kept) if s else next(summed) for s in stacked]
 
 
-def run_rows(op: BlockOp, arguments: Arrays, cpu: bool) -> list[Any]:
+def run_rows(op: BlockOp, arguments: Arrays, cpu: bool, schedule: Schedule) -> list[Any]:
     """The same without mapped axes: for each row of blocks, first the full ones, then the partial ones."""
     block_mask, kinds = op.block_mask, [operand.kind for operand in op.arguments]
     block = {"row": block_mask.block[0], "column": block_mask.block[1]}
@@ -55,12 +96,6 @@ def run_rows(op: BlockOp, arguments: Arrays, cpu: bool) -> list[Any]:
     shapes = op.out_shapes([jax.typeof(a) for a in arguments])
     zero = match_vma({n: jnp.zeros(shapes[n].shape, shapes[n].dtype) for n in adds}, arguments)
     zero = {n: in_blocks(a, block["column"]) if adds[n] == "column" else a for n, a in zero.items()}
-    steps = block_mask.steps()
-    longest = max(1, *(len(full) + len(partial) for full, partial in steps))
-    table = np.zeros((block_mask.grid[0], longest), np.int32)
-    for number, (full, partial) in enumerate(steps):
-        table[number, : len(full) + len(partial)] = full + partial
-    bounds = np.array([[len(full), len(full) + len(partial)] for full, partial in steps], np.int32)
 
     def row(added: dict[int, Any], given: tuple[Any, Any, Arrays]) -> tuple[dict[int, Any], Arrays]:
         columns, bound, own = given
@@ -85,14 +120,14 @@ def run_rows(op: BlockOp, arguments: Arrays, cpu: bool) -> list[Any]:
             return body
 
         carry = (match_vma(op.start(at(0)), own), added)
-        if any(full for full, _ in steps):
+        if schedule.plain:
             carry = jax.lax.fori_loop(0, bound[0], step(False), carry)
-        if any(partial for _, partial in steps):
+        if schedule.masked:
             carry = jax.lax.fori_loop(bound[0], bound[1], step(True), carry)
         return carry[1], carry[0]
 
     rows = tuple(a for k, a in zip(kinds, ready, strict=True) if k == "row")
-    added, found = jax.lax.scan(row, zero, (table, bounds, rows))
+    added, found = jax.lax.scan(row, zero, (schedule.order, schedule.bounds, rows))
     kept = iter(found)
     return [
         next(kept).reshape(shape.shape) if n not in adds else added[n].reshape(shape.shape)

@@ -70,6 +70,20 @@ class BlockMask:
         return self.grid == (1, 1)
 
     @property
+    def key_count(self) -> int:
+        """How many keys there are, with those that fill up the last block."""
+        return self.padded[1]
+
+    @property
+    def total(self) -> int:
+        """How many blocks there are."""
+        return self.grid[0] * self.grid[1]
+
+    def note(self) -> str:
+        """More about how it is computed, for `explain`."""
+        return ""
+
+    @property
     def computed(self) -> int:
         """How many blocks are computed."""
         return self.merge_width * sum(len(plain) + len(masked) for plain, masked in self.steps())

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt32
 
+from attnkit.forms.shards import Shards
 from attnkit.hooks import nearest
 from attnkit.masks.contract import Data
 from attnkit.scored.block import (
@@ -241,6 +242,35 @@ def prepared_inputs(variant: Scored, raw: Inputs | None, start: Inputs | None = 
     none: Inputs = variant.parts().map(lambda part: {})
     needs = variant.inputs(HeadShape(1, 1, 1))
     return variant.parts().map(ready, needs, given, none if start is None else start)
+
+
+def check_sides(variant: Scored, offset: int, equal: bool) -> None:
+    """Raise `ValueError` if inputs of both sides would be needed of other tokens than those of the device."""
+    needs = variant.inputs(HeadShape(1, 1, 1))
+
+    def one(part: Any, need: Mapping[str, TokenInput]) -> None:
+        both = [name for name, own in need.items() if own.side == "both"]
+        if both and (offset or not equal):
+            raise ValueError(
+                f"{both[0]} of {type(part).__name__} belongs to queries and keys, so that on several devices "
+                f"they must be the same tokens; expected as many of both, and offset = 0, not {offset}"
+            )
+
+    variant.parts().map(one, needs)
+
+
+def carry_sums(variant: Scored, ready: Inputs, shards: Shards) -> Inputs:
+    """Token inputs whose running sums begin with the sums over the devices before."""
+
+    def one(need: Mapping[str, TokenInput], own: Mapping[str, Array]) -> dict[str, Array]:
+        return {name: carried(a) if need[name].cumulative else a for name, a in own.items()}
+
+    def carried(a: Array) -> Array:
+        total = a[:, -1:]
+        return a + shards.scan_before(jnp.add, total, jnp.zeros_like(total))
+
+    needs = variant.inputs(HeadShape(1, 1, 1))
+    return needs.map(one, ready)
 
 
 def split_inputs(variant: Scored, ready: Inputs, i: Int[Array, "queries"]) -> tuple[Inputs, Inputs]:

@@ -45,7 +45,7 @@ def row_statistics(passes: Passes, block: Block, number: int) -> Tree:
         return passes.fold_rows(lambda shared, row: row[1], cell, block.shared, rows, block.key)
 
     empty = jnp.zeros_like(block.query.nonfinite)
-    return own.row_statistics(fold_keys, block.query.i, empty, block.key.j.shape[0])
+    return own.row_statistics(fold_keys, block.query.i, empty, passes.block_mask.key_count)
 
 
 def inputs_alone(block: Block, number: int) -> Block:

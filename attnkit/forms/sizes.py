@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from attnkit.forms.shards import Shards
 from attnkit.variant import HeadShape
 
 
@@ -10,11 +11,12 @@ class Sizes:
     """Sizes of one call.
 
     Attributes:
-        queries: number of queries.
-        keys: number of keys.
+        queries: number of queries, of one device if several share the sequence.
+        keys: number of keys, likewise.
         offset: position of the first query.
         block: queries and keys of a block, if asked for.
         shape: heads and widths, if known.
+        shards: the devices that share the sequence, if several do.
     """
 
     queries: int
@@ -22,3 +24,4 @@ class Sizes:
     offset: int = 0
     block: tuple[int, int] | None = None
     shape: HeadShape | None = None
+    shards: Shards | None = None

@@ -382,9 +382,10 @@ class AttentionTokenMixer(CustomTokenMixer, abc.ABC):
 
 def attention_layer(scored: Scored, width: Width, *, scale: float, rngs: nnx.Rngs) -> AttentionLayer:
     """Plain multi-head attention, or multi-query attention with one key-value head."""
-    shape = plain_shape(width)
-    project = QKVProjection(width.model_dim, shape, rngs=rngs)
-    join = ConcatProjection(width.model_dim, shape.heads * shape.value_dim, scale=scale, rngs=rngs)
+    shape, bias = plain_shape(width), 0.0 if width.bias else None
+    project = QKVProjection(width.model_dim, shape, bias=bias, rngs=rngs)
+    heads = shape.heads * shape.value_dim
+    join = ConcatProjection(width.model_dim, heads, scale=scale, bias=bias, rngs=rngs)
     return AttentionLayer(scored, project, join, width.model_dim, rngs=rngs)
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from attnkit.layers.contract import Carry, TokenMixerLayer
 from attnkit.layers.dropout import dropout, keys
 from attnkit.layers.feed_forward import FeedForward
-from attnkit.layers.norm import NormKind, make_norm
+from attnkit.layers.norm import EPSILON, NormKind, make_norm
 from attnkit.masks.contract import Data
 from attnkit.points import point, within
 
@@ -38,10 +38,19 @@ class Residual(nnx.Module):
     2204.14198, section 2.2.
     """
 
-    def __init__(self, dim: int, *, norm: NormKind, order: Order, rate: float, gate: Gate = "none") -> None:
+    def __init__(
+        self,
+        dim: int,
+        *,
+        norm: NormKind,
+        order: Order,
+        rate: float,
+        gate: Gate = "none",
+        epsilon: float = EPSILON,
+    ) -> None:
         if gate == "tanh" and order == "post":
             raise ValueError('gate = "tanh": a norm after the sum is no identity; use order = "pre"')
-        self.norm = make_norm(norm, dim)
+        self.norm = make_norm(norm, dim, epsilon)
         self.gate = nnx.Param(jnp.zeros(()), kind="gain") if gate == "tanh" else None
         self.order = order
         self.rate = rate
@@ -70,6 +79,7 @@ class Block(nnx.Module):
         order: norm before or after each part.
         rate: probability of residual dropout.
         gate: of what cross-attention adds.
+        epsilon: added to the variance by the norms.
     """
 
     def __init__(
@@ -83,13 +93,14 @@ class Block(nnx.Module):
         order: Order,
         rate: float,
         gate: Gate = "none",
+        epsilon: float = EPSILON,
     ) -> None:
         self.mixer = mixer
         self.cross = cross
         self.feed_forward = feed_forward
 
         def around(gate: Gate = "none") -> Residual:
-            return Residual(dim, norm=norm, order=order, rate=rate, gate=gate)
+            return Residual(dim, norm=norm, order=order, rate=rate, gate=gate, epsilon=epsilon)
 
         self.around_mixer = around()
         self.around_cross = around(gate) if cross is not None else None

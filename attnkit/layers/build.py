@@ -48,6 +48,11 @@ def build_layer(
     elif width.depth == 0:
         mixer.check_lowest()
     mixer.check_heads(width.heads, width.kv_heads, width.head_dim)
+    if width.bias and not isinstance(mixer, Preset):
+        raise ValueError(
+            f"attention_bias = True: {type(mixer).__name__} has projections of its own; say attention_bias = "
+            "False, or use a kind of plain attention"
+        )
     if isinstance(mixer, CustomTokenMixer):
         return mixer.make_layer(width, cross=cross, padded=padded, scale=scale, rngs=rngs)
     if isinstance(mixer, Approximate):

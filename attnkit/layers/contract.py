@@ -25,7 +25,8 @@ class Width:
         heads: number of query heads.
         kv_heads: number of key-value heads.
         head_dim: width of a query, key or value.
-        depth: how many blocks of the same stack are carry the layer.
+        depth: how many blocks of the same stack are below the layer.
+        bias: whether queries, keys, values and the output of plain attention have biases.
 
     Raises:
         ValueError: if the heads do not divide the width, or the key-value heads the heads.
@@ -36,13 +37,15 @@ class Width:
     kv_heads: int
     head_dim: int
     depth: int = 0
+    bias: bool = False
 
     @staticmethod
-    def of(model_dim: int, heads: int, kv_heads: int | None = None) -> "Width":
+    def of(model_dim: int, heads: int, kv_heads: int | None = None, bias: bool = False) -> "Width":
         """Heads that share `model_dim` equally; as many key-value heads as heads if not given."""
         if model_dim % heads:
             raise ValueError(f"model_dim = {model_dim} must be a multiple of heads = {heads}")
-        return Width(model_dim, heads, heads if kv_heads is None else kv_heads, model_dim // heads)
+        each = heads if kv_heads is None else kv_heads
+        return Width(model_dim, heads, each, model_dim // heads, bias=bias)
 
     def __post_init__(self) -> None:
         if self.heads % self.kv_heads:

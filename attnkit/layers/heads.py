@@ -106,14 +106,17 @@ class QKVProjection(InputProjection):
     Args:
         model_dim: width of a token's vector.
         shape: heads and widths.
+        bias: initial value of all biases; `None` for maps without.
         rngs: source of the initial values.
     """
 
-    def __init__(self, model_dim: int, shape: HeadShape, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self, model_dim: int, shape: HeadShape, *, bias: float | None = None, rngs: nnx.Rngs
+    ) -> None:
         self.shape = self.cached = shape
-        self.query = Linear(model_dim, shape.heads * shape.dim, bias=None, rngs=rngs)
+        self.query = Linear(model_dim, shape.heads * shape.dim, bias=bias, rngs=rngs)
         self.key_value = Linear(
-            model_dim, shape.kv_heads * (shape.dim + shape.value_dim), bias=None, rngs=rngs
+            model_dim, shape.kv_heads * (shape.dim + shape.value_dim), bias=bias, rngs=rngs
         )
 
     def queries(self, x: Tokens) -> Heads:
@@ -132,11 +135,14 @@ class ConcatProjection(OutputProjection):
         model_dim: width of a token's vector.
         width: width of all heads' outputs together.
         scale: initial scale of the output.
+        bias: initial value of all biases; `None` for a map without.
         rngs: source of the initial values.
     """
 
-    def __init__(self, model_dim: int, width: int, *, scale: float, rngs: nnx.Rngs) -> None:
-        self.output = Linear(width, model_dim, bias=None, scale=scale, rngs=rngs)
+    def __init__(
+        self, model_dim: int, width: int, *, scale: float, bias: float | None = None, rngs: nnx.Rngs
+    ) -> None:
+        self.output = Linear(width, model_dim, bias=bias, scale=scale, rngs=rngs)
 
     def __call__(self, output: Heads, query: QueryTokens) -> Tokens:
         return self.output(merge_heads(point("head_output", output)))

@@ -13,7 +13,7 @@ from attnkit.layers.contract import TokenMixerLayer
 from attnkit.layers.conv_window import ConvWindow
 from attnkit.layers.dropout import fold
 from attnkit.layers.feed_forward import Activation, FeedForward
-from attnkit.layers.norm import NormKind, make_norm
+from attnkit.layers.norm import EPSILON, NormKind, make_norm
 from attnkit.layers.short_convolution import ShortConvolution
 from attnkit.masks.contract import Data
 from attnkit.points import point, within
@@ -34,6 +34,7 @@ class Style:
         dropout: probability of residual dropout.
         short_convolution: tokens of a convolution before every mixer; 0 for none.
         gate: of what cross-attention adds.
+        epsilon: added to the variance by the norms.
     """
 
     width: Width
@@ -44,6 +45,7 @@ class Style:
     dropout: float = 0.0
     short_convolution: int = 0
     gate: Gate = "none"
+    epsilon: float = EPSILON
 
 
 class StackOutput(NamedTuple):
@@ -65,9 +67,11 @@ class Stack(nnx.Module):
     `n.self.weights`, `n.cross.weights` and so on. The point `residual` is the stream after the last block.
     """
 
-    def __init__(self, blocks: list[Block], *, dim: int, norm: NormKind, order: Order) -> None:
+    def __init__(
+        self, blocks: list[Block], *, dim: int, norm: NormKind, order: Order, epsilon: float = EPSILON
+    ) -> None:
         self.blocks = nnx.List(blocks)
-        self.norm = make_norm(norm, dim) if order == "pre" and blocks else None
+        self.norm = make_norm(norm, dim, epsilon) if order == "pre" and blocks else None
 
     @property
     def map_kind(self) -> MapKind:
@@ -169,9 +173,14 @@ def make_stack(
             forward = FeedForward(
                 dim, ratio=style.mlp_ratio, activation=style.activation, scale=scale, rngs=rngs
             )
-        kind: dict[str, Any] = {"norm": style.norm, "order": style.order, "rate": style.dropout}
-        blocks.append(Block(own, other, forward, dim=dim, gate=style.gate, **kind))
-    return Stack(blocks, dim=dim, norm=style.norm, order=style.order)
+        kind: dict[str, Any] = {
+            "dim": dim,
+            "norm": style.norm,
+            "order": style.order,
+            "epsilon": style.epsilon,
+        }
+        blocks.append(Block(own, other, forward, gate=style.gate, rate=style.dropout, **kind))
+    return Stack(blocks, dim=dim, norm=style.norm, order=style.order, epsilon=style.epsilon)
 
 
 def nth(pattern: TokenMixer | tuple[TokenMixer, ...], n: int) -> TokenMixer:

@@ -4,14 +4,14 @@ import dataclasses
 from typing import Annotated
 
 import jax
-from annotated_types import Ge, Lt
+from annotated_types import Ge, Gt, Lt
 from flax import nnx
 
 from attnkit.layers.block import Gate, Order
 from attnkit.layers.build import Width
 from attnkit.layers.embedding import Absolute, Embedding, SourceAbsolute
 from attnkit.layers.feed_forward import Activation
-from attnkit.layers.norm import NormKind
+from attnkit.layers.norm import EPSILON, NormKind
 from attnkit.layers.source_encoder import SourceEncoder
 from attnkit.layers.stack import Style, make_stack
 from attnkit.models.contract import Batch, Model, Sizes
@@ -35,6 +35,8 @@ class Blocks(Model):
         order: norm before (`pre`) or after (`post`) each part.
         short_convolution: tokens of a depthwise convolution before every mixer; 0 for none.
         dropout: probability of residual and embedding dropout.
+        norm_epsilon: what a norm adds to the variance.
+        attention_bias: whether queries, keys, values and outputs of plain attention have biases.
     """
 
     model_dim: Annotated[int, Ge(1)] = 128
@@ -46,11 +48,13 @@ class Blocks(Model):
     order: Order = "pre"
     short_convolution: Annotated[int, Ge(0)] = 0
     dropout: Annotated[float, Ge(0.0), Lt(1.0)] = 0.0
+    norm_epsilon: Annotated[float, Gt(0.0)] = EPSILON
+    attention_bias: bool = False
 
     def style(self, gate: Gate = "none") -> Style:
         """Options of all blocks of a stack."""
         return Style(
-            width=Width.of(self.model_dim, self.heads, self.kv_heads),
+            width=Width.of(self.model_dim, self.heads, self.kv_heads, self.attention_bias),
             mlp_ratio=self.mlp_ratio,
             activation=self.activation,
             norm=self.norm,
@@ -58,6 +62,7 @@ class Blocks(Model):
             dropout=self.dropout,
             short_convolution=self.short_convolution,
             gate=gate,
+            epsilon=self.norm_epsilon,
         )
 
     def decoder_embedding(self, sizes: Sizes, absolute: Absolute, rngs: nnx.Rngs) -> Embedding:

@@ -74,7 +74,7 @@ Params = PartParams
 class Part(Hooked):
     """Anything scored attention is put together from: pure functions and the parameters they need."""
 
-    #: whether a hook needs the other heads, gathered over the mapped axis `HEADS`
+    #: whether a hook needs the other heads, see `gather_heads`
     mixes_heads: ClassVar[bool] = False
     #: whether `p.seed` is wanted: two random words per head, absent when nothing is to be random
     random: ClassVar[bool] = False

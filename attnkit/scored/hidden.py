@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from attnkit.jax_api import match_vma
 from attnkit.scored.contract import Scores
 
 
@@ -24,4 +25,4 @@ def sum_over_units(unit: Callable[[Any], Scores], units: Any) -> Scores:
     def add(total: Scores, u: Any) -> tuple[Scores, None]:
         return total + unit(u), None
 
-    return jax.lax.scan(add, jnp.zeros(made.shape, made.dtype), units)[0]
+    return jax.lax.scan(add, match_vma(jnp.zeros(made.shape, made.dtype), made), units)[0]

@@ -12,31 +12,37 @@ from annotated_types import Ge, Gt, Lt
 from attnkit.errors import ConfigError, DataError
 from attnkit.option_class import options
 from attnkit.tasks import layout
-from attnkit.tasks.contract import Batch, Dataset, DatasetInfo, Example, Task, Vocabulary
+from attnkit.tasks.contract import Batch, Dataset, DatasetInfo, Example, Texts, Vocabulary
 from attnkit.tasks.divide import held_out
 from attnkit.tasks.draws import epoch_rows, permutation
 from attnkit.tasks.edit_distance import character_accuracy
 from attnkit.tasks.patches import joined, patched
 from attnkit.tasks.picture_file import picture
-from attnkit.tasks.plain_files import read_text
+from attnkit.tasks.tables import Column, Role, TableTask, read, words
 from attnkit.tasks.token_rows import RaggedTokens, unigram_loss
 from attnkit.tasks.units import learn, spaced
-from attnkit.tasks.wording import shown
 
 EXAMPLE_ORDER = 1
+#: Usual names of columns, in small letters.
+PICTURES = words("picture image image_name image_path file file_name filename path")
+CAPTIONS = frozenset(["caption", "text", "description", "sentence", "comment", "title"])
 
 
 @options
-class CaptionedImages(Task):
+class CaptionedImages(TableTask):
     """Describe the pictures of a folder.
 
-    `path` is a UTF-8 file of lines `picture TAB caption`; a picture is a PNG or JPEG file below the folder
+    `path` is a file of lines `picture TAB caption`, or a table in another form (CSV, JSON, Parquet);
+    a picture is a PNG or JPEG file below the folder
     `images_path`, or below the folder of `path`. Pictures are scaled to `size` by `size` RGB pixels from -1
     to 1 and read in patches, row by row. The splits are parts of the file by the hash of the picture's name,
     so that a picture with several captions is in one split.
 
     Attributes:
         path: the captions.
+        picture_column: name of the column of pictures' names, or its number from 1; by default the one with a
+            usual name, or the first.
+        caption_column: the same for the captions; by default the second.
         images_path: folder of the pictures.
         valid_fraction: share of the pictures that chooses the best checkpoint.
         test_fraction: share that measures the result; 0 for no test split.
@@ -47,7 +53,8 @@ class CaptionedImages(Task):
         max_length: longest caption, in tokens; longer ones are skipped and counted.
     """
 
-    path: str | None = None
+    picture_column: Column | None = None
+    caption_column: Column | None = None
     images_path: str | None = None
     valid_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1
     test_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1
@@ -68,19 +75,23 @@ class CaptionedImages(Task):
             raise ConfigError("path: no captions; name a file of 'picture TAB caption' lines")
         if self.size % self.patch:
             raise ConfigError(f"size = {self.size}: expected a multiple of patch = {self.patch}")
-        file = read_text(self.path)
+        roles = (
+            Role("picture", self.picture_column, PICTURES),
+            Role("caption", self.caption_column, CAPTIONS),
+        )
+        table = read(self, self.path, roles)
         folder = Path(self.images_path) if self.images_path is not None else Path(self.path).parent
         lines: list[tuple[str, str]] = []
         counts: collections.Counter[str] = collections.Counter()
         pictures: dict[str, np.ndarray] = {}
-        for number, line in enumerate(file.lines, start=1):
-            place = f"{self.path}:{number}"
-            name, _, caption = (part.strip() for part in line.partition("\t"))
-            if not line.strip():
+        for cells, place in table.rows:
+            name, caption = (cell.strip() for cell in cells)
+            if not any((name, caption)):
                 counts["blank_lines_skipped"] += 1
                 continue
             if not name or not caption:
-                raise DataError(f"{place}: expected 'picture TAB caption', found {shown(line)}")
+                what = "picture" if not name else "caption"
+                raise DataError(f"{place}: the {what} is empty; expected the name of a picture and a caption")
             if name not in pictures:
                 pictures[name] = picture(folder, name, self.size, place)
             lines.append((name, spaced(caption)))
@@ -90,7 +101,7 @@ class CaptionedImages(Task):
                 splits[split], splits["train"] = held_out(
                     splits["train"], split, fraction, lambda line: line[0]
                 )
-        return CaptionedImagesDataset(self, splits, pictures, {"files": [file.facts], **counts})
+        return CaptionedImagesDataset(self, splits, pictures, {"files": [table.facts], **counts})
 
     def picture(self, example: Example, info: DatasetInfo) -> np.ndarray | None:
         """The picture as it is read."""
@@ -177,6 +188,12 @@ class CaptionedImagesDataset(Dataset):
                 )
             )
         return found
+
+    def texts(self, split: str) -> Texts:
+        """The names of the pictures and their captions."""
+        lines = self.lines["train"] if split == "train" else self._split(split)
+        names, captions = zip(*lines, strict=True)
+        return Texts(names, captions, {"target": self.tokens[split].lengths - 1})
 
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
         """`exact_match` and `character_accuracy`."""

@@ -11,7 +11,7 @@ import pydantic
 
 from attnkit.errors import DataError
 from attnkit.tasks.spelling import Speller, Vocabulary
-from attnkit.tasks.wording import hint, shown
+from attnkit.tasks.wording import among, shown
 
 Batch = dict[str, np.ndarray]
 
@@ -49,6 +49,21 @@ class Example:
         if self.source_features is not None:
             return len(self.source_features)
         return len(self.source or ())
+
+
+@dataclasses.dataclass(frozen=True)
+class Texts:
+    """The texts of one split, to be looked at.
+
+    Attributes:
+        prompts: what is read, as text; the names of pictures.
+        answers: what is written.
+        lengths: side (`source`, `target`) -> `[examples]` int, its tokens.
+    """
+
+    prompts: Sequence[str]
+    answers: Sequence[str]
+    lengths: Mapping[str, np.ndarray]
 
 
 class DatasetInfo:
@@ -179,6 +194,10 @@ class Dataset(DatasetInfo, abc.ABC):
         None where numbers or pairs are predicted.
         """
 
+    def texts(self, split: str) -> Texts | None:
+        """Every example of `split`, `train` included, as text; `None` where the data is no list of texts."""
+        return None
+
     def score(self, examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, float]:
         """Metrics of decoded predictions, higher better: `exact_match` unless overridden.
 
@@ -217,7 +236,7 @@ class Task(abc.ABC):
         for piece in pieces:
             if vocabulary.ids.get(piece, 0) < len(Vocabulary.SPECIAL):
                 tokens = vocabulary.tokens[len(Vocabulary.SPECIAL) :]
-                raise DataError(f"{shown(text)}: {piece!r} is no token of this task{hint(piece, tokens)}")
+                raise DataError(f"{shown(text)}: {piece!r} is no token of this task{among(piece, tokens)}")
         read = [vocabulary.ids[piece] for piece in pieces]
         if info.separator is not None and read[-1:] != [info.separator]:
             read.append(info.separator)

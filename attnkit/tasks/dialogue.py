@@ -15,7 +15,7 @@ from attnkit.tasks.contract import Batch, DatasetInfo, Example, Task, Vocabulary
 from attnkit.tasks.generated import Generated
 from attnkit.tasks.stream import Stream
 from attnkit.tasks.turns import words_by_distance
-from attnkit.tasks.wording import hint, shown
+from attnkit.tasks.wording import among, shown
 
 USER, BOT = "user :", "bot :"
 LONGEST_TURN = 11
@@ -71,7 +71,7 @@ class Dialogue(Task):
             raise DataError("an empty turn; expected what the user says")
         for word in (word for turn in turns for word in turn):
             if word not in WORDS:
-                raise DataError(f"{shown(' '.join(turns[-1]))}: {word!r} is not known{hint(word, WORDS)}")
+                raise DataError(f"{shown(' '.join(turns[-1]))}: {word!r} is not known{among(word, WORDS)}")
         spoken = [[*(USER if number % 2 == 0 else BOT).split(), *turn] for number, turn in enumerate(turns)]
         spoken = visible_of(spoken, self.history)
         while len(spoken) > 2 and (sum(map(len, spoken)) > info.source_length or len(spoken) > info.segments):

@@ -9,18 +9,16 @@ from annotated_types import Ge, Gt, Lt
 
 from attnkit.errors import ConfigError, DataError
 from attnkit.option_class import options
+from attnkit.tasks.chat_formats import SPEAKERS, Turn, answering, turns_of
 from attnkit.tasks.contract import DatasetInfo, Example, Task, Vocabulary
 from attnkit.tasks.divide import held_out
 from attnkit.tasks.draws import permutation
 from attnkit.tasks.pair_dataset import PairDataset, TokenPairs
-from attnkit.tasks.plain_files import read_text
+from attnkit.tasks.records import json_values
 from attnkit.tasks.spelling import Speller
 from attnkit.tasks.token_rows import RaggedTokens
-from attnkit.tasks.units import learn, spaced
-from attnkit.tasks.wording import shown
+from attnkit.tasks.units import Unknown, learn, spaced, spelled
 
-Turn = tuple[str, str]
-SPEAKERS = ("user", "bot")
 SHUFFLED = 2
 
 
@@ -28,11 +26,13 @@ SHUFFLED = 2
 class DialogueFile(Task):
     """Answer as the dialogues of a file do.
 
-    The file holds a JSON value a line, in UTF-8, and may be in gzip format: an object with a list `turns`, or
-    the list itself. A turn is a text, then *user* and *bot* speak in turn, or an object with `speaker` and
-    `text`. Every turn of `answers` after the first turn of a dialogue is an example: the source is the turns
-    before it, each behind its speaker's name, and `source_segment` the turn of each token. Whole dialogues
-    are held out, so that no split has a turn of another's dialogue.
+    The file holds a JSON value a line, or one list of such values, and may be in gzip format. A value is an
+    object with a list `turns`, `messages` (as of OpenAI) or `conversations` (as of ShareGPT), or the list
+    itself. A turn is a text, then *user* and *bot* speak in turn, or an object with `speaker` and `text`,
+    `role` and `content`, or `from` and `value`; the roles *human*, *assistant*, *gpt* and *model* are *user*
+    and *bot*. Every turn of `answers` after the first turn of a dialogue is an example: the source is the
+    turns before it, each behind its speaker's name, and `source_segment` the turn of each token. Whole
+    dialogues are held out, so that no split has a turn of another's dialogue.
 
     Attributes:
         path: the dialogues to learn from.
@@ -40,14 +40,18 @@ class DialogueFile(Task):
         test_path: those that measure the result.
         valid_fraction: share of the file's dialogues that is held out if there is no file for `valid`.
         test_fraction: the same for `test`; 0 for no test split.
-        answers: speaker whose turns are learned; without one, the second speaker of each dialogue.
+        answers: speaker whose turns are learned; without one *bot*, or else the second speaker of each
+            dialogue.
         history: which of the turns before it an answer may depend on: all, the last, all but with those
             before the last in random order, or none.
         units: kind of tokens; subwords need the `tokenizers` package.
+        unknown: what to do with words of a user's text that the vocabulary lacks: read them as `<unknown>`,
+            or stop and say what is known.
         max_vocabulary: at most so many tokens, special ones included.
         max_turns: most turns of the source, the oldest are left out.
         max_source: most tokens of the source, the oldest are left out.
         max_length: longest answer, in tokens; longer ones are skipped and counted.
+        encoding: encoding of the files, such as `cp1252`; by default UTF-8, or what a byte order mark says.
         blank_lines: what to do with lines without dialogue.
     """
 
@@ -59,10 +63,12 @@ class DialogueFile(Task):
     answers: str | None = None
     history: Literal["full", "last", "shuffled", "none"] = "full"
     units: Literal["words", "characters", "subwords"] = "words"
+    unknown: Unknown = "map"
     max_vocabulary: Annotated[int, Ge(5)] = 8000
     max_turns: Annotated[int, Ge(1)] = 8
     max_source: Annotated[int, Ge(4)] = 128
     max_length: Annotated[int, Ge(1)] = 48
+    encoding: str | None = None
     blank_lines: Literal["skip", "error"] = "skip"
 
     def load(self) -> "DialogueFileDataset":
@@ -96,16 +102,14 @@ class DialogueFile(Task):
         self, path: str, counts: collections.Counter[str], files: list[dict[str, Any]]
     ) -> list[list[Turn]]:
         """The dialogues of a file."""
-        file = read_text(path)
-        files.append(file.facts)
         found = []
-        for number, line in enumerate(file.lines, start=1):
-            if not line.strip():
+        for value, place in json_values(path, self.encoding, files):
+            if value is None:
                 if self.blank_lines == "error":
-                    raise DataError(f"{path}:{number}: an empty line; remove it, or set blank_lines = 'skip'")
+                    raise DataError(f"{place}: an empty line; remove it, or set blank_lines = 'skip'")
                 counts["blank_lines_skipped"] += 1
                 continue
-            found.append(turns_of(line, f"{path}:{number}"))
+            found.append(turns_of(value, place, counts))
         return found
 
     def encode(self, text: str, info: DatasetInfo) -> Example:
@@ -114,11 +118,14 @@ class DialogueFile(Task):
         Turns are left out, the oldest first, where there are more than in any dialogue of the files.
 
         Raises:
-            DataError: for an empty last turn.
+            DataError: for an empty last turn, and unknown words in it if `unknown` is `"refuse"`.
         """
         lines = [spaced(line) for line in text.strip("\n").split("\n")]
         if not lines[-1] or info.speller is None:
             raise DataError("an empty turn; expected something to answer")
+        spelled(
+            info.speller, lines[-1], self.unknown
+        )  # what was said before is the network's own, or was read
         lines = lines[-info.segments :]
         names = [SPEAKERS[(len(lines) - 1 - number) % 2] for number in range(len(lines))]
         source, segment = self.source(info.speller, list(zip(names, lines, strict=True)), 0)
@@ -176,7 +183,7 @@ class DialogueFileDataset(PairDataset):
                 "dialogues": {split: len(dialogues) for split, dialogues in splits.items()},
                 "files": files,
                 **counts,
-                "unknown_tokens": {
+                "unknown_target_tokens": {
                     split: round(float((some.targets.flat == speller.unknown).mean()), 4)
                     for split, some in {"train": train, **pairs}.items()
                 },
@@ -191,7 +198,7 @@ class DialogueFileDataset(PairDataset):
     ) -> TokenPairs:
         prompts, answers, sources, targets, segments = [], [], [], [], []
         for number, turns in enumerate(dialogues):
-            named = self.task.answers or next((who for who, _ in turns if who != turns[0][0]), "")
+            named = self.task.answers or answering(turns)
             for place, (speaker, text) in enumerate(turns):
                 if place == 0 or speaker != named:
                     continue
@@ -215,30 +222,3 @@ class DialogueFileDataset(PairDataset):
 def line_of(turn: Turn) -> str:
     """A turn as it is read: behind its speaker's name."""
     return f" {turn[0]} : {turn[1]}".rstrip()
-
-
-def turns_of(line: str, place: str) -> list[Turn]:
-    """The turns of one line of a file. Raises `DataError` for what is no dialogue."""
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        column = getattr(error, "colno", 1)
-        raise DataError(f"{place}:{column}: not JSON; expected a dialogue, found {shown(line)}") from None
-    turns = value.get("turns") if isinstance(value, dict) else value
-    if not isinstance(turns, list) or len(turns) < 2:
-        raise DataError(f"{place}: no dialogue; expected a list of at least 2 turns, or it in 'turns'")
-    found = []
-    for number, turn in enumerate(turns):
-        default = {"speaker": SPEAKERS[number % 2], "text": turn}
-        given: dict[str, Any] = turn if isinstance(turn, dict) else default
-        speaker, text = given.get("speaker"), given.get("text")
-        # JSON can spell half of a surrogate pair, which no report could be written with.
-        if not (isinstance(speaker, str) and isinstance(text, str) and spaced(text)) or any(
-            "\ud800" <= letter <= "\udfff" for letter in speaker + text
-        ):
-            raise DataError(
-                f"{place}: turn {number + 1} is {shown(json.dumps(turn))}; expected a text, or an object "
-                "with texts in 'speaker' and 'text'"
-            )
-        found.append((spaced(speaker), spaced(text)))
-    return found

@@ -1,8 +1,7 @@
 """Hub dataset: texts to classify or to translate from a data set of Hugging Face `datasets`."""
 
 import collections
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,8 +13,9 @@ from attnkit.tasks.contract import Dataset, DatasetInfo, Example, Task
 from attnkit.tasks.divide import held_out
 from attnkit.tasks.labeled_text import Lines, labeled, unlabeled
 from attnkit.tasks.parallel_text import ParallelTextDataset, untranslated
-from attnkit.tasks.units import learn, spaced
-from attnkit.tasks.wording import hint, shown
+from attnkit.tasks.records import cell, column
+from attnkit.tasks.units import Unknown, learn
+from attnkit.tasks.wording import hint
 
 SPLITS = ("train", "valid", "test")
 
@@ -42,6 +42,8 @@ class HubDataset(Task):
         test_fraction: the same for `test`; 0 for no test split.
         limit: at most so many examples of each split; 0 for all.
         units: kind of tokens.
+        unknown: what to do with words of a user's text that the vocabulary lacks: read them as `<unknown>`,
+            or stop and say what is known.
         max_vocabulary: at most so many tokens, special ones included.
         max_length: longest text, in tokens.
         too_long: what to do with longer texts of a classification; longer pairs are skipped unless `"error"`.
@@ -61,6 +63,7 @@ class HubDataset(Task):
     test_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1
     limit: Annotated[int, Ge(0)] = 0
     units: Literal["words", "characters", "subwords"] = "words"
+    unknown: Unknown = "map"
     max_vocabulary: Annotated[int, Ge(5)] = 8000
     max_length: Annotated[int, Ge(1)] = 64
     too_long: Literal["cut", "skip", "error"] = "cut"
@@ -97,7 +100,9 @@ class HubDataset(Task):
 
     def encode(self, text: str, info: DatasetInfo) -> Example:
         """A text to classify or to translate. Raises `DataError` if it is empty or too long."""
-        return unlabeled(self, text, info) if self.form == "classes" else untranslated(text, info)
+        return (
+            unlabeled(self, text, info) if self.form == "classes" else untranslated(text, info, self.unknown)
+        )
 
     @property
     def where(self) -> str:
@@ -161,44 +166,3 @@ class HubDataset(Task):
             if not kept[split]:
                 raise DataError(f"{self.where}: no pairs for {split}; use a larger fraction or max_length")
         return ParallelTextDataset(self, kept, source, target, dict(counts), [{"data_set": self.where}])
-
-
-def cell(value: Any, key: str, place: str, names: Sequence[str] | None = None) -> str:
-    """The text in a cell; empty for null.
-
-    Args:
-        value: of the cell.
-        key: its column.
-        place: its row, for messages.
-        names: names of classes; then a whole number is one of them, or a class itself if there are none.
-
-    Raises:
-        DataError: for another type.
-    """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, str):
-        return spaced(value)
-    if names is None or isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
-        expected = "text" if names is None else "text or a whole number"
-        raise DataError(
-            f"{place}: {key} is {type(value).__name__} {shown(str(value))}; expected {expected}; choose "
-            "another column, or convert it"
-        )
-    if names and not 0 <= value < len(names):
-        raise DataError(
-            f"{place}: {key} {int(value)} is none of {len(names)} classes; a split without labels is left "
-            'out with valid = "" or test = ""'
-        )
-    return names[int(value)] if names else str(int(value))
-
-
-def column(row: Mapping[str, Any], key: str, place: str) -> Any:
-    """The value of a column, `a.b` inside column `a`."""
-    value: Any = row
-    for step in key.split("."):
-        if not isinstance(value, Mapping) or step not in value:
-            known = list(value) if isinstance(value, Mapping) else []
-            raise DataError(f"{place}: no column {key!r}{hint(step, known)}; it has {', '.join(known)}")
-        value = value[step]
-    return value

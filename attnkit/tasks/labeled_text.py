@@ -9,33 +9,49 @@ from annotated_types import Ge, Gt, Lt
 from attnkit.errors import ConfigError, DataError
 from attnkit.option_class import options
 from attnkit.tasks.classes import by_class, class_vocabulary
-from attnkit.tasks.contract import DatasetInfo, Example, Task, Vocabulary
+from attnkit.tasks.contract import DatasetInfo, Example, Vocabulary
 from attnkit.tasks.divide import held_out
 from attnkit.tasks.pair_dataset import PairDataset, TokenPairs
-from attnkit.tasks.plain_files import read_text
 from attnkit.tasks.spelling import Kind, Speller
+from attnkit.tasks.tables import Column, Role, TableTask, read, words
 from attnkit.tasks.token_rows import RaggedTokens
-from attnkit.tasks.units import learn, spaced
+from attnkit.tasks.units import Unknown, learn, spaced, spelled
 from attnkit.tasks.wording import shown
 
 Lines = list[tuple[str, str, str]]
+#: Usual names of columns, in small letters.
+LABELS = words(
+    "label labels class category sentiment polarity target y stars rating score topic intent "
+    "emotion tag spam genre verdict"
+)
+TEXTS = words(
+    "text texts sentence review review_text content message body comment tweet utterance sms "
+    "document description headline post"
+)
+FEWEST_SWAPPED = 12
 
 
 @options
-class LabeledText(Task):
+class LabeledText(TableTask):
     """Classify texts as the user's own lines do.
 
-    Files hold a line `label TAB text` for each text, in UTF-8, and may be in gzip format. The splits `valid`
-    and `test` are files of their own, or part of the training file: then the hash of the text alone decides
-    where a line goes, so that equal texts stay together and adding lines moves no other.
+    Files hold a line `label TAB text` for each text, or are tables in another form (CSV, JSON, Parquet); they
+    may be in gzip format. The splits `valid` and `test` are files of their own, or part of the training file:
+    then the hash of the text alone decides where a line goes, so that equal texts stay together and adding
+    lines moves no other.
 
     Attributes:
         path: training lines.
+        label_column: name of the column of classes, or its number from 1; by default the one with a usual
+            name, or the first.
+        text_column: the same for the texts; by default the second.
         valid_path: lines of the split that chooses the best checkpoint.
         test_path: lines of the split that measures the result.
         valid_fraction: share of the training file that is held out if there is no file for `valid`.
         test_fraction: the same for `test`; 0 for no test split.
         units: kind of tokens of the text; subwords need the `tokenizers` package.
+        unknown: what to do with words of a user's text that the vocabulary lacks: read them as `<unknown>`,
+            or stop and say what is known.
         max_vocabulary: at most so many tokens, special ones included, the most frequent of the training part;
             all others become `<unknown>`.
         max_length: longest text, in tokens.
@@ -44,12 +60,14 @@ class LabeledText(Task):
         blank_lines: what to do with lines without text.
     """
 
-    path: str | None = None
+    label_column: Column | None = None
+    text_column: Column | None = None
     valid_path: str | None = None
     test_path: str | None = None
     valid_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1
     test_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1
     units: Literal["words", "characters", "subwords"] = "words"
+    unknown: Unknown = "map"
     max_vocabulary: Annotated[int, Ge(5)] = 8000
     max_length: Annotated[int, Ge(1)] = 64
     too_long: Literal["cut", "skip", "error"] = "cut"
@@ -82,14 +100,11 @@ class LabeledText(Task):
 
     def read(self, path: str, counts: collections.Counter[str], files: list[dict[str, Any]]) -> Lines:
         """(label, text, place) of every line of a file."""
-        file = read_text(path)
-        files.append(file.facts)
+        roles = (Role("label", self.label_column, LABELS, True), Role("text", self.text_column, TEXTS))
+        table = read(self, path, roles)
+        files.append(table.facts)
         found = []
-        for number, line in enumerate(file.lines, start=1):
-            place = f"{path}:{number}"
-            label, tab, text = line.partition("\t")
-            if line.strip() and not tab:
-                raise DataError(f"{place}: no tab; expected 'label TAB text', found {shown(line)}")
+        for (label, text), place in table.rows:
             label, text = spaced(label), spaced(text.lower() if self.lowercase else text)
             if not label or not text:
                 if self.blank_lines == "error":
@@ -113,7 +128,7 @@ def unlabeled(task: Any, text: str, info: DatasetInfo) -> Example:
     """A text to classify, read as `task` says, a `LabeledText` or its like; `DataError` if it is empty."""
     text = spaced(text.lower() if task.lowercase else text)
     most = min(task.max_length, info.source_length)
-    ids = tuple(info.speller.encode(text)[:most]) if info.speller else ()
+    ids = tuple(spelled(info.speller, text, task.unknown)[:most]) if info.speller else ()
     if not ids:
         raise DataError("an empty text; expected something to classify")
     return Example(prompt=text, answer="", source=ids, inputs=(Vocabulary.BEGIN,), labels=())
@@ -124,6 +139,7 @@ def labeled(
 ) -> "LabeledTextDataset":
     """The data set of labeled texts by split, spelled and cut as `task` says, a `LabeledText` or its like."""
     name = task.path or "the data"
+    refuse_swapped(name, [line for lines in splits.values() for line in lines])
     for split, lines in splits.items():
         if not lines:
             raise DataError(
@@ -143,6 +159,16 @@ def labeled(
         for split, lines in splits.items()
     }
     return LabeledTextDataset(kept, classes, speller, task, {**facts, **counts})
+
+
+def refuse_swapped(name: str, lines: Lines) -> None:
+    """Raise `DataError` if what should be classes are texts: most differ, and the texts are few."""
+    classes, texts = len({label for label, _, _ in lines}), len({text for _, text, _ in lines})
+    if classes >= FEWEST_SWAPPED and 2 * classes > len(lines) and 3 * texts < classes:
+        raise DataError(
+            f"{name}: {classes} different classes and {texts} different texts: the columns are swapped; say "
+            "which is which, label_column = 2 and text_column = 1, or by their names"
+        )
 
 
 def fitted(

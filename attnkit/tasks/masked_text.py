@@ -24,11 +24,12 @@ class MaskedText(Task):
     token, and 10 % stay, so that no token can be trusted. A user's own text marks gaps with `<mask>`.
 
     Attributes:
-        path: a UTF-8 text file; without it the English help texts that come with Python.
+        path: a text file; without it the English help texts that come with Python.
         length: tokens of one window.
         valid_fraction: how much of the end of the text is held out.
         units: kind of tokens.
         max_vocabulary: at most so many subwords.
+        encoding: encoding of the file, such as `cp1252`; by default UTF-8, and UTF-16 with a byte order mark.
         rate: share of the tokens that must be predicted.
 
     Source: Devlin et al. 2018 (BERT), arXiv 1810.04805, section 3.1.
@@ -39,6 +40,7 @@ class MaskedText(Task):
     valid_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1
     units: Literal["characters", "subwords"] = "characters"
     max_vocabulary: Annotated[int, Ge(5)] = 1000
+    encoding: str | None = None
     rate: Annotated[float, Gt(0), Lt(1)] = 0.15
 
     def load(self) -> "MaskedTextDataset":
@@ -49,6 +51,7 @@ class MaskedText(Task):
             valid_fraction=self.valid_fraction,
             units=self.units,
             max_vocabulary=self.max_vocabulary,
+            encoding=self.encoding,
         ).load()
         return MaskedTextDataset(self, text)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from attnkit.tasks.contract import Batch, Dataset, Example, Task, Vocabulary
+from attnkit.tasks.contract import Batch, Dataset, Example, Task, Texts, Vocabulary
 from attnkit.tasks.draws import epoch_rows, permutation
 from attnkit.tasks.edit_distance import character_accuracy
 from attnkit.tasks.token_rows import RaggedTokens, unigram_loss
@@ -111,6 +111,13 @@ class PairDataset(Dataset):
     def evidence(self, prompt: str, answer: str) -> np.ndarray | None:
         """`[len(labels), len(source)]` bool: the source tokens that decide each label, if known."""
         return None
+
+    def texts(self, split: str) -> Texts:
+        """All pairs. The end token is not counted, and a class has no length."""
+        pairs = self.train if split == "train" else self._split(split)
+        lengths = {"source": pairs.sources.lengths, "target": pairs.targets.lengths - 1}
+        long = {side: found for side, found in lengths.items() if found.any()}
+        return Texts(pairs.prompts, pairs.answers, long)
 
     def _split(self, split: str) -> TokenPairs:
         if split not in self.held_out:

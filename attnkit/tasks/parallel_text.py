@@ -14,19 +14,26 @@ from attnkit.tasks.divide import held_out
 from attnkit.tasks.pair_dataset import PairDataset, TokenPairs
 from attnkit.tasks.plain_files import read_text
 from attnkit.tasks.spelling import Speller
+from attnkit.tasks.tables import LANGUAGES, Column, Role, TableTask, read, words
 from attnkit.tasks.token_rows import RaggedTokens
-from attnkit.tasks.units import learn, size, spaced
+from attnkit.tasks.units import Unknown, learn, size, spaced, spelled
 from attnkit.tasks.wording import shown
 
 Lines = list[tuple[str, str, str]]
 
 
+#: Usual names of columns, in small letters.
+SOURCES = LANGUAGES | words("source src input inputs question prompt instruction query article")
+TARGETS = LANGUAGES | words("target tgt output outputs answer translation completion response summary")
+
+
 @options
-class ParallelText(Task):
+class ParallelText(TableTask):
     """Translate as the user's own pairs of lines do.
 
-    The pairs are the lines `source TAB target` of one file (`path`), or the lines with equal numbers of two
-    files (`source_path` and `target_path`); all files are UTF-8 and may be in gzip format. The splits `valid`
+    The pairs are the lines `source TAB target` of one file (`path`), which may be a table in another form
+    (CSV, JSON, Parquet), or the lines with equal numbers of two files (`source_path` and `target_path`); all
+    may be in gzip format. The splits `valid`
     and `test` are files of their own, or part of the training file: then the hash of the source line alone
     decides where a pair goes, so that equal source lines stay together and adding lines moves no other.
 
@@ -36,6 +43,9 @@ class ParallelText(Task):
 
     Attributes:
         path: training pairs, one `source TAB target` a line.
+        source_column: name of the column to read, or its number from 1; by default the one with a usual name,
+            such as a language's, or the first.
+        target_column: the same for the column to write; by default the second.
         source_path: training lines to read, instead of `path`.
         target_path: training lines to write, instead of `path`.
         valid_path: as `path`, for the split that chooses the best checkpoint.
@@ -47,6 +57,8 @@ class ParallelText(Task):
         valid_fraction: share of the training file that is held out if there are no files for `valid`.
         test_fraction: the same for `test`; 0 for no test split.
         units: kind of tokens, for both languages.
+        unknown: what to do with words of a user's text that the vocabulary lacks: read them as `<unknown>`,
+            or stop and say what is known.
         max_vocabulary: at most so many tokens a language, special ones included, the most frequent of the
             training part; all others become `<unknown>`.
         max_length: longest pair, in tokens a side without the end token.
@@ -57,7 +69,8 @@ class ParallelText(Task):
         extra_columns: what to do with what comes after a second tab in a line.
     """
 
-    path: str | None = None
+    source_column: Column | None = None
+    target_column: Column | None = None
     source_path: str | None = None
     target_path: str | None = None
     valid_path: str | None = None
@@ -69,6 +82,7 @@ class ParallelText(Task):
     valid_fraction: Annotated[float, Gt(0), Lt(1)] = 0.05
     test_fraction: Annotated[float, Ge(0), Lt(1)] = 0.05
     units: Literal["words", "characters", "subwords"] = "words"
+    unknown: Unknown = "map"
     max_vocabulary: Annotated[int, Ge(5)] = 8000
     max_length: Annotated[int, Ge(1)] = 64
     train_max_length: Annotated[int, Ge(1)] | None = None
@@ -155,7 +169,7 @@ class ParallelText(Task):
         if both is not None and len(given) == 1:
             found = self.columns(both, counts, files)
         elif source is not None and target is not None and both is None:
-            found = aligned(source, target, files)
+            found = aligned(source, target, self.encoding, files)
         else:
             raise ConfigError(
                 f"{' and '.join(given)}: expected either {names[0]}, or {names[1]} and {names[2]}"
@@ -163,26 +177,13 @@ class ParallelText(Task):
         return [pair for pair in found if self.usable(*pair, counts)]
 
     def columns(self, path: str, counts: collections.Counter[str], files: list[dict[str, Any]]) -> Lines:
-        """The pairs of one file of `source TAB target` lines."""
-        file = read_text(path)
-        files.append(file.facts)
-        pairs = []
-        for number, line in enumerate(file.lines, start=1):
-            place = f"{path}:{number}"
-            cells = line.split("\t")
-            if not line.strip():
-                cells = ["", ""]
-            if len(cells) < 2:
-                raise DataError(f"{place}: no tab; expected 'source TAB target', found {shown(line)}")
-            if len(cells) > 2:
-                if self.extra_columns == "error":
-                    raise DataError(
-                        f"{place}: {len(cells)} columns; expected 2; extra_columns = 'ignore' uses the "
-                        "first two"
-                    )
-                counts["lines_with_extra_columns"] += 1
-            pairs.append((spaced(cells[0]), spaced(cells[1]), place))
-        return pairs
+        """The pairs of one table."""
+        roles = (Role("source", self.source_column, SOURCES), Role("target", self.target_column, TARGETS))
+        table = read(self, path, roles, self.extra_columns)
+        files.append(table.facts)
+        if table.wide:
+            counts["lines_with_extra_columns"] += table.wide
+        return [(spaced(source), spaced(target), place) for (source, target), place in table.rows]
 
     def usable(self, source: str, target: str, place: str, counts: collections.Counter[str]) -> bool:
         """Whether a pair is kept; by policy the others are counted or raise."""
@@ -202,18 +203,19 @@ class ParallelText(Task):
         return longest <= self.max_length or self.excessive(place, longest, counts)
 
     def encode(self, text: str, info: DatasetInfo) -> Example:
-        """A text to translate. Tokens that the vocabulary lacks become `<unknown>`.
+        """A text to translate.
 
         Raises:
-            DataError: for an empty text, and one longer than `max_length` tokens.
+            DataError: for an empty text, one longer than `max_length` tokens, and unknown words if
+                `unknown` is `"refuse"`.
         """
-        return untranslated(text, info)
+        return untranslated(text, info, self.unknown)
 
 
-def untranslated(text: str, info: DatasetInfo) -> Example:
+def untranslated(text: str, info: DatasetInfo, unknown: Unknown) -> Example:
     """A text to translate; `DataError` if it is empty or too long."""
     text = spaced(text)
-    pieces = info.speller.encode(text) if info.speller else []
+    pieces = spelled(info.speller, text, unknown) if info.speller else []
     if not pieces:
         raise DataError("an empty text; expected something to translate")
     if len(pieces) > info.source_length:
@@ -296,9 +298,9 @@ def tokens(pair: tuple[str, str, str], spellers: Sequence[Speller]) -> int:
     return max(len(speller.encode(text)) for speller, text in zip(spellers, pair[:2], strict=True))
 
 
-def aligned(source_path: str, target_path: str, files: list[dict[str, Any]]) -> Lines:
+def aligned(source_path: str, target_path: str, encoding: str | None, files: list[dict[str, Any]]) -> Lines:
     """The pairs of two files of equally many lines."""
-    sources, targets = read_text(source_path), read_text(target_path)
+    sources, targets = (read_text(path, encoding=encoding) for path in (source_path, target_path))
     files += [sources.facts, targets.facts]
     if len(sources.lines) != len(targets.lines):
         raise DataError(

@@ -10,11 +10,31 @@ import regex
 from attnkit.errors import ConfigError
 
 UNKNOWN = "<unknown>"
-#: A word with the space before it, one other character, or one space. Marks that combine with a letter, such
-#: as vowel signs, and joiners belong to its word.
-WORD = regex.compile(r" ?[\w\u200c\u200d]+| ?[^\w\s\u200c\u200d]|\s")
+#: A run of letters, digits, the marks that combine with them and joiners, with the space before it; one other
+#: grapheme cluster (Unicode Annex 29), such as a punctuation mark, a flag, an emoji of several; or one space.
+RUN = regex.compile(r" ?\w[\w\u200c\u200d]*| ?(?!\s)\X|\s")
+#: Scripts that put no spaces between words.
+UNSPACED = r"\p{Han}\p{Hiragana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+#: The same, but each grapheme cluster of an unspaced script is a word, as where Unicode breaks words.
+WORD = regex.compile(
+    rf"(?V1) ?(?=[{UNSPACED}])\X| ?[\w--[{UNSPACED}]][[\w\u200c\u200d]--[{UNSPACED}]]*| ?(?!\s)\X|\s"
+)
 
 Kind = Literal["words", "characters", "subwords"]
+
+
+def words_of(text: str, units: Kind) -> list[str]:
+    """The words of a text, which written one after the other are the text.
+
+    Subwords are found in longer pieces: of a script without spaces, all up to the next punctuation mark.
+
+    >>> words_of("Is it 3? \u6211\u559c\u6b22", "words")
+    ['Is', ' it', ' 3', '?', ' \u6211', '\u559c', '\u6b22']
+    >>> words_of("Is it 3? \u6211\u559c\u6b22", "subwords")
+    ['Is', ' it', ' 3', '?', ' \u6211\u559c\u6b22']
+    """
+    found: list[str] = (WORD if units == "words" else RUN).findall(text)
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +97,11 @@ class Speller:
 
     def encode(self, text: str) -> list[int]:
         """Token ids, the one of `<unknown>` for what the vocabulary lacks."""
-        return [number for word in WORD.findall(text) for number in self._word(word)]
+        return [number for word in words_of(text, self.units) for number in self._word(word)]
+
+    def lacks(self, text: str) -> bool:
+        """Whether a part of a text would be `<unknown>`."""
+        return self.unknown in self.encode(text)
 
     def _word(self, word: str) -> tuple[int, ...]:
         if word not in self._words:

@@ -16,6 +16,7 @@ from attnkit.tasks.plain_files import read_text
 from attnkit.tasks.spelling import Speller
 from attnkit.tasks.token_rows import unigram_loss
 from attnkit.tasks.units import learn
+from attnkit.tasks.wording import among
 
 EXAMPLE_ORDER = 1
 CODE_POINTS = 0x110000
@@ -31,12 +32,13 @@ class Text(Task):
     learned from the part that is trained on (needs the `tokenizers` package).
 
     Attributes:
-        path: a UTF-8 text file, also in gzip format; without it the English help texts that come with Python
+        path: a text file, also in gzip format; without it the English help texts that come with Python
             (`pydoc_data.topics`, about half a million characters that differ by version).
         length: tokens of one window.
         valid_fraction: how much of the end of the text is held out.
         units: kind of tokens.
         max_vocabulary: at most so many subwords, special ones included; the rest is `<unknown>`.
+        encoding: encoding of the file, such as `cp1252`; by default UTF-8, and UTF-16 with a byte order mark.
         replace_invalid: put U+FFFD in place of bytes that are not UTF-8, and count them, instead of stopping.
     """
 
@@ -45,6 +47,7 @@ class Text(Task):
     valid_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1
     units: Literal["characters", "subwords"] = "characters"
     max_vocabulary: Annotated[int, Ge(5)] = 1000
+    encoding: str | None = None
     replace_invalid: bool = False
 
     def load(self) -> "TextDataset":
@@ -57,8 +60,8 @@ class Text(Task):
         if self.path is None:
             text, facts = python_topics()
         elif self.path:
-            file = read_text(self.path, self.replace_invalid)
-            text, facts = file.text, file.facts
+            file = read_text(self.path, self.replace_invalid, self.encoding)
+            text, facts = file.text, {"files": [file.facts]}
         else:
             raise ConfigError(
                 "path = '': expected the name of a text file, or no path for Python's help texts"
@@ -192,11 +195,12 @@ def pieces(text: str, info: DatasetInfo) -> tuple[int, ...]:
         return info.empty_prompt
     if info.speller is not None:
         return tuple(info.speller.encode(text))
+    characters = info.vocabulary.tokens[len(Vocabulary.SPECIAL) :]
     for place, character in enumerate(text):
         if character not in info.vocabulary.ids:
             raise DataError(
                 f"character {place + 1} of the prompt, {character!r} (U+{ord(character):04X}), is not in "
-                "the text that was learned; leave it out"
+                f"the text that was learned; leave it out{among(character, characters)}"
             )
     return tuple(info.vocabulary.ids[character] for character in text)
 

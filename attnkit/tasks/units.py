@@ -3,13 +3,17 @@
 import collections
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
-from attnkit.errors import ConfigError
-from attnkit.tasks.spelling import UNKNOWN, WORD, Kind, Speller, Vocabulary
+from attnkit.errors import ConfigError, DataError
+from attnkit.tasks.spelling import UNKNOWN, Kind, Speller, Vocabulary, words_of
 from attnkit.tasks.token_rows import vocabulary_of
+from attnkit.tasks.wording import among, shown
 
 LONGEST_WORD = 64
+
+#: What to do with words of a user's text that the vocabulary lacks: read them as `<unknown>`, or stop.
+Unknown = Literal["map", "refuse"]
 
 
 def learn(texts: Iterable[str], units: Kind, most: int) -> Speller:
@@ -22,7 +26,7 @@ def learn(texts: Iterable[str], units: Kind, most: int) -> Speller:
     Raises:
         ConfigError: for subwords if the package that learns them is missing.
     """
-    words = collections.Counter(word for text in texts for word in WORD.findall(text))
+    words = collections.Counter(word for text in texts for word in words_of(text, units))
     room = most - len(Vocabulary.SPECIAL) - 1
     if units == "subwords":
         known, merges = byte_pairs(words, room)
@@ -35,9 +39,32 @@ def learn(texts: Iterable[str], units: Kind, most: int) -> Speller:
     return Speller(vocabulary_of([UNKNOWN, *order[:room]]), units)
 
 
+def spelled(speller: Speller, text: str, unknown: Unknown) -> list[int]:
+    """Token ids of a user's text.
+
+    Raises:
+        DataError: if `unknown` is `"refuse"` and the vocabulary lacks a word, or one of its characters.
+    """
+    if unknown == "refuse" and (lacking := unknown_words(speller, text)):
+        known = [token.strip() for token in speller.vocabulary.tokens[len(Vocabulary.SPECIAL) + 1 :]]
+        near = among(lacking[0], known)
+        raise DataError(f"{shown(text)}: {lacking[0]!r} does not occur in the training data{near}")
+    return speller.encode(text)
+
+
+def unknown_words(speller: Speller, text: str) -> list[str]:
+    """The words of a text that the vocabulary lacks as a whole or in part, in order.
+
+    Not a word that it has elsewhere in a sentence, with or without the space before it.
+    """
+    words = dict.fromkeys(word.strip() for word in words_of(text, speller.units))
+    forms = ((word, f" {word}") for word in words if word)
+    return [word for word, inner in forms if all(map(speller.lacks, (word, inner)))]
+
+
 def size(text: str, units: Kind) -> int:
     """How many tokens `text` is made of; for subwords at least so many."""
-    return len(text) if units == "characters" else len(WORD.findall(text))
+    return len(text) if units == "characters" else len(words_of(text, units))
 
 
 def byte_pairs(words: collections.Counter[str], most: int) -> tuple[list[str], tuple[tuple[str, str], ...]]:

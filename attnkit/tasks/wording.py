@@ -1,9 +1,10 @@
 """Pieces of error messages: the nearest known name, and the beginning of a given text."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 SHOWN = 40
+LISTED = 30
 
 
 def hint(wrong: str, known: Iterable[str]) -> str:
@@ -16,6 +17,19 @@ def hint(wrong: str, known: Iterable[str]) -> str:
     """
     near = difflib.get_close_matches(wrong, list(known), n=2, cutoff=0.6)
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def among(wrong: str, known: Sequence[str]) -> str:
+    """The known names nearest to `wrong`, and some of all of them.
+
+    >>> among("fourty", ["four", "forty", "seven"])
+    "; did you mean 'forty' or 'four'?; known are: four forty seven"
+    >>> among("x", [f"k{n}" for n in range(100)])[-20:]
+    ' k28 k29 and 70 more'
+    """
+    some = " ".join(name.strip() for name in known[:LISTED] if name.strip())
+    more = f" and {len(known) - LISTED:,} more" if len(known) > LISTED else ""
+    return f"{hint(wrong, known)}; known are: {some}{more}"
 
 
 def shown(text: str) -> str:

@@ -27,6 +27,8 @@ COMMANDS = (
     "schema",
     "variants",
     "tasks",
+    "options",
+    "completion",
     "report",
     "inspect",
     "devices",
@@ -40,7 +42,9 @@ def test_every_command_has_help_with_an_example(capsys, command):
     assert f"example: attnkit {command}" in " ".join(help_text.split()) and "--json" in help_text
 
 
-@pytest.mark.parametrize("command", ["validate", "show", "check", "variants", "tasks", "schema", "devices"])
+@pytest.mark.parametrize(
+    "command", ["validate", "show", "check", "variants", "tasks", "options", "schema", "devices"]
+)
 def test_the_example_of_a_command_is_one(capsys, monkeypatch, command):
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("attnkit.conformance.check", lambda thing, level: types.SimpleNamespace(ok=True))
@@ -172,8 +176,70 @@ def test_lists_and_cards(capsys, workplace):
     assert main(["variants", "alibbi"]) == 2 and "did you mean 'alibi'" in capsys.readouterr().err
     assert main(["tasks", "mine.py:Job"]) == 0 and "count: int, required" in capsys.readouterr().out
     assert main(["tasks", "mine.py:Net"]) == 2
-    assert main(["variants", "training"]) == 0
-    assert re.search(r"^  batch_size: int >= 1, default \d+\n {6}\w", capsys.readouterr().out, re.MULTILINE)
+    assert main(["variants", "training"]) == 2
+    assert capsys.readouterr().err.endswith("try: attnkit options training\n")
+
+
+@pytest.mark.parametrize(
+    "words", [["training"], ["model", "decoder"], ["task", "mine.py:Job"], ["mask", "window"]]
+)
+def test_options_of_a_table_have_type_default_and_meaning(capsys, workplace, words):
+    assert main(["options", *words]) == 0
+    head, _, *lines = capsys.readouterr().out.splitlines()
+    assert words[-1] in head and lines
+    assert main(["options", *words, "--json"]) == 0
+    options = json.loads(capsys.readouterr().out)[0]["options"]
+    shown = [line.partition(":")[0].strip() for line in lines if re.match(r"  \w+: ", line)]
+    assert shown == [option["name"] for option in options]
+    if words[-1].islower():
+        assert all(option["doc"] and option["doc"][:9] in "\n".join(lines) for option in options)
+
+
+def test_a_mistyped_command_table_or_kind_gets_a_suggestion(capsys):
+    for words, hint in (
+        (["trian"], "did you mean 'train'"),
+        (["options", "trainin"], "did you mean 'training'?"),
+        (["options", "model", "decodr"], "did you mean 'decoder'"),
+        (["options", "optimizer", "adam"], "optimizer has no kinds"),
+    ):
+        assert main(words) == 2 and hint in capsys.readouterr().err
+    assert main(["options", "model"]) == 0 and "two_tower" in capsys.readouterr().out
+
+
+COMPLETE = """
+import os, sys
+import argcomplete
+from attnkit.experiment.cli import main
+
+def stop(code):
+    raise EOFError
+
+autocomplete = argcomplete.autocomplete
+argcomplete.autocomplete = lambda parser: autocomplete(parser, exit_method=stop)
+for line in sys.argv[1:]:
+    os.environ.update(_ARGCOMPLETE="1", _ARGCOMPLETE_IFS=" ", _ARGCOMPLETE_STDOUT_FILENAME="out",
+                      COMP_LINE=line, COMP_POINT=str(len(line)))
+    try:
+        main([])
+    except EOFError:
+        print(open("out").read())
+"""
+
+
+def test_shells_complete_commands_tables_and_kinds(capsys, tmp_path):
+    pytest.importorskip("argcomplete")
+    for shell in ("bash", "zsh", "fish"):
+        assert main(["completion", shell]) == 0 and "attnkit" in capsys.readouterr().out
+    expected = {
+        "attnkit comp": {"completion", "compare"},
+        "attnkit options dec": {"decoding"},
+        "attnkit options model decod": {"decoder"},
+        "attnkit tasks number_w": {"number_words"},
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", COMPLETE, *expected], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert [set(line.split()) for line in done.stdout.splitlines()] == list(expected.values()), done.stderr
 
 
 def test_the_schema_is_json(capsys):

@@ -5,10 +5,13 @@ import pytest
 from flax import nnx
 
 from attnkit.layers.block import Residual
+from attnkit.layers.build import Width, build_layer
 from attnkit.layers.dropout import dropout, keys
 from attnkit.layers.feed_forward import FeedForward
 from attnkit.layers.linear import Linear
 from attnkit.layers.norm import LayerNorm, RMSNorm
+from attnkit.recurrence.variant.retnet import Retnet
+from attnkit.scored.preset.attention import Attention
 
 pytestmark = pytest.mark.one_python
 
@@ -49,6 +52,7 @@ def test_layer_norm_by_hand():
 def test_rms_norm_by_hand():
     # Mean square (9 + 16) / 2.
     norm = np.sqrt(12.5)
+    np.testing.assert_allclose(RMSNorm(2, 3.5)(jnp.array([3.0, -4.0])), [0.75, -1.0], rtol=1e-6)
     np.testing.assert_allclose(RMSNorm(2)(jnp.array([3.0, -4.0])), [3 / norm, -4 / norm], rtol=1e-5)
 
 
@@ -159,3 +163,15 @@ def test_residual_drops_only_what_is_added():
     x = jnp.full((1, 401), 5.0)
     y, _ = Residual(401, norm="rms", order="pre", rate=0.4)(x, lambda h: (h, None), jax.random.key(0))
     np.testing.assert_allclose(np.unique(y), [5.0, 5 + 1 / 0.6], rtol=1e-5)
+
+
+def test_biases_of_attention_start_at_zero_and_other_mixers_refuse_them():
+    plain, biased = (
+        build_layer(Attention(), Width.of(6, 3, bias=bias), rngs=nnx.Rngs(0)) for bias in (False, True)
+    )
+    x = jnp.arange(12.0).reshape(1, 2, 6) / 7
+    np.testing.assert_array_equal(plain(x), biased(x))
+    biased.output_projection.output.bias[...] += 2.0
+    np.testing.assert_allclose(biased(x), plain(x) + 2.0, rtol=1e-6)
+    with pytest.raises(ValueError, match="attention_bias = True: Retnet has projections of its own"):
+        build_layer(Retnet(), Width.of(6, 3, bias=True), rngs=nnx.Rngs(0))

@@ -76,7 +76,7 @@ def test_jpeg_and_gray_pictures_are_read(folder):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("red0.png", r"captions\.tsv:112: expected 'picture TAB caption', found 'red0.png'"),
+        ("red0.png", r"captions\.tsv:112: no tab; expected 'picture TAB caption', found 'red0.png'"),
         ("absent.png\ta", r":112: .*absent\.png: no such file"),
         ("../out.png\ta", r":112: '\.\./out\.png' is outside the folder"),
         ("text.png\ta", r":112: 'text\.png' cannot be read as PNG or JPEG"),

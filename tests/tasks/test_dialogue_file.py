@@ -106,7 +106,7 @@ def test_a_users_dialogue(write):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{oops", r"talk\.jsonl:2:2: not JSON; expected a dialogue"),
+        ("{oops", r"talk\.jsonl:2:2: not JSON; expected an object a line, or one list"),
         ("[" * 10**5, r"talk\.jsonl:2:\d+: not JSON"),
         ('{"a": 1}', r":2: no dialogue; expected a list of at least 2 turns"),
         ('["only one"]', ":2: no dialogue"),
@@ -114,6 +114,8 @@ def test_a_users_dialogue(write):
         ('["a", {"speaker": "x"}]', ":2: turn 2 is .*expected a text"),
         ('["a", " "]', ":2: turn 2 is"),
         (r'["a", "b\ud800"]', ":2: turn 2 is"),
+        ('{"messages": [{"role": "user", "content": 1}, "b"]}', ":2: turn 1 is .*'role' and 'content'"),
+        ('{"conversations": [{"from": "human", "value": ""}, "b"]}', ":2: turn 1 is empty"),
         (f'["a", {"1" * 5000}]', ":2:1: not JSON"),
         ('"' + "x" * 2**20, r":2:1: not JSON; .*\.\.\."),
     ],
@@ -122,6 +124,44 @@ def test_bad_lines_are_named(write, line, message):
     with pytest.raises(DataError, match=message) as caught:
         DialogueFile(path=write([["a", "b"], line])).load()
     assert len(str(caught.value)) < 400
+
+
+def chats(form):
+    """The dialogues of `DIALOGUES` that have no names, in another format."""
+    who, what, names, key = {
+        "openai": ("role", "content", ("user", "assistant"), "messages"),
+        "sharegpt": ("from", "value", ("human", "gpt"), "conversations"),
+        "named": ("speaker", "text", ("user", "bot"), "turns"),
+    }[form]
+    for turns in DIALOGUES[::2]:
+        yield {key: [{who: names[place % 2], what: text} for place, text in enumerate(turns)], "id": 7}
+
+
+@pytest.mark.parametrize("form", ["openai", "sharegpt", "named"])
+def test_chat_formats_say_the_same_as_bare_turns(write, form):
+    expected = DialogueFile(path=write(DIALOGUES[::2])).load()
+    dataset = DialogueFile(path=write(chats(form), form)).load()
+    assert dataset.fingerprint == expected.fingerprint
+    assert DialogueFile(
+        path=write([json.dumps([*chats(form)], indent=1)], "list.json")
+    ).load().fingerprint == (dataset.fingerprint)
+
+
+def test_answers_are_the_assistants_whoever_begins(write):
+    turns = [
+        {"role": "developer", "content": "be short"},
+        {"role": "assistant", "content": "hello"},
+        {"role": "user", "content": [{"type": "text", "text": "two"}, {"type": "image_url"}]},
+        {"role": "assistant", "content": None, "tool_calls": []},
+        {"role": "tool", "content": "2"},
+        {"role": "assistant", "content": "it is 2"},
+    ]
+    lines = [{"messages": [*turns[:-1], {"role": "assistant", "content": f"it is {n}"}]} for n in range(50)]
+    dataset = DialogueFile(path=write(lines)).load()
+    assert {answer.split()[0] for answer in dataset.train.answers} == {"hello", "it"}
+    last = next(prompt for prompt in dataset.train.prompts if "tool" in prompt)
+    assert last.strip() == "system : be short bot : hello user : two tool : 2"
+    assert dataset.facts["turns_without_text_skipped"] == dataset.facts["parts_without_text_skipped"] == 50
 
 
 def test_what_is_missing_is_said(write):

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from attnkit.errors import DataError
-from attnkit.tasks.hub_dataset import cell
+from attnkit.tasks.records import cell
 
 NAMES = ["no", "yes"]
 

@@ -105,7 +105,11 @@ def test_data_that_grew_is_read_in_the_ids_of_before(tmp_path):
             assert info.vocabulary.text(example.labels) == example.answer.replace(" ZEBRA", "<unknown>")
         before, after = (next(one.evaluation(split, 31)) for one in (new, data))
         assert np.array_equal(before["weights"], after["weights"]) and before.keys() == after.keys()
-        for name, one in (("labels", "vocabulary"), ("source", "source_vocabulary")):
+        for name, one in (
+            ("inputs", "vocabulary"),
+            ("labels", "vocabulary"),
+            ("source", "source_vocabulary"),
+        ):
             here, there = getattr(new, one).tokens, getattr(info, one).tokens
             for a, b in zip(before[name].ravel().tolist(), after[name].ravel().tolist(), strict=True):
                 assert here[a] == there[b] or (here[a] not in there and there[b] == UNKNOWN)

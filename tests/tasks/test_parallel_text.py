@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from attnkit.errors import ConfigError, DataError
 from attnkit.tasks.contract import Vocabulary
 from attnkit.tasks.parallel_text import ParallelText
-from attnkit.tasks.units import UNKNOWN, WORD, spaced
+from attnkit.tasks.spelling import UNKNOWN, words_of
+from attnkit.tasks.units import spaced
 
 pytestmark = pytest.mark.one_python
 
@@ -133,7 +134,9 @@ def test_a_special_tokens_spelling_in_the_text_is_text(write):
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"])))
 def test_words_joined_are_the_text(text):
-    assert "".join(WORD.findall(spaced(text))) == spaced(text) and "".join(WORD.findall(text)) == text
+    for units in ("words", "subwords"):
+        for some in (text, spaced(text)):
+            assert "".join(words_of(some, units)) == some
 
 
 def test_subwords_of_the_training_part_spell_everything(write):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnkit.errors import DataError
+from attnkit.errors import ConfigError, DataError
 from attnkit.tasks.plain_files import read_text
 
 pytestmark = pytest.mark.one_python
@@ -73,7 +73,7 @@ def test_an_empty_file(written, data):
 
 def test_bytes_that_are_not_utf8_are_named_by_line_and_byte(written):
     path = written("eins\nzw\xf6lf\n".encode("latin-1"))
-    assert refused(path).startswith(f"{path}:2:3: byte 0xf6 is not UTF-8; convert")
+    assert refused(path).startswith(f"{path}:2:3: byte 0xf6 is not UTF-8; ")
 
 
 def test_bytes_that_are_not_utf8_can_be_replaced_and_counted(written):
@@ -81,8 +81,56 @@ def test_bytes_that_are_not_utf8_can_be_replaced_and_counted(written):
     assert file.text == "a\ufffdb\n\ufffd\n" and file.facts["replaced_bytes"] == 1
 
 
-def test_another_encoding_is_recognized(written):
-    assert "is UTF-16; convert it" in refused(written("text".encode("utf-16")))
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+def test_a_byte_order_mark_says_the_encoding(written, encoding):
+    facts = read_text(written("zwölf \U0001f600\r\n".encode(encoding))).facts
+    assert facts["byte_order_mark"] is True and facts["crlf_lines"] == 1
+    assert facts.get("encoding", "utf-8-sig") == encoding
+    file = read_text(written("zwölf \U0001f600\n\n".encode(encoding)))
+    assert file.text == "zwölf \U0001f600\n\n" and file.lines == ["zwölf \U0001f600", ""]
+
+
+def test_utf16_without_a_mark_is_recognized(written):
+    assert "looks like UTF-16 without" in refused(written("some text".encode("utf-16-le")))
+    path = written("some text".encode("utf-16-be"))
+    assert refused(path).endswith("set encoding = 'utf-16-be'")
+    assert read_text(path, encoding="utf-16-be").text == "some text"
+
+
+def test_an_encoding_that_is_named_is_used(written):
+    path = written("ein “Zitat” für 5 €\n".encode("cp1252"))
+    file = read_text(path, encoding="cp1252")
+    assert file.text == "ein “Zitat” für 5 €\n" and file.facts["encoding"] == "cp1252"
+    assert "c1_controls" not in file.facts
+    with pytest.raises(ConfigError, match="encoding = 'cp1225': no such encoding of text"):
+        read_text(path, encoding="cp1225")
+    with pytest.raises(ConfigError, match="encoding = 'rot13'"):
+        read_text(path, encoding="rot13")
+    assert "file.txt:2: byte 0x81 is not cp1252" in refused(written(b"a\nb\x81"), encoding="cp1252")
+    assert "file.txt:1: a NUL character" in refused(written(b"a\0"), encoding="cp1252")
+
+
+def test_the_encoding_of_other_bytes_is_guessed_and_never_used(written):
+    pytest.importorskip("charset_normalizer", reason="the package that guesses is an extra")
+    western = "Der Käse schmeckt „größer“ als üblich; für Jürgen ist er schön.\n".encode("cp1252")
+    assert "looks like cp1252: set encoding = 'cp1252'" in refused(written(western))
+    russian = "Привет, как дела? Сегодня хорошая погода и мы идём гулять.\n".encode("cp1251")
+    assert "looks like cp1251: set encoding = 'cp1251'" in refused(written(russian))
+
+
+def test_signs_of_a_wrong_guess_are_counted(written):
+    as_latin = "one\n“two” €\n".encode("cp1252").decode("latin-1").encode()
+    assert read_text(written(as_latin)).facts["c1_controls"] == {"count": 3, "line": 2, "first": "U+0093"}
+    twice = "ça, “déjà”".encode().decode("cp1252", "replace").encode()
+    found = read_text(written(twice)).facts["decoded_twice"]
+    assert found["count"] == 2 and found["line"] == 1 and found["first"] == "U+00C3 U+00A7"
+    fine = read_text(written("IRMÃO, Âncora, â, ÃO, ½, é…\x85".encode())).facts
+    assert not {"c1_controls", "decoded_twice"} & set(fine)
+
+
+def test_carriage_returns_alone_end_lines(written):
+    file = read_text(written(b"one\rtwo\rthree"))
+    assert file.lines == ["one", "two", "three"] and file.facts["cr_lines"] == 2
 
 
 def test_a_nul_byte_is_named_by_line_and_byte(written):

@@ -149,7 +149,7 @@ def test_bad_files_are_named(tmp_path):
     path.write_bytes(b"good line\nbad \xff line\n" * 20)
     with pytest.raises(DataError, match=r"bad\.txt:2:5: byte 0xff is not UTF-8"):
         Text(path=str(path)).load()
-    assert Text(path=str(path), replace_invalid=True).load().facts["replaced_bytes"] == 20
+    assert Text(path=str(path), replace_invalid=True).load().facts["files"][0]["replaced_bytes"] == 20
     with pytest.raises(ConfigError, match="path = ''"):
         Text(path="").load()
 
@@ -159,7 +159,7 @@ def test_gzip_line_ends_and_the_fingerprint(tmp_path):
     plain.write_bytes(POEM.replace("\n", "\r\n").encode())
     packed.write_bytes(gzip.compress(POEM.encode()))
     one, other = (Text(path=str(path), length=7).load() for path in (plain, packed))
-    assert one.fingerprint == other.fingerprint and one.facts["crlf_lines"] == 6
+    assert one.fingerprint == other.fingerprint and one.facts["files"][0]["crlf_lines"] == 6
     assert one.fingerprint != Text(path=str(plain), length=7, valid_fraction=0.2).load().fingerprint
 
 

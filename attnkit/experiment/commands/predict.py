@@ -18,6 +18,7 @@ OPTIONS = ("temperature", "top_k", "top_p", "beams", "max_length")
 FORMS = (".html", ".png", ".svg")
 LONGEST_LINE = 1 << 20
 MOST_PICTURES = 8
+NAMED = 5
 
 
 def add(groups: Any) -> None:
@@ -127,6 +128,10 @@ def answer(writer: Any, read: list[tuple[str, Any]], arguments: argparse.Namespa
         print(json.dumps(said, indent=2))
         return
     for one, seen in zip(written, looked, strict=True):
+        if unknown := writer.unknown(one):
+            known = f"{one.text!r:.60}: read as <unknown>: {', '.join(map(repr, unknown[:NAMED]))}"
+            more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
+            print(f"note: {diagnostics.printable(known + more)}", file=sys.stderr)
         show(one, seen)
 
 

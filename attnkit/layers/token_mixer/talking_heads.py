@@ -21,7 +21,8 @@ from attnkit.layers.heads import (
     plain_shape,
 )
 from attnkit.option_class import options
-from attnkit.scored.contract import HEADS, Columns, Params, Position, Rows, Scored, Scores
+from attnkit.scored.contract import Columns, Params, Position, Rows, Scored, Scores
+from attnkit.scored.gather_heads import gather_heads
 from attnkit.variant import Card, HeadShape, Kinds
 
 
@@ -75,7 +76,7 @@ class MixScores(Position):
         return {"mix": jnp.eye(shape.heads)}
 
     def transform_logits(self, p: Params, s: Scores, i: Rows, j: Columns) -> Scores:
-        return jnp.tensordot(p["mix"], jax.lax.all_gather(s, HEADS), 1)
+        return jnp.tensordot(p["mix"], gather_heads(s), 1)
 
 
 class AllValues(QKVProjection):

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 
 from attnkit.option_class import options
 from attnkit.scored.contract import (
-    HEADS,
     Columns,
     Keep,
     Keys,
@@ -20,6 +19,7 @@ from attnkit.scored.contract import (
     Scores,
     dot,
 )
+from attnkit.scored.gather_heads import gather_heads
 from attnkit.variant import Card, HeadShape, TokenInput
 
 
@@ -51,7 +51,7 @@ class Selective(Position):
     def scan_keys(
         self, p: Params, q: Queries, k: Keys, s: Scores, keep: Keep, i: Rows, j: Columns, carry: Row
     ) -> tuple[Scores, Row]:
-        judge, k = (jax.lax.all_gather(rows, HEADS)[0].astype(s.dtype) for rows in (p.key["judge"], k))
+        judge, k = (gather_heads(rows)[0].astype(s.dtype) for rows in (p.key["judge"], k))
         bad = ~jnp.all(jnp.isfinite(judge), axis=1)
         judge = jnp.where(bad[:, None], 0, judge)
         counts = (j[:, None] > j[None, :]) & (j > 0)[None, :]
