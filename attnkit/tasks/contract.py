@@ -121,6 +121,10 @@ class DatasetInfo:
     ceilings: Mapping[str, float] = MappingProxyType({})
     metric_units: Mapping[str, str] = MappingProxyType({})
 
+    def __repr__(self) -> str:
+        named = f"{type(self).__name__}({type(self.task).__name__}" if "task" in vars(self) else ""
+        return f"{named}, splits {', '.join(self.splits)})" if named else object.__repr__(self)
+
     def encode(self, text: str) -> Example:
         """A user's own text as an example without answer, as `task.encode` reads it."""
         return self.task.encode(text, self)

@@ -90,7 +90,7 @@ class Speller:
 
     vocabulary: Vocabulary
     units: Kind
-    merges: tuple[tuple[str, str], ...] = ()
+    merges: tuple[tuple[str, str], ...] = dataclasses.field(default=(), repr=False)
 
     @property
     def unknown(self) -> int:
