@@ -90,7 +90,7 @@ def train(
         sizes = footprint(session)
         if not quiet:
             data = audit.short(audit.audit(session.data), str(loaded.file))
-            for line in [*data, said(sizes, make_mesh(session.training.batch_size).devices.ravel())]:
+            for line in [*data, said(sizes, make_mesh(session.training).devices.ravel())]:
                 print(printable(line), file=sys.stderr)
         session, fitted = trained(session, place, resume, quiet, profile, ready, allow.data)
         if not is_first():
