@@ -59,7 +59,7 @@ def validate(arguments: argparse.Namespace) -> int:
             raise
         print(json.dumps({"valid": False, "problems": config.problems_of(error)}, indent=2))
         return error.exit_code
-    idle = unused(loaded.experiment.training.made.batch_size, expected())
+    idle = unused(loaded.experiment.training.made, expected())
     if arguments.json:
         found = {
             "valid": True,
