@@ -1,6 +1,7 @@
-"""How often weights, gradients and interventions find the tokens that decide an answer: is attention explanation?
+"""Is attention explanation? How often weights, gradients and ablation find the tokens that decide an answer.
 
-    python experiments/is_attention_explanation/study.py [MIXER ...] [--steps 400] [--seeds 3] [--write FILE]
+    python experiments/is_attention_explanation/study.py [MIXER ...] [--steps 400] [--seeds 3]
+        [--convolution 3] [--write FILE]
 
 Six tasks whose evidence is known, six mixers. All networks of a mixer (tasks times seeds) are trained as one
 program and explained by another, which then explains the same networks before training. An explanation is
@@ -187,9 +188,13 @@ def score(seen: dict[str, np.ndarray], asked: dict[str, np.ndarray]) -> dict[str
     return told
 
 
-def run(mixer: Any, data: dict[str, Generated], steps: int, seeds: int) -> list[dict[str, Any]]:
+def run(
+    mixer: Any, data: dict[str, Generated], steps: int, seeds: int, convolution: int
+) -> list[dict[str, Any]]:
     """The scores of all networks of a mixer, trained and not."""
-    config = Decoder(depth=DEPTH, heads=2, model_dim=32, mlp_ratio=2, short_convolution=3, mixer=mixer)
+    config = Decoder(
+        depth=DEPTH, heads=2, model_dim=32, mlp_ratio=2, short_convolution=convolution, mixer=mixer
+    )
     sizes = Sizes(vocabulary=max(len(one.vocabulary) for one in data.values()), length=WIDTH)
     cells = [(name, seed) for name in data for seed in range(seeds)]
     networks = [split(config.build(sizes, nnx.Rngs(seed))) for _, seed in cells]
@@ -221,7 +226,9 @@ def cell(records: Sequence[dict[str, Any]], method: str, part: int = 0) -> str:
     if not values:
         return ""
     between = interval(values)
-    return f"{100 * np.mean(values):.0f}" + (f" ({100 * between[0]:.0f}-{100 * between[1]:.0f})" if between else "")
+    return f"{100 * np.mean(values):.0f}" + (
+        f" ({100 * between[0]:.0f}-{100 * between[1]:.0f})" if between else ""
+    )
 
 
 def table(records: Sequence[dict[str, Any]], by: str, part: int = 0) -> list[str]:
@@ -246,13 +253,15 @@ def main() -> None:
     parser.add_argument("mixers", metavar="MIXER", nargs="*", help=f"some of: {', '.join(MIXERS)}")
     parser.add_argument("--steps", type=int, default=400, help="of training, a multiple of 20")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--convolution", type=int, default=3, help="tokens of the one before every mixer")
     parser.add_argument("--write", type=Path, help="a JSON file with the numbers of every network")
     chosen = parser.parse_args()
     data = {name: task.load() for name, task in TASKS.items()}
     records: list[dict[str, Any]] = []
     for name in chosen.mixers or MIXERS:
         begun = time.process_time()
-        new = [{"mixer": name, **one} for one in run(MIXERS[name], data, chosen.steps, chosen.seeds)]
+        told = run(MIXERS[name], data, chosen.steps, chosen.seeds, chosen.convolution)
+        new = [{"mixer": name, **one} for one in told]
         records += new
         accuracy = {
             task: [round(r["accuracy"], 2) for r in new if r["task"] == task and r["kind"] == "trained"]
@@ -261,8 +270,9 @@ def main() -> None:
         print(f"{name}: {time.process_time() - begun:.0f} CPU s; right answers {accuracy}", flush=True)
         if chosen.write:
             chosen.write.write_text(json.dumps(records))
-    print("\nTop-1 by task:", *table(records, "task"), "\nTop-1 by mixer:", *table(records, "mixer"), sep="\n")
-    print("\nMass by task:", *table(records, "task", 1), "\nMass by mixer:", *table(records, "mixer", 1), sep="\n")
+    for part, measure in enumerate(("Top-1", "Mass")):
+        for by in ("task", "mixer"):
+            print(f"\n{measure} by {by}:", *table(records, by, part), sep="\n")
 
 
 if __name__ == "__main__":
