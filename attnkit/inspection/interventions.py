@@ -82,10 +82,18 @@ def ablate(
             edits = {f"{path}.{OUTPUT}": edit(path) for path in shapes}
             return metric(observe(f, edit=edits)(*args).output)
 
-        return jax.lax.map(one, gates, batch_size=TOGETHER)
+        return sweep(one, gates, len(heads))
 
     found = np.asarray(jax.jit(run)(tuple(args), given, one_hot(heads, shapes)))
     return dict(zip(heads, found, strict=True))
+
+
+def sweep(run: Callable[[Any], Array], cases: Any, count: int) -> Array:
+    """`run` of each of `count` cases, up to `TOGETHER` side by side in groups of one size: compiled once."""
+    groups = -(-count // TOGETHER)
+    size = -(-count // groups)
+    more = jnp.minimum(jnp.arange(groups * size), count - 1)
+    return jax.lax.map(run, jax.tree.map(lambda a: a[more], cases), batch_size=size)[:count]
 
 
 def gate_gradients(f: Model, metric: Metric, *args: Any) -> dict[Head, float]:
@@ -227,7 +235,7 @@ def path_effects(
             received = metric(observe(f, edit=edit)(base).output)
             return jnp.where(past, metric(travelled.output), received)
 
-        return jax.lax.map(one, (senders, places, direct), batch_size=TOGETHER)
+        return sweep(one, (senders, places, direct), len(edges))
 
     found = np.asarray(jax.jit(run)(base, other))
     return dict(zip(edges, found, strict=True))
