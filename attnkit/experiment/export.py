@@ -193,7 +193,7 @@ def shape(program: jax_export.Exported, name: str) -> list[int | str]:
 
 
 def described(info: DatasetInfo) -> dict[str, Any]:
-    """What token ids stand for, as values of JSON."""
+    """Meaning of the token ids, as values of JSON."""
     names = ("vocabulary", "source_vocabulary", "speller", "separator", "grid", "numbers", "fingerprint")
     values = info.values()
     return {name: values[name] for name in names}

@@ -75,13 +75,14 @@ class Writer:
             return []
         read = [example for _, example in examples]
         vocabulary = self.session.dataset.vocabulary
-        continues = self.session.dataset.source_vocabulary is None
+        joiner = vocabulary.joiner if self.session.dataset.source_vocabulary is None else None
         found = []
         for (text, example), tokens in zip(
             examples, decode.write(self.session, read, self.decoding, self.seed), strict=True
         ):
             output = vocabulary.text(tokens)
-            found.append(Written(text, example, tokens, output, text + output if continues else output))
+            whole = output if joiner is None else followed(text, output, joiner)
+            found.append(Written(text, example, tokens, output, whole))
         return found
 
     def lines(
@@ -151,6 +152,12 @@ class Writer:
                 raise DataError(
                     f"{tokens} tokens: attention is shown of at most {most}; leave out --highlight, --picture"
                 )
+
+
+def followed(text: str, output: str, joiner: str) -> str:
+    """A text and what goes on from it, with `joiner` between words."""
+    apart = joiner if text and output and not (text[-1:].isspace() or output[:1].isspace()) else ""
+    return f"{text}{apart}{output}"
 
 
 def opened(run: Path, changes: Mapping[str, Any], seed: int, allow: Allow = NOTHING) -> Writer:

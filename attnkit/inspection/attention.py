@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attnkit.inspection import overlay
+from attnkit.inspection import overlay, taps
 from attnkit.inspection.head_scores import shares
 from attnkit.inspection.heatmap import Grid, picture, pooled, small_print
 from attnkit.inspection.maps import align, head_statistics
@@ -23,14 +23,17 @@ ROOM = 3_800_000
 MOST_HEADS = 512
 MOST_HOVERS = 600
 HOVER_SIZE = 170
+#: rows of all heads that can be tapped
+MOST_TAPS = 1800
 
 
 @dataclass(frozen=True)
 class Share:
-    """The size of one head's picture: cells along a side, and cells that say their value when pointed at."""
+    """The size of one head's picture: cells along a side, cells that say their value, rows to be tapped."""
 
     side: int
     hovers: int
+    taps: int
 
 
 def draw(examples: tuple[MapExample, ...]) -> str:
@@ -52,7 +55,11 @@ def draw(examples: tuple[MapExample, ...]) -> str:
 def _share(heads: int) -> Share:
     room = ROOM // max(heads, 1)
     side = math.isqrt(int(0.55 * room * 3 / 4))
-    return Share(side=max(16, side), hovers=min(MOST_HOVERS, int(0.4 * room) // HOVER_SIZE))
+    return Share(
+        side=max(16, side),
+        hovers=min(MOST_HOVERS, int(0.4 * room) // HOVER_SIZE),
+        taps=MOST_TAPS // max(heads, 1),
+    )
 
 
 def _fitting(one: MapExample, most: int) -> list[tuple[int, AttentionMap]]:
@@ -115,7 +122,7 @@ def _example(
 
 def _rule(key: str, panel: str) -> str:
     return (
-        f"#r{key}:checked~.panels :is(#p{panel},#g{key},#f{key},#m{key}){{display:block}}"
+        f"#r{key}:checked~.panels :is(#p{panel},#g{key},#f{key},#m{key},#t{key}){{display:block}}"
         f"#r{key}:checked~.maps [for=r{key}]{{color:var(--ink)}}"
         f"#r{key}:checked~.maps [for=r{key}] svg{{outline:2px solid var(--accent);outline-offset:2px}}"
         f"#r{key}:focus-visible~.maps [for=r{key}]{{background:var(--focus)}}\n"
@@ -127,7 +134,8 @@ def _panel(drawn: AttentionMap, grid: Grid, key: str, share: Share) -> str:
     return (
         f'<section class="panel" id="p{key}"><h3>{text(drawn.name)}</h3>'
         f"{facts}{overlay.draw(drawn, key)}"
-        f"{picture(drawn, grid, key, share.hovers)}{small_print(drawn, grid, share.hovers)}</section>"
+        f"{picture(drawn, grid, key, share.hovers)}{small_print(drawn, grid, share.hovers)}"
+        f"{taps.draw(drawn, key, share.taps)}</section>"
     )
 
 

@@ -7,7 +7,6 @@
 # `L1H0` do nothing. The same lines work on any model that is a function of its arguments.
 
 # %%
-import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
@@ -58,7 +57,7 @@ for head, after in look.ablate(f, right, tokens, fill="resample", other=(other,)
 # %%
 circuit = look.find_circuit(f, right, tokens, other, threshold=0.5)
 print([str(edge) for edge in circuit.edges])
-circuit
+look.HeadReport(circuits=(("Induction", circuit),))
 
 # %% [markdown]
 # ## Attention beside attribution
@@ -102,6 +101,6 @@ for name, ranking in rankings.items():
 # %% [markdown]
 # ## A run of your own
 #
-# `attnkit inspect runs/induction-1 --circuit --page heads.html` does all of this for a trained run, on held-out
-# examples: one row for each head with a verdict, the circuit, attribution beside attention.
+# `attnkit inspect runs/induction-1 --circuit --page heads.html` does all of this for a trained run, on
+# held-out examples: one row for each head with a verdict, the circuit, attribution beside attention.
 # `--with runs/induction-2` puts a second run beside it on the same examples.

@@ -20,8 +20,17 @@ from attnkit.inspection.heatmap import pooled
 from attnkit.inspection.interventions import LOGITS, Edge
 from attnkit.inspection.maps import Head
 from attnkit.inspection.page import render
-from attnkit.inspection.report import AttentionMap, Curve, Line, MapExample, Report, Result, Sample
-from attnkit.inspection.writing import holdable, number, percent, shortened, text, visible
+from attnkit.inspection.report import (
+    AttentionMap,
+    Confusion,
+    Curve,
+    Line,
+    MapExample,
+    Report,
+    Result,
+    Sample,
+)
+from attnkit.inspection.writing import DASH, holdable, number, percent, shortened, text, visible
 
 pytestmark = pytest.mark.one_python
 
@@ -41,6 +50,7 @@ def full_report(words):
     return Report(
         title=words("title"),
         about=words("about"),
+        verdict=words("verdict"),
         command=words("command"),
         facts={
             words("group"): {words("fact"): words("value"), words("list"): [words("item"), 3, None, True]}
@@ -48,6 +58,11 @@ def full_report(words):
         results=(
             Result(words("metric"), 0.5, words("split"), 0.1, 1.0, "fraction", True, words("note")),
             Result(words("metric"), float("nan"), words("split"), note=words("note")),
+            Result(words("other"), 0.25, words("split"), unit="fraction", interval=(0.2, 0.3125)),
+        ),
+        confusion=(
+            Confusion(words("split"), (words("class"), words("answer")), np.array([[3, 1], [0, 5]])),
+            Confusion(words("far"), (words("class"), words("answer")), np.array([[3, 1], [0, 5]])),
         ),
         curves=(
             Curve(
@@ -59,9 +74,11 @@ def full_report(words):
             ),
         ),
         samples=(
-            Sample(words("prompt"), words("got"), words("expected"), False),
+            Sample(words("prompt"), words("got"), words("expected"), False, words("split")),
             Sample(words("prompt"), words("got"), words("got"), True),
             Sample(words("prompt"), words("got")),
+            Sample(words("prompt"), words("got"), words("got"), True, turns=(words("turn"), words("turn"))),
+            Sample(words("prompt"), words("got"), words("got"), picture=np.zeros((2, 3, 3), np.uint8)),
         ),
         heads=HeadReport(
             (
@@ -159,15 +176,68 @@ def test_a_bare_report_renders_without_empty_sections():
 
 
 def test_numbers_stand_beside_their_floors():
-    reader = read(render(full_report(lambda kind: kind)))
+    page = render(full_report(lambda kind: kind))
+    reader = read(page)
     assert "floor 10.0\u202f%" in " ".join(reader.texts["p"])
-    assert reader.texts["td"].count("50.0\u202f%") == 1
-    assert "NaN" in reader.texts["td"]
+    assert reader.texts["td"].count("50.0\u202f%NaN") == 1
+    assert "25.0\u202f%20.0\u202f% to 31.2\u202f%" in reader.texts["td"]
+    assert {"50.0\u202f%", "NaN"} <= set(reader.texts["b"])
+    assert '<p class="value"><span class="number">' in page and ".number{white-space:nowrap;" in page
+
+
+def test_metrics_are_rows_and_splits_are_columns():
+    made = [
+        Result(name, value, split, floor, unit=unit)
+        for name, unit, floor, values in (
+            ("exact match", "fraction", 0.125, (0.5, 0.25)),
+            ("loss", "nats per token", None, (1.5,)),
+        )
+        for split, value in zip(("valid", "test"), values, strict=False)
+    ]
+    reader = read(render(Report("t", results=tuple(made))))
+    assert reader.texts["th"] == ["metric", "floor", "valid", "test", "exact match", "loss nats per token"]
+    assert reader.texts["td"] == ["12.5\u202f%", "50.0\u202f%", "25.0\u202f%", DASH, "1.500", DASH]
+
+
+def test_answers_of_classes_are_a_table_with_test_first():
+    counts = np.array([[3, 1], [0, 5]])
+    confusion = tuple(Confusion(split, ("cat", "dog"), counts) for split in ("valid", "test"))
+    reader = read(render(Report("t", confusion=confusion)))
+    assert reader.texts["h3"] == ["Answers on test", "Answers on valid"]
+    assert reader.texts["td"] == ["3", "1", "0", "5"] * 2
+    with pytest.raises(DataError, match="expected a row and a column for each of 2 classes"):
+        Confusion("test", ("cat", "dog"), np.zeros((3, 2)))
+
+
+def test_wrong_samples_come_first_with_their_picture_and_their_turns():
+    picture = np.zeros((2, 2, 3), np.uint8)
+    samples = (
+        Sample("a\nb\nc", "yes", "yes", True, "test", ("a", "b", "c")),
+        Sample("p", "no", "yes", False, "valid", picture=picture),
+    )
+    page = render(Report("t", samples=samples))
+    reader = read(page)
+    assert [p for p in reader.texts["p"] if p[:1] in "✓✗"] == ["✗ wrong", "✓ right"]
+    assert page.count("<img") == 1 and page.index("<img") < page.index("turn user")
+    assert re.findall(r'turn (\w+)">(\w)', page) == [("user", "a"), ("system", "b"), ("user", "c")]
+
+
+def test_a_token_that_is_tapped_shows_the_heaviest_keys_of_its_row():
+    weights = np.array([[[0.75, 0.0, 0.25], [0.0, 1.0, 0.0], [0.125, 0.375, 0.5]]])
+    drawn = AttentionMap("m", weights, ("a", "b", "c"), ("x", "y", "z"), heads=("L1H3",))
+    page = render(Report("t", attention=(MapExample("l", (drawn,)),)))
+    rows = re.findall(r'name="t0-0-0">(\w)</label><span class="looked">(.*?)</span></span>', page)
+    shown = [(query, re.findall(r">(\w)</b> ([\d.]+)", row)) for query, row in rows]
+    assert shown == [
+        ("a", [("x", "0.7500"), ("z", "0.2500")]),
+        ("b", [("y", "1.000")]),
+        ("c", [("z", "0.5000"), ("y", "0.3750"), ("x", "0.1250")]),
+    ]
 
 
 def test_verdicts_are_words():
     verdicts = [p for p in read(render(full_report(lambda kind: kind))).texts["p"] if p[:1] in "✓✗"]
-    assert verdicts == ["✗ wrong", "✓ right"]
+    assert verdicts == ["✗ wrong", "✓ right", "✓ right"]
 
 
 def test_empty_tokens_and_white_space_are_visible():
@@ -244,42 +314,6 @@ def test_pooled_cells_show_the_heaviest_weight():
     assert (grid.queries, grid.keys) == (("abc", "de"), ("x␣", "y"))
 
 
-def test_the_page_of_a_large_model_is_small_and_says_what_was_pooled():
-    """Everything that `attnkit inspect` draws of 512 tokens, 6 layers and 8 heads, with random numbers."""
-    tokens = tuple(f"token{i % 89}" for i in range(512))
-    random = np.random.default_rng(0)
-    weights = random.dirichlet(np.full(512, 0.05), size=(8, 512)).astype(np.float32)
-    maps = tuple(AttentionMap(f"self, layer {layer}", weights, tokens, tokens) for layer in range(6))
-    names = [f"L{layer}H{head}" for layer in range(6) for head in range(8)]
-    found = tuple(HeadFinding(n, "previous 50%", 0.5, 0.4, 0.1, 1.0, (0.5, 1.5), "idle") for n in names)
-    methods = ("weights", "gradient times input", "integrated gradients", "rollout", "attention x gradient")
-    edges = {
-        Edge(Head("decoder.0.self", n), Head("decoder.1.self", m), "k"): 1.0
-        for n in range(8)
-        for m in range(8)
-    }
-    heads = HeadReport(
-        found,
-        matrices=tuple(
-            Matrix(title, names[::8], random.normal(size=(6, 8))) for title in ("effect", "evidence")
-        ),
-        attributions=(Attribution("l", tokens, tuple((name, random.normal(size=512)) for name in methods)),)
-        * 3,
-        circuits=(("Circuit", Circuit(edges, 0.5)),),
-    )
-    page = render(Report("large", heads=heads, attention=(MapExample("l", maps, (5, 7)),) * 3))
-    assert len(page.encode()) <= 5_000_000
-    assert "512 by 512 weights are drawn as" in page and "maps are left out" not in page
-    assert page.count("integrated gradients") == 3 and "L5H7" in page
-
-
-def test_more_heads_than_fit_are_left_out_and_said_so():
-    maps = tuple(attention_map(tuple("ab"), heads=8, name=f"layer {i}") for i in range(67))
-    reader = read(render(Report("deep", attention=(MapExample("l", maps, (66, 7)),))))
-    assert any("3 of 67 maps are left out" in p for p in reader.texts["p"])
-    assert "layer 66" in reader.texts["h3"]
-
-
 @pytest.mark.parametrize("heads", [(0, 2), (1, 0), (-1, 0)])
 def test_a_selection_that_does_not_exist_is_refused(heads):
     with pytest.raises(DataError, match="expected the index of one of 1 maps"):
@@ -305,7 +339,7 @@ def test_numbers_as_people_read_them():
         "0",
         "1.000",
         "12\u202f346",
-        "1e\N{MINUS SIGN}07",
+        "1e\N{MINUS SIGN}7",
         "\N{MINUS SIGN}2.500",
         "1\u202f234\u202f567",
     ]

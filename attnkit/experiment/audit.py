@@ -38,7 +38,8 @@ class Audit:
     """The findings.
 
     Attributes:
-        examples: split -> number of examples, or of characters of a text; empty where they are drawn at will.
+        examples: split -> number of examples, or of characters of a text; of those that are not drawn anew.
+        of_text: whether these are characters.
         lengths: side -> split -> lengths of its sequences.
         classes: class -> examples of it in training; empty where nothing is classified.
         files: what is known of each file: name, digest, lines, encoding, delimiter, columns.
@@ -50,6 +51,7 @@ class Audit:
     """
 
     examples: Mapping[str, int]
+    of_text: bool
     lengths: Mapping[str, Mapping[str, Spread]]
     classes: Mapping[str, int]
     files: Sequence[Mapping[str, Any]]
@@ -64,7 +66,8 @@ def audit(dataset: Dataset, samples: int = 0) -> Audit:
     """The findings on a data set, with at most so many `samples` of its first held-out split."""
     facts = dataset.facts
     texts = {split: found for split in ("train", *dataset.splits) if (found := dataset.texts(split))}
-    examples = facts.get("examples") or facts.get("characters") or {}
+    sizes = facts.get("examples") or facts.get("characters") or {}
+    examples = {split: n for split, n in sizes.items() if isinstance(n, int)}
     sides = {side for found in texts.values() for side in found.lengths}
     left_out = {name: n for name, n in facts.items() if isinstance(n, int) and n and is_left_out(name)}
     unknown = {
@@ -84,6 +87,7 @@ def audit(dataset: Dataset, samples: int = 0) -> Audit:
     drawn = dataset.examples(first, samples) if samples and first else []
     return Audit(
         examples=examples,
+        of_text="characters" in facts,
         lengths={
             side: {split: Spread.of(found.lengths[side]) for split, found in texts.items()}
             for side in sorted(sides)
@@ -238,7 +242,7 @@ def lines(found: Audit, name: str) -> Iterator[str]:
 
 
 def short(found: Audit, name: str) -> Iterator[str]:
-    """What is said before training: what was read, and what is most suspicious."""
+    """Lines for the start of training: counts, and the most suspicious."""
     yield from brief(found)
     yield from (f"suspicious: {note}" for note in found.notes[:NOTED])
     if len(found.notes) > NOTED:
@@ -246,11 +250,11 @@ def short(found: Audit, name: str) -> Iterator[str]:
 
 
 def brief(found: Audit) -> Iterator[str]:
-    """What was read, left out and divided, in a few lines."""
+    """Counts of what was read, left out and divided, in a few lines."""
     for file in found.files:
         yield f"read {file['file']}: {', '.join(read_as(file))}"
     parts = [", ".join(f"{count:,} {split}" for split, count in found.examples.items())]
-    parts[0] += " characters" if parts[0] and not found.lengths else ""
+    parts[0] += " characters" if found.of_text else ""
     if found.classes:
         largest = sorted(found.classes.items(), key=lambda item: -item[1])
         some = ", ".join(f"{label} {count:,}" for label, count in largest[:NAMED])
