@@ -23,6 +23,7 @@ from attnkit.experiment import cards, catalogue, costs
 from attnkit.forms.pallas.gaps import lowering_gap
 from attnkit.forms.scored import pallas
 from attnkit.forms.sizes import Sizes
+from attnkit.forms.tiling import shipped
 from attnkit.jax_api import compile_only_device
 from attnkit.scored.contract import Preset
 
@@ -32,6 +33,7 @@ PAGE = HERE / "kernels.md"
 BASES = ("Score", "Position", "Normalizer", "Selection", "Mask", "TokenMixer")
 LIMITS = {"output": 1e-12, "lse": 1e-12, "vjp": 1e-10, "jvp": 1e-10, "hvp": 1e-10}
 COMPILERS = {"gpu": "CUDA", "tpu": "TPU"}
+BLOCKS = {name: (shipped("kernels", name).steps[0][0],) * 2 for name in COMPILERS}
 TOKENS = 4095  # of the compiled kernels: padding is compiled, too
 
 INTRODUCTION = """# Fused kernels
@@ -103,7 +105,7 @@ def find_out(entry: catalogue.Entry, lowering_only: bool) -> dict[str, Any]:
         return {"absent": reason}
     found: dict[str, Any] = {}
     for platform in COMPILERS:
-        given = (subject.scored, platform, None, pallas.BLOCKS[platform])
+        given = (subject.scored, platform, None, BLOCKS[platform])
         gap = lowering_gap(*given)
         found[platform] = {"gap": gap, "forward": gap is None or lowering_gap(*given, gradient=False) is None}
     if not lowering_only:
@@ -213,7 +215,7 @@ def compiled_part(found: dict[str, dict[str, Any]]) -> str:
         known = [one for one in whole if one["spilled"]]
         clean = sum(not any(one["spilled"].values()) for one in known) if known else "not known"
         counts.append(f"| {title} | {len(some)} | {share} | {clean} |")
-    blocks = {name: "{} x {}".format(*block) for name, block in pallas.BLOCKS.items()}
+    blocks = {name: "{} x {}".format(*block) for name, block in BLOCKS.items()}
     given = {"version": jax.__version__, "tokens": TOKENS, "heads": 2, "dense": 2 * 4 * TOKENS**2 >> 20}
     head = COMPILED_INTRODUCTION.format(
         **given, gpu=blocks["gpu"], tpu=blocks["tpu"], counts="\n".join(counts)

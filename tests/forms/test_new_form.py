@@ -77,6 +77,8 @@ def test_a_new_form_is_listed_and_explained(extra):
 
 
 def test_without_the_folder_there_is_no_such_form():
-    assert {"blockwise", "dense", "reference"} < find_forms(folder).keys() and "halves" not in find_forms(folder)
+    assert {"blockwise", "dense", "reference"} < find_forms(folder).keys() and "halves" not in find_forms(
+        folder
+    )
     with pytest.raises(ValueError, match="implementation = 'halves': expected 'auto' or one of blockwise"):
         forms.attend(Attention().scored(), None, *draw(), implementation="halves")
