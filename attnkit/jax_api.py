@@ -35,6 +35,7 @@ __all__ = [
     "cudnn_attention",
     "cudnn_gap",
     "current_trace",
+    "find_cluster",
     "is_symbolic_zero",
     "jaxpr_as_fun",
     "make_user_context",
@@ -262,3 +263,16 @@ def compile_only_device(platform: str, folder: Path) -> Any:
 
 
 _CLIENTS: list[Any] = []
+
+
+def find_cluster(patience: int) -> tuple[str | None, int, int, Sequence[int] | None]:
+    """(address of process 0, number of processes, number of this one, its devices) as JAX finds them.
+
+    The same detection as in `jax.distributed.initialize()`; `(None, 1, 0, None)` outside a cluster.
+    """
+    from jax._src.clusters import ClusterEnv
+
+    address, count, number, own = ClusterEnv.auto_detect_unset_distributed_params(
+        None, None, None, None, None, patience
+    )
+    return (None, 1, 0, None) if address is None else (address, count or 1, number or 0, own)

@@ -108,7 +108,7 @@ def choose_form(variant: Scored, sizes: Sizes, implementation: str) -> tuple[str
 
 def choose_distributed(variant: Scored, sizes: Sizes, platform: str) -> tuple[str, str]:
     """Name of a form for a sequence on several devices, and why that one."""
-    passed_over = []
+    passed_over: list[str] = []
     for name, form in find_forms(folder).items():
         if on_one_device(form, sizes) is None:
             if (reason := form.supports(variant, sizes, platform)) is None:
@@ -121,7 +121,7 @@ def on_one_device(form: Any, sizes: Sizes) -> str | None:
     """Why a form that needs a whole sequence cannot compute one that several devices share."""
     if sizes.shards is None or getattr(form, "DISTRIBUTED", False):
         return None
-    return f"it computes a whole sequence, and axis = {sizes.shards.axis!r} has a share of one on each device"
+    return sizes.shards.whole_needed()
 
 
 def known_offset(offset: Any) -> int:

@@ -56,7 +56,7 @@ tbody tr:last-child>*{border-bottom:0}
 .pivot td small,.note{display:block;color:var(--soft);font-size:.78rem;font-weight:400}
 .pivot td b{font-weight:600}.pivot th small{color:var(--soft);font-weight:400}
 .pivot th:first-child,.confusion th:first-child{position:sticky;left:0;background:var(--paper);
-max-width:13rem}
+min-width:6.5rem;max-width:13rem;overflow-wrap:anywhere}
 .confusion{width:auto}.confusion td.heat{padding:.5rem .75rem;border-radius:0}
 #answers h3{margin-bottom:.5rem}
 
