@@ -65,9 +65,9 @@ COMPILED = "## Compiled"
 COMPILED_INTRODUCTION = """
 Written by `python docs/make_kernels.py --compile FOLDER` with jax {version}, by the compilers for an H100
 (ptxas for sm_90a included) and a TPU v5e on a machine that has neither. **Nothing here ran on a device.**
-Sequences of {tokens:,} tokens in bfloat16, {heads} heads (as many as the mask tells apart) of width 64, blocks
-of {gpu} and {tpu}; the gradient of everything, with the forward pass in it. Where that does not compile, the
-forward pass alone was tried.
+Sequences of {tokens:,} tokens in bfloat16, {heads} heads (or as many as the mask tells apart) of width 64,
+blocks of {gpu} and {tpu}; the gradient of everything, with the forward pass in it. Where that does not
+compile, the forward pass alone was tried.
 
 - **memory**: MiB beside arguments and results. The weights as a matrix would be {dense} MiB in float32.
 - **registers**: of a thread, of the kernel of the forward pass and the largest of the others; at most 255.
@@ -181,8 +181,8 @@ def reasons(some: list[tuple[str, dict[str, Any]]]) -> list[str]:
     return lines
 
 
-def compile_one(entry: catalogue.Entry, devices: dict[str, Any]) -> dict[str, Any]:
-    """What compilers make of a variant."""
+def compile_one(entry: catalogue.Entry, devices: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    """What compilers make of a variant; for a platform that is known, what is."""
     try:
         subject = make_subject(entry.cls(**costs.required_options(entry)))
     except (TypeError, ValueError) as error:
@@ -190,8 +190,10 @@ def compile_one(entry: catalogue.Entry, devices: dict[str, Any]) -> dict[str, An
     sizes = subject.sizes
     if reason := pallas.supports(subject.scored, Sizes(sizes.queries, sizes.keys, sizes.offset), "cpu"):
         return {"absent": reason}
-    found: dict[str, Any] = {}
+    found = dict(known)
     for platform, device in devices.items():
+        if platform in known:
+            continue
         one: dict[str, Any] = {}
         for depth in ("gradient", "forward"):
             made = compile_kernels(subject.scored, platform, device, TOKENS, depth == "gradient")
@@ -267,10 +269,14 @@ def main() -> int:
         old = found.get(name_of(entry))
         if chosen.names and entry.kind not in chosen.names:
             continue
-        done = chosen.compile or chosen.lowering_only or (old and ("errors" in old or "gpu" not in old))
-        if old and done and not chosen.again:
+        if devices:
+            done = old and ("absent" in old or devices.keys() <= old.keys())
+        else:
+            done = old and (chosen.lowering_only or "errors" in old or "gpu" not in old)
+        if done and not chosen.again:
             continue
-        made = compile_one(entry, devices) if devices else find_out(entry, chosen.lowering_only)
+        known = {} if chosen.again else old or {}
+        made = compile_one(entry, devices, known) if devices else find_out(entry, chosen.lowering_only)
         found[name_of(entry)] = made
         kept.write_text(json.dumps(found), encoding="utf-8")
         print(name_of(entry), made, flush=True)

@@ -58,7 +58,9 @@ def test_sizes_that_cannot_be_read_are_refused_in_a_line(folder):
     (file,) = folder.iterdir()
     file.write_text("[1, 2")
     tiling.read.cache_clear()
-    with pytest.raises(ValueError, match=r"\.json: no block sizes can be read: .*; measure again: attnkit tune"):
+    with pytest.raises(
+        ValueError, match=r"\.json: no block sizes can be read: .*; measure again: attnkit tune"
+    ):
         forms.explain(Attention().scored(), 4096, 4096)
 
 
