@@ -107,7 +107,9 @@ def meet(address: str, count: int, number: int, patience: float = PATIENCE) -> N
     """
     host, _, port = address.rpartition(":")
     end = time.monotonic() + patience
-    missing = _gather(int(port), count, end) if number == 0 else _report(host.strip("[]"), int(port), number, end)
+    missing = (
+        _gather(int(port), count, end) if number == 0 else _report(host.strip("[]"), int(port), number, end)
+    )
     if missing:
         one = len(missing) == 1
         raise PeerLost(
