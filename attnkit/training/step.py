@@ -13,7 +13,17 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from attnkit.layers.contract import TokenMixerLayer
 from attnkit.models.contract import Batch
-from attnkit.training.devices import AXES, DATA, EXAMPLES, FSDP, SEQUENCE, layout, place, shard_axis, state_spec
+from attnkit.training.devices import (
+    AXES,
+    DATA,
+    EXAMPLES,
+    FSDP,
+    SEQUENCE,
+    layout,
+    place,
+    shard_axis,
+    state_spec,
+)
 from attnkit.training.objective import Sums, errors, per_weight, sums
 from attnkit.training.optimizer import Hyperparameters, hyperparameters, schedule, transform
 from attnkit.training.parameters import kinds
