@@ -23,7 +23,7 @@ def add(groups: Any) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="how many processes must train together (default: as many as a cluster or JAX_NUM_PROCESSES say)",
+        help="processes that must train together (default: as many as were started)",
     )
     command.add_argument("--quiet", action="store_true", help="show no progress")
     command.add_argument(
