@@ -16,7 +16,7 @@ from attnkit.experiment import config, footprint
 from attnkit.experiment.config import Config, Setting
 from attnkit.experiment.diagnostics import InvalidConfig
 from attnkit.experiment.session import loaded_data, sizes_of
-from attnkit.experiment.sweep import Cell
+from attnkit.experiment.sweep_cell import Cell
 from attnkit.experiment.sweep_table import Equal
 from attnkit.experiment.toml import Key
 from attnkit.tasks.contract import Dataset

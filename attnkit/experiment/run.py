@@ -313,11 +313,11 @@ def evaluate(run: Path, allow: Allow = NOTHING, overrides: Sequence[str] = ()) -
     return found
 
 
-def replay(run: Path, allow: Allow = NOTHING) -> tuple[dict[str, Any], tuple[str, str]]:
+def replay(run: Path, allow: Allow = NOTHING) -> tuple[dict[str, Any], tuple[str, str], tuple[str, ...]]:
     """Make the step again at which a run met a number that is not finite.
 
     Returns:
-        What the run wrote down, and what was found now: the same.
+        What the run wrote down, what was found now: the same, and a line for everything that has changed.
 
     Raises:
         ConfigError: if the run met none.
@@ -334,11 +334,11 @@ def replay(run: Path, allow: Allow = NOTHING) -> tuple[dict[str, Any], tuple[str
     session = with_data(described(run, allow), allow)
     found = nonfinite.replay(session.network, session.data, session.training, session.optimizer, run, dump)
     if found != (dump["what"], dump["path"]):
+        was, now = nonfinite.said(dump["what"], dump["path"]), nonfinite.said(*found)
         raise CheckFailed(
-            f"step {dump['step']}: the run found {dump['what']} at {dump['path']}, now it is {found[0]} at "
-            f"{found[1]}; data, code or devices have changed"
+            f"step {dump['step']}: in the run: {was}; now: {now}; data, code or devices have changed"
         )
-    return dump, found
+    return dump, found, session.changes
 
 
 def report(run: Path, allow: Allow = NOTHING) -> Path:

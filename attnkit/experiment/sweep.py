@@ -4,14 +4,16 @@ import copy
 import dataclasses
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from attnkit.errors import ConfigError
 from attnkit.experiment import config, folder, toml
-from attnkit.experiment.config import SWEEP, Config, Setting
+from attnkit.experiment.config import SWEEP, Setting
 from attnkit.experiment.diagnostics import InvalidConfig, Problem
+from attnkit.experiment.footing import equalized
+from attnkit.experiment.sweep_cell import Cell
 from attnkit.experiment.sweep_table import SEED, Axis, SweepTable, TableReader
 from attnkit.training.checkpoint import Checkpoints
 from attnkit.training.load import FOLDER
@@ -20,31 +22,6 @@ INDEX = "sweep.json"
 SWEEPS = "sweeps"
 MOST = 10_000
 DONE, HALF, TODO = "finished", "half done", "to do"
-
-
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """One run of a sweep.
-
-    Attributes:
-        config: its resolved config.
-        labels: its choice of every axis but the seed.
-        seed: its seed.
-    """
-
-    config: Config
-    labels: Mapping[str, str]
-    seed: int
-
-    @property
-    def hash(self) -> str:
-        """The name of the cell and of its run folder."""
-        return self.config.hash()
-
-    @property
-    def title(self) -> str:
-        """Its labels and its seed, for people."""
-        return ", ".join([*self.labels.values(), f"seed {self.seed}"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,8 +109,6 @@ def load(file: Path, overrides: Sequence[str] = (), imports: bool = True) -> Swe
     if problems:
         raise InvalidConfig(sorted(dict.fromkeys(problems), key=config.line_of))
     if table.equal:
-        from attnkit.experiment.footing import equalized
-
         cells = equalized(cells, table.equal)
     refuse_twins(file, cells)
     return Sweep(file, cells[0].config.experiment.about, table, tuple(axes), tuple(cells))

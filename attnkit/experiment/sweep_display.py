@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from attnkit.experiment.display import EVERY, status
-from attnkit.experiment.sweep import Cell
+from attnkit.experiment.sweep_cell import Cell
 from attnkit.experiment.sweep_run import Job, News, Tell
 
 

@@ -13,7 +13,7 @@ from attnkit.experiment import folder, provenance, run, sweep
 from attnkit.experiment.footprint import footprint
 from attnkit.experiment.provenance import NOTHING, Allow
 from attnkit.experiment.session import Session, loaded_data, start
-from attnkit.experiment.sweep import Cell
+from attnkit.experiment.sweep_cell import Cell
 from attnkit.training.loop import fit
 from attnkit.training.population import NUMBERS, Member, fit_population
 from attnkit.training.progress import Fitted, Progress, Report
