@@ -9,15 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 
 from attnkit import signals
 from attnkit.errors import CheckFailed, ConfigError
 from attnkit.experiment import attention, config, display, folder, measure, provenance, summary, toml
 from attnkit.experiment.diagnostics import printable
-from attnkit.experiment.footprint import Footprint, footprint
+from attnkit.experiment.footprint import Footprint, footprint, parameters
 from attnkit.experiment.profile import profiled
 from attnkit.experiment.provenance import NOTHING, Allow
 from attnkit.experiment.session import Session, best, described, reopen, start, with_data
@@ -86,10 +84,9 @@ def train(
             if record is None or steps_done(place) < session.training.steps:
                 provenance.write(place, loaded, session.data, changes)
 
-        sizes = footprint(session)
         if not quiet:
             data = audit.short(audit.audit(session.data), str(loaded.file))
-            for line in [*data, said(sizes, make_mesh(session.training.batch_size).devices.ravel())]:
+            for line in [*data, said(session)]:
                 print(printable(line), file=sys.stderr)
         session, fitted = trained(session, place, resume, quiet, profile, ready, allow.data)
         if (place / folder.RESULT).is_file() and fitted.step == fitted.resumed_from:
@@ -97,7 +94,7 @@ def train(
             # It may be of fewer steps, if the run was interrupted after the last one.
             if there.get("steps") == fitted.step:
                 return place, there
-        facts = {**facts_of(fitted, sizes, command), "changed": changes}
+        facts = {**facts_of(fitted, footprint(session), command), "changed": changes}
         result = finish(session, place, facts, begun, known_of(session, fitted))
         if provenance.own(loaded).keys() > used:
             # Some files were imported only now.
@@ -105,12 +102,11 @@ def train(
         return place, result
 
 
-def said(sizes: Footprint, used: Sequence[jax.Device] | np.ndarray) -> str:
-    """The sizes of a network, and the devices that train it, as a line."""
-    state = f", {sizes.state_bytes:,} bytes of state" if sizes.state_bytes is not None else ""
+def said(session: Session) -> str:
+    """The size of a network, and the devices that train it, as a line. Other sizes take a trace: they wait."""
+    used = make_mesh(session.training.batch_size).devices.ravel()
     devices = f"{len(used)} {used[0].device_kind} device{'s' if len(used) > 1 else ''}"
-    flops = f"{sizes.flops_per_token:,.0f} FLOPs per token"
-    return f"model: {sizes.parameters:,} parameters{state}, {flops}, on {devices}"
+    return f"model: {parameters(session.network):,} parameters, on {devices}"
 
 
 def unit_of(dataset: Dataset) -> str:

@@ -266,7 +266,10 @@ def global_norm(tree: Any) -> Float[Array, ""]:
 
 
 def _all_finite(tree: Any) -> Bool[Array, ""]:
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+    wrong = sum(jnp.any(~jnp.isfinite(leaf)).astype(jnp.float32) for leaf in jax.tree.leaves(tree))
+    # XLA copies cheap operations into each program that uses them, here the update of each parameter: without
+    # the root that would be the checks of all others. Programs became a third smaller.
+    return jnp.sqrt(wrong) == 0
 
 
 def for_members(step: Step, together: int) -> Step:
