@@ -103,7 +103,7 @@ def train(
 
 
 def said(session: Session) -> str:
-    """The size of a network, and the devices that train it, as a line. Other sizes take a trace: they wait."""
+    """The size of a network, and the devices that train it, as a line; other sizes take a trace."""
     used = make_mesh(session.training.batch_size).devices.ravel()
     devices = f"{len(used)} {used[0].device_kind} device{'s' if len(used) > 1 else ''}"
     return f"model: {parameters(session.network):,} parameters, on {devices}"
