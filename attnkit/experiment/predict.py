@@ -90,7 +90,7 @@ class Writer:
             examples, decode.write(self.session, read, self.decoding, self.seed), strict=True
         ):
             output = vocabulary.text(tokens)
-            whole = output if joiner is None else followed(text, output, joiner)
+            whole = output if joiner is None or example.source_size else followed(text, output, joiner)
             found.append(Written(text, example, tokens, output, whole))
         return found
 
