@@ -1,7 +1,7 @@
 """A trained network at work on texts, which it translates, continues or classifies; and where it looked."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -95,9 +95,19 @@ class Writer:
         return found
 
     def lines(
-        self, lines: Iterable[str], name: str, together: int = decode.TOGETHER
+        self,
+        lines: Iterable[str],
+        name: str,
+        together: int = decode.TOGETHER,
+        idle: Callable[[], bool] = lambda: False,
     ) -> Iterator[Written | None]:
-        """Outputs for each line, in order, `together` at a time; `None` for a blank line.
+        """Outputs for each line, in order; `None` for a blank line.
+
+        Args:
+            lines: the texts.
+            name: of the file, for errors.
+            together: most lines that are read before they are answered.
+            idle: whether to answer those that were read before the next one.
 
         Raises:
             DataError: with `name` and number of the line that cannot be read.
@@ -108,7 +118,7 @@ class Writer:
                 waiting.append((line, self.encode(line)) if line.strip() else None)
             except DataError as error:
                 raise DataError(f"{name}:{number}: {error}") from None
-            if len(waiting) == together:
+            if len(waiting) == together or idle():
                 yield from self.filled(waiting)
                 waiting = []
         yield from self.filled(waiting)
