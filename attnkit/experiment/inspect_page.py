@@ -73,7 +73,7 @@ def write(session: Session, found: Inspection, file: Path) -> None:
     order = list(dict.fromkeys(row.head.map for row in found.rows))
     examples = tuple(example(session, one, order, found) for one in found.reads[:PICTURES])
     made = Report(
-        title=f"Heads of {session.config.name}",
+        title=f"Heads of {session.name}",
         about="What each head looks at, and what the answer loses without it. Layers and heads are counted "
         "from 0.",
         heads=report(session, found),

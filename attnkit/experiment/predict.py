@@ -143,7 +143,7 @@ class Writer:
             raise ConfigError("the network has no attention to draw")
         form = file.suffix.removeprefix(".")
         if form == "html":
-            title = f"Attention of {self.session.config.name}"
+            title = f"Attention of {self.session.name}"
             made = page.render(Report(title=title, attention=shown)).encode()
         else:
             (one,) = shown

@@ -108,6 +108,7 @@ def test_pictures(run, tmp_path, capsys):
     for name, start in (("a.png", b"\x89PNG"), ("b.html", b"<!doctype html>")):
         assert main(["predict", run, "seven", "--picture", str(tmp_path / name)]) == 0
         assert (tmp_path / name).read_bytes().lower().startswith(start.lower())
+    assert "<title>Attention of small-1</title>" in (tmp_path / "b.html").read_text()
     assert "Traceback" not in capsys.readouterr().err
 
 
