@@ -32,6 +32,7 @@ from attnkit.training.evaluation import Evaluation
 from attnkit.training.load import FOLDER
 from attnkit.training.loop import fit
 from attnkit.training.optimizer import schedule
+from attnkit.training.processes import is_first, shared
 from attnkit.training.progress import Fitted
 
 PICTURES = 3
@@ -63,16 +64,17 @@ def train(
         allow: whether a run may go on with changed code or data.
 
     Returns:
-        The run folder and what its `result.json` holds.
+        The run folder and what its `result.json` holds. Of several processes only the first measures: the
+        others return when the training has ended, with an empty result.
 
     Raises:
         AttnkitError: as `fit`, `start` and `resumed` do.
     """
-    begun = time.perf_counter()
+    begun, quiet = time.perf_counter(), quiet or not is_first()
     resumed(loaded, folder.choose(loaded.name, out, resume), resume, allow)
     session = start(loaded)
     with contextlib.ExitStack() as stack:
-        place = stack.enter_context(folder.claim(loaded.name, out, resume))
+        place = Path(shared(lambda: str(stack.enter_context(folder.claim(loaded.name, out, resume)))))
         stack.enter_context(signals.last_act(lambda: f"go on with --resume --out {place}"))
         record, changes = resumed(loaded, place, resume, allow)
         if record is not None:
@@ -88,9 +90,11 @@ def train(
         sizes = footprint(session)
         if not quiet:
             data = audit.short(audit.audit(session.data), str(loaded.file))
-            for line in [*data, said(sizes, make_mesh(session.training.batch_size).devices.ravel())]:
+            for line in [*data, said(sizes, make_mesh(session.training).devices.ravel())]:
                 print(printable(line), file=sys.stderr)
         session, fitted = trained(session, place, resume, quiet, profile, ready, allow.data)
+        if not is_first():
+            return place, {}
         if (place / folder.RESULT).is_file() and fitted.step == fitted.resumed_from:
             there = folder.read_json(place / folder.RESULT)
             # It may be of fewer steps, if the run was interrupted after the last one.
@@ -213,7 +217,7 @@ def trained(
         )
     if fitted.step == fitted.resumed_from and not quiet:
         print(f"nothing to train: step {fitted.step} is done; raise training.steps to go on", file=sys.stderr)
-    return with_best(session, fitted, place), fitted
+    return (with_best(session, fitted, place) if is_first() else session), fitted
 
 
 def with_best(session: Session, fitted: Fitted, place: Path) -> Session:

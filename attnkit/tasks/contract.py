@@ -129,6 +129,10 @@ class DatasetInfo:
         """A user's own text as an example without answer, as `task.encode` reads it."""
         return self.task.encode(text, self)
 
+    def unknown_words(self, text: str) -> list[str]:
+        """The words of a user's text that are read as `<unknown>`."""
+        return self.speller.unknown_words(text) if self.speller is not None and not self.grid else []
+
     def picture(self, example: Example) -> np.ndarray | None:
         """The picture behind the patches of an example, as `task.picture` draws it."""
         return self.task.picture(example, self)

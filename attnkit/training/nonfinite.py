@@ -18,6 +18,7 @@ from attnkit.training.load import FOLDER
 from attnkit.training.objective import per_weight
 from attnkit.training.optimizer import hyperparameters, schedule
 from attnkit.training.plan import Optimizer, Training
+from attnkit.training.processes import is_first
 from attnkit.training.pytree_io import flatten
 from attnkit.training.step import State, begin, make_gradient, rule, split
 
@@ -82,7 +83,8 @@ def failure(
         "batch": number,
         "key": key,
     }
-    files.write(folder / DUMP, files.sealed(dump))
+    if is_first():
+        files.write(folder / DUMP, files.sealed(dump))
     after = f" ({training.skip_limit} steps before it were skipped)" if training.nonfinite == "skip" else ""
     return NonFiniteError(
         f"step {number + 1}: {what} is not finite, first at {path}{after}; no update was made. "

@@ -18,6 +18,13 @@ def add(groups: Any) -> None:
     config_arguments(command)
     command.add_argument("--out", metavar="DIR", help="run folder (default: runs/<config name>-<n>)")
     command.add_argument("--resume", action="store_true", help="go on with the run that is there")
+    command.add_argument(
+        "--processes",
+        type=int,
+        default=0,
+        metavar="N",
+        help="how many processes must train together (default: as many as a cluster or JAX_NUM_PROCESSES say)",
+    )
     command.add_argument("--quiet", action="store_true", help="show no progress")
     command.add_argument(
         "--profile", action="store_true", help="write a trace of JAX's profiler into the run folder"
@@ -113,13 +120,23 @@ def warn(changes: Sequence[str]) -> None:
 def train(arguments: argparse.Namespace) -> int:
     """Train what a config says."""
     from attnkit.experiment import config, folder
+    from attnkit.training.processes import joined
 
-    loaded = config.load(arguments.config, arguments.words)
-    folder.choose(loaded.name, arguments.out, arguments.resume)
+    with joined(arguments.processes):
+        loaded = config.load(arguments.config, arguments.words)
+        folder.choose(loaded.name, arguments.out, arguments.resume)
+        place, result = trained(arguments, loaded)
+    if result:
+        show(result, place, arguments.json)
+    return 0
+
+
+def trained(arguments: argparse.Namespace, loaded: Any) -> tuple[Path, dict[str, Any]]:
+    """Run folder and result of `train`."""
     from attnkit.experiment import run
 
     command = shlex.join(["attnkit", "train", str(arguments.config), *arguments.words])
-    place, result = run.train(
+    return run.train(
         loaded,
         out=arguments.out,
         resume=arguments.resume,
@@ -128,8 +145,6 @@ def train(arguments: argparse.Namespace) -> int:
         command=command,
         allow=allowed(arguments),
     )
-    show(result, place, arguments.json)
-    return 0
 
 
 def evaluate(arguments: argparse.Namespace) -> int:

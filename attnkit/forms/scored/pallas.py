@@ -9,6 +9,7 @@ import functools
 import jax
 from jaxtyping import Array
 
+from attnkit.forms.block_loops import LOOPS
 from attnkit.forms.block_mask import BlockMask, make_block_mask
 from attnkit.forms.passes import Passes
 from attnkit.forms.scored.blockwise import attend_blocks
@@ -16,8 +17,9 @@ from attnkit.forms.sizes import Sizes
 from attnkit.scored.block import HeadBlocks
 from attnkit.scored.contract import Scored
 
-#: platforms that have a compiler of kernels; `implementation = "auto"` takes this form there
-COMPILED_ON = ("gpu", "tpu")
+#: platforms that have a compiler of kernels, and how early `auto` takes this form there
+COMPILED_ON = {"gpu": 1, "tpu": 1}
+IN_SHARD_MAP = "kernels do not say along which mesh axes they vary: inside jax.shard_map use check_vma=False"
 #: queries and keys of a block
 BLOCKS = {"cpu": (64, 64), "gpu": (64, 64), "tpu": (128, 128)}
 
@@ -36,6 +38,8 @@ def supports(variant: Scored, sizes: Sizes, platform: str) -> str | None:
         return f"{type(own).__name__} visits the keys in order, and a fold in order has no kernel"
     if platform not in COMPILED_ON:
         return None
+    if sizes.varying:
+        return IN_SHARD_MAP
     from attnkit.forms.pallas.gaps import lowering_gap
 
     gap = lowering_gap(variant, platform, sizes.shape, sizes.block or BLOCKS[platform])
@@ -54,3 +58,12 @@ def run(variant: Scored, heads: HeadBlocks, sizes: Sizes) -> tuple[Array, Array]
 
     passes = Passes.of(variant, block_mask_of(variant, sizes), KERNELS)
     return heads.run(functools.partial(attend_blocks, passes))
+
+
+def best_passes(variant: Scored, sizes: Sizes, block_mask: BlockMask) -> Passes:
+    """Passes by kernels if this platform compiles them, and by loops otherwise."""
+    from attnkit.forms.pallas.lowering import KERNELS
+
+    platform = jax.default_backend()
+    compiled = platform in COMPILED_ON and supports(variant, sizes, platform) is None
+    return Passes.of(variant, block_mask, KERNELS if compiled else LOOPS)
