@@ -87,8 +87,8 @@ def found() -> tuple[str | None, int, int, Any]:
         count, number = map(int, given.values())
         if not (0 <= number < count) or not os.environ[ADDRESS].rpartition(":")[2].isdecimal():
             raise ConfigError(
-                f"{ADDRESS}={os.environ[ADDRESS]}, {COUNT}={count}, {NUMBER}={number}: expected HOST:PORT and "
-                "a number of this process below the number of all"
+                f"{ADDRESS}={os.environ[ADDRESS]}, {COUNT}={count}, {NUMBER}={number}: expected HOST:PORT "
+                "and a number of this process below the number of all"
             )
         return os.environ[ADDRESS], count, number, None
     if any(name in os.environ for name in LAUNCHED):
@@ -107,7 +107,9 @@ def meet(address: str, count: int, number: int, patience: float = PATIENCE) -> N
     """
     host, _, port = address.rpartition(":")
     end = time.monotonic() + patience
-    missing = _gather(int(port), count, end) if number == 0 else _report(host.strip("[]"), int(port), number, end)
+    missing = (
+        _gather(int(port), count, end) if number == 0 else _report(host.strip("[]"), int(port), number, end)
+    )
     if missing:
         one = len(missing) == 1
         raise PeerLost(

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from pages import read
+from page_reader import read
 
 from attnkit.errors import DataError
 from attnkit.inspection.page import render

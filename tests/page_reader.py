@@ -1,7 +1,24 @@
-"""Pages as a browser's parser sees them."""
+"""A reader of pages as a browser's parser sees them, hostile texts, and an attention map."""
 
 import html.parser
 
+import numpy as np
+
+from attnkit.inspection.report import AttentionMap
+
+HOSTILE = (
+    "</script><img src=x onerror=alert(1)>",
+    "<!-- <script>alert(1)</script>",
+    "</title></style></svg></details><b>",
+    "]]></text><a href=javascript:alert(1)>",
+    "a\u2028b\u2029c",
+    "\"double\" 'single' &amp; &lt;",
+    "\u202e\u05e9\u05dc العربية\u202c",
+    "👩‍👩‍👧 é e\u0301",
+    "{{7*7}} ${x} `y`",
+    "https://example.com/x.png",
+    "\x00\x1b[31m\r\udc80",
+)
 VOID = {"meta", "img", "br", "link", "input"}
 
 
@@ -46,3 +63,9 @@ def read(page):
     assert reader.unbalanced == []
     assert reader.open == []
     return reader
+
+
+def attention_map(tokens, keys=None, heads=2, name="cross", **more):
+    keys = tokens if keys is None else keys
+    weights = np.random.default_rng(0).dirichlet(np.ones(len(keys)), size=(heads, len(tokens)))
+    return AttentionMap(name, weights, tuple(tokens), tuple(keys), **more)
