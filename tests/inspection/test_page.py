@@ -30,7 +30,7 @@ from attnkit.inspection.report import (
     Result,
     Sample,
 )
-from attnkit.inspection.writing import holdable, number, percent, shortened, text, visible
+from attnkit.inspection.writing import DASH, holdable, number, percent, shortened, text, visible
 
 pytestmark = pytest.mark.one_python
 
@@ -314,8 +314,8 @@ def test_runs_side_by_side_have_a_table_and_their_pictures_in_pairs():
         "1.500",
         "25.0\u202f%",
         "looks and matters",
-        "–",
-        "–",
+        DASH,
+        DASH,
         "no such head",
     ]
     ids = [value for name, value in reader.attributes if name == "id"]
