@@ -98,6 +98,8 @@ def train(
             if there.get("steps") == fitted.step:
                 return place, there
         facts = {**facts_of(fitted, footprint(session), command), "changed": changes}
+        if not quiet:
+            print(printable(f"measuring {', '.join(session.dataset.splits)}"), file=sys.stderr)
         result = finish(session, place, facts, begun, known_of(session, fitted))
         if provenance.own(loaded).keys() > used:
             # Some files were imported only now.
@@ -192,7 +194,8 @@ def trained(
     `ready` is called before anything is written there.
     """
     if not quiet:
-        print(printable(f"training {session.config.name} in {place}"), file=sys.stderr)
+        where = f"training {session.config.name} in {place}; the first step waits for the compiler"
+        print(printable(where), file=sys.stderr)
     with contextlib.ExitStack() as stack:
         report = stack.enter_context(display.shown(quiet, unit_of(session.data)))
         if profile:

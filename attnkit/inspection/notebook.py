@@ -12,8 +12,12 @@ def frame(**sections: Any) -> str:
     from attnkit.inspection import page
     from attnkit.inspection.report import Report
 
-    inside = page.document("", page.body(page.sections(Report(title="", **sections))))
+    return framed(page.document("", page.body(page.sections(Report(title="", **sections)))))
+
+
+def framed(content: str) -> str:
+    """A whole page as the HTML of a notebook's cell. Nothing in it can run."""
     return (
-        f'<iframe sandbox srcdoc="{html.escape(inside, quote=True)}" '
+        f'<iframe sandbox srcdoc="{html.escape(content, quote=True)}" '
         f'style="width:100%;height:{HEIGHT}px;border:0"></iframe>'
     )
