@@ -116,7 +116,8 @@ class Passed(Form):
 
         def hand_on(hop: Any, first: Any) -> Any:
             turn, received = shards.index() == hop + 1, shards.shift(after(first), 1)
-            return jax.tree.map(lambda new, old: jnp.where(turn, new, old), received, first)
+            # A count may grow to a wider integer.
+            return jax.tree.map(lambda new, old: jnp.where(turn, new.astype(old.dtype), old), received, first)
 
         first = jax.lax.fori_loop(0, shards.count - 1, hand_on, shards.varying(state))
         found, last = compute(first)
