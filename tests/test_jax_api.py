@@ -23,6 +23,9 @@ TESTED = {
     "ad",
     "batching",
     "bind_equation",
+    "compile_only_device",
+    "cudnn_attention",
+    "cudnn_gap",
     "current_trace",
     "is_symbolic_zero",
     "jaxpr_as_fun",
@@ -35,6 +38,7 @@ TESTED = {
     "pallas_triton",
     "scan_arguments",
     "shape_like",
+    "splash_attention",
     "struct_like",
     "varying_axes",
 }

@@ -9,15 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 
 from attnkit import signals
 from attnkit.errors import CheckFailed, ConfigError
 from attnkit.experiment import attention, audit, config, display, folder, measure, provenance, summary, toml
 from attnkit.experiment.diagnostics import printable
-from attnkit.experiment.footprint import Footprint, footprint
+from attnkit.experiment.footprint import Footprint, footprint, parameters
 from attnkit.experiment.profile import profiled
 from attnkit.experiment.provenance import NOTHING, Allow
 from attnkit.experiment.session import Session, best, described, reopen, start, with_data
@@ -32,6 +30,7 @@ from attnkit.training.evaluation import Evaluation
 from attnkit.training.load import FOLDER
 from attnkit.training.loop import fit
 from attnkit.training.optimizer import schedule
+from attnkit.training.processes import is_first, shared
 from attnkit.training.progress import Fitted
 
 PICTURES = 3
@@ -63,16 +62,17 @@ def train(
         allow: whether a run may go on with changed code or data.
 
     Returns:
-        The run folder and what its `result.json` holds.
+        The run folder and what its `result.json` holds. Of several processes only the first measures: the
+        others return when the training has ended, with an empty result.
 
     Raises:
         AttnkitError: as `fit`, `start` and `resumed` do.
     """
-    begun = time.perf_counter()
+    begun, quiet = time.perf_counter(), quiet or not is_first()
     resumed(loaded, folder.choose(loaded.name, out, resume), resume, allow)
     session = start(loaded)
     with contextlib.ExitStack() as stack:
-        place = stack.enter_context(folder.claim(loaded.name, out, resume))
+        place = Path(shared(lambda: str(stack.enter_context(folder.claim(loaded.name, out, resume)))))
         stack.enter_context(signals.last_act(lambda: f"go on with --resume --out {place}"))
         record, changes = resumed(loaded, place, resume, allow)
         if record is not None:
@@ -85,18 +85,19 @@ def train(
             if record is None or steps_done(place) < session.training.steps:
                 provenance.write(place, loaded, session.data, changes)
 
-        sizes = footprint(session)
         if not quiet:
             data = audit.short(audit.audit(session.data), str(loaded.file))
-            for line in [*data, said(sizes, make_mesh(session.training.batch_size).devices.ravel())]:
+            for line in [*data, said(session)]:
                 print(printable(line), file=sys.stderr)
         session, fitted = trained(session, place, resume, quiet, profile, ready, allow.data)
+        if not is_first():
+            return place, {}
         if (place / folder.RESULT).is_file() and fitted.step == fitted.resumed_from:
             there = folder.read_json(place / folder.RESULT)
             # It may be of fewer steps, if the run was interrupted after the last one.
             if there.get("steps") == fitted.step:
                 return place, there
-        facts = {**facts_of(fitted, sizes, command), "changed": changes}
+        facts = {**facts_of(fitted, footprint(session), command), "changed": changes}
         result = finish(session, place, facts, begun, known_of(session, fitted))
         if provenance.own(loaded).keys() > used:
             # Some files were imported only now.
@@ -104,12 +105,11 @@ def train(
         return place, result
 
 
-def said(sizes: Footprint, used: Sequence[jax.Device] | np.ndarray) -> str:
-    """The sizes of a network, and the devices that train it, as a line."""
-    state = f", {sizes.state_bytes:,} bytes of state" if sizes.state_bytes is not None else ""
+def said(session: Session) -> str:
+    """The size of a network, and the devices that train it, as a line; other sizes take a trace."""
+    used = make_mesh(session.training).devices.ravel()
     devices = f"{len(used)} {used[0].device_kind} device{'s' if len(used) > 1 else ''}"
-    flops = f"{sizes.flops_per_token:,.0f} FLOPs per token"
-    return f"model: {sizes.parameters:,} parameters{state}, {flops}, on {devices}"
+    return f"model: {parameters(session.network):,} parameters, on {devices}"
 
 
 def unit_of(dataset: Dataset) -> str:
@@ -210,7 +210,7 @@ def trained(
         )
     if fitted.step == fitted.resumed_from and not quiet:
         print(f"nothing to train: step {fitted.step} is done; raise training.steps to go on", file=sys.stderr)
-    return with_best(session, fitted, place), fitted
+    return (with_best(session, fitted, place) if is_first() else session), fitted
 
 
 def with_best(session: Session, fitted: Fitted, place: Path) -> Session:
@@ -315,11 +315,11 @@ def evaluate(run: Path, allow: Allow = NOTHING, overrides: Sequence[str] = ()) -
     return found
 
 
-def replay(run: Path, allow: Allow = NOTHING) -> tuple[dict[str, Any], tuple[str, str]]:
+def replay(run: Path, allow: Allow = NOTHING) -> tuple[dict[str, Any], tuple[str, str], tuple[str, ...]]:
     """Make the step again at which a run met a number that is not finite.
 
     Returns:
-        What the run wrote down, and what was found now: the same.
+        What the run wrote down, what was found now: the same, and a line for everything that has changed.
 
     Raises:
         ConfigError: if the run met none.
@@ -336,11 +336,11 @@ def replay(run: Path, allow: Allow = NOTHING) -> tuple[dict[str, Any], tuple[str
     session = with_data(described(run, allow), allow)
     found = nonfinite.replay(session.network, session.data, session.training, session.optimizer, run, dump)
     if found != (dump["what"], dump["path"]):
+        was, now = nonfinite.said(dump["what"], dump["path"]), nonfinite.said(*found)
         raise CheckFailed(
-            f"step {dump['step']}: the run found {dump['what']} at {dump['path']}, now it is {found[0]} at "
-            f"{found[1]}; data, code or devices have changed"
+            f"step {dump['step']}: in the run: {was}; now: {now}; data, code or devices have changed"
         )
-    return dump, found
+    return dump, found, session.changes
 
 
 def report(run: Path, allow: Allow = NOTHING) -> Path:

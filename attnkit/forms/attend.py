@@ -27,6 +27,7 @@ from attnkit.forms.on_mesh import EVERYWHERE, OnMesh
 from attnkit.forms.scored import reference
 from attnkit.forms.shards import Shards
 from attnkit.forms.sizes import Sizes
+from attnkit.jax_api import varying_axes
 from attnkit.masks.contract import Data, Needs, check_data
 from attnkit.scored.block import HeadBlocks
 from attnkit.scored.contract import Own, Parts, Scored
@@ -111,7 +112,8 @@ def attend(
         return whole
     shards = Shards.of(axis)
     shape = HeadShape(q.shape[0], q.shape[-1], v.shape[-1], k.shape[0])
-    sizes = Sizes(q.shape[-2], k.shape[-2], offset, block, shape, shards)
+    varying = bool(varying_axes(q) | varying_axes(k) | varying_axes(v))
+    sizes = Sizes(q.shape[-2], k.shape[-2], offset, block, shape, shards, v.dtype, varying)
     heads = heads_of(variant, params, q, k, v, inputs, data, offset, key, shards)
     name, _ = choose_form(variant, sizes, implementation)
     output, lse = get_form(folder, name).run(variant, heads, sizes)

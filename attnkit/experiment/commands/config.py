@@ -11,7 +11,7 @@ from attnkit.experiment.diagnostics import printable
 def add(groups: Any) -> None:
     """Declare the commands."""
     for name, run, text in (
-        ("validate", validate, "check a config and report everything that is wrong with it"),
+        ("validate", validate, "check a config and its data files, and report everything that is wrong"),
         ("show", show, "print a config with every default filled in"),
     ):
         command = groups.add_parser(
@@ -44,7 +44,7 @@ def config_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def validate(arguments: argparse.Namespace) -> int:
-    """Check a config; the exit code says whether it is right."""
+    """Check a config and the files of its task; the exit code says whether they are right."""
     from attnkit.errors import ConfigError, DataError
     from attnkit.experiment import config, sweep
     from attnkit.training.devices import expected, unused
@@ -53,6 +53,7 @@ def validate(arguments: argparse.Namespace) -> int:
         if sweep.is_sweep(arguments.config):
             return validate_sweep(arguments)
         loaded = config.load(arguments.config, arguments.words)
+        data = of_files(loaded)
     except (ConfigError, DataError) as error:
         if not arguments.json:
             raise
@@ -60,13 +61,31 @@ def validate(arguments: argparse.Namespace) -> int:
         return error.exit_code
     idle = unused(loaded.experiment.training.made.batch_size, expected())
     if arguments.json:
-        found = {"valid": True, "hash": loaded.hash(), "problems": [], "notes": [idle] if idle else []}
+        found = {
+            "valid": True,
+            "hash": loaded.hash(),
+            "problems": [],
+            "notes": [*([idle] if idle else []), *data],
+        }
         print(json.dumps(found, indent=2))
     else:
         print(f"{printable(str(arguments.config))}: valid (hash {loaded.hash()})")
         if idle:
             print(f"note: training.{idle}")
+        for line in data:
+            print(printable(line))
     return 0
+
+
+def of_files(loaded: Any) -> list[str]:
+    """Lines about the data of a task that reads files of the user; none of other tasks."""
+    from attnkit.experiment import session
+    from attnkit.experiment.audit import audit, short
+    from attnkit.experiment.schema import is_path
+
+    if not any(is_path(name) and value for name, value in loaded.experiment.task.options.items()):
+        return []
+    return [*short(audit(session.loaded_data(loaded)), str(loaded.file))]
 
 
 def validate_sweep(arguments: argparse.Namespace) -> int:

@@ -18,6 +18,13 @@ def add(groups: Any) -> None:
     config_arguments(command)
     command.add_argument("--out", metavar="DIR", help="run folder (default: runs/<config name>-<n>)")
     command.add_argument("--resume", action="store_true", help="go on with the run that is there")
+    command.add_argument(
+        "--processes",
+        type=int,
+        default=0,
+        metavar="N",
+        help="processes that must train together (default: as many as were started)",
+    )
     command.add_argument("--quiet", action="store_true", help="show no progress")
     command.add_argument(
         "--profile", action="store_true", help="write a trace of JAX's profiler into the run folder"
@@ -43,6 +50,7 @@ def add(groups: Any) -> None:
         "replay runs/number_words-1",
     )
     run_argument(command)
+    changed_data(command)
     command = declare(
         groups, "report", report, "write a run's report page again", "report runs/number_words-1"
     )
@@ -113,13 +121,23 @@ def warn(changes: Sequence[str]) -> None:
 def train(arguments: argparse.Namespace) -> int:
     """Train what a config says."""
     from attnkit.experiment import config, folder
+    from attnkit.training.processes import joined
 
-    loaded = config.load(arguments.config, arguments.words)
-    folder.choose(loaded.name, arguments.out, arguments.resume)
+    with joined(arguments.processes):
+        loaded = config.load(arguments.config, arguments.words)
+        folder.choose(loaded.name, arguments.out, arguments.resume)
+        place, result = trained(arguments, loaded)
+    if result:
+        show(result, place, arguments.json)
+    return 0
+
+
+def trained(arguments: argparse.Namespace, loaded: Any) -> tuple[Path, dict[str, Any]]:
+    """Run folder and result of `train`."""
     from attnkit.experiment import run
 
     command = shlex.join(["attnkit", "train", str(arguments.config), *arguments.words])
-    place, result = run.train(
+    return run.train(
         loaded,
         out=arguments.out,
         resume=arguments.resume,
@@ -128,8 +146,6 @@ def train(arguments: argparse.Namespace) -> int:
         command=command,
         allow=allowed(arguments),
     )
-    show(result, place, arguments.json)
-    return 0
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
@@ -156,12 +172,14 @@ def replay(arguments: argparse.Namespace) -> int:
     """Make a failed step again."""
     existing(arguments)
     from attnkit.experiment import run
+    from attnkit.training import nonfinite
 
-    dump, found = run.replay(arguments.folder, allowed(arguments))
+    dump, found, changes = run.replay(arguments.folder, allowed(arguments))
     if arguments.json:
-        print(json.dumps({**dump, "found": found}))
+        print(json.dumps({**dump, "found": found, "changed": changes}))
     else:
-        print(printable(f"step {dump['step']}: {found[0]} is not finite, first at {found[1]}, as in the run"))
+        warn(changes)
+        print(printable(f"step {dump['step']}: {nonfinite.said(*found)}, as in the run"))
     return 0
 
 

@@ -8,6 +8,7 @@ A form has two functions:
 It may have more:
 
     block_mask_of(variant, sizes) -> BlockMask                which blocks it computes, for `explain`
-    COMPILED_ON = ("gpu", "tpu")                              platforms on which `auto` prefers it
+    COMPILED_ON = {"gpu": 1, "tpu": 1}                        platforms on which `auto` prefers it to loops;
+                                                              it takes the largest number first
     DISTRIBUTED = True                                        several devices share the sequence
 """
