@@ -24,7 +24,9 @@ def kept(remat, depth):
     graph, params, constants = split(network(remat, depth))
 
     def residuals(params):
-        return jax.vjp(lambda p: nnx.merge(graph, p, constants)(DATA, key=jax.random.key(0)).logits, params)[1]
+        return jax.vjp(lambda p: nnx.merge(graph, p, constants)(DATA, key=jax.random.key(0)).logits, params)[
+            1
+        ]
 
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(residuals, params)))
     return size - sum(leaf.nbytes for leaf in jax.tree.leaves(params))

@@ -22,6 +22,14 @@ def add(groups: Any) -> None:
         )
         config_arguments(command)
         command.add_argument("--json", action="store_true", help="print JSON")
+        if name == "validate":
+            command.add_argument(
+                "--devices",
+                type=int,
+                default=0,
+                metavar="N",
+                help="devices, of all processes, that it must use (default: those that are here)",
+            )
         if name == "show":
             command.add_argument(
                 "--parameters", action="store_true", help="list every parameter and its start, too"
@@ -51,21 +59,32 @@ def validate(arguments: argparse.Namespace) -> int:
 
     try:
         if sweep.is_sweep(arguments.config):
+            if arguments.devices:
+                raise ConfigError(
+                    f"--devices {arguments.devices}: is for one config; a sweep shares no devices"
+                )
             return validate_sweep(arguments)
         loaded = config.load(arguments.config, arguments.words)
+        # Here, devices that are left over are a note; of those that were asked for, all must be of use.
+        there, note = expected(), ""
+        if arguments.devices < 0:
+            raise ConfigError(f"--devices {arguments.devices}: expected at least 1")
+        if arguments.devices or there > 1:
+            note = unused(loaded.experiment.training.made, arguments.devices or there)
+        if note and arguments.devices:
+            raise ConfigError(f"--devices {arguments.devices}: training.{note}")
     except (ConfigError, DataError) as error:
         if not arguments.json:
             raise
         print(json.dumps({"valid": False, "problems": config.problems_of(error)}, indent=2))
         return error.exit_code
-    idle = unused(loaded.experiment.training.made.batch_size, expected())
     if arguments.json:
-        found = {"valid": True, "hash": loaded.hash(), "problems": [], "notes": [idle] if idle else []}
+        found = {"valid": True, "hash": loaded.hash(), "problems": [], "notes": [note] if note else []}
         print(json.dumps(found, indent=2))
     else:
         print(f"{printable(str(arguments.config))}: valid (hash {loaded.hash()})")
-        if idle:
-            print(f"note: training.{idle}")
+        if note:
+            print(f"note: training.{note}")
     return 0
 
 
