@@ -50,7 +50,7 @@ def test_a_job_set_gives_every_pod_its_number_and_time_to_save():
     assert spec["completionMode"] == "Indexed" and spec["completions"] == spec["parallelism"] == 2
     assert POD["restartPolicy"] == "Never" and POD["terminationGracePeriodSeconds"] >= 60
     variables = {one["name"]: one for one in POD["containers"][0]["env"]}
-    # A pod of a job set is called <set>-<job>-<number of the job>-<number of the pod>, in a domain of the set.
+    # A pod is called <set>-<job>-<number of the job>-<number of the pod>, in a domain of the set.
     assert variables["JAX_COORDINATOR_ADDRESS"]["value"].startswith(f"{names}-{JOB['name']}-0-0.{names}:")
     assert variables["JAX_NUM_PROCESSES"]["value"] == str(spec["completions"])
     field = variables["JAX_PROCESS_ID"]["valueFrom"]["fieldRef"]["fieldPath"]
