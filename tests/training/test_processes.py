@@ -69,14 +69,6 @@ def test_the_environment_says_which_process_this_is(monkeypatch):
         processes.found()
 
 
-def test_a_slurm_step_is_found(monkeypatch):
-    step = {"JOB_ID": "7", "STEP_NODELIST": "node[3,5]", "NTASKS": "2", "PROCID": "1", "LOCALID": "0"}
-    for name, value in step.items():
-        monkeypatch.setenv(f"SLURM_{name}", value)
-    address, count, number, own = processes.found()
-    assert (address.partition(":")[0], count, number, own) == ("node3", 2, 1, [0])
-
-
 class Started:
     """Processes that train the toy network in one folder."""
 
