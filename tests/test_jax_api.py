@@ -23,6 +23,9 @@ TESTED = {
     "ad",
     "batching",
     "bind_equation",
+    "compile_only_device",
+    "cudnn_attention",
+    "cudnn_gap",
     "current_trace",
     "find_cluster",
     "is_symbolic_zero",
@@ -36,6 +39,7 @@ TESTED = {
     "pallas_triton",
     "scan_arguments",
     "shape_like",
+    "splash_attention",
     "struct_like",
     "varying_axes",
 }

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from attnkit import forms
@@ -44,6 +45,8 @@ def attend(
     key: jax.Array | None = None,
     implementation: str = "auto",
     block: tuple[int, int] | None = None,
+    axis: str | None = None,
+    mesh: Mesh | None = None,
 ) -> AttentionOutput:
     """Scored attention.
 
@@ -61,6 +64,11 @@ def attend(
         key: random key for dropout; `None` for no dropout.
         implementation: `auto`, or the name of a form (`ak.explain` says which one runs).
         block: queries and keys of a block, instead of the default choice.
+        axis: inside `jax.shard_map`, the mesh axis whose devices share each sequence: `q`, `k`, `v`, `inputs`
+            and `data` are of the device's consecutive tokens, as many on each, and so are the results;
+            `params`, `key` and `data.scalar` are the same on all. Forms: `ring`, `ulysses`.
+        mesh: for arrays of whole sequences, the devices that compute them: each sequence is cut along `axis`,
+            `sequence` if that is left out. Call it inside `jax.jit`.
 
     Returns:
         `output`, in the layout and type of the values, and `lse`, the log-sum-exp of the scores:
@@ -71,11 +79,14 @@ def attend(
         ValueError: if shapes, parameters, inputs or data do not fit together, or the form that is asked for
             cannot compute the variant.
 
-    >>> import jax.numpy as jnp
+    >>> import jax, jax.numpy as jnp
     >>> import attnkit as ak
     >>> q = k = jnp.zeros((5, 2, 3, 4))  # 5 sequences, 2 heads, 3 tokens, width 4
     >>> v = jnp.broadcast_to(jnp.array([0.0, 3.0, 6.0])[:, None], (5, 2, 3, 1))
     >>> ak.attend(q, k, v, ak.Attention(mask=ak.Causal())).output[4, 1, :, 0].tolist()
+    [0.0, 1.5, 3.0]
+    >>> mesh = jax.sharding.Mesh(jax.devices()[:1], ("sequence",))
+    >>> ak.attend(q, k, v, ak.Attention(mask=ak.Causal()), mesh=mesh).output[4, 1, :, 0].tolist()
     [0.0, 1.5, 3.0]
     """
     scored = parts_of(variant)
@@ -97,6 +108,8 @@ def attend(
             offset=offset,
             implementation=implementation,
             block=block,
+            axis=axis,
+            mesh=mesh,
         )
 
     given = {"q": q, "k": k, "v": v, "inputs": inputs, "data": data, "key": split_key(key, leading)}

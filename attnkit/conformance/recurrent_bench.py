@@ -15,7 +15,11 @@ from attnkit.forms.recurrent.contract import all_forms
 from attnkit.recurrence.contract import Recurrent
 from attnkit.variant import HeadShape
 
-COLUMNS = ("scan", *(form.name for form in all_forms() if form.name != "scan"), "step")
+COLUMNS = (
+    "scan",
+    *(form.name for form in all_forms() if form.name != "scan" and not form.distributed),
+    "step",
+)
 CHUNK = 4
 
 

@@ -16,7 +16,6 @@ from attnkit.inspection import page, pictures
 from attnkit.inspection.maps import Head
 from attnkit.inspection.report import Report
 from attnkit.tasks.contract import Example
-from attnkit.tasks.units import unknown_words
 
 LARGEST = 1_000_000
 LONGEST = 4096
@@ -69,14 +68,6 @@ class Writer:
         if tokens > most:
             raise DataError(f"{tokens} tokens; expected at most {most}; give it in parts")
         return example
-
-    def unknown(self, one: Written) -> list[str]:
-        """The words of a text that the network reads as `<unknown>`."""
-        dataset = self.session.dataset
-        read = one.example.source or one.example.inputs
-        if dataset.speller is None or dataset.speller.unknown not in read:
-            return []
-        return unknown_words(dataset.speller, one.example.prompt)
 
     def write(self, examples: Sequence[tuple[str, Example]]) -> list[Written]:
         """Outputs for texts."""

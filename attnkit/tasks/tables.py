@@ -16,7 +16,7 @@ from attnkit.option_class import options
 from attnkit.tasks.contract import Task
 from attnkit.tasks.plain_files import read_text
 from attnkit.tasks.records import DATASET_FILES, JSON_ENDINGS, PARQUET, cell, column, ending_of, records
-from attnkit.tasks.wording import hint, shown
+from attnkit.tasks.wording import hint, listed, shown
 
 #: Usual delimiters, those that are least often part of a text first.
 COMMON = "\t;|,"
@@ -133,10 +133,7 @@ def read(
         DataError: with file and line for what is no table, and if it is not clear which column is which.
     """
     if any((Path(path) / name).is_file() for name in DATASET_FILES):
-        raise DataError(
-            f"{path}: a folder of Hugging Face datasets; read it with task.kind = 'hub_dataset' (its options "
-            "text and label name the columns)"
-        )
+        raise DataError(f"{path}: a folder of Hugging Face datasets; read it with task.kind = 'hub_dataset'")
     if ending_of(path) in ENDINGS:
         return of_records(task, path, roles)
     grid = grid_of(task, path)
@@ -240,7 +237,8 @@ def of_grid(task: TableTask, path: str, grid: Grid, roles: Sequence[Role], extra
     """The table of a file with delimiters."""
     filled = [(cells, number) for cells, number in grid.cells if cells]
     first = [one.strip() for one in filled[0][0]] if filled else []
-    header = task.header if task.header is not None else has_header(first, filled[1:], roles)
+    named_first = has_header(first, filled[1:], roles) if task.header is None else task.header
+    header = named_first and bool(filled)
     facts = {**grid.facts, "delimiter": SPOKEN.get(grid.delimiter, grid.delimiter)}
     facts |= {"quotes_removed": True} if grid.quoted and grid.delimiter == "\t" else {}
     joined = not header and not grid.quoted
@@ -358,7 +356,7 @@ def positions(path: str, header: Sequence[str] | int, roles: Sequence[Role]) -> 
         elif isinstance(role.column, str) and names.count(role.column) == 1:
             found[role.name] = names.index(role.column)
         else:
-            has = f"it has {', '.join(names)}" if names else f"it has {count} and no header"
+            has = f"it has {listed(names)}" if names else f"it has {count} and no header"
             why = "there are several" if role.column in names else "no such column"
             near = hint(str(role.column), set(names) - {role.column})
             raise DataError(f"{path}: {role.name}_column = {role.column!r}: {why}{near}; {has}")
@@ -369,7 +367,7 @@ def positions(path: str, header: Sequence[str] | int, roles: Sequence[Role]) -> 
     free = [place for place in range(count) if place not in found.values()]
     if len(free) < len(rest) or (len(free) > len(rest) > 0 and names):
         wanted = " and ".join(f"{role.name}_column" for role in rest)
-        told = ", ".join(names) if names else f"{count} of them, without names"
+        told = listed(names) if names else f"{count} of them, without names"
         raise DataError(f"{path}: columns are {told}; which to read? Set {wanted} to a name or number")
     found |= {role.name: place for role, place in zip(rest, free, strict=False)}
     return [found[role.name] for role in roles]

@@ -1,15 +1,19 @@
 """What is said of data before training: of files by themselves, and of every task's data."""
 
 import json
+import re
+import tomllib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from attnkit.errors import ConfigError, DataError
-from attnkit.experiment import config, own_data
+from attnkit.experiment import catalogue, config, own_data
 from attnkit.experiment.audit import Spread, audit, folded, lines, of_classes, short
 from attnkit.experiment.cli import main
+from attnkit.tasks.chat_formats import turns_of
 from attnkit.tasks.copy import Copy
 from attnkit.tasks.labeled_text import LabeledText
 from attnkit.tasks.text import Text
@@ -181,3 +185,36 @@ def test_the_short_form_names_the_worst_and_where_the_rest_is(written):
 def test_wrong_options_of_reading_are_an_error():
     with pytest.raises(ConfigError, match=r"task\.header = 'x': input should be a valid boolean"):
         own_data.reader_of({"header": "x"})
+
+
+def test_validate_reads_the_files_of_a_task(written, capsys):
+    written(TABS)
+    written('[task]\nkind = "labeled_text"\npath = "file.txt"\n[model]\nkind = "classifier"\n', "c.toml")
+    assert main(["validate", "c.toml"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("c.toml: valid") and told[2].startswith("data: ") and "classes bad" in told[2]
+    written(TABS.replace("\t", ",", 1))
+    assert main(["validate", "c.toml", "--json"]) == 3
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert problem["message"].endswith(
+        "found 'good,text 0 was fine'; for cells between others set delimiter = ','"
+    )
+
+
+def test_the_configs_of_the_page_are_right():
+    page = (Path(__file__).parents[2] / "docs" / "own_data.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        task = tomllib.loads(block)["task"]
+        assert catalogue.find("Task", task.pop("kind"), []).cls(**task).path == task["path"]
+    for line in re.findall(r"^    ([\[{].*)$", page, re.MULTILINE):
+        assert len(turns_of(json.loads(line), "page", Counter())) in (2, 3, 4)
+
+
+def test_of_many_files_the_short_form_gives_names(written):
+    for name in ("a", "b", "c"):
+        written(TABS, name)
+    found = audit(LabeledText(path="a", valid_path="b", test_path="c").load())
+    assert next(short(found, "x")) == "read a, b, c"
+    assert [line for line in lines(found, "x") if line.startswith("read b: 80 lines")]

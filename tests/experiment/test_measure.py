@@ -263,6 +263,19 @@ def test_progress_as_plain_lines(capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_time_left_is_that_of_the_steps_after_compilation(capsys, monkeypatch):
+    clock = iter((0.0, 0.0, 100.0, 100.0, 200.0, 200.0))
+    monkeypatch.setattr(display.time, "monotonic", lambda: next(clock))
+    told = display.Lines("labels")
+    for step, seconds in ((1, 60.0), (11, 65.0), (21, 470.0)):
+        told(Progress(step, 31, 1.25, 0.1, 5000.0, seconds, 0))
+    assert capsys.readouterr().err.splitlines() == [
+        "step 1/31  loss 1.2500  5,000 labels/s",
+        "step 11/31  loss 1.2500  5,000 labels/s  10 s left",
+        "step 21/31  loss 1.2500  5,000 labels/s  3 min left",
+    ]
+
+
 def test_progress_as_a_bar_on_a_terminal(capsys, monkeypatch):
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     monkeypatch.setenv("FORCE_COLOR", "1")

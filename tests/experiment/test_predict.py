@@ -10,9 +10,10 @@ from attnkit.errors import DataError
 from attnkit.experiment import highlight, predict
 from attnkit.experiment.attention import Read
 from attnkit.experiment.cli import main
-from attnkit.experiment.commands.predict import LONGEST_LINE, lines, printable
+from attnkit.experiment.commands.predict import LONGEST_LINE, lines, note_unknown, printable
 from attnkit.generation.plan import Decoding
-from attnkit.tasks.contract import Example, Vocabulary
+from attnkit.tasks.contract import DatasetInfo, Example, Vocabulary
+from attnkit.tasks.units import learn
 
 
 @pytest.fixture
@@ -142,3 +143,21 @@ def test_what_is_too_long_is_refused_before_the_network_reads_it():
         writer.encode("x" * 5001)
     with pytest.raises(DataError, match="1000001 characters; expected at most 1000000"):
         writer.encode("x" * 1_000_001)
+
+
+def test_what_goes_on_is_apart_as_words_are():
+    assert predict.followed("k1 v2 k1", "v2", " ") == "k1 v2 k1 v2"
+    assert predict.followed("to b", "e", "") == "to be"
+    assert predict.followed("k1 ", "v2", " ") == "k1 v2" and predict.followed("", "v2", " ") == "v2"
+
+
+def test_unknown_words_are_said(capsys):
+    speller = learn(["red green"], "words", 20)
+    info = DatasetInfo()
+    info.speller = speller
+    note_unknown(info, "red pink, a b c d green")
+    assert capsys.readouterr().err == "note: read as <unknown>: 'pink', ',', 'a', 'b', 'c' and 1 more\n"
+    note_unknown(info, "green red")
+    info.speller = None
+    note_unknown(info, "pink")
+    assert capsys.readouterr().err == ""

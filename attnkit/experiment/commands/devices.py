@@ -79,7 +79,9 @@ def forms() -> dict[str, str]:
     platform, found = jax.default_backend(), {}
     for name, form in find_forms(scored).items():
         compiled = getattr(form, "COMPILED_ON", None)
-        if compiled is None:
+        if getattr(form, "DISTRIBUTED", False):
+            found[name] = "over devices that share a sequence, in a `jax.shard_map` or with `mesh`"
+        elif compiled is None:
             found[name] = "compiled by XLA"
         elif platform in compiled:
             found[name] = f"kernels compiled for {platform}"

@@ -128,11 +128,16 @@ def answer(writer: Any, read: list[tuple[str, Any]], arguments: argparse.Namespa
         print(json.dumps(said, indent=2))
         return
     for one, seen in zip(written, looked, strict=True):
-        if unknown := writer.unknown(one):
-            known = f"{one.text!r:.60}: read as <unknown>: {', '.join(map(repr, unknown[:NAMED]))}"
-            more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
-            print(f"note: {diagnostics.printable(known + more)}", file=sys.stderr)
+        note_unknown(writer.session.dataset, one.text)
         show(one, seen)
+
+
+def note_unknown(dataset: Any, text: str) -> None:
+    """Say on standard error which words of a text are read as `<unknown>`."""
+    if words := dataset.unknown_words(text):
+        some = ", ".join(map(repr, words[:NAMED]))
+        more = f" and {len(words) - NAMED} more" if len(words) > NAMED else ""
+        print(f"note: read as <unknown>: {diagnostics.printable(some + more)}", file=sys.stderr)
 
 
 def facts(one: Any, seen: Any) -> dict[str, Any]:

@@ -59,6 +59,7 @@ def add(groups: Any) -> None:
         "replay runs/number_words-1",
     )
     run_argument(command)
+    changed_data(command)
     command = declare(
         groups, "report", report, "write a run's report page again", "report runs/number_words-1"
     )
@@ -180,12 +181,14 @@ def replay(arguments: argparse.Namespace) -> int:
     """Make a failed step again."""
     existing(arguments)
     from attnkit.experiment import run
+    from attnkit.training import nonfinite
 
-    dump, found = run.replay(arguments.folder, allowed(arguments))
+    dump, found, changes = run.replay(arguments.folder, allowed(arguments))
     if arguments.json:
-        print(json.dumps({**dump, "found": found}))
+        print(json.dumps({**dump, "found": found, "changed": changes}))
     else:
-        print(printable(f"step {dump['step']}: {found[0]} is not finite, first at {found[1]}, as in the run"))
+        warn(changes)
+        print(printable(f"step {dump['step']}: {nonfinite.said(*found)}, as in the run"))
     return 0
 
 
