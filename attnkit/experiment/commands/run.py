@@ -11,6 +11,8 @@ from typing import Any
 from attnkit.experiment.commands.config import config_arguments
 from attnkit.experiment.diagnostics import printable
 
+PATIENCE = 25
+
 
 def add(groups: Any) -> None:
     """Declare the commands."""
@@ -24,6 +26,13 @@ def add(groups: Any) -> None:
         default=0,
         metavar="N",
         help="processes that must train together (default: as many as were started)",
+    )
+    command.add_argument(
+        "--wait",
+        type=float,
+        default=PATIENCE,
+        metavar="SECONDS",
+        help=f"how long to wait for the other processes (default: {PATIENCE})",
     )
     command.add_argument("--quiet", action="store_true", help="show no progress")
     command.add_argument(
@@ -123,7 +132,7 @@ def train(arguments: argparse.Namespace) -> int:
     from attnkit.experiment import config, folder
     from attnkit.training.processes import joined
 
-    with joined(arguments.processes):
+    with joined(arguments.processes, arguments.wait):
         loaded = config.load(arguments.config, arguments.words)
         folder.choose(loaded.name, arguments.out, arguments.resume)
         place, result = trained(arguments, loaded)
