@@ -10,7 +10,15 @@ from scipy.optimize import linprog
 
 from attnkit.errors import DataError
 from attnkit.inspection import attribution, faithfulness
-from attnkit.inspection.interventions import ablate, gate_gradients, interval, patch, rank_correlation, steer
+from attnkit.inspection.interventions import (
+    ablate,
+    gate_gradients,
+    interval,
+    knock_out,
+    patch,
+    rank_correlation,
+    steer,
+)
 from attnkit.inspection.maps import Head
 from attnkit.inspection.probes import linear_probe
 from attnkit.points import opened, point, within
@@ -100,6 +108,22 @@ def test_ablation_is_the_gate_gradient_where_the_model_is_linear():
     assert slopes[Head("decoder.0.self", 1)] == pytest.approx(2 * slopes[Head("decoder.0.self", 0)])
     mean = ablate(bilinear, metric, TEXT, fill="resample", other=(TEXT,))
     np.testing.assert_allclose(mean[Head("decoder.0.self", 0)], whole, rtol=1e-6)
+
+
+def test_mean_ablation_puts_the_mean_of_batch_and_tokens():
+    found = ablate(bilinear, first, TEXT, fill="mean")
+    own = TEXT.mean(axis=1)
+    for number, factor in enumerate((1, 2)):
+        rest = TEXT[:, -1] + (3 - factor) * own + factor * own.mean(axis=0)
+        np.testing.assert_allclose(found[Head("decoder.0.self", number)], (rest @ READ)[:, 0], rtol=1e-5)
+
+
+def test_knocked_out_edges_carry_nothing_and_the_others_what_they_did():
+    cut = jnp.zeros((2, 3, 3), bool).at[1, 2, 0].set(True)
+    found = knock_out(bilinear, {"decoder.0.self": cut}, TEXT)
+    whole = bilinear(TEXT)
+    np.testing.assert_array_equal(found[:, :2], whole[:, :2])
+    np.testing.assert_allclose(found[:, 2], whole[:, 2] - 2 / 3 * TEXT[:, 0] @ READ, rtol=1e-5, atol=1e-6)
 
 
 def test_direct_effects_and_the_lens_see_what_each_head_adds():
