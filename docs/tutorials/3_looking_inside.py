@@ -82,6 +82,11 @@ for name, values in methods.items():
     most = np.abs(values).argmax(axis=1)
     print(name, np.take_along_axis(evidence, most[:, None], axis=1).mean().round(2))
 
+# %% [markdown]
+# Weights of the right head and gradients mark the word itself. Rollout marks the last token and its neighbor,
+# where the residual connection keeps most of it, and attention x gradient the word *before*, by which `L0H0`
+# let it be found: each method answers a question of its own.
+
 # %%
 figure, axis = plt.subplots(figsize=(9, 2.6))
 shown = np.stack([np.abs(values[0]) / np.abs(values[0]).max() for values in methods.values()])
