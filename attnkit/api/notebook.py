@@ -21,15 +21,14 @@ class Page:
 
     Attributes:
         content: the page.
-        height: of the frame, in pixels.
     """
 
     content: str
-    height: int = 640
 
     def _repr_html_(self) -> str:
-        style = f"width:100%;height:{self.height}px;border:1px solid #8884;border-radius:8px"
-        return f'<iframe srcdoc="{html.escape(self.content)}" style="{style}"></iframe>'
+        from attnkit.inspection.notebook import framed
+
+        return framed(self.content)
 
     def __repr__(self) -> str:
         return f"Page({len(self.content):,} characters)"

@@ -38,13 +38,17 @@ class Share:
 
 def draw(examples: tuple[MapExample, ...]) -> str:
     """The pictures of all examples, each in a box that can be folded; the first is open."""
-    fitting = [_fitting(one, MOST_HEADS // max(len(examples), 1)) for one in examples]
-    heads = sum(np.shape(m.weights)[0] for maps in fitting for _, m in maps)
-    share = _share(heads)
-    boxes = [
-        _example(one, maps, place, share)
-        for place, (one, maps) in enumerate(zip(examples, fitting, strict=True))
-    ]
+    sides = [[one] if one.beside is None else [one, one.beside] for one in examples]
+    most = MOST_HEADS // max(sum(map(len, sides)), 1)
+    fitting = [[_fitting(one, most) for one in side] for side in sides]
+    share = _share(sum(np.shape(m.weights)[0] for side in fitting for maps in side for _, m in maps))
+    boxes, place = [], 0
+    for side, fits in zip(sides, fitting, strict=True):
+        drawn = []
+        for one, maps in zip(side, fits, strict=True):
+            drawn.append(_example(one, maps, place, share, place < len(side)))
+            place += 1
+        boxes.append(drawn[0] if len(drawn) == 1 else f'<div class="side-by-side">{"".join(drawn)}</div>')
     return scale() + "".join(boxes)
 
 
@@ -70,7 +74,9 @@ def _fitting(one: MapExample, most: int) -> list[tuple[int, AttentionMap]]:
     return [(index, one.maps[index]) for index in sorted(fitting)]
 
 
-def _example(one: MapExample, maps: list[tuple[int, AttentionMap]], place: int, share: Share) -> str:
+def _example(
+    one: MapExample, maps: list[tuple[int, AttentionMap]], place: int, share: Share, is_open: bool
+) -> str:
     radios, rows, panels, images, rules = [], [], [], [], []
     for index, drawn in maps:
         grid = pooled(drawn, share.side)
@@ -104,7 +110,7 @@ def _example(one: MapExample, maps: list[tuple[int, AttentionMap]], place: int, 
     thumb = 44 if most <= 4 else 34
     sizes = f"--thumb:{thumb}px;--wide:{max(235, min(most, 8) * (thumb + 10))}px"
     return (
-        f'<details class="look"{" open" if place == 0 else ""}>'
+        f'<details class="look"{" open" if is_open else ""}>'
         f"<summary><bdi>{text(one.title)}</bdi></summary>"
         f"{note}<style>{''.join(rules)}</style>"
         f'<svg class="defs" aria-hidden="true"><defs>{"".join(images)}</defs></svg>'

@@ -5,7 +5,7 @@ also tells the browser to load nothing from anywhere (Content-Security-Policy), 
 reach out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attnkit.inspection import attention, chart, heads_page, results_page, samples_page
@@ -24,7 +24,18 @@ def render(report: Report) -> str:
     >>> "<script" in page
     False
     """
-    sections = [
+    present = sections(report)
+    links = "".join(f'<a href="#{key}">{name}</a>' for key, name, _ in present)
+    return document(
+        report.title,
+        f"{_header(report)}<nav aria-label='Sections'>{links}</nav>{body(present)}"
+        "<footer>Made by attnkit. This page is one file and loads nothing from anywhere.</footer>",
+    )
+
+
+def sections(report: Report) -> list[tuple[str, str, str]]:
+    """Id, name and content of the sections that have one."""
+    every = [
         ("results", "Results", results_page.table(report.results)),
         ("answers", "Answers by class", results_page.matrices(report.confusion)),
         ("curves", "Learning curves", _curves(report)),
@@ -33,22 +44,27 @@ def render(report: Report) -> str:
         ("attention", "Attention", _attention(report)),
         ("run", "The run", _run(report)),
     ]
-    present = [section for section in sections if section[2]]
-    links = "".join(f'<a href="#{key}">{name}</a>' for key, name, _ in present)
-    body = "".join(
+    return [section for section in every if section[2]]
+
+
+def body(present: Sequence[tuple[str, str, str]]) -> str:
+    """Sections as HTML."""
+    parts = "".join(
         f'<section id="{key}" aria-labelledby="{key}-title"><h2 id="{key}-title">{name}</h2>'
         f"{content}</section>"
         for key, name, content in present
     )
+    return f"<main>{parts}</main>"
+
+
+def document(title: str, content: str) -> str:
+    """A page with its styles, which loads nothing."""
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
-        f"<title>{text(report.title)}</title><style>{CSS}</style></head><body>{filters()}"
-        f"{_header(report)}<nav aria-label='Sections'>{links}</nav><main>{body}</main>"
-        "<footer>Made by attnkit. This page is one file and loads nothing from anywhere.</footer>"
-        "</body></html>\n"
+        f"<title>{text(title)}</title><style>{CSS}</style></head><body>{filters()}{content}</body></html>\n"
     )
 
 

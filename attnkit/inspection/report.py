@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from attnkit.errors import DataError
+from attnkit.inspection import notebook
 from attnkit.inspection.heads_page import HeadReport
 from attnkit.variant import MapKind
 
@@ -159,6 +160,9 @@ class AttentionMap:
     kind: MapKind = "distribution"
     heads: tuple[str, ...] = ()
 
+    def _repr_html_(self) -> str:
+        return notebook.frame(attention=(MapExample(self.name, (self,)),))
+
     def head_name(self, head: int) -> str:
         """The name of a head."""
         return self.heads[head] if self.heads else f"H{head}"
@@ -198,12 +202,17 @@ class MapExample:
         maps: in the order they are listed.
         selected: index of the map and of the head that are open at first.
         note: why this head is open, or what to look for.
+        beside: the same example in another run, drawn at its side.
     """
 
     title: str
     maps: tuple[AttentionMap, ...]
     selected: tuple[int, int] = (0, 0)
     note: str = ""
+    beside: "MapExample | None" = None
+
+    def _repr_html_(self) -> str:
+        return notebook.frame(attention=(self,))
 
     def __post_init__(self) -> None:
         index, head = self.selected

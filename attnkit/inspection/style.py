@@ -161,6 +161,11 @@ dl.head-facts{flex-wrap:wrap;gap:.35rem 1.75rem;font-size:.88rem;margin:.5rem 0 
 .heat{background:color-mix(in srgb,var(--accent) calc(var(--w)*70%),transparent);
 border-radius:3px;padding:.1em 0}
 .heat.known{box-shadow:0 2px 0 var(--known)}
+.side-by-side{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(24rem,100%),1fr));gap:0 2rem}
+.side-by-side>*{min-width:0}
+.circuit .edge path{fill:none;stroke:var(--accent);opacity:.55}.circuit .edge:hover path{opacity:1}
+.circuit text{font:.78rem var(--mono);fill:var(--ink)}.circuit .edge text{fill:var(--soft)}
+.circuit .node rect{fill:var(--raised);stroke:var(--line);stroke-width:1.5}
 .hatch{fill:var(--wrong)}.bad-cell{fill:url(#hatch)}
 .taps{display:flex;flex-wrap:wrap;gap:.2rem .3rem;margin-top:.9rem;font:.82rem/1.5 var(--mono)}
 .taps label{cursor:pointer;padding:.1rem .4rem;border-radius:5px;background:var(--fill);white-space:pre}

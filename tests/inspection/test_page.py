@@ -1,20 +1,24 @@
 import dataclasses
-import html.parser
 import re
 
 import numpy as np
 import pytest
 from hypothesis import given, strategies
+from page_reader import HOSTILE, attention_map, read
 
 from attnkit.errors import DataError
+from attnkit.inspection.circuits import Circuit
 from attnkit.inspection.heads_page import (
     Attribution,
+    Beside,
     Change,
     HeadFinding,
     HeadReport,
     Matrix,
 )
 from attnkit.inspection.heatmap import pooled
+from attnkit.inspection.interventions import LOGITS, Edge
+from attnkit.inspection.maps import Head
 from attnkit.inspection.page import render
 from attnkit.inspection.report import (
     AttentionMap,
@@ -29,70 +33,6 @@ from attnkit.inspection.report import (
 from attnkit.inspection.writing import DASH, holdable, number, percent, shortened, text, visible
 
 pytestmark = pytest.mark.one_python
-
-HOSTILE = (
-    "</script><img src=x onerror=alert(1)>",
-    "<!-- <script>alert(1)</script>",
-    "</title></style></svg></details><b>",
-    "]]></text><a href=javascript:alert(1)>",
-    "a\u2028b\u2029c",
-    "\"double\" 'single' &amp; &lt;",
-    "\u202e\u05e9\u05dc العربية\u202c",
-    "👩‍👩‍👧 é e\u0301",
-    "{{7*7}} ${x} `y`",
-    "https://example.com/x.png",
-    "\x00\x1b[31m\r\udc80",
-)
-VOID = {"meta", "img", "br", "link", "input"}
-
-
-class Reader(html.parser.HTMLParser):
-    """Elements, attributes and texts of a page, as a browser's parser sees them."""
-
-    def __init__(self):
-        super().__init__(convert_charrefs=True)
-        self.tags, self.attributes, self.texts, self.open, self.unbalanced = [], [], {}, [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append((tag, []))
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag):
-        if not self.open or self.open[-1][0] != tag:
-            self.unbalanced.append(tag)
-            return
-        _, parts = self.open.pop()
-        self.texts.setdefault(tag, []).append("".join(parts))
-        if self.open:
-            self.open[-1][1].extend(parts)
-
-    def handle_data(self, data):
-        if self.open:
-            self.open[-1][1].append(data)
-
-    def handle_comment(self, data):
-        raise AssertionError(f"comment {data!r}")
-
-
-def read(page):
-    reader = Reader()
-    reader.feed(page)
-    reader.close()
-    assert reader.unbalanced == []
-    assert reader.open == []
-    return reader
-
-
-def attention_map(tokens, keys=None, heads=2, name="cross", **more):
-    keys = tokens if keys is None else keys
-    weights = np.random.default_rng(0).dirichlet(np.ones(len(keys)), size=(heads, len(tokens)))
-    return AttentionMap(name, weights, tuple(tokens), tuple(keys), **more)
 
 
 def full_report(words):
@@ -145,9 +85,14 @@ def full_report(words):
                 HeadFinding("L0H1", words("kind"), 0.45, 0.4, 0.15, 1.5, (1.0, 2.0), words("verdict")),
                 HeadFinding("L0H0", "", None, None, None, float("nan"), (0.0, 0.0), "idle"),
             ),
+            Beside(
+                (words("run"), words("run")),
+                (("L0H1", (HeadFinding("L0H1", "", None, None, None, 1.0, None, words("verdict")), None)),),
+            ),
             (Matrix(words("matrix"), (words("layer"),), np.array([[np.nan, -2.0]])),),
             (Change(words("change"), -0.1, -2.0),),
             (Attribution(words("example"), tokens, ((words("method"), np.arange(5) - 2.0),)),),
+            ((words("circuit"), Circuit({Edge(Head(words("path"), 0), None, LOGITS): 1.0}, 0.5)),),
             (words("note"),),
         ),
         attention=(MapExample(words("look"), (drawn,), (0, 1), words("note")),),
@@ -240,56 +185,6 @@ def test_numbers_stand_beside_their_floors():
     assert '<p class="value"><span class="number">' in page and ".number{white-space:nowrap;" in page
 
 
-def test_metrics_are_rows_and_splits_are_columns():
-    made = [
-        Result(name, value, split, floor, unit=unit)
-        for name, unit, floor, values in (
-            ("exact match", "fraction", 0.125, (0.5, 0.25)),
-            ("loss", "nats per token", None, (1.5,)),
-        )
-        for split, value in zip(("valid", "test"), values, strict=False)
-    ]
-    reader = read(render(Report("t", results=tuple(made))))
-    assert reader.texts["th"] == ["metric", "floor", "valid", "test", "exact match", "loss nats per token"]
-    assert reader.texts["td"] == ["12.5\u202f%", "50.0\u202f%", "25.0\u202f%", DASH, "1.500", DASH]
-
-
-def test_answers_of_classes_are_a_table_with_test_first():
-    counts = np.array([[3, 1], [0, 5]])
-    confusion = tuple(Confusion(split, ("cat", "dog"), counts) for split in ("valid", "test"))
-    reader = read(render(Report("t", confusion=confusion)))
-    assert reader.texts["h3"] == ["Answers on test", "Answers on valid"]
-    assert reader.texts["td"] == ["3", "1", "0", "5"] * 2
-    with pytest.raises(DataError, match="expected a row and a column for each of 2 classes"):
-        Confusion("test", ("cat", "dog"), np.zeros((3, 2)))
-
-
-def test_wrong_samples_come_first_with_their_picture_and_their_turns():
-    picture = np.zeros((2, 2, 3), np.uint8)
-    samples = (
-        Sample("a\nb\nc", "yes", "yes", True, "test", ("a", "b", "c")),
-        Sample("p", "no", "yes", False, "valid", picture=picture),
-    )
-    page = render(Report("t", samples=samples))
-    reader = read(page)
-    assert [p for p in reader.texts["p"] if p[:1] in "✓✗"] == ["✗ wrong", "✓ right"]
-    assert page.count("<img") == 1 and page.index("<img") < page.index("turn user")
-    assert re.findall(r'turn (\w+)">(\w)', page) == [("user", "a"), ("system", "b"), ("user", "c")]
-
-
-def test_a_token_that_is_tapped_shows_the_heaviest_keys_of_its_row():
-    weights = np.array([[[0.75, 0.0, 0.25], [0.0, 1.0, 0.0], [0.125, 0.375, 0.5]]])
-    drawn = AttentionMap("m", weights, ("a", "b", "c"), ("x", "y", "z"), heads=("L1H3",))
-    page = render(Report("t", attention=(MapExample("l", (drawn,)),)))
-    rows = re.findall(r'name="t0-0-0">(\w)</label><span class="looked">(.*?)</span></span>', page)
-    shown = [(query, re.findall(r">(\w)</b> ([\d.]+)", row)) for query, row in rows]
-    assert shown == [
-        ("a", [("x", "0.7500"), ("z", "0.2500")]),
-        ("b", [("y", "1.000")]),
-        ("c", [("z", "0.5000"), ("y", "0.3750"), ("x", "0.1250")]),
-    ]
-
-
 def test_verdicts_are_words():
     verdicts = [p for p in read(render(full_report(lambda kind: kind))).texts["p"] if p[:1] in "✓✗"]
     assert verdicts == ["✗ wrong", "✓ right", "✓ right"]
@@ -369,22 +264,6 @@ def test_pooled_cells_show_the_heaviest_weight():
     assert (grid.queries, grid.keys) == (("abc", "de"), ("x␣", "y"))
 
 
-def test_a_large_model_keeps_the_page_small_and_says_what_was_pooled():
-    tokens = tuple(f"token{i % 89}" for i in range(512))
-    weights = np.random.default_rng(0).dirichlet(np.full(512, 0.05), size=(8, 512)).astype(np.float32)
-    maps = tuple(AttentionMap(f"self, layer {layer + 1}", weights, tokens, tokens) for layer in range(6))
-    page = render(Report("large", attention=(MapExample("l", maps, (5, 7)),)))
-    assert len(page.encode()) <= 5_000_000
-    assert "512 by 512 weights are drawn as" in page
-
-
-def test_more_heads_than_fit_are_left_out_and_said_so():
-    maps = tuple(attention_map(tuple("ab"), heads=8, name=f"layer {i}") for i in range(67))
-    reader = read(render(Report("deep", attention=(MapExample("l", maps, (66, 7)),))))
-    assert any("3 of 67 maps are left out" in p for p in reader.texts["p"])
-    assert "layer 66" in reader.texts["h3"]
-
-
 @pytest.mark.parametrize("heads", [(0, 2), (1, 0), (-1, 0)])
 def test_a_selection_that_does_not_exist_is_refused(heads):
     with pytest.raises(DataError, match="expected the index of one of 1 maps"):
@@ -415,3 +294,33 @@ def test_numbers_as_people_read_them():
         "1\u202f234\u202f567",
     ]
     assert [percent(v) for v in (1.0, 0.99996, float("nan"))] == ["100.0\u202f%", ">99.9\u202f%", "NaN"]
+
+
+def test_runs_side_by_side_have_a_table_and_their_pictures_in_pairs():
+    one = MapExample(
+        "first: a",
+        (attention_map(tuple("ab")),),
+        beside=MapExample("second: a", (attention_map(tuple("ab")),)),
+    )
+    found = HeadFinding("L0H1", "", None, 0.25, 0.1, 1.5, None, "looks and matters")
+    heads = HeadReport(beside=Beside(("first", "second"), (("L0H1", (found, None)),)))
+    page = render(Report("pair", heads=heads, attention=(one, MapExample("alone", (attention_map(("x",)),)))))
+    reader = read(page)
+    assert page.count('<div class="side-by-side">') == 1
+    assert reader.texts["bdi"] == ["pair", "first: a", "second: a", "alone"]
+    assert [name for name, _ in reader.attributes].count("open") == 2  # both of the first pair
+    assert reader.texts["td"][:7] == [
+        "",
+        "1.500",
+        "25.0\u202f%",
+        "looks and matters",
+        DASH,
+        DASH,
+        "no such head",
+    ]
+    ids = [value for name, value in reader.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    with pytest.raises(
+        DataError, match=r"head L0H1: 1 findings; expected one for each of \('first', 'second'\)"
+    ):
+        Beside(("first", "second"), (("L0H1", (found,)),))
