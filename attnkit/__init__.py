@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from attnkit.api.attention import attend, extend, init_cache, step, weights
     from attnkit.api.gpt2 import load_gpt2
     from attnkit.api.mods import from_mask_mod, from_score_mod
+    from attnkit.api.notebook import draw, load_ipython_extension
     from attnkit.api.recurrence import recurrent, recurrent_weights
     from attnkit.api.run import load_run
     from attnkit.api.sweep import load_sweep
@@ -47,6 +48,7 @@ __all__ = [
     "attend",
     "bench",
     "check",
+    "draw",
     "explain",
     "extend",
     "from_mask_mod",
@@ -56,6 +58,7 @@ __all__ = [
     "inspection",
     "layer",
     "load_gpt2",
+    "load_ipython_extension",
     "load_run",
     "load_sweep",
     "nnx",
@@ -69,6 +72,7 @@ _MODULES = {
     "attention": ("attend", "extend", "init_cache", "step", "weights"),
     "gpt2": ("load_gpt2",),
     "mods": ("from_mask_mod", "from_score_mod"),
+    "notebook": ("draw", "load_ipython_extension"),
     "recurrence": ("recurrent", "recurrent_weights"),
     "run": ("load_run",),
     "sweep": ("load_sweep",),

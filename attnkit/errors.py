@@ -8,6 +8,7 @@
 | `CheckpointError` | 5 | no checkpoint can be used |
 | `CheckFailed` | 6 | a variant does not do what every variant must do |
 | `RunsFailed` | 7 | some runs of a sweep failed; the others are finished |
+| `PeerLost` | 8 | another process of the same run did not come, or has ended |
 | `Preempted` | 75 | a signal asked the run to stop; everything done so far is saved |
 """
 
@@ -52,6 +53,12 @@ class RunsFailed(AttnkitError):
     """Some runs of a sweep failed, and the others are finished. Says which, and why."""
 
     exit_code = 7
+
+
+class PeerLost(AttnkitError):
+    """Another process of the same run did not come, or has ended. Says which, or how that was noticed."""
+
+    exit_code = 8
 
 
 class Preempted(AttnkitError):

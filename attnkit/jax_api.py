@@ -5,7 +5,9 @@ Tested with every supported version in `tests/test_jax_api.py`; nothing else in 
 """
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -29,7 +31,11 @@ __all__ = [
     "ad",
     "batching",
     "bind_equation",
+    "compile_only_device",
+    "cudnn_attention",
+    "cudnn_gap",
     "current_trace",
+    "find_cluster",
     "is_symbolic_zero",
     "jaxpr_as_fun",
     "make_user_context",
@@ -41,6 +47,7 @@ __all__ = [
     "pallas_triton",
     "scan_arguments",
     "shape_like",
+    "splash_attention",
     "struct_like",
     "varying_axes",
 ]
@@ -73,7 +80,8 @@ def is_symbolic_zero(tangent: Any) -> bool:
 def varying_axes(a: Any) -> frozenset[str]:
     """Mesh axes along which an array, or its abstract value, varies inside `shard_map`."""
     known = isinstance(a, jax.ShapeDtypeStruct | jax.core.ShapedArray)
-    axes: frozenset[str] = (a if known else jax.typeof(a)).manual_axis_type.varying
+    manual = (a if known else jax.typeof(a)).manual_axis_type
+    axes: frozenset[str] = manual.varying if manual else frozenset()
     return axes
 
 
@@ -136,6 +144,41 @@ def pallas_mosaic() -> Any:
     return jax.experimental.pallas.tpu
 
 
+def cudnn_attention(
+    q: Any, k: Any, v: Any, scale: float, causal: bool, window: int | None
+) -> tuple[Any, Any]:
+    """cuDNN's attention of `[batch, heads, tokens, dim]`, and its log-sum-exp in float32.
+
+    `jax.nn.dot_product_attention` rounds the log-sum-exp to the type of the output. With a `window`, which
+    must be causal, a query sees as many keys up to its own.
+    """
+    from jax._src.cudnn import fused_attention_stablehlo as cudnn
+
+    mask = cudnn.MaskType.CAUSAL if causal else cudnn.MaskType.NO_MASK
+    given: Any = {"sliding_window_length": window, "qkv_layout": "BNTH", "return_residual": True}
+    output, lse = cudnn.dot_product_attention(q, k, v, scale=scale, mask_type=mask, **given)
+    return output, lse
+
+
+def cudnn_gap() -> str | None:
+    """Why this machine has no attention of cuDNN; `None` if it has."""
+    from jax._src.cudnn import fused_attention_stablehlo as cudnn
+
+    try:
+        cudnn.check_cudnn_version()
+    except RuntimeError as error:
+        return str(error)
+    old = not cudnn.check_compute_capability("8.0")
+    return "it needs a GPU with compute capability 8.0 or later" if old else None
+
+
+def splash_attention() -> Any:
+    """The kernel for TPUs that comes with JAX, with its masks."""
+    import jax.experimental.pallas.ops.tpu.splash_attention
+
+    return jax.experimental.pallas.ops.tpu.splash_attention
+
+
 #: a device of each platform for which programs can be lowered where there is none
 ABSTRACT_DEVICES = {
     "gpu": ("NVIDIA H100 80GB HBM3", 132),
@@ -152,3 +195,84 @@ def on_abstract_device(platform: str) -> Iterator[None]:
     mesh = jax.sharding.AbstractMesh((1,), ("device",), axes, abstract_device=device)
     with jax.sharding.use_abstract_mesh(mesh):
         yield
+
+
+#: what the compiler for GPUs must know of the device that `ABSTRACT_DEVICES` names
+H100 = """
+gpu_device_info {
+  threads_per_block_limit: 1024
+  threads_per_warp: 32
+  shared_memory_per_block: 49152
+  shared_memory_per_core: 233472
+  threads_per_core_limit: 2048
+  core_count: 132
+  fpus_per_core: 128
+  block_dim_limit_x: 2147483647
+  block_dim_limit_y: 65535
+  block_dim_limit_z: 65535
+  memory_bandwidth: 3352320000000
+  l2_cache_size: 52428800
+  clock_rate_ghz: 1.98
+  device_memory_size: 84942979072
+  shared_memory_per_block_optin: 232448
+  cuda_compute_capability { major: 9 }
+  registers_per_core_limit: 65536
+  registers_per_block_limit: 65536
+}
+platform_name: "CUDA"
+dnn_version_info { major: 9 minor: 8 patch: 0 }
+device_description_str: "NVIDIA H100 80GB HBM3"
+"""
+
+
+def compile_only_device(platform: str, folder: Path) -> Any:
+    """A device of a platform that programs can be compiled for, and that cannot run them.
+
+    Args:
+        platform: `gpu` or `tpu`.
+        folder: where the wheels `libtpu` and `jax-cuda12-pjrt` are unpacked, outside of the environment, so
+            that JAX does not take them for devices.
+
+    Raises:
+        FileNotFoundError: if the compiler is not there.
+        NotImplementedError: if this JAX cannot load it.
+    """
+    name = {"gpu": "jax_plugins/xla_cuda12/xla_cuda_plugin.so", "tpu": "libtpu/libtpu.so"}[platform]
+    library = folder / name
+    if not library.is_file():
+        raise FileNotFoundError(f"{library}: there is no compiler for {platform}")
+    if platform == "tpu":
+        from jax.experimental import topologies
+
+        os.environ |= {"TPU_LIBRARY_PATH": str(library), "TPU_SKIP_MDS_QUERY": "1"}
+        os.environ |= {"ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}  # nothing runs, so processes do not compete
+        return topologies.get_topology_desc("v5e:2x2", "tpu").devices[0]
+    from jax._src.lib import xla_client
+
+    try:
+        if not xla_client.pjrt_plugin_loaded("cuda"):
+            client = xla_client.load_pjrt_plugin_dynamically("cuda", str(library))
+            xla_client.initialize_pjrt_plugin("cuda")
+            _CLIENTS.append(client)
+        topology: Any = xla_client.make_c_api_device_topology(
+            _CLIENTS[0], "", target_config=H100, topology="1x1x1"
+        )
+        return topology._make_compile_only_devices()[0]
+    except (AttributeError, IndexError, jax.errors.JaxRuntimeError) as error:
+        raise NotImplementedError(f"jax {jax.__version__} cannot load {library}: {error}") from error
+
+
+_CLIENTS: list[Any] = []
+
+
+def find_cluster(patience: int) -> tuple[str | None, int, int, Sequence[int] | None]:
+    """(address of process 0, number of processes, number of this one, its devices) as JAX finds them.
+
+    The same detection as in `jax.distributed.initialize()`; `(None, 1, 0, None)` outside a cluster.
+    """
+    from jax._src.clusters import ClusterEnv
+
+    address, count, number, own = ClusterEnv.auto_detect_unset_distributed_params(
+        None, None, None, None, None, patience
+    )
+    return (None, 1, 0, None) if address is None else (address, count or 1, number or 0, own)

@@ -36,8 +36,8 @@ import jax.numpy as jnp
 from attnkit.jax_api import current_trace, make_user_context
 
 Edit = Callable[[Any], Any]
-#: Names to read: patterns, each of which must match, or a rule that may match nothing.
-Read = Sequence[str] | Callable[[str], bool]
+#: Names to read: a pattern or several, each of which must match, or a rule that may match nothing.
+Read = str | Sequence[str] | Callable[[str], bool]
 
 #: The observer and the path at the line that is being traced. It is part of the key of JAX's caches: no
 #: program that was traced for one observer serves another, or none.
@@ -60,7 +60,7 @@ class Observer:
     """One observation: the points to read and replace, and the values found. It lives as long as one call.
 
     Attributes:
-        read: names to read.
+        read: patterns of names to read, or a rule.
         edit: replacements by pattern.
         trace: the trace whose values can be read.
         found: values read so far.
@@ -72,7 +72,7 @@ class Observer:
         absent: by name, why there is no such point.
     """
 
-    read: Read
+    read: tuple[str, ...] | Callable[[str], bool]
     edit: dict[str, Edit]
     trace: object
     unreadable: dict[str, Any] | None = None
@@ -261,7 +261,7 @@ def observe(
 
     Args:
         function: any function; its arguments stay those of the result.
-        read: patterns of names, or a function of a name that says whether to read it.
+        read: a pattern of names, several, or a function of a name that says whether to read it.
         edit: by pattern, a function of the value that returns its replacement.
 
     Raises:
@@ -269,7 +269,8 @@ def observe(
     """
 
     def run(*args: Any, **kwargs: Any) -> Observed:
-        observer = Observer(read if callable(read) else tuple(read), dict(edit or {}), current_trace())
+        wanted = (read,) if isinstance(read, str) else read if callable(read) else tuple(read)
+        observer = Observer(wanted, dict(edit or {}), current_trace())
         with _scope(Scope(observer, (), _scope.value)):
             output = function(*args, **kwargs)
         observer.check()
@@ -324,9 +325,7 @@ def met_points(
     return {name: shapes[name] for name in made.seen if name in shapes}, made
 
 
-def carried(
-    transform: Callable[[Callable[..., Any]], Callable[..., Any]], function: Callable[..., Any]
-) -> Any:
+def carried(transform: Callable[[Callable[..., Any]], Any], function: Callable[..., Any]) -> Any:
     """`transform(function)`, out of which values that are read come as the transformation returns them.
 
     >>> import jax, jax.numpy as jnp

@@ -151,10 +151,19 @@ class Interruption(Watch):
         return self._asked.is_set()
 
     def error(self, message: str) -> Preempted:
-        """The error that says so: `Preempted` after SIGTERM, `Interrupted` after Ctrl-C."""
+        """The error that says so: `Preempted` after SIGTERM, `Interrupted` after Ctrl-C.
+
+        Without a signal it is another process of the run that was asked to stop.
+        """
         self._answered = True
+        if not self._number:
+            return Preempted(f"another process was stopped: {message}")
         name = signal.Signals(self._number).name
         return (Interrupted if self._number == signal.SIGINT else Preempted)(f"{name}: {message}")
+
+    def disregard(self) -> None:
+        """Let a signal that was noted have no effect."""
+        self._answered = True
 
     def __enter__(self) -> "Interruption":
         super().__enter__()

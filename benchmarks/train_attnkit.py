@@ -36,16 +36,16 @@ def main():
     network = options.build(Sizes(vocabulary=shape["vocabulary"], length=shape["length"]), nnx.Rngs(0))
     training, optimizer = Training(steps=10**6, batch_size=shape["batch"]), Optimizer()
     graph, params, constants = split(network)
-    state = begin(graph, params, constants, training, optimizer)
-    mesh = devices.make_mesh(shape["batch"])
-    dispatch = make_dispatch(make_step(graph, training, optimizer, shared=True), mesh)
+    mesh = devices.make_mesh(training)
+    state = begin(graph, params, constants, training, optimizer, mesh)
+    dispatch = make_dispatch(make_step(graph, training, optimizer, mesh), mesh)
     tokens = np.random.default_rng(0).integers(3, shape["vocabulary"], (shape["batch"], shape["length"] + 1))
     tokens = tokens.astype(np.int32)
     weights = np.ones((shape["batch"], shape["length"]), np.float32)
     batch = {"inputs": tokens[:, :-1], "labels": tokens[:, 1:], "weights": weights}
     capacity = steps_per_dispatch(training, params, batch["inputs"].size)
     batches = {name: np.stack([array] * capacity) for name, array in batch.items()}
-    hyper = hyperparameters(optimizer)
+    batches, hyper = devices.place_batches(batches, mesh), hyperparameters(optimizer)
 
     def run(state, steps):
         while steps:

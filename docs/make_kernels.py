@@ -1,10 +1,14 @@
 """Write docs/kernels.md: `python docs/make_kernels.py [--again] [--lowering-only] [NAME ...]`.
 
-No device is needed. What was found is kept in `docs/.matrix/kernels.json`, so that a run that was interrupted
-goes on where it stopped; `--again` finds it once more, which is needed after a change of the engine.
+`--compile FOLDER` writes the second part of the page, with the compilers in a folder: `pip install --no-deps
+--target FOLDER libtpu jax-cuda12-pjrt==VERSION` of the installed JAX. Each leaves the other part as it is.
+
+No device is needed. What was found is kept in `docs/.matrix`, so that a run that was interrupted goes on
+where it stopped; `--again` finds it once more, which is needed after a change of the engine.
 """
 
 import argparse
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -12,19 +16,25 @@ from typing import Any
 
 import jax
 
+from attnkit.conformance.compiled_kernels import compile_kernels
 from attnkit.conformance.kernels import kernel_errors
 from attnkit.conformance.subject import make_subject
 from attnkit.experiment import cards, catalogue, costs
 from attnkit.forms.pallas.gaps import lowering_gap
 from attnkit.forms.scored import pallas
 from attnkit.forms.sizes import Sizes
+from attnkit.forms.tiling import shipped
+from attnkit.jax_api import compile_only_device
 from attnkit.scored.contract import Preset
 
 HERE = Path(__file__).parent
-KEPT = HERE / ".matrix" / "kernels.json"
+KEPT = HERE / ".matrix"
+PAGE = HERE / "kernels.md"
 BASES = ("Score", "Position", "Normalizer", "Selection", "Mask", "TokenMixer")
 LIMITS = {"output": 1e-12, "lse": 1e-12, "vjp": 1e-10, "jvp": 1e-10, "hvp": 1e-10}
 COMPILERS = {"gpu": "CUDA", "tpu": "TPU"}
+BLOCKS = {name: (shipped("kernels", name).steps[0][0],) * 2 for name in COMPILERS}
+TOKENS = 4095  # of the compiled kernels: padding is compiled, too
 
 INTRODUCTION = """# Fused kernels
 
@@ -39,7 +49,7 @@ speed, no memory, and not whether a device computes what the interpreter compute
   {rest} more with kernels were only lowered.
 - **CUDA**, **TPU**: whether the kernels are lowered for a GPU (Triton) or a TPU (Mosaic) in float32, heads of
   width 64, blocks of 64 x 64 or 128 x 128: *forward* alone, or *gradient* as well. Lowering is the
-  translation into the compiler's own language; the compilers behind it did not run. A GPU's
+  translation into the compiler's own language; what the compilers make of it is below (*Compiled*). A GPU's
   kernels need widths that are powers of two. Sequences were of 127 or 255 tokens: what a selection remembers
   of a row may grow with the length (`moba`), and then be no power of two.
 
@@ -49,6 +59,58 @@ speed, no memory, and not whether a device computes what the interpreter compute
 
 Without kernels are variants whose blocks depend on one another; `auto` computes them, and those with a gap
 below, by loops of XLA, and `attnkit.forms.explain` says so.
+
+## Kernels of vendors
+
+Two forms compute the forward pass by a kernel that is not ours, where the definition provably is its own: the
+softmax of scaled dot products over all keys or a band of them (`everything`, `causal`, `window` and their
+conjunctions), after any position parts that act on each token alone (`rotary`, `qk_norm`, ...), with or without
+a sink, without dropout. Every row must have a key. Forward mode, gradients and all that is made of these remain
+our sums over blocks, which need the output and its log-sum-exp alone.
+
+| form | platform | also needs | has no |
+| --- | --- | --- | --- |
+| `cudnn` | GPU of compute capability 8.0 or later | bfloat16 or float16; one width, a multiple of 8 and at most 128; under a mask as many queries as keys, windows that end at the query | cap |
+| `splash` | TPU; interpreted on a CPU | float32 or bfloat16; queries and keys in multiples of 128; outside of `jax.shard_map` or with `check_vma=False` | |
+
+`auto` takes them before our kernels, and these before loops; `attnkit.forms.explain(..., dtype=...)` says what
+ran and why the others did not. A form that is asked for by name and cannot do it raises with the reason. With
+jax 0.10.2 on a CPU: cuDNN's kernel is stood in for by XLA's implementation of the same function, splash
+attention is interpreted, and both are lowered for their platform; splash attention was compiled for a TPU v5e
+(1,024 tokens, heads of width 64 and 80, forward and gradient). cuDNN's kernel cannot be compiled without a
+device. **Neither was measured on a device.**
+
+## Recurrences
+
+`implementation = "pallas"` of a linear recurrence (`linear`, `simple_gla`, `mamba2`, `gla`, `delta_net`,
+`gated_delta_net`, `kimi_delta` and the others without a second pass) reads all chunks in one kernel: the state
+stays in the program and is never written. What belongs to one chunk alone, the triangular system of the delta
+rule included, is computed by XLA before it. It is the forward pass; derivatives are those of the chunked form.
+Interpreted in float64 with chunks of 4 tokens it is within 1e-12 of the chunked form (gates of rows, the delta
+rule with a reset, two write keys), its gradients within 1e-10; it is lowered for CUDA and TPU. Compiled for an
+H100 (gates of heads, 4,096 tokens, heads of width 64, float32) it takes 204 registers and spills nothing, with
+products of three TF32 products; with products of full float32 and 64 columns it spilled 15,916 bytes. For a
+TPU v5e gates and the delta rule were compiled. **Not measured on a device**, so `auto` does not take it.
+"""
+
+COMPILED = "## Compiled"
+COMPILED_INTRODUCTION = """
+Written by `python docs/make_kernels.py --compile FOLDER` with jax {version}, by the compilers for an H100
+(ptxas for sm_90a included) and a TPU v5e on a machine that has neither. **Nothing here ran on a device.**
+Sequences of {tokens:,} tokens in bfloat16, {heads} heads (or as many as the mask tells apart) of width 64,
+blocks of {gpu} and {tpu}; the gradient of everything, with the forward pass in it. Where that does not
+compile, the forward pass alone was tried.
+
+- **memory**: MiB beside arguments and results. The weights as a matrix would be {dense} MiB in float32.
+- **registers**: of a thread, of the kernel of the forward pass and the largest of the others; at most 255.
+- **spilled**: bytes of registers that a thread of the worst kernel keeps in memory, which costs speed.
+
+| platform | variants tried | gradient compiled | without spills |
+| --- | --- | --- | --- |
+{counts}
+
+| variant | H100 | memory | registers | spilled | TPU v5e | memory |
+| --- | --- | --- | --- | --- | --- | --- |
 """
 
 
@@ -75,7 +137,7 @@ def find_out(entry: catalogue.Entry, lowering_only: bool) -> dict[str, Any]:
         return {"absent": reason}
     found: dict[str, Any] = {}
     for platform in COMPILERS:
-        given = (subject.scored, platform, None, pallas.BLOCKS[platform])
+        given = (subject.scored, platform, None, BLOCKS[platform])
         gap = lowering_gap(*given)
         found[platform] = {"gap": gap, "forward": gap is None or lowering_gap(*given, gradient=False) is None}
     if not lowering_only:
@@ -151,26 +213,115 @@ def reasons(some: list[tuple[str, dict[str, Any]]]) -> list[str]:
     return lines
 
 
+def compile_one(entry: catalogue.Entry, devices: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    """What compilers make of a variant; for a platform that is known, what is."""
+    try:
+        subject = make_subject(entry.cls(**costs.required_options(entry)))
+    except (TypeError, ValueError) as error:
+        return {"absent": " ".join(str(error).split())}
+    sizes = subject.sizes
+    if reason := pallas.supports(subject.scored, Sizes(sizes.queries, sizes.keys, sizes.offset), "cpu"):
+        return {"absent": reason}
+    found = dict(known)
+    for platform, device in devices.items():
+        if platform in known:
+            continue
+        one: dict[str, Any] = {}
+        for depth in ("gradient", "forward"):
+            made = compile_kernels(subject.scored, platform, device, TOKENS, depth == "gradient")
+            if not isinstance(made, str):
+                one |= {"compiled": depth, **dataclasses.asdict(made)}
+                break
+            one.setdefault("gap", made)
+        found[platform] = one
+    return found
+
+
+def compiled_part(found: dict[str, dict[str, Any]]) -> str:
+    """The second part of the page as Markdown."""
+    tried = [(e.kind, found[name_of(e)]) for e in everything() if name_of(e) in found]
+    tried = [(kind, one) for kind, one in tried if "absent" not in one]
+    counts = []
+    for platform, title in (("gpu", "H100"), ("tpu", "TPU v5e")):
+        some = [one[platform] for _, one in tried if platform in one]
+        whole = [one for one in some if one.get("compiled") == "gradient"]
+        share = f"{len(whole)} ({100 * len(whole) // max(1, len(some))} %)"
+        known = [one for one in whole if one["spilled"]]
+        clean = sum(not any(one["spilled"].values()) for one in known) if known else "not known"
+        counts.append(f"| {title} | {len(some)} | {share} | {clean} |")
+    blocks = {name: "{} x {}".format(*block) for name, block in BLOCKS.items()}
+    given = {"version": jax.__version__, "tokens": TOKENS, "heads": 2, "dense": 2 * 4 * TOKENS**2 >> 20}
+    head = COMPILED_INTRODUCTION.format(
+        **given, gpu=blocks["gpu"], tpu=blocks["tpu"], counts="\n".join(counts)
+    )
+    lines = [compiled_row(kind, one) for kind, one in tried]
+    gaps = [
+        f"- {kind}, {title}: {one[platform]['gap']}"
+        for kind, one in tried
+        for platform, title in (("gpu", "H100"), ("tpu", "TPU v5e"))
+        if one.get(platform, {}).get("gap")
+    ]
+    return "\n".join([COMPILED, head + "\n".join(lines), "", *gaps, ""])
+
+
+def compiled_row(kind: str, one: dict[str, Any]) -> str:
+    """The row of a variant that was compiled."""
+    gpu, tpu = one.get("gpu", {}), one.get("tpu", {})
+    used, spilled = dict(gpu.get("registers", {})), gpu.get("spilled", {})
+    forward = [used.pop(name) for name in sorted(used) if name.startswith("fold_rows")]
+    both = " / ".join(str(max(some)) for some in (forward, used.values()) if some)
+
+    def state(made: dict[str, Any]) -> str:
+        return "not tried" if not made else made.get("compiled", "-")
+
+    def memory(made: dict[str, Any]) -> str:
+        return f"{made['memory'] / 2**20:.1f}" if "memory" in made else ""
+
+    worst = str(max(spilled.values())) if spilled else ""
+    return f"| {kind} | {state(gpu)} | {memory(gpu)} | {both} | {worst} | {state(tpu)} | {memory(tpu)} |"
+
+
 def main() -> int:
-    """Find out what is not known, and write the page."""
+    """Find out what is not known, and write a part of the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="kinds; all if none")
     parser.add_argument("--again", action="store_true", help="find out again what is kept")
     parser.add_argument("--lowering-only", action="store_true", help="leave out the interpreted kernels")
+    parser.add_argument(
+        "--compile", type=Path, metavar="FOLDER", help="compile, with the compilers in FOLDER"
+    )
     chosen = parser.parse_args()
-    found = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.is_file() else {}
-    KEPT.parent.mkdir(exist_ok=True)
+    kept = KEPT / ("compiled.json" if chosen.compile else "kernels.json")
+    found = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+    devices = (
+        {name: compile_only_device(name, chosen.compile) for name in COMPILERS} if chosen.compile else {}
+    )
+    KEPT.mkdir(exist_ok=True)
     for entry in everything():
         old = found.get(name_of(entry))
         if chosen.names and entry.kind not in chosen.names:
             continue
-        if old and not chosen.again and (chosen.lowering_only or "errors" in old or "gpu" not in old):
+        if devices:
+            done = old and ("absent" in old or devices.keys() <= old.keys())
+        else:
+            done = old and (chosen.lowering_only or "errors" in old or "gpu" not in old)
+        if done and not chosen.again:
             continue
-        found[name_of(entry)] = find_out(entry, chosen.lowering_only)
-        KEPT.write_text(json.dumps(found), encoding="utf-8")
-        print(name_of(entry), found[name_of(entry)], flush=True)
-    (HERE / "kernels.md").write_text(page(found), encoding="utf-8")
+        known = {} if chosen.again else old or {}
+        made = compile_one(entry, devices, known) if devices else find_out(entry, chosen.lowering_only)
+        found[name_of(entry)] = made
+        kept.write_text(json.dumps(found), encoding="utf-8")
+        print(name_of(entry), made, flush=True)
+    first, second = split_page(PAGE.read_text(encoding="utf-8")) if PAGE.is_file() else ("", "")
+    first, second = (first, compiled_part(found)) if devices else (page(found) + "\n", second)
+    PAGE.write_text(first + second, encoding="utf-8")
     return 0
+
+
+def split_page(text: str) -> tuple[str, str]:
+    """The parts of the page."""
+    first, mark, second = text.partition(COMPILED)
+    return first, mark + second
 
 
 if __name__ == "__main__":

@@ -33,6 +33,13 @@ def test_reading_gives_values_by_full_name():
     assert output == layer(X)
 
 
+def test_one_name_is_one_pattern_and_not_its_letters():
+    assert list(observe(layer, read="layer.hidden")(X).values) == ["layer.hidden"]
+    assert list(observe(layer, read="layer.*")(X).values) == ["layer.hidden", "layer.0.self.out"]
+    with pytest.raises(PointError, match=r"no point 'layer.hiden'; did you mean 'layer.hidden'"):
+        observe(layer, read="layer.hiden")(X)
+
+
 def test_a_rule_reads_what_it_accepts_and_may_accept_nothing():
     assert list(observe(layer, read=lambda name: name.endswith("out"))(X).values) == ["layer.0.self.out"]
     assert observe(layer, read=lambda name: False)(X).values == {}

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from attnkit import forms
@@ -44,6 +45,8 @@ def attend(
     key: jax.Array | None = None,
     implementation: str = "auto",
     block: tuple[int, int] | None = None,
+    axis: str | None = None,
+    mesh: Mesh | None = None,
 ) -> AttentionOutput:
     """Scored attention.
 
@@ -61,6 +64,9 @@ def attend(
         key: random key for dropout; `None` for no dropout.
         implementation: `auto`, or the name of a form (`ak.explain` says which one runs).
         block: queries and keys of a block, instead of the default choice.
+        axis: inside `jax.shard_map`, the mesh axis whose devices share each sequence: arrays of tokens are of
+            the device's own, consecutive ones, as many on each. Forms: `ring`, `ulysses`.
+        mesh: for whole sequences, devices that compute them, cut along `axis` (`sequence` if left out).
 
     Returns:
         `output`, in the layout and type of the values, and `lse`, the log-sum-exp of the scores:
@@ -71,11 +77,14 @@ def attend(
         ValueError: if shapes, parameters, inputs or data do not fit together, or the form that is asked for
             cannot compute the variant.
 
-    >>> import jax.numpy as jnp
+    >>> import jax, jax.numpy as jnp
     >>> import attnkit as ak
     >>> q = k = jnp.zeros((5, 2, 3, 4))  # 5 sequences, 2 heads, 3 tokens, width 4
     >>> v = jnp.broadcast_to(jnp.array([0.0, 3.0, 6.0])[:, None], (5, 2, 3, 1))
     >>> ak.attend(q, k, v, ak.Attention(mask=ak.Causal())).output[4, 1, :, 0].tolist()
+    [0.0, 1.5, 3.0]
+    >>> mesh = jax.sharding.Mesh(jax.devices()[:1], ("sequence",))
+    >>> ak.attend(q, k, v, ak.Attention(mask=ak.Causal()), mesh=mesh).output[4, 1, :, 0].tolist()
     [0.0, 1.5, 3.0]
     """
     scored = parts_of(variant)
@@ -83,21 +92,14 @@ def attend(
     check_layout(layout, "k", k)
     leading, shape = leading_axes(q=q, k=k, v=v), head_shape(q, k, v)
     params = complete_params(scored, params, shape)
+    options: dict[str, Any] = {"offset": offset, "implementation": implementation, "block": block}
+    options |= {"axis": axis, "mesh": mesh}
 
     def one(given: Mapping[str, Any]) -> AttentionOutput:
         known, more = with_closures(scored, params, given["data"], shape.heads)
         arrays = given["q"], given["k"], given["v"]
-        return forms.attend(
-            scored,
-            known,
-            *arrays,
-            inputs=given["inputs"],
-            data=more,
-            key=given["key"],
-            offset=offset,
-            implementation=implementation,
-            block=block,
-        )
+        own: dict[str, Any] = {"inputs": given["inputs"], "data": more, "key": given["key"]}
+        return forms.attend(scored, known, *arrays, **own, **options)
 
     given = {"q": q, "k": k, "v": v, "inputs": inputs, "data": data, "key": split_key(key, leading)}
     return arranged(over(leading, one)(given), layout)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from attnkit import forms
@@ -25,6 +26,8 @@ def recurrent(
     length: Int[Array, "*leading"] | None = None,
     implementation: str = "auto",
     chunk: int | None = None,
+    axis: str | None = None,
+    mesh: Mesh | None = None,
 ) -> RecurrentOutput:
     """Recurrent attention.
 
@@ -39,8 +42,14 @@ def recurrent(
         state: the state after the tokens before, as this function returns it; empty if not given.
         segments: document of each token; the state is emptied where it changes.
         length: number of tokens that exist; the others are padding and change nothing.
-        implementation: `auto`, `scan`, `chunked` or `matrix`; `ak.explain` says which one runs.
+        implementation: `auto`, `scan`, `chunked` or `matrix`, and `passed` on several devices; `ak.explain`
+            says which one runs.
         chunk: length of a chunk, a power of two.
+        axis: inside `jax.shard_map`, the mesh axis whose devices share each sequence: `inputs` and `segments`
+            are of the device's consecutive tokens, as many on each, and so is the output; `params`, `state`
+            and `length` are the same on all, and so is the last state.
+        mesh: for arrays of whole sequences, the devices that compute them: each sequence is cut along `axis`,
+            `sequence` if that is left out. Call it inside `jax.jit`.
 
     Returns:
         `output` in the layout of `v`, and `state` after the last token, every leaf `[..., heads, ...]`.
@@ -61,7 +70,10 @@ def recurrent(
     params = complete(variant, params, shape)
 
     def one(given: Mapping[str, Any]) -> RecurrentOutput:
-        return forms.recur(variant, shape, params, implementation=implementation, chunk=chunk, **given)
+        where: dict[str, Any] = {"axis": axis, "mesh": mesh}
+        return forms.recur(
+            variant, shape, params, implementation=implementation, chunk=chunk, **where, **given
+        )
 
     given = {"inputs": inputs, "state": state, "segments": segments, "length": length}
     output, last = over(inputs["v"].shape[:-3], one)(given)

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from attnkit.inspection.notebook import Page
+
 if TYPE_CHECKING:
     from attnkit.experiment.session import Session
     from attnkit.models.contract import Network
     from attnkit.tasks.contract import DatasetInfo
+    from attnkit.variant import MapKind
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -64,6 +67,12 @@ class Metrics:
             raise KeyError(f"{name} of split {split}: not recorded; have {', '.join(self.names())}")
         return np.array([row["step"] for row in rows]), np.array([row[name] for row in rows])
 
+    def _repr_html_(self) -> str:
+        from attnkit.experiment.summary import curves
+        from attnkit.inspection.notebook import frame
+
+        return frame(curves=tuple(curves(self.rows, {})))
+
     def __repr__(self) -> str:
         return f"Metrics({len(self.rows)} rows of {', '.join(self.names())})"
 
@@ -76,11 +85,20 @@ class AttentionMap:
         weights: `[heads, queries, keys]`.
         queries: the token of each query; of a decoder, the one that it writes.
         keys: the token of each key.
+        name: the layer, as in `decoder.0.cross`.
+        kind: what its rows are: `distribution`, `share` or `signed`.
     """
 
     weights: np.ndarray
     queries: tuple[str, ...]
     keys: tuple[str, ...]
+    name: str = ""
+    kind: "MapKind" = "distribution"
+
+    def _repr_html_(self) -> str:
+        from attnkit.inspection.report import AttentionMap as Drawn
+
+        return Drawn(self.name, self.weights, self.queries, self.keys, kind=self.kind)._repr_html_()
 
     def __repr__(self) -> str:
         heads, queries, keys = self.weights.shape
@@ -138,7 +156,7 @@ class Run:
         (read,) = attention.read(self.session, [written.example], [written.tokens])
         drawn = {name: attention.drawable(self.session, read, name) for name in read.maps}
         return {
-            name: AttentionMap(np.asarray(one.weights), tuple(one.queries), tuple(one.keys))
+            name: AttentionMap(np.asarray(one.weights), tuple(one.queries), tuple(one.keys), name, one.kind)
             for name, one in drawn.items()
         }
 
@@ -158,6 +176,23 @@ class Run:
 
         writer = Writer(self.session, changed(self.session.decoding, decoding), None, seed)
         return writer.write([(text, writer.encode(text)) for text in texts])
+
+    def report(self) -> Page:
+        """Its page `report.html`, which a notebook shows in a frame. Raises `ConfigError` without one."""
+        from attnkit.experiment import folder
+
+        return Page(folder.read_bounded(self.path / folder.REPORT).decode("utf-8"))
+
+    def _repr_html_(self) -> str:
+        from attnkit.experiment import summary
+        from attnkit.inspection import results_page
+        from attnkit.inspection.writing import text
+
+        said = f"<p><b>{text(repr(self))}</b></p>"
+        if not self.result:
+            return said
+        found = results_page.table(tuple(summary.results(self.result)))
+        return f"{said}<p>{text(summary.verdict(self.result))}</p>{found}"
 
     def __repr__(self) -> str:
         import jax

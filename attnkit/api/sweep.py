@@ -41,6 +41,13 @@ class Sweep:
         """`history` as a data frame; needs pandas."""
         return _pandas().DataFrame(self.history())
 
+    def _repr_html_(self) -> str:
+        from attnkit.api.notebook import table
+
+        rows = self.rows()
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        return table(names, [[row.get(name, "") for name in names] for row in rows])
+
     def __repr__(self) -> str:
         return f"Sweep({str(self.path)!r}, {len(self.runs)} finished runs, {len(self.unfinished)} others)"
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from attnkit import forms
 from attnkit.api.shapes import parts_of
@@ -53,19 +54,29 @@ def explain(
     implementation: Any = "auto",
     block: tuple[int, int] | None = None,
     chunk: int | None = None,
+    devices: int | None = None,
+    shape: HeadShape | None = None,
+    dtype: Any = jnp.float32,
 ) -> forms.Explanation | forms.RecurrentExplanation:
     """Which computation runs for these sizes, with which blocks or chunks, and why. Arguments as of `attend`.
+
+    `devices` share the sequence, if it is given; `queries` and `keys` are those of the whole one. Kernels are
+    chosen by `shape` and `dtype` of queries, keys and values; powers of two if no shape is given.
 
     >>> import attnkit as ak
     >>> print(ak.explain(ak.Attention(mask=ak.Window(back=63)), 4096))
     blockwise (longer than one block): 63 of 1024 blocks of 128 x 128 computed
+    >>> print(ak.explain(ak.Attention(mask=ak.Causal()), 8192, devices=4).reason)
+    first choice for several devices; 4 devices, zigzag order, 34 to 34 blocks a device, 34 one after the \
+other in 4 hops
     """
     if isinstance(variant, Recurrent):
-        return forms.explain_recurrent(variant, queries, implementation=implementation, chunk=chunk)
+        return forms.explain_recurrent(
+            variant, queries, implementation=implementation, chunk=chunk, devices=devices
+        )
     size = queries if keys is None else keys
-    return forms.explain(
-        parts_of(variant), queries, size, offset=offset, implementation=implementation, block=block
-    )
+    more: Any = {"offset": offset, "implementation": implementation, "block": block, "devices": devices}
+    return forms.explain(parts_of(variant), queries, size, **more, shape=shape, dtype=dtype)
 
 
 def layer(

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from attnkit.conformance.masks import Table, mask_classes
 from attnkit.conformance.subject import Sizes, Subject, draw_arrays, draw_like, own_data, own_table
@@ -23,11 +24,14 @@ Block = tuple[int, int] | None
 FIRST = ("reference", "dense", "blockwise")
 FORMS = (
     *FIRST,
-    # A form that this platform only interprets is too slow for all properties: `tests/forms/test_pallas.py`.
+    # A form that this platform only interprets is too slow for all properties: `tests/forms/test_pallas.py`;
+    # those of several devices need a process that has some: `tests/forms/test_devices.py`.
     *(
         name
         for name, form in find_forms(forms_folder).items()
-        if name not in FIRST and jax.default_backend() in getattr(form, "COMPILED_ON", ("cpu", "gpu", "tpu"))
+        if name not in FIRST
+        and not getattr(form, "DISTRIBUTED", False)
+        and jax.default_backend() in getattr(form, "COMPILED_ON", ("cpu", "gpu", "tpu"))
     ),
 )
 BY_BLOCKS = ("blockwise", "split")  # forms that are asked for blocks
@@ -86,7 +90,9 @@ class Program:
         return self.run(*given)
 
 
-def forward(scored: Scored, form: str, block: Block, offset: int) -> Callable[..., Tree]:
+def forward(
+    scored: Scored, form: str, block: Block, offset: int, mesh: Mesh | None = None
+) -> Callable[..., Tree]:
     """Output and `lse`, as a function of a problem's arrays, data and key."""
 
     def run(arrays: Tree, data: Tree, key: Any) -> Tree:
@@ -103,6 +109,7 @@ def forward(scored: Scored, form: str, block: Block, offset: int) -> Callable[..
             key=key,
             implementation=form,
             block=block,
+            mesh=mesh,
         )
         return {"output": result.output, "lse": result.lse}
 

@@ -15,7 +15,15 @@ from attnkit.forms.recurrent.contract import all_forms
 from attnkit.recurrence.contract import Recurrent
 from attnkit.variant import HeadShape
 
-COLUMNS = ("scan", *(form.name for form in all_forms() if form.name != "scan"), "step")
+COLUMNS = (
+    "scan",
+    *(
+        form.name
+        for form in all_forms()
+        if form.name != "scan" and not form.distributed and jax.default_backend() in form.compiled_on
+    ),
+    "step",
+)
 CHUNK = 4
 
 

@@ -143,20 +143,22 @@ def observations(reads: Sequence[Read]) -> list[Observation]:
 def alignment(session: Session) -> tuple[str, HeadChoice] | None:
     """How well the best head finds the evidence, and on which split; `None` where there is no evidence.
 
-    The head is chosen on the first split and scored on the second, or on other examples of the only one.
+    The head is chosen on the first split and scored on `test`, or without one on other examples of the
+    first.
     """
     splits = session.dataset.splits
     if not splits:
         return None
-    if len(splits) > 1:
+    scored_on = "test" if "test" in splits else splits[0]
+    if scored_on != splits[0]:
         choosing = session.data.examples(splits[0], CHOOSING)
-        scoring = session.data.examples(splits[1], SCORING)
+        scoring = session.data.examples(scored_on, SCORING)
     else:
         both = session.data.examples(splits[0], CHOOSING + SCORING)
         choosing, scoring = both[: len(both) // 3], both[len(both) // 3 :]
     # Where there are few possible examples, two splits may share some.
-    scored = {identity(example) for example in scoring}
-    choosing = [example for example in choosing if identity(example) not in scored]
+    known = {identity(example) for example in scoring}
+    choosing = [example for example in choosing if identity(example) not in known]
     if not all(any(e.evidence is not None for e in examples) for examples in (choosing, scoring)):
         return None
     both = [*choosing, *scoring]
@@ -164,7 +166,7 @@ def alignment(session: Session) -> tuple[str, HeadChoice] | None:
     first, second = observations(reads[: len(choosing)]), observations(reads[len(choosing) :])
     if not first or not second:
         return None
-    return splits[min(1, len(splits) - 1)], choose_and_score(first, second)
+    return scored_on, choose_and_score(first, second)
 
 
 def identity(example: Example) -> tuple[Any, ...]:
@@ -193,7 +195,7 @@ def map_example(session: Session, one: Read, head: Head | None) -> MapExample:
     selected, note = (0, 0), ""
     if head is not None and head.map in names:
         selected = (names.index(head.map), head.head)
-        note = "Open: the head that agrees best with the evidence. Outlined: what truly decides each row."
+        note = "Open: the head that agrees best with the evidence."
     got = vocabulary.text(one.labels)
     return MapExample(
         title=f"{one.example.prompt} \N{RIGHTWARDS ARROW} {got}", maps=maps, selected=selected, note=note
@@ -220,7 +222,7 @@ def drawable(session: Session, one: Read, name: str) -> AttentionMap:
         return AttentionMap(pretty(name), weights, source, source, "for", "looks at", **more)
     if is_cross(name):
         evidence = example.evidence if right else None
-        image = dataset.picture(example)
+        image = picture(session, example)
         return AttentionMap(
             pretty(name),
             weights,
@@ -229,7 +231,7 @@ def drawable(session: Session, one: Read, name: str) -> AttentionMap:
             "writes",
             "reads",
             evidence=evidence,
-            image=None if image is None else np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8),
+            image=image,
             grid=dataset.grid or (0, 0),
             **more,
         )
@@ -242,6 +244,12 @@ def drawable(session: Session, one: Read, name: str) -> AttentionMap:
     return AttentionMap(
         pretty(name), weights, writes, reads, "writes", "looks at", evidence=evidence, allowed=allowed, **more
     )
+
+
+def picture(session: Session, example: Example) -> np.ndarray | None:
+    """The picture of an example, uint8 `[height, width, 3]`; `None` without one."""
+    image = session.dataset.picture(example)
+    return None if image is None else np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
 
 
 def places(session: Session, count: int) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from attnkit.experiment.config import Config
 from attnkit.experiment.session import start
 from attnkit.training.batches import Batches
-from attnkit.training.devices import make_mesh, on_all
+from attnkit.training.devices import make_mesh, place_batches
 from attnkit.training.optimizer import hyperparameters
 from attnkit.training.step import begin, make_dispatch, make_step, split, steps_per_dispatch
 
@@ -32,7 +32,7 @@ class TrainingCost:
         steps_per_second: of the median.
         tokens_per_second: labels that count, of the median.
         mebibytes: memory that the compiled program allocates beyond its arguments (`memory_analysis`).
-        state_mebibytes: parameters and the optimizer's state.
+        state_mebibytes: parameters and the optimizer's state that a device keeps.
     """
 
     name: str
@@ -59,22 +59,21 @@ def bench_training(loaded: Config, rounds: int, tell: Callable[[str], None]) -> 
     plan, data = session.training, session.data
     graph, params, constants = split(session.network)
     count = steps_per_dispatch(plan, params, plan.batch_size * (data.length + data.source_length))
-    mesh = make_mesh(plan.batch_size)
-    shared = mesh.size > 1
-    dispatch: Any = make_dispatch(make_step(graph, plan, session.optimizer, shared), mesh if shared else None)
-    state, hyper = (
-        on_all(begin(graph, params, constants, plan, session.optimizer), mesh),
-        hyperparameters(session.optimizer, session.training.label_smoothing),
-    )
-    held = sum(a.nbytes for a in jax.tree.leaves((state.params, state.optimizer)))
+    mesh = make_mesh(plan)
+    dispatch: Any = make_dispatch(make_step(graph, plan, session.optimizer, mesh), mesh)
+    state = begin(graph, params, constants, plan, session.optimizer, mesh)
+    hyper = hyperparameters(session.optimizer, session.training.label_smoothing)
+    held = sum(a.addressable_data(0).nbytes for a in jax.tree.leaves((state.params, state.optimizer)))
     times, tokens = [], 0.0
     with Batches(data, plan.seed, plan.batch_size, count) as batches:
         tell(f"compiling {count} steps")
         begun = time.perf_counter()
-        program = dispatch.lower(state, batches.take(0, count), jnp.int32(count), hyper).compile()
+        program = dispatch.lower(
+            state, place_batches(batches.take(0, count), mesh), jnp.int32(count), hyper
+        ).compile()
         compiling = time.perf_counter() - begun
         for number in range(rounds + 1):
-            ready = batches.take(number * count, count)
+            ready = place_batches(batches.take(number * count, count), mesh)
             begun = time.perf_counter()
             state, metrics, _ = jax.block_until_ready(program(state, ready, jnp.int32(count), hyper))
             if number:

@@ -53,7 +53,7 @@ class Config:
     """
 
     file: Path
-    experiment: Experiment
+    experiment: Experiment = dataclasses.field(repr=False)
 
     @property
     def name(self) -> str:

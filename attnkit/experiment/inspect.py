@@ -15,8 +15,8 @@ from attnkit.errors import ConfigError
 from attnkit.experiment import attention, decode
 from attnkit.experiment.session import Session, fresh_like
 from attnkit.inspection import head_scores
-from attnkit.inspection.attribution import input_gradient
-from attnkit.inspection.interventions import ablate, interval, knock_out
+from attnkit.inspection.circuits import Circuit, find_circuit
+from attnkit.inspection.interventions import ablate, interval, knock_out, possible_edges
 from attnkit.inspection.maps import Alignment, Head, align_heads
 from attnkit.points import names
 from attnkit.tasks.contract import Example
@@ -32,6 +32,8 @@ MATTERS = 0.02
 LOOKS = 0.2
 #: A score that names what a head looks at.
 NAMED = 0.4
+#: Edges of the largest network whose circuit is searched.
+MOST_EDGES = 400
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +75,23 @@ class Edges:
 
 
 @dataclasses.dataclass(frozen=True)
+class Subjects:
+    """Texts, and the answers that a network is made to write.
+
+    Attributes:
+        examples: the texts.
+        answers: token ids of their answers.
+        others: for each, another text that heads are resampled from.
+        other_answers: the answers of those.
+    """
+
+    examples: Sequence[Example]
+    answers: Sequence[tuple[int, ...]]
+    others: Sequence[Example]
+    other_answers: Sequence[tuple[int, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
 class Inspection:
     """All findings.
 
@@ -82,7 +101,7 @@ class Inspection:
         control: alignment of the best head of the network before training; `None` without evidence.
         reasons: of layers without a map, by path.
         reads: the examples with their maps.
-        gradients: of each example, gradient times input of what it reads; empty where it reads no tokens.
+        circuit: edges between heads; `None` if they were not asked for.
         count: how many examples were used.
     """
 
@@ -91,7 +110,7 @@ class Inspection:
     control: Alignment | None
     reasons: Mapping[str, str]
     reads: tuple[attention.Read, ...]
-    gradients: tuple[np.ndarray, ...]
+    circuit: Circuit | None
     count: int
 
     def facts(self) -> dict[str, Any]:
@@ -114,23 +133,33 @@ class Inspection:
             "edges": None if self.edges is None else dataclasses.asdict(self.edges),
             "untrained": None if self.control is None else dataclasses.asdict(self.control),
             "without_map": dict(self.reasons),
+            "circuit": None if self.circuit is None else self.circuit.facts(),
         }
         return json.loads(json.dumps(found), parse_constant=lambda _: None)  # type: ignore[no-any-return]
 
 
-def inspect(session: Session, texts: Sequence[str] = (), count: int = EXAMPLES) -> Inspection:
-    """Look inside a network, on texts and the answers it gives, or on held-out examples and their answers.
+def inspect(session: Session, subjects: Subjects, circuit: bool = False) -> Inspection:
+    """Look inside a network while it writes the answers of `subjects`.
+
+    Args:
+        session: the network.
+        subjects: texts and answers, its own or those of another network that reads the same tokens.
+        circuit: whether to search the edges between heads.
 
     Raises:
-        ConfigError: if the task has no texts with answers, or the network no heads.
-        DataError: for texts that cannot be read.
+        ConfigError: if the network has no heads, or too many edges.
     """
-    examples, answers = subjects(session, texts, count)
-    batch, other = batches(session, examples, answers, bool(texts))
+    examples, answers = subjects.examples, subjects.answers
+    batch, other = batches(session, subjects)
     model, metric = of_session(session), log_probability(examples, answers)
     points = names(model, batch)
     if not any(name.endswith(".head_output") for name in points):
         raise ConfigError("the network has no heads, so there is nothing to inspect")
+    if circuit and (edges := len(possible_edges(model, batch))) > MOST_EDGES:
+        raise ConfigError(
+            f"--circuit: the network has {edges} edges between heads; expected at most {MOST_EDGES}: leave "
+            "it out, or search some of the edges with attnkit.inspection.path_effects"
+        )
     base = np.asarray(jax.jit(lambda batch: metric(model(batch)))(batch), np.float64)
     effects = {
         head: base - after
@@ -148,52 +177,71 @@ def inspect(session: Session, texts: Sequence[str] = (), count: int = EXAMPLES) 
     missing = attention.missing_maps(session.network, batch)
     untrained = evidence_of(attention.read(fresh_like(session), examples, answers)) if aligned else {}
     best = max(untrained.values(), key=lambda found: found.accuracy, default=None)
-    edges = evidence_edges(model, metric, batch, examples, sorted({head.map for head in aligned}), points)
+    cut = evidence_edges(model, metric, batch, examples, sorted({head.map for head in aligned}), points)
     return Inspection(
         tuple(rows),
-        edges,
+        cut,
         best,
         missing,
         tuple(reads),
-        gradients(model, metric, batch, points),
+        find_circuit(model, metric, batch, other, threshold=MATTERS) if circuit else None,
         len(examples),
     )
 
 
-def subjects(
-    session: Session, texts: Sequence[str], count: int
-) -> tuple[list[Example], list[tuple[int, ...]]]:
-    """Examples and the answers that the network is made to write."""
+def subjects(session: Session, texts: Sequence[str] = (), count: int = EXAMPLES) -> Subjects:
+    """Texts and the answers that the network gives, or held-out examples and their answers.
+
+    The other of each example is the next one, and of a single text a held-out example.
+
+    Raises:
+        ConfigError: if the task has no texts with answers.
+        DataError: for texts that cannot be read.
+    """
     if texts:
         read = [session.dataset.encode(text) for text in texts]
         written = decode.write(session, read, session.decoding, session.training.seed)
-        return read, [tuple(tokens) for tokens in written]
-    splits = session.dataset.splits
-    found = [e for e in session.data.examples(splits[0], count) if e.labels] if splits else []
-    if len(found) < 2:
+        answers = [tuple(tokens) for tokens in written]
+    else:
+        read = held_out(session, count)
+        if len(read) < 2:
+            raise ConfigError(
+                "the task has no held-out examples with answers; give texts: attnkit inspect RUN TEXT"
+            )
+        answers = [example.labels for example in read]
+    if len(read) > 1:
+        return Subjects(read, answers, [*read[1:], read[0]], [*answers[1:], answers[0]])
+    others = held_out(session, 1)
+    if not others:
+        raise ConfigError("one text: a head is resampled from another example; give two texts")
+    return Subjects(read, answers, others, [others[0].labels])
+
+
+def held_out(session: Session, count: int) -> list[Example]:
+    """Held-out examples with answers, at most `count`."""
+    splits = session.data.splits
+    return [one for one in session.data.examples(splits[0], count) if one.labels] if splits else []
+
+
+def refuse_other_tokens(session: Session, other: Session) -> None:
+    """Raise `ConfigError` if two runs do not read and write the same tokens."""
+
+    def spelling(one: Session) -> list[tuple[str, ...]]:
+        data = one.dataset
+        return [v.tokens if v else () for v in (data.vocabulary, data.source_vocabulary)]
+
+    if spelling(session) != spelling(other):
         raise ConfigError(
-            "the task has no held-out examples with answers; give texts: attnkit inspect RUN TEXT"
+            f"--with: {other.name} and {session.name} have different vocabularies; expected "
+            "runs of the same task"
         )
-    return found, [example.labels for example in found]
 
 
-def batches(
-    session: Session, examples: Sequence[Example], answers: Sequence[Sequence[int]], texts: bool
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    """The batch of the examples, and one of the others that heads are resampled from.
-
-    The other of each example is the next one, and of a single text a held-out example.
-    """
-    count, others = len(examples), []
-    if texts and count == 1:
-        splits = session.data.splits
-        others = [e for e in session.data.examples(splits[0], 1) if e.labels] if splits else []
-        if not others:
-            raise ConfigError("one text: a head is resampled from another example; give two texts")
-    rolled = [*range(1, count), 0]
-    more = others or [examples[n] for n in rolled]
-    labels = [tuple(one.labels) for one in others] or [tuple(answers[n]) for n in rolled]
-    both = attention.batch_of(session, [*examples, *more], [*answers, *labels])
+def batches(session: Session, subjects: Subjects) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The batch of the examples, and one of the others that heads are resampled from."""
+    count = len(subjects.examples)
+    examples = [*subjects.examples, *subjects.others]
+    both = attention.batch_of(session, examples, [*subjects.answers, *subjects.other_answers])
     arrays = {name: jnp.asarray(a) for name, a in both.items()}
     first, second = (
         {name: a[part] for name, a in arrays.items()} for part in (slice(count), slice(count, None))
@@ -308,16 +356,3 @@ def evidence_edges(
         return whole, without, alone
 
     return Edges(*(float(value) for value in jax.jit(run)(dict(batch))))
-
-
-def gradients(
-    model: Callable[[Any], Array],
-    metric: Callable[[Array], Array],
-    batch: Mapping[str, Array],
-    points: Mapping[str, Any],
-) -> tuple[np.ndarray, ...]:
-    """Gradient times input of every token that is read, `[tokens]` of each example."""
-    embedding = next((name for name in points if name.endswith("embedding")), None)
-    if embedding is None:
-        return ()
-    return tuple(np.asarray(input_gradient(model, metric, embedding, dict(batch)), np.float64))

@@ -1,18 +1,20 @@
 """The findings of `attnkit inspect` as a table for the terminal, and as a page."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import starmap
 from pathlib import Path
 
 import numpy as np
 
 from attnkit.errors import ConfigError
 from attnkit.experiment import attention
-from attnkit.experiment.highlight import spelled
-from attnkit.experiment.inspect import Inspection
+from attnkit.experiment.inspect import HeadRow, Inspection
+from attnkit.experiment.inspect_attribution import attributions
 from attnkit.experiment.session import Session
-from attnkit.inspection import head_scores, page
-from attnkit.inspection.heads_page import Attribution, Change, HeadFinding, HeadReport, Matrix
+from attnkit.inspection import page
+from attnkit.inspection.heads_page import Beside, Change, HeadFinding, HeadReport, Matrix
 from attnkit.inspection.maps import layer_name
 from attnkit.inspection.report import MapExample, Report
 
@@ -48,6 +50,40 @@ def show(found: Inspection) -> None:
         console.print(line, markup=False, highlight=False)
 
 
+def show_beside(names: Sequence[str], results: Sequence[Inspection]) -> None:
+    """Print the findings of several runs, one row for each head."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("head", no_wrap=True)
+    for n, _ in enumerate(names):
+        for column in ("effect", "mass", "verdict"):
+            table.add_column(
+                f"{column} {n + 1}", no_wrap=True, justify="left" if column == "verdict" else "right"
+            )
+    for name, found in rows_beside(results):
+        cells = []
+        for one in found:
+            if one is None:
+                cells += ["", "", "no such head"]
+            else:
+                cells += [f"{one.effect:.3f}", "" if one.mass is None else f"{one.mass:.1%}", one.verdict]
+        table.add_row(name, *cells)
+    console = Console(width=None if sys.stdout.isatty() else WIDE)
+    console.print(table)
+    for n, (name, result) in enumerate(zip(names, results, strict=True)):
+        for line in sentences(result):
+            console.print(f"{n + 1}, {name}: {line}", markup=False, highlight=False)
+
+
+def rows_beside(results: Sequence[Inspection]) -> tuple[tuple[str, tuple[HeadFinding | None, ...]], ...]:
+    """The heads of all runs by name, those of the first run first, with what each run has found."""
+    found = [{str(row.head): finding(row) for row in one.rows} for one in results]
+    every = dict.fromkeys(name for one in found for name in one)
+    return tuple((name, tuple(one.get(name) for one in found)) for name in every)
+
+
 def sentences(found: Inspection) -> Iterator[str]:
     """Sentences beside the table."""
     plural = "" if found.count == 1 else "s"
@@ -64,25 +100,58 @@ def sentences(found: Inspection) -> Iterator[str]:
             f"before training, the best head finds the evidence in {found.control.accuracy:.1%} of rows "
             f"(uniform attention {found.control.chance:.1%})"
         )
+    if found.circuit is not None:
+        yield "circuit: " + (", ".join(map(str, found.circuit.edges)) or "no edge has an effect")
     for path, why in found.reasons.items():
         yield f"{layer_name(path)} has no map: {why}"
 
 
-def write(session: Session, found: Inspection, file: Path) -> None:
-    """Write the page. Raises `ConfigError` if the file cannot be written."""
-    order = list(dict.fromkeys(row.head.map for row in found.rows))
-    examples = tuple(example(session, one, order, found) for one in found.reads[:PICTURES])
+def write(sessions: Sequence[Session], results: Sequence[Inspection], file: Path) -> None:
+    """Write the page of one run, or of two on the same examples.
+
+    Raises:
+        ConfigError: if the file cannot be written.
+    """
+    runs = list(zip(sessions, results, strict=True))
+    reports = [report(*one) for one in runs]
+    pictures = [examples(*one) for one in runs]
+    names = tuple(session.name for session in sessions)
     made = Report(
-        title=f"Heads of {session.config.name}",
+        title=f"Heads of {' and '.join(names)}",
         about="What each head looks at, and what the answer loses without it. Layers and heads are counted "
         "from 0.",
-        heads=report(session, found),
-        attention=tuple(one for one in examples if one.maps),
+        heads=reports[0] if len(runs) == 1 else merged(names, reports, results),
+        attention=pictures[0] if len(runs) == 1 else tuple(starmap(beside, zip(*pictures, strict=True))),
     )
     try:
         file.write_text(page.render(made), encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"--page {file}: cannot be written: {error.strerror}") from None
+
+
+def beside(first: MapExample, second: MapExample) -> MapExample:
+    """The same example in two runs."""
+    return replace(first, beside=second)
+
+
+def merged(names: Sequence[str], reports: Sequence[HeadReport], results: Sequence[Inspection]) -> HeadReport:
+    """The findings of several runs, each part under the name of its run."""
+    named = list(zip(names, reports, strict=True))
+    return HeadReport(
+        beside=Beside(tuple(names), rows_beside(results)),
+        matrices=tuple(replace(m, title=f"{n}: {m.title}") for n, r in named for m in r.matrices),
+        changes=tuple(replace(c, name=f"{n}: {c.name}") for n, r in named for c in r.changes),
+        attributions=tuple(replace(a, title=f"{n}: {a.title}") for n, r in named for a in r.attributions),
+        circuits=tuple((f"{n}: {title}", circuit) for n, r in named for title, circuit in r.circuits),
+        notes=tuple(f"{n}: {note}" for n, r in named for note in r.notes),
+    )
+
+
+def examples(session: Session, found: Inspection) -> tuple[MapExample, ...]:
+    """The pictures of some examples."""
+    order = list(dict.fromkeys(row.head.map for row in found.rows))
+    made = (example(session, one, order, found) for one in found.reads[:PICTURES])
+    return tuple(one for one in made if one.maps)
 
 
 def example(session: Session, one: attention.Read, order: list[str], found: Inspection) -> MapExample:
@@ -98,21 +167,23 @@ def example(session: Session, one: attention.Read, order: list[str], found: Insp
     return MapExample(made.title, maps, selected, "Layers whose heads matter most come first.")
 
 
+def finding(row: HeadRow) -> HeadFinding:
+    """The row of one head as the page draws it."""
+    known = row.evidence
+    return HeadFinding(
+        str(row.head),
+        row.looks_at,
+        known.accuracy if known else None,
+        known.mass if known else None,
+        known.chance if known else None,
+        row.effect,
+        row.interval,
+        row.verdict,
+    )
+
+
 def report(session: Session, found: Inspection) -> HeadReport:
     """The findings as the page draws them."""
-    heads = tuple(
-        HeadFinding(
-            str(row.head),
-            row.looks_at,
-            row.evidence.accuracy if row.evidence else None,
-            row.evidence.mass if row.evidence else None,
-            row.evidence.chance if row.evidence else None,
-            row.effect,
-            row.interval,
-            row.verdict,
-        )
-        for row in found.rows
-    )
     changes: list[Change] = []
     if found.edges is not None:
         changes = [
@@ -120,11 +191,12 @@ def report(session: Session, found: Inspection) -> HeadReport:
             Change("all other attention of these rows cut", found.edges.whole, found.edges.alone),
         ]
     return HeadReport(
-        heads,
-        tuple(matrices(found)),
-        tuple(changes),
-        tuple(attributions(session, found)),
-        tuple(sentences(found)),
+        heads=tuple(map(finding, found.rows)),
+        matrices=tuple(matrices(found)),
+        changes=tuple(changes),
+        attributions=tuple(attributions(session, found, PICTURES)),
+        circuits=() if found.circuit is None else (("Circuit", found.circuit),),
+        notes=tuple(sentences(found)),
     )
 
 
@@ -142,21 +214,3 @@ def matrices(found: Inspection) -> Iterator[Matrix]:
             for head, value in values.items():
                 table[paths.index(head.map), head.head] = value
             yield Matrix(title, tuple(map(layer_name, paths)), table)
-
-
-def attributions(session: Session, found: Inspection) -> Iterator[Attribution]:
-    """For some examples, weights of the head with the largest effect beside gradient times input."""
-    best = next((row.head for row in found.rows), None)
-    for n, one in enumerate(found.reads[:PICTURES]):
-        source = bool(one.example.source_size)
-        if one.example.source_features is not None:
-            continue
-        tokens = spelled(session, one.example)[0]
-        methods = []
-        if best is not None and best.map in one.maps and attention.is_cross(best.map) == source:
-            rows = head_scores.shares(one.maps[best.map][best.head])
-            methods.append((f"weights of {best}", rows.mean(axis=0)[: len(tokens)]))
-        if n < len(found.gradients):
-            methods.append(("gradient times input", found.gradients[n][: len(tokens)]))
-        if methods:
-            yield Attribution(one.example.prompt, tokens, tuple(methods))

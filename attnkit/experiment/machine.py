@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from attnkit.errors import AttnkitError, ConfigError
+from attnkit.errors import AttnkitError, ConfigError, PeerLost
 
 LOWER = (
     "lower training.batch_size or raise training.accumulate, lower training.evaluation_batch_size, or make "
@@ -20,6 +20,11 @@ def explained(error: BaseException) -> AttnkitError | None:
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
         return ConfigError(f"out of memory: {text[:200] or 'of the machine'}; {LOWER}")
+    if any(word in text for word in ("Gloo", "NCCL", "oordination service", "CoordinationService")):
+        return PeerLost(
+            f"another process of this run has ended: {text[:200]}; look at its output, then start all again "
+            "with --resume"
+        )
     if not has_devices():
         asked = os.environ.get("JAX_PLATFORMS", "")
         return ConfigError(f"JAX_PLATFORMS={asked}: JAX finds no such device; unset it, or set it to cpu")

@@ -9,12 +9,15 @@ import numpy as np
 
 from attnkit.errors import ConfigError
 from attnkit.experiment import attention, decode, folder
+from attnkit.experiment.intervals import intervals
 from attnkit.experiment.session import Session
 from attnkit.tasks.contract import Example
 from attnkit.training.evaluation import Evaluation, make_count, run
 from attnkit.training.step import split as split_network
 
 SHOWN = 8
+#: most classes of a confusion matrix
+CLASSES = 20
 ARRAYS = {"evidence": bool, "source_features": np.float32}
 UNDECLARED = "(unit not declared)"
 
@@ -37,12 +40,17 @@ class Measured:
         examples: split -> how many decoded examples were scored.
         samples: a few examples with what was written.
         alignment: the head that agrees best with the evidence, and its scores; empty without evidence.
+        intervals: split -> metric -> the 95 % interval, where there is one.
+        confusion: split -> classes, and how often each (row) was answered by each (column); of
+            classifications.
     """
 
     splits: dict[str, dict[str, float]]
     examples: dict[str, int]
     samples: tuple[Sample, ...]
     alignment: dict[str, Any]
+    intervals: dict[str, dict[str, tuple[float, float]]]
+    confusion: dict[str, dict[str, Any]]
 
 
 def measure(session: Session, known: Evaluation | None = None) -> Measured:
@@ -55,6 +63,8 @@ def measure(session: Session, known: Evaluation | None = None) -> Measured:
     splits: dict[str, dict[str, float]] = {}
     examples: dict[str, int] = {}
     samples: list[Sample] = []
+    between: dict[str, dict[str, tuple[float, float]]] = {}
+    confused: dict[str, dict[str, Any]] = {}
     plan = session.training
     graph, params, constants = split_network(session.network)
     count = make_count(graph, plan.precision)
@@ -73,9 +83,32 @@ def measure(session: Session, known: Evaluation | None = None) -> Measured:
         predictions = [session.dataset.vocabulary.text(tokens) for tokens in written]
         splits[split] |= session.data.score(some, predictions)
         examples[split] = len(some) if answered else 0
-        shown = max(SHOWN // len(session.dataset.splits), 2)
-        samples += [Sample(split, e, tokens) for e, tokens in zip(some[:shown], written, strict=False)]
-    return Measured(splits, examples, tuple(samples), aligned(session))
+        if answered:
+            between[split] = intervals(session.data.score, some, predictions)
+            confused |= {split: table} if (table := confusion(some, predictions)) else {}
+        every = [Sample(split, e, tokens) for e, tokens in zip(some, written, strict=True)]
+        samples += chosen(every, predictions, max(SHOWN // len(session.dataset.splits), 2))
+    return Measured(splits, examples, tuple(samples), aligned(session), between, confused)
+
+
+def chosen(samples: Sequence[Sample], predictions: Sequence[str], count: int) -> list[Sample]:
+    """At most `count` samples, half of them wrong if there are as many, the wrong ones first."""
+    marked = list(zip(samples, predictions, strict=True))
+    wrong = [sample for sample, said in marked if said != sample.example.answer]
+    right = [sample for sample, said in marked if said == sample.example.answer]
+    few = max(count - len(right), count // 2)
+    return [*wrong[:few], *right[: count - len(wrong[:few])]]
+
+
+def confusion(examples: Sequence[Example], predictions: Sequence[str]) -> dict[str, Any] | None:
+    """How often each class was answered by each; `None` unless answers are a few classes of one token."""
+    classes = sorted({example.answer for example in examples} | set(predictions))
+    if not all(len(example.labels) == 1 for example in examples) or not 1 < len(classes) <= CLASSES:
+        return None
+    counts = np.zeros((len(classes), len(classes)), int)
+    for example, said in zip(examples, predictions, strict=True):
+        counts[classes.index(example.answer), classes.index(said)] += 1
+    return {"classes": classes, "counts": counts.tolist()}
 
 
 def aligned(session: Session) -> dict[str, Any]:
@@ -154,6 +187,8 @@ def result(session: Session, measured: Measured) -> dict[str, Any]:
         "splits": measured.splits,
         "units": units(session, measured.splits),
         "scored_examples": measured.examples,
+        "intervals": measured.intervals,
+        "confusion": measured.confusion,
         "alignment": measured.alignment,
         "floors": dict(session.dataset.floors),
         "ceilings": dict(session.dataset.ceilings),

@@ -15,6 +15,7 @@ from attnkit.tasks.labeled_text import LABELS, TEXTS, LabeledText
 from attnkit.tasks.parallel_text import SOURCES, TARGETS
 from attnkit.tasks.records import DATASET_FILES, JSON_ENDINGS, ending_of, json_values, records
 from attnkit.tasks.tables import ENDINGS, Role, grid_of, match
+from attnkit.tasks.wording import listed
 
 LOOKED_AT = 2000
 #: A column of at most so many different cells, each of them this often on average, holds classes.
@@ -143,7 +144,7 @@ def kind_of_table(path: str, rows: Sequence[Sequence[str]]) -> str:
             return kind
     if len(names) != 2:
         raise DataError(
-            f"{path}: columns are {', '.join(rows[0][:20])}; say what for: task.label_column and "
+            f"{path}: columns are {listed(rows[0])}; say what for: task.label_column and "
             "task.text_column to classify, task.source_column and task.target_column to translate or answer"
         )
     below = rows[1:] or rows

@@ -1,7 +1,7 @@
 """A trained network at work on texts, which it translates, continues or classifies; and where it looked."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -75,19 +75,30 @@ class Writer:
             return []
         read = [example for _, example in examples]
         vocabulary = self.session.dataset.vocabulary
-        continues = self.session.dataset.source_vocabulary is None
+        joiner = vocabulary.joiner if self.session.dataset.source_vocabulary is None else None
         found = []
         for (text, example), tokens in zip(
             examples, decode.write(self.session, read, self.decoding, self.seed), strict=True
         ):
             output = vocabulary.text(tokens)
-            found.append(Written(text, example, tokens, output, text + output if continues else output))
+            whole = output if joiner is None or example.source_size else followed(text, output, joiner)
+            found.append(Written(text, example, tokens, output, whole))
         return found
 
     def lines(
-        self, lines: Iterable[str], name: str, together: int = decode.TOGETHER
+        self,
+        lines: Iterable[str],
+        name: str,
+        together: int = decode.TOGETHER,
+        idle: Callable[[], bool] = lambda: False,
     ) -> Iterator[Written | None]:
-        """Outputs for each line, in order, `together` at a time; `None` for a blank line.
+        """Outputs for each line, in order; `None` for a blank line.
+
+        Args:
+            lines: the texts.
+            name: of the file, for errors.
+            together: most lines that are read before they are answered.
+            idle: whether to answer those that were read before the next one.
 
         Raises:
             DataError: with `name` and number of the line that cannot be read.
@@ -98,7 +109,7 @@ class Writer:
                 waiting.append((line, self.encode(line)) if line.strip() else None)
             except DataError as error:
                 raise DataError(f"{name}:{number}: {error}") from None
-            if len(waiting) == together:
+            if len(waiting) == together or idle():
                 yield from self.filled(waiting)
                 waiting = []
         yield from self.filled(waiting)
@@ -123,7 +134,7 @@ class Writer:
             raise ConfigError("the network has no attention to draw")
         form = file.suffix.removeprefix(".")
         if form == "html":
-            title = f"Attention of {self.session.config.name}"
+            title = f"Attention of {self.session.name}"
             made = page.render(Report(title=title, attention=shown)).encode()
         else:
             (one,) = shown
@@ -151,6 +162,12 @@ class Writer:
                 raise DataError(
                     f"{tokens} tokens: attention is shown of at most {most}; leave out --highlight, --picture"
                 )
+
+
+def followed(text: str, output: str, joiner: str) -> str:
+    """A text and what goes on from it, with `joiner` between words."""
+    apart = joiner if text and output and not (text[-1:].isspace() or output[:1].isspace()) else ""
+    return f"{text}{apart}{output}"
 
 
 def opened(run: Path, changes: Mapping[str, Any], seed: int, allow: Allow = NOTHING) -> Writer:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from attnkit import signals
 from attnkit.errors import CheckFailed, ConfigError
-from attnkit.experiment import attention, config, display, folder, measure, provenance, summary, toml
+from attnkit.experiment import attention, audit, config, display, folder, measure, provenance, summary, toml
 from attnkit.experiment.diagnostics import printable
 from attnkit.experiment.footprint import Footprint, footprint, parameters
 from attnkit.experiment.profile import profiled
@@ -22,7 +22,6 @@ from attnkit.experiment.session import Session, best, described, reopen, start, 
 from attnkit.generation.plan import Decoding
 from attnkit.inspection.maps import Head
 from attnkit.models.contract import Network
-from attnkit.tasks import audit
 from attnkit.tasks.contract import Dataset
 from attnkit.training import nonfinite
 from attnkit.training.checkpoint import Checkpoints
@@ -31,6 +30,7 @@ from attnkit.training.evaluation import Evaluation
 from attnkit.training.load import FOLDER
 from attnkit.training.loop import fit
 from attnkit.training.optimizer import schedule
+from attnkit.training.processes import is_first, shared
 from attnkit.training.progress import Fitted
 
 PICTURES = 3
@@ -62,16 +62,17 @@ def train(
         allow: whether a run may go on with changed code or data.
 
     Returns:
-        The run folder and what its `result.json` holds.
+        The run folder and what its `result.json` holds. Of several processes only the first measures: the
+        others return when the training has ended, with an empty result.
 
     Raises:
         AttnkitError: as `fit`, `start` and `resumed` do.
     """
-    begun = time.perf_counter()
+    begun, quiet = time.perf_counter(), quiet or not is_first()
     resumed(loaded, folder.choose(loaded.name, out, resume), resume, allow)
     session = start(loaded)
     with contextlib.ExitStack() as stack:
-        place = stack.enter_context(folder.claim(loaded.name, out, resume))
+        place = Path(shared(lambda: str(stack.enter_context(folder.claim(loaded.name, out, resume)))))
         stack.enter_context(signals.last_act(lambda: f"go on with --resume --out {place}"))
         record, changes = resumed(loaded, place, resume, allow)
         if record is not None:
@@ -89,12 +90,16 @@ def train(
             for line in [*data, said(session)]:
                 print(printable(line), file=sys.stderr)
         session, fitted = trained(session, place, resume, quiet, profile, ready, allow.data)
+        if not is_first():
+            return place, {}
         if (place / folder.RESULT).is_file() and fitted.step == fitted.resumed_from:
             there = folder.read_json(place / folder.RESULT)
             # It may be of fewer steps, if the run was interrupted after the last one.
             if there.get("steps") == fitted.step:
                 return place, there
         facts = {**facts_of(fitted, footprint(session), command), "changed": changes}
+        if not quiet:
+            print(printable(f"measuring {', '.join(session.dataset.splits)}"), file=sys.stderr)
         result = finish(session, place, facts, begun, known_of(session, fitted))
         if provenance.own(loaded).keys() > used:
             # Some files were imported only now.
@@ -104,7 +109,7 @@ def train(
 
 def said(session: Session) -> str:
     """The size of a network, and the devices that train it, as a line; other sizes take a trace."""
-    used = make_mesh(session.training.batch_size).devices.ravel()
+    used = make_mesh(session.training).devices.ravel()
     devices = f"{len(used)} {used[0].device_kind} device{'s' if len(used) > 1 else ''}"
     return f"model: {parameters(session.network):,} parameters, on {devices}"
 
@@ -189,7 +194,8 @@ def trained(
     `ready` is called before anything is written there.
     """
     if not quiet:
-        print(printable(f"training {session.config.name} in {place}"), file=sys.stderr)
+        where = f"training {session.config.name} in {place}; the first step waits for the compiler"
+        print(printable(where), file=sys.stderr)
     with contextlib.ExitStack() as stack:
         report = stack.enter_context(display.shown(quiet, unit_of(session.data)))
         if profile:
@@ -207,7 +213,7 @@ def trained(
         )
     if fitted.step == fitted.resumed_from and not quiet:
         print(f"nothing to train: step {fitted.step} is done; raise training.steps to go on", file=sys.stderr)
-    return with_best(session, fitted, place), fitted
+    return (with_best(session, fitted, place) if is_first() else session), fitted
 
 
 def with_best(session: Session, fitted: Fitted, place: Path) -> Session:
@@ -239,25 +245,28 @@ def finish(
     result = {**measure.result(session, measured), **facts}
     result["seconds"] = facts.get("seconds", round(time.perf_counter() - begun, 2))
     folder.write_json(place / folder.RESULT, result)
-    shown = measured.samples[:PICTURES]
-    folder.write_json(place / folder.EXAMPLES, measure.packed(shown))
+    folder.write_json(place / folder.EXAMPLES, measure.packed(measured.samples))
     if page:
-        write_report(session, place, folder.read_json(place / folder.RESULT), shown)
+        write_report(session, place, folder.read_json(place / folder.RESULT), measured.samples)
     return folder.read_json(place / folder.RESULT)
 
 
 def write_report(
     session: Session, place: Path, result: Mapping[str, Any], shown: Sequence[measure.Sample]
 ) -> Path:
-    """Write `report.html` with the attention on examples, or a line that says why there is none."""
+    """Write `report.html` with the attention on examples, or a line that says why there is none.
+
+    Of the samples that are `shown`, the attention on some is drawn, right ones first.
+    """
     head = head_of(result.get("alignment", {}))
-    examples, written = [s.example for s in shown], [s.written for s in shown]
+    drawn = sorted(shown, key=lambda one: one.written != one.example.labels)[:PICTURES]
+    examples, written = [s.example for s in drawn], [s.written for s in drawn]
     try:
         pictures, problem = attention.map_examples(session, examples, written, head), ""
     except attention.MapsError as error:
         pictures, problem = (), str(error)
         print(printable(f"warning: {problem}"), file=sys.stderr)
-    return summary.write_report(place, session.config, result, pictures, problem)
+    return summary.write_report(place, session, result, shown, pictures, problem)
 
 
 def head_of(alignment: Mapping[str, Any]) -> Head | None:
@@ -297,7 +306,7 @@ def evaluate(run: Path, allow: Allow = NOTHING, overrides: Sequence[str] = ()) -
     try:
         with folder.lock(run):
             folder.append(run / folder.EVALUATIONS, found)
-            examples = measure.unpacked(run / folder.EXAMPLES) if trained else measured.samples[:PICTURES]
+            examples = measure.unpacked(run / folder.EXAMPLES) if trained else measured.samples
             write_report(session, run, trained or found, examples)
     except (ConfigError, OSError) as error:
         print(printable(f"warning: this evaluation is not recorded: {error}"), file=sys.stderr)

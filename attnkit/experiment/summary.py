@@ -1,18 +1,25 @@
 """A run's files as the report page and as plain lines."""
 
+import collections
 import math
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from attnkit import files
-from attnkit.experiment import folder
-from attnkit.experiment.config import Config
+from attnkit.experiment import attention, folder
 from attnkit.experiment.diagnostics import printable
+from attnkit.experiment.measure import Sample as Measured
+from attnkit.experiment.session import Session
 from attnkit.inspection import page
 from attnkit.inspection.maps import Head
-from attnkit.inspection.report import Curve, Line, MapExample, Report, Result, Sample
+from attnkit.inspection.report import Confusion, Curve, Line, MapExample, Report, Result, Sample
+from attnkit.inspection.writing import number as spelled
+from attnkit.inspection.writing import percent
+from attnkit.tasks.contract import DatasetInfo, Example
 from attnkit.training import load
 
 LONGEST = 240
@@ -20,46 +27,49 @@ SQUARED = "mean squared error"
 
 
 def write_report(
-    run: Path, loaded: Config, result: Mapping[str, Any], shown: tuple[MapExample, ...], problem: str = ""
+    run: Path,
+    session: Session,
+    result: Mapping[str, Any],
+    samples: Sequence[Measured],
+    shown: tuple[MapExample, ...],
+    problem: str = "",
 ) -> Path:
     """Make `report.html` from the files of a run and pictures of its attention, or why there are none.
 
     Args:
         run: the run folder.
-        loaded: its config.
+        session: its objects.
         result: its `result.json`, or the evaluation that stands for it in an interrupted run.
+        samples: the examples of the result's samples, for their pictures.
         shown: pictures of attention.
         problem: why there are none.
     """
     table = tomllib.loads((run / folder.CONFIG).read_text(encoding="utf-8"))
     environment = folder.read_json(run / folder.ENVIRONMENT)
     digests = environment.pop("files", {})
+    recorded = load.metrics(run)
     report = Report(
         title=str(result.get("name", run.name)),
-        about=loaded.experiment.about,
+        about=session.config.experiment.about,
+        verdict=verdict(result),
         command=str(result.get("command", "")),
         facts={
             "task": flat(table["task"]),
             "data": flat(result.get("data", {})),
             "model": {**flat(table["model"]), **sizes(result)},
             "training": {**flat(table["training"]), **flat(table["optimizer"])},
-            "run": {
-                key: result.get(key, "") for key in ("step", "steps", "seconds", "config_hash", "fingerprint")
-            }
+            "time and device": dict(times(result, recorded, environment.get("devices", []))),
+            "run": {key: result.get(key, "") for key in ("step", "steps", "config_hash", "fingerprint")}
             | {f"changed since it began {n}": line for n, line in enumerate(result.get("changed", []), 1)},
             "evaluations since": dict(evaluations(run / folder.EVALUATIONS)),
         },
         results=tuple(results(result)),
-        curves=tuple(curves(load.metrics(run), result)),
-        samples=tuple(
-            Sample(
-                sample["prompt"],
-                sample["got"],
-                sample["expected"] or None,
-                sample["got"] == sample["expected"] if sample["expected"] else None,
-            )
-            for sample in result.get("samples", [])
+        confusion=tuple(
+            Confusion(split, tuple(found["classes"]), np.asarray(found["counts"]))
+            for split, found in result.get("confusion", {}).items()
         ),
+        curves=tuple(curves(recorded, result)),
+        samples=tuple(written(session, result, samples)),
         attention=shown,
         attention_problem=problem,
         config=(run / folder.CONFIG).read_text(encoding="utf-8"),
@@ -67,6 +77,78 @@ def write_report(
     )
     folder.write(run / folder.REPORT, page.render(report))
     return run / folder.REPORT
+
+
+def written(session: Session, result: Mapping[str, Any], samples: Sequence[Measured]) -> Iterator[Sample]:
+    """The samples of a result, with their pictures where the examples are at hand."""
+    known = {(one.split, one.example.prompt): one.example for one in samples}
+    for sample in result.get("samples", []):
+        example, expected = known.get((sample["split"], sample["prompt"])), sample["expected"] or None
+        yield Sample(
+            prompt=sample["prompt"],
+            got=sample["got"],
+            expected=expected,
+            right=sample["got"] == expected if expected else None,
+            split=sample["split"],
+            turns=() if example is None else tuple(turns(session.dataset, example)),
+            picture=None if example is None else attention.picture(session, example),
+        )
+
+
+def turns(dataset: DatasetInfo, example: Example) -> Iterator[str]:
+    """The turns of a dialogue as its network reads them; none of other examples."""
+    if not dataset.dialogue or example.source is None or example.segment is None:
+        return
+    vocabulary = dataset.source_vocabulary or dataset.vocabulary
+    for number in dict.fromkeys(example.segment):
+        own = zip(example.source, example.segment, strict=True)
+        yield vocabulary.text(token for token, segment in own if segment == number).strip()
+
+
+def verdict(result: Mapping[str, Any]) -> str:
+    """The result in two sentences: the share of right answers or the loss, beside its floor; the seed."""
+    splits = result["splits"]
+    split = "test" if "test" in splits else next(iter(splits), "")
+    found, floors = splits.get(split, {}), result.get("floors", {})
+    if "exact_match" in found:
+        low, high = result.get("intervals", {}).get(split, {}).get("exact_match", (math.nan, math.nan))
+        count = result.get("scored_examples", {}).get(split, 0)
+        said = f"{percent(number(found['exact_match']))} of {count} answers on {split} are right"
+        said += f" (95 % interval {percent(low)} to {percent(high)})" if low <= high else ""
+        floor = floors.get("exact_match")
+        if floor is not None:
+            more = (
+                "more than" if low > floor else "less than" if high < floor else "not clearly different from"
+            )
+            said += f", {more} the {percent(floor)} of a model that learned nothing"
+    elif "loss" in found:
+        name = SQUARED if result.get("numbers") else "loss"
+        said = f"The {name} on {split} is {spelled(number(found['loss']))}"
+        floor = floors.get("loss")
+        if floor is not None:
+            less = "below" if number(found["loss"]) < floor else "not below"
+            said += f", {less} the {spelled(floor)} of a model that learned nothing"
+    else:
+        return ""
+    seed, steps = result.get("seed"), result.get("steps", result.get("step"))
+    return f"{said}. One seed ({seed}) and {steps} steps: another seed may give another result."
+
+
+def times(
+    result: Mapping[str, Any], recorded: Sequence[Mapping[str, Any]], devices: Sequence[str]
+) -> Iterator[tuple[str, Any]]:
+    """How long it took, how fast it was, and where."""
+    counted = collections.Counter(devices)
+    if counted:
+        yield "devices", ", ".join(f"{count} x {device}" for device, count in counted.items())
+    seconds = result.get("training_seconds")
+    if seconds:
+        yield "seconds of training", seconds
+        tokens = sum(line["tokens"] for line in recorded if line.get("tokens") and "split" not in line)
+        if tokens:
+            yield "tokens a second", round(tokens / seconds)
+    if result.get("seconds"):
+        yield "seconds in all", result["seconds"]
 
 
 def sizes(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,6 +218,7 @@ def results(result: Mapping[str, Any]) -> Iterator[Result]:
                     unit=result["units"][name],
                     headline=name == "exact_match" or (name == "loss" and split == first),
                     note=f"{scored} examples decoded" if scored and name in ("exact_match",) else "",
+                    interval=between(result, split, name),
                 )
             )
     found = result.get("alignment") or {}
@@ -150,6 +233,15 @@ def results(result: Mapping[str, Any]) -> Iterator[Result]:
     yield from sorted(made, key=lambda item: not item.headline)
 
 
+def between(result: Mapping[str, Any], split: str, name: str) -> tuple[float, float] | None:
+    """The 95 % interval of a metric; a share lies from 0 to 1."""
+    found = result.get("intervals", {}).get(split, {}).get(name)
+    if found is None:
+        return None
+    low, high = map(number, found)
+    return (max(low, 0.0), min(high, 1.0)) if result["units"][name] == "fraction" else (low, high)
+
+
 def number(value: Any) -> float:
     """A number of a JSON file; null means not finite."""
     return math.nan if value is None else float(value)
@@ -158,6 +250,7 @@ def number(value: Any) -> float:
 def curves(recorded: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> Iterator[Curve]:
     """Learning curves from the lines of `metrics.jsonl`."""
     training: list[tuple[float, float]] = []
+    steps: dict[str, list[tuple[float, float]]] = {"gradient_norm": [], "learning_rate": []}
     held_out: dict[str, list[tuple[float, float, float]]] = {}
     for line in recorded:
         if "split" in line:
@@ -165,6 +258,9 @@ def curves(recorded: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> 
             held_out.setdefault(line["split"], []).append(values)
         else:
             training.append((line["step"], number(line["loss"])))
+            for name, points in steps.items():
+                if name in line:
+                    points.append((line["step"], number(line[name])))
     lines = [Line("training", *columns(training))] if training else []
     lines += [Line(name, *columns(values)[:2]) for name, values in held_out.items()]
     if lines:
@@ -175,13 +271,18 @@ def curves(recorded: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> 
             floor=result.get("floors", {}).get("loss"),
             floor_name="the mean alone" if numbers else "token frequencies only",
             ceiling=result.get("ceilings", {}).get("loss"),
+            log=True,
         )
     if held_out and not result.get("numbers"):
         accuracy = tuple(
             Line(name, *columns([(v[0], v[2]) for v in values])) for name, values in held_out.items()
         )
-        yield Curve("share of tokens ranked first", accuracy)
+        yield Curve("share of tokens ranked first", accuracy, share=True)
     yield from by_length(result)
+    for name, points in steps.items():
+        if len(points) > 1:
+            title = name.replace("_", " ")
+            yield Curve(title, (Line(title, *columns(points)),), log=name == "gradient_norm")
 
 
 def by_length(result: Mapping[str, Any]) -> Iterator[Curve]:
@@ -203,6 +304,8 @@ def by_length(result: Mapping[str, Any]) -> Iterator[Curve]:
             "loss against length" if result.get("numbers") else "accuracy against length",
             tuple(lines),
             horizontal="length",
+            share=not result.get("numbers"),
+            log=bool(result.get("numbers")),
         )
 
 

@@ -1,4 +1,4 @@
-"""A cell of a sweep: one of its runs."""
+"""A cell of a sweep: one run, told from the others by its choices and its seed."""
 
 import dataclasses
 from collections.abc import Mapping

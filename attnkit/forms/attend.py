@@ -1,7 +1,7 @@
 """The door of the engine: one function for every scored variant and every form."""
 
-import functools
-from typing import NamedTuple, SupportsIndex
+import dataclasses
+from typing import Any, NamedTuple, SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +23,11 @@ from attnkit.forms.heads import (
     prepared_keys,
     split_inputs,
 )
-from attnkit.forms.on_mesh import on_mesh
+from attnkit.forms.on_mesh import EVERYWHERE, OnMesh
 from attnkit.forms.scored import reference
-from attnkit.forms.shards import AXIS, Shards
+from attnkit.forms.shards import Shards
 from attnkit.forms.sizes import Sizes
+from attnkit.jax_api import varying_axes
 from attnkit.masks.contract import Data, Needs, check_data
 from attnkit.scored.block import HeadBlocks
 from attnkit.scored.contract import Own, Parts, Scored
@@ -96,12 +97,23 @@ def attend(
     """
     offset = known_offset(offset)
     if mesh is not None:
-        more = {"offset": offset, "implementation": implementation, "block": block}
+        on = OnMesh(mesh, axis, queries=q.shape[-2], keys=k.shape[-2])
+        data = data or Data()
+        specs: dict[str, Any] = dict.fromkeys(("q", "k", "v", "inputs"), on.heads)
+        cut = {"query": on.tokens, "key": on.tokens, "scalar": EVERYWHERE}
+        sides = {side: dict.fromkeys(getattr(data, side), spec) for side, spec in cut.items()}
+        specs["data"] = dataclasses.replace(data, **sides)
         given = {"params": params, "q": q, "k": k, "v": v, "inputs": inputs, "data": data, "key": key}
-        return on_mesh(mesh, axis or AXIS, functools.partial(attend, variant, **more), given)
+
+        def one(**own: Any) -> AttentionOutput:
+            return attend(variant, **own, offset=offset, implementation=implementation, block=block)
+
+        whole: AttentionOutput = on.run(one, given, specs, on.heads)
+        return whole
     shards = Shards.of(axis)
     shape = HeadShape(q.shape[0], q.shape[-1], v.shape[-1], k.shape[0])
-    sizes = Sizes(q.shape[-2], k.shape[-2], offset, block, shape, shards)
+    varying = bool(varying_axes(q) | varying_axes(k) | varying_axes(v))
+    sizes = Sizes(q.shape[-2], k.shape[-2], offset, block, shape, shards, v.dtype, varying)
     heads = heads_of(variant, params, q, k, v, inputs, data, offset, key, shards)
     name, _ = choose_form(variant, sizes, implementation)
     output, lse = get_form(folder, name).run(variant, heads, sizes)

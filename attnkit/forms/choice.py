@@ -5,6 +5,7 @@ import operator
 from typing import Any, SupportsIndex
 
 import jax
+import jax.numpy as jnp
 
 from attnkit.forms import scored as folder
 from attnkit.forms.catalogue import find_forms, get_form
@@ -12,6 +13,7 @@ from attnkit.forms.scored.blockwise import block_mask_of
 from attnkit.forms.shards import AXIS, Shards
 from attnkit.forms.sizes import Sizes
 from attnkit.scored.contract import Scored
+from attnkit.variant import HeadShape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +50,8 @@ def explain(
     implementation: str = "auto",
     block: tuple[int, int] | None = None,
     devices: int | None = None,
+    shape: HeadShape | None = None,
+    dtype: Any = jnp.float32,
 ) -> Explanation:
     """The computation that `attend` runs for these sizes. Raises `ValueError` as `attend` does.
 
@@ -59,11 +63,13 @@ def explain(
         implementation: as in `attend`.
         block: as in `attend`.
         devices: how many devices share the sequence; `None` for a sequence on one device.
+        shape: heads and widths; `None` for the usual powers of two.
+        dtype: type of queries, keys and values.
     """
     shards = devices and Shards(AXIS, devices)
     if shards:
         queries, keys = shards.share("queries", queries), shards.share("keys", keys)
-    sizes = Sizes(queries, keys, known_offset(offset), block, shards=shards or None)
+    sizes = Sizes(queries, keys, known_offset(offset), block, shape, shards or None, dtype)
     name, reason = choose_form(variant, sizes, implementation)
     form = get_form(folder, name)
     if not hasattr(form, "block_mask_of"):
@@ -90,17 +96,19 @@ def choose_form(variant: Scored, sizes: Sizes, implementation: str) -> tuple[str
     if block_mask_of(variant, sizes).is_whole:
         return "dense" if sizes.block is None else "blockwise", "short enough for one block"
     why = ["asked for" if sizes.block else "longer than one block"]
-    for name, form in find_forms(folder).items():
-        if platform in getattr(form, "COMPILED_ON", ()):
-            if (reason := form.supports(variant, sizes, platform)) is None:
-                return name, f"{why[0]}, compiled for {platform}"
-            why.append(f"not {name}: {reason}")
+    rank = {
+        name: getattr(form, "COMPILED_ON", {}).get(platform, 0) for name, form in find_forms(folder).items()
+    }
+    for name in sorted((name for name in rank if rank[name]), key=lambda name: -rank[name]):
+        if (reason := get_form(folder, name).supports(variant, sizes, platform)) is None:
+            return name, "; ".join([*why, f"compiled for {platform}"])
+        why.append(f"not {name}: {reason}")
     return "blockwise", "; ".join(why)
 
 
 def choose_distributed(variant: Scored, sizes: Sizes, platform: str) -> tuple[str, str]:
     """Name of a form for a sequence on several devices, and why that one."""
-    passed_over = []
+    passed_over: list[str] = []
     for name, form in find_forms(folder).items():
         if on_one_device(form, sizes) is None:
             if (reason := form.supports(variant, sizes, platform)) is None:
@@ -113,7 +121,7 @@ def on_one_device(form: Any, sizes: Sizes) -> str | None:
     """Why a form that needs a whole sequence cannot compute one that several devices share."""
     if sizes.shards is None or getattr(form, "DISTRIBUTED", False):
         return None
-    return f"it computes a whole sequence, and axis = {sizes.shards.axis!r} has a share of one on each device"
+    return sizes.shards.whole_needed()
 
 
 def known_offset(offset: Any) -> int:

@@ -6,46 +6,47 @@ from typing import Any
 import jax
 from jax.sharding import Mesh, PartitionSpec
 
-from attnkit.forms.shards import Shards
-from attnkit.masks.contract import Data
+from attnkit.forms.shards import AXIS, Shards
 
-HEADS_FIRST = ("q", "k", "v", "inputs")
+EVERYWHERE = PartitionSpec()
 
 
-def on_mesh(mesh: Mesh, axis: str, compute: Callable[..., Any], given: Mapping[str, Any]) -> Any:
-    """`compute(**given, axis=axis)` on every device along an axis of a mesh, which share the sequence.
+class OnMesh:
+    """The devices along an axis of a mesh, which share a sequence. Other axes stay with the compiler.
 
-    Other axes of the mesh stay with the compiler. Results are cut along the axis, as arrays are.
-
-    Args:
-        mesh: the devices.
+    Attributes:
         axis: name of the mesh axis.
-        compute: gives arrays `[heads, tokens, ...]` of the device's tokens.
-        given: `q`, `k`, `v` and `inputs` of all tokens, `[heads, tokens, width]`; run-time `data`; others
-            are the same on all devices.
-
-    Raises:
-        ValueError: if the mesh has no such axis, or its devices do not divide the tokens.
+        tokens: how arrays `[tokens, ...]` are cut.
+        heads: how arrays `[heads, tokens, ...]` are cut.
     """
-    if axis not in mesh.shape:
-        names = ", ".join(mesh.axis_names)
-        raise ValueError(f"axis = {axis!r}: the mesh has {names}; make one with an axis of this name")
-    shards = Shards(axis, mesh.shape[axis])
-    for name, side in (("queries", "q"), ("keys", "k")):
-        shards.share(name, given[side].shape[1])
-    every, tokens, heads = PartitionSpec(), PartitionSpec(axis), PartitionSpec(None, axis)
 
-    def spec(name: str, value: Any) -> Any:
-        if isinstance(value, Data):
-            cut = {"query": tokens, "key": tokens, "scalar": every}
-            return Data(
-                **{side: jax.tree.map(lambda a, s=s: s, getattr(value, side)) for side, s in cut.items()}
-            )
-        return jax.tree.map(lambda a: heads if name in HEADS_FIRST else every, value)
+    def __init__(self, mesh: Mesh, axis: str | None, **tokens: int) -> None:
+        """Raises `ValueError` if the mesh has no such axis, or its devices do not divide the `tokens`."""
+        self.mesh, self.axis = mesh, axis or AXIS
+        if self.axis not in mesh.shape:
+            names = ", ".join(map(repr, mesh.axis_names))
+            raise ValueError(f"axis = {self.axis!r}: the mesh has {names}; name one of them, or make it anew")
+        shards = Shards(self.axis, mesh.shape[self.axis])
+        for name, count in tokens.items():
+            shards.share(name, count)
+        self.tokens, self.heads = PartitionSpec(self.axis), PartitionSpec(None, self.axis)
 
-    def run(given: Mapping[str, Any]) -> Any:
-        return compute(**given, axis=axis)
+    def run(
+        self, compute: Callable[..., Any], given: Mapping[str, Any], specs: Mapping[str, Any], results: Any
+    ) -> Any:
+        """`compute(**given, axis=axis)` on every device, with its share of the arrays.
 
-    specs = {name: spec(name, value) for name, value in given.items()}
-    computed = jax.shard_map(run, mesh=mesh, in_specs=(specs,), out_specs=heads, axis_names={axis})
-    return computed(dict(given))
+        Args:
+            compute: of one device.
+            given: keyword arguments of the whole sequence.
+            specs: how they are cut; those that are not named are the same on all devices.
+            results: how results are cut.
+        """
+        names = sorted(given)
+
+        def one(*own: Any) -> Any:
+            return compute(**dict(zip(names, own, strict=True)), axis=self.axis)
+
+        cut = tuple(specs.get(name, EVERYWHERE) for name in names)
+        every = jax.shard_map(one, mesh=self.mesh, in_specs=cut, out_specs=results, axis_names={self.axis})
+        return every(*(given[name] for name in names))

@@ -1,13 +1,15 @@
-"""Block masks of a sequence whose pieces lie on several devices, and whose keys travel from one to the next."""
+"""Block masks of a sequence that several devices share, whose keys travel from one to the next."""
 
 import dataclasses
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from attnkit.forms.block_mask import BlockMask, block_size, tiling, true_columns
+from attnkit.forms.block_mask import BlockMask, block_size, true_columns
 from attnkit.forms.shards import Shards
+from attnkit.forms.tiling import tiling
 from attnkit.masks.contract import Interval, Mask
 
 Table = np.ndarray
@@ -61,7 +63,8 @@ class RingMask(BlockMask):
 
     def work(self) -> Table:
         """How many blocks each device computes at each hop, `[devices, hops]`."""
-        return np.array([mask.computed for mask in self.distinct])[np.array(self.which)]
+        each = np.array([mask.computed for mask in self.distinct])
+        return np.asarray(each[np.array(self.which)])
 
     def note(self) -> str:
         work = self.work()
@@ -118,15 +121,15 @@ def make_order(
         for count, size in zip((queries, keys), block, strict=True)
     )
     pairs = [table.size for table in (rows.low, columns.low)]
-    cover = mask.cover(
+    cover: Any = mask.cover(
         Interval(rows.low.reshape(-1, 1) + offset, rows.high.reshape(-1, 1) + offset),
         Interval(columns.low.reshape(1, -1), columns.high.reshape(1, -1)),
     )
     shape = (*rows.low.shape, *columns.low.shape)
-    possible, certain = (np.array(np.broadcast_to(part, pairs)).reshape(shape) for part in cover)
+    possible, certain = [np.array(np.broadcast_to(part, pairs)).reshape(shape) for part in cover]
     if keys % block[1]:
         certain[..., -1] = False  # keys that fill up the last block are not real
-    needed = possible.any(axis=(1, 3))
+    needed = np.asarray(possible.any(axis=(1, 3)))
     devices = np.arange(shards.count)
     start, hops = arc([bool(needed[devices, devices - hop].any()) for hop in devices])
     local = [

@@ -27,10 +27,12 @@ class Shards:
     Attributes:
         axis: its name.
         count: how many devices, and so pieces, there are.
+        backward: whether the devices, and the tokens of each, are taken from the last to the first.
     """
 
     axis: str
     count: int
+    backward: bool = False
 
     @classmethod
     def of(cls, axis: str | None) -> "Shards | None":
@@ -55,9 +57,18 @@ class Shards:
             )
         return tokens // self.count
 
+    def whole_needed(self) -> str:
+        """Why a form that needs a whole sequence cannot compute it."""
+        return f"it computes a whole sequence, and along axis {self.axis!r} each device has a share of one"
+
+    def reversed(self) -> "Shards":
+        """The sequence in the other direction."""
+        return dataclasses.replace(self, backward=not self.backward)
+
     def index(self) -> Int[Array, ""]:
         """Number of this device's piece."""
-        return jax.lax.axis_index(self.axis)
+        number = jax.lax.axis_index(self.axis)
+        return self.count - 1 - number if self.backward else number
 
     def varying(self, tree: Tree) -> Tree:
         """The arrays of a tree, marked as varying over the axis."""
@@ -70,7 +81,7 @@ class Shards:
 
     def shift(self, tree: Tree, hops: int) -> Tree:
         """From each device to the one `hops` further; from the last ones to the first ones."""
-        hops %= self.count
+        hops = (-hops if self.backward else hops) % self.count
         if not hops:
             return tree
         moves = [(device, (device + hops) % self.count) for device in range(self.count)]
@@ -78,34 +89,35 @@ class Shards:
         return moved
 
     def before(self, tree: Tree, first: Tree) -> Tree:
-        """What the device before has; `first` on the first device."""
+        """The arrays of the device before; `first` on the first device."""
         alone, shifted = self.index() == 0, self.shift(tree, 1)
-        return jax.tree.map(lambda a, b: jnp.where(alone, a, b), self.varying(first), shifted)
+        chosen: Tree = jax.tree.map(lambda a, b: jnp.where(alone, a, b), self.varying(first), shifted)
+        return chosen
 
     def scan_before(self, combine: Callable[[Tree, Tree], Tree], own: Tree, none: Tree) -> Tree:
         """The combination of what all devices before have, in their order; `none` on the first device.
 
         `combine` is associative and has the neutral element `none`. There are `log2(count)` exchanges.
         """
+        none = self.varying(none)
         total, hops = self.before(own, none), 1
         while hops < self.count - 1:
             near, received = self.index() < hops, self.shift(total, hops)
-            earlier = jax.tree.map(
-                lambda a, b, near=near: jnp.where(near, a, b), self.varying(none), received
-            )
+            earlier = jax.tree.map(lambda a, b, near=near: jnp.where(near, a, b), none, received)
             total, hops = combine(earlier, total), 2 * hops
         return total
 
     def from_last(self, tree: Tree) -> Tree:
-        """What the last device has, on all of them, and not varying over the axis."""
+        """The arrays of the last device, on all of them, and not varying over the axis."""
         last = self.index() == self.count - 1
 
         def one(a: Array) -> Array:
-            kept = jnp.where(last, a, jnp.zeros_like(a))
-            summed: Array = jax.lax.psum(kept, self.axis)
+            number = a.astype(jnp.int32) if a.dtype == bool else a
+            summed: Array = jax.lax.psum(jnp.where(last, number, jnp.zeros_like(number)), self.axis)
             return summed.astype(a.dtype)
 
-        return jax.tree.map(one, tree)
+        everywhere: Tree = jax.tree.map(one, tree)
+        return everywhere
 
     def zigzag(self, a: Array, axis: int) -> Array:
         """Tokens in zigzag order, from consecutive ones: the device `d` of `n` gets the half pieces `d` and

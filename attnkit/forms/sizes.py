@@ -1,6 +1,9 @@
 """Sizes of a call of attention, by which a form says whether it can do it."""
 
 import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
 
 from attnkit.forms.shards import Shards
 from attnkit.variant import HeadShape
@@ -17,6 +20,8 @@ class Sizes:
         block: queries and keys of a block, if asked for.
         shape: heads and widths, if known.
         shards: the devices that share the sequence, if several do.
+        dtype: type of queries, keys and values.
+        varying: whether they vary over mesh axes inside `jax.shard_map`.
     """
 
     queries: int
@@ -25,3 +30,5 @@ class Sizes:
     block: tuple[int, int] | None = None
     shape: HeadShape | None = None
     shards: Shards | None = None
+    dtype: Any = jnp.float32
+    varying: bool = False

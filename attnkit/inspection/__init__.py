@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from attnkit.inspection.circuits import Circuit, find_circuit
     from attnkit.inspection.faithfulness import random_ranking, ranking_curves, with_uniform_attention
     from attnkit.inspection.heads import capture
+    from attnkit.inspection.heads_page import HeadFinding, HeadReport
     from attnkit.inspection.interventions import (
         Edge,
         ablate,
@@ -40,12 +41,17 @@ if TYPE_CHECKING:
     from attnkit.inspection.maps import Head, align, align_heads, head_statistics
     from attnkit.inspection.planted import plant
     from attnkit.inspection.probes import linear_probe
+    from attnkit.inspection.report import AttentionMap, MapExample
     from attnkit.points import names, notes, observe, point, within
 
 __all__ = [
+    "AttentionMap",
     "Circuit",
     "Edge",
     "Head",
+    "HeadFinding",
+    "HeadReport",
+    "MapExample",
     "ablate",
     "align",
     "align_heads",
@@ -101,6 +107,7 @@ _MODULES = {
         "with_uniform_attention",
     ),
     "inspection.heads": ("capture",),
+    "inspection.heads_page": ("HeadFinding", "HeadReport"),
     "inspection.interventions": (
         "Edge",
         "ablate",
@@ -120,6 +127,7 @@ _MODULES = {
     ),
     "inspection.planted": ("plant",),
     "inspection.probes": ("linear_probe",),
+    "inspection.report": ("AttentionMap", "MapExample"),
     "points": (
         "names",
         "notes",

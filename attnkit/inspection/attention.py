@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attnkit.inspection import overlay
+from attnkit.inspection import overlay, taps
 from attnkit.inspection.head_scores import shares
 from attnkit.inspection.heatmap import Grid, picture, pooled, small_print
 from attnkit.inspection.maps import align, head_statistics
@@ -23,32 +23,43 @@ ROOM = 3_800_000
 MOST_HEADS = 512
 MOST_HOVERS = 600
 HOVER_SIZE = 170
+#: rows of all heads that can be tapped
+MOST_TAPS = 1800
 
 
 @dataclass(frozen=True)
 class Share:
-    """The size of one head's picture: cells along a side, and cells that say their value when pointed at."""
+    """The size of one head's picture: cells along a side, cells that say their value, rows to be tapped."""
 
     side: int
     hovers: int
+    taps: int
 
 
 def draw(examples: tuple[MapExample, ...]) -> str:
     """The pictures of all examples, each in a box that can be folded; the first is open."""
-    fitting = [_fitting(one, MOST_HEADS // max(len(examples), 1)) for one in examples]
-    heads = sum(np.shape(m.weights)[0] for maps in fitting for _, m in maps)
-    share = _share(heads)
-    boxes = [
-        _example(one, maps, place, share)
-        for place, (one, maps) in enumerate(zip(examples, fitting, strict=True))
-    ]
+    sides = [[one] if one.beside is None else [one, one.beside] for one in examples]
+    most = MOST_HEADS // max(sum(map(len, sides)), 1)
+    fitting = [[_fitting(one, most) for one in side] for side in sides]
+    share = _share(sum(np.shape(m.weights)[0] for side in fitting for maps in side for _, m in maps))
+    boxes, place = [], 0
+    for side, fits in zip(sides, fitting, strict=True):
+        drawn = []
+        for one, maps in zip(side, fits, strict=True):
+            drawn.append(_example(one, maps, place, share, place < len(side)))
+            place += 1
+        boxes.append(drawn[0] if len(drawn) == 1 else f'<div class="side-by-side">{"".join(drawn)}</div>')
     return scale() + "".join(boxes)
 
 
 def _share(heads: int) -> Share:
     room = ROOM // max(heads, 1)
     side = math.isqrt(int(0.55 * room * 3 / 4))
-    return Share(side=max(16, side), hovers=min(MOST_HOVERS, int(0.4 * room) // HOVER_SIZE))
+    return Share(
+        side=max(16, side),
+        hovers=min(MOST_HOVERS, int(0.4 * room) // HOVER_SIZE),
+        taps=MOST_TAPS // max(heads, 1),
+    )
 
 
 def _fitting(one: MapExample, most: int) -> list[tuple[int, AttentionMap]]:
@@ -63,7 +74,9 @@ def _fitting(one: MapExample, most: int) -> list[tuple[int, AttentionMap]]:
     return [(index, one.maps[index]) for index in sorted(fitting)]
 
 
-def _example(one: MapExample, maps: list[tuple[int, AttentionMap]], place: int, share: Share) -> str:
+def _example(
+    one: MapExample, maps: list[tuple[int, AttentionMap]], place: int, share: Share, is_open: bool
+) -> str:
     radios, rows, panels, images, rules = [], [], [], [], []
     for index, drawn in maps:
         grid = pooled(drawn, share.side)
@@ -97,7 +110,7 @@ def _example(one: MapExample, maps: list[tuple[int, AttentionMap]], place: int, 
     thumb = 44 if most <= 4 else 34
     sizes = f"--thumb:{thumb}px;--wide:{max(235, min(most, 8) * (thumb + 10))}px"
     return (
-        f'<details class="look"{" open" if place == 0 else ""}>'
+        f'<details class="look"{" open" if is_open else ""}>'
         f"<summary><bdi>{text(one.title)}</bdi></summary>"
         f"{note}<style>{''.join(rules)}</style>"
         f'<svg class="defs" aria-hidden="true"><defs>{"".join(images)}</defs></svg>'
@@ -109,7 +122,7 @@ def _example(one: MapExample, maps: list[tuple[int, AttentionMap]], place: int, 
 
 def _rule(key: str, panel: str) -> str:
     return (
-        f"#r{key}:checked~.panels :is(#p{panel},#g{key},#f{key},#m{key}){{display:block}}"
+        f"#r{key}:checked~.panels :is(#p{panel},#g{key},#f{key},#m{key},#t{key}){{display:block}}"
         f"#r{key}:checked~.maps [for=r{key}]{{color:var(--ink)}}"
         f"#r{key}:checked~.maps [for=r{key}] svg{{outline:2px solid var(--accent);outline-offset:2px}}"
         f"#r{key}:focus-visible~.maps [for=r{key}]{{background:var(--focus)}}\n"
@@ -121,7 +134,8 @@ def _panel(drawn: AttentionMap, grid: Grid, key: str, share: Share) -> str:
     return (
         f'<section class="panel" id="p{key}"><h3>{text(drawn.name)}</h3>'
         f"{facts}{overlay.draw(drawn, key)}"
-        f"{picture(drawn, grid, key, share.hovers)}{small_print(drawn, grid, share.hovers)}</section>"
+        f"{picture(drawn, grid, key, share.hovers)}{small_print(drawn, grid, share.hovers)}"
+        f"{taps.draw(drawn, key, share.taps)}</section>"
     )
 
 

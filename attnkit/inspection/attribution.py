@@ -29,8 +29,8 @@ class Integrated(NamedTuple):
         error: `[batch]`, `|sum of attributions - change of the metric| / |change of the metric|`.
     """
 
-    attribution: np.ndarray
-    error: np.ndarray
+    attribution: Array
+    error: Array
 
 
 def gradient(f: Model, metric: Metric, point: str, *args: Any) -> tuple[Array, Array]:
@@ -45,7 +45,7 @@ def gradient(f: Model, metric: Metric, point: str, *args: Any) -> tuple[Array, A
     return slope, value
 
 
-def input_gradient(f: Model, metric: Metric, point: str, *args: Any) -> np.ndarray:
+def input_gradient(f: Model, metric: Metric, point: str, *args: Any) -> Array:
     """Gradient times input, summed over the features of each token: `[batch, tokens]`.
 
     Args:
@@ -57,7 +57,7 @@ def input_gradient(f: Model, metric: Metric, point: str, *args: Any) -> np.ndarr
     Source: Simonyan et al. 2013, arXiv 1312.6034; Denil et al. 2014, arXiv 1412.6815.
     """
     slope, value = gradient(f, metric, point, *args)
-    return np.asarray(jnp.sum(slope * value, axis=-1))
+    return jnp.sum(slope * value, axis=-1)
 
 
 def integrated_gradients(
@@ -99,12 +99,12 @@ def integrated_gradients(
         mean = jnp.tensordot(jnp.asarray(weights / 2, value.dtype), slopes, 1)
         return jnp.sum(mean * (value - start), axis=-1), at(value), at(start)
 
-    found, end, begin = (np.asarray(a, np.float64) for a in jax.jit(run)(*args))
+    found, end, begin = jax.jit(run)(*args)
     change = end - begin
-    return Integrated(found, np.abs(found.sum(axis=-1) - change) / np.maximum(np.abs(change), 1e-30))
+    return Integrated(found, jnp.abs(found.sum(axis=-1) - change) / jnp.maximum(jnp.abs(change), 1e-30))
 
 
-def attention_relevance(f: Model, metric: Metric, paths: Sequence[str], *args: Any) -> np.ndarray:
+def attention_relevance(f: Model, metric: Metric, paths: Sequence[str], *args: Any) -> Array:
     """Relevance `[batch, queries, keys]` of each token to each, by weights times their gradients.
 
     `R = R + mean over heads of max(weights * gradient, 0) R`, layer by layer from the identity.
@@ -136,7 +136,8 @@ def attention_relevance(f: Model, metric: Metric, paths: Sequence[str], *args: A
             relevance = relevance + step @ relevance
         return relevance
 
-    return np.asarray(jax.jit(run)(*args))
+    relevance: Array = jax.jit(run)(*args)
+    return relevance
 
 
 def rollout(maps: Any, residual: float = 0.5) -> np.ndarray:

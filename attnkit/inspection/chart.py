@@ -16,6 +16,8 @@ from attnkit.inspection.writing import MINUS, number, text
 POINTS = 240
 BANDS = 80
 STYLES = 6
+#: most points of a line whose points are marked
+MARKED = 24
 
 
 @dataclass(frozen=True)
@@ -67,17 +69,14 @@ def draw(curve: Curve) -> str:
         return _figure(curve, '<p class="empty">No finite values.</p>', lines)
     levels = [v for v in (curve.floor, curve.ceiling) if v is not None and math.isfinite(v)]
     horizontal = _axis(np.concatenate([line.steps for line in lines]), False)
-    vertical = _axis(
-        np.concatenate(
-            [
-                [np.nanmin(f.least) for f in finite],
-                [np.nanmax(f.greatest) for f in finite],
-                [v for v in levels if v > 0 or not curve.log],
-            ]
-        ),
-        curve.log,
-        margin=0.04,
+    values = np.concatenate(
+        [
+            [np.nanmin(f.least) for f in finite],
+            [np.nanmax(f.greatest) for f in finite],
+            [v for v in levels if v > 0 or not curve.log],
+        ]
     )
+    vertical = Axis(0.0, 1.0) if curve.share else _axis(values, curve.log, margin=0.04)
     shapes = "".join(_shape(line, index, horizontal, vertical) for index, line in enumerate(lines))
     plot = (
         f'<div class="plot">{_ticks(horizontal, vertical)}'
@@ -122,10 +121,11 @@ def _shape(line: Summary, index: int, horizontal: Axis, vertical: Axis) -> str:
         if np.max(low - top) > 2:
             edge = _points(np.r_[x[run], x[run][::-1]], np.r_[top, low[::-1]])
             parts.append(f'<polygon class="band {style}" points="{edge}"/>')
-        if len(mean) == 1:
-            parts.append(f'<path class="line dot {style}" d="M{x[run][0]:.1f} {mean[0]:.1f}h.01"/>')
-        else:
+        if len(mean) > 1:
             parts.append(f'<polyline class="line {style}" points="{_points(x[run], mean)}"/>')
+        if len(mean) == 1 or len(line.steps) <= MARKED:
+            dots = "".join(f"M{a:.1f} {b:.1f}h.01" for a, b in zip(x[run], mean, strict=True))
+            parts.append(f'<path class="line dot {style}" d="{dots}"/>')
     for at in np.flatnonzero(line.wrong):
         parts.append(f'<path class="wrong" d="M{x[at]:.1f} 0v1000"/>')
     return "".join(parts)
@@ -141,7 +141,7 @@ def _points(x: np.ndarray, y: np.ndarray) -> str:
 
 
 def _ticks(horizontal: Axis, vertical: Axis) -> str:
-    marks = [(f"left:{100 * horizontal.at(v):.2f}%", "x", v) for v in horizontal.ticks(4)]
+    marks = [(f"left:{100 * horizontal.at(v):.2f}%", "x", v) for v in horizontal.ticks(4) if v == round(v)]
     marks += [(f"bottom:{100 * vertical.at(v):.2f}%", "y", v) for v in vertical.ticks(5)]
     return "".join(
         f'<span class="tick {axis}" style="{place}" aria-hidden="true">{_tick(value)}</span>'

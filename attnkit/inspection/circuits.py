@@ -4,8 +4,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
+from attnkit.inspection import notebook
 from attnkit.inspection.heads import Metric, Model
 from attnkit.inspection.interventions import Edge, path_effects
 from attnkit.inspection.maps import Head
@@ -28,6 +30,11 @@ class Circuit:
         """The heads at its edges, in order of layers."""
         ends = {head for edge in self.edges for head in (edge.sender, edge.receiver) if head is not None}
         return tuple(sorted(ends))
+
+    def _repr_html_(self) -> str:
+        from attnkit.inspection.heads_page import HeadReport  # which draws circuits
+
+        return notebook.frame(heads=HeadReport(circuits=(("Circuit", self),)))
 
     def facts(self) -> dict[str, Any]:
         """The graph as JSON."""
@@ -60,7 +67,7 @@ def find_circuit(
     Source: edges by path patching, Wang et al. 2022, arXiv 2211.00593; pruning Conmy et al. 2023 (ACDC),
     arXiv 2304.14997.
     """
-    whole = float(np.mean(metric(f(base))))
+    whole = float(np.mean(jax.jit(lambda base: metric(f(base)))(base)))
     effects = {
         edge: abs(whole - float(np.mean(after)))
         for edge, after in path_effects(f, metric, base, other, inputs=inputs).items()

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attnkit.inspection.maps import Head
-from attnkit.points import Observed, PointError, names, observe
+from attnkit.points import Observed, PointError, Read, names, observe
 
 OUTPUT = "head_output"
 Model = Callable[..., Any]
@@ -16,7 +16,7 @@ Model = Callable[..., Any]
 Metric = Callable[[Any], Array]
 
 
-def capture(f: Model, read: Sequence[str]) -> Callable[..., Observed]:
+def capture(f: Model, read: Read) -> Callable[..., Observed]:
     """`f` with the values of some points, from two compiled programs: reading changes no bit of the output.
 
     Reading in the same program (`observe`) may change how it is fused, and so the last bits of its output.

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from attnkit.errors import DataError
+from attnkit.inspection import circuit_picture, notebook
+from attnkit.inspection.circuits import Circuit
 from attnkit.inspection.writing import DASH, number, percent, text, visible
 
 MOST_TOKENS = 1024
@@ -80,22 +82,47 @@ class Attribution:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """The same heads in several runs.
+
+    Attributes:
+        runs: their names.
+        heads: name of a head, and what each run has found; `None` where it has no such head.
+    """
+
+    runs: tuple[str, ...]
+    heads: tuple[tuple[str, tuple[HeadFinding | None, ...]], ...]
+
+    def __post_init__(self) -> None:
+        for name, found in self.heads:
+            if len(found) != len(self.runs):
+                raise DataError(f"head {name}: {len(found)} findings; expected one for each of {self.runs}")
+
+
+@dataclass(frozen=True)
 class HeadReport:
     """Everything that the page says about heads.
 
     Attributes:
         heads: the most important first.
+        beside: the same in several runs.
         matrices: scores by layer and head.
         changes: interventions.
         attributions: of some examples.
+        circuits: with their titles, which may be empty.
         notes: what else must be said, such as layers without a map, and the untrained control.
     """
 
     heads: tuple[HeadFinding, ...] = ()
+    beside: Beside | None = None
     matrices: tuple[Matrix, ...] = ()
     changes: tuple[Change, ...] = ()
     attributions: tuple[Attribution, ...] = ()
+    circuits: tuple[tuple[str, Circuit], ...] = ()
     notes: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        return notebook.frame(heads=self)
 
 
 def draw(report: HeadReport) -> str:
@@ -104,8 +131,10 @@ def draw(report: HeadReport) -> str:
     return (
         notes
         + _table(report.heads)
+        + (_beside(report.beside) if report.beside else "")
         + "".join(map(_matrix, report.matrices))
         + _changes(report.changes)
+        + "".join(_circuit(*one) for one in report.circuits)
         + "".join(map(_attribution, report.attributions))
     )
 
@@ -122,6 +151,30 @@ def _table(heads: Sequence[HeadFinding]) -> str:
         '<p class="small-print">Effect: what the answer loses when the head\'s output is that of another '
         "example.</p>"
     )
+
+
+def _beside(beside: Beside) -> str:
+    columns = ("effect in nats", "weight on evidence", "verdict")
+    runs = "".join(f'<th scope="colgroup" colspan="{len(columns)}">{text(run)}</th>' for run in beside.runs)
+    names = "".join(f'<th scope="col">{name}</th>' for name in columns) * len(beside.runs)
+    rows = "".join(
+        f'<tr><th scope="row">{text(name)}</th>{"".join(map(_cells, found))}</tr>'
+        for name, found in beside.heads
+    )
+    head = f'<tr><td></td>{runs}</tr><tr><th scope="col">head</th>{names}</tr>'
+    table = f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>"
+    return "<h3>The same examples in each run</h3>" + _scrolled(table, "Heads of each run")
+
+
+def _cells(found: HeadFinding | None) -> str:
+    if found is None:
+        return f'<td>{DASH}</td><td>{DASH}</td><td class="words">no such head</td>'
+    mass = DASH if found.mass is None else text(percent(found.mass))
+    return f'<td>{number(found.effect)}</td><td>{mass}</td><td class="words">{text(found.verdict)}</td>'
+
+
+def _circuit(title: str, circuit: Circuit) -> str:
+    return f"<h3>{text(title)}</h3>{circuit_picture.draw(circuit)}"
 
 
 def _row(head: HeadFinding, known: bool) -> str:

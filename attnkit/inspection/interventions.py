@@ -82,10 +82,18 @@ def ablate(
             edits = {f"{path}.{OUTPUT}": edit(path) for path in shapes}
             return metric(observe(f, edit=edits)(*args).output)
 
-        return jax.lax.map(one, gates, batch_size=TOGETHER)
+        return sweep(one, gates, len(heads))
 
     found = np.asarray(jax.jit(run)(tuple(args), given, one_hot(heads, shapes)))
     return dict(zip(heads, found, strict=True))
+
+
+def sweep(run: Callable[[Any], Array], cases: Any, count: int) -> Array:
+    """`run` of each of `count` cases, up to `TOGETHER` side by side in groups of one size: compiled once."""
+    groups = -(-count // TOGETHER)
+    size = -(-count // groups)
+    more = jnp.minimum(jnp.arange(groups * size), count - 1)
+    return jax.lax.map(run, jax.tree.map(lambda a: a[more], cases), batch_size=size)[:count]
 
 
 def gate_gradients(f: Model, metric: Metric, *args: Any) -> dict[Head, float]:
@@ -163,6 +171,20 @@ def patch(
     return np.asarray(jax.jit(run)(dirty, clean))
 
 
+def possible_edges(f: Model, base: Any, *, inputs: Sequence[str] = ("q", "k", "v")) -> list[Edge]:
+    """All edges from heads to inputs of heads in later layers, and to the logits; nothing is computed."""
+    points = names(f, base)
+    order = {path: n for n, path in enumerate(head_shapes(f, base))}
+    heads = all_heads(f, base)
+    return [
+        Edge(a, b, by)
+        for a in heads
+        for b in heads
+        for by in inputs
+        if order[a.map] < order[b.map] and f"{b.map}.{by}" in points
+    ] + [Edge(a, None, LOGITS) for a in heads]
+
+
 def path_effects(
     f: Model, metric: Metric, base: Any, other: Any, *, inputs: Sequence[str] = ("q", "k", "v")
 ) -> dict[Edge, np.ndarray]:
@@ -181,15 +203,7 @@ def path_effects(
     Source: Wang et al. 2022, arXiv 2211.00593, section 3.1; Goldowsky-Dill et al. 2023, arXiv 2304.05969.
     """
     shapes, points = head_shapes(f, base), names(f, base)
-    order = {path: n for n, path in enumerate(shapes)}
-    heads = all_heads(f, base)
-    edges = [
-        Edge(a, b, by)
-        for a in heads
-        for b in heads
-        for by in inputs
-        if order[a.map] < order[b.map] and f"{b.map}.{by}" in points
-    ] + [Edge(a, None, LOGITS) for a in heads]
+    edges = possible_edges(f, base, inputs=inputs)
     targets = sorted({f"{edge.receiver.map}.{edge.by}" for edge in edges if edge.receiver is not None})
 
     def slot(edge: Edge, point: str) -> list[float]:
@@ -221,7 +235,7 @@ def path_effects(
             received = metric(observe(f, edit=edit)(base).output)
             return jnp.where(past, metric(travelled.output), received)
 
-        return jax.lax.map(one, (senders, places, direct), batch_size=TOGETHER)
+        return sweep(one, (senders, places, direct), len(edges))
 
     found = np.asarray(jax.jit(run)(base, other))
     return dict(zip(edges, found, strict=True))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from attnkit.errors import DataError
+from attnkit.inspection import notebook
 from attnkit.inspection.heads_page import HeadReport
 from attnkit.variant import MapKind
 
@@ -27,6 +28,7 @@ class Result:
         unit: `fraction` of 1, shown in percent; `number`, shown as it is; any other stands behind the number.
         headline: whether it stands at the top of the page as well as in the table.
         note: one short sentence, for example how many examples were scored.
+        interval: 95 % interval of the value; `None` for none.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Result:
     unit: str = "number"
     headline: bool = False
     note: str = ""
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Curve:
         ceiling: the same for the best that can be reached.
         log: whether the vertical axis is logarithmic; values that are not positive are then left out.
         horizontal: name of the horizontal axis.
+        share: whether values are shares, whose axis goes from 0 to 1.
     """
 
     title: str
@@ -76,6 +80,7 @@ class Curve:
     ceiling: float | None = None
     log: bool = False
     horizontal: str = "step"
+    share: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,12 +92,40 @@ class Sample:
         got: what it wrote.
         expected: the right answer; `None` where there is no single one, as in text generation.
         right: the verdict; `None` for no verdict.
+        split: the examples it is of.
+        turns: the prompt as the turns of a dialogue, the last one to be answered; empty if it is none.
+        picture: `[height, width, 3]` uint8, the picture that belongs to the prompt; `None` for none.
     """
 
     prompt: str
     got: str
     expected: str | None = None
     right: bool | None = None
+    split: str = ""
+    turns: tuple[str, ...] = ()
+    picture: np.ndarray | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How often each class was answered by each.
+
+    Attributes:
+        split: the examples.
+        classes: names of rows and columns.
+        counts: `[true class, answer]`.
+    """
+
+    split: str
+    classes: tuple[str, ...]
+    counts: np.ndarray = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if np.shape(self.counts) != (len(self.classes),) * 2:
+            raise DataError(
+                f"confusion of {self.split!r}: counts of shape {np.shape(self.counts)}; expected a row and a "
+                f"column for each of {len(self.classes)} classes"
+            )
 
 
 @dataclass(frozen=True)
@@ -126,6 +159,9 @@ class AttentionMap:
     grid: tuple[int, int] = (0, 0)
     kind: MapKind = "distribution"
     heads: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        return notebook.frame(attention=(MapExample(self.name, (self,)),))
 
     def head_name(self, head: int) -> str:
         """The name of a head."""
@@ -166,12 +202,17 @@ class MapExample:
         maps: in the order they are listed.
         selected: index of the map and of the head that are open at first.
         note: why this head is open, or what to look for.
+        beside: the same example in another run, drawn at its side.
     """
 
     title: str
     maps: tuple[AttentionMap, ...]
     selected: tuple[int, int] = (0, 0)
     note: str = ""
+    beside: "MapExample | None" = None
+
+    def _repr_html_(self) -> str:
+        return notebook.frame(attention=(self,))
 
     def __post_init__(self) -> None:
         index, head = self.selected
@@ -192,9 +233,11 @@ class Report:
     Attributes:
         title: the experiment's name.
         about: what was run and why, in plain sentences; an empty line parts paragraphs.
+        verdict: what came out, in a sentence or two.
         command: the command that made the run.
         facts: heading -> name -> value: task, model, training. Values are shown as text.
         results: all measured numbers, headlines first.
+        confusion: of classifications, answers by class.
         curves: learning curves.
         samples: what the model wrote on held-out prompts.
         heads: what each head looks at and does; `None` if that was not asked for.
@@ -206,9 +249,11 @@ class Report:
 
     title: str
     about: str = ""
+    verdict: str = ""
     command: str = ""
     facts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     results: tuple[Result, ...] = ()
+    confusion: tuple[Confusion, ...] = ()
     curves: tuple[Curve, ...] = ()
     samples: tuple[Sample, ...] = ()
     heads: HeadReport | None = None

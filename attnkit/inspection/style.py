@@ -37,7 +37,10 @@ footer{margin-top:4rem;padding-top:1rem;border-top:1px solid var(--line);color:v
 .card{padding:1rem 1.1rem;border:1px solid var(--line);border-radius:12px;background:var(--raised)}
 .card h3{font-weight:500;color:var(--soft)}
 .card .split{font-weight:400}.card .split::before{content:"· "}
-.value{font-size:2rem;line-height:1.3;font-weight:650;letter-spacing:-.02em}
+.value{font-size:clamp(1.5rem,4vw,2rem);line-height:1.3;font-weight:650;letter-spacing:-.02em}
+.value small{font-size:.95rem;font-weight:500;letter-spacing:0}
+.number{white-space:nowrap;overflow-wrap:normal}
+.verdict-line{max-width:46rem;margin:0 0 1.25rem;font-size:1.1rem;font-weight:500}
 .beside{color:var(--soft);font-size:.85rem}.beside b{font-weight:500}
 .bar{position:relative;height:4px;border-radius:2px;background:var(--line);margin:.35rem 0 .6rem}
 .bar b{position:absolute;inset:0 auto 0 0;border-radius:2px;background:var(--accent)}
@@ -50,8 +53,16 @@ th:last-child,td:last-child{padding-right:0}
 th{font-weight:500;text-align:left}thead th{color:var(--soft);font-size:.85rem;font-weight:400}
 th.figure{text-align:right}td.words{text-align:left}td{white-space:nowrap}td.words{white-space:normal}
 tbody tr:last-child>*{border-bottom:0}
+.pivot td small,.note{display:block;color:var(--soft);font-size:.78rem;font-weight:400}
+.pivot td b{font-weight:600}.pivot th small{color:var(--soft);font-weight:400}
+.pivot th:first-child,.confusion th:first-child{position:sticky;left:0;background:var(--paper);
+min-width:6.5rem;max-width:13rem;overflow-wrap:anywhere}
+.confusion{width:auto}.confusion td.heat{padding:.5rem .75rem;border-radius:0}
+#answers h3{margin-bottom:.5rem}
 
-.curve+.curve{margin-top:2.25rem}
+.curves{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(26rem,100%),1fr));
+gap:2.25rem 2rem}
+.curve{min-width:0}
 figcaption{display:flex;flex-wrap:wrap;justify-content:space-between;gap:.25rem 1.5rem;margin-bottom:.75rem}
 .legend{display:flex;flex-wrap:wrap;gap:.15rem 1.25rem;list-style:none;font-size:.88rem;color:var(--soft)}
 .legend b{color:var(--ink);font-weight:600}.bad{color:var(--wrong);font-style:normal}
@@ -65,7 +76,7 @@ figcaption{display:flex;flex-wrap:wrap;justify-content:space-between;gap:.25rem 
 .plot path,.plot polyline{vector-effect:non-scaling-stroke}
 .grid{stroke:var(--line);fill:none}
 .line{fill:none;stroke-width:1.75;stroke-linejoin:round;stroke-linecap:round}
-.dot{stroke-width:6}.band{stroke:none;opacity:.16}
+path.line.dot{stroke-width:6;stroke-dasharray:none}.band{stroke:none;opacity:.16}
 .level{stroke:var(--soft);stroke-width:1.25;stroke-dasharray:2 4;fill:none}
 .wrong{fill:none}path.wrong{stroke:var(--wrong);stroke-width:1.5}
 .hover{fill:transparent}.hover:hover{fill:var(--ink);fill-opacity:.08}
@@ -90,6 +101,12 @@ background:var(--raised);min-width:0}
 .samples dl{display:grid;gap:.1rem}
 .samples dt{font-size:.8rem;color:var(--soft)}.samples dd{margin-bottom:.45rem;white-space:pre-wrap}
 .samples dd:last-child{margin-bottom:0}
+.of{color:var(--soft);font-size:.8rem;margin-bottom:.35rem}
+.given-picture{display:block;height:7rem;max-width:100%;object-fit:contain;image-rendering:pixelated;
+border-radius:6px;margin-bottom:.5rem}
+.turn{display:block;width:fit-content;max-width:85%;padding:.3rem .7rem;margin:.2rem 0;border-radius:10px;
+background:var(--fill)}
+.turn.user{margin-left:auto;background:var(--focus)}
 .verdict{position:absolute;top:.9rem;right:1.1rem;font-size:.85rem;font-weight:600}
 .verdict.right{color:var(--right)}.verdict.wrong{color:var(--wrong)}
 .prose{font:.88rem/1.6 var(--mono);white-space:pre-wrap}.given{color:var(--soft)}
@@ -144,9 +161,23 @@ dl.head-facts{flex-wrap:wrap;gap:.35rem 1.75rem;font-size:.88rem;margin:.5rem 0 
 .heat{background:color-mix(in srgb,var(--accent) calc(var(--w)*70%),transparent);
 border-radius:3px;padding:.1em 0}
 .heat.known{box-shadow:0 2px 0 var(--known)}
+.side-by-side{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(24rem,100%),1fr));gap:0 2rem}
+.side-by-side>*{min-width:0}
+.circuit .edge path{fill:none;stroke:var(--accent);opacity:.55}.circuit .edge:hover path{opacity:1}
+.circuit text{font:.78rem var(--mono);fill:var(--ink)}.circuit .edge text{fill:var(--soft)}
+.circuit .node rect{fill:var(--raised);stroke:var(--line);stroke-width:1.5}
 .hatch{fill:var(--wrong)}.bad-cell{fill:url(#hatch)}
+.taps{display:flex;flex-wrap:wrap;gap:.2rem .3rem;margin-top:.9rem;font:.82rem/1.5 var(--mono)}
+.taps label{cursor:pointer;padding:.1rem .4rem;border-radius:5px;background:var(--fill);white-space:pre}
+.taps input{position:absolute;opacity:0;pointer-events:none}
+.taps label:has(:checked){background:var(--accent);color:var(--paper)}
+.taps label:has(:focus-visible){outline:2px solid var(--accent)}
+.taps .looked{display:none;order:1;flex-basis:100%;margin-top:.3rem;line-height:2}
+.taps label:has(:checked)+.looked{display:block}
+.looked>span{white-space:nowrap;margin-right:.9rem}
 @media (max-width:40rem){body{padding-top:1.5rem}.maps{max-height:27rem;overflow-y:auto}.opened{order:-1}
 
-th,td{padding-right:1rem}td.words:last-child{min-width:11rem}.plot,.axis-name{margin-left:2.9rem}.plot{height:14rem}}
+th,td{padding-right:1rem}td.words:last-child{min-width:11rem}
+.pivot th:first-child{max-width:8rem}.plot,.axis-name{margin-left:2.9rem}.plot{height:14rem}}
 @media print{nav,.maps{display:none}.scroll{overflow:visible}}
 """

@@ -2,6 +2,7 @@
 
 import html
 import math
+import re
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
@@ -62,8 +63,8 @@ def width(label: str) -> int:
 def number(value: float) -> str:
     """Four significant digits, thousands parted by thin spaces, `NaN` and infinities by name.
 
-    >>> number(0.012345), number(float("nan")), number(-float("inf"))
-    ('0.01235', 'NaN', '−infinity')
+    >>> number(0.012345), number(0.0000357), number(float("nan")), number(-float("inf"))
+    ('0.01235', '3.57e−5', 'NaN', '−infinity')
     """
     if isinstance(value, int):
         return _signed(f"{value:,}")
@@ -74,7 +75,7 @@ def number(value: float) -> str:
         return _signed(f"{value:.{max(digits, 0)}f}")
     if abs(value) < 1e12 and abs(value) >= 1e4:
         return _signed(f"{value:,.0f}")
-    return _signed(f"{value:.3g}")
+    return _signed(re.sub(r"e([+-])0+", r"e\1", f"{value:.3g}"))
 
 
 def percent(value: float) -> str:

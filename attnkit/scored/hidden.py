@@ -25,4 +25,5 @@ def sum_over_units(unit: Callable[[Any], Scores], units: Any) -> Scores:
     def add(total: Scores, u: Any) -> tuple[Scores, None]:
         return total + unit(u), None
 
-    return jax.lax.scan(add, match_vma(jnp.zeros(made.shape, made.dtype), made), units)[0]
+    total: Scores = jax.lax.scan(add, match_vma(jnp.zeros(made.shape, made.dtype), made), units)[0]
+    return total

@@ -1,8 +1,8 @@
 """Normalizers that must know a threshold of the whole row first: passes for that, then one for the values.
 
-The threshold `t` is defined implicitly, `sum_j weights(s_j, t) + outside(t) = 1`, so its derivative is
+The threshold `t` is defined implicitly, `sum_j shares(s_j, t) + outside(t) = 1`, so its derivative is
 
-    d t = -(sum_j dw_j at a fixed t + d outside) / (sum_j dw_j/dt + d outside/dt)
+    d t = -(sum_j d shares_j at a fixed t + d outside) / (sum_j d shares_j/dt + d outside/dt)
 
 and the values are a plain sum over blocks, which differentiates itself. In low precision derivatives are
 computed in float32, from inputs as they are.
@@ -37,15 +37,17 @@ from attnkit.scored.key_passes import FoldKeys, KeyPasses
 from attnkit.scored.partition import combine, partition, select
 
 Tree = Any
+#: `weights` or `shares` of a normalizer.
+Hook = Callable[[Params, Scores, Row, Any, Columns], Scores]
 NEWTON_STEPS = 2
 
 
 class ImplicitNormalizer(Normalizer, abc.ABC):
     """Weights that depend on their own score and one threshold per row.
 
-    The threshold is defined by `sum_j weights(s_j, threshold) + outside(threshold) = 1`, which is also what
+    The threshold is defined by `sum_j shares(s_j, threshold) + outside(threshold) = 1`, which is also what
     its derivative is computed from (implicit function theorem), so a subclass writes no derivative. The
-    weights must sum to 1 with what is outside; `attnkit check` tests it.
+    shares, which are the weights by default, must sum to 1 with what is outside.
     """
 
     @abc.abstractmethod
@@ -64,6 +66,10 @@ class ImplicitNormalizer(Normalizer, abc.ABC):
     def weights(self, p: Params, s: Scores, threshold: Row, stats: Any, j: Columns) -> Scores:
         """Weights of allowed keys; those of other keys do not matter but must be finite."""
 
+    def shares(self, p: Params, s: Scores, threshold: Row, stats: Any, j: Columns) -> Scores:
+        """Parts of each row's total of 1 that its keys account for."""
+        return self.weights(p, s, threshold, stats, j)
+
     def outside(self, p: Params, threshold: Row) -> Row:
         """The part of each row's total of 1 that goes to no key."""
         return jnp.zeros_like(threshold)
@@ -78,11 +84,11 @@ class ImplicitNormalizer(Normalizer, abc.ABC):
         found, stats = jax.lax.stop_gradient(self.threshold(still, fold_keys, jnp.zeros_like(s[:, 0])))
         some = found > -jnp.inf
 
-        def weights(t: Row) -> Scores:
-            return jnp.where(keep, self.weights(p, jnp.where(keep, s, t[:, None]), t, stats, j), 0)
+        def of_keys(hook: Hook, t: Row) -> Scores:
+            return jnp.where(keep, hook(p, jnp.where(keep, s, t[:, None]), t, stats, j), 0)
 
         def excess(t: Row) -> Row:
-            return jnp.sum(weights(t), axis=1) + self.outside(p, t) - 1
+            return jnp.sum(of_keys(self.shares, t), axis=1) + self.outside(p, t) - 1
 
         t = finite(found)
         for _ in range(NEWTON_STEPS):
@@ -90,11 +96,11 @@ class ImplicitNormalizer(Normalizer, abc.ABC):
             over = over - jax.lax.stop_gradient(over)  # it is zero but for rounding
             usable = some & (slope != 0)
             t = t - jnp.where(usable, over / jnp.where(usable, slope, 1), 0)
-        return weights(t), jnp.where(some, t, -jnp.inf)
+        return of_keys(self.weights, t), jnp.where(some, t, -jnp.inf)
 
     def attend(self, passes: KeyPasses, block: Block) -> tuple[Values, Row]:
         def weigh(at: Block, masked: bool, row: Tree, carry: Tree) -> tuple[Scores, Tree]:
-            return _safe_weights(passes, at, masked, row["threshold"], row["stats"], carry)
+            return _of_pairs(self.weights, passes, at, masked, row["threshold"], row["stats"], carry)
 
         def run(block: Block, known: Tree) -> tuple[Values, Row]:
             threshold = _threshold(passes, block, known)
@@ -181,14 +187,14 @@ def _in_wide_derivatives_jvp(
     return narrow, jax.tree.map(lambda t, a: t.astype(a.dtype), pushed, narrow)
 
 
-def _safe_weights(
-    passes: KeyPasses, block: Block, masked: bool, threshold: Row, stats: Any, carry: Tree
+def _of_pairs(
+    hook: Hook, passes: KeyPasses, block: Block, masked: bool, threshold: Row, stats: Any, carry: Tree
 ) -> tuple[Scores, Tree]:
-    """Weights of a block, zero where not allowed, with finite derivatives there; and the next carry."""
-    keep, normalizer = pairs_of(passes.variant, block, masked), passes.variant.normalizer
+    """`weights` or `shares` of a block, 0 where not allowed, derivatives finite; and the next carry."""
+    keep = pairs_of(passes.variant, block, masked)
     s, carry = logits(passes.variant, block, keep, carry)
     s = jnp.where(keep, s, finite(threshold)[:, None])
-    w = normalizer.weights(bind(block).normalizer, s, finite(threshold), stats, block.key.j)
+    w = hook(bind(block).normalizer, s, finite(threshold), stats, block.key.j)
     return jnp.where(keep, w + nonfinite_pairs(block), 0), carry
 
 
@@ -250,16 +256,17 @@ def _threshold_jvp(passes: KeyPasses, primals: Tree, tangents: Tree) -> tuple[Ro
     return threshold, jnp.where(usable, -pull / jnp.where(usable, slope, 1), 0)
 
 
-def _sum_of_weights(
+def _sum_of_shares(
     passes: KeyPasses, block: Block, masked: bool, known: Tree, threshold: Row, carry: Tree
 ) -> tuple[Row, Tree]:
     """Of every row of a block, at some threshold; and the next carry."""
-    w, carry = _safe_weights(passes, block, masked, threshold, known["stats"], carry)
-    return jnp.sum(w, axis=1), carry
+    shares = passes.variant.normalizer.shares
+    found, carry = _of_pairs(shares, passes, block, masked, threshold, known["stats"], carry)
+    return jnp.sum(found, axis=1), carry
 
 
 def _slope(passes: KeyPasses, block: Block, known: Tree) -> Row:
-    """`sum_j dw_j/dt` of every row."""
+    """`sum_j d shares_j/dt` of every row."""
 
     def start(shared: Tree, row: Tree) -> tuple[Row, Tree]:
         carry = first_carry(passes.variant, shared, row[0], block.key)
@@ -270,7 +277,7 @@ def _slope(passes: KeyPasses, block: Block, known: Tree) -> Row:
             at, known = widen(Block(shared, row[0], column)), row[1]
 
             def total(t: Row) -> tuple[Row, Tree]:
-                return _sum_of_weights(passes, at, masked, known, t, carry)
+                return _sum_of_shares(passes, at, masked, known, t, carry)
 
             t = finite(known["threshold"])
             _, slope, carry = jax.jvp(total, (t,), (jnp.ones_like(t),), has_aux=True)
@@ -282,7 +289,7 @@ def _slope(passes: KeyPasses, block: Block, known: Tree) -> Row:
 
 
 def _change_at_threshold(passes: KeyPasses, block: Block, change: Block, known: Tree) -> Row:
-    """`sum_j dw_j` of every row at a fixed threshold. The carry is a pair of it and its change."""
+    """`sum_j d shares_j` of every row at a fixed threshold. The carry is a pair of it and its change."""
     wide = block.query.nonfinite.dtype
     change = jax.tree.map(lambda t: cast(t, wide), change)
     none, no_change = no_rows(block.key), no_rows(change.key)
@@ -304,7 +311,7 @@ def _change_at_threshold(passes: KeyPasses, block: Block, change: Block, known: 
             at, change = Block(shared[0], query, key), Block(shared[1], d_query, d_key)
 
             def act(at: Block, carry: Tree) -> tuple[Row, Tree]:
-                return _sum_of_weights(passes, at, masked, known, finite(known["threshold"]), carry)
+                return _sum_of_shares(passes, at, masked, known, finite(known["threshold"]), carry)
 
             (_, reached), (pulled, moved) = pushed(act, at, change, carry or ((), ()))
             return pulled, (reached, moved)

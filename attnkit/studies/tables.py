@@ -28,6 +28,11 @@ class Table:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
+    def _repr_html_(self) -> str:
+        from attnkit.studies.page import section
+
+        return section(self)
+
 
 def shown(value: float, unit: str = "number") -> str:
     """A number as it stands in a table; fractions in percent.

@@ -121,9 +121,17 @@ class DatasetInfo:
     ceilings: Mapping[str, float] = MappingProxyType({})
     metric_units: Mapping[str, str] = MappingProxyType({})
 
+    def __repr__(self) -> str:
+        named = f"{type(self).__name__}({type(self.task).__name__}" if "task" in vars(self) else ""
+        return f"{named}, splits {', '.join(self.splits)})" if named else object.__repr__(self)
+
     def encode(self, text: str) -> Example:
         """A user's own text as an example without answer, as `task.encode` reads it."""
         return self.task.encode(text, self)
+
+    def unknown_words(self, text: str) -> list[str]:
+        """The words of a user's text that are read as `<unknown>`."""
+        return self.speller.unknown_words(text) if self.speller is not None and not self.grid else []
 
     def picture(self, example: Example) -> np.ndarray | None:
         """The picture behind the patches of an example, as `task.picture` draws it."""

@@ -15,7 +15,7 @@ from attnkit.tasks.contract import Batch, DatasetInfo, Example, Task, Vocabulary
 from attnkit.tasks.generated import Generated
 from attnkit.tasks.stream import Stream
 from attnkit.tasks.turns import words_by_distance
-from attnkit.tasks.wording import shown
+from attnkit.tasks.wording import among, shown
 
 USER, BOT = "user :", "bot :"
 LONGEST_TURN = 11

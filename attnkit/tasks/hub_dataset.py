@@ -32,8 +32,8 @@ class HubDataset(Task):
         name: name of the data set.
         config: its configuration, if it has several.
         path: a data set on disk, instead of `name`.
-        text: column to read.
-        label: column of classes or, with `form = "pairs"`, of texts to write.
+        text_column: column to read.
+        label_column: column of classes or, with `form = "pairs"`, of texts to write.
         form: classes to tell, or texts to write.
         train: name of the training split in the data set.
         valid: name of the split that chooses the best checkpoint.
@@ -53,8 +53,8 @@ class HubDataset(Task):
     name: str | None = None
     config: str | None = None
     path: str | None = None
-    text: str = "text"
-    label: str = "label"
+    text_column: str = "text"
+    label_column: str = "label"
     form: Literal["classes", "pairs"] = "classes"
     train: str = "train"
     valid: str = "validation"
@@ -130,14 +130,14 @@ class HubDataset(Task):
         self, rows: Any, split: str, counts: collections.Counter[str]
     ) -> Iterator[tuple[str, str, str]]:
         """(label, text, place) of the rows of one split."""
-        names = getattr(rows.features.get(self.label), "names", None)
+        names = getattr(rows.features.get(self.label_column), "names", None)
         for number, row in enumerate(rows):
             if self.limit and number >= self.limit:
                 return
             place = f"{self.where} {split}, row {number}"
             number_of = None if self.form == "pairs" else names or ()
-            label = cell(column(row, self.label, place), self.label, place, number_of)
-            text = cell(column(row, self.text, place), self.text, place)
+            label = cell(column(row, self.label_column, place), self.label_column, place, number_of)
+            text = cell(column(row, self.text_column, place), self.text_column, place)
             if not text or not label:
                 counts["empty_rows_skipped"] += 1
                 continue

@@ -13,7 +13,7 @@ from attnkit.tasks.contract import DatasetInfo, Example, Vocabulary
 from attnkit.tasks.divide import held_out
 from attnkit.tasks.pair_dataset import PairDataset, TokenPairs
 from attnkit.tasks.spelling import Kind, Speller
-from attnkit.tasks.tables import Role, TableTask, read, words
+from attnkit.tasks.tables import Column, Role, TableTask, read, words
 from attnkit.tasks.token_rows import RaggedTokens
 from attnkit.tasks.units import Unknown, learn, spaced, spelled
 from attnkit.tasks.wording import shown
@@ -60,8 +60,8 @@ class LabeledText(TableTask):
         blank_lines: what to do with lines without text.
     """
 
-    label_column: str | None = None
-    text_column: str | None = None
+    label_column: Column | None = None
+    text_column: Column | None = None
     valid_path: str | None = None
     test_path: str | None = None
     valid_fraction: Annotated[float, Gt(0), Lt(1)] = 0.1
@@ -167,7 +167,7 @@ def refuse_swapped(name: str, lines: Lines) -> None:
     if classes >= FEWEST_SWAPPED and 2 * classes > len(lines) and 3 * texts < classes:
         raise DataError(
             f"{name}: {classes} different classes and {texts} different texts: the columns are swapped; say "
-            "which is which, label_column = '2' and text_column = '1', or by their names"
+            "which is which, label_column = 2 and text_column = 1, or by their names"
         )
 
 

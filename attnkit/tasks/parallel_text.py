@@ -14,7 +14,7 @@ from attnkit.tasks.divide import held_out
 from attnkit.tasks.pair_dataset import PairDataset, TokenPairs
 from attnkit.tasks.plain_files import read_text
 from attnkit.tasks.spelling import Speller
-from attnkit.tasks.tables import LANGUAGES, Role, TableTask, read, words
+from attnkit.tasks.tables import LANGUAGES, Column, Role, TableTask, read, words
 from attnkit.tasks.token_rows import RaggedTokens
 from attnkit.tasks.units import Unknown, learn, size, spaced, spelled
 from attnkit.tasks.wording import shown
@@ -69,8 +69,8 @@ class ParallelText(TableTask):
         extra_columns: what to do with what comes after a second tab in a line.
     """
 
-    source_column: str | None = None
-    target_column: str | None = None
+    source_column: Column | None = None
+    target_column: Column | None = None
     source_path: str | None = None
     target_path: str | None = None
     valid_path: str | None = None

@@ -51,14 +51,23 @@ def picture(folder: Path, name: str, size: int, place: str) -> np.ndarray:
         raise DataError(f"{place}: {shown(name)} cannot be read as PNG or JPEG: {reason}") from None
 
 
+def given(text: str, size: int) -> np.ndarray:
+    """The picture in the file that a user names, as `picture` reads it. Raises `DataError` as it does."""
+    path = Path(text.strip()).expanduser()
+    return picture(path.parent, path.name, size, shown(text))
+
+
 def eight_bits(image: "PILImage") -> "PILImage":
-    """An image whose gray values have 16 bits, with 8; others unchanged."""
+    """An image whose gray values have 16 bits, with 8 and what is transparent of it; others unchanged."""
     from PIL import Image
 
     if not image.mode.startswith("I"):
         return image
     wide = np.asarray(image).astype(np.float64)
-    return Image.fromarray(np.rint(wide.clip(0, 65535) / 257).astype(np.uint8))
+    gray = Image.fromarray(np.rint(wide.clip(0, 65535) / 257).astype(np.uint8))
+    if isinstance(clear := image.info.get("transparency"), int):
+        gray.putalpha(Image.fromarray(np.where(wide == clear, 0, 255).astype(np.uint8)))
+    return gray
 
 
 def on_white(image: "PILImage") -> "PILImage":

@@ -104,7 +104,7 @@ def read_text(path: str, replace_invalid: bool = False, encoding: str | None = N
 
 
 def facts_of(path: str, data: bytes) -> dict[str, Any]:
-    """What identifies a file: its name, and size and digest of its unpacked bytes."""
+    """Identity of a file: its name, and size and digest of its unpacked bytes."""
     return {"file": Path(path).name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
@@ -212,7 +212,7 @@ def in_encoding(data: bytes, path: str, encoding: str) -> str:
 
 
 def without_mark(data: bytes) -> str:
-    """What to do with text that holds NUL bytes: every other one in UTF-16."""
+    """Advice on text that holds NUL bytes: every other one in UTF-16."""
     piece = data[: GUESSED_FROM & ~1]
     halves = [piece[start::2].count(0) / max(len(piece) // 2, 1) for start in (0, 1)]
     if max(halves) > 0.4 and min(halves) < 0.05:
@@ -222,7 +222,7 @@ def without_mark(data: bytes) -> str:
 
 
 def guessed(data: bytes) -> str:
-    """What to do with bytes in another encoding; its name, where the package that tells it is there."""
+    """Advice on bytes in another encoding, with its name, where the package that tells it is there."""
     try:
         from charset_normalizer import from_bytes
     except ImportError:

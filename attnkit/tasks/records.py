@@ -11,7 +11,7 @@ from attnkit.errors import ConfigError, DataError
 from attnkit.tasks.chat_formats import is_turn
 from attnkit.tasks.plain_files import content, facts_of, read_text
 from attnkit.tasks.units import spaced
-from attnkit.tasks.wording import hint, shown
+from attnkit.tasks.wording import hint, listed, shown
 
 JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
 PARQUET = ".parquet"
@@ -163,6 +163,6 @@ def column(row: Mapping[str, Any], key: str, place: str) -> Any:
     for step in [key] if key in row else key.split("."):
         if not isinstance(value, Mapping) or step not in value:
             known = list(value) if isinstance(value, Mapping) else []
-            raise DataError(f"{place}: no column {key!r}{hint(step, known)}; it has {', '.join(known)}")
+            raise DataError(f"{place}: no column {key!r}{hint(step, known)}; it has {listed(known)}")
         value = value[step]
     return value

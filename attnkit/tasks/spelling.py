@@ -33,7 +33,9 @@ def words_of(text: str, units: Kind) -> list[str]:
     >>> words_of("Is it 3? \u6211\u559c\u6b22", "subwords")
     ['Is', ' it', ' 3', '?', ' \u6211\u559c\u6b22']
     """
-    found: list[str] = (WORD if units == "words" else RUN).findall(text)
+    # The same of ASCII, and twice as fast.
+    pattern = RUN if units != "words" or text.isascii() else WORD
+    found: list[str] = pattern.findall(text)
     return found
 
 
@@ -88,7 +90,7 @@ class Speller:
 
     vocabulary: Vocabulary
     units: Kind
-    merges: tuple[tuple[str, str], ...] = ()
+    merges: tuple[tuple[str, str], ...] = dataclasses.field(default=(), repr=False)
 
     @property
     def unknown(self) -> int:
@@ -99,9 +101,17 @@ class Speller:
         """Token ids, the one of `<unknown>` for what the vocabulary lacks."""
         return [number for word in words_of(text, self.units) for number in self._word(word)]
 
-    def lacks(self, text: str) -> bool:
-        """Whether a part of a text would be `<unknown>`."""
-        return self.unknown in self.encode(text)
+    def unknown_words(self, text: str) -> list[str]:
+        """The words of a text that the vocabulary lacks as a whole or in part, in order.
+
+        Not a word that it has elsewhere in a sentence, with or without the space before it.
+        """
+        words = dict.fromkeys(word.strip() for word in words_of(text, self.units))
+        return [
+            word
+            for word in words
+            if word and all(self.unknown in self.encode(form) for form in (word, f" {word}"))
+        ]
 
     def _word(self, word: str) -> tuple[int, ...]:
         if word not in self._words:

@@ -5,16 +5,18 @@ import csv
 import dataclasses
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge
 
 from attnkit.errors import ConfigError, DataError
 from attnkit.option_class import options
 from attnkit.tasks.contract import Task
 from attnkit.tasks.plain_files import read_text
 from attnkit.tasks.records import DATASET_FILES, JSON_ENDINGS, PARQUET, cell, column, ending_of, records
-from attnkit.tasks.wording import hint, shown
+from attnkit.tasks.wording import hint, listed, shown
 
 #: Usual delimiters, those that are least often part of a text first.
 COMMON = "\t;|,"
@@ -33,6 +35,10 @@ LANGUAGES = words(
     "vi zh arabic chinese czech dutch english french german greek hindi italian japanese korean "
     "polish portuguese russian spanish swedish turkish"
 )
+
+
+#: A column, by its name or its number from 1.
+Column = str | Annotated[int, Ge(1)]
 
 
 @options
@@ -72,7 +78,7 @@ class Role:
     """
 
     name: str
-    column: str | None
+    column: Column | None
     usual: frozenset[str]
     classes: bool = False
 
@@ -127,10 +133,7 @@ def read(
         DataError: with file and line for what is no table, and if it is not clear which column is which.
     """
     if any((Path(path) / name).is_file() for name in DATASET_FILES):
-        raise DataError(
-            f"{path}: a folder of Hugging Face datasets; read it with task.kind = 'hub_dataset' (its options "
-            "text and label name the columns)"
-        )
+        raise DataError(f"{path}: a folder of Hugging Face datasets; read it with task.kind = 'hub_dataset'")
     if ending_of(path) in ENDINGS:
         return of_records(task, path, roles)
     grid = grid_of(task, path)
@@ -142,9 +145,14 @@ def of_records(task: TableTask, path: str, roles: Sequence[Role]) -> Table:
     facts: list[dict[str, Any]] = []
     found = list(records(path, task.encoding, facts))
     first: dict[str, Any] = next((record for record, _ in found if record is not None), {})
-    keys = [role.column for role in roles]
-    if None in keys:
-        keys = [list(first)[at] for at in positions(path, list(first), roles, task)]
+    if not first:
+        return Table([(("",) * len(roles), place) for _, place in found], facts[0])
+    outer = [dataclasses.replace(role, column=outer_key(role.column, first)) for role in roles]
+    at = positions(path, list(first), outer)
+    keys = [
+        role.column if isinstance(role.column, str) else list(first)[place]
+        for role, place in zip(roles, at, strict=True)
+    ]
     rows = [
         (
             tuple(
@@ -158,6 +166,11 @@ def of_records(task: TableTask, path: str, roles: Sequence[Role]) -> Table:
         for record, place in found
     ]
     return Table(rows, {**facts[0], "columns": named(roles, keys)})
+
+
+def outer_key(wanted: Column | None, record: Mapping[str, Any]) -> Column | None:
+    """The key of a record that has the value of the column `a.b`: `a`, if `a.b` is no key itself."""
+    return wanted.split(".")[0] if isinstance(wanted, str) and wanted not in record else wanted
 
 
 def named(roles: Sequence[Role], keys: Sequence[Any]) -> dict[str, Any]:
@@ -224,7 +237,8 @@ def of_grid(task: TableTask, path: str, grid: Grid, roles: Sequence[Role], extra
     """The table of a file with delimiters."""
     filled = [(cells, number) for cells, number in grid.cells if cells]
     first = [one.strip() for one in filled[0][0]] if filled else []
-    header = task.header if task.header is not None else has_header(first, filled[1:], roles)
+    named_first = has_header(first, filled[1:], roles) if task.header is None else task.header
+    header = named_first and bool(filled)
     facts = {**grid.facts, "delimiter": SPOKEN.get(grid.delimiter, grid.delimiter)}
     facts |= {"quotes_removed": True} if grid.quoted and grid.delimiter == "\t" else {}
     joined = not header and not grid.quoted
@@ -232,7 +246,7 @@ def of_grid(task: TableTask, path: str, grid: Grid, roles: Sequence[Role], extra
     if not filled:
         at = list(range(len(roles)))
     elif header or any(role.column for role in roles):
-        at, width, joined = positions(path, first if header else len(first), roles, task), len(first), False
+        at, width, joined = positions(path, first if header else len(first), roles), len(first), False
     elif width < len(roles) or (width > len(roles) and extra != "ignore" and not joined):
         first_place = f"{path}:{filled[0][1]}"
         raise DataError(f"{first_place}: {problem(filled[0][0], True, grid, len(roles), roles, extra)}")
@@ -288,7 +302,7 @@ def has_header(first: Sequence[str], rows: Sequence[tuple[list[str], int]], role
     A usual name of a class is none if it is the class of another line; of roles without classes all must have
     usual names.
     """
-    if any(role.column and not role.column.isdigit() for role in roles):
+    if any(isinstance(role.column, str) for role in roles):
         return True
     names = [name.lower() for name in first]
     matched = match(names, roles)
@@ -325,7 +339,7 @@ def match(names: Sequence[str], roles: Sequence[Role]) -> dict[str, int]:
     return found
 
 
-def positions(path: str, header: Sequence[str] | int, roles: Sequence[Role], task: TableTask) -> list[int]:
+def positions(path: str, header: Sequence[str] | int, roles: Sequence[Role]) -> list[int]:
     """The column of each role, counted from 0, where `header` names the columns or says how many there are.
 
     Raises:
@@ -337,16 +351,15 @@ def positions(path: str, header: Sequence[str] | int, roles: Sequence[Role], tas
     for role in roles:
         if role.column is None:
             continue
-        if names.count(role.column) == 1:
+        if isinstance(role.column, int) and role.column <= count:
+            found[role.name] = role.column - 1
+        elif isinstance(role.column, str) and names.count(role.column) == 1:
             found[role.name] = names.index(role.column)
-        elif role.column.isdigit() and 1 <= int(role.column) <= count and role.column not in names:
-            found[role.name] = int(role.column) - 1
         else:
-            has = f"it has {', '.join(names)}" if names else f"it has {count} and no header"
-            twice = (
-                "there are several" if role.column in names else f"no such column{hint(role.column, names)}"
-            )
-            raise DataError(f"{path}: {role.name}_column = {role.column!r}: {twice}; {has}")
+            has = f"it has {listed(names)}" if names else f"it has {count} and no header"
+            why = "there are several" if role.column in names else "no such column"
+            near = hint(str(role.column), set(names) - {role.column})
+            raise DataError(f"{path}: {role.name}_column = {role.column!r}: {why}{near}; {has}")
     rest = [role for role in roles if role.name not in found]
     lowered = ["" if place in found.values() else name.lower() for place, name in enumerate(names)]
     found |= match(lowered, rest)
@@ -354,7 +367,7 @@ def positions(path: str, header: Sequence[str] | int, roles: Sequence[Role], tas
     free = [place for place in range(count) if place not in found.values()]
     if len(free) < len(rest) or (len(free) > len(rest) > 0 and names):
         wanted = " and ".join(f"{role.name}_column" for role in rest)
-        told = ", ".join(names) if names else f"{count} of them, without names"
+        told = listed(names) if names else f"{count} of them, without names"
         raise DataError(f"{path}: columns are {told}; which to read? Set {wanted} to a name or number")
     found |= {role.name: place for role, place in zip(rest, free, strict=False)}
     return [found[role.name] for role in roles]

@@ -45,21 +45,11 @@ def spelled(speller: Speller, text: str, unknown: Unknown) -> list[int]:
     Raises:
         DataError: if `unknown` is `"refuse"` and the vocabulary lacks a word, or one of its characters.
     """
-    if unknown == "refuse" and (lacking := unknown_words(speller, text)):
+    if unknown == "refuse" and (lacking := speller.unknown_words(text)):
         known = [token.strip() for token in speller.vocabulary.tokens[len(Vocabulary.SPECIAL) + 1 :]]
         near = among(lacking[0], known)
         raise DataError(f"{shown(text)}: {lacking[0]!r} does not occur in the training data{near}")
     return speller.encode(text)
-
-
-def unknown_words(speller: Speller, text: str) -> list[str]:
-    """The words of a text that the vocabulary lacks as a whole or in part, in order.
-
-    Not a word that it has elsewhere in a sentence, with or without the space before it.
-    """
-    words = dict.fromkeys(word.strip() for word in words_of(text, speller.units))
-    forms = ((word, f" {word}") for word in words if word)
-    return [word for word, inner in forms if all(map(speller.lacks, (word, inner)))]
 
 
 def size(text: str, units: Kind) -> int:

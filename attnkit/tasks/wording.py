@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 SHOWN = 40
 LISTED = 30
+COLUMNS = 12
 
 
 def hint(wrong: str, known: Iterable[str]) -> str:
@@ -30,6 +31,17 @@ def among(wrong: str, known: Sequence[str]) -> str:
     some = " ".join(name.strip() for name in known[:LISTED] if name.strip())
     more = f" and {len(known) - LISTED:,} more" if len(known) > LISTED else ""
     return f"{hint(wrong, known)}; known are: {some}{more}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """The beginnings of names, and how many more there are.
+
+    >>> listed(["id", "x" * 99]), listed(map(str, range(99)))[-15:]
+    ('id, xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...', ' 11 and 87 more')
+    """
+    known = [name if len(name) <= SHOWN else f"{name[:SHOWN]}..." for name in names]
+    more = f" and {len(known) - COLUMNS:,} more" if len(known) > COLUMNS else ""
+    return ", ".join(known[:COLUMNS]) + more
 
 
 def shown(text: str) -> str:

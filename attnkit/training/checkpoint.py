@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
 import numpy as np
 
 from attnkit import files
@@ -315,9 +316,15 @@ def _only(folder: Path, manifest: Manifest) -> Iterator[Path]:
 
 def _checkpointer() -> Any:
     # Importing orbax takes longer than a small run's other imports together, and many commands never save.
-    import orbax.checkpoint
+    from orbax import checkpoint
 
-    return orbax.checkpoint.PyTreeCheckpointer()
+    # Of several processes, each writes or reads by itself: none waits for another.
+    own = jax.process_index()
+    alone = checkpoint.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own} if jax.process_count() > 1 else None
+    )
+    handler = checkpoint.PyTreeCheckpointHandler(multiprocessing_options=alone)
+    return checkpoint.Checkpointer(handler, multiprocessing_options=alone)
 
 
 def _finite(metric: float | None) -> float | None:

@@ -1,5 +1,16 @@
-"""Which devices a step runs on: the one place that knows about meshes and shards."""
+"""Which devices a step runs on: the one place that knows about meshes and shards.
 
+| axis | what its devices share |
+|---|---|
+| `data` | the examples of a batch |
+| `fsdp` | the examples too, and parameters and optimizer state: each keeps a part of every matrix |
+| `sequence` | the tokens of every example |
+
+Each pair of `data` and `fsdp` computes the gradient of its own examples (`jax.shard_map`); all else is a
+program for whole arrays that JAX partitions by where they lie, so that norms are those of the whole.
+"""
+
+import functools
 import importlib.metadata
 import os
 import re
@@ -10,7 +21,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-AXIS = "data"
+from attnkit.errors import ConfigError
+from attnkit.training.plan import Training
+
+DATA, FSDP, SEQUENCE = AXES = ("data", "fsdp", "sequence")
+#: the axes that the examples of a batch are spread over
+EXAMPLES = (DATA, FSDP)
 MOST_CORES = 8
 FORCED = "--xla_force_host_platform_device_count"
 
@@ -32,17 +48,6 @@ def use_cores() -> None:
         return
 
 
-def make_mesh(batch_size: int) -> Mesh:
-    """As many of the local devices, in one row, as divide the batch."""
-    devices = jax.local_devices()
-    return Mesh(np.asarray(devices[: most_dividing(batch_size, len(devices))]), (AXIS,))
-
-
-def most_dividing(batch_size: int, devices: int) -> int:
-    """The largest number of `devices` that divides the batch."""
-    return max(n for n in range(1, devices + 1) if batch_size % n == 0)
-
-
 def expected() -> int:
     """How many local devices there will be, without starting one; 1 if an accelerator may be found."""
     config: Any = jax.config
@@ -52,41 +57,133 @@ def expected() -> int:
     return int(forced[1]) if forced else max(config.jax_num_cpu_devices, 1)
 
 
-def unused(batch_size: int, there: int) -> str:
-    """Which of `there` devices `make_mesh` leaves idle and why, with the nearest sizes that use all."""
-    used = most_dividing(batch_size, there)
+def sizes(training: Training, there: int) -> tuple[int, int, int]:
+    """Sizes of the mesh's axes on `there` devices: `data` is the largest for which the batch divides evenly.
+
+    Raises:
+        ConfigError: if there are too few devices.
+    """
+    group = training.fsdp * training.sequence
+    if there < group:
+        raise ConfigError(
+            f"training.fsdp = {training.fsdp}, sequence = {training.sequence}: need {group} devices, but "
+            f"{'there is 1' if there == 1 else f'there are {there}'}; lower them, or take more devices "
+            "(attnkit validate --devices N checks for another machine)"
+        )
+    each = training.batch_size // training.fsdp
+    return max(n for n in range(1, there // group + 1) if each % n == 0), training.fsdp, training.sequence
+
+
+def unused(training: Training, there: int) -> str:
+    """Which of `there` devices `make_mesh` leaves idle and why, with the nearest batch sizes that use all."""
+    data, fsdp, sequence = sizes(training, there)
+    used, group = data * fsdp * sequence, fsdp * sequence
     if used == there:
         return ""
-    whole = batch_size // there * there
-    near = " or ".join(str(size) for size in (whole, whole + there) if size)
-    return (
-        f"batch_size = {batch_size}: {used} of {there} devices {'is' if used == 1 else 'are'} used, because "
-        f"{there} do not divide it; {near} would use all"
-    )
+    are = f"{used} of {there} devices {'is' if used == 1 else 'are'} used"
+    if there % group:
+        return f"fsdp = {fsdp}, sequence = {sequence}: {are}, because {group} do not divide {there}"
+    size, parts = training.batch_size, there // sequence
+    whole = size // parts * parts
+    near = " or ".join(str(one) for one in (whole, whole + parts) if one)
+    return f"batch_size = {size}: {are}, because {parts} do not divide it; {near} would use all"
 
 
-def spread(function: Callable[..., Any], mesh: Mesh, axis: int = 1) -> Callable[..., Any]:
-    """`function(state, batches, count, hyperparameters)` on every device, each with its share of the batches.
+def make_mesh(training: Training) -> Mesh:
+    """The mesh of the devices of all processes, or of as many as the batch can be spread over.
 
-    Batches are split along `axis` (the first counts steps); everything else, results included, is the same
-    on all devices. JAX does not check the latter: its check refuses every loop whose
-    state begins as constants, and any variant of attention may have one.
+    Raises:
+        ConfigError: if there are too few devices, or several processes would not use all of them.
     """
-    same, shared = PartitionSpec(), PartitionSpec(*[None] * axis, AXIS)
-    return jax.shard_map(
-        function,
-        mesh=mesh,
-        in_specs=(same, shared, same, same),
-        out_specs=(same, same, same),
-        check_vma=False,
-    )
+    devices = jax.devices()
+    shape = sizes(training, len(devices))
+    if jax.process_count() > 1 and (idle := unused(training, len(devices))):
+        raise ConfigError(f"training.{idle}; several processes must use all of theirs")
+    return Mesh(np.asarray(devices[: np.prod(shape)]).reshape(shape), AXES)
 
 
-def on_all(tree: Tree, mesh: Mesh) -> Tree:
-    """The arrays of a tree, whole on every device of the mesh, as `spread` takes and gives them."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+def whole_everywhere(mesh: Mesh) -> NamedSharding:
+    """Where an array lies that every device has whole."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def shard_axis(shape: tuple[int, ...], parts: int) -> int | None:
+    """The axis along which an array is cut into `parts`: the longest that they divide, the last of equals.
+
+    `None` for an array that each device has whole: one with fewer than two axes, or none that they divide.
+    """
+    fit = [(size, axis) for axis, size in enumerate(shape) if size and size % parts == 0]
+    return max(fit)[1] if parts > 1 and len(shape) > 1 and fit else None
+
+
+def state_spec(leaf: Any, mesh: Mesh) -> PartitionSpec:
+    """How parameters and optimizer state are cut along `fsdp`: by shape alone, so moments as parameters."""
+    axis = shard_axis(leaf.shape, mesh.shape[FSDP])
+    return PartitionSpec() if axis is None else PartitionSpec(*[None] * axis, FSDP)
+
+
+def layout(tree: Tree, mesh: Mesh) -> Tree:
+    """Where each array of parameters or optimizer state lies."""
+    return jax.tree.map(lambda leaf: NamedSharding(mesh, state_spec(leaf, mesh)), tree)
+
+
+def place(tree: Tree, mesh: Mesh) -> Tree:
+    """The arrays of a tree, equal in all processes, laid out as `layout` says."""
+    return jax.tree.map(_put, tree, layout(tree, mesh))
+
+
+def place_batches(batches: Tree, mesh: Mesh, leading: int = 1) -> Tree:
+    """Stacked batches: `leading` axes, then examples, then perhaps tokens.
+
+    Every process gives whole batches, and keeps on its devices the examples and tokens that are theirs.
+    """
+    parts = mesh.shape[SEQUENCE]
+
+    def one(array: Any) -> Any:
+        tokens = array.ndim > leading + 1 and array.shape[leading + 1] % parts == 0
+        spec = PartitionSpec(*[None] * leading, EXAMPLES, *([SEQUENCE] if tokens else []))
+        return _put(array, NamedSharding(mesh, spec))
+
+    return jax.tree.map(one, batches)
+
+
+def _put(array: Any, where: NamedSharding) -> Any:
+    if where.is_fully_addressable:
+        return jax.device_put(array, where)
+    if isinstance(array, jax.Array) and jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+        data = _put(jax.random.key_data(array), whole_everywhere(where.mesh))  # type: ignore[arg-type]
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(array))
+    if isinstance(array, jax.Array) and not array.is_fully_addressable:
+        return jax.device_put(array, where)
+    host = np.asarray(array)
+    return jax.make_array_from_callback(host.shape, where, lambda index: host[index])
+
+
+def readable(tree: Tree) -> Tree:
+    """The arrays of a tree as this process can read them whole. All processes must call it together."""
+
+    def one(leaf: Any) -> Any:
+        if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
+            return leaf
+        if not leaf.is_fully_replicated:
+            leaf = _gather(leaf.sharding.mesh)(leaf)  # type: ignore[attr-defined]
+        return leaf.addressable_data(0)
+
+    return jax.tree.map(one, tree)
+
+
+@functools.cache
+def _gather(mesh: Mesh) -> Callable[[jax.Array], jax.Array]:
+    return jax.jit(lambda x: x, out_shardings=whole_everywhere(mesh))
 
 
 def on_one(tree: Tree) -> Tree:
-    """The arrays of a tree that is the same on all devices, as arrays of the first device."""
-    return jax.tree.map(lambda a: a.addressable_data(0) if isinstance(a, jax.Array) else a, tree)
+    """The arrays of a tree, whole, on the first device of this process. All processes call it together."""
+
+    def one(leaf: Any) -> Any:
+        if not isinstance(leaf, jax.Array):
+            return leaf
+        return leaf.addressable_data(0) if leaf.is_fully_replicated else jax.device_put(leaf, first)
+
+    first = jax.local_devices()[0]
+    return jax.tree.map(one, readable(tree))

@@ -18,6 +18,7 @@ from attnkit.training.evaluation import Evaluation
 from attnkit.training.load import FOLDER, METRICS, RECORDED
 from attnkit.training.logger.contract import Write
 from attnkit.training.plan import Training
+from attnkit.training.processes import is_first
 from attnkit.training.progress import Fitted
 from attnkit.training.record import Record
 from attnkit.training.step import Metrics, State
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class Journal:
-    """Metrics and checkpoints of one run, in its folder.
+    """Metrics and checkpoints of one run, in its folder. Of several processes, only the first writes.
 
     Attributes:
         step: steps that are written down.
@@ -81,6 +82,9 @@ class Journal:
     @contextlib.contextmanager
     def begin(self) -> Iterator[None]:
         """Drop what comes after the state that was opened, and keep the metrics open."""
+        if not is_first():
+            yield
+            return
         self.checkpoints.clean()
         self.checkpoints.drop_after(self.step)
         self.record = Record(self.folder / METRICS, self.step, self.evaluated, self._recorded)
@@ -92,6 +96,8 @@ class Journal:
 
     def _write(self, line: Mapping[str, Any], group: str, numbers: Mapping[str, float]) -> None:
         """One line of metrics, and its numbers to the loggers."""
+        if not is_first():
+            return
         self.record.write(step=self.step, **line, **numbers)
         for write in self._copies:
             write(self.step, {f"{group}/{name}": value for name, value in numbers.items()})
@@ -140,12 +146,14 @@ class Journal:
         if path := nonfinite.first_bad({"params": state.params, "optimizer": state.optimizer}):
             log.warning("step %d: %s is not finite; no checkpoint is saved", step, path)
             return False
+        self.saved, self.evaluated = step, False
+        if not is_first():
+            return True
         self.record.sync()
         # A run that goes on tries the step again.
         state = dataclasses.replace(state, halted=jnp.bool_(False))
         facts = {**self.facts(), RECORDED: self.record.mark(), "devices": devices}
         self.checkpoints.save(step, state, facts=facts)
-        self.saved, self.evaluated = step, False
         return True
 
     def evaluate(self, found: Evaluation) -> None:
@@ -153,12 +161,14 @@ class Journal:
         self.evaluation, self.evaluated = found, True
         numbers = {"loss": found.loss, "accuracy": found.accuracy, "tokens": float(found.tokens.sum())}
         self._write({"split": found.split}, found.split, numbers)
+        if not is_first():
+            return
         self.record.sync()
         self.checkpoints.annotate(self.step, found.loss, {RECORDED: self.record.mark()})
 
     def fitted(self, network: nnx.Module, skipped: int, seconds: float) -> Fitted:
         """The outcome of the run, whose last state is that of `network`."""
-        metrics = self.checkpoints.metrics()
+        metrics = self.checkpoints.metrics() if is_first() else {}
         best = min(metrics, key=lambda step: (metrics[step], step), default=None)
         return Fitted(
             network=network,

@@ -12,16 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from attnkit.errors import AttnkitError, DataError, NonFiniteError, Preempted
+from attnkit.errors import AttnkitError, ConfigError, DataError, NonFiniteError, Preempted
 from attnkit.signals import Interruption
 from attnkit.tasks.contract import Dataset
 from attnkit.training import evaluation, nonfinite
 from attnkit.training.batches import Batches, Stopped
-from attnkit.training.devices import make_mesh, on_all, on_one, unused
+from attnkit.training.devices import make_mesh, on_one, place_batches, readable, unused
 from attnkit.training.journal import Journal
 from attnkit.training.load import FOLDER
 from attnkit.training.optimizer import hyperparameters
 from attnkit.training.plan import Optimizer, Training
+from attnkit.training.processes import agreed_count, is_first, shared
 from attnkit.training.progress import Fitted, Progress, Report
 from attnkit.training.step import Metrics, State, begin, make_dispatch, make_step, split, steps_per_dispatch
 
@@ -47,6 +48,9 @@ def fit(
     interruptions in between. The first held-out split chooses the best checkpoint. `network` itself is left
     as it is.
 
+    Several processes (`attnkit.training.processes`) call it together; the first writes, all must see the
+    folder to resume. A signal to one of them stops all after the same step.
+
     Args:
         network: as in `attnkit.models.contract`.
         dataset: as in `attnkit.tasks.contract`.
@@ -68,9 +72,11 @@ def fit(
     """
     with contextlib.ExitStack() as stack:
         asked = stack.enter_context(Interruption())
+        asked.unsaved = jax.process_count() > 1  # the others are not to be left waiting
         run = _Run(network, dataset, training, optimizer, folder, asked, report)
         run.open(resume, strict, changed_data)
-        ready()
+        if is_first():
+            ready()
         stack.enter_context(run.journal.begin())
         run.batches = stack.enter_context(Batches(dataset, training.seed, training.batch_size, run.capacity))
         return run.go()
@@ -95,23 +101,26 @@ class _Run:
         self.dataset, self.training, self.optimizer, self.folder = dataset, training, optimizer, folder
         self.asked, self.report = asked, report
         self.graph, params, constants = split(network)
-        self.state: State = begin(self.graph, params, constants, training, optimizer)
-        self.hyper = hyperparameters(optimizer, training.label_smoothing)
-        self.mesh = make_mesh(training.batch_size)
-        if idle := unused(training.batch_size, len(jax.local_devices())):
+        self.mesh = make_mesh(training)
+        if idle := unused(training, jax.device_count()):
             log.warning("%s", idle)
-        shared = self.mesh.size > 1
-        step = make_step(self.graph, training, optimizer, shared)
-        self.dispatch = make_dispatch(step, self.mesh if shared else None)
+        self.state: State = begin(self.graph, params, constants, training, optimizer, self.mesh)
+        self.hyper = jax.tree.map(np.asarray, hyperparameters(optimizer, training.label_smoothing))
+        self.dispatch = make_dispatch(make_step(self.graph, training, optimizer, self.mesh), self.mesh)
         self.count = evaluation.make_count(self.graph, training.precision)
         self.capacity = steps_per_dispatch(
             training, params, training.batch_size * (dataset.length + dataset.source_length)
         )
         self.journal = Journal(folder, dataset, training)
         self.sent = 0
-        self.waiting: tuple[int, Metrics, jax.Array] | None = None
+        self.waiting: tuple[int, int, Metrics, jax.Array] | None = None
+        self.several, self.told = jax.process_count() > 1, False
         self.progress = Progress(0, training.steps, float("nan"), 0.0, 0.0, 0.0, 0)
         self.mark = self.started
+
+    def stopping(self) -> bool:
+        """Whether to stop: as soon as this process is asked to, or when all know that one of them was."""
+        return self.told if self.several else self.asked.asked
 
     @property
     def step(self) -> int:
@@ -121,6 +130,11 @@ class _Run:
         """Take the state from the newest checkpoint, or make sure that there is none."""
         options = {"resume": resume, "strict": strict, "changed_data": changed_data}
         self.state = self.journal.open(self.state, self.mesh.size, **options)
+        if (first := int(shared(lambda: str(self.step)))) != self.step:
+            raise ConfigError(
+                f"{self.folder}: process 0 finds step {first}, process {jax.process_index()} step "
+                f"{self.step}; give a folder on a file system that all processes see"
+            )
         self.sent = self.step
         self.progress = dataclasses.replace(self.progress, step=self.step, skipped=int(self.state.skipped))
 
@@ -130,17 +144,18 @@ class _Run:
             log.info("nothing to train: step %d of %d is done", self.step, self.training.steps)
         if nonfinite.first_bad({"params": self.state.params}):
             self._fail()
-        self.state = on_all(self.state, self.mesh)
         try:
             if self.step and self._at_boundary() and not self.journal.evaluated:
                 self._boundary()
             while self.step < self.training.steps:
                 with contextlib.suppress(Stopped):
                     self._send()
-                if self.asked.asked or self._at_boundary(self.sent):
+                if self.stopping() or self._at_boundary(self.sent):
                     self._drain()
                     self._stop_if_asked()
                     self._boundary()
+            if self.several:
+                self.asked.disregard()  # the run is made, and the others wait for this process
             self._stop_if_asked()
         except AttnkitError as error:
             if isinstance(error, DataError):
@@ -164,13 +179,14 @@ class _Run:
     def _send(self) -> None:
         """Dispatch the next steps, then look at the metrics of those dispatched before."""
         count = self._ahead(self.sent)
-        batches = self.batches.take(self.sent, count, stop=lambda: self.asked.asked)
-        self.state, metrics, attempted = self.dispatch(self.state, batches, jnp.int32(count), self.hyper)
+        batches = place_batches(self.batches.take(self.sent, count, self.stopping), self.mesh)
+        agreed = agreed_count(count, self.asked.asked, self.mesh)
+        self.state, metrics, attempted = self.dispatch(self.state, batches, agreed, self.hyper)
         self.asked.unsaved = True
         sent, self.sent = self.sent, self.sent + count
         if more := self._ahead(self.sent):
             self.batches.request(self.sent, more)
-        earlier, self.waiting = self.waiting, (sent, metrics, attempted)
+        earlier, self.waiting = self.waiting, (sent, count, metrics, attempted)
         self._see(earlier)
 
     def _drain(self) -> None:
@@ -178,12 +194,13 @@ class _Run:
         waiting, self.waiting = self.waiting, None
         self._see(waiting)
 
-    def _see(self, dispatched: tuple[int, Metrics, jax.Array] | None) -> None:
+    def _see(self, dispatched: tuple[int, int, Metrics, jax.Array] | None) -> None:
         """Wait for a dispatch and write down its metrics."""
         if dispatched is None:
             return
-        start, metrics, attempted = dispatched
+        start, asked_for, metrics, attempted = dispatched
         metrics, count = jax.device_get(metrics), int(attempted)
+        self.told |= asked_for > 0 == count
         made = count - int(metrics.halted[:count].any())
         for i in range(made):
             self.journal.write(start + i + 1, Metrics(*(values[i] for values in metrics)))
@@ -215,8 +232,8 @@ class _Run:
         raise error
 
     def _save(self) -> None:
-        if self.journal.save(on_one(self.state), self.mesh.size):
-            self.asked.unsaved = False
+        if self.journal.save(readable(self.state), self.mesh.size):
+            self.asked.unsaved = self.several
 
     def _boundary(self) -> None:
         """Save, evaluate, write down the result and note it in the checkpoint, in this order.
@@ -239,7 +256,7 @@ class _Run:
                 name,
                 plan.evaluation_batch_size,
                 plan.evaluation_batches,
-                stop=lambda: self.asked.asked,
+                stop=self.stopping,
             )
         except evaluation.Stopped:
             raise self._stopped() from None
@@ -256,7 +273,7 @@ class _Run:
         log.warning("%s; it is left out when the best checkpoint is chosen", message)
 
     def _stop_if_asked(self) -> None:
-        if self.asked.asked:
+        if self.stopping():
             raise self._stopped()
 
     def _stopped(self) -> Preempted:

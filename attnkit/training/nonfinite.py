@@ -18,6 +18,7 @@ from attnkit.training.load import FOLDER
 from attnkit.training.objective import Sums, per_weight
 from attnkit.training.optimizer import hyperparameters, schedule
 from attnkit.training.plan import Optimizer, Training
+from attnkit.training.processes import is_first
 from attnkit.training.pytree_io import flatten
 from attnkit.training.spikes import SEEN, ratios
 from attnkit.training.step import State, begin, global_norm, make_gradient, rule, split
@@ -101,7 +102,8 @@ def failure(
         "batch": number,
         "key": key,
     }
-    files.write(folder / DUMP, files.sealed(dump))
+    if is_first():
+        files.write(folder / DUMP, files.sealed(dump))
     after = f" ({streak} steps before it were skipped)" if (streak := int(state.streak)) else ""
     return NonFiniteError(
         f"step {number + 1}: {said(what, path)}{after}; no update was made. "

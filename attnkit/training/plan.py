@@ -25,6 +25,10 @@ class Training:
         accumulate: slices a batch is cut into, one after the other, to save memory; 0 means whatever is
             fast. Must divide `batch_size`. A device that has a part of the batch cuts it into slices that are
             no larger. The gradient is that of the whole batch.
+        fsdp: devices that share parameters and optimizer state, each with a part of every matrix, besides
+            their part of the batch (Rajbhandari et al. 2020, arXiv:1910.02054, ZeRO stage 3 without
+            gathering by layer). Must divide `batch_size`. All devices that are left share the batch alone.
+        sequence: devices that share the tokens of each example.
         precision: type that the network computes in. The parameters, the loss and the optimizer are float32.
         steps_per_dispatch: updates handed to the device at once; 0 means many for a small network.
         keep: newest checkpoints to keep; the best one is kept besides.
@@ -47,6 +51,8 @@ class Training:
     label_smoothing: Annotated[float, Ge(0.0), Lt(1.0)] = 0.0
     z_loss: Annotated[float, Ge(0.0)] = 0.0
     accumulate: Annotated[int, Ge(0)] = 0
+    fsdp: Annotated[int, Ge(1)] = 1
+    sequence: Annotated[int, Ge(1)] = 1
     precision: Literal["float32", "bfloat16"] = "float32"
     steps_per_dispatch: Annotated[int, Ge(0), Le(1024)] = 0
     keep: Annotated[int, Ge(1)] = 1
@@ -59,6 +65,8 @@ class Training:
     def __post_init__(self) -> None:
         if self.accumulate and self.batch_size % self.accumulate:
             raise ValueError(f"accumulate = {self.accumulate}: must divide batch_size = {self.batch_size}")
+        if self.batch_size % self.fsdp:
+            raise ValueError(f"fsdp = {self.fsdp}: must divide batch_size = {self.batch_size}")
         if 0 < self.spike_factor <= 1:
             raise ValueError(f"spike_factor = {self.spike_factor}: must be above 1, or 0 to switch it off")
 

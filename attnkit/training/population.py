@@ -13,13 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from attnkit.errors import AttnkitError
+from attnkit.errors import AttnkitError, ConfigError
 from attnkit.models.contract import Batch
 from attnkit.signals import Interruption
 from attnkit.tasks.contract import Dataset
 from attnkit.training import evaluation, nonfinite
 from attnkit.training.batches import Batches, Stopped
-from attnkit.training.devices import make_mesh, on_all, on_one
+from attnkit.training.devices import make_mesh, on_one, place, place_batches
 from attnkit.training.evaluation import Counts, Evaluation
 from attnkit.training.journal import Journal
 from attnkit.training.optimizer import Hyperparameters, hyperparameters
@@ -82,15 +82,22 @@ def fit_population(
 
     Raises:
         ValueError: if the members differ in more than numbers.
+        ConfigError: for a mesh with other axes than `data`, and in one of several processes.
         Preempted: after a signal; all is saved.
     """
+    plan = members[0].training
+    if jax.process_count() > 1 or plan.fsdp * plan.sequence > 1:
+        raise ConfigError(
+            f"training.fsdp = {plan.fsdp}, sequence = {plan.sequence}, {jax.process_count()} process(es): a "
+            "population is trained by one process and shares the batch alone; leave all at 1"
+        )
     with contextlib.ExitStack() as stack:
         asked = stack.enter_context(Interruption())
         opened = []
         for member in members:
             journal = Journal(member.folder, dataset, member.training)
             fresh = begin(*split(member.network), member.training, member.optimizer)
-            devices = make_mesh(member.training.batch_size).size
+            devices = make_mesh(member.training).size
             state = journal.open(fresh, devices, changed_data=changed_data)
             stack.enter_context(journal.begin())
             opened.append((member, journal, state))
@@ -166,13 +173,12 @@ class _Population:
         self.graphs = [split(member.network)[0] for member in self.members]
         self.hyper = self._hyper(varied)
         self.state: State = _stack(tuple(state for _, _, state in opened))
-        self.mesh = make_mesh(self.training.batch_size)
+        self.mesh = make_mesh(self.training)
         params = opened[0][2].params
         tokens = self.training.batch_size * (dataset.length + dataset.source_length)
         self.together = together or how_many_together(params, tokens, self.count)
-        shared = self.mesh.size > 1
-        step = for_members(make_step(self.graphs[0], first.training, first.optimizer, shared), self.together)
-        self.dispatch = make_dispatch(step, self.mesh if shared else None)
+        step = make_step(self.graphs[0], first.training, first.optimizer, self.mesh)
+        self.dispatch = make_dispatch(for_members(step, self.together), self.mesh)
         self.evaluate = self._evaluation()
         self.capacity = steps_per_dispatch(self.training, params, tokens * self.count)
         self.step = self.journals[0].step
@@ -203,7 +209,7 @@ class _Population:
     def go(self) -> list[Fitted | AttnkitError]:
         """Train to the last step."""
         plan = self.training
-        self.state = on_all(self.state, self.mesh)
+        self.state = place(self.state, self.mesh)
         with contextlib.ExitStack() as stack:
             seeds = dict.fromkeys(member.training.seed for member in self.members)
             self.batches = {
@@ -249,6 +255,7 @@ class _Population:
             name: np.stack([taken[member.training.seed][name] for member in self.members], axis=1)
             for name in next(iter(taken.values()))
         }
+        stacked = place_batches(stacked, self.mesh, leading=2)
         self.state, metrics, attempted = self.dispatch(self.state, stacked, jnp.int32(count), self.hyper)
         self.asked.unsaved = True
         following = self.step + count

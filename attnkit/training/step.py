@@ -8,12 +8,22 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from attnkit.layers.contract import TokenMixerLayer
 from attnkit.models.contract import Batch
-from attnkit.training.devices import AXIS, spread
+from attnkit.training.devices import (
+    AXES,
+    DATA,
+    EXAMPLES,
+    FSDP,
+    SEQUENCE,
+    layout,
+    place,
+    shard_axis,
+    state_spec,
+)
 from attnkit.training.objective import Sums, errors, per_weight, sums
 from attnkit.training.optimizer import Hyperparameters, hyperparameters, schedule, transform
 from attnkit.training.parameters import kinds
@@ -100,22 +110,35 @@ def rule(
 
 
 def begin(
-    graph: nnx.GraphDef, params: Params, constants: Any, training: Training, optimizer: Optimizer
+    graph: nnx.GraphDef,
+    params: Params,
+    constants: Any,
+    training: Training,
+    optimizer: Optimizer,
+    mesh: Mesh | None = None,
 ) -> State:
-    """The state before the first step. Copies the arrays, since steps reuse the memory of their input."""
+    """The state before the first step, laid out on the `mesh` if there is one.
+
+    It copies the arrays, since steps reuse the memory of their input.
+    """
     # With their types given, no array is weakly typed, which would compile the second dispatch anew.
     params = jax.tree.map(lambda a: jnp.array(a, a.dtype), params)
-    transformation = rule(graph, params, constants, training, optimizer, hyperparameters(optimizer))
-    return State(
+    init = rule(graph, params, constants, training, optimizer, hyperparameters(optimizer)).init
+    if mesh is not None:
+        params = place(params, mesh)
+    where = None if mesh is None else layout(jax.eval_shape(init, params), mesh)
+    moments = jax.jit(init, out_shardings=where)(params)
+    state = State(
         params=params,
         constants=jax.tree.map(jnp.array, constants),
-        optimizer=jax.jit(transformation.init)(params),
+        optimizer=moments,
         step=jnp.int32(0),
         key=jax.random.key(training.seed),
         skipped=jnp.int32(0),
         streak=jnp.int32(0),
         halted=jnp.bool_(False),
     )
+    return state if mesh is None else place(state, mesh)
 
 
 def set_attributes(network: nnx.Module, values: Mapping[str, Array]) -> None:
@@ -166,12 +189,14 @@ def redrawn(graph: nnx.GraphDef, params: Params, constants: Any, key: Array) -> 
 
 
 def make_gradient(
-    graph: nnx.GraphDef, training: Training, shared: bool = False
+    graph: nnx.GraphDef, training: Training, mesh: Mesh | None = None
 ) -> Callable[..., tuple[Sums, Params]]:
     """`(params, constants, batch, key, hyper) -> (sums, gradient of sums.objective)` for a whole batch.
 
     The batch is cut into slices whose sums and gradients are added, so the result is that of the whole batch
-    however its weights are spread. If it is `shared`, each device along `AXIS` has its part of the batch.
+    however its weights are spread. On a `mesh`, each device along `EXAMPLES` takes whole parameters and its
+    part of the batch; the sums over all of them leave it cut along `FSDP` as `state_spec` says. What a device
+    computes is partitioned along `SEQUENCE` by JAX.
     Every example has a key of its own (`example_keys`), which depends on its place in the whole batch alone.
     """
 
@@ -188,13 +213,14 @@ def make_gradient(
         return found.objective, found
 
     gradient = jax.grad(objective, has_aux=True)
+    shared = mesh is not None and mesh.size > 1
 
     def whole(
         params: Params, constants: Any, batch: Batch, key: Array, hyper: Hyperparameters
     ) -> tuple[Sums, Params]:
         size = batch["weights"].shape[0]
         slices = count_slices(training, size, size * longest(batch))
-        device = jax.lax.axis_index(AXIS) if shared else 0
+        device = jax.lax.axis_index(EXAMPLES) if shared else 0
         fold_in = jax.vmap(jax.random.fold_in, (None, 0))
         constants = redrawn(graph, params, constants, jax.random.fold_in(key, 0))
         own = fold_in(jax.random.fold_in(key, 1), device * size + jnp.arange(size))
@@ -212,19 +238,52 @@ def make_gradient(
             pieces = jax.tree.map(lambda x: x.reshape(slices, x.shape[0] // slices, *x.shape[1:]), batch)
             zero = (Sums(*jnp.zeros((3,), jnp.float32)), jax.tree.map(jnp.zeros_like, params))
             total, _ = jax.lax.scan(add, zero, (pieces, keys))
-        return jax.lax.psum(total, AXIS) if shared else total
+        return total
 
-    return whole
+    return whole if mesh is None or not shared else _shared(whole, mesh)
 
 
-def make_step(graph: nnx.GraphDef, training: Training, optimizer: Optimizer, shared: bool = False) -> Step:
+def _shared(whole: Callable[..., tuple[Sums, Params]], mesh: Mesh) -> Callable[..., tuple[Sums, Params]]:
+    """The gradient `whole` of each device's examples, summed over all devices."""
+    same, examples, parts = PartitionSpec(), PartitionSpec(EXAMPLES), mesh.shape[FSDP]
+    by_hand = AXES if mesh.shape[SEQUENCE] == 1 else EXAMPLES
+
+    def add_up(leaf: Array) -> Array:
+        axis = shard_axis(leaf.shape, parts)
+        if axis is None:
+            return jax.lax.psum(leaf, EXAMPLES)
+        return jax.lax.psum(jax.lax.psum_scatter(leaf, FSDP, scatter_dimension=axis, tiled=True), DATA)
+
+    def summed(*given: Any) -> tuple[Sums, Params]:
+        found, slope = whole(*given)
+        return jax.lax.psum(found, EXAMPLES), jax.tree.map(add_up, slope)
+
+    def gradient(params: Params, *given: Any) -> tuple[Sums, Params]:
+        cut = jax.tree.map(lambda leaf: state_spec(leaf, mesh), params)
+        # JAX's check of varying axes refuses every loop whose state begins as constants, and any variant of
+        # attention may have one.
+        return jax.shard_map(  # type: ignore[no-any-return]
+            summed,
+            mesh=mesh,
+            in_specs=(same, same, examples, same, same),
+            out_specs=(same, cut),
+            axis_names=set(by_hand),
+            check_vma=False,
+        )(params, *given)
+
+    return gradient
+
+
+def make_step(
+    graph: nnx.GraphDef, training: Training, optimizer: Optimizer, mesh: Mesh | None = None
+) -> Step:
     """The update: pure, not jitted, fit for `jax.vmap` over states and hyperparameters.
 
     An update is made only if the loss, the gradient's norm, the learning rate and the parameters after it are
     finite, and neither of the first two a spike; otherwise parameters and optimizer state stay as they are to
     the bit.
     """
-    gradient = make_gradient(graph, training, shared)
+    gradient = make_gradient(graph, training, mesh)
     limit = training.skip_limit if training.nonfinite == "skip" else 0
 
     def step(state: State, batch: Batch, hyper: Hyperparameters) -> tuple[State, Metrics]:
@@ -308,14 +367,16 @@ def make_dispatch(
     The count is data, not a shape: any number of steps runs in the same program, so nothing compiles again
     at the end of an epoch, and where a dispatch begins or ends cannot change a bit of the result.
 
-    With a `mesh`, every device takes its part of each batch and makes the same update; the step must have
-    been made with `shared`. The step may be that of a population (`for_members`), whose batches have the
-    members behind the steps.
+    `count` may be one number for each device, of which the least holds.
+
+    With the `mesh` that the step was made with, the state stays laid out as `devices.layout` says. The step
+    may be that of a population (`for_members`), whose batches have the members behind the steps.
     """
 
     def dispatch(
-        state: State, batches: Batch, count: Int[Array, ""], hyper: Hyperparameters
+        state: State, batches: Batch, count: Int[Array, "*devices"], hyper: Hyperparameters
     ) -> tuple[State, Metrics, Int[Array, ""]]:
+        count = jnp.min(count)
         blank = jnp.zeros((jax.tree.leaves(batches)[0].shape[0], *state.halted.shape))
         told = Metrics(*(blank.astype(kind) for kind in (*(jnp.float32,) * 4, bool, bool)))
 
@@ -326,18 +387,14 @@ def make_dispatch(
             i, state, told = carry
             batch = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), batches)
             state, metrics = step(state, batch, hyper)
+            if mesh is not None:
+                state = jax.lax.with_sharding_constraint(state, layout(state, mesh))
             return i + 1, state, jax.tree.map(lambda all_, x: all_.at[i].set(x), told, metrics)
 
         attempted, state, told = jax.lax.while_loop(more, once, (jnp.int32(0), state, told))
         return state, told, attempted
 
-    if mesh is None:
-        return jax.jit(dispatch, donate_argnums=0)
-
-    def shared(state: State, batches: Batch, *rest: Any) -> tuple[State, Metrics, Int[Array, ""]]:
-        return spread(dispatch, mesh, 1 + state.halted.ndim)(state, batches, *rest)  # type: ignore[no-any-return]
-
-    return jax.jit(shared, donate_argnums=0)
+    return jax.jit(dispatch, donate_argnums=0)
 
 
 def steps_per_dispatch(training: Training, params: Params, tokens: int) -> int:

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from types import SimpleNamespace
 
@@ -7,11 +8,12 @@ from flax import nnx
 
 from attnkit.errors import ConfigError
 from attnkit.experiment import attention, decode, display, measure, run, summary
+from attnkit.experiment.intervals import intervals
 from attnkit.generation.plan import Decoding
 from attnkit.models.contract import Sizes
 from attnkit.models.encoder import Encoder
 from attnkit.tasks.adding import Adding
-from attnkit.tasks.contract import Example
+from attnkit.tasks.contract import Example, Vocabulary
 from attnkit.tasks.number_words import NumberWords
 from attnkit.training.evaluation import Evaluation
 from attnkit.training.progress import Progress
@@ -165,6 +167,63 @@ def test_every_metric_of_a_task_has_a_unit_and_fractions_are_fractions():
     assert measure.units(session, splits) == {"exact_match": "fraction", "score": measure.UNDECLARED}
 
 
+def test_the_verdict_names_interval_floor_and_seed():
+    result = {**RESULT, "seed": 7, "steps": 40, "intervals": {"test": {"exact_match": [0.34, 1.0]}}}
+    assert summary.verdict(result).replace("\u202f", "") == (
+        "100.0% of 2 answers on test are right (95 % interval 34.0% to 100.0%), more than the 12.5% of a "
+        "model that learned nothing. One seed (7) and 40 steps: another seed may give another result."
+    )
+    result["intervals"]["test"]["exact_match"] = [0.1, 0.9]
+    assert "not clearly different from the 12.5" in summary.verdict(result)
+    text = {"splits": {"valid": {"loss": 3.5}}, "floors": {"loss": 3.25}, "seed": 0, "steps": 9}
+    assert summary.verdict(text).startswith("The loss on valid is 3.500, not below the 3.250 of a model that")
+    assert [r.interval for r in summary.results(result) if r.name == "exact match"] == [None, (0.1, 0.9)]
+
+
+def test_intervals_by_hand_and_by_the_kind_of_metric():
+    def score(examples, predictions):
+        right = np.mean([e == p for e, p in zip(examples, predictions, strict=True)])
+        half = np.mean([0.5 * (e == p) for e, p in zip(examples, predictions, strict=True)])
+        return {"share": right, "half": half, "squared": right**2, "absent": np.nan}
+
+    # Wilson: (k + z^2/2 -+ z sqrt(k (n - k) / n + z^2 / 4)) / (n + z^2) for 9 of 12.
+    z = 1.959963984540054
+    middle, room = 9 + z**2 / 2, z * np.sqrt(9 * 3 / 12 + z**2 / 4)
+    found = intervals(score, list("aaaaaaaaabbb"), list("aaaaaaaaaaaa"))
+    assert found["share"] == pytest.approx(
+        ((middle - room) / (12 + z**2), (middle + room) / (12 + z**2)), abs=1e-4
+    )
+    low, high = found["half"]
+    deviation = 0.5 * np.sqrt(0.75 * 0.25 / 12)
+    assert low == pytest.approx(0.375 - 1.96 * deviation, abs=0.05) and high <= 0.5
+    low, high = found["squared"]
+    assert (low + high) / 2 == pytest.approx(0.5625, abs=1e-4) and 0.2 < high - low < 1.2
+    assert found.keys() == {"share", "half", "squared"} and intervals(score, ["a"], ["a"]) == {}
+
+
+def test_answers_by_class_and_wrong_samples_first():
+    examples = [Example("", answer, None, (1,), (3,)) for answer in ("cat", "dog", "dog", "cat", "cat")]
+    said = ["cat", "cat", "dog", "cat", "cow"]
+    assert measure.confusion(examples, said) == {
+        "classes": ["cat", "cow", "dog"],
+        "counts": [[2, 1, 0], [0, 0, 0], [1, 0, 1]],
+    }
+    longer = dataclasses.replace(examples[0], labels=(3, 2))
+    assert measure.confusion([longer], ["dog"]) is None
+    samples = [measure.Sample("test", example, (n,)) for n, example in enumerate(examples)]
+    assert [s.written[0] for s in measure.chosen(samples, said, 4)] == [1, 4, 0, 2]
+    assert [s.written[0] for s in measure.chosen(samples, said, 2)] == [1, 0]
+    assert [s.written[0] for s in measure.chosen(samples, ["x"] * 5, 4)] == [0, 1, 2, 3]
+
+
+def test_the_turns_of_a_sample_are_those_of_its_tokens():
+    words = Vocabulary((*Vocabulary.SPECIAL, "hello", "there", "ok"), " ")
+    info = SimpleNamespace(dialogue=True, source_vocabulary=words)
+    said = dataclasses.replace(example((3, 4, 5, 3)), segment=(0, 0, 1, 2))
+    assert list(summary.turns(info, said)) == ["hello there", "ok", "hello"]
+    assert list(summary.turns(info, example())) == []
+
+
 def test_curves_from_metrics():
     rows = [
         {"step": 1, "loss": 3.0},
@@ -175,7 +234,14 @@ def test_curves_from_metrics():
     assert [line.name for line in loss.lines] == ["training", "valid"] and loss.floor == 3.0
     assert list(loss.lines[0].steps) == [1, 2] and math.isnan(loss.lines[0].values[1])
     assert list(accuracy.lines[0].values) == [0.5]
+    assert loss.log and accuracy.share
     assert list(summary.curves([], RESULT)) == []
+    rows = [
+        {"step": n, "loss": 1.0, "gradient_norm": 0.5, "learning_rate": 0.1, "tokens": 40.0} for n in (1, 2)
+    ]
+    assert [curve.title for curve in summary.curves(rows, RESULT)][1:] == ["gradient norm", "learning rate"]
+    said = dict(summary.times({"training_seconds": 2.0, "seconds": 3.0}, rows, ["cpu", "cpu"]))
+    assert said["devices"] == "2 x cpu" and said["tokens a second"] == 40
 
 
 def progress(step, evaluated=False):
@@ -195,6 +261,19 @@ def test_progress_as_plain_lines(capsys):
     with display.shown(quiet=True) as report:
         report(progress(3))
     assert capsys.readouterr().err == ""
+
+
+def test_time_left_is_that_of_the_steps_after_compilation(capsys, monkeypatch):
+    clock = iter((0.0, 0.0, 100.0, 100.0, 200.0, 200.0))
+    monkeypatch.setattr(display.time, "monotonic", lambda: next(clock))
+    told = display.Lines("labels")
+    for step, seconds in ((1, 60.0), (11, 65.0), (21, 470.0)):
+        told(Progress(step, 31, 1.25, 0.1, 5000.0, seconds, 0))
+    assert capsys.readouterr().err.splitlines() == [
+        "step 1/31  loss 1.2500  5,000 labels/s",
+        "step 11/31  loss 1.2500  5,000 labels/s  10 s left",
+        "step 21/31  loss 1.2500  5,000 labels/s  3 min left",
+    ]
 
 
 def test_progress_as_a_bar_on_a_terminal(capsys, monkeypatch):

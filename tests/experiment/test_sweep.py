@@ -10,10 +10,11 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 import attnkit as ak
 from attnkit.errors import ConfigError
-from attnkit.experiment import config, runs, sweep, sweep_display, sweep_engines, sweep_run
+from attnkit.experiment import config, runs, session, sweep, sweep_display, sweep_engines, sweep_run
 from attnkit.experiment.cli import main
 from attnkit.experiment.diagnostics import InvalidConfig
 from attnkit.studies import tables
@@ -86,6 +87,20 @@ def test_shipped_sweeps_are_valid_and_say_what_they_are(file):
     assert len(sweep.load(file).cells) > 1
     header = file.read_text().split("\nabout")[0]
     assert all(f"# {word} " in header for word in ("command", "expect", "time", "source"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_the_models_of_shipped_sweeps_fit_their_tasks(file, monkeypatch):
+    def shapes(model, sizes, seed, dataset, most):
+        def logits(batch):
+            return model.build(sizes, nnx.Rngs(0))(batch).logits
+
+        return jax.eval_shape(logits, dataset.batch(0, 0, 2))
+
+    monkeypatch.setattr(session, "fresh", shapes)
+    for program in {sweep_run.program_of(cell): cell for cell in sweep.load(file).cells}.values():
+        assert session.start(program.config).network.shape[0] == 2
 
 
 def test_cells_are_all_combinations_and_are_named_by_their_configs(tiny):

@@ -1,14 +1,186 @@
-"""Blocks of attention inside `shard_map`."""
+"""Attention on several devices: inside `shard_map`, and of sequences that several devices share."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
 
-def test_blocks_on_two_devices_give_the_gradients_of_one_with_and_without_jax_checking_the_spread():
-    program = Path(__file__).with_name("two_devices.py")
-    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=300)
+from attnkit import forms
+from attnkit.conformance.distributed import LIMITS
+from attnkit.forms.ring_mask import make_order, make_ring_mask, places
+from attnkit.forms.scored import ulysses
+from attnkit.forms.shards import Shards
+from attnkit.forms.sizes import Sizes
+from attnkit.masks.causal import Causal
+from attnkit.masks.contract import Data
+from attnkit.masks.everything import Everything
+from attnkit.masks.global_tokens import GlobalTokens
+from attnkit.masks.window import Window
+from attnkit.recurrence.variant.gla import Gla
+from attnkit.recurrence.variant.retnet import Retnet
+from attnkit.recurrence.variant.ttt_linear import TttLinear
+from attnkit.scored.normalizer.sparsemax import Sparsemax
+from attnkit.scored.position.cope import Cope
+from attnkit.scored.position.selective import Selective
+from attnkit.scored.preset.attention import Attention
+from attnkit.variant import HeadShape
+
+
+def child(*arguments: str) -> dict:
+    program = Path(__file__).with_name("many_devices.py")
+    done = subprocess.run(
+        [sys.executable, program, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=3000 if arguments else 300,
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": "8"},
+    )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert len(found) == 6 and max(found.values()) < 1e-12
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def found():
+    return child()
+
+
+def test_blocks_on_two_devices_give_the_gradients_of_one_with_and_without_jax_checking_the_spread(found):
+    assert len(found["spread"]) == 7 and max(found["spread"].values()) < 1e-12, found["spread"]
+
+
+def test_devices_that_share_a_sequence_compute_what_one_does(found):
+    assert len(found["errors"]) == 7
+    for name, errors in found["errors"].items():
+        assert all(error <= LIMITS[kind] for kind, error in errors.items()), (name, errors)
+    assert found["two axes"] < 1e-12
+
+
+def test_a_number_that_is_not_finite_reaches_the_devices_after_it_up_to_the_next_document(found):
+    assert found["lost"] == {"of": 24, "first": 13, "last": 18, "as alone": True}
+
+
+def test_a_ring_gathers_nothing_and_takes_less_memory_on_more_devices(found):
+    two, eight = found["resources"]["2"], found["resources"]["8"]
+    assert two["gathers"] == eight["gathers"] == 0 and two["permutes"] == eight["permutes"] > 0
+    assert 3 < two["temporary"] / eight["temporary"] < 5
+
+
+@pytest.mark.slow
+def test_every_feature_on_every_number_of_devices():
+    every = child("whole")
+    assert len(every) == 112
+    bad = {name: e for name, e in every.items() if any(error > LIMITS[kind] for kind, error in e.items())}
+    assert not bad
+
+
+@pytest.mark.parametrize("devices", [2, 4, 8])
+def test_causal_work_of_a_ring_differs_by_at_most_five_percent(devices):
+    ring = make_ring_mask(Causal(), 1024, 1024, 0, (64, 64), Shards("sequence", devices))
+    work = ring.work()
+    assert ring.zigzag and ring.hops == devices
+    assert work.sum(axis=1).max() <= 1.05 * work.sum(axis=1).min()
+    # All wait for the slowest at every hop, and it is no slower than that either.
+    assert work.max(axis=0).sum() <= 1.05 * work.sum() / devices
+    rows = 16 * devices
+    assert work.sum() == rows * (rows + 1) / 2  # nothing that the mask leaves empty
+    lines = make_order(Causal(), 1024, 1024, 0, (64, 64), Shards("sequence", devices), False).work()
+    assert lines.max(axis=0).sum() > 1.4 * work.max(axis=0).sum()
+
+
+MASKS = [Everything(), Causal(), Window(back=5), Window(back=2, ahead=7), Causal() & GlobalTokens(count=2)]
+
+
+@pytest.mark.parametrize("mask", MASKS, ids=["everything", "causal", "back", "ahead", "global"])
+@pytest.mark.parametrize("zigzag", [False, True], ids=["consecutive", "zigzag"])
+def test_blocks_of_a_ring_hold_every_pair_that_may_attend(mask, zigzag):
+    devices, tokens, block = 4, 6, (4, 5)
+    ring = make_order(mask, tokens, tokens, 0, block, Shards("sequence", devices), zigzag)
+    at = places(tokens, devices, zigzag)
+    assert sorted(at.ravel()) == list(range(devices * tokens))
+    seen = np.zeros((devices * tokens,) * 2, bool)
+    for device in range(devices):
+        for hop in range(ring.hops):
+            source = (device - ring.start - hop) % devices
+            blocks = ring.distinct[ring.which[device][hop]]
+            for kind, table in (("full", blocks.full), ("partial", blocks.partial)):
+                for row, columns in enumerate(table):
+                    for column in columns:
+                        i = at[device, row * block[0] : (row + 1) * block[0]][:, None]
+                        j = at[source, column * block[1] : (column + 1) * block[1]][None]
+                        seen[i, j] = True
+                        assert kind == "partial" or mask.allows(i, j, Data()).all()
+    every = np.arange(devices * tokens)
+    assert seen[np.broadcast_to(mask.allows(every[:, None], every[None], Data()), seen.shape)].all()
+
+
+def test_keys_pass_by_only_where_they_are_needed():
+    shards = Shards("sequence", 8)
+    assert make_ring_mask(Window(back=63), 64, 64, 0, None, shards).hops == 2
+    both = make_ring_mask(Window(back=63, ahead=63), 64, 64, 0, None, shards)
+    assert (both.start, both.hops) == (7, 3)
+    plan = forms.explain(Attention(mask=Window(back=63)).scored(), 512, 512, devices=8)
+    assert (plan.form, plan.blocks, plan.computed) == ("ring", 64, 15)
+    assert plan.reason.endswith(
+        "8 devices, consecutive tokens, 1 to 2 blocks a device, 2 one after the other in 2 hops"
+    )
+
+
+REFUSED = {
+    "whole": (lambda: explain(Attention(), implementation="split"), "each device has a share of one"),
+    "order": (lambda: explain(Attention(position=Cope()), implementation="ring"), "Cope visits the keys in"),
+    "passes": (
+        lambda: explain(Attention(normalizer=Sparsemax()), implementation="ring"),
+        "Sparsemax may pass over the keys more often on one device",
+    ),
+    "heads": (
+        lambda: explain(Attention(position=Selective())),
+        "not ring: Selective looks at all keys .* not ulysses: Selective needs other heads",
+    ),
+    "tokens": (lambda: explain(Attention(), tokens=13), "queries = 13: the 4 devices .* up to 16 and mask"),
+    "alone": (lambda: forms.explain(Attention().scored(), 8, 8, implementation="ring"), "give axis inside"),
+    "unmapped": (lambda: attend(axis="sequence"), "axis = 'sequence': no mesh axis of this name is mapped"),
+    "axis": (lambda: attend(mesh=jax.make_mesh((1,), ("data",))), "the mesh has 'data'; name one"),
+    "form": (lambda: attend(mesh=one(), implementation="dense"), "= 'dense': it computes a whole sequence"),
+    "stepped": (lambda: forms.explain_recurrent(TttLinear(), 8, devices=2), "TttLinear has an update of its"),
+    "scan": (lambda: forms.explain_recurrent(Gla(), 8, devices=2, implementation="scan"), "a whole sequence"),
+    "passed": (lambda: forms.explain_recurrent(Gla(), 8, implementation="passed"), "give axis inside"),
+    "both": (lambda: forms.explain_recurrent(Retnet(direction="both"), 8, devices=2), "tokens of both sides"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_devices_cannot_share_is_said_with_the_reason(name):
+    call, message = REFUSED[name]
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def explain(variant, tokens=8, **more):
+    return forms.explain(variant.scored(), tokens, tokens, devices=4, **more)
+
+
+def one():
+    return jax.make_mesh((1,), ("sequence",), axis_types=(jax.sharding.AxisType.Auto,))
+
+
+def attend(**more):
+    q = jnp.ones((1, 4, 2))
+    return forms.attend(Attention().scored(), None, q, q, q, **more)
+
+
+def test_what_runs_on_several_devices_is_explained():
+    assert explain(Attention(normalizer=Sparsemax())).form == "ulysses"
+    assert "not ring: Sparsemax may pass" in explain(Attention(normalizer=Sparsemax())).reason
+    plan = forms.explain_recurrent(Gla(), 4096, devices=4, chunk=64)
+    assert (plan.form, plan.chunk, plan.chunks) == ("passed", 64, 16)
+
+
+def test_a_sequence_whose_devices_do_not_divide_the_heads_goes_around():
+    sizes = Sizes(2, 2, shape=HeadShape(6, 4, 4), shards=Shards("sequence", 4))
+    assert "heads = 6: 4 devices must divide them" in ulysses.supports(Attention().scored(), sizes, "cpu")

@@ -69,11 +69,16 @@ def test_a_new_form_is_listed_and_explained(extra):
     assert (explained.form, explained.reason) == ("halves", "asked for")
     assert forms.explain(Attention().scored(), TOKENS, TOKENS).form == "dense"
     assert Path(get_form(folder, "halves").__file__).parent in OWN
-    with pytest.raises(ValueError, match="one of blockwise, dense, halves, pallas, reference, split"):
+    with pytest.raises(
+        ValueError,
+        match="one of blockwise, cudnn, dense, halves, pallas, reference, ring, splash, split, ulysses",
+    ):
         forms.attend(Attention().scored(), None, *draw(), implementation="thirds")
 
 
 def test_without_the_folder_there_is_no_such_form():
-    assert sorted(find_forms(folder)) == ["blockwise", "dense", "pallas", "reference", "split"]
+    assert {"blockwise", "dense", "reference"} < find_forms(folder).keys() and "halves" not in find_forms(
+        folder
+    )
     with pytest.raises(ValueError, match="implementation = 'halves': expected 'auto' or one of blockwise"):
         forms.attend(Attention().scored(), None, *draw(), implementation="halves")

@@ -21,6 +21,7 @@ from attnkit.scored.normalizer.sigmoid import Sigmoid
 from attnkit.scored.normalizer.sink import Sink
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.normalizer.softmax_one import SoftmaxOne
+from attnkit.scored.normalizer.softpick import Softpick
 from attnkit.scored.normalizer.sparsemax import Sparsemax
 from attnkit.scored.normalizer.stick_breaking import StickBreaking
 from attnkit.scored.normalizer.top_k import TopK
@@ -39,6 +40,7 @@ CASES = {
     "entmax": (Entmax(alpha=1.5), lambda s: rows.entmax(s, 1.5)),
     "entmax_learned": (Entmax(alpha=1.3, learned=True), lambda s: rows.entmax(s, 1.3)),
     "sparsemax": (Sparsemax(), lambda s: rows.entmax(s, 2.0)),
+    "softpick": (Softpick(), rows.softpick),
     "top_k": (TopK(k=3), lambda s: rows.top_k(s, 3)),
     "hard": (Hard(), rows.hard),
     "stick_breaking": (StickBreaking(), rows.stick_breaking),

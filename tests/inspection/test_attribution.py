@@ -106,8 +106,19 @@ def test_ablation_is_the_gate_gradient_where_the_model_is_linear():
     for head in (Head("decoder.0.self", 0), Head("decoder.0.self", 1)):
         np.testing.assert_allclose(whole.sum() - zero[head].sum(), slopes[head], rtol=1e-5)
     assert slopes[Head("decoder.0.self", 1)] == pytest.approx(2 * slopes[Head("decoder.0.self", 0)])
-    mean = ablate(bilinear, metric, TEXT, fill="resample", other=(TEXT,))
-    np.testing.assert_allclose(mean[Head("decoder.0.self", 0)], whole, rtol=1e-6)
+    same = ablate(bilinear, metric, TEXT, fill="resample", other=(TEXT,))
+    np.testing.assert_allclose(same[Head("decoder.0.self", 0)], whole, rtol=1e-6)
+
+
+def test_mean_ablation_puts_the_mean_of_all_examples_and_a_cut_edge_adds_nothing():
+    text, read, head = np.asarray(TEXT), np.asarray(READ), Head("decoder.0.self", 1)
+    change = 2 * (text.mean((0, 1)) - text.mean(1)) @ read[:, 0]  # head 1 writes twice the mean of its text
+    whole = np.asarray(first(bilinear(TEXT)))
+    np.testing.assert_allclose(ablate(bilinear, first, TEXT, fill="mean")[head], whole + change, rtol=1e-5)
+    edges = np.zeros((2, 3, 3), bool)
+    edges[1, 2, 0] = True  # head 1, the last token, from the first one
+    cut = knock_out(bilinear, {"decoder.0.self": edges}, TEXT)
+    np.testing.assert_allclose(first(cut), whole - 2 / 3 * text[:, 0] @ read[:, 0], rtol=1e-5)
 
 
 def test_mean_ablation_puts_the_mean_of_batch_and_tokens():

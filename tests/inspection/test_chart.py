@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -36,7 +38,8 @@ def test_values_that_are_not_finite_are_counted_and_break_the_line():
     assert "2 NaN or infinite, first at 2" in page
     assert page.count('class="wrong"') == 2
     assert page.count('<polyline class="line') == 1
-    assert page.count("line dot") == 1
+    assert re.findall(r'line dot line0" d="([^"]*)"', page)[0].count("M") == 2
+    assert page.count("line dot") == 2  # a run of two, and one alone
 
 
 @pytest.mark.parametrize("values", [[], [np.nan], [np.inf, -np.inf], [0.0, -1.0]])
@@ -61,3 +64,11 @@ def test_a_line_needs_one_value_a_step():
 def test_a_long_curve_stays_small():
     steps = np.arange(200_000)
     assert len(draw(Curve("loss", (Line("training", steps, np.sin(steps)),)))) < 40_000
+
+
+def test_the_axis_of_shares_goes_from_0_to_1():
+    page = draw(Curve("share", (Line("valid", [0, 4], [0.25, 0.5]),), share=True))
+    assert 'points="0.0,750.0 1000.0,500.0"' in page
+    assert re.findall(r'class="tick y" style="bottom:([\d.]+)%"[^>]*>([\d.]+)<', page) == [
+        (f"{20 * n:.2f}", f"{n / 5:g}") for n in range(6)
+    ]

@@ -1,89 +1,38 @@
 import dataclasses
-import html.parser
 import re
 
 import numpy as np
 import pytest
 from hypothesis import given, strategies
+from page_reader import HOSTILE, attention_map, read
 
 from attnkit.errors import DataError
+from attnkit.inspection.circuits import Circuit
 from attnkit.inspection.heads_page import (
     Attribution,
+    Beside,
     Change,
     HeadFinding,
     HeadReport,
     Matrix,
 )
 from attnkit.inspection.heatmap import pooled
+from attnkit.inspection.interventions import LOGITS, Edge
+from attnkit.inspection.maps import Head
 from attnkit.inspection.page import render
-from attnkit.inspection.report import AttentionMap, Curve, Line, MapExample, Report, Result, Sample
-from attnkit.inspection.writing import holdable, number, percent, shortened, text, visible
+from attnkit.inspection.report import (
+    AttentionMap,
+    Confusion,
+    Curve,
+    Line,
+    MapExample,
+    Report,
+    Result,
+    Sample,
+)
+from attnkit.inspection.writing import DASH, holdable, number, percent, shortened, text, visible
 
 pytestmark = pytest.mark.one_python
-
-HOSTILE = (
-    "</script><img src=x onerror=alert(1)>",
-    "<!-- <script>alert(1)</script>",
-    "</title></style></svg></details><b>",
-    "]]></text><a href=javascript:alert(1)>",
-    "a\u2028b\u2029c",
-    "\"double\" 'single' &amp; &lt;",
-    "\u202e\u05e9\u05dc العربية\u202c",
-    "👩‍👩‍👧 é e\u0301",
-    "{{7*7}} ${x} `y`",
-    "https://example.com/x.png",
-    "\x00\x1b[31m\r\udc80",
-)
-VOID = {"meta", "img", "br", "link", "input"}
-
-
-class Reader(html.parser.HTMLParser):
-    """Elements, attributes and texts of a page, as a browser's parser sees them."""
-
-    def __init__(self):
-        super().__init__(convert_charrefs=True)
-        self.tags, self.attributes, self.texts, self.open, self.unbalanced = [], [], {}, [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in VOID:
-            self.open.append((tag, []))
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag):
-        if not self.open or self.open[-1][0] != tag:
-            self.unbalanced.append(tag)
-            return
-        _, parts = self.open.pop()
-        self.texts.setdefault(tag, []).append("".join(parts))
-        if self.open:
-            self.open[-1][1].extend(parts)
-
-    def handle_data(self, data):
-        if self.open:
-            self.open[-1][1].append(data)
-
-    def handle_comment(self, data):
-        raise AssertionError(f"comment {data!r}")
-
-
-def read(page):
-    reader = Reader()
-    reader.feed(page)
-    reader.close()
-    assert reader.unbalanced == []
-    assert reader.open == []
-    return reader
-
-
-def attention_map(tokens, keys=None, heads=2, name="cross", **more):
-    keys = tokens if keys is None else keys
-    weights = np.random.default_rng(0).dirichlet(np.ones(len(keys)), size=(heads, len(tokens)))
-    return AttentionMap(name, weights, tuple(tokens), tuple(keys), **more)
 
 
 def full_report(words):
@@ -101,6 +50,7 @@ def full_report(words):
     return Report(
         title=words("title"),
         about=words("about"),
+        verdict=words("verdict"),
         command=words("command"),
         facts={
             words("group"): {words("fact"): words("value"), words("list"): [words("item"), 3, None, True]}
@@ -108,6 +58,11 @@ def full_report(words):
         results=(
             Result(words("metric"), 0.5, words("split"), 0.1, 1.0, "fraction", True, words("note")),
             Result(words("metric"), float("nan"), words("split"), note=words("note")),
+            Result(words("other"), 0.25, words("split"), unit="fraction", interval=(0.2, 0.3125)),
+        ),
+        confusion=(
+            Confusion(words("split"), (words("class"), words("answer")), np.array([[3, 1], [0, 5]])),
+            Confusion(words("far"), (words("class"), words("answer")), np.array([[3, 1], [0, 5]])),
         ),
         curves=(
             Curve(
@@ -119,18 +74,25 @@ def full_report(words):
             ),
         ),
         samples=(
-            Sample(words("prompt"), words("got"), words("expected"), False),
+            Sample(words("prompt"), words("got"), words("expected"), False, words("split")),
             Sample(words("prompt"), words("got"), words("got"), True),
             Sample(words("prompt"), words("got")),
+            Sample(words("prompt"), words("got"), words("got"), True, turns=(words("turn"), words("turn"))),
+            Sample(words("prompt"), words("got"), words("got"), picture=np.zeros((2, 3, 3), np.uint8)),
         ),
         heads=HeadReport(
             (
                 HeadFinding("L0H1", words("kind"), 0.45, 0.4, 0.15, 1.5, (1.0, 2.0), words("verdict")),
                 HeadFinding("L0H0", "", None, None, None, float("nan"), (0.0, 0.0), "idle"),
             ),
+            Beside(
+                (words("run"), words("run")),
+                (("L0H1", (HeadFinding("L0H1", "", None, None, None, 1.0, None, words("verdict")), None)),),
+            ),
             (Matrix(words("matrix"), (words("layer"),), np.array([[np.nan, -2.0]])),),
             (Change(words("change"), -0.1, -2.0),),
             (Attribution(words("example"), tokens, ((words("method"), np.arange(5) - 2.0),)),),
+            ((words("circuit"), Circuit({Edge(Head(words("path"), 0), None, LOGITS): 1.0}, 0.5)),),
             (words("note"),),
         ),
         attention=(MapExample(words("look"), (drawn,), (0, 1), words("note")),),
@@ -214,15 +176,18 @@ def test_a_bare_report_renders_without_empty_sections():
 
 
 def test_numbers_stand_beside_their_floors():
-    reader = read(render(full_report(lambda kind: kind)))
+    page = render(full_report(lambda kind: kind))
+    reader = read(page)
     assert "floor 10.0\u202f%" in " ".join(reader.texts["p"])
-    assert reader.texts["td"].count("50.0\u202f%") == 1
-    assert "NaN" in reader.texts["td"]
+    assert reader.texts["td"].count("50.0\u202f%NaN") == 1
+    assert "25.0\u202f%20.0\u202f% to 31.2\u202f%" in reader.texts["td"]
+    assert {"50.0\u202f%", "NaN"} <= set(reader.texts["b"])
+    assert '<p class="value"><span class="number">' in page and ".number{white-space:nowrap;" in page
 
 
 def test_verdicts_are_words():
     verdicts = [p for p in read(render(full_report(lambda kind: kind))).texts["p"] if p[:1] in "✓✗"]
-    assert verdicts == ["✗ wrong", "✓ right"]
+    assert verdicts == ["✗ wrong", "✓ right", "✓ right"]
 
 
 def test_empty_tokens_and_white_space_are_visible():
@@ -299,22 +264,6 @@ def test_pooled_cells_show_the_heaviest_weight():
     assert (grid.queries, grid.keys) == (("abc", "de"), ("x␣", "y"))
 
 
-def test_a_large_model_keeps_the_page_small_and_says_what_was_pooled():
-    tokens = tuple(f"token{i % 89}" for i in range(512))
-    weights = np.random.default_rng(0).dirichlet(np.full(512, 0.05), size=(8, 512)).astype(np.float32)
-    maps = tuple(AttentionMap(f"self, layer {layer + 1}", weights, tokens, tokens) for layer in range(6))
-    page = render(Report("large", attention=(MapExample("l", maps, (5, 7)),)))
-    assert len(page.encode()) <= 5_000_000
-    assert "512 by 512 weights are drawn as" in page
-
-
-def test_more_heads_than_fit_are_left_out_and_said_so():
-    maps = tuple(attention_map(tuple("ab"), heads=8, name=f"layer {i}") for i in range(67))
-    reader = read(render(Report("deep", attention=(MapExample("l", maps, (66, 7)),))))
-    assert any("3 of 67 maps are left out" in p for p in reader.texts["p"])
-    assert "layer 66" in reader.texts["h3"]
-
-
 @pytest.mark.parametrize("heads", [(0, 2), (1, 0), (-1, 0)])
 def test_a_selection_that_does_not_exist_is_refused(heads):
     with pytest.raises(DataError, match="expected the index of one of 1 maps"):
@@ -340,8 +289,38 @@ def test_numbers_as_people_read_them():
         "0",
         "1.000",
         "12\u202f346",
-        "1e\N{MINUS SIGN}07",
+        "1e\N{MINUS SIGN}7",
         "\N{MINUS SIGN}2.500",
         "1\u202f234\u202f567",
     ]
     assert [percent(v) for v in (1.0, 0.99996, float("nan"))] == ["100.0\u202f%", ">99.9\u202f%", "NaN"]
+
+
+def test_runs_side_by_side_have_a_table_and_their_pictures_in_pairs():
+    one = MapExample(
+        "first: a",
+        (attention_map(tuple("ab")),),
+        beside=MapExample("second: a", (attention_map(tuple("ab")),)),
+    )
+    found = HeadFinding("L0H1", "", None, 0.25, 0.1, 1.5, None, "looks and matters")
+    heads = HeadReport(beside=Beside(("first", "second"), (("L0H1", (found, None)),)))
+    page = render(Report("pair", heads=heads, attention=(one, MapExample("alone", (attention_map(("x",)),)))))
+    reader = read(page)
+    assert page.count('<div class="side-by-side">') == 1
+    assert reader.texts["bdi"] == ["pair", "first: a", "second: a", "alone"]
+    assert [name for name, _ in reader.attributes].count("open") == 2  # both of the first pair
+    assert reader.texts["td"][:7] == [
+        "",
+        "1.500",
+        "25.0\u202f%",
+        "looks and matters",
+        DASH,
+        DASH,
+        "no such head",
+    ]
+    ids = [value for name, value in reader.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    with pytest.raises(
+        DataError, match=r"head L0H1: 1 findings; expected one for each of \('first', 'second'\)"
+    ):
+        Beside(("first", "second"), (("L0H1", (found,)),))

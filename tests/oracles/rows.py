@@ -9,6 +9,11 @@ def softmax(s, extra=0.0):
     return [math.exp(x - top) / total for x in s]
 
 
+def softpick(s):
+    over = [math.exp(x) - 1 for x in s]
+    return [max(x, 0) / sum(map(abs, over)) for x in over]
+
+
 def sigmoid(s, bias):
     return [1 / (1 + math.exp(-(x + bias))) for x in s]
 

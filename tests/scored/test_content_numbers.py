@@ -16,6 +16,7 @@ from attnkit.scored.position.cope import Cope
 from attnkit.scored.position.learned_absolute import LearnedAbsolute
 from attnkit.scored.position.local_predictive import LocalPredictive
 from attnkit.scored.position.localness import Localness
+from attnkit.scored.position.log_length_scale import LogLengthScale
 from attnkit.scored.position.mrope import Mrope
 from attnkit.scored.position.path import Path
 from attnkit.scored.position.rotary import Rotary
@@ -51,6 +52,15 @@ def test_cope_does_not_count_hidden_keys_and_adds_without_a_scale():
     )
     np.testing.assert_allclose(s, [[12, 6, 6]])
     assert carry.tolist() == [1.0]
+
+
+def test_scores_grow_with_the_power_of_the_logarithm_that_the_token_asks_for():
+    """Factors 1 + 3 log(2)^0 = 4 of the first token and 1 + 2 log(3)^2 of the second."""
+    p = PartParams({}, query={"b": jnp.array([[3.0], [2.0]]), "g": jnp.array([[0.0], [2.0]])})
+    s = LogLengthScale().transform_logits(p, jnp.ones((2, 3)), jnp.arange(2), jnp.arange(3))
+    np.testing.assert_allclose(s, [[4] * 3, [1 + 2 * math.log(3) ** 2] * 3], rtol=1e-6)
+    made = [LogLengthScale().activate(name, jnp.zeros(1)).item() for name in ("b", "g")]
+    np.testing.assert_allclose(made, [math.log(2), 0], rtol=1e-6)
 
 
 def test_path_reflects_the_query_at_every_token_on_the_way():

@@ -22,6 +22,7 @@ from attnkit.scored.normalizer.sigmoid import Sigmoid
 from attnkit.scored.normalizer.sink import Sink
 from attnkit.scored.normalizer.softmax import Softmax
 from attnkit.scored.normalizer.softmax_one import SoftmaxOne
+from attnkit.scored.normalizer.softpick import Softpick
 from attnkit.scored.normalizer.sparsemax import Sparsemax
 from attnkit.scored.normalizer.stick_breaking import StickBreaking
 from attnkit.scored.normalizer.top_k import TopK
@@ -54,6 +55,9 @@ CASES = {
     "sparsemax: tau = 1/4": (Sparsemax(), [1, 0.5, -1], [0.75, 0.25, 0]),
     "entmax: tau = 0": (Entmax(alpha=1.5), [1.6, 1.2, -1], [0.64, 0.36, 0]),
     "learned alpha: sigmoid(0) + 1": (Entmax(learned=True), [1.6, 1.2, -1], [0.64, 0.36, 0]),
+    "softpick of 1, 0 and -1/2": (Softpick(), [LOG2, 0, -LOG2], [2 / 3, 0, 0]),
+    "softpick of nothing above 0": (Softpick(), [0, -LOG2], [0, 0]),
+    "softpick of large scores": (Softpick(), [40 + LOG3, 40, -100], [3 / 4, 1 / 4, 0]),
     "top_k": (TopK(k=2), [0, -5, LOG3], [0.25, 0, 0.75]),
     "top_k of fewer": (TopK(k=7), [0, LOG3], [0.25, 0.75]),
     "hard": (Hard(), [1, 2, 2], [0, 1, 0]),

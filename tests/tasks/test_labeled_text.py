@@ -175,7 +175,7 @@ def test_a_data_set_on_disk_is_classified_or_translated(hub):
     assert sum(classes.facts["examples"].values()) == 101
     for example in classes.examples("valid", 5):
         assert example.answer == ("no", "yes")[int(example.prompt.split()[-1]) % 2]
-    pairs = HubDataset(path=hub, form="pairs", text="both.en", label="both.de", limit=53).load()
+    pairs = HubDataset(path=hub, form="pairs", text_column="both.en", label_column="both.de", limit=53).load()
     assert sum(pairs.facts["examples"].values()) == 53
     assert all(e.answer == e.prompt.replace("a", "ein") for e in pairs.examples("valid", 5))
 
@@ -183,7 +183,7 @@ def test_a_data_set_on_disk_is_classified_or_translated(hub):
 def test_what_a_data_set_lacks_is_named(hub):
     for options, message in (
         ({"train": "trian"}, "no split 'trian'; did you mean 'train'"),
-        ({"text": "tex"}, "row 0: no column 'tex'; did you mean 'text'"),
+        ({"text_column": "tex"}, "row 0: no column 'tex'; did you mean 'text'"),
         ({"path": "/nowhere"}, "nowhere: cannot be loaded: FileNotFoundError"),
     ):
         with pytest.raises(DataError, match=message):

@@ -49,6 +49,8 @@ def test_sixteen_bits_of_gray_are_rounded_to_eight(tmp_path):
     ramp = Image.fromarray(np.array([[0, 85 * 257], [170 * 257, 65535]], np.uint16))
     assert ramp.mode == "I;16"
     assert read(tmp_path, ramp) == rows(BLACK, (85, 85, 85), (170, 170, 170), WHITE)
+    clear = read(tmp_path, ramp, transparency=85 * 257)
+    assert clear == rows(BLACK, WHITE, (170, 170, 170), WHITE)
 
 
 def test_what_is_transparent_is_white(tmp_path):
@@ -63,6 +65,7 @@ def test_palettes_have_their_colors_and_one_may_be_transparent(tmp_path):
     image.putpalette([*RED, *GREEN, *BLUE])
     assert read(tmp_path, image) == rows(RED, GREEN, BLUE, RED)
     assert read(tmp_path, image, transparency=0) == rows(WHITE, GREEN, BLUE, WHITE)
+    assert read(tmp_path, image, transparency=b"\x00\xff\x00") == rows(WHITE, GREEN, WHITE, WHITE)
 
 
 def test_other_modes(tmp_path):

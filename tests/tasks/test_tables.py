@@ -68,14 +68,14 @@ def test_columns_by_name_and_by_number(write):
     assert cells(LabeledText(), write(as_csv(named))) == ROWS
     other = write(as_csv([("a", "b", "c", "d"), *named[1:]]), "other.csv")
     assert cells(LabeledText(), other, roles("b", "d")) == ROWS
-    assert cells(LabeledText(header=True), other, roles("2", "4")) == ROWS
+    assert cells(LabeledText(header=True), other, roles(2, 4)) == ROWS
     bare = write(as_csv(named[1:]), "bare.csv")
-    assert cells(LabeledText(), bare, roles("2", "4")) == ROWS
-    assert cells(LabeledText(), bare, pairs("4", "1"))[0] == (ROWS[0][1], "0")
+    assert cells(LabeledText(), bare, roles(2, 4)) == ROWS
+    assert cells(LabeledText(), bare, pairs(4, 1))[0] == (ROWS[0][1], "0")
     for path, columns, message in (
         (other, roles("b", "e"), r"text_column = 'e': no such column; it has a, b, c, d"),
         (other, roles("b"), r"columns are a, b, c, d; which to read\? Set text_column to"),
-        (bare, roles("2", "5"), r"text_column = '5': no such column; it has 4 and no header"),
+        (bare, roles(2, 5), r"text_column = 5: no such column; it has 4 and no header"),
         (
             bare,
             roles(),
@@ -199,8 +199,10 @@ def test_null_and_blank_lines_are_empty_cells(write):
     assert cells(LabeledText(), path) == [("3", ""), ("", ""), ("4", "b")]
     path = write('{"label": 4, "text": {"de": "vier"}, "x.y": "z"}\n', "t.jsonl")
     assert cells(LabeledText(), path, roles("text.de", "x.y")) == [("vier", "z")]
+    assert cells(LabeledText(), path, roles(3, "text.de")) == [("z", "vier")]
     with pytest.raises(DataError, match="text is dict"):
-        read(LabeledText(), path, roles())
+        read(LabeledText(), path, roles("label", "text"))
+    assert cells(LabeledText(), write("\n\n", "t.jsonl")) == [("", "")] * 2
 
 
 def test_parquet(tmp_path, write):
@@ -218,6 +220,46 @@ def test_parquet(tmp_path, write):
     assert read(LabeledText(), path, roles()).facts["rows"] == 3
     with pytest.raises(DataError, match=r"bad\.parquet: cannot be read as Parquet"):
         read(LabeledText(), write(b"PAR1 no", "bad.parquet"), roles())
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.sampled_from([".csv", ".tsv", ".jsonl", ".json", ".parquet"]),
+    st.lists(
+        st.sampled_from(
+            [
+                "a",
+                "b",
+                ",",
+                ";",
+                "\t",
+                "\n",
+                "\r",
+                '"',
+                "{",
+                "}",
+                "[",
+                "]",
+                ":",
+                '"label"',
+                '"text"',
+                "1",
+                "null",
+                "\0",
+            ]
+        ),
+        max_size=40,
+    ),
+    st.booleans(),
+)
+def test_random_files_are_tables_or_an_error_of_one_line(tmp_path_factory, ending, pieces, header):
+    path = tmp_path_factory.mktemp("random") / f"table{ending}"
+    path.write_text("".join(pieces), newline="")
+    try:
+        rows = read(LabeledText(header=header or None), str(path), roles("a" if header else None)).rows
+        assert all(len(cells) == 2 for cells, _ in rows)
+    except (DataError, ConfigError) as error:
+        assert "\n" not in str(error) and len(str(error)) < 500
 
 
 def test_metadata_that_names_no_classes():
@@ -250,7 +292,7 @@ def test_tasks_read_tables(write):
         DataError, match="60 different classes and 2 different texts: the columns are swapped"
     ):
         LabeledText(path=turned).load()
-    again = LabeledText(path=turned, label_column="2", text_column="1").load()
+    again = LabeledText(path=turned, label_column=2, text_column=1).load()
     assert again.fingerprint == dataset.fingerprint
     languages = write(as_csv([("id", "en", "de"), *((n, f"a {n}", f"ein {n}") for n in range(60))]), "p.csv")
     forth, back = (ParallelText(path=languages, **o).load() for o in ({}, {"source_column": "de"}))

@@ -4,7 +4,7 @@ import pytest
 
 from attnkit.errors import DataError
 from attnkit.tasks.spelling import words_of
-from attnkit.tasks.units import learn, spelled, unknown_words
+from attnkit.tasks.units import learn, spelled
 
 HINDI = "नमस्ते दुनिया हिन्दी में सात शब्द हैं"  # seven words, thirteen marks that combine
 
@@ -71,7 +71,7 @@ def test_a_text_comes_back(units):
 def test_unknown_words_are_mapped_or_refused_with_what_is_known():
     speller = learn(["red green green", "red blue"], "words", 20)
     assert spelled(speller, "red pink", "map")[1] == speller.unknown
-    assert unknown_words(speller, "red pink, pink red") == ["pink", ","]
+    assert speller.unknown_words("red pink, pink red") == ["pink", ","]
     with pytest.raises(DataError) as caught:
         spelled(speller, "red gren", "refuse")
     assert str(caught.value) == (

@@ -1,10 +1,12 @@
-"""Prints differences between training on 1, 2 and 8 devices; run in a process of its own that has 8."""
+"""Trains on the meshes that are named as arguments, `one` first; run in a process of its own with 8 devices.
+
+It prints differences from `one`, and the bytes of parameters and optimizer state that a device keeps.
+"""
 
 import json
 import sys
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
@@ -13,12 +15,25 @@ from attnkit.models.contract import Sizes
 from attnkit.models.decoder import Decoder
 from attnkit.recurrence.feature.performer import Performer
 from attnkit.recurrence.variant.linear import Linear
-from attnkit.training.devices import AXIS, expected, make_mesh, on_all, on_one, unused, use_cores
+from attnkit.training.devices import AXES, expected, make_mesh, on_one, place_batches, unused, use_cores
 from attnkit.training.optimizer import hyperparameters
 from attnkit.training.plan import Optimizer, Training
 from attnkit.training.step import begin, make_dispatch, make_step, split
 
-STEPS, BATCH, LENGTH, VOCABULARY = 40, 8, 5, 11
+STEPS, BATCH, LENGTH, VOCABULARY = 16, 8, 6, 11
+MESHES = {
+    "one": (1, 1, 1),
+    "two": (2, 1, 1),
+    "eight": (8, 1, 1),
+    "fsdp": (2, 4, 1),
+    "sequence": (4, 1, 2),
+    "all": (2, 2, 2),
+}
+TRAINING, OPTIMIZER = (
+    Training(steps=STEPS, batch_size=BATCH, accumulate=4),
+    # A norm that is always clipped: it must be that of the whole gradient, not of a shard.
+    Optimizer(warmup=0, learning_rate=1e-2, clip=0.1),
+)
 
 
 def network():
@@ -28,34 +43,42 @@ def network():
     return model.build(Sizes(vocabulary=VOCABULARY, length=LENGTH), nnx.Rngs(0))
 
 
-def main():
-    use_cores()
-    training = Training(steps=STEPS, batch_size=BATCH, accumulate=4)
-    optimizer = Optimizer(warmup=0, learning_rate=1e-2)
-    graph, params, constants = split(network())
+def data():
     random = np.random.default_rng(3)
     tokens = random.integers(3, VOCABULARY, (STEPS, BATCH, LENGTH + 1)).astype(np.int32)
     weights = np.ones((STEPS, BATCH, LENGTH), np.float32)
     weights[:, :2] = 0  # the devices' shares weigh unlike
-    batches = {"inputs": tokens[..., :-1], "labels": tokens[..., 1:], "weights": weights}
-    found = []
-    for count in (1, 2, 8):
-        mesh = Mesh(np.asarray(jax.local_devices()[:count]), (AXIS,))
-        state = on_all(begin(graph, params, constants, training, optimizer), mesh)
-        dispatch = make_dispatch(make_step(graph, training, optimizer, shared=True), mesh)
-        state, metrics, _ = dispatch(state, batches, jnp.int32(STEPS), hyperparameters(optimizer))
-        found.append(jax.tree.map(lambda a: np.array(a, float), on_one((state.params, metrics.loss))))
-    worst = [
-        max(float(np.abs(a - b).max()) for a, b in zip(*map(jax.tree.leaves, (found[0], f)), strict=True))
-        for f in found[1:]
-    ]
-    pairs = zip(jax.tree.leaves(found[0][0]), jax.tree.leaves(params), strict=True)
+    return {"inputs": tokens[..., :-1], "labels": tokens[..., 1:], "weights": weights}
+
+
+def main():
+    use_cores()
+    graph, params, constants = split(network())
+    found, kept, batches = {}, {}, data()
+    for name in sys.argv[1:]:
+        shape = MESHES[name]
+        mesh = Mesh(np.asarray(jax.devices()[: np.prod(shape)]).reshape(shape), AXES)
+        state = begin(graph, params, constants, TRAINING, OPTIMIZER, mesh)
+        dispatch = make_dispatch(make_step(graph, TRAINING, OPTIMIZER, mesh), mesh)
+        given = place_batches(batches, mesh), np.int32(STEPS), hyperparameters(OPTIMIZER)
+        state, metrics, _ = dispatch(state, *given)
+        leaves = jax.tree.leaves((state.params, state.optimizer))
+        kept[name] = sum(leaf.addressable_data(0).nbytes for leaf in leaves)
+        found[name] = jax.tree.map(lambda a: np.array(a, float), on_one((state.params, metrics.loss)))
+    first = jax.tree.leaves(found["one"])
     json.dump(
         {
-            "worst": worst,
-            "moved": max(float(np.abs(a - b).max()) for a, b in pairs),
-            "meshes": [make_mesh(n).size for n in (8, 12, 7)],
-            "unused": [unused(n, expected()) for n in (16, 7)],
+            "worst": {
+                name: max(float(np.abs(a - b).max()) for a, b in zip(first, jax.tree.leaves(f), strict=True))
+                for name, f in found.items()
+            },
+            "moved": max(
+                float(np.abs(a - b).max())
+                for a, b in zip(jax.tree.leaves(found["one"][0]), jax.tree.leaves(params), strict=True)
+            ),
+            "kept": kept,
+            "meshes": [make_mesh(Training(batch_size=n)).size for n in (8, 12, 7)],
+            "unused": [unused(Training(batch_size=n), expected()) for n in (16, 7)],
         },
         sys.stdout,
     )

@@ -4,17 +4,58 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
-def test_any_number_of_devices_trains_like_one_dropout_and_uneven_weights_included():
+from attnkit.errors import ConfigError
+from attnkit.training.devices import shard_axis, sizes, unused
+from attnkit.training.plan import Training
+
+
+def train_on(*meshes):
     program = Path(__file__).with_name("many_devices.py")
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
-    command, environment = [sys.executable, str(program)], os.environ | {"XLA_FLAGS": flags}
+    command, environment = [sys.executable, str(program), *meshes], os.environ | {"XLA_FLAGS": flags}
     ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout)
+    assert found["moved"] > 5e-2 and max(found["worst"].values()) < 1e-5, found
+    return found
+
+
+def test_any_mesh_trains_like_one_device_dropout_and_uneven_weights_included():
+    found = train_on("one", "eight", "all")
     assert found["meshes"] == [8, 6, 7]  # eight devices that the user asked for, on any number of cores
-    assert found["moved"] > 1e-1 and max(found["worst"]) < 1e-5, found
     assert found["unused"] == [
         "",
         "batch_size = 7: 7 of 8 devices are used, because 8 do not divide it; 8 would use all",
     ]
+    assert found["kept"]["eight"] == found["kept"]["one"] > 1.8 * found["kept"]["all"]
+
+
+@pytest.mark.slow
+def test_each_axis_alone_trains_like_one_device_and_fsdp_keeps_its_part_of_the_state():
+    found = train_on("one", "two", "fsdp", "sequence")
+    assert found["kept"]["one"] > 3.3 * found["kept"]["fsdp"]
+    assert found["kept"]["sequence"] == found["kept"]["one"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((12, 8), 0), ((8, 8), 1), ((6, 8), 1), ((8,), None), ((6, 7), None), ((), None)]
+)
+def test_an_array_is_cut_along_the_longest_axis_that_the_devices_divide(shape, axis):
+    assert shard_axis(shape, 4) == axis
+    assert shard_axis(shape, 1) is None
+
+
+def test_the_batch_decides_how_many_devices_are_used_and_what_is_left_is_said():
+    plan = Training(batch_size=12, fsdp=2, sequence=2)
+    assert sizes(plan, 8) == (2, 2, 2) and unused(plan, 8) == ""
+    assert sizes(plan, 16) == (3, 2, 2)
+    assert unused(plan, 16) == (
+        "batch_size = 12: 12 of 16 devices are used, because 8 do not divide it; 8 or 16 would use all"
+    )
+    assert "4 of 6 devices are used, because 4 do not divide 6" in unused(plan, 6)
+    with pytest.raises(ConfigError, match="need 4 devices, but there are 3; lower them"):
+        sizes(plan, 3)
+    with pytest.raises(ValueError, match="fsdp = 5: must divide batch_size = 12"):
+        Training(batch_size=12, fsdp=5)

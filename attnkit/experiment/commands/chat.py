@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from attnkit.experiment.commands.predict import lines, printable
+from attnkit.experiment.commands.predict import lines, note_unknown, printable
 from attnkit.experiment.commands.run import allowed, run_argument, warn
 
 HELP = "/why: which turns the last answer came from; /history; /reset; /quit"
@@ -58,6 +58,7 @@ def chat(arguments: argparse.Namespace) -> int:
                     raise DataError(f"standard input:{number}: {error}") from None
                 print(f"error: {printable(str(error))}", file=sys.stderr)
                 continue
+            note_unknown(talk.session.dataset, line)
             answered = json.dumps({"said": line, "answer": answer}) if arguments.json else printable(answer)
             print(answered, flush=True)
     return 0

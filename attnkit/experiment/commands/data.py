@@ -31,8 +31,8 @@ def data(arguments: argparse.Namespace) -> int:
     """Read the data and print what was found."""
     from attnkit.errors import DataError
     from attnkit.experiment import config, own_data
+    from attnkit.experiment.audit import audit, lines
     from attnkit.experiment.session import loaded_data
-    from attnkit.tasks.audit import audit, lines
 
     file: Path = arguments.file
     if not file.exists():

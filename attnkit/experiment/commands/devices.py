@@ -79,7 +79,9 @@ def forms() -> dict[str, str]:
     platform, found = jax.default_backend(), {}
     for name, form in find_forms(scored).items():
         compiled = getattr(form, "COMPILED_ON", None)
-        if compiled is None:
+        if getattr(form, "DISTRIBUTED", False):
+            found[name] = "over devices that share a sequence, in a `jax.shard_map` or with `mesh`"
+        elif compiled is None:
             found[name] = "compiled by XLA"
         elif platform in compiled:
             found[name] = f"kernels compiled for {platform}"
@@ -95,12 +97,12 @@ def used(loaded: Any, length: int) -> dict[str, Any]:
     from attnkit.experiment.compatibility import mixers
     from attnkit.training.devices import make_mesh, unused
 
-    size, model = loaded.experiment.training.made.batch_size, loaded.experiment.model
+    plan, model = loaded.experiment.training.made, loaded.experiment.model
     there = len(jax.local_devices())
     return {
-        "devices": make_mesh(size).size,
+        "devices": make_mesh(plan).size,
         "there": there,
-        "note": unused(size, there),
+        "note": unused(plan, there),
         "mixers": {
             ".".join(map(str, key)): form_of(node.made, length)
             for option, value in model.options.items()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from attnkit.errors import ConfigError
+from attnkit.experiment import folder
 from attnkit.experiment.commands.run import allowed, changed_data, declare, existing, permissions, warn
 
 
@@ -28,6 +29,12 @@ def add(groups: Any) -> None:
     command.add_argument("--count", type=int, default=32, help="how many held-out examples (default: 32)")
     command.add_argument("--page", metavar="FILE", type=Path, help="write the findings as a page, too")
     command.add_argument(
+        "--with", metavar="OTHER", dest="other", type=Path, help="another run, on the same examples"
+    )
+    command.add_argument(
+        "--circuit", action="store_true", help="search the edges between heads that the answer needs, too"
+    )
+    command.add_argument(
         "--planted", action="store_true", help="inspect networks with known circuits instead"
     )
     permissions(command)
@@ -49,20 +56,32 @@ def inspect(arguments: argparse.Namespace) -> int:
     if arguments.count < 2:
         raise ConfigError(f"--count {arguments.count}: expected at least 2")
     existing(arguments)
+    if arguments.other is not None:
+        folder.existing(arguments.other)
+    from attnkit.experiment import inspect as inside
     from attnkit.experiment import inspect_page
-    from attnkit.experiment.inspect import inspect as look_inside
     from attnkit.experiment.session import reopen, with_data
 
     allow = allowed(arguments)
     session = reopen(arguments.folder, allow)
     if len(arguments.words) < 2:  # a head is resampled from another example
         session = with_data(session, allow)
-    warn(session.changes)
-    result = look_inside(session, arguments.words, arguments.count)
+    sessions = [session]
+    if arguments.other is not None:
+        sessions.append(reopen(arguments.other, allow))
+        inside.refuse_other_tokens(*sessions)
+    for one in sessions:
+        warn(one.changes)
+    subjects = inside.subjects(session, arguments.words, arguments.count)
+    results = [inside.inspect(one, subjects, arguments.circuit) for one in sessions]
     if arguments.page is not None:
-        inspect_page.write(session, result, arguments.page)
+        inspect_page.write(sessions, results, arguments.page)
+    first, *others = results
     if arguments.json:
-        print(json.dumps(result.facts(), indent=2))
+        beside = {"with": {"run": str(arguments.other), **others[0].facts()}} if others else {}
+        print(json.dumps({**first.facts(), **beside}, indent=2))
+    elif others:
+        inspect_page.show_beside([str(arguments.folder), str(arguments.other)], results)
     else:
-        inspect_page.show(result)
+        inspect_page.show(first)
     return 0

@@ -11,6 +11,8 @@ from typing import Any
 from attnkit.experiment.commands.config import config_arguments
 from attnkit.experiment.diagnostics import printable
 
+PATIENCE = 25
+
 
 def add(groups: Any) -> None:
     """Declare the commands."""
@@ -18,6 +20,20 @@ def add(groups: Any) -> None:
     config_arguments(command)
     command.add_argument("--out", metavar="DIR", help="run folder (default: runs/<config name>-<n>)")
     command.add_argument("--resume", action="store_true", help="go on with the run that is there")
+    command.add_argument(
+        "--processes",
+        type=int,
+        default=0,
+        metavar="N",
+        help="processes that must train together (default: as many as were started)",
+    )
+    command.add_argument(
+        "--wait",
+        type=float,
+        default=PATIENCE,
+        metavar="SECONDS",
+        help=f"how long to wait for the other processes (default: {PATIENCE})",
+    )
     command.add_argument("--quiet", action="store_true", help="show no progress")
     command.add_argument(
         "--profile", action="store_true", help="write a trace of JAX's profiler into the run folder"
@@ -115,13 +131,23 @@ def warn(changes: Sequence[str]) -> None:
 def train(arguments: argparse.Namespace) -> int:
     """Train what a config says."""
     from attnkit.experiment import config, folder
+    from attnkit.training.processes import joined
 
-    loaded = config.load(arguments.config, arguments.words)
-    folder.choose(loaded.name, arguments.out, arguments.resume)
+    with joined(arguments.processes, arguments.wait):
+        loaded = config.load(arguments.config, arguments.words)
+        folder.choose(loaded.name, arguments.out, arguments.resume)
+        place, result = trained(arguments, loaded)
+    if result:
+        show(result, place, arguments.json)
+    return 0
+
+
+def trained(arguments: argparse.Namespace, loaded: Any) -> tuple[Path, dict[str, Any]]:
+    """Run folder and result of `train`."""
     from attnkit.experiment import run
 
     command = shlex.join(["attnkit", "train", str(arguments.config), *arguments.words])
-    place, result = run.train(
+    return run.train(
         loaded,
         out=arguments.out,
         resume=arguments.resume,
@@ -130,8 +156,6 @@ def train(arguments: argparse.Namespace) -> int:
         command=command,
         allow=allowed(arguments),
     )
-    show(result, place, arguments.json)
-    return 0
 
 
 def evaluate(arguments: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 import functools
 import re
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -37,18 +38,11 @@ def lowering_gap(
         block: queries and keys of a block.
         gradient: whether the gradient is lowered, which has the forward pass in it.
     """
-    heads = variant.mask.heads() or 2
-    shape = shape or HeadShape(heads, 64, 64, heads)
     tokens = 2 * max(block) - 1  # so that padding is lowered, too
-
-    def total(arrays: Tree) -> Any:
-        output, lse = attend_all(variant, shape, block, arrays)
-        return jnp.sum(output.astype(jnp.float32)) + jnp.sum(jnp.where(lse > -jnp.inf, lse, 0))
-
     with jax.enable_x64(False):
-        arrays = problem(variant, shape, tokens)
+        function, arrays = program(variant, shape, block, tokens, gradient)
         with on_abstract_device(platform):
-            traced = jax.jit(jax.grad(total) if gradient else total).trace(arrays)
+            traced = jax.jit(function).trace(arrays)
             try:
                 traced.lower(lowering_platforms=PLATFORMS[platform][:1])
             except Exception as error:  # compilers raise errors of any type
@@ -56,11 +50,33 @@ def lowering_gap(
     return None
 
 
-def problem(variant: Scored, shape: HeadShape, tokens: int) -> Tree:
-    """Shapes of all arrays of an attention problem."""
+def program(
+    variant: Scored,
+    shape: HeadShape | None,
+    block: tuple[int, int],
+    tokens: int,
+    gradient: bool,
+    dtype: Any = jnp.float32,
+) -> tuple[Callable[[Tree], Any], Tree]:
+    """Attention by kernels as a function of arrays, summed up or its gradient; and the arrays' shapes.
+
+    `shape = None` stands for the usual powers of two.
+    """
+    heads = variant.mask.heads() or 2
+    shape = shape or HeadShape(heads, 64, 64, heads)
+
+    def total(arrays: Tree) -> Any:
+        output, lse = attend_all(variant, shape, block, arrays)
+        return jnp.sum(output.astype(jnp.float32)) + jnp.sum(jnp.where(lse > -jnp.inf, lse, 0))
+
+    return jax.grad(total) if gradient else total, problem(variant, shape, tokens, dtype)
+
+
+def problem(variant: Scored, shape: HeadShape, tokens: int, dtype: Any) -> Tree:
+    """Shapes of all arrays of an attention problem; parameters are float32."""
 
     def of(*size: int) -> Any:
-        return jax.ShapeDtypeStruct(size, jnp.float32)
+        return jax.ShapeDtypeStruct(size, dtype)
 
     def of_input(need: TokenInput) -> Any:
         return of(1 if need.shared else shape.heads, tokens, need.width)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from attnkit.forms.block_mask import BlockMask
-from attnkit.forms.block_op import Arrays, BlockOp, Lowering
+from attnkit.forms.block_op import Arrays, BlockOp, Lowering, RowFold
 from attnkit.forms.pallas.hoist import hoist
 from attnkit.forms.pallas.operands import InKernel
 from attnkit.forms.pallas.program import Program, make_program
@@ -58,6 +58,7 @@ def make_kernel(op: BlockOp, blocks: Arrays, side: Side, wanted: Sequence[int], 
         InKernel(op.results[n].kind, every, a.shape, a.dtype) for n, a in zip(wanted, state, strict=True)
     )
     return Kernel(
+        f"{'fold' if isinstance(op, RowFold) else 'sum'}_{side}s",
         op.block_mask,
         op.sizes,
         side,
@@ -102,6 +103,7 @@ class Kernel:
     """A kernel whose programs own blocks of one side and visit blocks of the other.
 
     Attributes:
+        name: shown by profilers and compilers.
         block_mask: which blocks are visited.
         sizes: of the mapped axes, outermost first.
         side: which blocks a program owns.
@@ -111,6 +113,7 @@ class Kernel:
         results: entries of the state, likewise.
     """
 
+    name: str
     block_mask: BlockMask
     sizes: tuple[int, ...]
     side: Side
@@ -154,7 +157,7 @@ class Kernel:
             for result, shape in zip(self.results, shapes, strict=True)
         ]
         tables = schedule(self.block_mask, self.side)
-        return target.call(self.body, self.grid, tables, inputs, outputs, structs, laid)
+        return target.call(self.name, self.body, self.grid, tables, inputs, outputs, structs, laid)
 
     def written(self, result: InKernel) -> tuple[int, ...]:
         """Shape of what all programs write of a result."""

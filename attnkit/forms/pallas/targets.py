@@ -23,8 +23,8 @@ class Target:
     """A compiler of kernels.
 
     Attributes:
-        call: runs a kernel, `call(body, grid, tables, inputs, outputs, structs, arrays)`: what one program
-            does with its tables, inputs and outputs; what it sees of the arrays; what all write.
+        call: runs a kernel, `call(name, body, grid, tables, inputs, outputs, structs, arrays)`: what one
+            program does with its tables, inputs and outputs; what it sees of the arrays; what all write.
         rewrites: operations that it lacks.
     """
 
@@ -32,19 +32,20 @@ class Target:
     rewrites: Mapping[str, Rewrite]
 
 
-def interpreted(body: Body, grid: Grid, tables: Tables, *given: Any) -> Arrays:
+def interpreted(name: str, body: Body, grid: Grid, tables: Tables, *given: Any) -> Arrays:
     """Operation by operation, as XLA does it: the proof of a kernel on a machine that cannot compile it."""
-    return call({"interpret": True}, body, grid, tables, *given)
+    return call({"interpret": True}, name, body, grid, tables, *given)
 
 
-def triton(body: Body, grid: Grid, tables: Tables, *given: Any) -> Arrays:
+def triton(name: str, body: Body, grid: Grid, tables: Tables, *given: Any) -> Arrays:
     """Compiled for a GPU."""
     parameters = pallas_triton().CompilerParams(num_warps=4, num_stages=2)
-    return call({"compiler_params": parameters}, body, grid, tables, *given)
+    return call({"compiler_params": parameters}, name, body, grid, tables, *given)
 
 
 def call(
     how: dict[str, Any],
+    name: str,
     body: Body,
     grid: Grid,
     tables: Tables,
@@ -56,12 +57,13 @@ def call(
     """A kernel whose tables are arrays like others."""
     pl = pallas()
     inputs = [*(pl.BlockSpec(table.shape, lambda *ids: (0, 0)) for table in tables), *inputs]
-    kernel = pl.pallas_call(body, structs, grid=grid, in_specs=inputs, out_specs=outputs, **how)
+    kernel = pl.pallas_call(body, structs, name=name, grid=grid, in_specs=inputs, out_specs=outputs, **how)
     found: Arrays = kernel(*map(jnp.asarray, tables), *arrays)
     return found
 
 
 def mosaic(
+    name: str,
     body: Body,
     grid: Grid,
     tables: Tables,
@@ -76,7 +78,7 @@ def mosaic(
         num_scalar_prefetch=len(tables), grid=grid, in_specs=inputs, out_specs=outputs
     )
     parameters = tpu.CompilerParams(vmem_limit_bytes=VMEM_LIMIT)
-    kernel = pallas().pallas_call(body, structs, grid_spec=spec, compiler_params=parameters)
+    kernel = pallas().pallas_call(body, structs, name=name, grid_spec=spec, compiler_params=parameters)
     found: Arrays = kernel(*map(jnp.asarray, tables), *arrays)
     return found
 

@@ -1,9 +1,11 @@
 """Forms of recurrent attention: one file each in the folder `form`, found by listing it."""
 
 import abc
+import copy
 import dataclasses
 import importlib
 import pkgutil
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
@@ -11,6 +13,7 @@ from jaxtyping import Array, Float
 
 from attnkit.forms.recurrent import form as folder
 from attnkit.forms.recurrent.tokens import Tokens
+from attnkit.forms.shards import ALONE, Shards
 from attnkit.recurrence.contract import (
     LinearRecurrent,
     Order,
@@ -29,12 +32,14 @@ class Sizes:
     """Length of a sequence.
 
     Attributes:
-        tokens: number of tokens.
-        steps: number of updates of the state: several per token for some variants.
+        tokens: number of tokens, of one device if several share the sequence.
+        steps: number of updates of the state by them: several per token for some variants.
+        shards: the devices that share the sequence, if several do.
     """
 
     tokens: int
     steps: int
+    shards: Shards | None = None
 
 
 class Form(abc.ABC):
@@ -44,10 +49,32 @@ class Form(abc.ABC):
         name: the file's name, and the value of `implementation`.
         rank: `implementation = "auto"` takes the form of lowest rank that supports the variant and does not
             decline.
+        compiled_on: platforms on which it is compiled.
+        distributed: whether it computes a sequence that several devices share, and only such.
+        shards: the devices that share the sequence.
     """
 
     name: ClassVar[str]
     rank: ClassVar[int]
+    compiled_on: ClassVar[tuple[str, ...]] = ("cpu", "gpu", "tpu")
+    distributed: ClassVar[bool] = False
+    shards: Shards | None = None
+
+    def misplaced(self, sizes: Sizes) -> str | None:
+        """Why it cannot compute a sequence that is on one device, or on several; `None` if it can."""
+        if sizes.shards is None:
+            return ALONE if self.distributed else None
+        return None if self.distributed else sizes.shards.whole_needed()
+
+    def over(self, shards: Shards | None) -> "Form":
+        """The form for the devices that share a sequence."""
+        form = copy.copy(self)
+        form.shards = shards
+        return form
+
+    def carry_on(self, compute: Callable[[Any], tuple[Any, Any]], state: Any) -> tuple[Any, Any]:
+        """`compute(state)`: results of the tokens that follow `state`, and the state after them."""
+        return compute(state)
 
     def supports(self, variant: Recurrent, sizes: Sizes, platform: str) -> str | None:
         """Why it cannot compute a variant; `None` if it can."""
@@ -116,12 +143,13 @@ def find_form(name: str) -> Form:
     return next(form for form in all_forms() if form.name == name)
 
 
-def sizes_of(variant: Recurrent, tokens: int) -> Sizes:
-    """The sizes of a sequence of `tokens` tokens."""
-    return Sizes(tokens, tokens * (variant.substeps if isinstance(variant, LinearRecurrent) else 1))
+def sizes_of(variant: Recurrent, tokens: int, shards: Shards | None = None) -> Sizes:
+    """The sizes of a sequence of `tokens` tokens, on one device or on each of several."""
+    return Sizes(tokens, tokens * (variant.substeps if isinstance(variant, LinearRecurrent) else 1), shards)
 
 
 def supported_forms(variant: Recurrent, tokens: int = 4096, platform: str | None = None) -> tuple[str, ...]:
     """Names of the forms that a variant has on a platform; on that of this machine if none is given."""
     sizes, platform = sizes_of(variant, tokens), platform or jax.default_backend()
-    return tuple(form.name for form in all_forms() if form.supports(variant, sizes, platform) is None)
+    forms = (form for form in all_forms() if form.misplaced(sizes) is None)
+    return tuple(form.name for form in forms if form.supports(variant, sizes, platform) is None)

@@ -10,6 +10,7 @@ from attnkit.forms.recurrent.contract import Form, find_form
 from attnkit.forms.recurrent.tokens import Tokens, reversed_reset, since_reset
 from attnkit.forms.recurrent.two_pass import two_pass_inputs
 from attnkit.forms.recurrent.value_weights import mean_slopes
+from attnkit.forms.shards import Shards
 from attnkit.recurrence.contract import (
     LinearRecurrent,
     Order,
@@ -19,7 +20,7 @@ from attnkit.recurrence.contract import (
     SteppedRecurrent,
     Transition,
 )
-from attnkit.recurrence.two_pass import TwoPassRecurrent
+from attnkit.recurrence.two_pass import FirstPassState, TwoPassRecurrent
 
 
 def run_head(
@@ -33,19 +34,23 @@ def run_head(
     else:
         assert isinstance(variant, SteppedRecurrent)
         o, last = form.run_stepped(variant, p, tokens, clean, size)
-    lost = since_reset(tokens.broken, tokens.begins(), before)
+    lost = since_reset(tokens.broken, tokens.begins(), before, form.shards)
     end = lost[-1] if lost.size else before
+    end = form.shards.from_last(end) if form.shards else end
     last = jax.tree.map(lambda a: jnp.where(end, jnp.nan, a) if is_float(a) else a, last)
-    return of_real_tokens(variant, tokens, lost, o), last
+    return of_real_tokens(variant, tokens, lost, o, form.shards), last
 
 
-def of_real_tokens(variant: Recurrent, tokens: Tokens, lost: Array, o: Array) -> Array:
+def of_real_tokens(
+    variant: Recurrent, tokens: Tokens, lost: Array, o: Array, shards: Shards | None = None
+) -> Array:
     """Rows of outputs: NaN where a value that is not finite would reach, zeros for tokens that do not exist.
 
     `lost` says after which tokens the state is unknown.
     """
     if variant.direction == "both":
-        lost |= since_reset(tokens.broken[::-1], reversed_reset(tokens.begins()), jnp.asarray(False))[::-1]
+        begins, back = reversed_reset(tokens.begins(), shards), shards.reversed() if shards else None
+        lost |= since_reset(tokens.broken[::-1], begins, jnp.asarray(False), back)[::-1]
     o = jnp.where((lost | tokens.unread)[:, None], jnp.nan, o)
     return jnp.where(tokens.real[:, None], o, 0)
 
@@ -94,8 +99,9 @@ def read_states(
     if variant.direction == "both":
         seen, wrote = jax.tree.map(lambda a: a[::-1], (q, write))
         back = order._replace(read="decayed" if order.read == "after" else "before")
-        again = None if reset is None else reversed_reset(reset)
-        more, _ = form.run(seen, wrote, jnp.zeros_like(state), again, back, size)
+        again = None if reset is None else reversed_reset(reset, form.shards)
+        backward = form.over(form.shards.reversed()) if form.shards else form
+        more, _ = backward.run(seen, wrote, jnp.zeros_like(state), again, back, size)
         o = o + more[::-1]
     weight = variant.self_weight(p, x)
     if weight is not None:
@@ -112,6 +118,13 @@ def with_auxiliary(
     size: int | None = None,
 ) -> tuple[dict[str, Array], Any]:
     """Inputs with the auxiliary ones and those of a first pass, and the next auxiliary state."""
+    first = state.aux_state.aux_state if isinstance(variant, TwoPassRecurrent) else state.aux_state
+
+    def auxiliary(aux_state: Any) -> tuple[Any, Any]:
+        return variant.auxiliary_inputs(p, tokens.x, aux_state, tokens.begins(), tokens.real)
+
+    more, aux_state = form.carry_on(auxiliary, first)
+    x = {**tokens.x, **more}
     if isinstance(variant, TwoPassRecurrent):
 
         def run(q: Array, write: Transition, matrix: Array) -> tuple[Array, Array]:
@@ -119,9 +132,9 @@ def with_auxiliary(
                 return form.run(q, write, matrix, tokens.reset, Order(), size)
             return form.run_columns(q, write, matrix, tokens.reset, size)
 
-        return two_pass_inputs(variant, p, tokens.x, state.aux_state, tokens.begins(), tokens.real, run)
-    more, aux_state = variant.auxiliary_inputs(p, tokens.x, state.aux_state, tokens.begins(), tokens.real)
-    return {**tokens.x, **more}, aux_state
+        found, matrix = two_pass_inputs(variant, p, x, state.aux_state.matrix, tokens.real, run)
+        return {**x, **found}, FirstPassState(matrix, aux_state)
+    return x, aux_state
 
 
 def expand(

@@ -6,11 +6,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
+from attnkit.forms.on_mesh import EVERYWHERE, OnMesh
 from attnkit.forms.recurrent.contract import all_forms, find_form, sizes_of
 from attnkit.forms.recurrent.head import is_float, linear_weights, run_head
 from attnkit.forms.recurrent.tokens import read_tokens, values_of, varying_zero
+from attnkit.forms.shards import AXIS, Shards
 from attnkit.hooks import nearest
 from attnkit.recurrence.contract import LinearRecurrent, Params, Recurrent, SteppedRecurrent
 from attnkit.variant import HeadShape
@@ -49,21 +52,39 @@ class RecurrentExplanation:
 
 
 def explain_recurrent(
-    variant: Recurrent, tokens: int, *, implementation: str = "auto", chunk: int | None = None
+    variant: Recurrent,
+    tokens: int,
+    *,
+    implementation: str = "auto",
+    chunk: int | None = None,
+    devices: int | None = None,
 ) -> RecurrentExplanation:
-    """The computation of a sequence of `tokens` tokens. Raises `ValueError` as `recur` does."""
+    """The computation of a sequence of `tokens` tokens, which `devices` share unless that is `None`.
+
+    Raises `ValueError` as `recur` does.
+    """
+    shards = Shards(AXIS, devices) if devices else None
+    tokens = shards.share("tokens", tokens) if shards else tokens
+    return choose_form(variant, tokens, implementation, chunk, shards)
+
+
+def choose_form(
+    variant: Recurrent, tokens: int, implementation: str, chunk: int | None, shards: Shards | None = None
+) -> RecurrentExplanation:
+    """The computation of `tokens` tokens, on one device or on each of several."""
     if chunk is not None and (chunk < 1 or chunk & (chunk - 1)):
         raise ValueError(f"chunk = {chunk}: expected a power of two")
-    sizes, platform, forms = sizes_of(variant, tokens), jax.default_backend(), all_forms()
+    sizes, platform, forms = sizes_of(variant, tokens, shards), jax.default_backend(), all_forms()
     names = ", ".join(sorted(form.name for form in forms))
     if implementation not in ("auto", *(form.name for form in forms)):
         raise ValueError(f"implementation = {implementation!r}: expected auto, {names}")
     passed_over = []
-    for form in forms:
+    placed = [form for form in forms if form.misplaced(sizes) is None]
+    for form in forms if implementation != "auto" else placed:
         if implementation not in ("auto", form.name):
             continue
-        why = form.supports(variant, sizes, platform)
-        if why is not None and implementation != "auto":
+        why = form.misplaced(sizes) or form.supports(variant, sizes, platform)
+        if why is not None and (implementation != "auto" or form is placed[-1]):
             raise ValueError(f"implementation = {implementation!r}: {why}")
         why = why or (form.declines(sizes) if implementation == "auto" else None)
         if why is None:
@@ -91,6 +112,8 @@ def recur(
     length: Int[Array, ""] | None = None,
     implementation: str = "auto",
     chunk: int | None = None,
+    axis: str | None = None,
+    mesh: Mesh | None = None,
 ) -> RecurrentOutput:
     """Recurrent attention of one sequence. Batch with `jax.vmap`.
 
@@ -107,14 +130,32 @@ def recur(
         implementation: name of a form: `scan` computes token by token, `chunked` in parallel chunks, `matrix`
             by the matrix of all pairs; `auto` chooses one, see `explain_recurrent`.
         chunk: length of a chunk, a power of two.
+        axis: inside `jax.shard_map`, the mesh axis whose devices share the sequence: each gives the
+            consecutive tokens that it has in `inputs` and `segments`, as many as the others, and gets their
+            outputs. `params`, `state` and `length` are the same on all, as is the last state.
+        mesh: for arrays of the whole sequence, the devices that compute it: it is cut along `axis`,
+            `sequence` if that is left out. Call it inside `jax.jit`.
 
     Raises:
         ValueError: if the form cannot compute the variant, or inputs are missing or do not fit.
     """
     inputs = dict(inputs)
     check_inputs(variant, shape, inputs)
-    plan = explain_recurrent(variant, inputs["v"].shape[-2], implementation=implementation, chunk=chunk)
-    form, dtype = find_form(plan.form), inputs["v"].dtype
+    count, dtype = inputs["v"].shape[-2], inputs["v"].dtype
+    if mesh is not None:
+        on = OnMesh(mesh, axis, tokens=count)
+        given = {"params": params, "state": state, "length": length, "segments": segments, "inputs": inputs}
+        needs = variant.inputs(shape).items()
+        cut = {name: on.tokens if need.shared else on.heads for name, need in needs}
+
+        def one(**own: Any) -> tuple[Array, Any]:
+            found = recur(variant, shape, **own, implementation=implementation, chunk=chunk)
+            return found.output, found.state
+
+        specs = {"segments": on.tokens, "inputs": cut}
+        return RecurrentOutput(*on.run(one, given, specs, (on.heads, EVERYWHERE)))
+    shards = Shards.of(axis)
+    form = find_form(choose_form(variant, count, implementation, chunk, shards).form).over(shards)
     if variant.direction == "both" and state is not None:
         raise ValueError(
             "state: a variant with direction = 'both' reads whole sequences; leave the state out"
@@ -124,7 +165,7 @@ def recur(
     first = jax.tree.map(lambda a: a + jnp.asarray(zero).astype(a.dtype), first)
 
     def head(p: Params, own: Mapping[str, Array], state: Any) -> tuple[Array, Any]:
-        tokens = read_tokens(variant, shape, own, segments, length)
+        tokens = read_tokens(variant, shape, own, segments, length, shards)
         return run_head(variant, form, cast_params(p, state), tokens, state, chunk)
 
     axes = input_axes(variant, shape)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from attnkit.forms.shards import Shards
 from attnkit.recurrence.contract import Recurrent
 from attnkit.variant import HeadShape
 
@@ -39,6 +40,7 @@ def read_tokens(
     x: Mapping[str, Float[Array, "tokens width"]],
     segments: Int[Array, "tokens"] | None,
     length: Int[Array, ""] | None,
+    shards: Shards | None = None,
 ) -> Tokens:
     """Activated inputs in at least float32, without padding and values that are not finite.
 
@@ -46,10 +48,12 @@ def read_tokens(
     multiplied by a zero of a mask, it would reach others.
     """
     needs, count = variant.inputs(shape), next(iter(x.values())).shape[0]
-    real = jnp.ones(count, bool) if length is None else jnp.arange(count) < length
+    place = shards.positions(count) if shards else jnp.arange(count)
+    real = jnp.ones(count, bool) if length is None else place < length
     reset = None
     if segments is not None:
-        reset = jnp.concatenate([jnp.zeros(count, bool)[:1], segments[1:] != segments[:-1]])
+        before = shards.before(segments[-1:], segments[:1]) if shards else segments[:1]
+        reset = segments != jnp.concatenate([before, segments[:-1]])
     flaws = {"key": jnp.zeros(count, bool), "query": jnp.zeros(count, bool)}
     clean = {}
     for name, raw in x.items():
@@ -61,22 +65,31 @@ def read_tokens(
 
 
 def since_reset(
-    event: Bool[Array, "tokens"], reset: Bool[Array, "tokens"], before: Bool[Array, ""]
+    event: Bool[Array, "tokens"],
+    reset: Bool[Array, "tokens"],
+    before: Bool[Array, ""],
+    shards: Shards | None = None,
 ) -> Bool[Array, "tokens"]:
-    """Whether `event` has happened in a token's document up to and including the token."""
+    """Whether `event` has happened in a token's document up to and including the token, or `before`."""
 
     def then(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array]:
         return b[0] | (a[0] & ~b[1]), a[1] | b[1]
 
     # Not by cumulative sums: on CPU, XLA computes those of long vectors in quadratic time.
     seen, ended = jax.lax.associative_scan(then, (event, reset))
+    if shards:
+        no = jnp.zeros((), bool)
+        before = then((before, no), shards.scan_before(then, (seen[-1], ended[-1]), (no, no)))[0]
     happened: Array = seen | (before & ~ended)
     return happened
 
 
-def reversed_reset(reset: Bool[Array, "tokens"]) -> Bool[Array, "tokens"]:
+def reversed_reset(reset: Bool[Array, "tokens"], shards: Shards | None = None) -> Bool[Array, "tokens"]:
     """Where documents begin when they are read from the last token to the first."""
-    return jnp.roll(reset[::-1], 1).at[:1].set(False)
+    first = jnp.zeros_like(reset[:1])
+    if shards:
+        first = shards.reversed().before(reset[:1], first)
+    return jnp.concatenate([first, reset[:0:-1]])
 
 
 def values_of(tokens: Tokens, value_dim: int) -> Float[Array, "values value_dim"]:

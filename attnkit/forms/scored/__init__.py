@@ -5,8 +5,10 @@ A form has two functions:
     supports(variant, sizes, platform) -> reason or None     why it cannot compute the variant, or None
     run(variant, heads, sizes) -> (output, lse)               [heads, queries, value_dim], [heads, queries]
 
-It may have two more things:
+It may have more:
 
     block_mask_of(variant, sizes) -> BlockMask                which blocks it computes, for `explain`
-    COMPILED_ON = ("gpu", "tpu")                              platforms on which `auto` prefers it
+    COMPILED_ON = {"gpu": 1, "tpu": 1}                        platforms on which `auto` prefers it to loops;
+                                                              it takes the largest number first
+    DISTRIBUTED = True                                        several devices share the sequence
 """

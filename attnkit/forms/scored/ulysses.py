@@ -8,7 +8,6 @@ Source: Jacobs et al. 2023 (DeepSpeed Ulysses), arXiv 2309.14509.
 
 import dataclasses
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -74,15 +73,18 @@ def exchange(shards: Shards, block: Block, axes: Block, heads: int, copies: int)
     def of_head(a: Array, axis: str) -> Array:
         if axis == ALL:
             return a
-        return jax.lax.dynamic_slice_in_dim(a, shards.index() * heads, heads)
+        own: Array = jax.lax.dynamic_slice_in_dim(a, shards.index() * heads, heads)
+        return own
 
     def of_tokens(a: Array, axis: str) -> Array:
         a = shards.varying(a)
-        if axis == ALL:
-            return jax.lax.all_gather(a, shards.axis, tiled=True)
         if axis == GROUP and copies > 1:
             a = jnp.repeat(a, copies, axis=0)
-        exchanged: Any = jax.lax.all_to_all(a, shards.axis, 0, 1, tiled=True)
+        exchanged: Array = (
+            jax.lax.all_gather(a, shards.axis, tiled=True)
+            if axis == ALL
+            else jax.lax.all_to_all(a, shards.axis, 0, 1, tiled=True)
+        )
         return exchanged
 
     return Block(

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from attnkit.tasks.contract import Dataset, Texts
-from attnkit.tasks.wording import shown
+from attnkit.tasks.wording import listed, shown
 
 QUOTES = "\"'`\u201c\u201d\u201e\u00ab\u00bb"
 #: Shares above which a note is made.
 UNKNOWN, CUT, SKIPPED, MAJORITY, REPEATED = 0.1, 0.1, 0.1, 0.9, 0.01
-NAMED, NOTED = 3, 2
+NAMED, NOTED, FILES = 3, 2, 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,8 @@ class Audit:
     """The findings.
 
     Attributes:
-        examples: split -> number of examples, or of characters of a text; without those drawn at will.
+        examples: split -> number of examples, or of characters of a text; of those that are not drawn anew.
+        of_text: whether these are characters.
         lengths: side -> split -> lengths of its sequences.
         classes: class -> examples of it in training; empty where nothing is classified.
         files: what is known of each file: name, digest, lines, encoding, delimiter, columns.
@@ -50,6 +51,7 @@ class Audit:
     """
 
     examples: Mapping[str, int]
+    of_text: bool
     lengths: Mapping[str, Mapping[str, Spread]]
     classes: Mapping[str, int]
     files: Sequence[Mapping[str, Any]]
@@ -64,9 +66,8 @@ def audit(dataset: Dataset, samples: int = 0) -> Audit:
     """The findings on a data set, with at most so many `samples` of its first held-out split."""
     facts = dataset.facts
     texts = {split: found for split in ("train", *dataset.splits) if (found := dataset.texts(split))}
-    counts = facts.get("examples") or facts.get("characters") or {}
-    # A generator draws as many as training asks for.
-    examples = {split: count for split, count in counts.items() if isinstance(count, int)}
+    sizes = facts.get("examples") or facts.get("characters") or {}
+    examples = {split: n for split, n in sizes.items() if isinstance(n, int)}
     sides = {side for found in texts.values() for side in found.lengths}
     left_out = {name: n for name, n in facts.items() if isinstance(n, int) and n and is_left_out(name)}
     unknown = {
@@ -86,6 +87,7 @@ def audit(dataset: Dataset, samples: int = 0) -> Audit:
     drawn = dataset.examples(first, samples) if samples and first else []
     return Audit(
         examples=examples,
+        of_text="characters" in facts,
         lengths={
             side: {split: Spread.of(found.lengths[side]) for split, found in texts.items()}
             for side in sorted(sides)
@@ -217,7 +219,7 @@ def of_shares(
 
 def lines(found: Audit, name: str) -> Iterator[str]:
     """The findings for a terminal: all of them."""
-    yield from brief(found)
+    yield from brief(found, len(found.files))
     for side, splits in found.lengths.items():
         for split, spread in splits.items():
             yield (
@@ -240,19 +242,21 @@ def lines(found: Audit, name: str) -> Iterator[str]:
 
 
 def short(found: Audit, name: str) -> Iterator[str]:
-    """What is said before training: what was read, and what is most suspicious."""
+    """Lines for the start of training: counts, and the most suspicious."""
     yield from brief(found)
     yield from (f"suspicious: {note}" for note in found.notes[:NOTED])
     if len(found.notes) > NOTED:
         yield f"suspicious: {len(found.notes) - NOTED} more: attnkit data {name}"
 
 
-def brief(found: Audit) -> Iterator[str]:
-    """What was read, left out and divided, in a few lines."""
-    for file in found.files:
-        yield f"read {file['file']}: {', '.join(read_as(file))}"
+def brief(found: Audit, most: int = FILES) -> Iterator[str]:
+    """Files, splits and what was left out, in a few lines: of more than `most` files the names alone."""
+    if len(found.files) > most:
+        yield f"read {listed(file['file'] for file in found.files)}"
+    else:
+        yield from (f"read {file['file']}: {', '.join(read_as(file))}" for file in found.files)
     parts = [", ".join(f"{count:,} {split}" for split, count in found.examples.items())]
-    parts[0] += " characters" if parts[0] and not found.lengths else ""
+    parts[0] += " characters" if found.of_text else ""
     if found.classes:
         largest = sorted(found.classes.items(), key=lambda item: -item[1])
         some = ", ".join(f"{label} {count:,}" for label, count in largest[:NAMED])

@@ -1,0 +1,189 @@
+"""Prints what several devices compute against one, as JSON; run in a process of its own that has eight.
+
+With the argument `whole`, every feature on every number of devices.
+"""
+
+import json
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, PartitionSpec
+
+from attnkit import forms
+from attnkit.conformance import distributed
+from attnkit.conformance.distributed import Comparison, passed_errors, resources
+from attnkit.conformance.subject import Sizes, make_subject
+from attnkit.layers.token_mixer.talking_heads import MixScores
+from attnkit.masks.causal import Causal
+from attnkit.masks.padding import Padding
+from attnkit.masks.same_document import SameDocument
+from attnkit.masks.window import Window
+from attnkit.recurrence.variant.delta_net import DeltaNet
+from attnkit.recurrence.variant.gla import Gla
+from attnkit.recurrence.variant.retnet import Retnet
+from attnkit.scored.normalizer.inverted import Inverted
+from attnkit.scored.normalizer.sigmoid import Sigmoid
+from attnkit.scored.normalizer.sink import Sink
+from attnkit.scored.normalizer.stick_breaking import StickBreaking
+from attnkit.scored.position.alibi import Alibi
+from attnkit.scored.position.fire import Fire
+from attnkit.scored.position.fox import Fox
+from attnkit.scored.position.kerple_power import KerplePower
+from attnkit.scored.position.t5_buckets import T5Buckets
+from attnkit.scored.preset.attention import Attention
+from attnkit.scored.score.additive import Additive
+from attnkit.scored.selection.moba import Moba
+from attnkit.variant import HeadShape
+
+TRUSTED = {
+    "causal": Attention(mask=Causal()),
+    "window": Attention(mask=Window(back=20)),
+    "ordered": Attention(mask=Causal(), normalizer=StickBreaking()),
+}
+#: what JAX's check of varying axes has refused
+CHECKED = {
+    "heads and hidden units": Attention(
+        mask=Causal(),
+        score=Additive(hidden=2),
+        position=(Fire(hidden=2), KerplePower(), MixScores()),
+    )
+}
+#: variant, heads of keys, form, devices, depth
+SHARED = {
+    "ring of 8": (
+        Attention(
+            position=(T5Buckets(buckets=4, max_distance=9), Alibi()),
+            mask=Causal() & SameDocument() & Padding(),
+            normalizer=Sink(),
+            dropout=0.2,
+        ),
+        *(2, "ring", 8, "gradient"),
+    ),
+    "ring of 4": (
+        Attention(
+            position=Fox(),
+            mask=Window(back=9),
+            normalizer=Sigmoid(),
+            selection=Moba(size=5, count=2),
+        ),
+        *(8, "ring", 4, "gradient"),
+    ),
+    "ring of 2": (Attention(normalizer=Inverted()), *(8, "ring", 2, "forward")),
+    "ulysses of 4": (
+        Attention(position=Alibi(), mask=Causal(), normalizer=StickBreaking()),
+        *(2, "ulysses", 4, "gradient"),
+    ),
+}
+
+
+def spread():
+    """Errors of a batch on two devices, inside a `shard_map`, with and without the check of varying axes."""
+    mesh = jax.make_mesh((2,), ("batch",), axis_types=(AxisType.Auto,), devices=jax.devices()[:2])
+    same, cut = PartitionSpec(), PartitionSpec("batch")
+    random = np.random.default_rng(0)
+    worst = {}
+    for name, variant in {**TRUSTED, **CHECKED}.items():
+        scored, heads = variant.scored(), 1 + (name in CHECKED)
+        tokens = 20 if name in CHECKED else 150
+        arrays = [jnp.asarray(random.normal(size=(2, heads, tokens, 4))) for _ in range(3)]
+        params = scored.init(jax.random.key(0), HeadShape(heads, 4, 4))
+        block = (8, 7) if name in CHECKED else None
+
+        def total(given, q, k, v, scored=scored, block=block):
+            scale, params = given
+            one = jax.vmap(lambda *own: forms.attend(scored, params, *own, block=block).output)
+            return jnp.sum(one(q * scale, k, v * scale) ** 2)
+
+        def checked(*given, total=total):
+            return jax.grad(total, (0, 1))(*given)
+
+        def trusted(*given, total=total):
+            slopes = jax.grad(total, (0, 1))(*given)
+            return jax.lax.psum(slopes[0], "batch"), slopes[1]
+
+        replicated = jnp.ones(4), params
+        true = jax.jit(checked)(replicated, *arrays)
+        for check, function in ((True, checked), (False, trusted)):
+            if name in CHECKED and not check:
+                continue
+            over = jax.shard_map(
+                function, mesh=mesh, in_specs=(same, cut, cut, cut), out_specs=(same, cut), check_vma=check
+            )
+            got = jax.jit(over)(replicated, *arrays)
+            gaps = [
+                np.abs(a - b).max() / max(1e-3, np.abs(b).max())
+                for a, b in zip(*map(jax.tree.leaves, (got, true)), strict=True)
+            ]
+            worst[f"{name}, {'checked' if check else 'trusted'}"] = float(max(gaps))
+    return worst
+
+
+def two_axes():
+    """The error of sequences in a batch, on a mesh that cuts both."""
+    mesh = jax.make_mesh((2, 4), ("data", "sequence"), axis_types=(AxisType.Auto,) * 2)
+    scored = Attention(mask=Causal()).scored()
+    q, k, v = jnp.asarray(np.random.default_rng(1).normal(size=(3, 2, 1, 16, 4)))
+
+    def attend(q, k, v, axis=None):
+        return jax.vmap(lambda *own: forms.attend(scored, None, *own, axis=axis).output)(q, k, v)
+
+    cut = PartitionSpec("data", None, "sequence")
+    own = jax.shard_map(lambda *a: attend(*a, "sequence"), mesh=mesh, in_specs=cut, out_specs=cut)
+    whole = jax.vmap(lambda *a: forms.attend(scored, None, *a, mesh=mesh).output)
+    true = attend(q, k, v)
+    return max(float(np.abs(jax.jit(run)(q, k, v) - true).max()) for run in (own, whole))
+
+
+def lost():
+    """Where a key that is not finite leaves no numbers, on four devices and on one."""
+    shape = HeadShape(1, 2, 2)
+    inputs = {n: np.ones((1, 24, need.width)) for n, need in Gla().inputs(shape).items()}
+    inputs["k"][:, 13] = np.inf
+    segments = jnp.where(jnp.arange(24) < 19, 0, 1)
+
+    def outputs(**where):
+        return jax.jit(lambda own: forms.recur(Gla(), shape, {}, own, segments=segments, **where).output)(
+            inputs
+        )
+
+    found, true = outputs(mesh=distributed.mesh_of(4)), outputs(implementation="scan")
+    at = np.flatnonzero(np.isnan(found[0, :, 0]))
+    return {
+        "of": found.shape[1],
+        "first": int(at[0]),
+        "last": int(at[-1]),
+        "as alone": bool(np.allclose(found, true, equal_nan=True) and len(at) == at[-1] - at[0] + 1),
+    }
+
+
+def sample():
+    """All that is quick."""
+    errors = {}
+    for name, (variant, groups, form, devices, depth) in SHARED.items():
+        subject = make_subject(variant, Sizes(8, groups, 12, 7, distributed.TOKENS, distributed.TOKENS))
+        errors[name] = Comparison(subject, depth).errors(form, devices)
+    errors["corrected state"] = passed_errors(DeltaNet(), 4)
+    errors["positions"] = passed_errors(Retnet(), 8, "forward")
+    errors["both directions"] = passed_errors(Gla(direction="both"), 4, "forward")
+    jax.config.update("jax_enable_x64", True)
+    return {
+        "spread": spread(),
+        "two axes": two_axes(),
+        "lost": lost(),
+        "errors": errors,
+        "resources": {n: resources("ring", n, 1024, (32, 32)) for n in (2, 8)},
+    }
+
+
+def whole():
+    """Every feature on every number of devices."""
+    return {
+        str(cell): Comparison(distributed.feature(*cell[:2])).errors(*cell[2:])
+        for cell in distributed.matrix()
+    }
+
+
+if __name__ == "__main__":
+    json.dump(whole() if sys.argv[1:] == ["whole"] else sample(), sys.stdout)
