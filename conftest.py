@@ -14,6 +14,8 @@ from jaxtyping import install_import_hook
 os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 )
+#: Block sizes as they are shipped, whatever was measured on this machine.
+os.environ.setdefault("ATTNKIT_BLOCKS", "")
 #: Where compiled programs are kept until the run ends, for all its workers and child processes.
 OWN_CACHE = None if "JAX_COMPILATION_CACHE_DIR" in os.environ else tempfile.mkdtemp(prefix="attnkit-jax-")
 if OWN_CACHE:

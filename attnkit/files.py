@@ -55,6 +55,13 @@ def write(path: Path, content: str | bytes) -> None:
         file.write(data)
 
 
+def cache_folder(environment: Mapping[str, str]) -> Path | None:
+    """The user's cache folder: below `XDG_CACHE_HOME`, else below `HOME`; `None` without either."""
+    home = environment.get("HOME", "")
+    base = Path(environment.get("XDG_CACHE_HOME") or (Path(home) / ".cache" if home else ""))
+    return base / "attnkit" if base.is_absolute() else None
+
+
 def sealed(body: Mapping[str, Any], indent: int | None = 2, sort: bool = False) -> bytes:
     """A JSON object with its own SHA-256 as the entry `sha256`, as `unsealed` reads it.
 

@@ -23,6 +23,7 @@ from attnkit.experiment import cards, catalogue, costs
 from attnkit.forms.pallas.gaps import lowering_gap
 from attnkit.forms.scored import pallas
 from attnkit.forms.sizes import Sizes
+from attnkit.forms.tiling import shipped
 from attnkit.jax_api import compile_only_device
 from attnkit.scored.contract import Preset
 
@@ -32,6 +33,7 @@ PAGE = HERE / "kernels.md"
 BASES = ("Score", "Position", "Normalizer", "Selection", "Mask", "TokenMixer")
 LIMITS = {"output": 1e-12, "lse": 1e-12, "vjp": 1e-10, "jvp": 1e-10, "hvp": 1e-10}
 COMPILERS = {"gpu": "CUDA", "tpu": "TPU"}
+BLOCKS = {name: (shipped("kernels", name).steps[0][0],) * 2 for name in COMPILERS}
 TOKENS = 4095  # of the compiled kernels: padding is compiled, too
 
 INTRODUCTION = """# Fused kernels
@@ -57,15 +59,35 @@ speed, no memory, and not whether a device computes what the interpreter compute
 
 Without kernels are variants whose blocks depend on one another; `auto` computes them, and those with a gap
 below, by loops of XLA, and `attnkit.forms.explain` says so.
+
+## Kernels of vendors
+
+Two forms compute the forward pass by a kernel that is not ours, where the definition provably is its own: the
+softmax of scaled dot products over all keys or a band of them (`everything`, `causal`, `window` and their
+conjunctions), after any position parts that act on each token alone (`rotary`, `qk_norm`, ...), with or without
+a sink, without dropout. Every row must have a key. Forward mode, gradients and all that is made of these remain
+our sums over blocks, which need the output and its log-sum-exp alone.
+
+| form | platform | also needs | has no |
+| --- | --- | --- | --- |
+| `cudnn` | GPU of compute capability 8.0 or later | bfloat16 or float16; one width, a multiple of 8 and at most 128; under a mask as many queries as keys, windows that end at the query | cap |
+| `splash` | TPU; interpreted on a CPU | float32 or bfloat16; queries and keys in multiples of 128; outside of `jax.shard_map` or with `check_vma=False` | |
+
+`auto` takes them before our kernels, and these before loops; `attnkit.forms.explain(..., dtype=...)` says what
+ran and why the others did not. A form that is asked for by name and cannot do it raises with the reason. With
+jax 0.10.2 on a CPU: cuDNN's kernel is stood in for by XLA's implementation of the same function, splash
+attention is interpreted, and both are lowered for their platform; splash attention was compiled for a TPU v5e
+(1,024 tokens, heads of width 64 and 80, forward and gradient). cuDNN's kernel cannot be compiled without a
+device. **Neither was measured on a device.**
 """
 
 COMPILED = "## Compiled"
 COMPILED_INTRODUCTION = """
 Written by `python docs/make_kernels.py --compile FOLDER` with jax {version}, by the compilers for an H100
 (ptxas for sm_90a included) and a TPU v5e on a machine that has neither. **Nothing here ran on a device.**
-Sequences of {tokens:,} tokens in bfloat16, {heads} heads (as many as the mask tells apart) of width 64, blocks
-of {gpu} and {tpu}; the gradient of everything, with the forward pass in it. Where that does not compile, the
-forward pass alone was tried.
+Sequences of {tokens:,} tokens in bfloat16, {heads} heads (or as many as the mask tells apart) of width 64,
+blocks of {gpu} and {tpu}; the gradient of everything, with the forward pass in it. Where that does not
+compile, the forward pass alone was tried.
 
 - **memory**: MiB beside arguments and results. The weights as a matrix would be {dense} MiB in float32.
 - **registers**: of a thread, of the kernel of the forward pass and the largest of the others; at most 255.
@@ -103,7 +125,7 @@ def find_out(entry: catalogue.Entry, lowering_only: bool) -> dict[str, Any]:
         return {"absent": reason}
     found: dict[str, Any] = {}
     for platform in COMPILERS:
-        given = (subject.scored, platform, None, pallas.BLOCKS[platform])
+        given = (subject.scored, platform, None, BLOCKS[platform])
         gap = lowering_gap(*given)
         found[platform] = {"gap": gap, "forward": gap is None or lowering_gap(*given, gradient=False) is None}
     if not lowering_only:
@@ -179,8 +201,8 @@ def reasons(some: list[tuple[str, dict[str, Any]]]) -> list[str]:
     return lines
 
 
-def compile_one(entry: catalogue.Entry, devices: dict[str, Any]) -> dict[str, Any]:
-    """What compilers make of a variant."""
+def compile_one(entry: catalogue.Entry, devices: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    """What compilers make of a variant; for a platform that is known, what is."""
     try:
         subject = make_subject(entry.cls(**costs.required_options(entry)))
     except (TypeError, ValueError) as error:
@@ -188,8 +210,10 @@ def compile_one(entry: catalogue.Entry, devices: dict[str, Any]) -> dict[str, An
     sizes = subject.sizes
     if reason := pallas.supports(subject.scored, Sizes(sizes.queries, sizes.keys, sizes.offset), "cpu"):
         return {"absent": reason}
-    found: dict[str, Any] = {}
+    found = dict(known)
     for platform, device in devices.items():
+        if platform in known:
+            continue
         one: dict[str, Any] = {}
         for depth in ("gradient", "forward"):
             made = compile_kernels(subject.scored, platform, device, TOKENS, depth == "gradient")
@@ -213,7 +237,7 @@ def compiled_part(found: dict[str, dict[str, Any]]) -> str:
         known = [one for one in whole if one["spilled"]]
         clean = sum(not any(one["spilled"].values()) for one in known) if known else "not known"
         counts.append(f"| {title} | {len(some)} | {share} | {clean} |")
-    blocks = {name: "{} x {}".format(*block) for name, block in pallas.BLOCKS.items()}
+    blocks = {name: "{} x {}".format(*block) for name, block in BLOCKS.items()}
     given = {"version": jax.__version__, "tokens": TOKENS, "heads": 2, "dense": 2 * 4 * TOKENS**2 >> 20}
     head = COMPILED_INTRODUCTION.format(
         **given, gpu=blocks["gpu"], tpu=blocks["tpu"], counts="\n".join(counts)
@@ -265,10 +289,14 @@ def main() -> int:
         old = found.get(name_of(entry))
         if chosen.names and entry.kind not in chosen.names:
             continue
-        done = chosen.compile or chosen.lowering_only or (old and ("errors" in old or "gpu" not in old))
-        if old and done and not chosen.again:
+        if devices:
+            done = old and ("absent" in old or devices.keys() <= old.keys())
+        else:
+            done = old and (chosen.lowering_only or "errors" in old or "gpu" not in old)
+        if done and not chosen.again:
             continue
-        made = compile_one(entry, devices) if devices else find_out(entry, chosen.lowering_only)
+        known = {} if chosen.again else old or {}
+        made = compile_one(entry, devices, known) if devices else find_out(entry, chosen.lowering_only)
         found[name_of(entry)] = made
         kept.write_text(json.dumps(found), encoding="utf-8")
         print(name_of(entry), made, flush=True)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from attnkit import forms
 from attnkit.api.shapes import parts_of
@@ -54,10 +55,13 @@ def explain(
     block: tuple[int, int] | None = None,
     chunk: int | None = None,
     devices: int | None = None,
+    shape: HeadShape | None = None,
+    dtype: Any = jnp.float32,
 ) -> forms.Explanation | forms.RecurrentExplanation:
     """Which computation runs for these sizes, with which blocks or chunks, and why. Arguments as of `attend`.
 
-    `devices` share the sequence, if it is given; `queries` and `keys` are those of the whole sequence.
+    `devices` share the sequence, if it is given; `queries` and `keys` are those of the whole sequence. `shape`
+    and `dtype` are those of queries, keys and values, by which kernels are chosen; the usual widths if not given.
 
     >>> import attnkit as ak
     >>> print(ak.explain(ak.Attention(mask=ak.Window(back=63)), 4096))
@@ -72,7 +76,7 @@ other in 4 hops
         )
     size = queries if keys is None else keys
     more: Any = {"offset": offset, "implementation": implementation, "block": block, "devices": devices}
-    return forms.explain(parts_of(variant), queries, size, **more)
+    return forms.explain(parts_of(variant), queries, size, **more, shape=shape, dtype=dtype)
 
 
 def layer(

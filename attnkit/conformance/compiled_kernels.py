@@ -19,7 +19,7 @@ from jax.sharding import SingleDeviceSharding
 
 from attnkit.forms.pallas.gaps import program, reason_of
 from attnkit.forms.passes import PLATFORMS
-from attnkit.forms.scored.pallas import BLOCKS
+from attnkit.forms.tiling import shipped
 from attnkit.jax_api import on_abstract_device
 from attnkit.scored.contract import Scored
 
@@ -56,7 +56,8 @@ def compile_kernels(
     """
     place, gpu = SingleDeviceSharding(device), platform == "gpu"
     with jax.enable_x64(False), tempfile.TemporaryDirectory() as folder:
-        function, arrays = program(variant, None, BLOCKS[platform], tokens, gradient, jnp.bfloat16)
+        side = shipped("kernels", platform).steps[0][0]
+        function, arrays = program(variant, None, (side, side), tokens, gradient, jnp.bfloat16)
         options: Any = {"xla_dump_to": folder, "xla_dump_hlo_as_text": False} if gpu else None
         try:
             with on_abstract_device(platform):

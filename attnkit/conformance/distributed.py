@@ -104,13 +104,15 @@ class Comparison:
         return compute(run, draw_arrays(self.subject), own_data(self.subject), jax.random.key(3))
 
 
-def passed_errors(variant: Recurrent, devices: int, *, documents: bool = True) -> dict[str, float]:
+def passed_errors(variant: Recurrent, devices: int, depth: str = "gradient") -> dict[str, float]:
     """Errors of the state passed between devices against the scan on one, in float64.
+
+    There are three documents, and tokens at the end that do not exist.
 
     Args:
         variant: the recurrence.
         devices: how many.
-        documents: whether there are three documents, and tokens that do not exist at the end.
+        depth: `forward` or `gradient`.
 
     Returns:
         For `output`, the last `state`, and `vjp` by parameters, inputs and the first state, the largest
@@ -120,8 +122,7 @@ def passed_errors(variant: Recurrent, devices: int, *, documents: bool = True) -
         ValueError: if states cannot be passed, with the reason.
     """
     bench = RecurrentBench(variant, RecurrentSizes(tokens=TOKENS))
-    segments = jnp.asarray(bench.segments("three")) if documents else None
-    length = jnp.int32(TOKENS - 2) if documents else None
+    segments, length = jnp.asarray(bench.segments("three")), jnp.int32(TOKENS - 2)
 
     def like(a: Any, other: Any) -> Any:
         return a.astype(other.dtype)
@@ -149,14 +150,11 @@ def passed_errors(variant: Recurrent, devices: int, *, documents: bool = True) -
         empty = empty_state(variant, bench.sizes.shape, jnp.float64)
         structure = jax.tree.structure(empty)
     found, true = (
-        compute(DEPTHS["gradient"](run(**where)), arrays, {}, None)
+        compute(DEPTHS[depth](run(**where)), arrays, {}, None)
         for where in ({"mesh": mesh_of(devices), "chunk": CHUNK}, {"implementation": "scan"})
     )
-    return {
-        "output": largest_error(found["output"], true["output"]),
-        "state": largest_error(found["lse"], true["lse"]),
-        "vjp": largest_error(found["vjp"], true["vjp"]),
-    }
+    names = {"output": "output", "lse": "state", "vjp": "vjp"}
+    return {name: largest_error(found[key], true[key]) for key, name in names.items() if key in true}
 
 
 def compute(function: Callable[..., Tree], *given: Tree) -> Tree:
@@ -167,7 +165,7 @@ def compute(function: Callable[..., Tree], *given: Tree) -> Tree:
 
 
 def resources(form: str, devices: int, tokens: int, block: tuple[int, int]) -> dict[str, int]:
-    """What the compiled gradient of causal attention takes on each device.
+    """Memory and collective operations of the compiled gradient of causal attention, on each device.
 
     Returns:
         `temporary`: bytes. `gathers`, `permutes`, `exchanges`: how many operations pass arrays from all

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from attnkit.tasks.contract import Dataset, Texts
-from attnkit.tasks.wording import shown
+from attnkit.tasks.wording import listed, shown
 
 QUOTES = "\"'`\u201c\u201d\u201e\u00ab\u00bb"
 #: Shares above which a note is made.
 UNKNOWN, CUT, SKIPPED, MAJORITY, REPEATED = 0.1, 0.1, 0.1, 0.9, 0.01
-NAMED, NOTED = 3, 2
+NAMED, NOTED, FILES = 3, 2, 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,7 +219,7 @@ def of_shares(
 
 def lines(found: Audit, name: str) -> Iterator[str]:
     """The findings for a terminal: all of them."""
-    yield from brief(found)
+    yield from brief(found, len(found.files))
     for side, splits in found.lengths.items():
         for split, spread in splits.items():
             yield (
@@ -249,10 +249,12 @@ def short(found: Audit, name: str) -> Iterator[str]:
         yield f"suspicious: {len(found.notes) - NOTED} more: attnkit data {name}"
 
 
-def brief(found: Audit) -> Iterator[str]:
-    """Counts of what was read, left out and divided, in a few lines."""
-    for file in found.files:
-        yield f"read {file['file']}: {', '.join(read_as(file))}"
+def brief(found: Audit, most: int = FILES) -> Iterator[str]:
+    """Files, splits and what was left out, in a few lines: of more than `most` files the names alone."""
+    if len(found.files) > most:
+        yield f"read {listed(file['file'] for file in found.files)}"
+    else:
+        yield from (f"read {file['file']}: {', '.join(read_as(file))}" for file in found.files)
     parts = [", ".join(f"{count:,} {split}" for split, count in found.examples.items())]
     parts[0] += " characters" if found.of_text else ""
     if found.classes:

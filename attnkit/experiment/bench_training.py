@@ -68,7 +68,9 @@ def bench_training(loaded: Config, rounds: int, tell: Callable[[str], None]) -> 
     with Batches(data, plan.seed, plan.batch_size, count) as batches:
         tell(f"compiling {count} steps")
         begun = time.perf_counter()
-        program = dispatch.lower(state, place_batches(batches.take(0, count), mesh), jnp.int32(count), hyper).compile()
+        program = dispatch.lower(
+            state, place_batches(batches.take(0, count), mesh), jnp.int32(count), hyper
+        ).compile()
         compiling = time.perf_counter() - begun
         for number in range(rounds + 1):
             ready = place_batches(batches.take(number * count, count), mesh)

@@ -11,6 +11,8 @@ import platform
 from collections.abc import Mapping
 from pathlib import Path
 
+from attnkit import files
+
 FOLDER = "JAX_COMPILATION_CACHE_DIR"
 LIMIT = 2 << 30
 CPUINFO = Path("/proc/cpuinfo")
@@ -46,9 +48,8 @@ def place(environment: Mapping[str, str]) -> Path | None:
 
     Each kind of processor has its own, because a home folder may be shared by machines.
     """
-    home = environment.get("HOME", "")
-    base = Path(environment.get("XDG_CACHE_HOME") or (Path(home) / ".cache" if home else ""))
-    return base / "attnkit" / "compiled" / processor() if base.is_absolute() else None
+    base = files.cache_folder(environment)
+    return base / "compiled" / processor() if base else None
 
 
 def processor() -> str:

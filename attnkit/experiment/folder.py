@@ -251,7 +251,7 @@ def read_bounded(path: Path) -> bytes:
     return path.read_bytes()
 
 
-HARMLESS = {"about", "decoding", "optimizer.decay_steps"} | {
+HARMLESS = {"about", "decoding", "optimizer.decay_steps", "model.remat"} | {
     f"training.{name}"
     for name in (
         "steps",
@@ -262,6 +262,8 @@ HARMLESS = {"about", "decoding", "optimizer.decay_steps"} | {
         "evaluation_batch_size",
         "evaluation_batches",
         "steps_per_dispatch",
+        "fsdp",
+        "sequence",
     )
 }
 

@@ -19,6 +19,7 @@ from attnkit.errors import CheckpointError, ConfigError, DataError
 from attnkit.experiment import folder, importing
 from attnkit.experiment.catalogue import PACKAGE
 from attnkit.experiment.config import Config, moved
+from attnkit.forms.tiling import remembered
 from attnkit.tasks.contract import Dataset, DatasetInfo
 from attnkit.tasks.respelled import Respelled
 from attnkit.training.load import FOLDER
@@ -27,7 +28,11 @@ DATASET = "dataset.json"
 CODE = "code.json"
 KEPT = "code"
 PACKAGES = ("attnkit", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-FLAGS = {"x64": "JAX_ENABLE_X64", "matmul_precision": "JAX_DEFAULT_MATMUL_PRECISION"}
+FLAGS = {
+    "x64": "JAX_ENABLE_X64={}",
+    "matmul_precision": "JAX_DEFAULT_MATMUL_PRECISION={}",
+    "blocks": "ATTNKIT_BLOCKS to a folder with these sizes, or to nothing for those that are shipped",
+}
 #: what tokens and vectors stand for
 MEANING = ("vocabulary", "source_vocabulary", "speller", "features", "source_features", "numbers", "grid")
 TOKENS = {"vocabulary", "source_vocabulary", "speller"}
@@ -110,6 +115,7 @@ def environment(loaded: Config) -> dict[str, Any]:
         "devices": [str(device.device_kind) for device in jax.devices()],
         "x64": bool(jax.config.read("jax_enable_x64")),
         "matmul_precision": jax.config.jax_default_matmul_precision or "default",  # type: ignore[attr-defined]
+        **({"blocks": json.dumps(found)} if (found := remembered()) else {}),
         "config_hash": loaded.hash(),
     }
 
@@ -278,9 +284,9 @@ def refuse_flags(record: Record, loaded: Config, place: Path) -> None:
     """Raise `ConfigError` if a run would go on with other numbers than it began with."""
     now = environment(loaded)
     for name, way in FLAGS.items():
-        if record.environment.get(name) != now[name]:
-            was = record.environment.get(name)
-            raise ConfigError(f"{name} = {now[name]}: the run in {place} has {was}; set {way}={was}")
+        here, was = (some.get(name, "as shipped") for some in (now, record.environment))
+        if was != here:
+            raise ConfigError(f"{name} = {here}: the run in {place} has {was}; set {way.format(was)}")
 
 
 def some(names: list[str]) -> str:

@@ -9,15 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 
 from attnkit import signals
 from attnkit.errors import CheckFailed, ConfigError
 from attnkit.experiment import attention, audit, config, display, folder, measure, provenance, summary, toml
 from attnkit.experiment.diagnostics import printable
-from attnkit.experiment.footprint import Footprint, footprint
+from attnkit.experiment.footprint import Footprint, footprint, parameters
 from attnkit.experiment.profile import profiled
 from attnkit.experiment.provenance import NOTHING, Allow
 from attnkit.experiment.session import Session, best, described, reopen, start, with_data
@@ -87,10 +85,9 @@ def train(
             if record is None or steps_done(place) < session.training.steps:
                 provenance.write(place, loaded, session.data, changes)
 
-        sizes = footprint(session)
         if not quiet:
             data = audit.short(audit.audit(session.data), str(loaded.file))
-            for line in [*data, said(sizes, make_mesh(session.training.batch_size).devices.ravel())]:
+            for line in [*data, said(session)]:
                 print(printable(line), file=sys.stderr)
         session, fitted = trained(session, place, resume, quiet, profile, ready, allow.data)
         if not is_first():
@@ -100,7 +97,9 @@ def train(
             # It may be of fewer steps, if the run was interrupted after the last one.
             if there.get("steps") == fitted.step:
                 return place, there
-        facts = {**facts_of(fitted, sizes, command), "changed": changes}
+        facts = {**facts_of(fitted, footprint(session), command), "changed": changes}
+        if not quiet:
+            print(printable(f"measuring {', '.join(session.dataset.splits)}"), file=sys.stderr)
         result = finish(session, place, facts, begun, known_of(session, fitted))
         if provenance.own(loaded).keys() > used:
             # Some files were imported only now.
@@ -108,12 +107,11 @@ def train(
         return place, result
 
 
-def said(sizes: Footprint, used: Sequence[jax.Device] | np.ndarray) -> str:
-    """The sizes of a network, and the devices that train it, as a line."""
-    state = f", {sizes.state_bytes:,} bytes of state" if sizes.state_bytes is not None else ""
+def said(session: Session) -> str:
+    """The size of a network, and the devices that train it, as a line; other sizes take a trace."""
+    used = make_mesh(session.training).devices.ravel()
     devices = f"{len(used)} {used[0].device_kind} device{'s' if len(used) > 1 else ''}"
-    flops = f"{sizes.flops_per_token:,.0f} FLOPs per token"
-    return f"model: {sizes.parameters:,} parameters{state}, {flops}, on {devices}"
+    return f"model: {parameters(session.network):,} parameters, on {devices}"
 
 
 def unit_of(dataset: Dataset) -> str:
@@ -196,7 +194,8 @@ def trained(
     `ready` is called before anything is written there.
     """
     if not quiet:
-        print(printable(f"training {session.config.name} in {place}"), file=sys.stderr)
+        where = f"training {session.config.name} in {place}; the first step waits for the compiler"
+        print(printable(where), file=sys.stderr)
     with contextlib.ExitStack() as stack:
         report = stack.enter_context(display.shown(quiet, unit_of(session.data)))
         if profile:
@@ -290,12 +289,7 @@ def evaluate(run: Path, allow: Allow = NOTHING, overrides: Sequence[str] = ()) -
         ConfigError: as `reopen` does, and for other overrides.
     """
     begun = time.perf_counter()
-    for text in overrides:
-        if not text.startswith(MEASURING):
-            raise ConfigError(
-                f"{text}: an evaluation does not change what was trained; give options of "
-                f"{', '.join(MEASURING)}"
-            )
+    refuse_overrides(overrides, MEASURING)
     session = with_data(reopen(run, allow, overrides), allow)
     trained = folder.read_json(run / folder.RESULT) if (run / folder.RESULT).is_file() else {}
     measured = measure.measure(session)
@@ -319,14 +313,30 @@ def evaluate(run: Path, allow: Allow = NOTHING, overrides: Sequence[str] = ()) -
     return found
 
 
-def replay(run: Path, allow: Allow = NOTHING) -> tuple[dict[str, Any], tuple[str, str]]:
-    """Make the step again at which a run met a number that is not finite.
+def refuse_overrides(overrides: Sequence[str], options: tuple[str, ...]) -> None:
+    """Raise `ConfigError` for an override of a finished run that is not one of some `options`."""
+    for text in overrides:
+        if not text.startswith(options):
+            raise ConfigError(
+                f"{text}: what was trained does not change; give options of {', '.join(options)}"
+            )
+
+
+def replay(
+    run: Path, allow: Allow = NOTHING, overrides: Sequence[str] = ()
+) -> tuple[dict[str, Any], tuple[str, str], tuple[str, ...]]:
+    """Make the step again at which a run met a number that is not finite, or a spike.
+
+    Args:
+        run: the run folder.
+        allow: what may be done with it.
+        overrides: where its data is now.
 
     Returns:
-        What the run wrote down, and what was found now: the same.
+        What the run wrote down, what was found now: the same, and a line for everything that has changed.
 
     Raises:
-        ConfigError: if the run met none.
+        ConfigError: if the run met none, and for other overrides.
         CheckFailed: if something else is found now.
     """
     file = folder.existing(run) / nonfinite.DUMP
@@ -337,14 +347,15 @@ def replay(run: Path, allow: Allow = NOTHING) -> tuple[dict[str, Any], tuple[str
         dump = {name: kind(dump[name]) for name, kind in DUMPED.items()}
     except (LookupError, TypeError, ValueError) as error:
         raise ConfigError(f"{file}: cannot be read: {type(error).__name__}: {error}") from None
-    session = with_data(described(run, allow), allow)
+    refuse_overrides(overrides, ("task.",))
+    session = with_data(described(run, allow, overrides), allow)
     found = nonfinite.replay(session.network, session.data, session.training, session.optimizer, run, dump)
     if found != (dump["what"], dump["path"]):
+        was, now = nonfinite.said(dump["what"], dump["path"]), nonfinite.said(*found)
         raise CheckFailed(
-            f"step {dump['step']}: the run found {dump['what']} at {dump['path']}, now it is {found[0]} at "
-            f"{found[1]}; data, code or devices have changed"
+            f"step {dump['step']}: in the run: {was}; now: {now}; data, code or devices have changed"
         )
-    return dump, found
+    return dump, found, session.changes
 
 
 def report(run: Path, allow: Allow = NOTHING) -> Path:

@@ -4,33 +4,13 @@ import dataclasses
 import functools
 import math
 
-import jax
 import numpy as np
 
+from attnkit.forms.tiling import Tiling, tiling
 from attnkit.masks.contract import Interval, Mask
 
 CELLS = 1 << 20  # largest grid that is tried out in choosing a block
 GRAIN = 8  # numbers in a register
-
-
-@dataclasses.dataclass(frozen=True)
-class Tiling:
-    """Block sizes that are worth trying on one kind of device.
-
-    Attributes:
-        dense: longest sequence computed as a single block.
-        steps: sides of a block, how many neighboring blocks of a row are computed at once, and how long a
-            pair takes there, relative to the first.
-    """
-
-    dense: int
-    steps: tuple[tuple[int, int, float], ...]
-
-
-# Measured: docs/performance.md. A CPU loops over heads and blocks; elsewhere few large steps are better.
-STEPS = ((512, 1, 1.0), (256, 4, 1.05), (256, 3, 1.25), (256, 2, 1.3), (256, 1, 1.7), (128, 1, 2.1))
-TILINGS = {"cpu": Tiling(dense=128, steps=STEPS)}
-TILING = Tiling(dense=512, steps=((512, 1, 1.0),))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,29 +104,27 @@ class BlockMask:
         return BlockMask(self.keys, self.queries, self.block[::-1], ((),) * len(every), every)
 
 
-def tiling() -> Tiling:
-    """The tiling of the device that JAX uses."""
-    return TILINGS.get(jax.default_backend(), TILING)
-
-
 def block_size(size: int, side: int) -> int:
     """The block along an axis: all of it, or parts as even as can be, at most `side` and multiples of 8."""
     parts = max(1, math.ceil(size / side))
     return max(size, 1) if parts == 1 else GRAIN * math.ceil(size / parts / GRAIN)
 
 
-def choose_block_mask(mask: Mask, queries: int, keys: int, offset: int | None, first: int) -> BlockMask:
+def choose_block_mask(
+    mask: Mask, queries: int, keys: int, offset: int | None, first: int, use: Tiling
+) -> BlockMask:
     """One block for a short problem; else the blocks that take the least time, masked pairs included."""
-    use, longest = tiling(), max(queries, keys)
+    longest, smallest = max(queries, keys), min(side for side, _, _ in use.steps)
     if longest <= use.dense:
         return tile(mask, queries, keys, offset, (max(queries, 1), max(keys, 1)), first)
     candidates: dict[BlockMask, float] = {}
     for side, merge_width, time in use.steps:
         blocks = math.ceil(queries / side) * math.ceil(keys / side)
-        if side < longest and not (candidates and blocks > CELLS):
-            block_mask = tile(
-                mask, queries, keys, offset, (block_size(queries, side), block_size(keys, side)), first
-            )
+        if side < longest or side == smallest:
+            if candidates and blocks > CELLS:
+                continue
+            block = (side, side) if use.exact else (block_size(queries, side), block_size(keys, side))
+            block_mask = tile(mask, queries, keys, offset, block, first)
             if block_mask.band_width() <= merge_width or merge_width == 1:
                 block_mask = dataclasses.replace(block_mask, merge_width=min(merge_width, block_mask.grid[1]))
                 candidates[block_mask] = (
@@ -155,7 +133,6 @@ def choose_block_mask(mask: Mask, queries: int, keys: int, offset: int | None, f
     return min(candidates, key=lambda block_mask: candidates[block_mask])
 
 
-@functools.lru_cache(maxsize=256)
 def make_block_mask(
     mask: Mask,
     queries: int,
@@ -163,14 +140,30 @@ def make_block_mask(
     offset: int | None = 0,
     block: tuple[int, int] | None = None,
     first: int = 0,
+    use: Tiling | None = None,
 ) -> BlockMask:
     """The block mask for queries at positions `offset ...` and keys at positions `first ...`.
 
     `offset = None` says that the positions of the queries are known only at run time: nothing can be
-    skipped. `block` is chosen if it is not given.
+    skipped. `block` is chosen if it is not given, from those of `use`, or of the loops of this device.
     """
+    choice = (use or tiling()) if block is None else None
+    return _made(mask, queries, keys, offset, block, first, choice)
+
+
+@functools.lru_cache(maxsize=256)
+def _made(
+    mask: Mask,
+    queries: int,
+    keys: int,
+    offset: int | None,
+    block: tuple[int, int] | None,
+    first: int,
+    use: Tiling | None,
+) -> BlockMask:
     if block is None:
-        return choose_block_mask(mask, queries, keys, offset, first)
+        assert use
+        return choose_block_mask(mask, queries, keys, offset, first, use)
     return tile(mask, queries, keys, offset, block, first)
 
 

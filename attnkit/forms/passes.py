@@ -128,7 +128,8 @@ class Passes:
         sides = jax.tree.unflatten(shape, op.block_shapes(leaves))
         state = jax.eval_shape(start, *sides[:2])
         like = jax.tree.structure(state)
-        after = jax.eval_shape(step(True), state, *sides)
+        # Not of `state`: where only some mesh axes are mapped, JAX refuses shapes that it has given itself.
+        after = jax.eval_shape(lambda *sides: step(True)(start(*sides[:2]), *sides), *sides)
         for old, new in zip(jax.tree.leaves(state), jax.tree.leaves(after), strict=True):
             if (old.shape, old.dtype) != (new.shape, new.dtype):
                 raise TypeError(

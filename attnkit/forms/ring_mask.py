@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from attnkit.forms.block_mask import BlockMask, block_size, tiling, true_columns
+from attnkit.forms.block_mask import BlockMask, block_size, true_columns
 from attnkit.forms.shards import Shards
+from attnkit.forms.tiling import tiling
 from attnkit.masks.contract import Interval, Mask
 
 Table = np.ndarray

@@ -1,8 +1,12 @@
 """Dropout with explicit keys: one for all examples of a batch, or one for each of them."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
+
+from attnkit.masks.counters import scramble
 
 
 def dropout(
@@ -10,14 +14,20 @@ def dropout(
 ) -> Float[Array, "rows *shape"]:
     """`x` with each number set to zero with probability `rate` and the others divided by `1 - rate`.
 
-    Without a key, `x` itself. The numbers of a row depend on the row's own key alone (`row_keys`). A rate
-    that is an array, and so may be another for each member of a population, is not 0.
+    Without a key, `x` itself. The numbers of a row depend on the row's own key alone (`row_keys`): a word is
+    drawn of the key, and number `n` hashed with it, which costs little beside the network. A rate that is an
+    array, and so may be another for each member of a population, is not 0.
 
     Source: Srivastava et al. 2014, JMLR 15.
     """
     if key is None or (not isinstance(rate, jax.Array) and rate == 0):
         return x
-    keep = jax.vmap(lambda own: jax.random.bernoulli(own, 1 - rate, x.shape[1:]))(row_keys(key, x.shape[0]))
+    draw = jax.vmap(lambda own: jax.random.bits(own, (2,), jnp.uint32))
+    seeds = draw(row_keys(key, x.shape[0]))
+    numbers = jnp.arange(math.prod(x.shape[1:]), dtype=jnp.uint32)
+    words = scramble(scramble(numbers ^ seeds[:, :1]) ^ seeds[:, 1:])
+    # In float32 whether it is an array or not, so that a member of a population drops what it would alone.
+    keep = (words >= (jnp.float32(rate) * 2.0**32).astype(jnp.uint32)).reshape(x.shape)
     return jnp.where(keep, x / (1 - rate), jnp.zeros((), x.dtype))
 
 

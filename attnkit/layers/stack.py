@@ -1,13 +1,15 @@
 """Blocks one after the other."""
 
 import dataclasses
-from typing import Any, NamedTuple
+import functools
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from attnkit.layers.block import Block, Gate, Order, State, Tokens, empty_carry
+from attnkit.layers.block import Block, Carries, Gate, Order, State, Tokens, empty_carry
 from attnkit.layers.build import Width, build_layer
 from attnkit.layers.contract import TokenMixerLayer
 from attnkit.layers.conv_window import ConvWindow
@@ -16,9 +18,16 @@ from attnkit.layers.feed_forward import Activation, FeedForward
 from attnkit.layers.norm import EPSILON, NormKind, make_norm
 from attnkit.layers.short_convolution import ShortConvolution
 from attnkit.masks.contract import Data
-from attnkit.points import point, within
+from attnkit.points import carried, point, within
 from attnkit.token_mixer import TokenMixer
 from attnkit.variant import MapKind, product_kind
+
+#: what the gradient of a block computes again instead of keeping it
+Remat = Literal["none", "block", "dots"]
+POLICIES = {
+    "block": jax.checkpoint_policies.nothing_saveable,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +43,7 @@ class Style:
         dropout: probability of residual dropout.
         short_convolution: tokens of a convolution before every mixer; 0 for none.
         gate: of what cross-attention adds.
+        remat: what the gradient of a block computes again.
         epsilon: added to the variance by the norms.
     """
 
@@ -45,6 +55,7 @@ class Style:
     dropout: float = 0.0
     short_convolution: int = 0
     gate: Gate = "none"
+    remat: Remat = "none"
     epsilon: float = EPSILON
 
 
@@ -65,12 +76,22 @@ class Stack(nnx.Module):
 
     Block `n` draws its dropout from the key folded with `n`, and its points are `n.residual`,
     `n.self.weights`, `n.cross.weights` and so on. The point `residual` is the stream after the last block.
+    With `remat`, its gradient keeps the inputs of blocks (`block`), or the results of matrix products with
+    parameters too (`dots`), and computes all else in them again.
     """
 
     def __init__(
-        self, blocks: list[Block], *, dim: int, norm: NormKind, order: Order, epsilon: float = EPSILON
+        self,
+        blocks: list[Block],
+        *,
+        dim: int,
+        norm: NormKind,
+        order: Order,
+        epsilon: float = EPSILON,
+        remat: Remat = "none",
     ) -> None:
         self.blocks = nnx.List(blocks)
+        self.remat = remat
         self.norm = make_norm(norm, dim, epsilon) if order == "pre" and blocks else None
 
     @property
@@ -96,10 +117,22 @@ class Stack(nnx.Module):
         carry = empty_carry()
         for n, block in enumerate(self.blocks):
             with within(n):
-                x, carry = block(x, memory, carry=carry, data=data, memory_data=memory_data, key=fold(key, n))
+                run = functools.partial(
+                    block, memory=memory, data=data, memory_data=memory_data, key=fold(key, n)
+                )
+                x, carry = self._again(run)(x, carry)
         x = point("residual", x)
         penalty = sum((own.get("penalty", 0.0) for own in carry.values()), 0.0)
         return StackOutput(x if self.norm is None else self.norm(x), penalty)
+
+    def _again(self, block: Callable[..., tuple[Tokens, Carries]]) -> Callable[..., tuple[Tokens, Carries]]:
+        def run(x: Tokens, carry: Carries) -> tuple[Tokens, Carries]:
+            return block(x, carry=carry)
+
+        if self.remat == "none":
+            return run
+        again = functools.partial(jax.checkpoint, policy=POLICIES[self.remat])
+        return carried(again, run)  # type: ignore[no-any-return]
 
     def start(
         self,
@@ -180,7 +213,7 @@ def make_stack(
             "epsilon": style.epsilon,
         }
         blocks.append(Block(own, other, forward, gate=style.gate, rate=style.dropout, **kind))
-    return Stack(blocks, dim=dim, norm=style.norm, order=style.order, epsilon=style.epsilon)
+    return Stack(blocks, remat=style.remat, **kind)
 
 
 def nth(pattern: TokenMixer | tuple[TokenMixer, ...], n: int) -> TokenMixer:

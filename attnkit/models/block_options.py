@@ -13,7 +13,7 @@ from attnkit.layers.embedding import Absolute, Embedding, SourceAbsolute
 from attnkit.layers.feed_forward import Activation
 from attnkit.layers.norm import EPSILON, NormKind
 from attnkit.layers.source_encoder import SourceEncoder
-from attnkit.layers.stack import Style, make_stack
+from attnkit.layers.stack import Remat, Style, make_stack
 from attnkit.models.contract import Batch, Model, Sizes
 from attnkit.option_class import options
 from attnkit.token_mixer import TokenMixer
@@ -37,6 +37,8 @@ class Blocks(Model):
         dropout: probability of residual and embedding dropout.
         norm_epsilon: what a norm adds to the variance.
         attention_bias: whether queries, keys, values and outputs of plain attention have biases.
+        remat: what the gradient of a block computes again to save memory: nothing, all but the results of
+            matrix products with parameters (`dots`), or all (`block`). The numbers stay the same.
     """
 
     model_dim: Annotated[int, Ge(1)] = 128
@@ -50,6 +52,7 @@ class Blocks(Model):
     dropout: Annotated[float, Ge(0.0), Lt(1.0)] = 0.0
     norm_epsilon: Annotated[float, Gt(0.0)] = EPSILON
     attention_bias: bool = False
+    remat: Remat = "none"
 
     def style(self, gate: Gate = "none") -> Style:
         """Options of all blocks of a stack."""
@@ -62,6 +65,7 @@ class Blocks(Model):
             dropout=self.dropout,
             short_convolution=self.short_convolution,
             gate=gate,
+            remat=self.remat,
             epsilon=self.norm_epsilon,
         )
 

@@ -237,7 +237,8 @@ def of_grid(task: TableTask, path: str, grid: Grid, roles: Sequence[Role], extra
     """The table of a file with delimiters."""
     filled = [(cells, number) for cells, number in grid.cells if cells]
     first = [one.strip() for one in filled[0][0]] if filled else []
-    header = task.header if task.header is not None else has_header(first, filled[1:], roles)
+    named_first = has_header(first, filled[1:], roles) if task.header is None else task.header
+    header = named_first and bool(filled)
     facts = {**grid.facts, "delimiter": SPOKEN.get(grid.delimiter, grid.delimiter)}
     facts |= {"quotes_removed": True} if grid.quoted and grid.delimiter == "\t" else {}
     joined = not header and not grid.quoted

@@ -133,7 +133,7 @@ class Journal:
             return
         names = ("loss", "gradient_norm", "learning_rate", "tokens")
         numbers = {name: float(getattr(metrics, name)) for name in names}
-        self._write({} if metrics.finite else {"skipped": True}, "train", numbers)
+        self._write({} if metrics.made else {"skipped": True}, "train", numbers)
 
     def save(self, state: State, devices: int) -> bool:
         """Save the state, unless that is done, no step was made or something is not finite.

@@ -218,7 +218,7 @@ class _Run:
                 learning_rate=float(metrics.learning_rate[made - 1]),
                 tokens_per_second=float(metrics.tokens[:made].sum()) / max(now - self.mark, 1e-9),
                 seconds=now - self.started,
-                skipped=self.progress.skipped + int((~metrics.finite[:made]).sum()),
+                skipped=self.progress.skipped + int((~metrics.made[:made]).sum()),
             )
             self.report(self.progress)
         self.mark = now

@@ -1,4 +1,4 @@
-"""Diagnosis of non-finite numbers from the state before the failed step and its batch."""
+"""Diagnosis of non-finite numbers and spikes from the state before the failed step and its batch."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,12 +15,13 @@ from attnkit.models.contract import Batch
 from attnkit.tasks.contract import Dataset
 from attnkit.training.checkpoint import Checkpoints
 from attnkit.training.load import FOLDER
-from attnkit.training.objective import per_weight
+from attnkit.training.objective import Sums, per_weight
 from attnkit.training.optimizer import hyperparameters, schedule
 from attnkit.training.plan import Optimizer, Training
 from attnkit.training.processes import is_first
 from attnkit.training.pytree_io import flatten
-from attnkit.training.step import State, begin, make_gradient, rule, split
+from attnkit.training.spikes import SEEN, ratios
+from attnkit.training.step import State, begin, global_norm, make_gradient, rule, split
 
 DUMP = "nonfinite.json"
 
@@ -41,7 +42,8 @@ def diagnose(
 ) -> tuple[str, str]:
     """(kind, path) of the first non-finite array of the step from `state` with `batch`, from cause to effect.
 
-    `kind` is `parameter`, `batch`, `loss`, `gradient`, `update` or `learning rate`.
+    `kind` is `parameter`, `batch`, `loss`, `gradient`, `gradient norm`, `learning rate` or `update`; `spike`
+    if all is finite, and `nothing` if neither is the case.
     """
     if path := first_bad({"params": state.params}):
         return "parameter", path
@@ -56,13 +58,30 @@ def diagnose(
         return "loss", f"loss (first gradient: {path})" if path else "loss"
     if path:
         return "gradient", path
-    slope = jax.tree.map(lambda leaf: leaf * per_weight(total.weight), slope)
-    direction, _ = rule(graph, state.params, state.constants, optimizer, hyper).update(
-        slope, state.optimizer, state.params
-    )
-    rate = optimizer.learning_rate * schedule(optimizer, training.steps, state.step)
-    path = first_bad({"params": jax.tree.map(lambda leaf, d: leaf - rate * d, state.params, direction)})
-    return ("update", path) if path else ("learning rate or gradient norm", "learning_rate")
+
+    @jax.jit
+    def finish(state: State, total: Sums, slope: Any) -> tuple[jax.Array, jax.Array, Any, jax.Array]:
+        scale = per_weight(total.weight)
+        slope = jax.tree.map(lambda leaf: leaf * scale, slope)
+        seen = jnp.stack([total.loss * scale, global_norm(slope)])
+        update = rule(graph, state.params, state.constants, training, optimizer, hyper).update
+        direction, _ = update(slope, state.optimizer, state.params, seen=seen)
+        rate = hyper.learning_rate * schedule(optimizer, training.steps, state.step)
+        params = jax.tree.map(lambda leaf, d: leaf - rate * d, state.params, direction)
+        times = ratios(state.optimizer, seen) if training.spike_factor else jnp.zeros_like(seen)
+        return seen, rate, params, times
+
+    seen, rate, params, times = finish(state, total, slope)
+    if not np.isfinite(seen).all():
+        return "gradient norm", "params"
+    if not np.isfinite(rate):
+        return "learning rate", "learning_rate"
+    if path := first_bad({"params": params}):
+        return "update", path
+    for name, ratio in zip(SEEN, times, strict=True):
+        if training.spike_factor and ratio > training.spike_factor:
+            return "spike", f"{name} is {ratio:.2g} times its median"
+    return "nothing", ""
 
 
 def failure(
@@ -85,11 +104,18 @@ def failure(
     }
     if is_first():
         files.write(folder / DUMP, files.sealed(dump))
-    after = f" ({training.skip_limit} steps before it were skipped)" if training.nonfinite == "skip" else ""
+    after = f" ({streak} steps before it were skipped)" if (streak := int(state.streak)) else ""
     return NonFiniteError(
-        f"step {number + 1}: {what} is not finite, first at {path}{after}; no update was made. "
+        f"step {number + 1}: {said(what, path)}{after}; no update was made. "
         f"{advice(what, number, training)}; attnkit replay {folder} makes this step again"
     )
+
+
+def said(what: str, path: str) -> str:
+    """Words for what `diagnose` found."""
+    if what == "nothing":
+        return "not finite or a spike, but not when it is made again alone"
+    return f"a spike: {path}" if what == "spike" else f"{what} is not finite, first at {path}"
 
 
 def advice(what: str, number: int, training: Training) -> str:
@@ -100,8 +126,9 @@ def advice(what: str, number: int, training: Training) -> str:
     """
     if what == "parameter":
         return "Look at how the network makes its initial parameters"
-    if what == "batch":
-        return f"Look at batch {number} of the data"
+    if what in ("batch", "spike"):
+        more = "" if what == "batch" else ", or start another run with a smaller learning rate"
+        return f"Look at batch {number} of the data{more}"
     ways = [] if training.precision == "float32" else ["precision = 'float32'"]
     if number or what not in ("loss", "gradient"):
         ways = ["a smaller learning rate", "more warmup", *ways]

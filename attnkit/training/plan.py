@@ -34,7 +34,10 @@ class Training:
         keep: newest checkpoints to keep; the best one is kept besides.
         nonfinite: what to do about a step whose loss or gradient is NaN or infinite. Neither policy
             applies its update; `stop` ends the run there, `skip` goes on with the next batch.
-        skip_limit: consecutive steps `skip` may leave out before it stops after all.
+        spike_factor: an update whose loss or gradient norm is more than so many times its median over the
+            last 64 updates is not made, once there were 16; such as 5. 0 switches this off.
+        skip_limit: consecutive steps that `skip`, or `spike_factor`, may leave out before the run stops after
+            all.
         log_every: steps between two lines of `metrics.jsonl`.
         loggers: programs that get a copy of these lines, such as `["tensorboard"]`.
     """
@@ -54,6 +57,7 @@ class Training:
     steps_per_dispatch: Annotated[int, Ge(0), Le(1024)] = 0
     keep: Annotated[int, Ge(1)] = 1
     nonfinite: Literal["stop", "skip"] = "stop"
+    spike_factor: Annotated[float, Ge(0.0)] = 0.0
     skip_limit: Annotated[int, Ge(0)] = 5
     log_every: Annotated[int, Ge(1)] = 1
     loggers: tuple[Logger, ...] = ()
@@ -63,6 +67,8 @@ class Training:
             raise ValueError(f"accumulate = {self.accumulate}: must divide batch_size = {self.batch_size}")
         if self.batch_size % self.fsdp:
             raise ValueError(f"fsdp = {self.fsdp}: must divide batch_size = {self.batch_size}")
+        if 0 < self.spike_factor <= 1:
+            raise ValueError(f"spike_factor = {self.spike_factor}: must be above 1, or 0 to switch it off")
 
 
 @options

@@ -144,8 +144,8 @@ OVERRIDES = {
 #: Command lines in a folder with `good.toml`, `bad.txt` and the finished run `runs/small-1`.
 OPTIONS = {
     "": (2, "usage"),
-    "trian good.toml": (2, "invalid choice"),
-    "\x1b[31mtrain": (2, "invalid choice"),
+    "trian good.toml": (2, "did you mean 'train'"),
+    "\x1b[31mtrain": (2, "no such command"),
     "train": (2, "required"),
     "train good.toml --fast": (2, "unrecognized"),
     "train good.toml --\x1b[31m": (2, "unrecognized"),
@@ -222,9 +222,21 @@ DATA = {
     "labels: empty": ("labeled_text", b"", "empty"),
     "labels: no tab": ("labeled_text", LABELS + b"yes\n", "data.txt:41"),
     "labels: one class": ("labeled_text", b"yes\tgood\n" * 40, ""),
+    "labels: commas": (
+        "labeled_text",
+        b"yes,good\nno,bad\n" * 40,
+        "data.txt:1: no tab; expected 'label TAB text'",
+    ),
+    "labels: swapped": (
+        "labeled_text",
+        b"".join(b"text %d\t%s\n" % (n, (b"yes", b"no")[n % 2]) for n in range(40)),
+        "data.txt: 40 different classes and 2 different texts: the columns are swapped",
+    ),
+    "labels: wide": ("labeled_text", LABELS.decode().encode("utf-16-le"), "set encoding = 'utf-16-le'"),
     "labels: latin": ("labeled_text", LABELS + b"yes\t\xff\n", "data.txt:41"),
     "dialogue: missing": ("dialogue_file", None, "no such file"),
     "dialogue: empty": ("dialogue_file", b"", "empty"),
+    "dialogue: a role": ("dialogue_file", b'{"messages": [{"role": 1}, "a"]}\n', "data.txt:1: turn 1 is"),
     "dialogue: no speaker": ("dialogue_file", b"hello\n", ""),
     "pictures: missing": ("captioned_images", None, "no such file"),
     "pictures: absent picture": ("captioned_images", b"a.png\ta cat\n" * 40, "a.png"),

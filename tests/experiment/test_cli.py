@@ -32,6 +32,7 @@ COMMANDS = (
     "report",
     "inspect",
     "devices",
+    "tune",
 )
 
 

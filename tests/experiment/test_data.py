@@ -210,3 +210,11 @@ def test_the_configs_of_the_page_are_right():
         assert catalogue.find("Task", task.pop("kind"), []).cls(**task).path == task["path"]
     for line in re.findall(r"^    ([\[{].*)$", page, re.MULTILINE):
         assert len(turns_of(json.loads(line), "page", Counter())) in (2, 3, 4)
+
+
+def test_of_many_files_the_short_form_gives_names(written):
+    for name in ("a", "b", "c"):
+        written(TABS, name)
+    found = audit(LabeledText(path="a", valid_path="b", test_path="c").load())
+    assert next(short(found, "x")) == "read a, b, c"
+    assert [line for line in lines(found, "x") if line.startswith("read b: 80 lines")]

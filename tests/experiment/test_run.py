@@ -168,7 +168,11 @@ def test_resume_goes_on_and_a_changed_model_is_refused(run, capsys):
     assert main(["train", "small.toml", "--resume", "model.heads=6"]) == 2
     assert "model.heads = 6: the run in runs/small-1 has 2" in capsys.readouterr().err
     assert main(["train", "small.toml", "--resume"]) == 0
-    assert "nothing to train: step 4 is done" in capsys.readouterr().err
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1].startswith("nothing to train: step 4 is done")
+    sizes, model, _ = told[-4:-1]
+    assert sizes.startswith("data: ") and "11 valid, 13 test" in sizes and "source 1 to" in sizes
+    assert model.startswith("model: ") and " parameters, " in model and model.endswith("1 cpu device")
 
 
 def test_a_damaged_run_is_exit_5(run, tmp_path, monkeypatch, capsys):

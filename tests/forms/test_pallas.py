@@ -3,12 +3,17 @@
 Kernels are interpreted here; `docs/kernels.md` has the table of all variants. Nothing runs on a device.
 """
 
+import os
+import shutil
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from attnkit import forms
+from attnkit.conformance.compiled_kernels import compile_kernels, registers
 from attnkit.conformance.kernels import kernel_errors, largest_error
 from attnkit.experiment import catalogue, costs
 from attnkit.forms.block_mask import make_block_mask
@@ -18,7 +23,10 @@ from attnkit.forms.pallas.program import make_program
 from attnkit.forms.pallas.rewrites import FOR_TPU, REWRITES
 from attnkit.forms.pallas.schedule import schedule
 from attnkit.forms.scored import pallas
+from attnkit.forms.scored.pallas import COMPILED_ON
 from attnkit.forms.sizes import Sizes
+from attnkit.forms.tiling import shipped
+from attnkit.jax_api import compile_only_device
 from attnkit.masks.causal import Causal
 from attnkit.masks.same_document import SameDocument
 from attnkit.masks.window import Window
@@ -187,6 +195,7 @@ OPERATIONS = {
     "all": (lambda a: jnp.all(a > 1.0, axis=0), [np.arange(6.0).reshape(3, 2)]),
     "argmax": (lambda a: jnp.argmax(a > 3.0), [np.arange(6.0)]),
     "argmax of none": (lambda a: jnp.argmax(a > 9.0), [np.arange(6.0)]),
+    "another shape": (lambda a: jnp.argmax((a > 1.0).T), [np.arange(6.0).reshape(3, 2)]),
     "scan": (scanned, [np.arange(12.0).reshape(4, 3)]),
     "matrix and vector": (lambda a, b: (a @ b, b @ a.T), [np.ones((3, 2)), np.arange(2.0)]),
     "outer product": (jnp.outer, [np.arange(3.0), np.arange(2.0)]),
@@ -228,7 +237,9 @@ def test_operations_that_compilers_lack_are_computed_by_others(name):
         assert a.dtype == b.dtype
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=5e-7 if "erf" in name else 1e-7)
     left = {equation.primitive.name for equation in program.jaxpr.eqns}
-    assert not left & ({*REWRITES, *FOR_TPU} - {"scan"})
+    assert not left & ({*REWRITES, *FOR_TPU} - {"scan", "reshape"})
+    shaped = [equation.invars[0] for equation in program.jaxpr.eqns if equation.primitive.name == "reshape"]
+    assert all(a.aval.dtype != bool for a in shaped)
 
 
 UNSUPPORTED = {
@@ -246,15 +257,46 @@ def test_a_variant_without_kernels_says_why(reason):
     assert "there is no compiler of kernels" in pallas.supports(Attention().scored(), Sizes(2, 2), "metal")
 
 
-@pytest.mark.parametrize("platform", pallas.COMPILED_ON)
+@pytest.mark.parametrize("platform", COMPILED_ON)
 def test_kernels_and_their_gradients_are_lowered_without_a_device(platform):
     variant = Attention(position=(KerpleLog(),), mask=Causal() & SameDocument(), dropout=0.1).scored()
-    block = pallas.BLOCKS[platform]
+    block = (shipped("kernels", platform).steps[0][0],) * 2
     assert lowering_gap(variant, platform, None, block) is None
     gap = lowering_gap(Attention(position=(Shaw(),)).scored(), platform, None, block, gradient=False)
     assert (
         gap == {"gpu": "no power of two: shape (33, 64)", "tpu": "TPU has no operation scatter-add"}[platform]
     )
+
+
+@pytest.mark.skipif("ATTNKIT_COMPILERS" not in os.environ, reason="ATTNKIT_COMPILERS names no compilers")
+@pytest.mark.parametrize("platform", COMPILED_ON)
+def test_kernels_and_their_gradients_are_compiled_without_a_device(platform):
+    device = compile_only_device(platform, Path(os.environ["ATTNKIT_COMPILERS"]))
+    found = compile_kernels(Attention(mask=Causal()).scored(), platform, device, 4095)
+    assert found.memory < 2 * 4095**2  # less than the weights of one head
+    if platform == "gpu" and shutil.which("ptxas"):
+        assert set(found.registers) == set(found.spilled) == {"fold_rows", "sum_rows", "sum_columns"}
+    refused = compile_kernels(Attention(position=(Shaw(),)).scored(), platform, device, 127)
+    assert refused == lowering_gap(Attention(position=(Shaw(),)).scored(), platform, None, (64, 64))
+
+
+def test_registers_are_those_that_the_assembler_tells(tmp_path, monkeypatch):
+    assembler, told = tmp_path / "ptxas", "Compiling entry function 'sum_rows' for 'sm_90a'"
+    lines = [
+        told,
+        "8 bytes stack frame, 12 bytes spill stores, 16 bytes spill loads",
+        "Used 255 registers, used",
+    ]
+    assembler.write_text("#!/bin/sh\n" + "".join(f'echo "{line}" >&2\n' for line in lines))
+    assembler.chmod(0o755)
+    for name, entry in (("a", "sum_rows"), ("b", "loop_fusion")):
+        (tmp_path / f"{name}.ptx").write_text(f".visible .entry {entry}(")
+    monkeypatch.setattr(shutil, "which", lambda name: str(assembler))
+    assert registers(tmp_path) == ({"sum_rows": 255}, {"sum_rows": 12})
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert registers(tmp_path) == ({}, {})
+    with pytest.raises(FileNotFoundError, match="there is no compiler for tpu"):
+        compile_only_device("tpu", tmp_path)
 
 
 def test_auto_takes_kernels_on_a_platform_that_compiles_them_and_says_why_not(monkeypatch):

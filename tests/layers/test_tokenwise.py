@@ -142,6 +142,30 @@ def test_dropout_zeroes_a_share_and_keeps_the_mean():
     np.testing.assert_allclose(y[y != 0], 3 / 0.7, rtol=1e-6)
 
 
+def test_dropout_is_independent_between_rows_numbers_and_keys():
+    rows, numbers = 67, 509
+    key = jax.random.key(3)
+    tables = np.stack([dropout(jnp.ones((rows, numbers)), 0.3, k) == 0 for k in (key, *keys(key, 6))])
+    signs = (tables - 0.3) / 0.21**0.5
+    assert np.abs(signs.mean(axis=1)).max() < 6 / rows**0.5
+    assert np.abs(signs.mean(axis=2)).max() < 6 / numbers**0.5
+    pairs = {f"{n} further": (signs[..., n:], signs[..., :-n]) for n in (1, 2, 3, 4, 8, 16, 64, 256)}
+    pairs |= {"next row": (signs[:, 1:], signs[:, :-1]), "next key": (signs[1:], signs[:-1])}
+    pairs["diagonal"] = (signs[:, 1:, 1:], signs[:, :-1, :-1])
+    for name, (one, other) in pairs.items():
+        assert abs((one * other).mean()) < 6 / one.size**0.5, name
+    triples = signs[..., 2:] * signs[..., 1:-1] * signs[..., :-2]
+    assert abs(triples.mean()) < 6 / triples.size**0.5
+
+
+def test_a_row_drops_what_its_own_key_says_wherever_it_stands():
+    x, own = jnp.ones((5, 3, 7)), jax.random.split(jax.random.key(1), 5)
+    whole = dropout(x, 0.4, own)
+    np.testing.assert_array_equal(dropout(x[3:4], 0.4, own[3:4]), whole[3:4])
+    np.testing.assert_array_equal(jax.vmap(lambda rate: dropout(x, rate, own))(jnp.array([0.4]))[0], whole)
+    assert len({row.tobytes() for row in np.asarray(whole)}) == 5
+
+
 def test_dropout_without_a_key_or_a_rate_changes_nothing():
     x = jnp.arange(7.0)
     assert dropout(x, 0.5, None) is x

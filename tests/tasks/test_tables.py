@@ -222,6 +222,46 @@ def test_parquet(tmp_path, write):
         read(LabeledText(), write(b"PAR1 no", "bad.parquet"), roles())
 
 
+@settings(deadline=None, max_examples=150)
+@given(
+    st.sampled_from([".csv", ".tsv", ".jsonl", ".json", ".parquet"]),
+    st.lists(
+        st.sampled_from(
+            [
+                "a",
+                "b",
+                ",",
+                ";",
+                "\t",
+                "\n",
+                "\r",
+                '"',
+                "{",
+                "}",
+                "[",
+                "]",
+                ":",
+                '"label"',
+                '"text"',
+                "1",
+                "null",
+                "\0",
+            ]
+        ),
+        max_size=40,
+    ),
+    st.booleans(),
+)
+def test_random_files_are_tables_or_an_error_of_one_line(tmp_path_factory, ending, pieces, header):
+    path = tmp_path_factory.mktemp("random") / f"table{ending}"
+    path.write_text("".join(pieces), newline="")
+    try:
+        rows = read(LabeledText(header=header or None), str(path), roles("a" if header else None)).rows
+        assert all(len(cells) == 2 for cells, _ in rows)
+    except (DataError, ConfigError) as error:
+        assert "\n" not in str(error) and len(str(error)) < 500
+
+
 def test_metadata_that_names_no_classes():
     assert (
         class_names({}) == class_names({b"huggingface": b"["}) == class_names({b"huggingface": b"[]"}) == {}

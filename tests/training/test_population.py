@@ -135,6 +135,21 @@ def test_a_member_that_is_not_finite_stops_alone(toy, singles, tmp_path):
         assert_alike(singles[n][1], found[n])
 
 
+def test_a_spike_of_one_member_is_left_out_alone(toy, tmp_path):
+    class Wrong(toy.ToyDataset):
+        def batch(self, seed, step, size):
+            self.wrong = {18} if seed == 1 else set()
+            return super().batch(seed, step, size)
+
+    plan = {"spike_factor": 2.0, "evaluate_every": 0}
+    members = [
+        member(toy, tmp_path / str(n), seed=n, dropout=0.0, plan=plan, learning_rate=0.1) for n in range(2)
+    ]
+    found = fit_population(members, Wrong())
+    assert [fitted.skipped for fitted in found] == [0, 1]
+    assert [[row["step"] for row in lines(one.folder) if row.get("skipped")] for one in members] == [[], [19]]
+
+
 def test_members_that_differ_in_more_than_numbers_are_refused(toy, tmp_path):
     members = [member(toy, tmp_path / "0"), member(toy, tmp_path / "1", weight_decay=0.0)]
     with pytest.raises(ValueError, match="weight_decay is 0 for some members"):

@@ -1,3 +1,5 @@
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ from flax import nnx
 from attnkit.training.nonfinite import failure
 from attnkit.training.optimizer import hyperparameters
 from attnkit.training.plan import Optimizer, Training
+from attnkit.training.spikes import medians, ratios
 from attnkit.training.step import (
     begin,
     count_slices,
@@ -58,7 +61,7 @@ def test_one_step_is_adamw_on_the_mean_gradient(made, toy):
     p = np.asarray(state.params["hidden"])
     expected = p - 0.02 / 3 * (g / (np.abs(g) + 1e-8) + 0.1 * p)
     np.testing.assert_allclose(new.params["hidden"], expected, atol=1e-6)
-    assert int(new.step) == 1 and bool(metrics.finite)
+    assert int(new.step) == 1 and bool(metrics.made)
 
 
 def test_slices_of_a_batch_give_the_gradient_of_the_whole(made, toy):
@@ -99,7 +102,7 @@ def test_a_batch_without_weight_moves_nothing_at_first(made, toy, bits):
     batch = toy.ToyDataset().batch(0, 0, 6)
     batch["weights"][:] = 0
     new, metrics = step(state, batch, hyper)
-    assert metrics.loss == 0 and metrics.gradient_norm == 0 and metrics.finite
+    assert metrics.loss == 0 and metrics.gradient_norm == 0 and metrics.made
     assert bits(new.params) == bits(state.params)
 
 
@@ -148,7 +151,7 @@ def test_a_bad_step_stops_before_its_update(made, toy, bits):
     good, *_ = dispatch(made()[1], stacked(toy, 0, 2, 5), jnp.int32(2), hyper)
     state, told, attempted = dispatch(state, stacked(toy, 0, 5, poison={2}), jnp.int32(5), hyper)
     assert attempted == 3
-    assert told.finite.tolist()[:3] == [True, True, False] and told.halted.tolist()[:3] == [
+    assert told.made.tolist()[:3] == [True, True, False] and told.halted.tolist()[:3] == [
         False,
         False,
         True,
@@ -166,11 +169,29 @@ def test_skipping_leaves_out_exactly_one_update(made, toy, bits):
         [(True, 0, False), (False, 1, False), (True, 1, False), (False, 2, False), (False, 2, True)]
     ):
         new, metrics = step(state, data.batch(0, number, 6), hyper)
-        assert (bool(metrics.finite), int(new.skipped), bool(new.halted)) == (finite, skipped, halted)
+        assert (bool(metrics.made), int(new.skipped), bool(new.halted)) == (finite, skipped, halted)
         kept = bits((new.params, new.optimizer)) == bits((state.params, state.optimizer))
         assert kept == (not finite)
         assert int(new.step) == number + (not halted)
         state = new
+
+
+def test_a_spike_is_measured_against_the_updates_before_it(made, toy, bits):
+    _, state, _, step, hyper = made(spike_factor=3.0)
+    losses, norms = [], []
+    for number in range(17):
+        state, metrics = step(state, toy.ToyDataset(wrong={5}, poison={2}).batch(0, number, 6), hyper)
+        state = dataclasses.replace(state, halted=jnp.bool_(False), step=jnp.int32(number + 1))
+        assert bool(metrics.made) == (number != 2)
+        if metrics.made:
+            losses.append(metrics.loss), norms.append(metrics.gradient_norm)
+    np.testing.assert_allclose(medians(state.optimizer), [np.median(losses), np.median(norms)], rtol=1e-6)
+    for seen in ([3.01, 1], [1, 3.01], [2.99, 2.99], [np.nan, np.inf]):
+        found = ratios(state.optimizer, medians(state.optimizer) * jnp.float32(seen))
+        np.testing.assert_allclose(found, seen, rtol=1e-6)
+    one_less = dataclasses.replace(state, optimizer=jax.tree.map(lambda a: a - 1, state.optimizer))
+    assert np.isnan(medians(one_less.optimizer)).all()
+    assert not (ratios(one_less.optimizer, jnp.full(2, 1e9)) > 3.0).any()
 
 
 @pytest.mark.parametrize("rate", [np.nan, np.inf])
@@ -178,7 +199,7 @@ def test_a_learning_rate_that_is_not_finite_makes_no_update(made, toy, bits, rat
     _, state, _, step, hyper = made()
     hyper = hyper._replace(learning_rate=jnp.float32(rate))
     new, metrics = step(state, toy.ToyDataset().batch(0, 0, 6), hyper)
-    assert not metrics.finite and new.halted
+    assert not metrics.made and new.halted
     assert bits(new.params) == bits(state.params)
 
 
@@ -188,7 +209,7 @@ def test_an_update_that_is_not_finite_is_not_made_and_named(made, toy, bits, tmp
     batch = toy.ToyDataset().batch(0, 0, 6)
     new, metrics = step(state, batch, hyper)
     assert np.isfinite([metrics.loss, metrics.gradient_norm, metrics.learning_rate]).all()
-    assert not metrics.finite and new.halted
+    assert not metrics.made and new.halted
     assert bits((new.params, new.optimizer)) == bits((state.params, state.optimizer))
     error = failure(tmp_path, graph, plan, optimizer, state, batch)
     assert "step 1: update is not finite, first at params/" in str(error)

@@ -51,15 +51,19 @@ class ToyNetwork(Network):
 
 
 class ToyDataset(Dataset):
-    """The label is (3 x + 1) mod 8, plus 3. `poison` gives steps whose first weight is NaN."""
+    """The label is (3 x + 1) mod 8, plus 3; a wrong one at steps in `wrong`.
+
+    `poison` gives steps whose first weight is NaN.
+    """
 
     vocabulary = Vocabulary(tuple("pbe01234567"))
     length = LENGTH
     splits = ("valid",)
     fingerprint = "3f"
 
-    def __init__(self, poison=(), broken=None, slow=0.0, bad_split=False):
+    def __init__(self, poison=(), broken=None, slow=0.0, bad_split=False, wrong=()):
         self.facts, self.floors = {}, {}
+        self.wrong = wrong
         self.poison, self.broken, self.slow, self.bad_split = poison, broken, slow, bad_split
 
     def _examples(self, generator, size):
@@ -73,6 +77,8 @@ class ToyDataset(Dataset):
         if step == self.broken:
             raise RuntimeError("the disk is on fire")
         batch = self._examples(np.random.default_rng((seed, step)), size)
+        if step in self.wrong:
+            batch["labels"] = (batch["labels"] - 2) % 8 + 3
         if step in self.poison:
             batch["weights"][0, 0] = np.nan
         return batch

@@ -11,6 +11,8 @@ from typing import Any
 from attnkit.experiment.commands.config import config_arguments
 from attnkit.experiment.diagnostics import printable
 
+PATIENCE = 25
+
 
 def add(groups: Any) -> None:
     """Declare the commands."""
@@ -23,7 +25,14 @@ def add(groups: Any) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="how many processes must train together (default: as many as a cluster or JAX_NUM_PROCESSES say)",
+        help="processes that must train together (default: as many as were started)",
+    )
+    command.add_argument(
+        "--wait",
+        type=float,
+        default=PATIENCE,
+        metavar="SECONDS",
+        help=f"how long to wait for the other processes (default: {PATIENCE})",
     )
     command.add_argument("--quiet", action="store_true", help="show no progress")
     command.add_argument(
@@ -50,6 +59,8 @@ def add(groups: Any) -> None:
         "replay runs/number_words-1",
     )
     run_argument(command)
+    command.add_argument("words", metavar="task.key=value", nargs="*", help="where the data is now")
+    changed_data(command)
     command = declare(
         groups, "report", report, "write a run's report page again", "report runs/number_words-1"
     )
@@ -122,7 +133,7 @@ def train(arguments: argparse.Namespace) -> int:
     from attnkit.experiment import config, folder
     from attnkit.training.processes import joined
 
-    with joined(arguments.processes):
+    with joined(arguments.processes, arguments.wait):
         loaded = config.load(arguments.config, arguments.words)
         folder.choose(loaded.name, arguments.out, arguments.resume)
         place, result = trained(arguments, loaded)
@@ -171,12 +182,14 @@ def replay(arguments: argparse.Namespace) -> int:
     """Make a failed step again."""
     existing(arguments)
     from attnkit.experiment import run
+    from attnkit.training import nonfinite
 
-    dump, found = run.replay(arguments.folder, allowed(arguments))
+    dump, found, changes = run.replay(arguments.folder, allowed(arguments), arguments.words)
     if arguments.json:
-        print(json.dumps({**dump, "found": found}))
+        print(json.dumps({**dump, "found": found, "changed": changes}))
     else:
-        print(printable(f"step {dump['step']}: {found[0]} is not finite, first at {found[1]}, as in the run"))
+        warn(changes)
+        print(printable(f"step {dump['step']}: {nonfinite.said(*found)}, as in the run"))
     return 0
 
 

@@ -118,6 +118,12 @@ def argmax(equation: Any, arguments: Arrays, rewrites: Rewrites) -> Arrays | Non
     return [jnp.where(first < a.shape[axis], first, 0).astype(equation.params["index_dtype"])]
 
 
+def reshape(equation: Any, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
+    """Truth values as numbers."""
+    (a,) = arguments
+    return [a.astype(jnp.int32).reshape(equation.params["new_sizes"]) != 0] if a.dtype == bool else None
+
+
 REWRITES: Rewrites = {
     "argmax": argmax,
     "copy": copy,
@@ -135,4 +141,4 @@ REWRITES: Rewrites = {
     "scatter_add": scatter_add,
 }
 #: further ones for TPUs
-FOR_TPU: Rewrites = {"expm1": expm1}
+FOR_TPU: Rewrites = {"expm1": expm1, "reshape": reshape}

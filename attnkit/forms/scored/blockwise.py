@@ -5,10 +5,11 @@ import functools
 
 from jaxtyping import Array
 
-from attnkit.forms.block_mask import BlockMask, block_size, make_block_mask, tiling
+from attnkit.forms.block_mask import BlockMask, block_size, make_block_mask
 from attnkit.forms.passes import Passes, pad
 from attnkit.forms.select import with_statistics
 from attnkit.forms.sizes import Sizes
+from attnkit.forms.tiling import tiling
 from attnkit.scored.block import Block, HeadBlocks
 from attnkit.scored.contract import Scored
 

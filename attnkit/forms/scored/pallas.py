@@ -14,20 +14,19 @@ from attnkit.forms.block_mask import BlockMask, make_block_mask
 from attnkit.forms.passes import Passes
 from attnkit.forms.scored.blockwise import attend_blocks
 from attnkit.forms.sizes import Sizes
+from attnkit.forms.tiling import KERNELS, tiling
 from attnkit.scored.block import HeadBlocks
 from attnkit.scored.contract import Scored
 
 #: platforms that have a compiler of kernels, and how early `auto` takes this form there
 COMPILED_ON = {"gpu": 1, "tpu": 1}
 IN_SHARD_MAP = "kernels do not say along which mesh axes they vary: inside jax.shard_map use check_vma=False"
-#: queries and keys of a block
-BLOCKS = {"cpu": (64, 64), "gpu": (64, 64), "tpu": (128, 128)}
 
 
 def supports(variant: Scored, sizes: Sizes, platform: str) -> str | None:
     """Variants whose passes visit keys in any order, block by block, of operations that the compiler has."""
-    if platform not in BLOCKS:
-        return f"platform {platform}: there is no compiler of kernels; expected {', '.join(BLOCKS)}"
+    if platform not in KERNELS:
+        return f"platform {platform}: there is no compiler of kernels; expected {', '.join(KERNELS)}"
     if part := variant.needs_all_keys():
         return f"{type(part).__name__} looks at all keys at once, and a kernel sees a block of them"
     for own in variant.parts().all():
@@ -42,28 +41,28 @@ def supports(variant: Scored, sizes: Sizes, platform: str) -> str | None:
         return IN_SHARD_MAP
     from attnkit.forms.pallas.gaps import lowering_gap
 
-    gap = lowering_gap(variant, platform, sizes.shape, sizes.block or BLOCKS[platform])
+    gap = lowering_gap(variant, platform, sizes.shape, block_mask_of(variant, sizes, platform).block)
     return gap and f"the compiler for {platform} lacks what the variant needs: {gap}"
 
 
-def block_mask_of(variant: Scored, sizes: Sizes) -> BlockMask:
+def block_mask_of(variant: Scored, sizes: Sizes, platform: str | None = None) -> BlockMask:
     """The blocks that are computed."""
-    block = sizes.block or BLOCKS[jax.default_backend()]
-    return make_block_mask(variant.mask, sizes.queries, sizes.keys, sizes.offset, block)
+    use = tiling("kernels", platform)
+    return make_block_mask(variant.mask, sizes.queries, sizes.keys, sizes.offset, sizes.block, use=use)
 
 
 def run(variant: Scored, heads: HeadBlocks, sizes: Sizes) -> tuple[Array, Array]:
     """Output and log-sum-exp (or threshold) of all heads."""
-    from attnkit.forms.pallas.lowering import KERNELS
+    from attnkit.forms.pallas import lowering
 
-    passes = Passes.of(variant, block_mask_of(variant, sizes), KERNELS)
+    passes = Passes.of(variant, block_mask_of(variant, sizes), lowering.KERNELS)
     return heads.run(functools.partial(attend_blocks, passes))
 
 
 def best_passes(variant: Scored, sizes: Sizes, block_mask: BlockMask) -> Passes:
     """Passes by kernels if this platform compiles them, and by loops otherwise."""
-    from attnkit.forms.pallas.lowering import KERNELS
+    from attnkit.forms.pallas import lowering
 
     platform = jax.default_backend()
     compiled = platform in COMPILED_ON and supports(variant, sizes, platform) is None
-    return Passes.of(variant, block_mask, KERNELS if compiled else LOOPS)
+    return Passes.of(variant, block_mask, lowering.KERNELS if compiled else LOOPS)
