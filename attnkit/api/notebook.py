@@ -1,4 +1,4 @@
-"""Objects as a notebook shows them: pages in a frame, masks drawn."""
+"""Masks and tables as a notebook shows them."""
 
 import dataclasses
 import html
@@ -13,25 +13,6 @@ if TYPE_CHECKING:
 
 LARGEST = 128
 CELL = 12
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class Page:
-    """An HTML page, shown by a notebook in a frame.
-
-    Attributes:
-        content: the page.
-    """
-
-    content: str
-
-    def _repr_html_(self) -> str:
-        from attnkit.inspection.notebook import framed
-
-        return framed(self.content)
-
-    def __repr__(self) -> str:
-        return f"Page({len(self.content):,} characters)"
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

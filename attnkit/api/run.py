@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attnkit.api.notebook import Page
+from attnkit.inspection.notebook import Page
 
 if TYPE_CHECKING:
     from attnkit.experiment.session import Session
