@@ -183,7 +183,7 @@ def reasons(some: list[tuple[str, dict[str, Any]]]) -> list[str]:
 
 
 def compile_one(entry: catalogue.Entry, devices: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
-    """What compilers make of a variant; for a platform that is known, what is."""
+    """The kernels of a variant as compiled; for a platform that is known, as known."""
     try:
         subject = make_subject(entry.cls(**costs.required_options(entry)))
     except (TypeError, ValueError) as error:
