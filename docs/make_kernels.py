@@ -79,6 +79,18 @@ jax 0.10.2 on a CPU: cuDNN's kernel is stood in for by XLA's implementation of t
 attention is interpreted, and both are lowered for their platform; splash attention was compiled for a TPU v5e
 (1,024 tokens, heads of width 64 and 80, forward and gradient). cuDNN's kernel cannot be compiled without a
 device. **Neither was measured on a device.**
+
+## Recurrences
+
+`implementation = "pallas"` of a linear recurrence (`linear`, `simple_gla`, `mamba2`, `gla`, `delta_net`,
+`gated_delta_net`, `kimi_delta` and the others without a second pass) reads all chunks in one kernel: the state
+stays in the program and is never written. What belongs to one chunk alone, the triangular system of the delta
+rule included, is computed by XLA before it. It is the forward pass; derivatives are those of the chunked form.
+Interpreted in float64 with chunks of 4 tokens it is within 1e-12 of the chunked form (gates of rows, the delta
+rule with a reset, two write keys), its gradients within 1e-10; it is lowered for CUDA and TPU. Compiled for an
+H100 (gates of heads, 4,096 tokens, heads of width 64, float32) it takes 204 registers and spills nothing, with
+products of three TF32 products; with products of full float32 and 64 columns it spilled 15,916 bytes. For a
+TPU v5e gates and the delta rule were compiled. **Not measured on a device**, so `auto` does not take it.
 """
 
 COMPILED = "## Compiled"

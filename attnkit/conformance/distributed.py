@@ -165,7 +165,7 @@ def compute(function: Callable[..., Tree], *given: Tree) -> Tree:
 
 
 def resources(form: str, devices: int, tokens: int, block: tuple[int, int]) -> dict[str, int]:
-    """What the compiled gradient of causal attention takes on each device.
+    """Memory and collective operations of the compiled gradient of causal attention, on each device.
 
     Returns:
         `temporary`: bytes. `gathers`, `permutes`, `exchanges`: how many operations pass arrays from all

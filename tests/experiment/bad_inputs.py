@@ -144,8 +144,8 @@ OVERRIDES = {
 #: Command lines in a folder with `good.toml`, `bad.txt` and the finished run `runs/small-1`.
 OPTIONS = {
     "": (2, "usage"),
-    "trian good.toml": (2, "invalid choice"),
-    "\x1b[31mtrain": (2, "invalid choice"),
+    "trian good.toml": (2, "did you mean 'train'"),
+    "\x1b[31mtrain": (2, "no such command"),
     "train": (2, "required"),
     "train good.toml --fast": (2, "unrecognized"),
     "train good.toml --\x1b[31m": (2, "unrecognized"),

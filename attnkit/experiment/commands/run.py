@@ -59,6 +59,7 @@ def add(groups: Any) -> None:
         "replay runs/number_words-1",
     )
     run_argument(command)
+    command.add_argument("words", metavar="task.key=value", nargs="*", help="where the data is now")
     changed_data(command)
     command = declare(
         groups, "report", report, "write a run's report page again", "report runs/number_words-1"
@@ -183,7 +184,7 @@ def replay(arguments: argparse.Namespace) -> int:
     from attnkit.experiment import run
     from attnkit.training import nonfinite
 
-    dump, found, changes = run.replay(arguments.folder, allowed(arguments))
+    dump, found, changes = run.replay(arguments.folder, allowed(arguments), arguments.words)
     if arguments.json:
         print(json.dumps({**dump, "found": found, "changed": changes}))
     else:
