@@ -49,6 +49,8 @@ def joined(asked: int = 0, patience: float = 25.0) -> Iterator[None]:
         ConfigError: another number of processes was started than `asked`.
         PeerLost: some did not come within `patience` seconds.
     """
+    if asked < 0:
+        raise ConfigError(f"--processes {asked}: expected at least 1")
     address, count, number, own = (None, 1, 0, None) if asked == 1 else found()
     if asked and count != asked:
         raise ConfigError(

@@ -57,6 +57,8 @@ def test_the_environment_says_which_process_this_is(monkeypatch):
     assert processes.found() == (None, 1, 0, None)
     with pytest.raises(ConfigError, match="--processes 2: 1 was started; start each with JAX_COORD"):
         processes.joined(2).__enter__()
+    with pytest.raises(ConfigError, match="--processes -1: expected at least 1"):
+        processes.joined(-1).__enter__()
     given = {processes.ADDRESS: "10.0.0.1:1234", processes.COUNT: "4", processes.NUMBER: "3"}
     for name, value in given.items():
         monkeypatch.setenv(name, value)
