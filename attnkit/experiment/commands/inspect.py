@@ -55,6 +55,8 @@ def inspect(arguments: argparse.Namespace) -> int:
         raise ConfigError("RUN: missing; give a run folder, or --planted")
     if arguments.count < 2:
         raise ConfigError(f"--count {arguments.count}: expected at least 2")
+    if (page := arguments.page) and (page.is_dir() or not page.absolute().parent.is_dir()):
+        raise ConfigError(f"--page {page}: expected a file in a folder that exists")
     existing(arguments)
     if arguments.other is not None:
         folder.existing(arguments.other)
