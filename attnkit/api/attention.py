@@ -97,9 +97,9 @@ def attend(
 
     def one(given: Mapping[str, Any]) -> AttentionOutput:
         known, more = with_closures(scored, params, given["data"], shape.heads)
-        arrays = given["q"], given["k"], given["v"]
+        q, k, v = given["q"], given["k"], given["v"]
         own: dict[str, Any] = {"inputs": given["inputs"], "data": more, "key": given["key"]}
-        return forms.attend(scored, known, *arrays, **own, **options)
+        return forms.attend(scored, known, q, k, v, **own, **options)
 
     given = {"q": q, "k": k, "v": v, "inputs": inputs, "data": data, "key": split_key(key, leading)}
     return arranged(over(leading, one)(given), layout)

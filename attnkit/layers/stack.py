@@ -191,6 +191,12 @@ def make_stack(
     kind: dict[str, Any] = {"dim": dim, "norm": style.norm, "order": style.order, "epsilon": style.epsilon}
     blocks: list[Block] = []
     mixers: list[TokenMixerLayer] = []
+    kind: dict[str, Any] = {
+        "dim": dim,
+        "norm": style.norm,
+        "order": style.order,
+        "epsilon": style.epsilon,
+    }
     for n in range(depth):
         width = dataclasses.replace(style.width, depth=n)
         own = build_layer(nth(mixer, n), width, padded=padded, scale=scale, rngs=rngs)
