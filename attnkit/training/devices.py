@@ -132,6 +132,40 @@ def place(tree: Tree, mesh: Mesh) -> Tree:
     return jax.tree.map(_put, tree, layout(tree, mesh))
 
 
+def sum_over(mesh: Mesh, whole: Callable[..., tuple[Any, Tree]]) -> Callable[..., tuple[Any, Tree]]:
+    """`whole(params, constants, batch, key, hyper) -> (sums, gradient)` of each device's examples, added up.
+
+    The sums are whole everywhere; the gradient is cut along `FSDP` as `state_spec` says.
+    """
+    same, examples, parts = PartitionSpec(), PartitionSpec(EXAMPLES), mesh.shape[FSDP]
+    by_hand = AXES if mesh.shape[SEQUENCE] == 1 else EXAMPLES
+
+    def add_up(leaf: jax.Array) -> jax.Array:
+        axis = shard_axis(leaf.shape, parts)
+        if axis is None:
+            return jax.lax.psum(leaf, EXAMPLES)
+        return jax.lax.psum(jax.lax.psum_scatter(leaf, FSDP, scatter_dimension=axis, tiled=True), DATA)
+
+    def summed(*given: Any) -> tuple[Any, Tree]:
+        found, slope = whole(*given)
+        return jax.lax.psum(found, EXAMPLES), jax.tree.map(add_up, slope)
+
+    def gradient(params: Tree, *given: Any) -> tuple[Any, Tree]:
+        cut = jax.tree.map(lambda leaf: state_spec(leaf, mesh), params)
+        # With JAX's check of varying axes a gradient is summed over devices at each use of a parameter, not
+        # once; and a variant or a network of a user's may have a loop that it refuses.
+        return jax.shard_map(  # type: ignore[no-any-return]
+            summed,
+            mesh=mesh,
+            in_specs=(same, same, examples, same, same),
+            out_specs=(same, cut),
+            axis_names=set(by_hand),
+            check_vma=False,
+        )(params, *given)
+
+    return gradient
+
+
 def place_batches(batches: Tree, mesh: Mesh, leading: int = 1) -> Tree:
     """Stacked batches: `leading` axes, then examples, then perhaps tokens.
 

@@ -8,22 +8,12 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from attnkit.layers.contract import TokenMixerLayer
 from attnkit.models.contract import Batch
-from attnkit.training.devices import (
-    AXES,
-    DATA,
-    EXAMPLES,
-    FSDP,
-    SEQUENCE,
-    layout,
-    place,
-    shard_axis,
-    state_spec,
-)
+from attnkit.training.devices import EXAMPLES, layout, place, sum_over
 from attnkit.training.objective import Sums, errors, per_weight, sums
 from attnkit.training.optimizer import Hyperparameters, hyperparameters, schedule, transform
 from attnkit.training.parameters import kinds
@@ -240,38 +230,7 @@ def make_gradient(
             total, _ = jax.lax.scan(add, zero, (pieces, keys))
         return total
 
-    return whole if mesh is None or not shared else _shared(whole, mesh)
-
-
-def _shared(whole: Callable[..., tuple[Sums, Params]], mesh: Mesh) -> Callable[..., tuple[Sums, Params]]:
-    """The gradient `whole` of each device's examples, summed over all devices."""
-    same, examples, parts = PartitionSpec(), PartitionSpec(EXAMPLES), mesh.shape[FSDP]
-    by_hand = AXES if mesh.shape[SEQUENCE] == 1 else EXAMPLES
-
-    def add_up(leaf: Array) -> Array:
-        axis = shard_axis(leaf.shape, parts)
-        if axis is None:
-            return jax.lax.psum(leaf, EXAMPLES)
-        return jax.lax.psum(jax.lax.psum_scatter(leaf, FSDP, scatter_dimension=axis, tiled=True), DATA)
-
-    def summed(*given: Any) -> tuple[Sums, Params]:
-        found, slope = whole(*given)
-        return jax.lax.psum(found, EXAMPLES), jax.tree.map(add_up, slope)
-
-    def gradient(params: Params, *given: Any) -> tuple[Sums, Params]:
-        cut = jax.tree.map(lambda leaf: state_spec(leaf, mesh), params)
-        # JAX's check of varying axes refuses every loop whose state begins as constants, and any variant of
-        # attention may have one.
-        return jax.shard_map(  # type: ignore[no-any-return]
-            summed,
-            mesh=mesh,
-            in_specs=(same, same, examples, same, same),
-            out_specs=(same, cut),
-            axis_names=set(by_hand),
-            check_vma=False,
-        )(params, *given)
-
-    return gradient
+    return whole if mesh is None or not shared else sum_over(mesh, whole)
 
 
 def make_step(
