@@ -254,7 +254,7 @@ def compile_only_device(platform: str, folder: Path) -> Any:
             client = xla_client.load_pjrt_plugin_dynamically("cuda", str(library))
             xla_client.initialize_pjrt_plugin("cuda")
             _CLIENTS.append(client)
-        topology = xla_client.make_c_api_device_topology(
+        topology: Any = xla_client.make_c_api_device_topology(
             _CLIENTS[0], "", target_config=H100, topology="1x1x1"
         )
         return topology._make_compile_only_devices()[0]

@@ -325,9 +325,7 @@ def met_points(
     return {name: shapes[name] for name in made.seen if name in shapes}, made
 
 
-def carried(
-    transform: Callable[[Callable[..., Any]], Callable[..., Any]], function: Callable[..., Any]
-) -> Any:
+def carried(transform: Callable[[Callable[..., Any]], Any], function: Callable[..., Any]) -> Any:
     """`transform(function)`, out of which values that are read come as the transformation returns them.
 
     >>> import jax, jax.numpy as jnp

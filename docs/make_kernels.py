@@ -58,27 +58,8 @@ speed, no memory, and not whether a device computes what the interpreter compute
 {counts}
 
 Without kernels are variants whose blocks depend on one another; `auto` computes them, and those with a gap
-below, by loops of XLA, and `attnkit.forms.explain` says so.
-
-## Kernels of vendors
-
-Two forms compute the forward pass by a kernel that is not ours, where the definition provably is its own: the
-softmax of scaled dot products over all keys or a band of them (`everything`, `causal`, `window` and their
-conjunctions), after any position parts that act on each token alone (`rotary`, `qk_norm`, ...), with or without
-a sink, without dropout. Every row must have a key. Forward mode, gradients and all that is made of these remain
-our sums over blocks, which need the output and its log-sum-exp alone.
-
-| form | platform | also needs | has no |
-| --- | --- | --- | --- |
-| `cudnn` | GPU of compute capability 8.0 or later | bfloat16 or float16; one width, a multiple of 8 and at most 128; under a mask as many queries as keys, windows that end at the query | cap |
-| `splash` | TPU; interpreted on a CPU | float32 or bfloat16; queries and keys in multiples of 128; outside of `jax.shard_map` or with `check_vma=False` | |
-
-`auto` takes them before our kernels, and these before loops; `attnkit.forms.explain(..., dtype=...)` says what
-ran and why the others did not. A form that is asked for by name and cannot do it raises with the reason. With
-jax 0.10.2 on a CPU: cuDNN's kernel is stood in for by XLA's implementation of the same function, splash
-attention is interpreted, and both are lowered for their platform; splash attention was compiled for a TPU v5e
-(1,024 tokens, heads of width 64 and 80, forward and gradient). cuDNN's kernel cannot be compiled without a
-device. **Neither was measured on a device.**
+below, by loops of XLA, and `attnkit.forms.explain` says so. [accelerators.md](accelerators.md) has the other
+kernels: those of vendors, and that of recurrences.
 """
 
 COMPILED = "## Compiled"
@@ -202,7 +183,7 @@ def reasons(some: list[tuple[str, dict[str, Any]]]) -> list[str]:
 
 
 def compile_one(entry: catalogue.Entry, devices: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
-    """What compilers make of a variant; for a platform that is known, what is."""
+    """The kernels of a variant as compiled; for a platform that is known, as known."""
     try:
         subject = make_subject(entry.cls(**costs.required_options(entry)))
     except (TypeError, ValueError) as error:

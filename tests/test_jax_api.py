@@ -27,6 +27,7 @@ TESTED = {
     "cudnn_attention",
     "cudnn_gap",
     "current_trace",
+    "find_cluster",
     "is_symbolic_zero",
     "jaxpr_as_fun",
     "make_user_context",
@@ -47,6 +48,14 @@ TESTED = {
 def test_every_name_is_there_and_has_a_test():
     assert set(jax_api.__all__) == TESTED
     assert all(getattr(jax_api, name) is not None for name in TESTED)
+
+
+def test_a_step_of_slurm_is_found(monkeypatch):
+    step = {"JOB_ID": "7", "STEP_NODELIST": "node[3,5]", "NTASKS": "2", "PROCID": "1", "LOCALID": "0"}
+    for name, value in step.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    address, *rest = jax_api.find_cluster(1)
+    assert address.startswith("node3:") and rest == [2, 1, [0]]
 
 
 def test_a_closed_jaxpr_is_what_tracing_gives_and_can_be_called():

@@ -64,11 +64,9 @@ def attend(
         key: random key for dropout; `None` for no dropout.
         implementation: `auto`, or the name of a form (`ak.explain` says which one runs).
         block: queries and keys of a block, instead of the default choice.
-        axis: inside `jax.shard_map`, the mesh axis whose devices share each sequence: `q`, `k`, `v`, `inputs`
-            and `data` are of the device's consecutive tokens, as many on each, and so are the results;
-            `params`, `key` and `data.scalar` are the same on all. Forms: `ring`, `ulysses`.
-        mesh: for arrays of whole sequences, the devices that compute them: each sequence is cut along `axis`,
-            `sequence` if that is left out. Call it inside `jax.jit`.
+        axis: inside `jax.shard_map`, the mesh axis whose devices share each sequence: arrays of tokens are of
+            the device's own, consecutive ones, as many on each. Forms: `ring`, `ulysses`.
+        mesh: for whole sequences, devices that compute them, cut along `axis` (`sequence` if left out).
 
     Returns:
         `output`, in the layout and type of the values, and `lse`, the log-sum-exp of the scores:
@@ -94,23 +92,14 @@ def attend(
     check_layout(layout, "k", k)
     leading, shape = leading_axes(q=q, k=k, v=v), head_shape(q, k, v)
     params = complete_params(scored, params, shape)
+    options: dict[str, Any] = {"offset": offset, "implementation": implementation, "block": block}
+    options |= {"axis": axis, "mesh": mesh}
 
     def one(given: Mapping[str, Any]) -> AttentionOutput:
         known, more = with_closures(scored, params, given["data"], shape.heads)
-        arrays = given["q"], given["k"], given["v"]
-        return forms.attend(
-            scored,
-            known,
-            *arrays,
-            inputs=given["inputs"],
-            data=more,
-            key=given["key"],
-            offset=offset,
-            implementation=implementation,
-            block=block,
-            axis=axis,
-            mesh=mesh,
-        )
+        q, k, v = given["q"], given["k"], given["v"]
+        own: dict[str, Any] = {"inputs": given["inputs"], "data": more, "key": given["key"]}
+        return forms.attend(scored, known, q, k, v, **own, **options)
 
     given = {"q": q, "k": k, "v": v, "inputs": inputs, "data": data, "key": split_key(key, leading)}
     return arranged(over(leading, one)(given), layout)

@@ -1,4 +1,4 @@
-"""Objects as a notebook shows them: pages in a frame, masks drawn."""
+"""Masks and tables as a notebook shows them."""
 
 import dataclasses
 import html
@@ -13,26 +13,6 @@ if TYPE_CHECKING:
 
 LARGEST = 128
 CELL = 12
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class Page:
-    """An HTML page, shown by a notebook in a frame.
-
-    Attributes:
-        content: the page.
-        height: of the frame, in pixels.
-    """
-
-    content: str
-    height: int = 640
-
-    def _repr_html_(self) -> str:
-        style = f"width:100%;height:{self.height}px;border:1px solid #8884;border-radius:8px"
-        return f'<iframe srcdoc="{html.escape(self.content)}" style="{style}"></iframe>'
-
-    def __repr__(self) -> str:
-        return f"Page({len(self.content):,} characters)"
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attnkit.api.notebook import Page
+from attnkit.inspection.notebook import Page
 
 if TYPE_CHECKING:
     from attnkit.experiment.session import Session
@@ -69,10 +69,9 @@ class Metrics:
 
     def _repr_html_(self) -> str:
         from attnkit.experiment.summary import curves
-        from attnkit.inspection import page, report
+        from attnkit.inspection.notebook import frame
 
-        drawn = tuple(curves(self.rows, {}))
-        return Page(page.render(report.Report(title=repr(self), curves=drawn)))._repr_html_()
+        return frame(curves=tuple(curves(self.rows, {})))
 
     def __repr__(self) -> str:
         return f"Metrics({len(self.rows)} rows of {', '.join(self.names())})"
@@ -97,11 +96,9 @@ class AttentionMap:
     kind: "MapKind" = "distribution"
 
     def _repr_html_(self) -> str:
-        from attnkit.inspection import page, report
+        from attnkit.inspection.report import AttentionMap as Drawn
 
-        drawn = report.AttentionMap(self.name, self.weights, self.queries, self.keys, kind=self.kind)
-        shown = report.MapExample(self.name, (drawn,))
-        return Page(page.render(report.Report(title=repr(self), attention=(shown,))))._repr_html_()
+        return Drawn(self.name, self.weights, self.queries, self.keys, kind=self.kind)._repr_html_()
 
     def __repr__(self) -> str:
         heads, queries, keys = self.weights.shape

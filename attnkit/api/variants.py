@@ -60,8 +60,8 @@ def explain(
 ) -> forms.Explanation | forms.RecurrentExplanation:
     """Which computation runs for these sizes, with which blocks or chunks, and why. Arguments as of `attend`.
 
-    `devices` share the sequence, if it is given; `queries` and `keys` are those of the whole sequence. `shape`
-    and `dtype` are those of queries, keys and values, by which kernels are chosen; the usual widths if not given.
+    `devices` share the sequence, if it is given; `queries` and `keys` are those of the whole one. Kernels are
+    chosen by `shape` and `dtype` of queries, keys and values; powers of two if no shape is given.
 
     >>> import attnkit as ak
     >>> print(ak.explain(ak.Attention(mask=ak.Window(back=63)), 4096))

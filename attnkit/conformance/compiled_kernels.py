@@ -29,7 +29,7 @@ SPILLS, REGISTERS = re.compile(r"(\d+) bytes spill stores"), re.compile(r"Used (
 
 @dataclasses.dataclass(frozen=True)
 class CompiledKernels:
-    """What the compiler made.
+    """Kernels after compilation.
 
     Attributes:
         memory: bytes of the device's memory beside arguments and results.

@@ -17,7 +17,11 @@ from attnkit.variant import HeadShape
 
 COLUMNS = (
     "scan",
-    *(form.name for form in all_forms() if form.name != "scan" and not form.distributed),
+    *(
+        form.name
+        for form in all_forms()
+        if form.name != "scan" and not form.distributed and jax.default_backend() in form.compiled_on
+    ),
     "step",
 )
 CHUNK = 4

@@ -6,6 +6,7 @@ and `--no-cache` switches it off.
 
 import hashlib
 import importlib.util
+import logging
 import os
 import platform
 from collections.abc import Mapping
@@ -13,22 +14,40 @@ from pathlib import Path
 
 from attnkit import files
 
+log = logging.getLogger(__name__)
+
 FOLDER = "JAX_COMPILATION_CACHE_DIR"
 LIMIT = 2 << 30
 CPUINFO = Path("/proc/cpuinfo")
 
 
 def enable() -> None:
-    """Let JAX keep compiled programs, unless the environment says where, or there is no place for them."""
-    if FOLDER in os.environ or (found := place(os.environ)) is None:
+    """Let JAX keep compiled programs where the environment says, or below the user's home.
+
+    If that cannot be written none are kept; a warning says so if the environment names the folder.
+    """
+    given = os.environ.get(FOLDER)
+    if given and "://" in given:
         return
-    try:
-        found.mkdir(parents=True, exist_ok=True)
-    except OSError:
+    found = Path(given) if given else place(os.environ)
+    if found is None:
         return
-    if os.access(found, os.W_OK):
+    if not is_writable(found):
+        if given:
+            log.warning("%s = %s: cannot be written; compiled programs are not kept", FOLDER, given)
+            del os.environ[FOLDER]
+    elif not given:
         for name, value in settings(found).items():
             os.environ.setdefault(name, value)
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether files can be made in a folder, which is made if it is missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
 
 
 def settings(found: Path) -> dict[str, str]:

@@ -183,7 +183,9 @@ def refused(lower: Any) -> Iterator[tuple[str, str]]:
         try:
             lower((platform,))
         except Exception as error:
-            yield platform, f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+            said = (str(error).strip().splitlines() or [""])[0]
+            lacks = f"it reads {said}, which an example alone does not have"
+            yield platform, lacks if isinstance(error, KeyError) else f"{type(error).__name__}: {said}"
 
 
 def shape(program: jax_export.Exported, name: str) -> list[int | str]:

@@ -65,10 +65,10 @@ def main() -> None:
     logits = network.logits(batch)
     print(f"largest difference from the run's logits: {np.abs(logits - expected).max():.1e}")
     if not network.about["numbers"]:
-        print(
-            "most probable:",
-            repr(network.text(logits[0, network.about["example_begun"] - 1 :].argmax(axis=-1))),
-        )
+        inputs = batch.get("inputs", np.ones((1, 0), np.int32))[0]
+        last = np.count_nonzero(inputs) if len(inputs) == logits.shape[1] else logits.shape[1]
+        tokens = logits[0, network.about["example_begun"] - 1 : last].argmax(axis=-1)
+        print("most probable:", repr(network.text(tokens)))
 
 
 if __name__ == "__main__":

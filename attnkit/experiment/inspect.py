@@ -232,7 +232,7 @@ def refuse_other_tokens(session: Session, other: Session) -> None:
 
     if spelling(session) != spelling(other):
         raise ConfigError(
-            f"--with: {other.config.name} and {session.config.name} have different vocabularies; expected "
+            f"--with: {other.name} and {session.name} have different vocabularies; expected "
             "runs of the same task"
         )
 

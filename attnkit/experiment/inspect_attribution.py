@@ -1,4 +1,4 @@
-"""What several methods say about the tokens of some examples: gradients and attention beside each other."""
+"""Attribution to the tokens of some examples: gradients and attention beside each other."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -32,10 +32,10 @@ def attributions(session: Session, found: Inspection, count: int) -> Iterator[At
     for n, one in enumerate(reads):
         tokens = spelled(session, one.example)[0]
         methods = []
-        if best is not None and best.map in one.maps:
-            if attention.is_cross(best.map) == bool(one.example.source_size):
-                rows = shares(one.maps[best.map][best.head])
-                methods.append((f"weights of {best}", rows.mean(axis=0)))
+        reads_source = bool(one.example.source_size)
+        if best is not None and best.map in one.maps and attention.is_cross(best.map) == reads_source:
+            rows = shares(one.maps[best.map][best.head])
+            methods.append((f"weights of {best}", rows.mean(axis=0)))
         methods += [(name, values[n]) for name, values in numbers.items()]
         yield Attribution(
             one.example.prompt, tokens, tuple((name, values[: len(tokens)]) for name, values in methods)

@@ -115,7 +115,7 @@ def write(sessions: Sequence[Session], results: Sequence[Inspection], file: Path
     runs = list(zip(sessions, results, strict=True))
     reports = [report(*one) for one in runs]
     pictures = [examples(*one) for one in runs]
-    names = tuple(session.config.name for session in sessions)
+    names = tuple(session.name for session in sessions)
     made = Report(
         title=f"Heads of {' and '.join(names)}",
         about="What each head looks at, and what the answer loses without it. Layers and heads are counted "

@@ -1,7 +1,7 @@
 """A trained network at work on texts, which it translates, continues or classifies; and where it looked."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -81,14 +81,24 @@ class Writer:
             examples, decode.write(self.session, read, self.decoding, self.seed), strict=True
         ):
             output = vocabulary.text(tokens)
-            whole = output if joiner is None else followed(text, output, joiner)
+            whole = output if joiner is None or example.source_size else followed(text, output, joiner)
             found.append(Written(text, example, tokens, output, whole))
         return found
 
     def lines(
-        self, lines: Iterable[str], name: str, together: int = decode.TOGETHER
+        self,
+        lines: Iterable[str],
+        name: str,
+        together: int = decode.TOGETHER,
+        idle: Callable[[], bool] = lambda: False,
     ) -> Iterator[Written | None]:
-        """Outputs for each line, in order, `together` at a time; `None` for a blank line.
+        """Outputs for each line, in order; `None` for a blank line.
+
+        Args:
+            lines: the texts.
+            name: of the file, for errors.
+            together: most lines that are read before they are answered.
+            idle: whether to answer those that were read before the next one.
 
         Raises:
             DataError: with `name` and number of the line that cannot be read.
@@ -99,7 +109,7 @@ class Writer:
                 waiting.append((line, self.encode(line)) if line.strip() else None)
             except DataError as error:
                 raise DataError(f"{name}:{number}: {error}") from None
-            if len(waiting) == together:
+            if len(waiting) == together or idle():
                 yield from self.filled(waiting)
                 waiting = []
         yield from self.filled(waiting)
@@ -124,7 +134,7 @@ class Writer:
             raise ConfigError("the network has no attention to draw")
         form = file.suffix.removeprefix(".")
         if form == "html":
-            title = f"Attention of {self.session.config.name}"
+            title = f"Attention of {self.session.name}"
             made = page.render(Report(title=title, attention=shown)).encode()
         else:
             (one,) = shown

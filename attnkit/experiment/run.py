@@ -98,6 +98,8 @@ def train(
             if there.get("steps") == fitted.step:
                 return place, there
         facts = {**facts_of(fitted, footprint(session), command), "changed": changes}
+        if not quiet:
+            print(printable(f"measuring {', '.join(session.dataset.splits)}"), file=sys.stderr)
         result = finish(session, place, facts, begun, known_of(session, fitted))
         if provenance.own(loaded).keys() > used:
             # Some files were imported only now.
@@ -192,7 +194,8 @@ def trained(
     `ready` is called before anything is written there.
     """
     if not quiet:
-        print(printable(f"training {session.config.name} in {place}"), file=sys.stderr)
+        where = f"training {session.config.name} in {place}; the first step waits for the compiler"
+        print(printable(where), file=sys.stderr)
     with contextlib.ExitStack() as stack:
         report = stack.enter_context(display.shown(quiet, unit_of(session.data)))
         if profile:
@@ -286,12 +289,7 @@ def evaluate(run: Path, allow: Allow = NOTHING, overrides: Sequence[str] = ()) -
         ConfigError: as `reopen` does, and for other overrides.
     """
     begun = time.perf_counter()
-    for text in overrides:
-        if not text.startswith(MEASURING):
-            raise ConfigError(
-                f"{text}: an evaluation does not change what was trained; give options of "
-                f"{', '.join(MEASURING)}"
-            )
+    refuse_overrides(overrides, MEASURING)
     session = with_data(reopen(run, allow, overrides), allow)
     trained = folder.read_json(run / folder.RESULT) if (run / folder.RESULT).is_file() else {}
     measured = measure.measure(session)
@@ -315,14 +313,30 @@ def evaluate(run: Path, allow: Allow = NOTHING, overrides: Sequence[str] = ()) -
     return found
 
 
-def replay(run: Path, allow: Allow = NOTHING) -> tuple[dict[str, Any], tuple[str, str], tuple[str, ...]]:
-    """Make the step again at which a run met a number that is not finite.
+def refuse_overrides(overrides: Sequence[str], options: tuple[str, ...]) -> None:
+    """Raise `ConfigError` for an override of a finished run that is not one of some `options`."""
+    for text in overrides:
+        if not text.startswith(options):
+            raise ConfigError(
+                f"{text}: what was trained does not change; give options of {', '.join(options)}"
+            )
+
+
+def replay(
+    run: Path, allow: Allow = NOTHING, overrides: Sequence[str] = ()
+) -> tuple[dict[str, Any], tuple[str, str], tuple[str, ...]]:
+    """Make the step again at which a run met a number that is not finite, or a spike.
+
+    Args:
+        run: the run folder.
+        allow: what may be done with it.
+        overrides: where its data is now.
 
     Returns:
         What the run wrote down, what was found now: the same, and a line for everything that has changed.
 
     Raises:
-        ConfigError: if the run met none.
+        ConfigError: if the run met none, and for other overrides.
         CheckFailed: if something else is found now.
     """
     file = folder.existing(run) / nonfinite.DUMP
@@ -333,7 +347,8 @@ def replay(run: Path, allow: Allow = NOTHING) -> tuple[dict[str, Any], tuple[str
         dump = {name: kind(dump[name]) for name, kind in DUMPED.items()}
     except (LookupError, TypeError, ValueError) as error:
         raise ConfigError(f"{file}: cannot be read: {type(error).__name__}: {error}") from None
-    session = with_data(described(run, allow), allow)
+    refuse_overrides(overrides, ("task.",))
+    session = with_data(described(run, allow, overrides), allow)
     found = nonfinite.replay(session.network, session.data, session.training, session.optimizer, run, dump)
     if found != (dump["what"], dump["path"]):
         was, now = nonfinite.said(dump["what"], dump["path"]), nonfinite.said(*found)

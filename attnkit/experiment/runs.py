@@ -40,6 +40,8 @@ def read(paths: Sequence[Path]) -> Found:
     """
     if not paths:
         raise ConfigError("no run or sweep is given")
+    if twice := [path for n, path in enumerate(paths) if path.resolve() in {p.resolve() for p in paths[:n]}]:
+        raise ConfigError(f"{twice[0]}: is given twice, and would count as two runs; give it once")
     swept = [path for path in paths if (path / sweep.INDEX).is_file()]
     if not swept:
         return read_runs([folder.existing(path) for path in paths])

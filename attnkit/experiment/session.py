@@ -42,6 +42,7 @@ class Session:
         network: its model's network: fresh, or with a run's best parameters.
         step: the step the parameters are from; 0 for fresh ones.
         changes: a line for everything that has changed since the run was trained.
+        run: the run folder that it was opened from; `None` of a config.
     """
 
     config: config.Config
@@ -52,9 +53,15 @@ class Session:
     decoding: Decoding
     step: int = 0
     changes: tuple[str, ...] = ()
+    run: Path | None = None
 
     def __repr__(self) -> str:
-        return f"Session({self.config.name}, step={self.step})"
+        return f"Session({self.name}, step={self.step})"
+
+    @property
+    def name(self) -> str:
+        """The name of the run folder, or of the config."""
+        return self.config.name if self.run is None else self.run.resolve().name
 
     @property
     def data(self) -> Dataset:
@@ -293,7 +300,7 @@ def described(run: Path, allow: Allow = NOTHING, overrides: Sequence[str] = ()) 
     )
     check_sizes(chosen.model, sizes_of(known), training)
     network = built(chosen.model.made, sizes_of(known), training.seed)
-    return Session(loaded, known, network, training, optimizer, decoding, 0, tuple(changes))
+    return Session(loaded, known, network, training, optimizer, decoding, 0, tuple(changes), run)
 
 
 def with_data(session: Session, allow: Allow) -> Session:

@@ -14,13 +14,12 @@ from attnkit.experiment.config import SWEEP, Setting
 from attnkit.experiment.diagnostics import InvalidConfig, Problem
 from attnkit.experiment.footing import equalized
 from attnkit.experiment.sweep_cell import Cell
-from attnkit.experiment.sweep_table import SEED, Axis, SweepTable, TableReader
+from attnkit.experiment.sweep_table import MOST, SEED, Axis, SweepTable, TableReader
 from attnkit.training.checkpoint import Checkpoints
 from attnkit.training.load import FOLDER
 
 INDEX = "sweep.json"
 SWEEPS = "sweeps"
-MOST = 10_000
 DONE, HALF, TODO = "finished", "half done", "to do"
 
 

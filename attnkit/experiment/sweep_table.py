@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-from annotated_types import Ge, Lt, MinLen
+from annotated_types import Ge, Le, Lt, MinLen
 
 from attnkit.experiment.config import DOTTED, SWEEP, Setting, dotted, key_of
 from attnkit.experiment.diagnostics import InvalidConfig, Problem, written
 from attnkit.experiment.toml import Key
 
 SEED = "seed"
+#: cells of a sweep
+MOST = 10_000
 LIST = "list"
 ZIP = "zip"
 Seed = Annotated[int, Ge(0), Lt(2**31)]
@@ -54,7 +56,7 @@ class SweepTable(pydantic.BaseModel):
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
-    seeds: Annotated[int, Ge(1)] | Annotated[list[Seed], MinLen(1)] = 1
+    seeds: Annotated[int, Ge(1), Le(MOST)] | Annotated[list[Seed], MinLen(1)] = 1
     product: Values = {}
     zipped: Annotated[Values, pydantic.Field(alias="zip")] = {}
     listed: Annotated[list[Values], pydantic.Field(alias="list")] = []
@@ -63,7 +65,7 @@ class SweepTable(pydantic.BaseModel):
     columns: tuple[str, ...] = ()
     tune: tuple[str, ...] = ()
     metric: str = ""
-    threshold: float | None = None
+    threshold: pydantic.FiniteFloat | None = None
     baseline: str = ""
     equal: Equal | None = None
 

@@ -61,7 +61,7 @@ class Shards:
         """Why a form that needs a whole sequence cannot compute it."""
         return f"it computes a whole sequence, and along axis {self.axis!r} each device has a share of one"
 
-    def turned(self) -> "Shards":
+    def reversed(self) -> "Shards":
         """The sequence in the other direction."""
         return dataclasses.replace(self, backward=not self.backward)
 
@@ -89,7 +89,7 @@ class Shards:
         return moved
 
     def before(self, tree: Tree, first: Tree) -> Tree:
-        """What the device before has; `first` on the first device."""
+        """The arrays of the device before; `first` on the first device."""
         alone, shifted = self.index() == 0, self.shift(tree, 1)
         chosen: Tree = jax.tree.map(lambda a, b: jnp.where(alone, a, b), self.varying(first), shifted)
         return chosen
@@ -108,7 +108,7 @@ class Shards:
         return total
 
     def from_last(self, tree: Tree) -> Tree:
-        """What the last device has, on all of them, and not varying over the axis."""
+        """The arrays of the last device, on all of them, and not varying over the axis."""
         last = self.index() == self.count - 1
 
         def one(a: Array) -> Array:

@@ -84,7 +84,7 @@ def read(file: Path) -> Mapping[str, tuple[Step, ...]]:
         ) from None
 
 
-def remember(steps: Mapping[TargetName, Sequence[Step]]) -> Path | None:
+def keep_steps(steps: Mapping[TargetName, Sequence[Step]]) -> Path | None:
     """Keep measured steps, from now on; the file, `None` if there is no place. Without steps, forget them."""
     file = place()
     if file and steps:

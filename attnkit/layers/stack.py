@@ -188,8 +188,15 @@ def make_stack(
     """
     scale = (2 * max(1, depth)) ** -0.5 if style.order == "pre" else 1.0
     dim = style.width.model_dim
+    kind: dict[str, Any] = {"dim": dim, "norm": style.norm, "order": style.order, "epsilon": style.epsilon}
     blocks: list[Block] = []
     mixers: list[TokenMixerLayer] = []
+    kind: dict[str, Any] = {
+        "dim": dim,
+        "norm": style.norm,
+        "order": style.order,
+        "epsilon": style.epsilon,
+    }
     for n in range(depth):
         width = dataclasses.replace(style.width, depth=n)
         own = build_layer(nth(mixer, n), width, padded=padded, scale=scale, rngs=rngs)
@@ -206,12 +213,6 @@ def make_stack(
             forward = FeedForward(
                 dim, ratio=style.mlp_ratio, activation=style.activation, scale=scale, rngs=rngs
             )
-        kind: dict[str, Any] = {
-            "dim": dim,
-            "norm": style.norm,
-            "order": style.order,
-            "epsilon": style.epsilon,
-        }
         blocks.append(Block(own, other, forward, gate=style.gate, rate=style.dropout, **kind))
     return Stack(blocks, remat=style.remat, **kind)
 

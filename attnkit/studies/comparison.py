@@ -92,6 +92,10 @@ class Criteria:
     baseline: str = ""
     interval: Method = "t"
 
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not math.isfinite(self.threshold):
+            raise ValueError(f"threshold = {self.threshold}: expected a finite number")
+
 
 @dataclasses.dataclass(frozen=True)
 class Group:

@@ -17,7 +17,7 @@ from attnkit.tasks.divide import held_out
 from attnkit.tasks.draws import epoch_rows, permutation
 from attnkit.tasks.edit_distance import character_accuracy
 from attnkit.tasks.patches import joined, patched
-from attnkit.tasks.picture_file import picture
+from attnkit.tasks.picture_file import given, picture
 from attnkit.tasks.tables import Column, Role, TableTask, read, words
 from attnkit.tasks.token_rows import RaggedTokens, unigram_loss
 from attnkit.tasks.units import learn, spaced
@@ -102,6 +102,10 @@ class CaptionedImages(TableTask):
                     splits["train"], split, fraction, lambda line: line[0]
                 )
         return CaptionedImagesDataset(self, splits, pictures, {"files": [table.facts], **counts})
+
+    def encode(self, text: str, info: DatasetInfo) -> Example:
+        """The picture in the file `text`, PNG or JPEG. Raises `DataError` if it cannot be read."""
+        return layout.unanswered(text, patched(given(text, self.size) / 127.5 - 1, self.patch))
 
     def picture(self, example: Example, info: DatasetInfo) -> np.ndarray | None:
         """The picture as it is read."""

@@ -6,7 +6,7 @@ depend on the widths of the arguments alone, never on their content.
 
 import numpy as np
 
-from attnkit.tasks.contract import Batch, Vocabulary
+from attnkit.tasks.contract import Batch, Example, Vocabulary
 
 PAD, BEGIN = Vocabulary.PAD, Vocabulary.BEGIN
 
@@ -63,6 +63,11 @@ def beside_source(sources: np.ndarray, answers: np.ndarray) -> Batch:
     ([[1, 7, 8, 0]], [[7, 8, 2, 0]], [2])
     """
     return answered(answers) | sourced(sources)
+
+
+def unanswered(prompt: str, features: np.ndarray) -> Example:
+    """A user's own `features [places, width]` as an example without answer."""
+    return Example(prompt, "", None, (Vocabulary.BEGIN,), (), source_features=features.astype(np.float32))
 
 
 def beside_vectors(features: np.ndarray, answers: np.ndarray) -> Batch:

@@ -51,6 +51,12 @@ def picture(folder: Path, name: str, size: int, place: str) -> np.ndarray:
         raise DataError(f"{place}: {shown(name)} cannot be read as PNG or JPEG: {reason}") from None
 
 
+def given(text: str, size: int) -> np.ndarray:
+    """The picture in the file that a user names, as `picture` reads it. Raises `DataError` as it does."""
+    path = Path(text.strip()).expanduser()
+    return picture(path.parent, path.name, size, shown(text))
+
+
 def eight_bits(image: "PILImage") -> "PILImage":
     """An image whose gray values have 16 bits, with 8 and what is transparent of it; others unchanged."""
     from PIL import Image

@@ -13,6 +13,7 @@ from attnkit.tasks import draws, layout
 from attnkit.tasks.contract import Batch, Dataset, DatasetInfo, Example, Task, Vocabulary
 from attnkit.tasks.generated import TRAIN, Generated
 from attnkit.tasks.patches import figures, joined, patched
+from attnkit.tasks.picture_file import given
 from attnkit.tasks.picture_groups import PictureGroups
 from attnkit.tasks.stream import Stream
 
@@ -78,6 +79,10 @@ class Shapes(Task):
         if self.held_out < self.group:
             raise ConfigError(f"held_out = {self.held_out}: expected at least group = {self.group}")
         return PictureGroups(self, Scenes(self).drawn, WORDS, GRID, self.group, self.loss, self.held_out)
+
+    def encode(self, text: str, info: DatasetInfo) -> Example:
+        """The picture in the file `text`, PNG or JPEG. Raises `DataError` if it cannot be read."""
+        return layout.unanswered(text, patched(given(text, SIDE * CELL) / 255, PATCH))
 
     def picture(self, example: Example, info: DatasetInfo) -> np.ndarray | None:
         """The picture that the encoder reads."""

@@ -67,7 +67,8 @@ def sizes(training: Training, there: int) -> tuple[int, int, int]:
     if there < group:
         raise ConfigError(
             f"training.fsdp = {training.fsdp}, sequence = {training.sequence}: need {group} devices, but "
-            f"{'there is 1' if there == 1 else f'there are {there}'}; lower them, or take more devices"
+            f"{'there is 1' if there == 1 else f'there are {there}'}; lower them, or take more devices "
+            "(attnkit validate --devices N checks for another machine)"
         )
     each = training.batch_size // training.fsdp
     return max(n for n in range(1, there // group + 1) if each % n == 0), training.fsdp, training.sequence

@@ -22,8 +22,8 @@ from attnkit.jax_api import find_cluster
 #: variables of which any says that a launcher may have started several processes
 LAUNCHED = ("SLURM_STEP_NODELIST", "OMPI_COMM_WORLD_SIZE", "JOB_COMPLETION_INDEX", "TPU_WORKER_HOSTNAMES")
 ADDRESS, COUNT, NUMBER = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
-#: seconds that the processes have to meet, and after which one that gives no sign counts as lost
-PATIENCE, SILENCE = 25.0, 30
+#: seconds after which a process that gives no sign counts as lost, and that finding a cluster may take
+SILENCE = 30
 #: seconds that the first process may measure and report after training
 LONGEST = 7 * 24 * 3600
 ROOM = 4096
@@ -35,7 +35,7 @@ def is_first() -> bool:
 
 
 @contextlib.contextmanager
-def joined(asked: int = 0) -> Iterator[None]:
+def joined(asked: int = 0, patience: float = 25.0) -> Iterator[None]:
     """Context in which this process is one of all that train a run, if it was started as one of several.
 
     JAX finds clusters (Slurm, Open MPI, Kubernetes, TPU) by itself; elsewhere `JAX_COORDINATOR_ADDRESS`,
@@ -43,11 +43,14 @@ def joined(asked: int = 0) -> Iterator[None]:
 
     Args:
         asked: how many processes there must be; 0 for as many as there are, 1 for this one alone.
+        patience: seconds to wait until all are there.
 
     Raises:
         ConfigError: another number of processes was started than `asked`.
-        PeerLost: some did not come within `PATIENCE` seconds.
+        PeerLost: some did not come within `patience` seconds.
     """
+    if asked < 0:
+        raise ConfigError(f"--processes {asked}: expected at least 1")
     address, count, number, own = (None, 1, 0, None) if asked == 1 else found()
     if asked and count != asked:
         raise ConfigError(
@@ -57,7 +60,7 @@ def joined(asked: int = 0) -> Iterator[None]:
     if count == 1 or address is None:
         yield
         return
-    meet(address, count, number)
+    meet(address, count, number, patience)
     # Its handler of SIGTERM would keep the signal from ours.
     jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(
@@ -92,11 +95,11 @@ def found() -> tuple[str | None, int, int, Any]:
             )
         return os.environ[ADDRESS], count, number, None
     if any(name in os.environ for name in LAUNCHED):
-        return find_cluster(int(PATIENCE))
+        return find_cluster(SILENCE)
     return None, 1, 0, None
 
 
-def meet(address: str, count: int, number: int, patience: float = PATIENCE) -> None:
+def meet(address: str, count: int, number: int, patience: float) -> None:
     """Wait until all processes are there, since JAX ends the process without a word if one is not.
 
     Process 0 listens at `address`, all others tell it their numbers, and it tells them who is missing.

@@ -97,10 +97,12 @@ def questions(data: Generated) -> dict[str, np.ndarray]:
     }
 
 
-def train(graph: Any, starts: list[Any], batches: dict[str, np.ndarray], steps: int, chunk: int = 20) -> Any:
+def train(
+    graph: Any, starts: list[tuple[Any, Any]], batches: dict[str, np.ndarray], steps: int, chunk: int = 20
+) -> Any:
     """The parameters of all networks, stacked, after training; `batches` are `[steps, networks, ...]`."""
     training, optimizer = Training(steps=steps, accumulate=1), Optimizer(learning_rate=5e-3, warmup=20)
-    states = [begin(graph, *start, training, optimizer) for start in starts]
+    states = [begin(graph, params, constants, training, optimizer) for params, constants in starts]
     state = stacked(states)
     hyper = stacked([hyperparameters(optimizer)] * len(starts))
     dispatch = make_dispatch(for_members(make_step(graph, training, optimizer), len(starts)))
@@ -153,13 +155,24 @@ def explainer(graph: Any, constants: Any) -> Callable[..., dict[str, Array]]:
     return explain
 
 
-def rankings(seen: dict[str, np.ndarray], asked: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """By method, the importance of every token before the answer, `[examples, tokens]`, none negative."""
+def behind(evidence: np.ndarray) -> np.ndarray:
+    """The evidence and the two tokens behind it, which a convolution of three tokens tells of it."""
+    one, two = (np.pad(evidence, ((0, 0), (n, 0)))[:, :WIDTH] for n in (1, 2))
+    return evidence | one | two
+
+
+def rankings(
+    seen: dict[str, np.ndarray], asked: dict[str, np.ndarray], evidence: np.ndarray
+) -> dict[str, np.ndarray]:
+    """By method, the importance of every token before the answer, `[examples, tokens]`, none negative.
+
+    `evidence` chooses the best head.
+    """
     rows, place = np.arange(HELD), asked["place"]
     weights = shares(seen["weights"])
     norms = np.stack([value_weighted(w, v) for w, v in zip(weights, seen["values"], strict=True)])
     heads = weights.transpose(0, 2, 1, 3, 4).reshape(-1, HELD, WIDTH, WIDTH)[:, rows, place]
-    choosing = [found(before(one, place)[:CHOOSING], asked["evidence"][:CHOOSING]) for one in heads]
+    choosing = [found(before(one, place)[:CHOOSING], evidence[:CHOOSING]) for one in heads]
     made = {
         "weights, last layer": weights[-1].mean(1)[rows, place],
         "weights, best head": heads[int(np.argmax(choosing))],
@@ -179,10 +192,15 @@ def score(seen: dict[str, np.ndarray], asked: dict[str, np.ndarray]) -> dict[str
     """How often each method finds the evidence of a network's answers, and its share of weight there."""
     evidence, place = asked["evidence"][CHOOSING:], asked["place"][CHOOSING:]
     told: dict[str, Any] = {"accuracy": float(seen["right"].mean())}
-    for name, values in rankings(seen, asked).items():
+    for name, values in rankings(seen, asked, asked["evidence"]).items():
         sizes = np.maximum(values, 0)
         mass = (sizes * evidence).sum(1) / np.maximum(sizes.sum(1), 1e-30)
         told[name] = (found(values, evidence), float(mass.mean()))
+    near = behind(asked["evidence"])[CHOOSING:] & (np.arange(WIDTH) < place[:, None])
+    told["best head, or 2 behind"] = (
+        found(rankings(seen, asked, behind(asked["evidence"]))["weights, best head"], near),
+        float((near.sum(1) / place).mean()),
+    )
     told["uniform"] = (float((evidence.sum(1) / place).mean()),) * 2
     told["completeness"] = float(np.median(seen["completeness"]))
     return told
@@ -256,7 +274,7 @@ def main() -> None:
     parser.add_argument("--convolution", type=int, default=3, help="tokens of the one before every mixer")
     parser.add_argument("--write", type=Path, help="a JSON file with the numbers of every network")
     chosen = parser.parse_args()
-    data = {name: task.load() for name, task in TASKS.items()}
+    data = {name: loaded for name, task in TASKS.items() if isinstance(loaded := task.load(), Generated)}
     records: list[dict[str, Any]] = []
     for name in chosen.mixers or MIXERS:
         begun = time.process_time()
@@ -267,6 +285,9 @@ def main() -> None:
             task: [round(r["accuracy"], 2) for r in new if r["task"] == task and r["kind"] == "trained"]
             for task in TASKS
         }
+        near = [r["best head, or 2 behind"] for r in new if r["kind"] == "trained"]
+        share, even = np.mean(near, axis=0)
+        print(f"best head at the evidence or up to 2 tokens behind: {share:.2f} (uniform {even:.2f})")
         print(f"{name}: {time.process_time() - begun:.0f} CPU s; right answers {accuracy}", flush=True)
         if chosen.write:
             chosen.write.write_text(json.dumps(records))

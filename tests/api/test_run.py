@@ -77,7 +77,8 @@ def test_notebooks_show_runs_maps_and_metrics(run, folder):
     assert attention.kind == "distribution" and attention.name == "decoder.0.cross"
     for thing in (attention, run.metrics, run.report()):
         html = thing._repr_html_()
-        assert html.startswith("<iframe srcdoc=") and html.count("<iframe") == 1 and '"&lt;!DOCTYPE' in html
+        assert html.startswith('<iframe srcdoc="&lt;!DOCTYPE') and html.count("<iframe") == 1
+        assert '" sandbox style="' in html
         assert "<script" not in html and len(repr(thing)) < 120
     assert run.report().content == (folder / "report.html").read_text()
 

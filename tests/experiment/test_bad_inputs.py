@@ -25,6 +25,7 @@ def place(tmp_path_factory, small_run):
     shutil.copytree(small_run, place, dirs_exist_ok=True)
     (place / "good.toml").write_text(bad.CONFIG)
     (place / "bad.txt").write_text("no config\n")
+    (place / "sweep.toml").write_text(bad.CONFIG + "\n[sweep]\nseeds = 2\n")
     (place / "full").mkdir()
     (place / "full/x").write_text("")
     return place

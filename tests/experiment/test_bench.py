@@ -5,10 +5,12 @@ import textwrap
 
 import jax
 import pytest
+from matplotlib.figure import Figure
 
 from attnkit.experiment.bench import compiled, operations
 from attnkit.experiment.bench_cases import Setting, cases, variant_of
 from attnkit.experiment.cli import main
+from attnkit.experiment.commands.bench import logarithmic
 from attnkit.recurrence.variant.mamba2 import Mamba2
 from attnkit.scored.contract import Parts
 from attnkit.scored.selection.lightning_indexer import LightningIndexer
@@ -126,3 +128,13 @@ def test_whole_training_steps_of_a_config(workplace, capsys):
 def test_what_cannot_be_measured(capsys, words, said):
     assert main(["bench", *words]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_ticks_are_plain_numbers():
+    figure = Figure()
+    place = figure.subplots()
+    place.plot([100, 1600], [610.0, 2300.0])
+    logarithmic(place, [100, 1600])
+    figure.canvas.draw()
+    assert [one.get_text() for one in place.get_xticklabels()] == ["100", "1,600"]
+    assert {"1,000", "2,000"} <= {one.get_text() for one in place.get_yticklabels()}

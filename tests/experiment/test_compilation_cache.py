@@ -29,10 +29,14 @@ def test_the_cache_is_in_the_users_cache_folder(environment, monkeypatch):
 
 
 def test_the_environment_wins(environment, monkeypatch):
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/mine")
+    mine = str(environment / "mine")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", mine)
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "7")
     compilation_cache.enable()
-    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "/mine"
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == mine
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "gs://mine/compiled")
+    compilation_cache.enable()
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "gs://mine/compiled"
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
     compilation_cache.enable()
     assert os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] == "7"
@@ -43,6 +47,15 @@ def test_without_a_place_there_is_no_cache(environment, monkeypatch, home):
     monkeypatch.setenv("HOME", home)
     compilation_cache.enable()
     assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
+
+
+def test_a_folder_that_cannot_be_written_is_one_warning_and_no_cache(environment, monkeypatch, caplog):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/proc/none")
+    compilation_cache.enable()
+    assert caplog.messages == [
+        "JAX_COMPILATION_CACHE_DIR = /proc/none: cannot be written; compiled programs are not kept"
+    ]
+    assert not [name for name in os.environ if name.startswith("JAX_")]
 
 
 def test_an_option_switches_it_off(environment, workplace):

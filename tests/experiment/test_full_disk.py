@@ -7,6 +7,7 @@ import pytest
 
 from attnkit.experiment import folder
 from attnkit.experiment.cli import main
+from attnkit.training import checkpoint
 from attnkit.training.checkpoint import Checkpoints
 
 CHECKPOINT = "cannot write the checkpoint"
@@ -26,6 +27,32 @@ def test_files_of_a_limited_size(small_run, monkeypatch, capsys, limit, code, wo
     assert told.count("error: ") == 1 and "Traceback" not in told
     rest = [path.name for path in small_run.glob(f"limit{limit}/**/*")]
     assert not any(name.endswith((".part", "lock")) or name.startswith(".writing") for name in rest)
+
+
+# Threads of the library that are left behind find their event loop closed.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_disk_that_fills_while_the_library_writes(small_run, monkeypatch, capfd):
+    monkeypatch.chdir(small_run)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def room(folder, needed):
+        if "000000004" in str(folder):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+
+    monkeypatch.setattr(checkpoint, "_check_space", room)
+    try:
+        found = main(["train", "small.toml", "--quiet", "--out", "filled"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    told = capfd.readouterr().err
+    (line,) = (line for line in told.splitlines() if "warning" not in line)
+    assert found == 5 and line.startswith(f"error: {CHECKPOINT} of step 4 in filled/checkpoints")
+    assert Checkpoints(small_run / "filled/checkpoints").steps() == [2]
+    monkeypatch.undo()
+    monkeypatch.chdir(small_run)
+    assert main(["train", "small.toml", "--quiet", "--out", "filled", "--resume"]) == 0
+    whole, other = ((small_run / at / "metrics.jsonl").read_bytes() for at in ("runs/small-1", "filled"))
+    assert whole == other and not list((small_run / "filled").glob("**/.writing*"))
 
 
 def test_the_report_cannot_be_written_but_the_run_is_whole(small_run, monkeypatch, capsys):

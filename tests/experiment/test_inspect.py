@@ -128,7 +128,7 @@ def test_two_runs_stand_side_by_side(inspected, small_run, tmp_path, capsys, mon
 def test_runs_of_other_tokens_are_not_compared():
     def session(name, *tokens):
         data = SimpleNamespace(vocabulary=Vocabulary((*Vocabulary.SPECIAL, *tokens)), source_vocabulary=None)
-        return SimpleNamespace(dataset=data, config=SimpleNamespace(name=name))
+        return SimpleNamespace(dataset=data, name=name)
 
     inspect.refuse_other_tokens(session("one", "a", "b"), session("two", "a", "b"))
     with pytest.raises(ConfigError, match="--with: two and one have different vocabularies"):

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import sys
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ from attnkit.errors import DataError
 from attnkit.experiment import highlight, predict
 from attnkit.experiment.attention import Read
 from attnkit.experiment.cli import main
-from attnkit.experiment.commands.predict import LONGEST_LINE, lines, note_unknown, printable
+from attnkit.experiment.commands.predict import LONGEST_LINE, Arriving, lines, note_unknown, printable
 from attnkit.generation.plan import Decoding
 from attnkit.tasks.contract import DatasetInfo, Example, Vocabulary
 from attnkit.tasks.units import learn
@@ -108,6 +109,7 @@ def test_pictures(run, tmp_path, capsys):
     for name, start in (("a.png", b"\x89PNG"), ("b.html", b"<!doctype html>")):
         assert main(["predict", run, "seven", "--picture", str(tmp_path / name)]) == 0
         assert (tmp_path / name).read_bytes().lower().startswith(start.lower())
+    assert "<title>Attention of small-1</title>" in (tmp_path / "b.html").read_text()
     assert "Traceback" not in capsys.readouterr().err
 
 
@@ -143,6 +145,29 @@ def test_what_is_too_long_is_refused_before_the_network_reads_it():
         writer.encode("x" * 5001)
     with pytest.raises(DataError, match="1000001 characters; expected at most 1000000"):
         writer.encode("x" * 1_000_001)
+
+
+def test_lines_of_a_pipe_are_there_as_soon_as_they_are_written():
+    read, write = os.pipe()
+    with open(read, "rb") as source:
+        arriving = Arriving(source)
+        os.write(write, b"one\ntwo\nthr")
+        assert not arriving.idle() and arriving.readline(9) == b"one\n"
+        assert not arriving.idle() and arriving.readline(9) == b"two\n"
+        assert arriving.idle()
+        os.write(write, b"ee\n1234567890")
+        assert not arriving.idle() and arriving.readline(9) == b"three\n"
+        assert arriving.readline(9) == b"123456789"
+        os.close(write)
+        assert arriving.readline(9) == b"0" and arriving.readline(9) == b"" and not arriving.idle()
+    assert not Arriving(io.BytesIO(b"a\n")).idle()
+
+
+def test_what_was_read_is_answered_when_nothing_more_has_arrived():
+    writer = SimpleNamespace(encode=str.upper, filled=lambda waiting: [waiting] if waiting else [])
+    idle = iter([False, True, False, True, False])
+    found = predict.Writer.lines(writer, list("ab cd"), "x", 9, lambda: next(idle))
+    assert list(found) == [[("a", "A"), ("b", "B")], [None, ("c", "C")], [("d", "D")]]
 
 
 def test_what_goes_on_is_apart_as_words_are():

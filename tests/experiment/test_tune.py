@@ -54,7 +54,7 @@ class Config:
 
 
 def test_sizes_that_cannot_be_read_are_refused_in_a_line(folder):
-    tiling.remember({"loops": [(256, 1, 1.0)]})
+    tiling.keep_steps({"loops": [(256, 1, 1.0)]})
     (file,) = folder.iterdir()
     file.write_text("[1, 2")
     tiling.read.cache_clear()
@@ -84,5 +84,5 @@ def test_a_pair_takes_time_and_kernels_are_measured_where_they_are_compiled(monk
 
 def test_blocks_are_chosen_anew_when_sizes_change(folder):
     assert make_block_mask(Everything(), 3000, 3000).block == (504, 504)
-    tiling.remember({"loops": [(128, 1, 1.0)]})
+    tiling.keep_steps({"loops": [(128, 1, 1.0)]})
     assert make_block_mask(Everything(), 3000, 3000).block == (128, 128)

@@ -18,6 +18,7 @@ from attnkit.forms.scored import ulysses
 from attnkit.forms.shards import Shards
 from attnkit.forms.sizes import Sizes
 from attnkit.masks.causal import Causal
+from attnkit.masks.contract import Data
 from attnkit.masks.everything import Everything
 from attnkit.masks.global_tokens import GlobalTokens
 from attnkit.masks.window import Window
@@ -113,9 +114,9 @@ def test_blocks_of_a_ring_hold_every_pair_that_may_attend(mask, zigzag):
                         i = at[device, row * block[0] : (row + 1) * block[0]][:, None]
                         j = at[source, column * block[1] : (column + 1) * block[1]][None]
                         seen[i, j] = True
-                        assert kind == "partial" or mask.allows(i, j, None).all()
+                        assert kind == "partial" or mask.allows(i, j, Data()).all()
     every = np.arange(devices * tokens)
-    assert seen[np.broadcast_to(mask.allows(every[:, None], every[None], None), seen.shape)].all()
+    assert seen[np.broadcast_to(mask.allows(every[:, None], every[None], Data()), seen.shape)].all()
 
 
 def test_keys_pass_by_only_where_they_are_needed():

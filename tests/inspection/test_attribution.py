@@ -121,6 +121,22 @@ def test_mean_ablation_puts_the_mean_of_all_examples_and_a_cut_edge_adds_nothing
     np.testing.assert_allclose(first(cut), whole - 2 / 3 * text[:, 0] @ read[:, 0], rtol=1e-5)
 
 
+def test_mean_ablation_puts_the_mean_of_batch_and_tokens():
+    found = ablate(bilinear, first, TEXT, fill="mean")
+    own = TEXT.mean(axis=1)
+    for number, factor in enumerate((1, 2)):
+        rest = TEXT[:, -1] + (3 - factor) * own + factor * own.mean(axis=0)
+        np.testing.assert_allclose(found[Head("decoder.0.self", number)], (rest @ READ)[:, 0], rtol=1e-5)
+
+
+def test_knocked_out_edges_carry_nothing_and_the_others_what_they_did():
+    cut = jnp.zeros((2, 3, 3), bool).at[1, 2, 0].set(True)
+    found = knock_out(bilinear, {"decoder.0.self": cut}, TEXT)
+    whole = bilinear(TEXT)
+    np.testing.assert_array_equal(found[:, :2], whole[:, :2])
+    np.testing.assert_allclose(found[:, 2], whole[:, 2] - 2 / 3 * TEXT[:, 0] @ READ, rtol=1e-5, atol=1e-6)
+
+
 def test_direct_effects_and_the_lens_see_what_each_head_adds():
     effects = attribution.direct_effects(bilinear, first, "residual", TEXT)
     zero, whole = ablate(bilinear, first, TEXT), np.asarray(first(bilinear(TEXT)))

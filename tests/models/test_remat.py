@@ -24,7 +24,9 @@ def kept(remat, depth):
     graph, params, constants = split(network(remat, depth))
 
     def residuals(params):
-        return jax.vjp(lambda p: nnx.merge(graph, p, constants)(DATA, key=jax.random.key(0)).logits, params)[1]
+        return jax.vjp(lambda p: nnx.merge(graph, p, constants)(DATA, key=jax.random.key(0)).logits, params)[
+            1
+        ]
 
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(residuals, params)))
     return size - sum(leaf.nbytes for leaf in jax.tree.leaves(params))
@@ -56,8 +58,10 @@ def plain():
 
 
 def test_maps_are_read_out_of_blocks_that_are_computed_again():
-    expected, maps = (jax.jit(lambda b, n=network(r): attention_maps(n, b))(DATA) for r in ("none", "block"))
-    assert map_kinds(network("block"), DATA) == map_kinds(network("none"), DATA)
+    plain, again = network("none"), network("block")
+    expected = jax.jit(lambda batch: attention_maps(plain, batch))(DATA)
+    maps = jax.jit(lambda batch: attention_maps(again, batch))(DATA)
+    assert map_kinds(again, DATA) == map_kinds(plain, DATA)
     assert maps.keys() == expected.keys()
     for name, weights in maps.items():
         np.testing.assert_allclose(weights, expected[name], atol=1e-6)

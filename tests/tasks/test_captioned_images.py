@@ -50,6 +50,13 @@ def test_pictures_are_read_scaled_and_cut_into_patches(folder):
     assert dataset.floors["exact_match"] < 0.7
 
 
+def test_a_picture_of_the_user_is_read_alike(folder):
+    dataset = task(folder, size=4, patch=2).load()
+    known = {example.source_features.tobytes() for example in dataset.examples("valid", 99)}
+    found = {dataset.encode(str(file)).source_features.tobytes() for file in folder.rglob("*.png")}
+    assert known and known <= found
+
+
 def test_a_picture_with_several_captions_is_in_one_split(folder):
     captions(folder, [f"{name}\tcaption {n}" for name in NAMES for n in (1, 2)])
     dataset = task(folder, size=4).load()

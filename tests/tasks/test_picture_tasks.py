@@ -4,8 +4,9 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from attnkit.errors import ConfigError
+from attnkit.errors import ConfigError, DataError
 from attnkit.tasks.digit_strips import DigitStrips
 from attnkit.tasks.patches import figures, joined, patched
 from attnkit.tasks.relations import COLORS as SIX
@@ -53,6 +54,17 @@ def test_captions_say_what_the_pixels_show(shapes):
             ]
             said = [f"a {s[0]} {s[1]} at {place}" for s, place in zip(found, words, strict=True) if s]
             assert " and ".join(said) == example.answer
+
+
+def test_a_picture_file_is_read_as_the_network_saw_pictures(shapes, tmp_path):
+    (example,) = shapes.examples("valid", 1)
+    pixels = np.rint(255 * shapes.picture(example).clip(0, 1)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    read = shapes.encode(str(tmp_path / "photo.png"))
+    np.testing.assert_allclose(read.source_features, example.source_features.clip(0, 1), atol=0.5001 / 255)
+    assert read.inputs == example.inputs and read.labels == () and read.answer == ""
+    with pytest.raises(DataError, match="no such file"):
+        shapes.encode(str(tmp_path / "absent.png"))
 
 
 def test_evidence_of_a_caption_is_the_cell_it_speaks_of(shapes):

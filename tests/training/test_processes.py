@@ -57,6 +57,8 @@ def test_the_environment_says_which_process_this_is(monkeypatch):
     assert processes.found() == (None, 1, 0, None)
     with pytest.raises(ConfigError, match="--processes 2: 1 was started; start each with JAX_COORD"):
         processes.joined(2).__enter__()
+    with pytest.raises(ConfigError, match="--processes -1: expected at least 1"):
+        processes.joined(-1).__enter__()
     given = {processes.ADDRESS: "10.0.0.1:1234", processes.COUNT: "4", processes.NUMBER: "3"}
     for name, value in given.items():
         monkeypatch.setenv(name, value)
@@ -67,14 +69,6 @@ def test_the_environment_says_which_process_this_is(monkeypatch):
     monkeypatch.setenv(processes.NUMBER, "")
     with pytest.raises(ConfigError, match="JAX_PROCESS_ID=: expected a number; the launcher must set it"):
         processes.found()
-
-
-def test_a_slurm_step_is_found(monkeypatch):
-    step = {"JOB_ID": "7", "STEP_NODELIST": "node[3,5]", "NTASKS": "2", "PROCID": "1", "LOCALID": "0"}
-    for name, value in step.items():
-        monkeypatch.setenv(f"SLURM_{name}", value)
-    address, count, number, own = processes.found()
-    assert (address.partition(":")[0], count, number, own) == ("node3", 2, 1, [0])
 
 
 class Started:
@@ -138,3 +132,23 @@ def test_a_process_that_is_killed_ends_the_other_soon(tmp_path):
     begun = time.monotonic()
     assert started.ends()[0][0] not in (0, None)
     assert time.monotonic() - begun < processes.SILENCE + 5
+
+
+@pytest.mark.slow
+def test_a_run_of_eight_devices_goes_on_to_the_bit_and_on_one_device_nearly(tmp_path):
+    shards = {"devices": 8, "batch_size": 8, "fsdp": 4}
+    # A run that stops at step 13 has the schedule of the whole only if its length is the same: it is stopped.
+    assert Started(tmp_path / "whole", 1, **shards).ends()[0][:2] == (0, "done 30")
+    for name, again in (("parts", shards), ("moved", {"batch_size": 8})):
+        started = Started(tmp_path / name, 1, **shards, slow=0.1, steps_per_dispatch=2)
+        while "evaluation" not in (line := started.all[0].stdout.readline()):
+            assert line, started.ends()
+        started.all[0].terminate()
+        assert started.ends()[0][0] == 75
+        code, last, said = Started(tmp_path / name, 1, **again).ends()[0]
+        assert (code, last) == (0, "done 30")
+        assert ("resumed on 1 device(s), trained on 8 before" in said) == (name == "moved"), said
+    whole, parts, moved = (tmp_path / name / "checkpoints" for name in ("whole", "parts", "moved"))
+    assert (tmp_path / "whole/metrics.jsonl").read_bytes() == (tmp_path / "parts/metrics.jsonl").read_bytes()
+    manifests = [Checkpoints(folder).verify(30) for folder in (whole, parts, moved)]
+    assert manifests[0].leaves == manifests[1].leaves == manifests[2].leaves

@@ -177,11 +177,24 @@ def draw(rows: list[dict[str, Any]], file: Path) -> None:
                 marker=".",
                 label=f"{name}, {form}",
             )
-        place.set(xscale="log", yscale="log", xlabel="length", ylabel=label)
+        place.set(xlabel="length", ylabel=label)
+        logarithmic(place, sorted({row["length"] for row in rows}))
     places[0].legend(fontsize="small")
     with files.replacing(file) as out:
         figure.savefig(out, dpi=120, format="png")
     pyplot.close(figure)
+
+
+def logarithmic(place: Any, lengths: list[int]) -> None:
+    """Make both axes of a plot logarithmic, with ticks that are plain numbers, those below at `lengths`."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    place.set(xscale="log", yscale="log")
+    place.set_xticks(lengths, [f"{length:,}" for length in lengths])
+    place.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    place.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    place.xaxis.set_minor_locator(NullLocator())
+    place.yaxis.set_minor_locator(NullLocator())
 
 
 def one_line(form: str) -> str:

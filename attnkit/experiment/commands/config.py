@@ -22,6 +22,14 @@ def add(groups: Any) -> None:
         )
         config_arguments(command)
         command.add_argument("--json", action="store_true", help="print JSON")
+        if name == "validate":
+            command.add_argument(
+                "--devices",
+                type=int,
+                default=0,
+                metavar="N",
+                help="devices, of all processes, that it must use (default: those that are here)",
+            )
         if name == "show":
             command.add_argument(
                 "--parameters", action="store_true", help="list every parameter and its start, too"
@@ -47,31 +55,33 @@ def validate(arguments: argparse.Namespace) -> int:
     """Check a config and the files of its task; the exit code says whether they are right."""
     from attnkit.errors import ConfigError, DataError
     from attnkit.experiment import config, sweep
-    from attnkit.training.devices import expected, unused
 
     try:
         if sweep.is_sweep(arguments.config):
+            if arguments.devices:
+                raise ConfigError(
+                    f"--devices {arguments.devices}: is for one config; a sweep shares no devices"
+                )
             return validate_sweep(arguments)
         loaded = config.load(arguments.config, arguments.words)
-        data = of_files(loaded)
+        note, data = note_of(loaded, arguments.devices), of_files(loaded)
     except (ConfigError, DataError) as error:
         if not arguments.json:
             raise
         print(json.dumps({"valid": False, "problems": config.problems_of(error)}, indent=2))
         return error.exit_code
-    idle = unused(loaded.experiment.training.made.batch_size, expected())
     if arguments.json:
         found = {
             "valid": True,
             "hash": loaded.hash(),
             "problems": [],
-            "notes": [*([idle] if idle else []), *data],
+            "notes": [*([note] if note else []), *data],
         }
         print(json.dumps(found, indent=2))
     else:
         print(f"{printable(str(arguments.config))}: valid (hash {loaded.hash()})")
-        if idle:
-            print(f"note: training.{idle}")
+        if note:
+            print(f"note: training.{note}")
         for line in data:
             print(printable(line))
     return 0
@@ -86,6 +96,24 @@ def of_files(loaded: Any) -> list[str]:
     if not any(is_path(name) and value for name, value in loaded.experiment.task.options.items()):
         return []
     return [*short(audit(session.loaded_data(loaded)), str(loaded.file))]
+
+
+def note_of(loaded: Any, devices: int) -> str:
+    """The devices that a config leaves idle: of those that are here, or of as many as were asked for.
+
+    Raises:
+        ConfigError: if it cannot use those that are here, or not all of those that were asked for.
+    """
+    from attnkit.errors import ConfigError
+    from attnkit.training.devices import expected, unused
+
+    if devices < 0:
+        raise ConfigError(f"--devices {devices}: expected at least 1")
+    there = devices or expected()
+    note = unused(loaded.experiment.training.made, there) if there > 1 or devices else ""
+    if note and devices:
+        raise ConfigError(f"--devices {devices}: training.{note}")
+    return note
 
 
 def validate_sweep(arguments: argparse.Namespace) -> int:

@@ -4,6 +4,9 @@ import argparse
 import contextlib
 import io
 import json
+import os
+import select
+import stat
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -191,7 +194,8 @@ def stream(writer: Any, source: BinaryIO, name: str, out: TextIO, arguments: arg
     """Write one line for each line of a file, some at a time."""
     if arguments.highlight and not arguments.json and arguments.out:
         raise ConfigError("--highlight: what was looked at can be written into a file with --json only")
-    for one in writer.lines(lines(source, name), name):
+    arriving = Arriving(source)
+    for one in writer.lines(lines(arriving, name), name, idle=arriving.idle):
         seen = writer.seen([one])[0] if arguments.highlight and one is not None else None
         if arguments.json:
             said = {"text": "", "output": ""} if one is None else facts(one, seen)
@@ -202,7 +206,37 @@ def stream(writer: Any, source: BinaryIO, name: str, out: TextIO, arguments: arg
             print("" if one is None else "\\n".join(one.whole.split("\n")), file=out, flush=True)
 
 
-def lines(source: BinaryIO, name: str) -> Iterator[str]:
+class Arriving:
+    """The lines of a file; of a pipe, each as soon as it is there, so that one can be answered at once."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self.source, self.rest = source, b""
+        with contextlib.suppress(OSError, AttributeError):
+            self.pipe = stat.S_ISFIFO(os.fstat(source.fileno()).st_mode)
+            return
+        self.pipe = False
+
+    def idle(self) -> bool:
+        """Whether a pipe has nothing more to read for now."""
+        if not self.pipe or b"\n" in self.rest:
+            return False
+        return not select.select([self.source.fileno()], [], [], 0)[0]
+
+    def readline(self, size: int) -> bytes:
+        """The next line, or at most `size` bytes of it; empty at the end."""
+        if not self.pipe:
+            return self.source.readline(size)
+        while b"\n" not in self.rest and len(self.rest) < size:
+            more = os.read(self.source.fileno(), 1 << 16)
+            if not more:
+                break
+            self.rest += more
+        end = min(self.rest.find(b"\n") + 1 or len(self.rest), size)
+        line, self.rest = self.rest[:end], self.rest[end:]
+        return line
+
+
+def lines(source: BinaryIO | Arriving, name: str) -> Iterator[str]:
     """The lines of a file without their ends. Raises `DataError` for what is not text, with the line."""
     number = 0
     while raw := source.readline(LONGEST_LINE + 1):

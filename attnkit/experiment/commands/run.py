@@ -11,6 +11,8 @@ from typing import Any
 from attnkit.experiment.commands.config import config_arguments
 from attnkit.experiment.diagnostics import printable
 
+PATIENCE = 25
+
 
 def add(groups: Any) -> None:
     """Declare the commands."""
@@ -24,6 +26,13 @@ def add(groups: Any) -> None:
         default=0,
         metavar="N",
         help="processes that must train together (default: as many as were started)",
+    )
+    command.add_argument(
+        "--wait",
+        type=float,
+        default=PATIENCE,
+        metavar="SECONDS",
+        help=f"how long to wait for the other processes (default: {PATIENCE})",
     )
     command.add_argument("--quiet", action="store_true", help="show no progress")
     command.add_argument(
@@ -50,6 +59,7 @@ def add(groups: Any) -> None:
         "replay runs/number_words-1",
     )
     run_argument(command)
+    command.add_argument("words", metavar="task.key=value", nargs="*", help="where the data is now")
     changed_data(command)
     command = declare(
         groups, "report", report, "write a run's report page again", "report runs/number_words-1"
@@ -123,7 +133,7 @@ def train(arguments: argparse.Namespace) -> int:
     from attnkit.experiment import config, folder
     from attnkit.training.processes import joined
 
-    with joined(arguments.processes):
+    with joined(arguments.processes, arguments.wait):
         loaded = config.load(arguments.config, arguments.words)
         folder.choose(loaded.name, arguments.out, arguments.resume)
         place, result = trained(arguments, loaded)
@@ -174,7 +184,7 @@ def replay(arguments: argparse.Namespace) -> int:
     from attnkit.experiment import run
     from attnkit.training import nonfinite
 
-    dump, found, changes = run.replay(arguments.folder, allowed(arguments))
+    dump, found, changes = run.replay(arguments.folder, allowed(arguments), arguments.words)
     if arguments.json:
         print(json.dumps({**dump, "found": found, "changed": changes}))
     else:

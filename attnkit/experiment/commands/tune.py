@@ -45,7 +45,7 @@ def tune(arguments: argparse.Namespace) -> int:
     found = {} if arguments.forget else measured.tune(arguments.length, arguments.rounds, tell)
     if not found and not arguments.forget:
         raise ConfigError(f"--length {arguments.length}: nothing could be measured; see the lines above")
-    file = tiling.remember(found)
+    file = tiling.keep_steps(found)
     if arguments.json:
         print(json.dumps({"file": str(file), "steps": found}, indent=2))
         return 0

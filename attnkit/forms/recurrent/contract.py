@@ -49,12 +49,14 @@ class Form(abc.ABC):
         name: the file's name, and the value of `implementation`.
         rank: `implementation = "auto"` takes the form of lowest rank that supports the variant and does not
             decline.
+        compiled_on: platforms on which it is compiled.
         distributed: whether it computes a sequence that several devices share, and only such.
         shards: the devices that share the sequence.
     """
 
     name: ClassVar[str]
     rank: ClassVar[int]
+    compiled_on: ClassVar[tuple[str, ...]] = ("cpu", "gpu", "tpu")
     distributed: ClassVar[bool] = False
     shards: Shards | None = None
 

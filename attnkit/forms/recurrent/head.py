@@ -49,7 +49,7 @@ def of_real_tokens(
     `lost` says after which tokens the state is unknown.
     """
     if variant.direction == "both":
-        begins, back = reversed_reset(tokens.begins(), shards), shards.turned() if shards else None
+        begins, back = reversed_reset(tokens.begins(), shards), shards.reversed() if shards else None
         lost |= since_reset(tokens.broken[::-1], begins, jnp.asarray(False), back)[::-1]
     o = jnp.where((lost | tokens.unread)[:, None], jnp.nan, o)
     return jnp.where(tokens.real[:, None], o, 0)
@@ -100,8 +100,8 @@ def read_states(
         seen, wrote = jax.tree.map(lambda a: a[::-1], (q, write))
         back = order._replace(read="decayed" if order.read == "after" else "before")
         again = None if reset is None else reversed_reset(reset, form.shards)
-        turned = form.over(form.shards.turned()) if form.shards else form
-        more, _ = turned.run(seen, wrote, jnp.zeros_like(state), again, back, size)
+        backward = form.over(form.shards.reversed()) if form.shards else form
+        more, _ = backward.run(seen, wrote, jnp.zeros_like(state), again, back, size)
         o = o + more[::-1]
     weight = variant.self_weight(p, x)
     if weight is not None:

@@ -88,7 +88,7 @@ def reversed_reset(reset: Bool[Array, "tokens"], shards: Shards | None = None) -
     """Where documents begin when they are read from the last token to the first."""
     first = jnp.zeros_like(reset[:1])
     if shards:
-        first = shards.turned().before(reset[:1], first)
+        first = shards.reversed().before(reset[:1], first)
     return jnp.concatenate([first, reset[:0:-1]])
 
 

@@ -71,8 +71,8 @@ def in_zigzag(ring: RingMask, heads: HeadBlocks) -> HeadBlocks:
     """All heads with tokens in zigzag order."""
     block, axes = heads.block, heads.axes
 
-    def turned(side: Any, axes: Any) -> Any:
+    def reordered(side: Any, axes: Any) -> Any:
         return jax.tree.map(lambda a, axis: ring.shards.zigzag(a, 0 if axis == ALL else 1), side, axes)
 
-    query, key = turned(block.query, axes.query), turned(block.key, axes.key)
+    query, key = reordered(block.query, axes.query), reordered(block.key, axes.key)
     return dataclasses.replace(heads, block=dataclasses.replace(block, query=query, key=key))

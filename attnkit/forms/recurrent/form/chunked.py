@@ -69,11 +69,14 @@ class Chunked(Form):
         if tokens == 0:
             return jnp.zeros((0, write.v.shape[-1]), write.v.dtype), state
         q, write, reset = in_chunks((q, write, reset), tokens, size or CHUNK)
-        chunk = make_chunk(q, write, reset, order)
-        first, written, last = pass_state(chunk, state + varying_zero((q, write)))
-        o = exact_einsum("ntd,ndv->ntv", chunk.read, first)
-        o = o + exact_einsum("nts,nsv->ntv", chunk.weights, written)
+        o, last = self.read_chunks(make_chunk(q, write, reset, order), state + varying_zero((q, write)))
         return o.reshape(-1, o.shape[-1])[:tokens], last
+
+    def read_chunks(
+        self, chunk: Chunk, state: Matrix
+    ) -> tuple[Float[Array, "chunks tokens value_dim"], Matrix]:
+        """The values read in every chunk, and the last state."""
+        return read_all(chunk, state)
 
     def run_columns(
         self,
@@ -142,6 +145,13 @@ def pass_state(
 
     last, (first, written) = jax.lax.scan(move, state, chunk[:4])
     return first, written, last
+
+
+def read_all(chunk: Chunk, state: Matrix) -> tuple[Float[Array, "chunks tokens value_dim"], Matrix]:
+    """The values read in every chunk, all at once when the state has passed, and the last state."""
+    first, written, last = pass_state(chunk, state)
+    o = exact_einsum("ntd,ndv->ntv", chunk.read, first)
+    return o + exact_einsum("nts,nsv->ntv", chunk.weights, written), last
 
 
 def make_chunk(

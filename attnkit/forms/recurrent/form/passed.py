@@ -29,7 +29,7 @@ from attnkit.variant import HeadShape
 ONE = HeadShape(1, 2, 2)
 
 
-class Passed(Form):
+class StatePassing(Form):
     """Chunks on each device, and a scan over the devices of what their tokens do to the state."""
 
     name: ClassVar[str] = "passed"
@@ -116,7 +116,8 @@ class Passed(Form):
 
         def hand_on(hop: Any, first: Any) -> Any:
             turn, received = shards.index() == hop + 1, shards.shift(after(first), 1)
-            return jax.tree.map(lambda new, old: jnp.where(turn, new, old), received, first)
+            # A count may grow to a wider integer.
+            return jax.tree.map(lambda new, old: jnp.where(turn, new.astype(old.dtype), old), received, first)
 
         first = jax.lax.fori_loop(0, shards.count - 1, hand_on, shards.varying(state))
         found, last = compute(first)
@@ -131,7 +132,7 @@ class Passed(Form):
 def kept_by_all(
     g: Float[Array, "tokens decays"] | None, reset: Bool[Array, "tokens"] | None, dtype: Any
 ) -> Float[Array, "decays"]:
-    """What all tokens together leave of each row (or column) of a state."""
+    """Decay of each row (or column) of a state by all tokens together; 0 if one resets it."""
     kept = jnp.ones(1, dtype) if g is None else jnp.exp(jnp.sum(jnp.maximum(g, LEAST), axis=0))
     return kept if reset is None else jnp.where(jnp.any(reset), 0, kept)
 
@@ -141,4 +142,4 @@ def product(a: Matrix, b: Matrix) -> Matrix:
     return exact_einsum("de,ev->dv", a, b)
 
 
-FORM = Passed()
+FORM = StatePassing()

@@ -1,0 +1,96 @@
+"""Chunks of recurrences that one kernel reads: interpreted it is the chunked form, and compilers take it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attnkit import forms
+from attnkit.conformance.kernels import largest_error
+from attnkit.conformance.programs import QUICK_COMPILE
+from attnkit.experiment import catalogue
+from attnkit.forms.recurrent.contract import sizes_of
+from attnkit.forms.recurrent.form.chunked import FORM as CHUNKED
+from attnkit.forms.recurrent.form.chunked import make_chunk
+from attnkit.forms.recurrent.form.pallas import FORM, read_fused
+from attnkit.jax_api import on_abstract_device
+from attnkit.recurrence.chunks import in_chunks
+from attnkit.recurrence.contract import Order, Transition
+from attnkit.recurrence.variant.delta_net import DeltaNet
+
+TOKENS, DIM, WIDTH = 11, 6, 8
+#: widths of the decay, and whether what is written is corrected, where else it is written, and resets
+CASES = {
+    "gla": (DIM, False, False, False),
+    "delta rule": (1, True, False, True),
+    "two keys": (None, True, True, False),
+}
+
+
+def problem(decays, corrected, elsewhere, reset):
+    random = np.random.default_rng(0)
+
+    def draw(*size):
+        return jnp.asarray(random.normal(size=size) / 3)
+
+    g = None if decays is None else -jnp.abs(draw(TOKENS, decays))
+    a, b = (draw(TOKENS, DIM) if given else None for given in (corrected, elsewhere))
+    write = Transition(draw(TOKENS, DIM), draw(TOKENS, WIDTH), g, a, b)
+    return (draw(TOKENS, DIM), write, draw(DIM, WIDTH)), jnp.arange(TOKENS) == 5 if reset else None
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_interpreted_kernel_is_the_chunked_form(name):
+    with jax.enable_x64(True):
+        given, reset = problem(*CASES[name])
+        found, true = (
+            jax.jit(
+                lambda q, write, state, form=form: form.run(q, write, state, reset, Order(), 4),
+                compiler_options=QUICK_COMPILE,
+            )(*given)
+            for form in (FORM, CHUNKED)
+        )
+    assert largest_error(found, true) < 1e-12
+
+
+def test_its_derivatives_are_those_of_the_chunked_form():
+    with jax.enable_x64(True):
+        given, reset = problem(*CASES["delta rule"])
+
+        def moved(form):
+            def total(*at):
+                output, last = form.run(*at, reset, Order(), 4)
+                return jnp.sum(jnp.sin(output)) + jnp.sum(jnp.cos(last))
+
+            return jax.jit(jax.grad(total, (0, 1, 2)), compiler_options=QUICK_COMPILE)(*given)
+
+        assert largest_error(moved(FORM), moved(CHUNKED)) < 1e-10
+
+
+@pytest.mark.parametrize(("platform", "compiler"), [("gpu", "cuda"), ("tpu", "tpu")])
+def test_it_is_lowered_without_a_device(platform, compiler):
+    def of(*size):
+        return jax.ShapeDtypeStruct((2, *size), jnp.float32)
+
+    def read(q, write, state):
+        q, write, _ = in_chunks((q, write, None), 256, 64)
+        return read_fused(platform, make_chunk(q, write, None, Order()), state)
+
+    write = Transition(of(256, 64), of(256, 256), of(256, 1), of(256, 64))
+    with on_abstract_device(platform):
+        traced = jax.jit(jax.vmap(read)).trace(of(256, 64), write, of(64, 256))
+        assert "read_chunks" in traced.lower(lowering_platforms=(compiler,)).as_text()
+
+
+def test_it_says_what_it_can_compute_and_auto_does_not_take_it(monkeypatch):
+    said = {}
+    for entry in catalogue.catalogue("TokenMixer"):
+        if entry.kind in ("gla", "mamba2", "delta_net", "gated_delta_net", "gsa", "ttt_linear"):
+            said[entry.kind] = FORM.supports(entry.cls(), sizes_of(entry.cls(), 64), "gpu")
+    assert not any(said[name] for name in ("gla", "mamba2", "delta_net", "gated_delta_net"))
+    assert "two passes" in said["gsa"] and "an update of its own" in said["ttt_linear"]
+    with pytest.raises(ValueError, match=r"platform cpu: .* no compiler of kernels; expected gpu or tpu"):
+        forms.explain_recurrent(DeltaNet(), 64, implementation="pallas")
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert forms.explain_recurrent(DeltaNet(), 64, implementation="pallas").form == "pallas"
+    assert forms.explain_recurrent(DeltaNet(), 64).form == "chunked"
