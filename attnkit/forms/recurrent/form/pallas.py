@@ -50,7 +50,8 @@ class Fused(Chunked):
     def read_chunks(
         self, chunk: Chunk, state: Matrix
     ) -> tuple[Float[Array, "chunks tokens value_dim"], Matrix]:
-        return read_fused(jax.default_backend(), chunk, state)
+        o, last = read_fused(jax.default_backend(), chunk, state)
+        return o, last
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
