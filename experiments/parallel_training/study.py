@@ -51,7 +51,7 @@ def build(mixer: Any, length: int, tokens: int, width: int) -> Callable[[], floa
     training = Training(steps=10**6, batch_size=batch_size, accumulate=int(isinstance(mixer, Cell)))
     optimizer = Optimizer()
     graph, params, constants = split(network)
-    state = begin(params, constants, training, optimizer)
+    state = begin(graph, params, constants, training, optimizer)
     dispatch, hyper = make_dispatch(make_step(graph, training, optimizer)), hyperparameters(optimizer)
     drawn = np.random.default_rng(0).integers(3, VOCABULARY, (AT_ONCE, batch_size, length + 1), np.int32)
     batches = {
