@@ -188,7 +188,6 @@ def make_stack(
     """
     scale = (2 * max(1, depth)) ** -0.5 if style.order == "pre" else 1.0
     dim = style.width.model_dim
-    kind: dict[str, Any] = {"dim": dim, "norm": style.norm, "order": style.order, "epsilon": style.epsilon}
     blocks: list[Block] = []
     mixers: list[TokenMixerLayer] = []
     kind: dict[str, Any] = {

@@ -24,6 +24,7 @@ from attnkit.training.devices import (
     shard_axis,
     state_spec,
 )
+from attnkit.training.finite import all_finite, global_norm
 from attnkit.training.objective import Sums, errors, per_weight, sums
 from attnkit.training.optimizer import Hyperparameters, hyperparameters, schedule, transform
 from attnkit.training.parameters import kinds
@@ -297,7 +298,7 @@ def make_step(
         update = rule(graph, state.params, state.constants, training, optimizer, hyper).update
         direction, moments = update(slope, state.optimizer, state.params, seen=seen)
         params = jax.tree.map(lambda leaf, d: leaf - rate * d, state.params, direction)
-        finite = jnp.isfinite(jnp.stack([total.objective, norm, rate])).all() & _all_finite(params)
+        finite = jnp.isfinite(jnp.stack([total.objective, norm, rate])).all() & all_finite(params)
         made, most = finite, jnp.int32(limit)
         if training.spike_factor:
             made = finite & ~(ratios(state.optimizer, seen) > training.spike_factor).any()
@@ -317,18 +318,6 @@ def make_step(
         return new, Metrics(loss, norm, rate, total.weight, made, halted)
 
     return step
-
-
-def global_norm(tree: Any) -> Float[Array, ""]:
-    """Root of the sum of all squares."""
-    return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree)))
-
-
-def _all_finite(tree: Any) -> Bool[Array, ""]:
-    wrong = sum(jnp.any(~jnp.isfinite(leaf)).astype(jnp.float32) for leaf in jax.tree.leaves(tree))
-    # XLA copies cheap operations into each program that uses them, here the update of each parameter: without
-    # the root that would be the checks of all others. Programs became a third smaller.
-    return jnp.sqrt(wrong) == 0
 
 
 def for_members(step: Step, together: int) -> Step:
