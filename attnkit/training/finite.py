@@ -1,4 +1,4 @@
-"""Numbers of all arrays of a tree together."""
+"""All arrays of a tree together: their norm, whether they are finite, a choice of two."""
 
 from typing import Any
 
@@ -18,3 +18,8 @@ def all_finite(tree: Any) -> Bool[Array, ""]:
     # XLA copies cheap operations into each program that uses them, here the update of each parameter: without
     # the root that would be the checks of all others. Programs became a third smaller.
     return jnp.sqrt(wrong) == 0
+
+
+def choose(first: Bool[Array, ""], one: Any, other: Any) -> Any:
+    """The arrays of `one`, or of `other`."""
+    return jax.tree.map(lambda a, b: jnp.where(first, a, b), one, other)

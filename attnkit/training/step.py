@@ -24,7 +24,7 @@ from attnkit.training.devices import (
     shard_axis,
     state_spec,
 )
-from attnkit.training.finite import all_finite, global_norm
+from attnkit.training.finite import all_finite, choose, global_norm
 from attnkit.training.objective import Sums, errors, per_weight, sums
 from attnkit.training.optimizer import Hyperparameters, hyperparameters, schedule, transform
 from attnkit.training.parameters import kinds
@@ -306,9 +306,9 @@ def make_step(
         streak = jnp.where(made, 0, state.streak + 1)
         halted = streak > most
         new = State(
-            params=_choose(made, params, state.params),
+            params=choose(made, params, state.params),
             constants=state.constants,
-            optimizer=_choose(made, moments, state.optimizer),
+            optimizer=choose(made, moments, state.optimizer),
             step=state.step + ~halted,
             key=state.key,
             skipped=state.skipped + (~made & ~halted),
@@ -329,7 +329,7 @@ def for_members(step: Step, together: int) -> Step:
 
     def one(state: State, batch: Batch, hyper: Hyperparameters) -> tuple[State, Metrics]:
         new, metrics = step(state, batch, hyper)
-        return _choose(~state.halted, new, state), metrics._replace(halted=state.halted | metrics.halted)
+        return choose(~state.halted, new, state), metrics._replace(halted=state.halted | metrics.halted)
 
     def all_(state: State, batch: Batch, hyper: Hyperparameters) -> tuple[State, Metrics]:
         if together >= state.halted.shape[0]:
@@ -340,10 +340,6 @@ def for_members(step: Step, together: int) -> Step:
         return found
 
     return all_
-
-
-def _choose(first: Bool[Array, ""], one: Any, other: Any) -> Any:
-    return jax.tree.map(lambda a, b: jnp.where(first, a, b), one, other)
 
 
 def make_dispatch(
