@@ -14,6 +14,7 @@ from attnkit.errors import CheckpointError, NonFiniteError
 from attnkit.models.contract import Batch
 from attnkit.tasks.contract import Dataset
 from attnkit.training.checkpoint import Checkpoints
+from attnkit.training.finite import global_norm
 from attnkit.training.load import FOLDER
 from attnkit.training.objective import Sums, per_weight
 from attnkit.training.optimizer import hyperparameters, schedule
@@ -21,7 +22,7 @@ from attnkit.training.plan import Optimizer, Training
 from attnkit.training.processes import is_first
 from attnkit.training.pytree_io import flatten
 from attnkit.training.spikes import SEEN, ratios
-from attnkit.training.step import State, begin, global_norm, make_gradient, rule, split
+from attnkit.training.step import State, begin, make_gradient, rule, split
 
 DUMP = "nonfinite.json"
 

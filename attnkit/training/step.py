@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from attnkit.layers.contract import TokenMixerLayer
 from attnkit.models.contract import Batch
 from attnkit.training.devices import EXAMPLES, layout, place, sum_over
+from attnkit.training.finite import all_finite, choose, global_norm
 from attnkit.training.objective import Sums, errors, per_weight, sums
 from attnkit.training.optimizer import Hyperparameters, hyperparameters, schedule, transform
 from attnkit.training.parameters import kinds
@@ -256,7 +257,7 @@ def make_step(
         update = rule(graph, state.params, state.constants, training, optimizer, hyper).update
         direction, moments = update(slope, state.optimizer, state.params, seen=seen)
         params = jax.tree.map(lambda leaf, d: leaf - rate * d, state.params, direction)
-        finite = jnp.isfinite(jnp.stack([total.objective, norm, rate])).all() & _all_finite(params)
+        finite = jnp.isfinite(jnp.stack([total.objective, norm, rate])).all() & all_finite(params)
         made, most = finite, jnp.int32(limit)
         if training.spike_factor:
             made = finite & ~(ratios(state.optimizer, seen) > training.spike_factor).any()
@@ -264,9 +265,9 @@ def make_step(
         streak = jnp.where(made, 0, state.streak + 1)
         halted = streak > most
         new = State(
-            params=_choose(made, params, state.params),
+            params=choose(made, params, state.params),
             constants=state.constants,
-            optimizer=_choose(made, moments, state.optimizer),
+            optimizer=choose(made, moments, state.optimizer),
             step=state.step + ~halted,
             key=state.key,
             skipped=state.skipped + (~made & ~halted),
@@ -278,18 +279,6 @@ def make_step(
     return step
 
 
-def global_norm(tree: Any) -> Float[Array, ""]:
-    """Root of the sum of all squares."""
-    return jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(tree)))
-
-
-def _all_finite(tree: Any) -> Bool[Array, ""]:
-    wrong = sum(jnp.any(~jnp.isfinite(leaf)).astype(jnp.float32) for leaf in jax.tree.leaves(tree))
-    # XLA copies cheap operations into each program that uses them, here the update of each parameter: without
-    # the root that would be the checks of all others. Programs became a third smaller.
-    return jnp.sqrt(wrong) == 0
-
-
 def for_members(step: Step, together: int) -> Step:
     """`step` for a population: each leaf of state, batch, hyperparameters and metrics has an axis of members.
 
@@ -299,7 +288,7 @@ def for_members(step: Step, together: int) -> Step:
 
     def one(state: State, batch: Batch, hyper: Hyperparameters) -> tuple[State, Metrics]:
         new, metrics = step(state, batch, hyper)
-        return _choose(~state.halted, new, state), metrics._replace(halted=state.halted | metrics.halted)
+        return choose(~state.halted, new, state), metrics._replace(halted=state.halted | metrics.halted)
 
     def all_(state: State, batch: Batch, hyper: Hyperparameters) -> tuple[State, Metrics]:
         if together >= state.halted.shape[0]:
@@ -310,10 +299,6 @@ def for_members(step: Step, together: int) -> Step:
         return found
 
     return all_
-
-
-def _choose(first: Bool[Array, ""], one: Any, other: Any) -> Any:
-    return jax.tree.map(lambda a, b: jnp.where(first, a, b), one, other)
 
 
 def make_dispatch(

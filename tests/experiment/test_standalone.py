@@ -1,7 +1,6 @@
 """A run folder alone answers as on the day it was trained, or says exactly why not."""
 
 import contextlib
-import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -13,9 +12,8 @@ from experiment.own_files import COLORS, KINDS, TRAINING, data
 import attnkit as ak
 from attnkit import files
 from attnkit.errors import ConfigError
-from attnkit.experiment import config, folder, provenance
+from attnkit.experiment import folder, provenance
 from attnkit.experiment.cli import main
-from attnkit.training import nonfinite
 
 ON = ("--resume", "training.steps=4", "optimizer.decay_steps=3")
 SEALED = (folder.CONFIG, folder.ENVIRONMENT, provenance.DATASET, provenance.CODE)
@@ -241,35 +239,6 @@ def test_a_file_that_is_changed_missing_or_broken_is_noticed(name, copy, capsys)
             told = capsys.readouterr().err
             assert told.count("\n") == told.count("error: ") == 1 and Path(name).name in told
         (run / name).write_bytes(whole)
-
-
-def test_another_precision_or_no_config_is_refused_by_name(tmp_path):
-    (tmp_path / "copy.toml").write_text('[task]\nkind = "copy"\n\n[model]\nkind = "decoder"\n')
-    loaded = config.load(tmp_path / "copy.toml")
-    now = provenance.environment(loaded)
-    for name, other in (("x64", True), ("matmul_precision", "highest")):
-        record = provenance.Record({**now, name: other}, provenance.Code("", "", {}, {}), {})
-        with pytest.raises(ConfigError, match=rf"{name} = .*has {other}; set JAX_[A-Z_0-9]+={other}"):
-            provenance.refuse_flags(record, loaded, tmp_path)
-    provenance.refuse_flags(dataclasses.replace(record, environment=now), loaded, tmp_path)
-    with pytest.raises(ConfigError, match=r"config.toml: is missing, but the folder holds a run"):
-        provenance.read(tmp_path)
-
-
-def test_a_failed_step_is_made_again_with_changed_data_if_allowed(copy, capsys):
-    run = copy("pairs", everything=True)
-    told = {"step": 4, "what": "batch", "path": "batch/weights", "seed": 0, "batch": 3}
-    files.write(run / nonfinite.DUMP, files.sealed(told))
-    words = ["replay", str(run), "task.path=pairs.tsv", "--json"]
-    assert main(words) == 6 and "in the run: batch is not finite" in capsys.readouterr().err
-    files.write(run / nonfinite.DUMP, files.sealed({**told, "what": "nothing", "path": ""}))
-    assert main(words) == 0 and json.loads(capsys.readouterr().out)["changed"] == []
-    Path("pairs.tsv").write_text(Path("pairs.tsv").read_text() * 2)
-    assert main(words) == 3 and "--allow-changed-data" in capsys.readouterr().err
-    assert main([*words, "--allow-changed-data"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert main(["replay", str(run), "model.depth=2"]) == 2
-    assert found["found"] == ["nothing", ""] and "the data has fingerprint" in found["changed"][0]
 
 
 def test_resume_without_its_config_is_refused(copy, capsys):
