@@ -75,6 +75,8 @@ def forms() -> dict[str, str]:
 
     from attnkit.forms import scored
     from attnkit.forms.catalogue import find_forms
+    from attnkit.forms.sizes import Sizes
+    from attnkit.scored.preset.attention import Attention
 
     platform, found = jax.default_backend(), {}
     for name, form in find_forms(scored).items():
@@ -86,7 +88,9 @@ def forms() -> dict[str, str]:
         elif platform in compiled:
             found[name] = f"kernels compiled for {platform}"
         else:
-            found[name] = f"kernels interpreted, to prove them; compiled for {' and '.join(compiled)}"
+            refused = form.supports(Attention().scored(), Sizes(256, 256), platform)
+            how = "not on this platform" if refused else "kernels interpreted, to prove them"
+            found[name] = f"{how}; compiled for {' and '.join(compiled)}"
     return found
 
 
