@@ -36,7 +36,7 @@ CHECKED = [
     "pooling",
 ]
 #: Folders of tests that every supported Python runs whole, as what they test leans on JAX and Python most.
-WHOLE = {"tests", "tests/api", "tests/forms"}
+WHOLE = {"tests", "tests/api"}
 install_import_hook([f"attnkit.{room}" for room in CHECKED], "annotation_check.check")
 
 
