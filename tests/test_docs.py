@@ -24,10 +24,14 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     assert not done.returncode, done.stderr[-2000:]
 
 
+def tutorials():
+    """Files of tutorials; one trains 15 networks, each of five kinds compiled anew."""
+    for path in sorted((ROOT / "docs" / "tutorials").glob("*.py")):
+        yield pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem == "4_comparing" else ())
+
+
 @pytest.mark.one_python
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "docs" / "tutorials").glob("*.py")), ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", tutorials())
 def test_a_tutorial_runs(path, monkeypatch):
     """With few training steps: it is a page, not a measurement."""
     monkeypatch.setenv("MPLBACKEND", "agg")
