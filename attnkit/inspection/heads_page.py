@@ -4,13 +4,16 @@ import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from attnkit.errors import DataError
-from attnkit.inspection import circuit_picture, notebook
-from attnkit.inspection.circuits import Circuit
+from attnkit.inspection import notebook
 from attnkit.inspection.writing import DASH, number, percent, text, visible
+
+if TYPE_CHECKING:
+    from attnkit.inspection.circuits import Circuit
 
 MOST_TOKENS = 1024
 
@@ -118,7 +121,7 @@ class HeadReport:
     matrices: tuple[Matrix, ...] = ()
     changes: tuple[Change, ...] = ()
     attributions: tuple[Attribution, ...] = ()
-    circuits: tuple[tuple[str, Circuit], ...] = ()
+    circuits: tuple[tuple[str, "Circuit"], ...] = ()
     notes: tuple[str, ...] = ()
 
     def _repr_html_(self) -> str:
@@ -173,7 +176,10 @@ def _cells(found: HeadFinding | None) -> str:
     return f'<td>{number(found.effect)}</td><td>{mass}</td><td class="words">{text(found.verdict)}</td>'
 
 
-def _circuit(title: str, circuit: Circuit) -> str:
+def _circuit(title: str, circuit: "Circuit") -> str:
+    # Imported here, as a circuit needs jax and the rest of a page does not.
+    from attnkit.inspection import circuit_picture
+
     return f"<h3>{text(title)}</h3>{circuit_picture.draw(circuit)}"
 
 

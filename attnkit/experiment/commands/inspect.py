@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from attnkit.errors import ConfigError
-from attnkit.experiment import folder
 from attnkit.experiment.commands.run import allowed, changed_data, declare, existing, permissions, warn
 
 
@@ -58,12 +57,12 @@ def inspect(arguments: argparse.Namespace) -> int:
     if (page := arguments.page) and (page.is_dir() or not page.absolute().parent.is_dir()):
         raise ConfigError(f"--page {page}: expected a file in a folder that exists")
     existing(arguments)
-    if arguments.other is not None:
-        folder.existing(arguments.other)
+    from attnkit.experiment import folder, inspect_page
     from attnkit.experiment import inspect as inside
-    from attnkit.experiment import inspect_page
     from attnkit.experiment.session import reopen, with_data
 
+    if arguments.other is not None:
+        folder.existing(arguments.other)
     allow = allowed(arguments)
     session = reopen(arguments.folder, allow)
     if len(arguments.words) < 2:  # a head is resampled from another example
