@@ -36,8 +36,8 @@ def show(found: Inspection) -> None:
     for name in ("verdict", "looks at"):
         table.add_column(name, no_wrap=True)
     for row in found.rows:
-        between = "{:.3f} to {:.3f}".format(*row.interval) if row.interval else "-"
-        cells = [str(row.head), f"{row.effect:.3f}", between]
+        between = "{:z.3f} to {:z.3f}".format(*row.interval) if row.interval else "-"
+        cells = [str(row.head), f"{row.effect:z.3f}", between]
         if known:
             one = row.evidence
             cells += (
@@ -68,7 +68,7 @@ def show_beside(names: Sequence[str], results: Sequence[Inspection]) -> None:
             if one is None:
                 cells += ["", "", "no such head"]
             else:
-                cells += [f"{one.effect:.3f}", "" if one.mass is None else f"{one.mass:.1%}", one.verdict]
+                cells += [f"{one.effect:z.3f}", "" if one.mass is None else f"{one.mass:.1%}", one.verdict]
         table.add_row(name, *cells)
     console = Console(width=None if sys.stdout.isatty() else WIDE)
     console.print(table)
@@ -92,8 +92,8 @@ def sentences(found: Inspection) -> Iterator[str]:
     if found.edges is not None:
         whole = found.edges
         yield (
-            f"log-probability of the answer {whole.whole:.3f}; without attention to the evidence "
-            f"{whole.without:.3f}; with attention to the evidence alone {whole.alone:.3f}"
+            f"log-probability of the answer {whole.whole:z.3f}; without attention to the evidence "
+            f"{whole.without:z.3f}; with attention to the evidence alone {whole.alone:z.3f}"
         )
     if found.control is not None:
         yield (
