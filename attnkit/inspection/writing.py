@@ -25,6 +25,15 @@ def text(value: str) -> str:
     return html.escape(holdable(value), quote=True)
 
 
+def breakable(name: str) -> str:
+    """A dotted name as HTML that may be broken into lines behind its dots and underscores.
+
+    >>> breakable("mask.back")
+    'mask.<wbr>back'
+    """
+    return re.sub(r"(?<=[._])(?=[^._])", "<wbr>", text(name))
+
+
 def holdable(value: str) -> str:
     """`value` with control characters as their pictures and lone surrogates as their escapes.
 
@@ -102,7 +111,7 @@ def plain(value: Any) -> str:
     """
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float) and math.isfinite(value):
+    if isinstance(value, float) and abs(value) < 1e5:
         return _signed(f"{value:.6g}")
     if isinstance(value, int | float):
         return number(value)
