@@ -18,17 +18,15 @@ from attnkit.inspection.heatmap import Grid, picture, pooled, small_print
 from attnkit.inspection.maps import align, head_statistics
 from attnkit.inspection.palette import data_image, scale
 from attnkit.inspection.report import AttentionMap, MapExample
-from attnkit.inspection.writing import number, percent, text
+from attnkit.inspection.writing import cut, number, percent, text
 
 ROOM = 800_000
 MOST_HEADS = 512
 #: cells along a side; twelve pixels each
 MOST_SIDE = 96
-#: about the characters of a cell of a picture (at most 4/3), a cell that says its weight, a row to be tapped, a
-#: label, a row on the picture that was read, and all else of a head
+#: about the characters of a cell of a picture (at most 4/3), a cell that says its weight, a row to be tapped,
+#: a label, a row on the picture that was read, and all else of a head
 CELL, HOVER, TAP, LABEL, PICTURE, HEAD = 0.7, 105, 300, 62, 450, 1000
-#: characters of a title from its beginning and its end
-TITLE_ENDS = 110, 50
 
 
 @dataclass(frozen=True)
@@ -139,19 +137,13 @@ def _example(
     sizes = f"--thumb:{thumb}px;--wide:{max(235, min(most, 8) * (thumb + 10))}px"
     return (
         f'<details class="look"{" open" if is_open else ""}>'
-        f"<summary><bdi>{text(_cut(one.title))}</bdi></summary>"
+        f"<summary><bdi>{text(cut(one.title))}</bdi></summary>"
         f"{note}<style>{''.join(rules)}</style>"
         f'<svg class="defs" aria-hidden="true"><defs>{"".join(images)}</defs></svg>'
         f'<div class="picker" role="radiogroup" aria-label="Layer and head">{"".join(radios)}'
         f'<div class="maps" style="{sizes}">{"".join(rows)}</div>'
         f'<div class="panels">{"".join(panels)}</div></div></details>'
     )
-
-
-def _cut(title: str) -> str:
-    """A title without the middle of a long one: it ends in the answer."""
-    first, last = TITLE_ENDS
-    return title if len(title) <= first + last else f"{title[:first]} … {title[-last:]}"
 
 
 def _rule(key: str, panel: str) -> str:

@@ -58,7 +58,8 @@ tbody tr:last-child>*{border-bottom:0}
 .pivot th:first-child,.confusion th:first-child{position:sticky;left:0;background:var(--paper);
 min-width:6.5rem;max-width:13rem;overflow-wrap:anywhere}
 .confusion{width:auto}.confusion td.heat{padding:.5rem .75rem;border-radius:0}
-#answers h3{margin-bottom:.5rem}
+#answers h3{margin-bottom:.5rem}#heads h3{margin:2rem 0 .5rem}
+.notes{margin:0 0 1.25rem 1.1rem;max-width:46rem;display:grid;gap:.3rem}
 
 .curves{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(26rem,100%),1fr));
 gap:2.25rem 2rem}

@@ -64,6 +64,15 @@ def shortened(label: str, columns: int) -> str:
     return kept + "…"
 
 
+def cut(title: str, first: int = 110, last: int = 50) -> str:
+    """`title` without the middle of a long one: it begins with the example and ends in the answer.
+
+    >>> cut("abcdefgh", 2, 3)
+    'ab … fgh'
+    """
+    return title if len(title) <= first + last else f"{title[:first]} … {title[-last:]}"
+
+
 def width(label: str) -> int:
     """Columns of a fixed-width face: 2 for East Asian wide characters and emoji, 0 for combining marks."""
     return sum(map(_columns, label))
