@@ -113,6 +113,11 @@ class Recurrent(TokenMixer, abc.ABC):
         why = self.refuses.get("bidirectional") if self.direction == "both" else None
         if why:
             raise ValueError(f"direction = 'both': {type(self).__name__} {why}; use 'forward'")
+        if self.conv_size and not any(need.conv for need in self.inputs(HeadShape(1, 1, 1)).values()):
+            raise ValueError(
+                f"conv_size = {self.conv_size}: no input of {type(self).__name__} has a convolution; "
+                "leave it out (model.short_convolution stands before any mixer)"
+            )
 
     def receptive_field(self) -> Mask:
         return Everything() if self.direction == "both" else Causal()

@@ -46,7 +46,9 @@ def compiled(function):
 
 
 @pytest.mark.parametrize(
-    "mixer", [DeltaNet(), Mamba2(rows=3), Rwkv6(rank=2), Retnet()], ids=lambda m: type(m).__name__
+    "mixer",
+    [DeltaNet(), Mamba2(rows=3), Rwkv6(rank=2), Retnet(), Gla(conv_size=3)],
+    ids=lambda m: type(m).__name__,
 )
 def test_decoding_in_pieces_gives_what_the_whole_gives(mixer):
     made, x = layer(mixer), tokens()
@@ -139,6 +141,7 @@ def test_a_memory_is_written_once_and_read_by_every_piece(mixer, monkeypatch):
         (lambda: layer(Retnet(), cross=True), "rotates queries and keys"),
         (lambda: layer(Gla(direction="both"), cross=True), "direction = 'both'"),
         (lambda: Retnet(direction="sideways"), "direction"),
+        (lambda: Linear(conv_size=4), "no input of Linear has a convolution"),
         (lambda: refuse_future("mixer", Gla(direction="both")), 'set direction = "forward"'),
         (lambda: layer(Gla(direction="both")).start(1, 1, jnp.float32), "cannot decode autoregressively"),
         (lambda: build_layer(Gla(), Width.of(12, 2, 1), rngs=nnx.Rngs(0)), "kv_heads = 1"),

@@ -68,6 +68,15 @@ NUMBERS = [
         {"q": [[1, 1]] * 2, "k": [[2, 4]] * 2, "v": [[1], [0]], "decay": [[9, 9], [0, -np.log(3)]]},
         [6 * HALF, HALF * (2 / 2 + 4 / 4)],
     ),
+    # with a convolution, swish: ln 3 becomes 3/4 ln 3
+    (
+        "gla",
+        {"conv_size": 3},
+        1,
+        {},
+        {"q": [[np.log(3)]], "k": [[np.log(3)]], "v": [[np.log(3)]], "decay": [[0]]},
+        [(3 / 4 * np.log(3)) ** 3],
+    ),
     # A = 1, dt = 1, D = 2
     (
         "mamba2",

@@ -15,6 +15,9 @@ from attnkit.variant import Card, HeadShape, TokenInput
 class Gla(LinearRecurrent):
     """One data-dependent decay gate per row of the state.
 
+    With `conv_size`, queries, keys and values pass through a short convolution and swish, as in the layer of
+    flash-linear-attention.
+
     Attributes:
         rank: width of the bottleneck through which the gates are projected.
         temperature: the logarithm of the gates is divided by it: 16 keeps them near 1.
@@ -34,14 +37,16 @@ class Gla(LinearRecurrent):
 
     def inputs(self, shape: HeadShape) -> dict[str, TokenInput]:
         return {
-            "q": TokenInput(shape.dim, side="query"),
-            "k": TokenInput(shape.dim),
-            "v": TokenInput(shape.value_dim),
+            "q": TokenInput(shape.dim, conv=True, side="query"),
+            "k": TokenInput(shape.dim, conv=True),
+            "v": TokenInput(shape.value_dim, conv=True),
             "decay": TokenInput(shape.dim, bias=0.0, rank=self.rank),
         }
 
     def activate(self, name: str, raw: Float[Array, "*tokens width"]) -> Float[Array, "*tokens width"]:
-        return jax.nn.log_sigmoid(raw) / self.temperature if name == "decay" else raw
+        if name == "decay":
+            return jax.nn.log_sigmoid(raw) / self.temperature
+        return jax.nn.silu(raw) if self.conv_size else raw
 
     def write(self, p: object, x: Inputs) -> Transition:
         return Transition(x["k"], x["v"], x["decay"])

@@ -40,9 +40,9 @@ class Gsa(TwoPassRecurrent):
 
     def inputs(self, shape: HeadShape) -> dict[str, TokenInput]:
         return {
-            "q": TokenInput(shape.dim, side="query"),
-            "k": TokenInput(shape.dim),
-            "v": TokenInput(shape.value_dim),
+            "q": TokenInput(shape.dim, conv=True, side="query"),
+            "k": TokenInput(shape.dim, conv=True),
+            "v": TokenInput(shape.value_dim, conv=True),
             "decay": TokenInput(self.slots),
         }
 
