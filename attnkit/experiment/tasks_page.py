@@ -15,9 +15,9 @@ from attnkit.tasks.contract import Example, Task
 
 INTRODUCTION = """# Tasks
 
-What a network can be trained on, written by `python docs/make_catalogue.py` from the source files: the first example
-of each task with its default options. `attnkit tasks NAME` shows the options, `attnkit data CONFIG` ten examples and
-what is suspicious. [Data of your own](own_data.md) says which files the tasks of files read.
+What a network can be trained on, written by `python docs/make_catalogue.py` from the source files, with the
+first example of each task with its default options. `attnkit tasks NAME` shows the options, `attnkit data CONFIG`
+ten examples and what is suspicious. [Data of your own](own_data.md) says which files can be read.
 
 | task | what | read | to write | config |
 | --- | --- | --- | --- | --- |"""
@@ -35,12 +35,10 @@ def page(configs: Path) -> tuple[str, dict[str, bytes]]:
         if drawn is not None:
             pictures[f"{entry.kind}.png"] = png(drawn)
             read = f"![picture](pictures/tasks/{entry.kind}.png)"
-        config = (
-            f"[{trained[entry.kind].stem}](../configs/{trained[entry.kind]})" if entry.kind in trained else ""
-        )
-        rows.append(
-            "| " + " | ".join(map(cell, (f"`{entry.kind}`", entry.summary, read, write, config))) + " |"
-        )
+        file = trained.get(entry.kind)
+        config = f"[{file.stem}](../configs/{file})" if file else ""
+        cells = (f"`{entry.kind}`", entry.summary, read, write, config)
+        rows.append("| " + " | ".join(map(cell, cells)) + " |")
     return "\n".join([INTRODUCTION, *rows, ""]), pictures
 
 
@@ -55,7 +53,7 @@ def configs_of(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def first(entry: catalogue.Entry) -> tuple[Example | None, np.ndarray | None]:
-    """The first held-out example of a task and its picture; `None` of tasks that need a file or have no texts."""
+    """The first held-out example of a task and its picture; `None` for what there is not."""
     if any(field.default is catalogue.REQUIRED for field in entry.fields):
         return None, None
     task: Task = entry.cls()
