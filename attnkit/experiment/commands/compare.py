@@ -63,7 +63,7 @@ def compare(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         raise ConfigError(str(error)) from None
     if found.unfinished:
-        note = f"{len(found.unfinished)} runs are not finished and not here."
+        note = f"Runs that are not finished and not here: {len(found.unfinished)}."
         made = dataclasses.replace(made, notes=(note, *made.notes))
     place = out(arguments)
     written = write(place, found.name, found.about, made) if place else []
