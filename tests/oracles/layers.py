@@ -82,3 +82,15 @@ def differential_v2(q, k, v, factor):
         first, second = (attention(q[2 * h + n], k[h], v[h])[0] for n in (0, 1))
         outputs.append([a - sigmoid(raw) * b for a, b, raw in zip(first, second, factor[:, h], strict=True)])
     return np.array(outputs)
+
+
+def deltaformer(q, k, v, rates):
+    """Zhong et al. 2025, with keys against keys; `rates [tokens, heads]`."""
+    heads = []
+    for h, (qs, ks, vs) in enumerate(zip(q, k, v, strict=True)):
+        u = []
+        for i, value in enumerate(vs):
+            w = softmax(np.array([ks[i] @ ks[j] for j in range(i)]) / np.sqrt(len(ks[i]))) if i else []
+            u.append(value - rates[i, h] * sum((w[j] * u[j] for j in range(i)), np.zeros_like(value)))
+        heads.append(attention(qs, ks, np.array(u))[0])
+    return np.array(heads)

@@ -19,6 +19,7 @@ from oracles import layers as oracle
 
 from attnkit.layers.token_mixer.attention_on_attention import AttentionOnAttention
 from attnkit.layers.token_mixer.cross_layer import CrossLayer
+from attnkit.layers.token_mixer.deltaformer import Deltaformer
 from attnkit.layers.token_mixer.differential import Differential
 from attnkit.layers.token_mixer.differential_v2 import DifferentialV2
 from attnkit.layers.token_mixer.exclusive import Exclusive
@@ -71,6 +72,18 @@ def test_talking_heads(groups):
         heads, spoken = oracle.talking(*qkv(layer, x[b], groups), before, after)
         assert apart(y[b], joined(heads) @ number(layer.output_projection.output.kernel)) < EXACT
         assert apart(shown[b], spoken) < EXACT
+
+
+def test_deltaformer():
+    layer, x = made(Deltaformer(position=(Rotary(),))), tokens()
+    layer.rate.bias[...] = np.linspace(0.2, 1.2, HEADS)
+    y, shown = looked(layer, x)
+    q, k, v = qkv(layer, x[0], HEADS)
+    q, k = (np.array([[oracle.rotated(t, i) for i, t in enumerate(head)] for head in a]) for a in (q, k))
+    rates = x[0] @ number(layer.rate.kernel) + number(layer.rate.bias)
+    heads = oracle.deltaformer(q, k, v, rates)
+    assert apart(y[0], joined(heads) @ number(layer.output_projection.output.kernel)) < EXACT
+    assert apart(shown[0] @ v, heads) < EXACT
 
 
 @pytest.mark.parametrize("groups", [2, 6])
