@@ -187,7 +187,8 @@ def compare(runs: Sequence[Run], plan: Criteria) -> Comparison:
     """Group runs, choose among tuned settings on the first split, and test rows against the baseline.
 
     Raises:
-        ValueError: if the plan names an axis, a metric or a baseline that the runs lack.
+        ValueError: if the plan names an axis, a metric or a baseline that the runs lack, or two of
+            the runs differ in nothing.
     """
     axes = tuple(dict.fromkeys(name for run in runs for name in run.labels))
     for name in (*plan.rows, *plan.columns, *plan.tune):
@@ -199,7 +200,13 @@ def compare(runs: Sequence[Run], plan: Criteria) -> Comparison:
         others = tuple(name for name in axes if name not in (*rows, *plan.columns, *plan.tune))
         row = named(run, (*rows, *others)) or "all"
         tuned = ", ".join(f"{name} = {run.labels[name]}" for name in plan.tune if name in run.labels)
-        places.setdefault((row, named(run, plan.columns)), {}).setdefault(tuned, []).append(run)
+        some = places.setdefault((row, named(run, plan.columns)), {}).setdefault(tuned, [])
+        if twin := next((other for other in some if other.seed == run.seed), None):
+            raise ValueError(
+                f"{run.name}: has the settings and the seed of {twin.name}, and would count as a second run; "
+                "give one of them"
+            )
+        some.append(run)
     groups = tuple(grouped(*place, choices, plan) for place, choices in places.items())
     return Comparison(plan, groups, tuple(tests(groups, plan)), tuple(notes(groups, plan)))
 

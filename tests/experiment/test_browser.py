@@ -46,8 +46,8 @@ def browser():
 def pages(small_run, tmp_path_factory):
     """The report of a run, a crowded one, and a comparison."""
     place, run = tmp_path_factory.mktemp("pages"), small_run / "runs/small-1"
-    (place / "crowded.html").write_text(render(crowded()), encoding="utf-8")
     assert main(["compare", str(run), "--out", str(place)]) == 0
+    (place / "crowded.html").write_text(render(crowded()), encoding="utf-8")
     return [run / folder.REPORT, place / "crowded.html", place / "comparison.html"]
 
 

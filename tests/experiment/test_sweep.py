@@ -286,6 +286,9 @@ def test_compare_writes_tables_figures_and_a_page(trained, monkeypatch, capsys):
         "table.tex",
     ]
     assert "optimizer" not in Path("sweeps/tiny/comparison/table.tex").read_text()
+    assert main(["compare", "sweeps/tiny", "--out", "sweeps/tiny/comparison"]) == 0
+    assert main(["compare", "sweeps/tiny", "--out", "sweeps"]) == 2
+    assert "--out sweeps: is not empty and holds no comparison" in capsys.readouterr().err
     assert main(["compare", "sweeps/tiny", "--metric", "valid.bleu"]) == 2
     assert "has no bleu; have: loss, perplexity, token_accuracy" in capsys.readouterr().err
     assert main(["compare", "sweeps/tiny", "--json"]) == 0

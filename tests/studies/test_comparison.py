@@ -1,3 +1,4 @@
+import dataclasses
 import math
 import xml.etree.ElementTree as xml
 
@@ -113,6 +114,14 @@ def test_without_a_test_split_a_tuned_table_says_so(runs):
 def test_a_plan_that_does_not_fit_is_refused(runs, plan, message):
     with pytest.raises(ValueError, match=message):
         compare(runs, plan)
+
+
+def test_a_copy_of_a_run_is_no_second_run(runs):
+    copy = dataclasses.replace(runs[0], name="copy")
+    plan = Criteria(rows=("mixer",), tune=("rate",))
+    with pytest.raises(ValueError, match=f"copy: has the settings and the seed of {runs[0].name}"):
+        compare([*runs, copy], plan)
+    assert compare([*runs, dataclasses.replace(copy, seed=9)], plan).groups[0].value.runs == 4
 
 
 def test_tables_in_every_format(made):

@@ -6,6 +6,7 @@ from typing import Any
 
 from attnkit.experiment.commands.run import declare
 
+PAGE = "comparison.html"
 WIDE = 160
 
 
@@ -76,11 +77,15 @@ def compare(arguments: argparse.Namespace) -> int:
 
 
 def out(arguments: argparse.Namespace) -> Path | None:
-    """Where the files go."""
+    """Where the files go. Raises `ConfigError` if it holds something else."""
+    from attnkit.errors import ConfigError
     from attnkit.experiment import folder, sweep
 
     if arguments.out is not None:
-        return folder.checked(arguments.out)
+        place = folder.checked(arguments.out)
+        if place.exists() and not (place / PAGE).is_file() and any(place.iterdir()):
+            raise ConfigError(f"--out {place}: is not empty and holds no comparison; give another folder")
+        return place
     first: Path = arguments.folders[0]
     return first / "comparison" if (first / sweep.INDEX).is_file() else None
 
@@ -103,7 +108,7 @@ def write(place: Path, name: str, about: str, made: Any) -> list[Path]:
     }
     titles = {"curves": "Learning curves", "length": "Against length"}
     pictures = {titles[key]: figures.rendered(figure, "svg") for key, figure in drawn.items()}
-    texts["comparison.html"] = page.render(name, about, every, made.notes, pictures)
+    texts[PAGE] = page.render(name, about, every, made.notes, pictures)
     for file, content in texts.items():
         folder.write(place / file, content)
     saved = [path for key, figure in drawn.items() for path in figures.save(figure, place / key)]
