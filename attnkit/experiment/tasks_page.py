@@ -16,8 +16,8 @@ from attnkit.tasks.contract import Example, Task
 INTRODUCTION = """# Tasks
 
 What a network can be trained on, written by `python docs/make_catalogue.py` from the source files, with the
-first example of each task with its default options. `attnkit tasks NAME` shows the options, `attnkit data CONFIG`
-ten examples and what is suspicious. [Data of your own](own_data.md) says which files can be read.
+first example of each task with its default options. `attnkit tasks NAME` shows the options, `attnkit data
+CONFIG` ten examples and what is suspicious. [Data of your own](own_data.md) says which files can be read.
 
 | task | what | read | to write | config |
 | --- | --- | --- | --- | --- |"""

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from attnkit.experiment import cards, catalogue, costs
-from attnkit.experiment.catalogue_page import page, picture
+from attnkit.experiment.catalogue_page import masks, page, picture
 from attnkit.experiment.formula import plus, rounded, worked_out
 
 DOCS = Path(__file__).parents[2] / "docs"
