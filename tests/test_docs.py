@@ -13,10 +13,25 @@ ROOT = Path(__file__).parents[1]
 
 def test_every_page_is_in_the_navigation():
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("nav:")[2]
-    pages = [str(path.relative_to(ROOT / "docs")) for path in sorted((ROOT / "docs").rglob("*.md"))]
+    files = [*(ROOT / "docs").rglob("*.md"), *(ROOT / "docs" / "tutorials").glob("*.py")]
+    pages = [str(path.relative_to(ROOT / "docs")) for path in sorted(files)]
     assert not [page for page in pages if f": {page}" not in navigation]
 
 
+def test_every_link_of_a_page_leads_to_a_file_and_a_heading():
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        for link, heading in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)]*))?\)", text):
+            target = page.parent / link if link else page
+            assert target.exists(), f"{page.name}: {link}"
+            if heading:
+                titles = re.findall(r"^#+ (.*)", target.read_text(encoding="utf-8"), re.MULTILINE)
+                assert heading in {
+                    re.sub(r"[^\w\- ]", "", title).lower().replace(" ", "-") for title in titles
+                }
+
+
+@pytest.mark.one_python
 @pytest.mark.skipif(not importlib.util.find_spec("mkdocs"), reason="needs the docs extra")
 def test_the_site_is_built_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", str(tmp_path)]
