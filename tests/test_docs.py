@@ -41,8 +41,10 @@ def test_the_site_is_built_without_a_warning(tmp_path):
 
 def tutorials():
     """Files of tutorials; one trains 15 networks, each of five kinds compiled anew."""
-    for path in sorted((ROOT / "docs" / "tutorials").glob("*.py")):
-        yield pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem == "4_comparing" else ())
+    return [
+        pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem == "4_comparing" else ())
+        for path in sorted((ROOT / "docs" / "tutorials").glob("*.py"))
+    ]
 
 
 @pytest.mark.one_python
