@@ -67,7 +67,7 @@ class State(NamedTuple):
 
 
 class Seconds(NamedTuple):
-    """What is the second of a pair, for each query and place `r` of its window.
+    """Second tokens of pairs, for each query and place `r` of its window.
 
     Attributes:
         k: second keys `[batch, heads, places, tokens, dim]`.
