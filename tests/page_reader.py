@@ -19,7 +19,7 @@ HOSTILE = (
     "https://example.com/x.png",
     "\x00\x1b[31m\r\udc80",
 )
-VOID = {"meta", "img", "br", "link", "input"}
+VOID = {"meta", "img", "br", "link", "input", "wbr"}
 
 
 class Reader(html.parser.HTMLParser):

@@ -260,7 +260,12 @@ def places(session: Session, count: int) -> tuple[str, ...]:
 
 
 def pretty(name: str) -> str:
-    """`decoder cross-attention, L1` of `decoder.1.cross`."""
-    side, _, rest = name.partition(".")
-    layer, _, kind = rest.partition(".")
-    return f"{side} {kind}-attention, L{layer}" if layer.isdigit() and kind else name
+    """A map's path in words.
+
+    >>> pretty("decoder.1.cross"), pretty("encoder.words.0.self"), pretty("document.pool")
+    ('decoder cross-attention, L1', 'encoder words self-attention, L0', 'document pool')
+    """
+    parts = name.split(".")
+    layers = [part for part in parts if part.isdigit()]
+    words = " ".join(part for part in parts if not part.isdigit())
+    return f"{words}-attention, L{'.'.join(layers)}" if layers and not parts[-1].isdigit() else words

@@ -114,8 +114,13 @@ def write(sessions: Sequence[Session], results: Sequence[Inspection], file: Path
     """
     runs = list(zip(sessions, results, strict=True))
     reports = [report(*one) for one in runs]
-    pictures = [examples(*one) for one in runs]
     names = tuple(session.name for session in sessions)
+    pictures = [examples(*one) for one in runs]
+    if len(runs) > 1:
+        pictures = [
+            tuple(replace(one, title=f"{name}: {one.title}") for one in some)
+            for name, some in zip(names, pictures, strict=True)
+        ]
     made = Report(
         title=f"Heads of {' and '.join(names)}",
         about="What each head looks at, and what the answer loses without it. Layers and heads are counted "

@@ -1,12 +1,13 @@
 """Attention pictures as HTML: every head of every layer, chosen by radio buttons, without scripts.
 
 Each example shows all its heads as small pictures; the chosen one is drawn large with tokens on both axes.
-All pictures together keep to `ROOM` characters: where maps are too large for that, neighboring tokens share a
-cell that shows the heaviest of its weights, and the page says so.
+All pictures together keep to about `ROOM` characters: where maps are too large for that, neighboring tokens
+share a cell that shows the heaviest of its weights, fewer cells say their weight and fewer rows can be
+tapped, and the page says so.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,19 +18,20 @@ from attnkit.inspection.heatmap import Grid, picture, pooled, small_print
 from attnkit.inspection.maps import align, head_statistics
 from attnkit.inspection.palette import data_image, scale
 from attnkit.inspection.report import AttentionMap, MapExample
-from attnkit.inspection.writing import number, percent, text
+from attnkit.inspection.writing import cut, number, percent, text
 
-ROOM = 3_800_000
+ROOM = 800_000
 MOST_HEADS = 512
-MOST_HOVERS = 600
-HOVER_SIZE = 170
-#: rows of all heads that can be tapped
-MOST_TAPS = 1800
+#: cells along a side; twelve pixels each
+MOST_SIDE = 96
+#: about the characters of a cell of a picture (at most 4/3), a cell that says its weight, a row to be tapped,
+#: a label, a row on the picture that was read, and all else of a head
+CELL, HOVER, TAP, LABEL, PICTURE, HEAD = 0.7, 105, 300, 62, 450, 1000
 
 
 @dataclass(frozen=True)
 class Share:
-    """The size of one head's picture: cells along a side, cells that say their value, rows to be tapped."""
+    """The most of one head: cells along a side, cells that say their value, rows to be tapped."""
 
     side: int
     hovers: int
@@ -41,7 +43,7 @@ def draw(examples: tuple[MapExample, ...]) -> str:
     sides = [[one] if one.beside is None else [one, one.beside] for one in examples]
     most = MOST_HEADS // max(sum(map(len, sides)), 1)
     fitting = [[_fitting(one, most) for one in side] for side in sides]
-    share = _share(sum(np.shape(m.weights)[0] for side in fitting for maps in side for _, m in maps))
+    share = _share([m for side in fitting for maps in side for _, m in maps])
     boxes, place = [], 0
     for side, fits in zip(sides, fitting, strict=True):
         drawn = []
@@ -52,14 +54,37 @@ def draw(examples: tuple[MapExample, ...]) -> str:
     return scale() + "".join(boxes)
 
 
-def _share(heads: int) -> Share:
-    room = ROOM // max(heads, 1)
-    side = math.isqrt(int(0.55 * room * 3 / 4))
-    return Share(
-        side=max(16, side),
-        hovers=min(MOST_HOVERS, int(0.4 * room) // HOVER_SIZE),
-        taps=MOST_TAPS // max(heads, 1),
+def _share(maps: Sequence[AttentionMap]) -> Share:
+    shapes = [np.shape(drawn.weights) for drawn in maps]
+    labels = sum(min(rows, MOST_SIDE) + min(columns, MOST_SIDE) for _, rows, columns in shapes)
+    every = [size for heads, *size in shapes for _ in range(heads)]
+    overlaid = sum(
+        len(m.weights) * min(len(m.queries), overlay.MOST_PICTURES) for m in maps if m.image is not None
     )
+    room = max(ROOM - LABEL * labels - PICTURE * overlaid - HEAD * len(every), ROOM // 4)
+    cells = fair([rows * columns for rows, columns in every], int(0.35 * room / CELL))
+    side = (
+        MOST_SIDE if all(rows * columns <= cells for rows, columns in every) else max(16, math.isqrt(cells))
+    )
+    drawn = [min(rows, side) * min(columns, side) for rows, columns in every]
+    room -= int(sum(drawn) * CELL)
+    taps = fair([rows for rows, _ in every], max(int(0.6 * room) // TAP, 0))
+    room -= sum(min(rows, taps) for rows, _ in every) * TAP
+    return Share(side=min(side, MOST_SIDE), hovers=fair(drawn, max(room // HOVER, 0)), taps=taps)
+
+
+def fair(wanted: Sequence[int], room: int) -> int:
+    """The largest limit with `sum(min(size, limit) for size in wanted) <= room`, at most the largest size.
+
+    >>> fair([2, 9, 9], 10), fair([2, 3], 10)
+    (4, 3)
+    """
+    for place, size in enumerate(sorted(wanted)):
+        left = len(wanted) - place
+        if size * left > room:
+            return room // left
+        room -= size
+    return max(wanted, default=0)
 
 
 def _fitting(one: MapExample, most: int) -> list[tuple[int, AttentionMap]]:
@@ -85,11 +110,12 @@ def _example(
             key = f"{place}-{index}-{head}"
             checked = " checked" if (index, head) == one.selected else ""
             name = text(f"{drawn.name}, {drawn.head_name(head)}")
+            short = text(drawn.head_name(head).rpartition(".")[2])
             radios.append(f'<input type="radio" class="pick" name="look{place}" id="r{key}"{checked}>')
             labels.append(
                 f'<label for="r{key}" title="{name}"><svg class="thumb" viewBox="0 0 1 1" '
                 f'preserveAspectRatio="none" aria-hidden="true"><use class="tint" href="#i{key}"/></svg>'
-                f'<span class="hidden">{text(drawn.name)}, </span>{text(drawn.head_name(head))}</label>'
+                f'<span class="hidden">{name}</span><span aria-hidden="true">{short}</span></label>'
             )
             images.append(
                 f'<image id="i{key}" width="1" height="1" preserveAspectRatio="none" '
@@ -111,7 +137,7 @@ def _example(
     sizes = f"--thumb:{thumb}px;--wide:{max(235, min(most, 8) * (thumb + 10))}px"
     return (
         f'<details class="look"{" open" if is_open else ""}>'
-        f"<summary><bdi>{text(one.title)}</bdi></summary>"
+        f"<summary><bdi>{text(cut(one.title))}</bdi></summary>"
         f"{note}<style>{''.join(rules)}</style>"
         f'<svg class="defs" aria-hidden="true"><defs>{"".join(images)}</defs></svg>'
         f'<div class="picker" role="radiogroup" aria-label="Layer and head">{"".join(radios)}'

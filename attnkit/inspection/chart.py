@@ -177,10 +177,10 @@ def _hover(curve: Curve, lines: list[Summary], horizontal: Axis) -> str:
         ]
         title = text(f"{curve.horizontal} {number(round(step))}: " + ", ".join(said))
         parts.append(
-            f'<rect class="hover" x="{1000 * left:.1f}" width="{1000 * (right - left):.1f}" height="1000">'
+            f'<rect x="{1000 * left:.1f}" width="{1000 * (right - left):.1f}" height="1000">'
             f"<title>{title}</title></rect>"
         )
-    return "".join(parts)
+    return f'<g class="hovers">{"".join(parts)}</g>'
 
 
 def _nearest(line: Summary, step: float) -> np.float64:

@@ -10,7 +10,7 @@ import numpy as np
 
 from attnkit.errors import DataError
 from attnkit.inspection import notebook
-from attnkit.inspection.writing import DASH, number, percent, text, visible
+from attnkit.inspection.writing import DASH, cut, number, percent, text, visible
 
 if TYPE_CHECKING:
     from attnkit.inspection.circuits import Circuit
@@ -130,9 +130,9 @@ class HeadReport:
 
 def draw(report: HeadReport) -> str:
     """The section."""
-    notes = "".join(f"<p>{text(note)}</p>" for note in report.notes)
+    notes = "".join(f"<li>{text(note)}</li>" for note in report.notes)
     return (
-        notes
+        (f'<ul class="notes">{notes}</ul>' if notes else "")
         + _table(report.heads)
         + (_beside(report.beside) if report.beside else "")
         + "".join(map(_matrix, report.matrices))
@@ -146,26 +146,31 @@ def _table(heads: Sequence[HeadFinding]) -> str:
     if not heads:
         return ""
     known = any(head.accuracy is not None for head in heads)
-    columns = ["head", "verdict", "effect in nats", "95 % interval"]
+    columns = ["effect in nats", "95 % interval"]
     columns += ["heaviest key is evidence", "weight on evidence", "uniform"] if known else []
-    head = "".join(f'<th scope="col">{name}</th>' for name in (*columns, "looks at"))
+    figures = "".join(f'<th scope="col" class="figure">{name}</th>' for name in columns)
+    head = f'<th scope="col">head</th><th scope="col">verdict</th>{figures}<th scope="col">looks at</th>'
     rows = "".join(_row(one, known) for one in heads)
-    return _scrolled(f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>", "Heads") + (
+    return _scrolled(
+        f"<table class='pivot'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>", "Heads"
+    ) + (
         '<p class="small-print">Effect: what the answer loses when the head\'s output is that of another '
         "example.</p>"
     )
 
 
 def _beside(beside: Beside) -> str:
-    columns = ("effect in nats", "weight on evidence", "verdict")
-    runs = "".join(f'<th scope="colgroup" colspan="{len(columns)}">{text(run)}</th>' for run in beside.runs)
-    names = "".join(f'<th scope="col">{name}</th>' for name in columns) * len(beside.runs)
+    runs = "".join(f'<th scope="colgroup" colspan="3" class="words">{text(run)}</th>' for run in beside.runs)
+    names = (
+        '<th scope="col" class="figure">effect in nats</th><th scope="col" class="figure">weight on evidence'
+        '</th><th scope="col">verdict</th>'
+    ) * len(beside.runs)
     rows = "".join(
         f'<tr><th scope="row">{text(name)}</th>{"".join(map(_cells, found))}</tr>'
         for name, found in beside.heads
     )
     head = f'<tr><td></td>{runs}</tr><tr><th scope="col">head</th>{names}</tr>'
-    table = f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>"
+    table = f"<table class='pivot'><thead>{head}</thead><tbody>{rows}</tbody></table>"
     return "<h3>The same examples in each run</h3>" + _scrolled(table, "Heads of each run")
 
 
@@ -198,21 +203,23 @@ def _row(head: HeadFinding, known: bool) -> str:
 
 def _matrix(matrix: Matrix) -> str:
     largest = np.nanmax(np.abs(matrix.values), initial=0.0) or 1.0
-    columns = "".join(f'<th scope="col">H{n}</th>' for n in range(matrix.values.shape[1]))
+    columns = "".join(f'<th scope="col" class="figure">H{n}</th>' for n in range(matrix.values.shape[1]))
     rows = "".join(
         f'<tr><th scope="row">{text(name)}</th>'
         + "".join(_cell(value, float(value) / largest) for value in row)
         + "</tr>"
         for name, row in zip(matrix.rows, matrix.values, strict=True)
     )
-    table = f"<table><thead><tr><td></td>{columns}</tr></thead><tbody>{rows}</tbody></table>"
+    table = (
+        f"<table class='confusion'><thead><tr><td></td>{columns}</tr></thead><tbody>{rows}</tbody></table>"
+    )
     return f"<h3>{text(matrix.title)}</h3>{_scrolled(table, matrix.title)}"
 
 
 def _cell(value: float, share: float) -> str:
     if not math.isfinite(value):
         return f"<td>{DASH if math.isnan(value) else number(float(value))}</td>"
-    return f'<td><span class="heat" style="--w:{min(abs(share), 1.0):.3f}">{number(float(value))}</span></td>'
+    return f'<td class="heat" style="--w:{min(abs(share), 1.0):.2f}">{number(float(value))}</td>'
 
 
 def _changes(changes: Sequence[Change]) -> str:
@@ -223,8 +230,8 @@ def _changes(changes: Sequence[Change]) -> str:
         f"<td>{number(one.after - one.before)}</td></tr>"
         for one in changes
     )
-    names = ("intervention", "before", "after", "change")
-    head = "".join(f'<th scope="col">{name}</th>' for name in names)
+    figures = "".join(f'<th scope="col" class="figure">{name}</th>' for name in ("before", "after", "change"))
+    head = f'<th scope="col">intervention</th>{figures}'
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     return "<h3>Interventions: log-probability of the answer, nats per token</h3>" + _scrolled(
         table, "Interventions"
@@ -237,9 +244,8 @@ def _attribution(one: Attribution) -> str:
         f'<p class="marked" dir="auto">{_marked(one.tokens, values)}</p>'
         for name, values in one.methods
     )
-    return (
-        f'<details class="look"><summary>Attribution: <bdi>{text(one.title)}</bdi></summary>{rows}</details>'
-    )
+    title = text(cut(one.title))
+    return f'<details class="look"><summary>Attribution: <bdi>{title}</bdi></summary>{rows}</details>'
 
 
 def _marked(tokens: Sequence[str], values: np.ndarray) -> str:

@@ -100,7 +100,8 @@ def small_print(drawn: AttentionMap, grid: Grid, hovers: int) -> str:
         )
     cells = grid.weights[0].size if len(grid.weights) else 0
     which = "any cell" if hovers >= cells else f"one of the {hovers} heaviest cells of a head"
-    said.append(f"Point at {which} for its weight.")
+    if hovers:
+        said.append(f"Point at {which} for its weight.")
     wrong = np.count_nonzero(grid.wrong, axis=(1, 2))
     if wrong.any():
         said.append(f"Hatched: weights that are NaN or infinite (up to {wrong.max()} cells of a head).")
@@ -152,14 +153,19 @@ def _head(drawn: AttentionMap, grid: Grid, head: int, key: str, hovers: int) -> 
     said: list[str] = []
     for row, column in zip(*np.unravel_index(order, weights.shape), strict=True):
         title = _cell_title(grid, head, row, column)
-        cells.append(_cell("hover", row, column, 1, title))
+        cells.append(f'<rect x="{column}" y="{row}" width="1" height="1"><title>{text(title)}</title></rect>')
         if len(said) < 5:
             said.append(title)
-    bad = [_cell("bad-cell", row, start, length, "NaN or infinite") for row, start, length in _runs(wrong)]
+    bad = [
+        f'<rect class="bad-cell" x="{start}" y="{row}" width="{length}" height="1">'
+        "<title>NaN or infinite</title></rect>"
+        for row, start, length in _runs(wrong)
+    ]
     described = f"{drawn.name}, {drawn.head_name(head)}. Heaviest: {'; '.join(said)}"
     return (
         f'<g class="head" id="g{key}" role="img" aria-label="{text(described)}"><g class="tint">'
-        f'<use href="#i{key}" transform="scale({columns} {rows})"/></g>{"".join(bad)}{"".join(cells)}</g>'
+        f'<use href="#i{key}" transform="scale({columns} {rows})"/></g>{"".join(bad)}'
+        f'<g class="hovers">{"".join(cells)}</g></g>'
     )
 
 
@@ -168,11 +174,6 @@ def _cell_title(grid: Grid, head: int, row: int, column: int) -> str:
     key = shortened(grid.keys[column], LABEL_COLUMNS)
     known = " (evidence)" if grid.evidence is not None and grid.evidence[row, column] else ""
     return f"{query} → {key}: {number(float(grid.weights[head, row, column]))}{known}"
-
-
-def _cell(kind: str, row: int, column: int, length: int, title: str = "") -> str:
-    shape = f'<rect class="{kind}" x="{column}" y="{row}" width="{length}" height="1"'
-    return f"{shape}><title>{text(title)}</title></rect>" if title else f"{shape}/>"
 
 
 def _outlines(grid: Grid) -> str:

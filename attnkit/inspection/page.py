@@ -12,7 +12,7 @@ from attnkit.inspection import attention, chart, heads_page, results_page, sampl
 from attnkit.inspection.palette import filters
 from attnkit.inspection.report import Report
 from attnkit.inspection.style import CSS
-from attnkit.inspection.writing import plain, text
+from attnkit.inspection.writing import breakable, plain, text
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
@@ -93,7 +93,7 @@ def _curves(report: Report) -> str:
 
 
 def _run(report: Report) -> str:
-    groups = "".join(_facts(name, values) for name, values in report.facts.items())
+    groups = "".join(_facts(name, values) for name, values in report.facts.items() if values)
     facts = f'<div class="facts">{groups}</div>' if groups else ""
     config = _folded("Config", _scrolled(f"<pre><code>{text(report.config)}</code></pre>", "Config"))
     machine = _folded("Environment", _facts("", report.environment))
@@ -102,7 +102,7 @@ def _run(report: Report) -> str:
 
 def _facts(heading: str, values: Mapping[str, Any]) -> str:
     rows = "".join(
-        f"<div><dt>{text(str(name))}</dt><dd><bdi>{text(plain(value))}</bdi></dd></div>"
+        f"<div><dt>{breakable(str(name))}</dt><dd><bdi>{text(plain(value) or 'none')}</bdi></dd></div>"
         for name, value in values.items()
     )
     title = f"<h3>{text(heading)}</h3>" if heading else ""

@@ -1,6 +1,7 @@
 """Samples of answers, as HTML: wrong answers first, with pictures and turns of dialogues."""
 
 import difflib
+import re
 from collections.abc import Sequence
 
 from attnkit.inspection.palette import color_image
@@ -8,6 +9,8 @@ from attnkit.inspection.report import Sample
 from attnkit.inspection.writing import text
 
 LONGEST_COMPARED = 600
+#: least ratio of letters in common of words whose letters are compared
+ALIKE = 0.7
 
 
 def draw(samples: Sequence[Sample]) -> str:
@@ -68,13 +71,18 @@ def _said(value: str) -> str:
 
 
 def _compared(expected: str, got: str) -> tuple[str, str]:
-    """Both strings as HTML, with what differs marked."""
+    """Both strings as HTML, with what differs marked: words, or letters of single words much alike."""
     if not expected or not got or max(len(expected), len(got)) > LONGEST_COMPARED:
         return _said(expected), _said(got)
+    several = any(" " in one.strip() for one in (expected, got))
+    one, other = (re.findall(r"\s+|\S+", part) if several else list(part) for part in (expected, got))
+    matcher = difflib.SequenceMatcher(None, one, other, autojunk=False)
+    if not several and matcher.ratio() < ALIKE:
+        return _said(expected), _said(got)
     left, right = [], []
-    for kind, a, b, c, d in difflib.SequenceMatcher(None, expected, got, autojunk=False).get_opcodes():
-        left.append(_marked(expected[a:b], kind))
-        right.append(_marked(got[c:d], kind))
+    for kind, a, b, c, d in matcher.get_opcodes():
+        left.append(_marked("".join(one[a:b]), kind))
+        right.append(_marked("".join(other[c:d]), kind))
     return "".join(left), "".join(right)
 
 

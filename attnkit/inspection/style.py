@@ -33,11 +33,11 @@ footer{margin-top:4rem;padding-top:1rem;border-top:1px solid var(--line);color:v
 .hidden{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 .defs{position:absolute;width:0;height:0}
 
-.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));gap:1rem;margin-top:1.5rem}
-.card{padding:1rem 1.1rem;border:1px solid var(--line);border-radius:12px;background:var(--raised)}
+.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.75rem,1fr));gap:.9rem;margin-top:1.5rem}
+.card{padding:.9rem 1rem;border:1px solid var(--line);border-radius:12px;background:var(--raised)}
 .card h3{font-weight:500;color:var(--soft)}
 .card .split{font-weight:400}.card .split::before{content:"· "}
-.value{font-size:clamp(1.5rem,4vw,2rem);line-height:1.3;font-weight:650;letter-spacing:-.02em}
+.value{font-size:1.4rem;line-height:1.3;font-weight:650;letter-spacing:-.02em}
 .value small{font-size:.95rem;font-weight:500;letter-spacing:0}
 .number{white-space:nowrap;overflow-wrap:normal}
 .verdict-line{max-width:46rem;margin:0 0 1.25rem;font-size:1.1rem;font-weight:500}
@@ -58,7 +58,8 @@ tbody tr:last-child>*{border-bottom:0}
 .pivot th:first-child,.confusion th:first-child{position:sticky;left:0;background:var(--paper);
 min-width:6.5rem;max-width:13rem;overflow-wrap:anywhere}
 .confusion{width:auto}.confusion td.heat{padding:.5rem .75rem;border-radius:0}
-#answers h3{margin-bottom:.5rem}
+#answers h3{margin-bottom:.5rem}#heads h3{margin:2rem 0 .5rem}
+.notes{margin:0 0 1.25rem 1.1rem;max-width:46rem;display:grid;gap:.3rem}
 
 .curves{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(26rem,100%),1fr));
 gap:2.25rem 2rem}
@@ -79,7 +80,7 @@ figcaption{display:flex;flex-wrap:wrap;justify-content:space-between;gap:.25rem 
 path.line.dot{stroke-width:6;stroke-dasharray:none}.band{stroke:none;opacity:.16}
 .level{stroke:var(--soft);stroke-width:1.25;stroke-dasharray:2 4;fill:none}
 .wrong{fill:none}path.wrong{stroke:var(--wrong);stroke-width:1.5}
-.hover{fill:transparent}.hover:hover{fill:var(--ink);fill-opacity:.08}
+.hovers rect{fill:transparent}.hovers rect:hover{fill:var(--ink);fill-opacity:.08}
 .line0{stroke:var(--c0)}.line1{stroke:var(--c1);stroke-dasharray:7 4}
 .line2{stroke:var(--c2);stroke-dasharray:1 4}
 .line3{stroke:var(--c3);stroke-dasharray:9 4 1 4}.line4{stroke:var(--c4);stroke-dasharray:14 4}
@@ -100,7 +101,7 @@ background:var(--raised);min-width:0}
 .samples .wide{grid-column:1/-1}
 .samples dl{display:grid;gap:.1rem}
 .samples dt{font-size:.8rem;color:var(--soft)}.samples dd{margin-bottom:.45rem;white-space:pre-wrap}
-.samples dd:last-child{margin-bottom:0}
+.samples dd{max-height:15rem;overflow-y:auto}.samples dd:last-child{margin-bottom:0}
 .of{color:var(--soft);font-size:.8rem;margin-bottom:.35rem}
 .given-picture{display:block;height:7rem;max-width:100%;object-fit:contain;image-rendering:pixelated;
 border-radius:6px;margin-bottom:.5rem}
@@ -113,13 +114,13 @@ background:var(--fill)}
 mark{background:var(--mark);color:inherit;border-radius:3px;text-decoration:underline;text-underline-offset:3px}
 .nothing{color:var(--soft);font-style:italic}
 
-.facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(17rem,100%),1fr));gap:1.75rem 2.5rem}
-.fact-group h3{margin-bottom:.4rem}
+.facts{columns:17rem;column-gap:2.5rem}
+.fact-group{margin-bottom:1.75rem}.fact-group h3{margin-bottom:.4rem;break-after:avoid}
 .fact-group dl{font-size:.9rem}
 .fact-group dl>div{display:flex;justify-content:space-between;gap:1rem;padding:.3rem 0;
-border-bottom:1px solid var(--line)}
+border-bottom:1px solid var(--line);break-inside:avoid}
 .fact-group dl>div:last-child{border-bottom:0}
-.fact-group dt{color:var(--soft);flex:none;max-width:50%}.fact-group dd{text-align:right;min-width:0}
+.fact-group dt{color:var(--soft);flex:none;max-width:65%}.fact-group dd{text-align:right;min-width:0}
 
 .tint{filter:url(#tint-light);image-rendering:pixelated}image{image-rendering:pixelated}
 @media (prefers-color-scheme:dark){.tint{filter:url(#tint-dark)}}
@@ -174,7 +175,9 @@ border-radius:3px;padding:.1em 0}
 .taps label:has(:focus-visible){outline:2px solid var(--accent)}
 .taps .looked{display:none;order:1;flex-basis:100%;margin-top:.3rem;line-height:2}
 .taps label:has(:checked)+.looked{display:block}
-.looked>span{white-space:nowrap;margin-right:.9rem}
+.looked b{white-space:nowrap;margin-right:.6rem;font-weight:500;border-radius:3px;padding:.1em .35em;
+background:color-mix(in srgb,var(--accent) calc(var(--w)*70%),transparent)}
+.looked .known{box-shadow:0 2px 0 var(--known)}.looked i{font-style:normal;opacity:.75}
 @media (max-width:40rem){body{padding-top:1.5rem}.maps{max-height:27rem;overflow-y:auto}.opened{order:-1}
 
 th,td{padding-right:1rem}td.words:last-child{min-width:11rem}

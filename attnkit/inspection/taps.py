@@ -6,7 +6,7 @@ from attnkit.inspection.report import AttentionMap
 from attnkit.inspection.writing import number, shortened, text, visible
 
 #: keys that a row names
-KEYS = 6
+KEYS = 5
 LABEL_COLUMNS = 14
 
 
@@ -49,10 +49,8 @@ def _row(drawn: AttentionMap, place: int, row: np.ndarray) -> str:
     for key in np.argsort(-sizes, kind="stable")[:KEYS]:
         if row[key] == 0:
             break
-        kind = "heat known" if known[key] else "heat"
-        strength = min(float(sizes[key]), 1.0) ** 0.5
+        kind = ' class="known"' if known[key] else ""
+        strength = f"{min(float(sizes[key]), 1.0) ** 0.5:.2f}".lstrip("0")
         name = text(shortened(visible(drawn.keys[key]), LABEL_COLUMNS))
-        said.append(
-            f'<span><b class="{kind}" style="--w:{strength:.2f}">{name}</b> {number(float(row[key]))}</span>'
-        )
+        said.append(f'<b{kind} style="--w:{strength}">{name} <i>{number(float(row[key]))}</i></b>')
     return "".join(said) or "nothing"

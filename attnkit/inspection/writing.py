@@ -25,6 +25,15 @@ def text(value: str) -> str:
     return html.escape(holdable(value), quote=True)
 
 
+def breakable(name: str) -> str:
+    """A dotted name as HTML that may be broken into lines behind its dots and underscores.
+
+    >>> breakable("mask.back")
+    'mask.<wbr>back'
+    """
+    return re.sub(r"(?<=[._])(?=[^._])", "<wbr>", text(name))
+
+
 def holdable(value: str) -> str:
     """`value` with control characters as their pictures and lone surrogates as their escapes.
 
@@ -53,6 +62,15 @@ def shortened(label: str, columns: int) -> str:
             break
         kept += character
     return kept + "…"
+
+
+def cut(title: str, first: int = 110, last: int = 50) -> str:
+    """`title` without the middle of a long one: it begins with the example and ends in the answer.
+
+    >>> cut("abcdefgh", 2, 3)
+    'ab … fgh'
+    """
+    return title if len(title) <= first + last else f"{title[:first]} … {title[-last:]}"
 
 
 def width(label: str) -> int:
@@ -102,7 +120,7 @@ def plain(value: Any) -> str:
     """
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float) and math.isfinite(value):
+    if isinstance(value, float) and abs(value) < 1e5:
         return _signed(f"{value:.6g}")
     if isinstance(value, int | float):
         return number(value)

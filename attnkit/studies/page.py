@@ -8,7 +8,10 @@ from attnkit.inspection.style import CSS
 from attnkit.inspection.writing import text
 from attnkit.studies.tables import Table
 
-FIGURE_CSS = "figure{margin:1rem 0}figure img{max-width:100%;background:#fff}"
+OWN_CSS = (
+    "main section{margin-top:2.75rem}figure{margin:1rem 0}"
+    "figure img{width:40rem;max-width:100%;background:#fff;border-radius:8px}"
+)
 
 
 def render(
@@ -33,7 +36,7 @@ def render(
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
-        f"<title>{text(title)}</title><style>{CSS}{FIGURE_CSS}</style></head><body>"
+        f"<title>{text(title)}</title><style>{CSS}{OWN_CSS}</style></head><body>"
         f'<header><p class="eyebrow">attnkit comparison</p><h1><bdi>{text(title)}</bdi></h1>'
         f'<div class="about">{paragraphs}</div></header><main>{body}</main>'
         "<footer>Made by attnkit. This page is one file and loads nothing from anywhere.</footer>"
@@ -43,12 +46,13 @@ def render(
 
 def section(table: Table) -> str:
     """A table with its heading."""
-    head = "".join(f'<th scope="col" class="figure">{text(name)}</th>' for name in table.header)
+    head = f'<th scope="col">{text(table.header[0])}</th>'
+    head += "".join(f'<th scope="col" class="figure">{text(name)}</th>' for name in table.header[1:])
     rows = "".join(
         f'<tr><th scope="row">{text(row[0])}</th>{"".join(f"<td>{text(cell)}</td>" for cell in row[1:])}</tr>'
         for row in table.rows
     )
-    content = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    content = f"<table class='pivot'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     name = text(table.title)
     scrolled = f'<div class="scroll" tabindex="0" role="region" aria-label="{name}">{content}</div>'
     return f"<section><h2>{name}</h2>{scrolled}</section>"

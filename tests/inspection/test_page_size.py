@@ -38,7 +38,7 @@ def test_the_page_of_a_large_model_is_small_and_says_what_was_pooled():
         circuits=(("Circuit", Circuit(edges, 0.5)),),
     )
     page = render(Report("large", heads=heads, attention=(MapExample("l", maps, (5, 7)),) * 3))
-    assert len(page.encode()) <= 5_000_000
+    assert len(page.encode()) <= 1_600_000
     assert "512 by 512 weights are drawn as" in page and "maps are left out" not in page
     assert page.count("integrated gradients") == 3 and "L5H7" in page
 

@@ -55,8 +55,8 @@ def test_a_token_that_is_tapped_shows_the_heaviest_keys_of_its_row():
     weights = np.array([[[0.75, 0.0, 0.25], [0.0, 1.0, 0.0], [0.125, 0.375, 0.5]]])
     drawn = AttentionMap("m", weights, ("a", "b", "c"), ("x", "y", "z"), heads=("L1H3",))
     page = render(Report("t", attention=(MapExample("l", (drawn,)),)))
-    rows = re.findall(r'name="t0-0-0">(\w)</label><span class="looked">(.*?)</span></span>', page)
-    shown = [(query, re.findall(r">(\w)</b> ([\d.]+)", row)) for query, row in rows]
+    rows = re.findall(r'name="t0-0-0">(\w)</label><span class="looked">(.*?)</span>', page)
+    shown = [(query, re.findall(r">(\w) <i>([\d.]+)</i></b>", row)) for query, row in rows]
     assert shown == [
         ("a", [("x", "0.7500"), ("z", "0.2500")]),
         ("b", [("y", "1.000")]),
