@@ -1,6 +1,7 @@
 """A Transformer block."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar
 
 import jax
@@ -12,6 +13,7 @@ from attnkit.layers.contract import Carry, TokenMixerLayer
 from attnkit.layers.dropout import dropout, keys
 from attnkit.layers.feed_forward import FeedForward
 from attnkit.layers.norm import EPSILON, NormKind, make_norm
+from attnkit.layers.short_convolution import ShortConvolution
 from attnkit.masks.contract import Data
 from attnkit.points import point, within
 
@@ -80,6 +82,8 @@ class Block(nnx.Module):
         rate: probability of residual dropout.
         gate: of what cross-attention adds.
         epsilon: added to the variance by the norms.
+        convolutions: by place: `A` before the mixer, `C` before the feed-forward part, `D` on its hidden
+            units before the nonlinearity.
     """
 
     def __init__(
@@ -94,10 +98,12 @@ class Block(nnx.Module):
         rate: float,
         gate: Gate = "none",
         epsilon: float = EPSILON,
+        convolutions: Mapping[str, ShortConvolution] | None = None,
     ) -> None:
         self.mixer = mixer
         self.cross = cross
         self.feed_forward = feed_forward
+        self.convolutions = nnx.Dict(convolutions or {})
 
         def around(gate: Gate = "none") -> Residual:
             return Residual(dim, norm=norm, order=order, rate=rate, gate=gate, epsilon=epsilon)
@@ -129,8 +135,12 @@ class Block(nnx.Module):
         k, carry = keys(key, 5), dict(carry or empty_carry())
         x = point("residual", x)
 
+        def convolve(place: str, h: Tokens) -> Tokens:
+            return self.convolutions[place](h, data) if place in self.convolutions else h
+
         def mix(h: Tokens) -> tuple[Tokens, Carry]:
             with within("self"):
+                h = convolve("A", h)
                 y, above = self.mixer.with_carry(h, carry=carry["self"], data=data, key=k[0])
                 return point("mixer_output", y), above
 
@@ -144,7 +154,7 @@ class Block(nnx.Module):
                     return point("mixer_output", y), above
 
             x, carry["cross"] = self.around_cross(x, ask, k[3])
-        return self.think(x, k[4]), carry
+        return self.think(x, convolve, k[4]), carry
 
     def start(
         self,
@@ -155,8 +165,9 @@ class Block(nnx.Module):
         *,
         memory_data: Data | None = None,
     ) -> State:
-        """Decoding state of both mixers."""
-        state = {"self": self.mixer.start(batch, room, dtype)}
+        """Decoding state of both mixers and of the convolutions."""
+        tails = {place: one.start(batch, dtype) for place, one in self.convolutions.items()}
+        state = {"self": self.mixer.start(batch, room, dtype), "convolutions": tails}
         if self.cross is not None:
             state["cross"] = self.cross.start(batch, room, dtype, memory, data=memory_data)
         return state
@@ -166,10 +177,16 @@ class Block(nnx.Module):
     ) -> tuple[Tokens, State, Carries]:
         """Output for the tokens that continue `state`, the next state, and the carry for the block above."""
         state, carry = dict(state), dict(carry or empty_carry())
-        x = point("residual", x)
+        x, tails = point("residual", x), dict(state["convolutions"])
+
+        def convolve(place: str, h: Tokens) -> Tokens:
+            if place in self.convolutions:
+                h, tails[place] = self.convolutions[place].step(h, tails[place])
+            return h
 
         def mix(h: Tokens) -> tuple[Tokens, Any]:
             with within("self"):
+                h = convolve("A", h)
                 y, *more = self.mixer.step_with_carry(h, state["self"], carry=carry["self"])
                 return point("mixer_output", y), more
 
@@ -185,11 +202,19 @@ class Block(nnx.Module):
                     return point("mixer_output", y), more
 
             x, (state["cross"], carry["cross"]) = self.around_cross(x, ask)
-        return self.think(x), state, carry
+        x = self.think(x, convolve)
+        return x, {**state, "convolutions": tails}, carry
 
-    def think(self, x: Tokens, key: jax.Array | None = None) -> Tokens:
-        """The token-wise part, if there is one."""
+    def think(
+        self, x: Tokens, convolve: Callable[[str, Tokens], Tokens], key: jax.Array | None = None
+    ) -> Tokens:
+        """The feed-forward part, if there is one, with the convolutions of places C and D."""
         forward = self.feed_forward
         if forward is None or self.around_feed_forward is None:
             return x
-        return self.around_feed_forward(x, lambda h: (point("feed_forward", forward(h)), None), key)[0]
+
+        def think(h: Tokens) -> tuple[Tokens, None]:
+            y = forward(convolve("C", h), functools.partial(convolve, "D"))
+            return point("feed_forward", y), None
+
+        return self.around_feed_forward(x, think, key)[0]

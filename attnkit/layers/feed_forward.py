@@ -1,5 +1,6 @@
 """The token-wise part of a Transformer block."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -32,15 +33,22 @@ class FeedForward(nnx.Module):
     def __init__(
         self, dim: int, *, ratio: float, activation: Activation, scale: float = 1.0, rngs: nnx.Rngs
     ) -> None:
-        gated = activation in GATES
-        hidden = max(1, round(ratio * dim * (2 / 3 if gated else 1)))
-        self.activation = activation
-        self.up = Linear(dim, hidden * (2 if gated else 1), rngs=rngs)
-        self.down = Linear(hidden, dim, scale=scale, rngs=rngs)
+        self.activation, width = activation, hidden_width(dim, ratio, activation)
+        self.up = Linear(dim, width, rngs=rngs)
+        self.down = Linear(width // 2 if activation in GATES else width, dim, scale=scale, rngs=rngs)
 
-    def __call__(self, x: Float[Array, "*tokens dim"]) -> Float[Array, "*tokens dim"]:
-        x = self.up(x)
+    def __call__(
+        self, x: Float[Array, "*tokens dim"], hidden: Callable[[Array], Array] = lambda h: h
+    ) -> Float[Array, "*tokens dim"]:
+        """The output. `hidden` acts on `up(x)` (with a gate: on gate and value side by side)."""
+        x = hidden(self.up(x))
         if self.activation in GATES:
             gate, x = jnp.split(x, 2, axis=-1)
             return self.down(GATES[self.activation](gate) * x)
         return self.down(PLAIN[self.activation](x))
+
+
+def hidden_width(dim: int, ratio: float, activation: Activation) -> int:
+    """Width of `up(x)`, with a gate that of gate and value together."""
+    gated = activation in GATES
+    return max(1, round(ratio * dim * (2 / 3 if gated else 1))) * (2 if gated else 1)

@@ -11,10 +11,11 @@ from jaxtyping import Array, Float
 
 from attnkit.layers.block import Block, Carries, Gate, Order, State, Tokens, empty_carry
 from attnkit.layers.build import Width, build_layer
+from attnkit.layers.canon import CANON_SIZE, Canon, CanonAttention
 from attnkit.layers.contract import TokenMixerLayer
 from attnkit.layers.conv_window import ConvWindow
 from attnkit.layers.dropout import fold
-from attnkit.layers.feed_forward import Activation, FeedForward
+from attnkit.layers.feed_forward import Activation, FeedForward, hidden_width
 from attnkit.layers.norm import EPSILON, NormKind, make_norm
 from attnkit.layers.short_convolution import ShortConvolution
 from attnkit.masks.contract import Data
@@ -42,6 +43,7 @@ class Style:
         order: norm before or after each part.
         dropout: probability of residual dropout.
         short_convolution: tokens of a convolution before every mixer; 0 for none.
+        canon: places of a block that have a convolution of 4 tokens with a residual.
         gate: of what cross-attention adds.
         remat: what the gradient of a block computes again.
         epsilon: added to the variance by the norms.
@@ -54,6 +56,7 @@ class Style:
     order: Order = "pre"
     dropout: float = 0.0
     short_convolution: int = 0
+    canon: Canon = "none"
     gate: Gate = "none"
     remat: Remat = "none"
     epsilon: float = EPSILON
@@ -199,11 +202,11 @@ def make_stack(
     for n in range(depth):
         width = dataclasses.replace(style.width, depth=n)
         own = build_layer(nth(mixer, n), width, padded=padded, scale=scale, rngs=rngs)
+        if "B" in style.canon:
+            own = CanonAttention(own, ConvWindow(CANON_SIZE, causal=not encoder), rngs=rngs)
         own.check_below(mixers)
         mixers.append(own)
-        if style.short_convolution:
-            window = ConvWindow(style.short_convolution, causal=not encoder)
-            own = ShortConvolution(own, window, dim, rngs=rngs)
+        convolutions = make_convolutions(style, causal=not encoder, rngs=rngs)
         other = None
         if cross is not None:
             other = build_layer(nth(cross, n), width, cross=True, padded=True, scale=scale, rngs=rngs)
@@ -212,8 +215,35 @@ def make_stack(
             forward = FeedForward(
                 dim, ratio=style.mlp_ratio, activation=style.activation, scale=scale, rngs=rngs
             )
-        blocks.append(Block(own, other, forward, gate=style.gate, rate=style.dropout, **kind))
+        own_kind = {**kind, "gate": style.gate, "rate": style.dropout, "convolutions": convolutions}
+        blocks.append(Block(own, other, forward, **own_kind))
     return Stack(blocks, remat=style.remat, **kind)
+
+
+def make_convolutions(style: Style, *, causal: bool, rngs: nnx.Rngs) -> dict[str, ShortConvolution]:
+    """Fresh convolutions of a block by their place, without that of place B, which is the mixer's.
+
+    Raises `ValueError` if two are in one place, or one is in a part that does not exist.
+    """
+    canon, dim = style.canon.replace("none", ""), style.width.model_dim
+    if style.short_convolution and "A" in canon:
+        raise ValueError(
+            f"canon = {canon!r}: A and short_convolution = {style.short_convolution} are both before the "
+            "mixer; leave one of them out"
+        )
+    if not style.mlp_ratio and {*canon} & {*"CD"}:
+        raise ValueError(
+            f"canon = {canon!r}: C and D are in the feed-forward part, which mlp_ratio = 0 leaves out"
+        )
+    made = {}
+    if style.short_convolution:
+        made["A"] = ShortConvolution(ConvWindow(style.short_convolution, causal=causal), dim, rngs=rngs)
+    hidden = hidden_width(dim, style.mlp_ratio, style.activation)
+    for place, width in (("A", dim), ("C", dim), ("D", hidden)):
+        if place in canon:
+            window = ConvWindow(CANON_SIZE, causal=causal)
+            made[place] = ShortConvolution(window, width, residual=True, rngs=rngs)
+    return made
 
 
 def nth(pattern: TokenMixer | tuple[TokenMixer, ...], n: int) -> TokenMixer:

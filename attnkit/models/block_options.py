@@ -9,6 +9,7 @@ from flax import nnx
 
 from attnkit.layers.block import Gate, Order
 from attnkit.layers.build import Width
+from attnkit.layers.canon import Canon
 from attnkit.layers.embedding import Absolute, Embedding, SourceAbsolute
 from attnkit.layers.feed_forward import Activation
 from attnkit.layers.norm import EPSILON, NormKind
@@ -34,6 +35,9 @@ class Blocks(Model):
         norm: kind of norm.
         order: norm before (`pre`) or after (`post`) each part.
         short_convolution: tokens of a depthwise convolution before every mixer; 0 for none.
+        canon: places of every block that have a Canon layer, `x` plus a depthwise convolution of 4 tokens
+            (Allen-Zhu 2025, arXiv 2512.17351): `A` before the mixer, `B` on queries, keys and values of plain
+            attention, `C` before the feed-forward part, `D` on its hidden units before the nonlinearity.
         dropout: probability of residual and embedding dropout.
         norm_epsilon: what a norm adds to the variance.
         attention_bias: whether queries, keys, values and outputs of plain attention have biases.
@@ -49,6 +53,7 @@ class Blocks(Model):
     norm: NormKind = "layer"
     order: Order = "pre"
     short_convolution: Annotated[int, Ge(0)] = 0
+    canon: Canon = "none"
     dropout: Annotated[float, Ge(0.0), Lt(1.0)] = 0.0
     norm_epsilon: Annotated[float, Gt(0.0)] = EPSILON
     attention_bias: bool = False
@@ -64,6 +69,7 @@ class Blocks(Model):
             order=self.order,
             dropout=self.dropout,
             short_convolution=self.short_convolution,
+            canon=self.canon,
             gate=gate,
             remat=self.remat,
             epsilon=self.norm_epsilon,

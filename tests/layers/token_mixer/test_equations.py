@@ -30,7 +30,9 @@ from attnkit.layers.token_mixer.persistent_memory import PersistentMemory
 from attnkit.layers.token_mixer.residual_attention import ResidualAttention
 from attnkit.layers.token_mixer.talking_heads import TalkingHeads
 from attnkit.layers.token_mixer.tensor_product import TensorProduct
+from attnkit.layers.token_mixer.two_simplicial import TwoSimplicial
 from attnkit.layers.token_mixer.value_residual import ValueResidual
+from attnkit.masks.window import Window
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
 
@@ -84,6 +86,17 @@ def test_deltaformer():
     heads = oracle.deltaformer(q, k, v, rates)
     assert apart(y[0], joined(heads) @ number(layer.output_projection.output.kernel)) < EXACT
     assert apart(shown[0] @ v, heads) < EXACT
+
+
+def test_two_simplicial():
+    layer, x = made(TwoSimplicial(mask=Window(back=3), second_window_size=2), 3), tokens()
+    y, shown = looked(layer, x)
+    q, k, v = qkv(layer, x[0], 3)
+    second_k, second_v = np.split(x[0] @ number(layer.second.kernel), 2, axis=1)
+    second = (np.repeat(oracle.split(a, 3), HEADS // 3, 0) for a in (second_k, second_v))
+    heads = oracle.two_simplicial(q, k, v, *second, 4, 2)
+    assert apart(y[0], joined(heads) @ number(layer.join.output.kernel)) < EXACT
+    assert apart(np.einsum("hijd,hjd->hid", shown[0], v), heads) < EXACT
 
 
 @pytest.mark.parametrize("groups", [2, 6])
