@@ -1,4 +1,4 @@
-"""Canon layers: residual short convolutions inside a block, and attention with one on queries, keys, values."""
+"""Canon layers: residual short convolutions inside of a block and of plain attention."""
 
 from typing import Any, Literal
 
@@ -40,8 +40,8 @@ class CanonAttention(AttentionLayer):
     def __init__(self, plain: TokenMixerLayer, window: ConvWindow, *, rngs: nnx.Rngs) -> None:
         if type(plain) is not AttentionLayer or type(plain.project) is not QKVProjection:
             raise ValueError(
-                f"canon has B, a convolution of the queries, keys and values of plain attention, but the mixer "
-                f"is a {type(plain).__name__}; leave B out (recurrent mixers have conv_size)"
+                "canon has B, a convolution of queries, keys and values of plain attention, but the mixer is "
+                f"a {type(plain).__name__}; leave B out (recurrent mixers have conv_size)"
             )
         self.project, self.output_projection, self.engine = (
             plain.project,
