@@ -142,7 +142,7 @@ def moved(
 
 
 def move(p: Params, state: Trapezoid, x: Inputs) -> tuple[Trapezoid, Float[Array, "tokens value_dim"]]:
-    """The state after a chunk of tokens, and their outputs. Moment 0 stands for the token before the chunk."""
+    """The state after a chunk of tokens, and their outputs. Moment 0 is that of the token before it."""
     same, real = same_document(x["reset"]), x["real"][:, None]
     dt, share, g, turns = discretized(p, x)
     dt, g, turns = (jnp.where(real, a, 0) for a in (dt, g, turns))

@@ -41,7 +41,8 @@ class Titans(SteppedRecurrent):
 
     card: ClassVar[Card] = Card(
         source="Behrouz, Zhong & Mirrokni 2024, arXiv 2501.00663, equations 13 to 15, linear memory",
-        equation="M_t = (1 - a_t) M_{t-1} + S_t, S_t = n_t S_{t-1} - r_t dl(M_{t-1}; k_t, v_t), o_t = M_t^T q_t",
+        equation="M_t = (1 - a_t) M_{t-1} + S_t, S_t = n_t S_{t-1} - r_t dl/dM (M_{t-1}; k_t, v_t), "
+        "o_t = M_t^T q_t",
         state="heads * 2 * dim * value_dim",
     )
     conv_size: ConvSize = 4
