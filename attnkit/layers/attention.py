@@ -115,6 +115,7 @@ class Engine(nnx.Module):
         data: Data | None,
         key: jax.Array | None,
         join: OutputProjection,
+        query: QueryTokens,
         project: InputProjection | None = None,
     ) -> Heads:
         """Outputs of the heads, combined by `join`, with the points of scored attention.
@@ -127,12 +128,13 @@ class Engine(nnx.Module):
             data: run-time data.
             key: random key for dropout, from which replaced weights are exempt.
             join: combines the heads.
+            query: the tokens of the queries, for `join`.
             project: makes copies of the values, if attention needs some.
         """
         each = v if project is None else project.copies(v)
         output = self.attend(q, k, each, inputs, data, key).output
         if not observed():
-            return join.combine_heads(output)
+            return join.combine_heads(output, query)
         replaced = []
 
         def rescored(old: Maps, new: Maps) -> Heads:
@@ -141,7 +143,7 @@ class Engine(nnx.Module):
             return self.mix(operator.sub(*w), q, k, each, inputs, data)
 
         def weights() -> Maps:
-            return join.combine_weights(self.weights(q, k, inputs, data, *replaced))
+            return join.combine_weights(self.weights(q, k, inputs, data, *replaced), query)
 
         def reweighed(old: Maps, new: Maps) -> Heads:
             if type(join).combine_weights is OutputProjection.combine_weights:
@@ -152,7 +154,7 @@ class Engine(nnx.Module):
             return jnp.repeat(v, output.shape[1] // v.shape[1], axis=1)
 
         output = opened("scores", lambda: self.scores(q, k, inputs, data), output, rescored)
-        output = join.combine_heads(output)
+        output = join.combine_heads(output, query)
         output = opened("weights", weights, output, reweighed, join.map_kind(self.map_kind()))
         view("values", values)
         return point("weighted_values", output)
@@ -284,10 +286,9 @@ class AttentionLayer(CarryingLayer):
         inputs = self.engine.token_inputs(x, source)
         wide_k, wide_v = self.project.expand(k, v)
         wide_k, wide_v = point("k", wide_k), point("v", wide_v)
-        output = self.engine.with_points(
-            q, wide_k, wide_v, inputs, data, key, self.output_projection, self.project
-        )
-        y = self.output_projection(output, QueryTokens(x, q, v if memory is None else None))
+        join, query = self.output_projection, QueryTokens(x, q, v if memory is None else None)
+        output = self.engine.with_points(q, wide_k, wide_v, inputs, data, key, join, query, self.project)
+        y = join(output, query)
         if memory is None:
             carry = {"values": v, **carry, "keys_values": (k, v)}
         return y, carry
@@ -324,9 +325,9 @@ class AttentionLayer(CarryingLayer):
         wide_k, wide_v = project.expand(cache.k, cache.v)
         cache = cache._replace(k=wide_k, v=project.copies(wide_v))
         output = self.engine.step(project.queries(x), cache, data, offset).output
-        output = self.output_projection.combine_heads(project.finish(output.astype(x.dtype)))
-        y = self.output_projection(output, QueryTokens(x, q, v))
-        return y, state, carry
+        join, query = self.output_projection, QueryTokens(x, q, v)
+        output = join.combine_heads(project.finish(output.astype(x.dtype)), query)
+        return join(output, query), state, carry
 
 
 @options

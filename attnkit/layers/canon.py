@@ -76,9 +76,9 @@ class CanonAttention(AttentionLayer):
         q, k, v = self.split(self.convolution(self.joined(x), data))
         q, k, v = point("q", q), point("k", k), point("v", v)
         inputs = self.engine.token_inputs(x, x)
-        output = self.engine.with_points(q, k, v, inputs, data, key, self.output_projection, self.project)
-        y = self.output_projection(output, QueryTokens(x, q, v))
-        return y, {"values": v, **carry, "keys_values": (k, v)}
+        join, query = self.output_projection, QueryTokens(x, q, v)
+        output = self.engine.with_points(q, k, v, inputs, data, key, join, query, self.project)
+        return join(output, query), {"values": v, **carry, "keys_values": (k, v)}
 
     def start(
         self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None
@@ -95,5 +95,9 @@ class CanonAttention(AttentionLayer):
         q, k, v = self.split(convolved)
         cache = self.engine.extend(state["cache"], k, v, self.engine.token_inputs(x, x), data)
         output = self.engine.step(q, cache, data).output.astype(x.dtype)
-        y = self.output_projection(self.output_projection.combine_heads(output), QueryTokens(x, q, v))
-        return y, {"cache": cache, "tail": tail}, {"values": v, **carry, "cache": cache}
+        join, query = self.output_projection, QueryTokens(x, q, v)
+        return (
+            join(join.combine_heads(output, query), query),
+            {"cache": cache, "tail": tail},
+            {"values": v, **carry, "cache": cache},
+        )

@@ -86,11 +86,11 @@ class OutputProjection(nnx.Module):
     def __call__(self, output: Heads, query: QueryTokens) -> Tokens:
         """The layer's output, from that of `combine_heads`."""
 
-    def combine_weights(self, weights: Maps) -> Maps:
+    def combine_weights(self, weights: Maps, query: QueryTokens) -> Maps:
         """The weights that multiply values, from those of attention."""
         return weights
 
-    def combine_heads(self, output: Heads) -> Heads:
+    def combine_heads(self, output: Heads, query: QueryTokens) -> Heads:
         """The outputs of heads, from those of attention; `combine_weights` of their weights."""
         return output
 

@@ -50,13 +50,20 @@ def shown(value: float, unit: str = "number") -> str:
 
 
 def with_interval(found: Estimate, unit: str) -> str:
-    """A mean with half its interval.
+    """A mean with half its interval: fractions in percent, others to two digits of the half.
 
     >>> with_interval(Estimate(0.5, 0.4, 0.6, 3), "fraction")
     '50.0 ± 10.0'
+    >>> with_interval(Estimate(0.00526, -0.008, 0.01852, 3), "nats")
+    '0.005 ± 0.013'
     """
-    half = f" ± {shown(found.half_width, unit)}" if math.isfinite(found.half_width) else ""
-    return shown(found.mean, unit) + half
+    half = found.half_width
+    if not math.isfinite(half):
+        return shown(found.mean, unit)
+    if unit == "fraction" or not 1e-6 < half < 1e3:
+        return f"{shown(found.mean, unit)} ± {shown(half, unit)}"
+    places = max(0, 1 - math.floor(math.log10(half)))
+    return f"{found.mean:.{places}f} ± {half:.{places}f}"
 
 
 def main(comparison: Comparison) -> Table:

@@ -54,7 +54,7 @@ class Broken(AttentionLayer):
 class ShowsAnother(ConcatProjection):
     """Weights that are not those that multiply values."""
 
-    def combine_weights(self, weights: Any) -> Any:
+    def combine_weights(self, weights: Any, query: Any) -> Any:
         return jax.nn.softmax(weights, axis=-1)
 
 

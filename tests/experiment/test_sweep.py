@@ -270,7 +270,9 @@ def test_compare_writes_tables_figures_and_a_page(trained, monkeypatch, capsys):
     assert main(["compare", "sweeps/tiny", "--threshold", "0.5"]) == 0
     out = capsys.readouterr().out
     assert (
-        "Runs that are not finished and not here: 2." in out and "high - low" in out and "Mean over 2 seeds" in out
+        "Runs that are not finished and not here: 2." in out
+        and "high - low" in out
+        and "Mean over 2 seeds" in out
     )
     written = sorted(path.name for path in Path("sweeps/tiny/comparison").iterdir())
     assert written == [

@@ -73,3 +73,38 @@ def differential(q, k, v, factor, start, gain):
         first, second = attention(q[0, h], k[0, h], v[h])[0], attention(q[1, h], k[1, h], v[h])[0]
         outputs.append(np.stack([rms(row, gain) for row in first - factor * second]) * (1 - start))
     return np.stack(outputs)
+
+
+def differential_v2(q, k, v, factor):
+    """The authors' code: `q [2 heads, tokens, dim]`, `factor [tokens, heads]` before the sigmoid."""
+    outputs = []
+    for h in range(v.shape[0]):
+        first, second = (attention(q[2 * h + n], k[h], v[h])[0] for n in (0, 1))
+        outputs.append([a - sigmoid(raw) * b for a, b, raw in zip(first, second, factor[:, h], strict=True)])
+    return np.array(outputs)
+
+
+def deltaformer(q, k, v, rates):
+    """Zhong et al. 2025, with keys against keys; `rates [tokens, heads]`."""
+    heads = []
+    for h, (qs, ks, vs) in enumerate(zip(q, k, v, strict=True)):
+        u = []
+        for i, value in enumerate(vs):
+            w = softmax(np.array([ks[i] @ ks[j] for j in range(i)]) / np.sqrt(len(ks[i]))) if i else []
+            u.append(value - rates[i, h] * sum((w[j] * u[j] for j in range(i)), np.zeros_like(value)))
+        heads.append(attention(qs, ks, np.array(u))[0])
+    return np.array(heads)
+
+
+def two_simplicial(q, k, v, second_k, second_v, first_window, second_window):
+    """Roy et al. 2025: a softmax over pairs (j, l) of tokens in windows that end at the query."""
+    heads = np.zeros_like(q)
+    for h in range(len(q)):
+        for i in range(q.shape[1]):
+            firsts, seconds = (range(max(0, i - w + 1), i + 1) for w in (first_window, second_window))
+            pairs = [(j, m) for j in firsts for m in seconds]
+            w = softmax(
+                np.array([(q[h, i] * k[h, j] * second_k[h, m]).sum() for j, m in pairs]) / np.sqrt(q.shape[2])
+            )
+            heads[h, i] = sum(a * v[h, j] * second_v[h, m] for a, (j, m) in zip(w, pairs, strict=True))
+    return heads

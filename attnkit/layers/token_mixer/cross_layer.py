@@ -97,8 +97,8 @@ class CrossLayerAttention(CarryingLayer):
     ) -> tuple[Tokens, Carry]:
         q, (k, v) = point("q", self.queries(x)), lent(carry, "keys_values")
         k, v, inputs = point("k", k), point("v", v), self.engine.token_inputs(x, x)
-        output = self.engine.with_points(q, k, v, inputs, data, key, self.output_projection)
-        return self.output_projection(output, QueryTokens(x, q, None)), carry
+        join, query = self.output_projection, QueryTokens(x, q, None)
+        return join(self.engine.with_points(q, k, v, inputs, data, key, join, query), query), carry
 
     def start(
         self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None

@@ -100,9 +100,9 @@ class Difference(ConcatProjection):
     def __call__(self, output: Heads, query: QueryTokens) -> Tokens:
         return super().__call__((1 - self.start) * self.norm(output), query)
 
-    def combine_heads(self, output: Heads) -> Heads:
-        return self.combine_weights(output)
+    def combine_heads(self, output: Heads, query: QueryTokens) -> Heads:
+        return self.combine_weights(output, query)
 
-    def combine_weights(self, weights: Maps) -> Maps:
+    def combine_weights(self, weights: Maps, query: QueryTokens) -> Maps:
         first, second = jnp.split(weights, 2, axis=1)
         return first - self.factor().astype(weights.dtype) * second

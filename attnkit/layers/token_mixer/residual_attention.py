@@ -106,8 +106,9 @@ class ResidualAttentionLayer(CarryingLayer):
         q, k, v = point("q", q), point("k", k), point("v", v)
         all_layers = (*carry.get("scored_by", ()), (q, k))
         long_q, long_k = end_to_end(all_layers)
-        output = self.engine.with_points(long_q, long_k, v, None, data, key, self.output_projection)
-        return self.output_projection(output, QueryTokens(x, q, v)), {**carry, "scored_by": all_layers}
+        join, query = self.output_projection, QueryTokens(x, q, v)
+        output = self.engine.with_points(long_q, long_k, v, None, data, key, join, query)
+        return join(output, query), {**carry, "scored_by": all_layers}
 
     def start(
         self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None

@@ -18,6 +18,7 @@ from attnkit.layers.heads import (
     Maps,
     OutputProjection,
     QKVProjection,
+    QueryTokens,
     plain_shape,
 )
 from attnkit.option_class import options
@@ -100,10 +101,10 @@ class MixSums(ConcatProjection):
         self.mix = nnx.Param(jnp.eye(shape.heads), kind="weight")
         self.groups = shape.kv_heads
 
-    def combine_heads(self, output: Heads) -> Heads:
+    def combine_heads(self, output: Heads, query: QueryTokens) -> Heads:
         return mix_sums(self.mix[...].astype(output.dtype), output, self.groups)
 
-    def combine_weights(self, weights: Maps) -> Maps:
+    def combine_weights(self, weights: Maps, query: QueryTokens) -> Maps:
         return jnp.einsum("gh,bgij->bhij", self.mix[...].astype(weights.dtype), weights)
 
 

@@ -19,7 +19,9 @@ from oracles import layers as oracle
 
 from attnkit.layers.token_mixer.attention_on_attention import AttentionOnAttention
 from attnkit.layers.token_mixer.cross_layer import CrossLayer
+from attnkit.layers.token_mixer.deltaformer import Deltaformer
 from attnkit.layers.token_mixer.differential import Differential
+from attnkit.layers.token_mixer.differential_v2 import DifferentialV2
 from attnkit.layers.token_mixer.exclusive import Exclusive
 from attnkit.layers.token_mixer.gated import Gated
 from attnkit.layers.token_mixer.head_size import HeadSize
@@ -28,7 +30,9 @@ from attnkit.layers.token_mixer.persistent_memory import PersistentMemory
 from attnkit.layers.token_mixer.residual_attention import ResidualAttention
 from attnkit.layers.token_mixer.talking_heads import TalkingHeads
 from attnkit.layers.token_mixer.tensor_product import TensorProduct
+from attnkit.layers.token_mixer.two_simplicial import TwoSimplicial
 from attnkit.layers.token_mixer.value_residual import ValueResidual
+from attnkit.masks.window import Window
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
 
@@ -72,6 +76,29 @@ def test_talking_heads(groups):
         assert apart(shown[b], spoken) < EXACT
 
 
+def test_deltaformer():
+    layer, x = made(Deltaformer(position=(Rotary(),))), tokens()
+    layer.rate.bias[...] = np.linspace(0.2, 1.2, HEADS)
+    y, shown = looked(layer, x)
+    q, k, v = qkv(layer, x[0], HEADS)
+    q, k = (np.array([[oracle.rotated(t, i) for i, t in enumerate(head)] for head in a]) for a in (q, k))
+    rates = x[0] @ number(layer.rate.kernel) + number(layer.rate.bias)
+    heads = oracle.deltaformer(q, k, v, rates)
+    assert apart(y[0], joined(heads) @ number(layer.output_projection.output.kernel)) < EXACT
+    assert apart(shown[0] @ v, heads) < EXACT
+
+
+def test_two_simplicial():
+    layer, x = made(TwoSimplicial(mask=Window(back=3), second_window_size=2), 3), tokens()
+    y, shown = looked(layer, x)
+    q, k, v = qkv(layer, x[0], 3)
+    second_k, second_v = np.split(x[0] @ number(layer.second.kernel), 2, axis=1)
+    second = (np.repeat(oracle.split(a, 3), HEADS // 3, 0) for a in (second_k, second_v))
+    heads = oracle.two_simplicial(q, k, v, *second, 4, 2)
+    assert apart(y[0], joined(heads) @ number(layer.join.output.kernel)) < EXACT
+    assert apart(np.einsum("hijd,hjd->hid", shown[0], v), heads) < EXACT
+
+
 @pytest.mark.parametrize("groups", [2, 6])
 def test_differential(groups):
     layer, x = made(Differential(**CAUSAL), groups, depth=2), tokens()
@@ -88,6 +115,19 @@ def test_differential(groups):
     heads = oracle.differential(q, k, v, factor, start, number(layer.output_projection.norm.scale))
     assert apart(y[1], joined(heads) @ number(layer.output_projection.output.kernel)) < EXACT
     assert apart(shown[1].sum(-1), 1 - factor) < EXACT
+
+
+@pytest.mark.parametrize("groups", [2, 6])
+def test_differential_v2(groups):
+    layer, x = made(DifferentialV2(**CAUSAL), groups), tokens()
+    y, shown = looked(layer, x)
+    q = oracle.split(x[1] @ number(layer.project.query.kernel), 2 * HEADS)
+    k, v = np.split(x[1] @ number(layer.project.key_value.kernel), 2, axis=1)
+    k, v = (np.repeat(oracle.split(a, groups), HEADS // groups, 0) for a in (k, v))
+    raw = x[1] @ number(layer.output_projection.factor.kernel)
+    heads = oracle.differential_v2(q, k, v, raw)
+    assert apart(y[1], joined(heads) @ number(layer.output_projection.output.kernel)) < EXACT
+    assert apart(shown[1].sum(-1), 1 - oracle.sigmoid(raw).T) < EXACT
 
 
 @pytest.mark.parametrize("each", ["number", "head"])
