@@ -16,6 +16,7 @@ from attnkit.layers.stack import Style, make_stack
 from attnkit.layers.token_mixer.min_gru import MinGru
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data
+from attnkit.models.decoder import Decoder
 from attnkit.scored.preset.attention import Attention
 
 DIM, HEADS, TOKENS = 6, 2, 7
@@ -105,14 +106,18 @@ def test_initial_values_are_those_of_the_authors_code():
     np.testing.assert_allclose(kernel.std(), 0.5 / np.sqrt(3), rtol=0.03)
 
 
+def test_only_plain_attention_has_a_place_b():
+    with pytest.raises(ValueError, match="canon has B.*CellLayer; leave B out"):
+        stack(mixer=MinGru())
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"canon": "AC", "short_convolution": 3}, "canon = 'AC': A and short_convolution = 3"),
         ({"canon": "AD", "mlp_ratio": 0.0}, "canon = 'AD': C and D are in the feed-forward part"),
-        ({"canon": "B", "mixer": MinGru()}, "canon has B.*CellLayer; leave B out"),
     ],
 )
 def test_what_cannot_be_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        stack(**options)
+        Decoder(**options)
