@@ -67,7 +67,7 @@ class Blocks(Model):
             )
         if not self.mlp_ratio and {*self.canon} & {*"CD"}:
             raise ValueError(
-                f"canon = {self.canon!r}: C and D are in the feed-forward part, which mlp_ratio = 0 leaves out"
+                f"canon = {self.canon!r}: C and D are in the feed-forward part; with mlp_ratio = 0 there is none"
             )
 
     def style(self, gate: Gate = "none") -> Style:

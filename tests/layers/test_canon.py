@@ -107,7 +107,7 @@ def test_initial_values_are_those_of_the_authors_code():
 
 
 def test_only_plain_attention_has_a_place_b():
-    with pytest.raises(ValueError, match="canon has B.*CellLayer; leave B out"):
+    with pytest.raises(ValueError, match=r"canon has B.*CellLayer; leave B out"):
         stack(mixer=MinGru())
 
 
