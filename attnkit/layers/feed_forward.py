@@ -3,7 +3,6 @@
 from typing import Literal
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -35,12 +34,11 @@ class FeedForward(nnx.Module):
         gated = activation in GATES
         hidden = max(1, round(ratio * dim * (2 / 3 if gated else 1)))
         self.activation = activation
-        self.up = Linear(dim, hidden * (2 if gated else 1), rngs=rngs)
+        self.gate = Linear(dim, hidden, rngs=rngs) if gated else None
+        self.up = Linear(dim, hidden, rngs=rngs)
         self.down = Linear(hidden, dim, scale=scale, rngs=rngs)
 
     def __call__(self, x: Float[Array, "*tokens dim"]) -> Float[Array, "*tokens dim"]:
-        x = self.up(x)
-        if self.activation in GATES:
-            gate, x = jnp.split(x, 2, axis=-1)
-            return self.down(GATES[self.activation](gate) * x)
-        return self.down(PLAIN[self.activation](x))
+        if self.gate is not None:
+            return self.down(GATES[self.activation](self.gate(x)) * self.up(x))
+        return self.down(PLAIN[self.activation](self.up(x)))
