@@ -16,7 +16,7 @@ from attnkit.layers.contract import TokenMixerLayer
 from attnkit.layers.conv_window import ConvWindow
 from attnkit.layers.depth_attention import Below, DepthAttention
 from attnkit.layers.dropout import fold
-from attnkit.layers.feed_forward import Activation, FeedForward, hidden_width
+from attnkit.layers.feed_forward import GATES, Activation, FeedForward, hidden_width
 from attnkit.layers.norm import EPSILON, NormKind, make_norm
 from attnkit.layers.short_convolution import ShortConvolution
 from attnkit.masks.contract import Data
@@ -240,7 +240,7 @@ def make_convolutions(style: Style, *, causal: bool, rngs: nnx.Rngs) -> dict[str
     made, dim = {}, style.width.model_dim
     if style.short_convolution:
         made["A"] = ShortConvolution(ConvWindow(style.short_convolution, causal=causal), dim, rngs=rngs)
-    hidden = hidden_width(dim, style.mlp_ratio, style.activation)
+    hidden = hidden_width(dim, style.mlp_ratio, style.activation) * (2 if style.activation in GATES else 1)
     for place, width in (("A", dim), ("C", dim), ("D", hidden)):
         if place in style.canon:
             window = ConvWindow(CANON_SIZE, causal=causal)
