@@ -241,7 +241,8 @@ class Block(nnx.Module):
             return x
 
         def think(h: Tokens) -> tuple[Tokens, None]:
-            y = forward(convolve("C", h), functools.partial(convolve, "D"))
+            hidden = functools.partial(convolve, "D") if "D" in self.convolutions else None
+            y = forward(convolve("C", h), hidden)
             return point("feed_forward", y), None
 
         return self.around_feed_forward(x, think, key)[0]

@@ -16,7 +16,7 @@ from attnkit.layers.contract import TokenMixerLayer
 from attnkit.layers.conv_window import ConvWindow
 from attnkit.layers.depth_attention import Below, DepthAttention
 from attnkit.layers.dropout import fold
-from attnkit.layers.feed_forward import Activation, FeedForward, hidden_width
+from attnkit.layers.feed_forward import GATES, Activation, FeedForward, hidden_width
 from attnkit.layers.norm import EPSILON, NormKind, make_norm
 from attnkit.layers.short_convolution import ShortConvolution
 from attnkit.masks.contract import Data
@@ -236,26 +236,13 @@ def make_stack(
 
 
 def make_convolutions(style: Style, *, causal: bool, rngs: nnx.Rngs) -> dict[str, ShortConvolution]:
-    """Fresh convolutions of a block by their place, without that of place B, which is the mixer's.
-
-    Raises `ValueError` if two are in one place, or one is in a part that does not exist.
-    """
-    canon, dim = style.canon.replace("none", ""), style.width.model_dim
-    if style.short_convolution and "A" in canon:
-        raise ValueError(
-            f"canon = {canon!r}: A and short_convolution = {style.short_convolution} are both before the "
-            "mixer; leave one of them out"
-        )
-    if not style.mlp_ratio and {*canon} & {*"CD"}:
-        raise ValueError(
-            f"canon = {canon!r}: C and D are in the feed-forward part, which mlp_ratio = 0 leaves out"
-        )
-    made = {}
+    """Fresh convolutions of a block by their place, without that of place B, which is the mixer's."""
+    made, dim = {}, style.width.model_dim
     if style.short_convolution:
         made["A"] = ShortConvolution(ConvWindow(style.short_convolution, causal=causal), dim, rngs=rngs)
-    hidden = hidden_width(dim, style.mlp_ratio, style.activation)
+    hidden = hidden_width(dim, style.mlp_ratio, style.activation) * (2 if style.activation in GATES else 1)
     for place, width in (("A", dim), ("C", dim), ("D", hidden)):
-        if place in canon:
+        if place in style.canon:
             window = ConvWindow(CANON_SIZE, causal=causal)
             made[place] = ShortConvolution(window, width, residual=True, rngs=rngs)
     return made

@@ -63,6 +63,17 @@ class Blocks(Model):
     attention_bias: bool = False
     remat: Remat = "none"
 
+    def __post_init__(self) -> None:
+        if self.short_convolution and "A" in self.canon:
+            raise ValueError(
+                f"canon = {self.canon!r}: A and short_convolution = {self.short_convolution} are both before "
+                "the mixer; leave one of them out"
+            )
+        if not self.mlp_ratio and {*self.canon} & {*"CD"}:
+            raise ValueError(
+                f"canon = {self.canon!r}: C and D are in the feed-forward part, and mlp_ratio = 0 leaves it out"
+            )
+
     def style(self, gate: Gate = "none") -> Style:
         """Options of all blocks of a stack."""
         return Style(
