@@ -319,7 +319,6 @@ class TokenMixer(nnx.Module):
             deterministic: whether dropout is off.
             rngs: source of dropout, instead of the constructor's.
             decode: whether the tokens continue those of the cache.
-            input_positions: not taken, since positions are the variant's; refused with `ValueError`.
             data: `ak.Data` that the variant reads, every array with the batch axes first.
         """
         if inputs_k is not None and not self.cross:

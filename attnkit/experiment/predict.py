@@ -87,28 +87,26 @@ class Writer:
 
     def lines(
         self,
-        lines: Iterable[str],
-        name: str,
+        lines: Iterable[tuple[str, str]],
         together: int = decode.TOGETHER,
         idle: Callable[[], bool] = lambda: False,
     ) -> Iterator[Written | None]:
         """Outputs for each line, in order; `None` for a blank line.
 
         Args:
-            lines: the texts.
-            name: of the file, for errors.
+            lines: the texts, and the place of each for errors.
             together: most lines that are read before they are answered.
             idle: whether to answer those that were read before the next one.
 
         Raises:
-            DataError: with `name` and number of the line that cannot be read.
+            DataError: with the place of the line that cannot be read.
         """
         waiting: list[tuple[str, Example] | None] = []
-        for number, line in enumerate(lines, 1):
+        for line, place in lines:
             try:
                 waiting.append((line, self.encode(line)) if line.strip() else None)
             except DataError as error:
-                raise DataError(f"{name}:{number}: {error}") from None
+                raise DataError(f"{place}: {error}") from None
             if len(waiting) == together or idle():
                 yield from self.filled(waiting)
                 waiting = []

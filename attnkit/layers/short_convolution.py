@@ -1,4 +1,4 @@
-"""A short convolution before a mixer."""
+"""A convolution of few tokens, every channel by itself."""
 
 from typing import Any
 
@@ -7,64 +7,56 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from attnkit.layers.contract import Carry, CarryingLayer, TokenMixerLayer
 from attnkit.layers.conv_window import ConvWindow
 from attnkit.masks.contract import Data
 
-Tokens = Float[Array, "batch length model_dim"]
 
+class ShortConvolution(nnx.Module):
+    """A depthwise convolution: each channel of `x` is mixed with its own neighbors.
 
-class ShortConvolution(CarryingLayer):
-    """A depthwise convolution, then another mixer: each feature of `x` is mixed with its own neighbors.
-
-    Queries, keys and values then know the tokens before them, so that one layer of attention can match a
-    token and fetch what followed it.
+    Before a mixer, queries, keys and values then know the tokens before them, so that one layer of attention
+    can match a token and fetch what followed it.
 
     Args:
-        inner: the mixer.
         window: positions that an output depends on.
-        dim: width of a token's vector.
-        rngs: source of the initial values.
+        channels: width of `x`.
+        residual: whether `x` is added to the result (a Canon layer).
+        rngs: source of the initial values: normal with deviation `1 / sqrt(window.size)`, or uniform within
+            it with `residual`, as in the authors' code.
 
     Source: the shift of H3, Fu et al. 2022, arXiv 2212.14052; Arora et al. 2023 (Zoology), arXiv
-    2312.04927.
+    2312.04927; `residual` Allen-Zhu 2025 (Physics of Language Models 4.1), arXiv 2512.17351.
     """
 
-    def __init__(self, inner: TokenMixerLayer, window: ConvWindow, dim: int, *, rngs: nnx.Rngs) -> None:
-        self.inner = inner
-        self.window = window
-        self.kernel = nnx.Param(
-            jax.random.normal(rngs.params(), (window.size, dim)) * window.size**-0.5, kind="vector"
-        )
+    def __init__(self, window: ConvWindow, channels: int, *, residual: bool = False, rngs: nnx.Rngs) -> None:
+        self.window, self.residual = window, residual
+        size, bound = (window.size, channels), window.size**-0.5
+        if residual:
+            kernel = jax.random.uniform(rngs.params(), size, minval=-bound, maxval=bound)
+        else:
+            kernel = jax.random.normal(rngs.params(), size) * bound
+        self.kernel = nnx.Param(kernel, kind="vector")
 
-    def convolve(self, windows: Float[Array, "batch length width dim"]) -> Tokens:
-        """The weighted sum of each window."""
-        return jnp.sum(windows * self.kernel[...].astype(windows.dtype), axis=2)
+    def convolve(
+        self, x: Float[Array, "batch tokens channels"], windows: Float[Array, "batch tokens size channels"]
+    ) -> Float[Array, "batch tokens channels"]:
+        """The weighted sum of each window, plus `x` if residual."""
+        y = jnp.sum(windows * self.kernel[...].astype(windows.dtype), axis=2)
+        return x + y.astype(x.dtype) if self.residual else y
 
-    def with_carry(
-        self,
-        x: Tokens,
-        memory: Tokens | None = None,
-        *,
-        carry: Carry,
-        data: Data | None = None,
-        key: jax.Array | None = None,
-    ) -> tuple[Tokens, Carry]:
-        convolved = self.convolve(self.window.windows(x, data))
-        return self.inner.with_carry(convolved, memory, carry=carry, data=data, key=key)
+    def __call__(
+        self, x: Float[Array, "batch tokens channels"], data: Data | None = None
+    ) -> Float[Array, "batch tokens channels"]:
+        return self.convolve(x, self.window.windows(x, data))
 
-    def start(
-        self, batch: int, room: int, dtype: Any, memory: Tokens | None = None, *, data: Data | None = None
-    ) -> Any:
+    def start(self, batch: int, dtype: Any) -> Float[Array, "batch span channels"]:
+        """Decoding state: the last tokens. Raises `ValueError` if the window is not causal."""
         self.window.check_causal()
-        tail = jnp.zeros((batch, self.window.span, self.kernel[...].shape[1]), dtype)
-        return {"tail": tail, "inner": self.inner.start(batch, room, dtype, memory, data=data)}
+        return jnp.zeros((batch, self.window.span, self.kernel[...].shape[1]), dtype)
 
-    def step_with_carry(
-        self, x: Tokens, state: Any, *, carry: Carry, data: Data | None = None
-    ) -> tuple[Tokens, Any, Carry]:
-        windows, tail = self.window.continued(state["tail"], x)
-        y, inner, above = self.inner.step_with_carry(
-            self.convolve(windows), state["inner"], carry=carry, data=data
-        )
-        return y, {"tail": tail, "inner": inner}, above
+    def step(
+        self, x: Float[Array, "batch new channels"], tail: Float[Array, "batch span channels"]
+    ) -> tuple[Float[Array, "batch new channels"], Float[Array, "batch span channels"]]:
+        """Output for the tokens that continue `tail`, and the next tail."""
+        windows, tail = self.window.continued(tail, x)
+        return self.convolve(x, windows), tail

@@ -64,6 +64,11 @@ class CaptionedImages(TableTask):
     max_vocabulary: Annotated[int, Ge(5)] = 8000
     max_length: Annotated[int, Ge(1)] = 48
 
+    def roles(self) -> tuple[Role, Role]:
+        """The name of a picture, and its caption."""
+        picture = Role("picture", self.picture_column, PICTURES, asked=True)
+        return picture, Role("caption", self.caption_column, CAPTIONS)
+
     def load(self) -> "CaptionedImagesDataset":
         """The captions and pictures of all splits.
 
@@ -75,11 +80,7 @@ class CaptionedImages(TableTask):
             raise ConfigError("path: no captions; name a file of 'picture TAB caption' lines")
         if self.size % self.patch:
             raise ConfigError(f"size = {self.size}: expected a multiple of patch = {self.patch}")
-        roles = (
-            Role("picture", self.picture_column, PICTURES),
-            Role("caption", self.caption_column, CAPTIONS),
-        )
-        table = read(self, self.path, roles)
+        table = read(self, self.path, self.roles())
         folder = Path(self.images_path) if self.images_path is not None else Path(self.path).parent
         lines: list[tuple[str, str]] = []
         counts: collections.Counter[str] = collections.Counter()

@@ -74,6 +74,11 @@ class LabeledText(TableTask):
     lowercase: bool = False
     blank_lines: Literal["skip", "error"] = "skip"
 
+    def roles(self) -> tuple[Role, Role]:
+        """Class and text."""
+        text = Role("text", self.text_column, TEXTS, asked=True)
+        return Role("label", self.label_column, LABELS, classes=True), text
+
     def load(self) -> "LabeledTextDataset":
         """The texts of all splits.
 
@@ -100,8 +105,7 @@ class LabeledText(TableTask):
 
     def read(self, path: str, counts: collections.Counter[str], files: list[dict[str, Any]]) -> Lines:
         """(label, text, place) of every line of a file."""
-        roles = (Role("label", self.label_column, LABELS, True), Role("text", self.text_column, TEXTS))
-        table = read(self, path, roles)
+        table = read(self, path, self.roles())
         files.append(table.facts)
         found = []
         for (label, text), place in table.rows:

@@ -90,6 +90,11 @@ class ParallelText(TableTask):
     blank_lines: Literal["skip", "error"] = "skip"
     extra_columns: Literal["error", "ignore"] = "error"
 
+    def roles(self) -> tuple[Role, Role]:
+        """What is translated, and what into."""
+        source = Role("source", self.source_column, SOURCES, asked=True)
+        return source, Role("target", self.target_column, TARGETS)
+
     def load(self) -> "ParallelTextDataset":
         """The pairs of all splits.
 
@@ -178,8 +183,7 @@ class ParallelText(TableTask):
 
     def columns(self, path: str, counts: collections.Counter[str], files: list[dict[str, Any]]) -> Lines:
         """The pairs of one table."""
-        roles = (Role("source", self.source_column, SOURCES), Role("target", self.target_column, TARGETS))
-        table = read(self, path, roles, self.extra_columns)
+        table = read(self, path, self.roles(), self.extra_columns)
         files.append(table.facts)
         if table.wide:
             counts["lines_with_extra_columns"] += table.wide

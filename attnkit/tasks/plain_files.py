@@ -233,7 +233,10 @@ def guessed(data: bytes) -> str:
     best = from_bytes(data[:GUESSED_FROM], cp_exclusion=WIDE).best()
     name = best.encoding if best and "cp1252" not in best.could_be_from_charset else "cp1252"
     likely = "it looks like" if best else "no encoding fits well; one to try is"
-    return f"{likely} {name}: set encoding = {name!r}, look at attnkit data, or convert it to UTF-8"
+    return (
+        f"{likely} {name}: set encoding = {name!r} (predict: --encoding {name}), look at attnkit data, or "
+        "convert it to UTF-8"
+    )
 
 
 def place(data: bytes, offset: int) -> str:

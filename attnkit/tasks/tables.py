@@ -41,6 +41,30 @@ LANGUAGES = words(
 Column = str | Annotated[int, Ge(1)]
 
 
+@dataclasses.dataclass(frozen=True)
+class Role:
+    """A column that a task reads.
+
+    Attributes:
+        name: what it is, as in the option `<name>_column`.
+        column: the user's name of it, or its number from 1; `None` to find it.
+        usual: names that it has in others' files, in small letters.
+        classes: whether its cells are names of classes.
+        asked: whether a trained network is asked such cells.
+        option: what the user names it with, if that is not `<name>_column`.
+    """
+
+    name: str
+    column: Column | None
+    usual: frozenset[str]
+    classes: bool = False
+    asked: bool = False
+    option: str = ""
+
+    def __str__(self) -> str:
+        return self.option or f"{self.name}_column"
+
+
 @options
 class TableTask(Task):
     """A task that reads tables: cells between delimiters, a JSON object a line, or Parquet.
@@ -65,22 +89,9 @@ class TableTask(Task):
     quoting: bool | None = None
     header: bool | None = None
 
-
-@dataclasses.dataclass(frozen=True)
-class Role:
-    """A column that a task reads.
-
-    Attributes:
-        name: what it is, as in the option `<name>_column`.
-        column: the user's name of it, or its number from 1; `None` to find it.
-        usual: names that it has in others' files, in small letters.
-        classes: whether its cells are names of classes.
-    """
-
-    name: str
-    column: Column | None
-    usual: frozenset[str]
-    classes: bool = False
+    def roles(self) -> tuple[Role, ...]:
+        """What is read, in the order of columns without names."""
+        raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -290,7 +301,7 @@ def problem(
     found = f"{len(cells)} columns; expected {width}"
     if extra in ("error", "ignore") and len(cells) > width and not grid.quoted:
         return f"{found}; extra_columns = 'ignore' uses the first two"
-    choices = ", ".join(f"{role.name}_column" for role in roles)
+    choices = ", ".join(map(str, roles))
     if is_first:
         return f"{found}; choose them by name or number with {choices}, or quote a cell with a {spoken} in it"
     return f"{found}, as in the first line; put a cell with a {spoken} in it in double quotes"
@@ -359,14 +370,14 @@ def positions(path: str, header: Sequence[str] | int, roles: Sequence[Role]) -> 
             has = f"it has {listed(names)}" if names else f"it has {count} and no header"
             why = "there are several" if role.column in names else "no such column"
             near = hint(str(role.column), set(names) - {role.column})
-            raise DataError(f"{path}: {role.name}_column = {role.column!r}: {why}{near}; {has}")
+            raise DataError(f"{path}: {role} = {role.column!r}: {why}{near}; {has}")
     rest = [role for role in roles if role.name not in found]
     lowered = ["" if place in found.values() else name.lower() for place, name in enumerate(names)]
     found |= match(lowered, rest)
     rest = [role for role in rest if role.name not in found]
     free = [place for place in range(count) if place not in found.values()]
     if len(free) < len(rest) or (len(free) > len(rest) > 0 and names):
-        wanted = " and ".join(f"{role.name}_column" for role in rest)
+        wanted = " and ".join(map(str, rest))
         told = listed(names) if names else f"{count} of them, without names"
         raise DataError(f"{path}: columns are {told}; which to read? Set {wanted} to a name or number")
     found |= {role.name: place for role, place in zip(rest, free, strict=False)}

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from attnkit.experiment import cards, catalogue, costs
-from attnkit.experiment.catalogue_page import page, picture
+from attnkit.experiment.catalogue_page import masks, page, picture
 from attnkit.experiment.formula import plus, rounded, worked_out
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -84,7 +84,7 @@ def test_every_variant_is_on_the_page_and_every_mask_is_drawn_as_its_documentati
     for base in ("Score", "Position", "Normalizer", "TokenMixer", "Mask"):
         for entry in catalogue.catalogue(base):
             assert f"`{entry.kind}`" in text
-    assert "# . . .\n# # . .\n# # # .\n# # # #" in text
+    assert "pictures/masks/causal.svg" in text and masks()["causal.svg"].count("h1v1h-1z") == 10
     assert picture("x\n    # .\n    # #\n\ny") == ["# .", "# #"]
 
 
@@ -93,6 +93,13 @@ def test_the_committed_page_is_that_of_the_sources():
     if not place.is_file():
         pytest.skip("no page is committed")
     assert place.read_text(encoding="utf-8") == page(), "run: python docs/make_catalogue.py"
+    for name, drawn in masks().items():
+        assert (DOCS / "pictures" / "masks" / name).read_text() == drawn, "run: python docs/make_catalogue.py"
+    tasks = (DOCS / "tasks.md").read_text(encoding="utf-8")
+    assert not [kind for kind in catalogue.kinds("Task") if f"| `{kind}` |" not in tasks]
+    drawn = "".join(file.read_text() for file in (DOCS / "pictures" / "catalogue").glob("*.svg"))
+    for base in ("Position", "Normalizer"):
+        assert not [kind for kind in catalogue.kinds(base) if f">{kind}</text>" not in drawn]
 
 
 def test_a_listing_shows_families_forms_and_costs():

@@ -58,9 +58,9 @@ def test_a_sample_depends_on_seed_and_text_not_on_its_place(run, capsys):
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        (b"seven\n\nb\xffd\n", "in.txt:3: not UTF-8 text"),
+        (b"seven\n\nb\xffd\n", "in.txt:3:2: byte 0xff is not UTF-8; "),
         (b"seven\nxylophone\n", "in.txt:2: "),
-        (b"\n" + b"x" * (LONGEST_LINE + 1), "in.txt:2: a line of more than"),
+        (b"\n" + b"x" * (LONGEST_LINE + 1), "in.txt:2: 1048577 characters; expected at most 1000000"),
     ],
 )
 def test_a_bad_line_is_named_and_leaves_no_file(run, tmp_path, capsys, raw, message):
@@ -77,6 +77,7 @@ def test_a_bad_line_is_named_and_leaves_no_file(run, tmp_path, capsys, raw, mess
     [
         (["--file", "nowhere.txt"], 3, "nowhere.txt: cannot be read"),
         (["one", "--file", "small.toml"], 2, "--file small.toml: texts were given too"),
+        (["one", "--column", "2"], 2, "--column 2: is for the file of --file"),
         (["one", "--out", "x"], 2, "--out x: is for the lines of a file"),
         (["--out", "runs"], 2, "--out runs: expected a file"),
         (["one", "--picture", "a.gif"], 2, "--picture a.gif: expected a name that ends in .html, .png, .svg"),
@@ -122,7 +123,11 @@ def test_a_terminal_is_told_nothing_that_it_would_obey(monkeypatch):
 
 def test_lines_end_with_line_feeds_alone():
     raw = "a\u2028b\r\nc\rd\n\ne".encode()
-    assert list(lines(io.BytesIO(raw), "x")) == ["a\u2028b", "c\rd", "", "e"]
+    found = list(lines(Arriving(io.BytesIO(raw), "x")))
+    assert found == [("a\u2028b", "x:1"), ("c\rd", "x:2"), ("", "x:3"), ("e", "x:4")]
+    for wrong, said in ((b"a\nb\xff", "x:2: not UTF-8"), (b"x" * (LONGEST_LINE + 1), "x:1: a line of more")):
+        with pytest.raises(DataError, match=said):
+            list(lines(Arriving(io.BytesIO(wrong), "x")))
 
 
 def test_a_piece_is_written_beside_what_weighed_most_for_it():
@@ -150,7 +155,7 @@ def test_what_is_too_long_is_refused_before_the_network_reads_it():
 def test_lines_of_a_pipe_are_there_as_soon_as_they_are_written():
     read, write = os.pipe()
     with open(read, "rb") as source:
-        arriving = Arriving(source)
+        arriving = Arriving(source, "x")
         os.write(write, b"one\ntwo\nthr")
         assert not arriving.idle() and arriving.readline(9) == b"one\n"
         assert not arriving.idle() and arriving.readline(9) == b"two\n"
@@ -160,13 +165,13 @@ def test_lines_of_a_pipe_are_there_as_soon_as_they_are_written():
         assert arriving.readline(9) == b"123456789"
         os.close(write)
         assert arriving.readline(9) == b"0" and arriving.readline(9) == b"" and not arriving.idle()
-    assert not Arriving(io.BytesIO(b"a\n")).idle()
+    assert not Arriving(io.BytesIO(b"a\n"), "x").idle()
 
 
 def test_what_was_read_is_answered_when_nothing_more_has_arrived():
     writer = SimpleNamespace(encode=str.upper, filled=lambda waiting: [waiting] if waiting else [])
     idle = iter([False, True, False, True, False])
-    found = predict.Writer.lines(writer, list("ab cd"), "x", 9, lambda: next(idle))
+    found = predict.Writer.lines(writer, [(one, "x") for one in "ab cd"], 9, lambda: next(idle))
     assert list(found) == [[("a", "A"), ("b", "B")], [None, ("c", "C")], [("d", "D")]]
 
 

@@ -106,14 +106,17 @@ def test_a_gated_convolution_agrees_with_loops(chosen, x):
 
 
 def test_a_short_convolution_by_hand():
-    made = ShortConvolution(layer(MinGru()), ConvWindow(3), 1, rngs=nnx.Rngs(0))
-    made.kernel[...] = jnp.array([[100.0], [10.0], [1.0]])
+    def made(**kind):
+        one = ShortConvolution(ConvWindow(3, **kind), 1, rngs=nnx.Rngs(0))
+        one.kernel[...] = jnp.array([[100.0], [10.0], [1.0]])
+        return one
+
     x = jnp.array([[[1.0], [2.0], [3.0], [4.0]]])
-    assert made.convolve(ConvWindow(3).windows(x))[0, :, 0].tolist() == [1.0, 12.0, 123.0, 234.0]
-    centered = ConvWindow(3, causal=False).windows(x, Data(scalar={"length": jnp.array([3])}))
-    assert made.convolve(centered)[0, :3, 0].tolist() == [12.0, 123.0, 230.0]
-    apart = ConvWindow(3).windows(x, Data(key={"segment": jnp.array([[0, 0, 1, 1]])}))
-    assert made.convolve(apart)[0, :, 0].tolist() == [1.0, 12.0, 3.0, 34.0]
+    assert made()(x)[0, :, 0].tolist() == [1.0, 12.0, 123.0, 234.0]
+    centered = made(causal=False)(x, Data(scalar={"length": jnp.array([3])}))
+    assert centered[0, :3, 0].tolist() == [12.0, 123.0, 230.0]
+    apart = made()(x, Data(key={"segment": jnp.array([[0, 0, 1, 1]])}))
+    assert apart[0, :, 0].tolist() == [1.0, 12.0, 3.0, 34.0]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,12 @@ def split(x, heads):
     return np.stack(np.split(x, heads, axis=1))
 
 
+def key_value(kernel, heads, key_dim):
+    """The matrices of keys and of values, from one whose columns are in order of the heads."""
+    each = np.asarray(kernel).reshape(len(kernel), heads, -1)
+    return tuple(a.reshape(len(kernel), -1) for a in (each[..., :key_dim], each[..., key_dim:]))
+
+
 def attention(q, k, v, bias=None):
     """Causal attention of one head and its weights, in loops."""
     tokens = len(q)
@@ -94,3 +100,17 @@ def deltaformer(q, k, v, rates):
             u.append(value - rates[i, h] * sum((w[j] * u[j] for j in range(i)), np.zeros_like(value)))
         heads.append(attention(qs, ks, np.array(u))[0])
     return np.array(heads)
+
+
+def two_simplicial(q, k, v, second_k, second_v, first_window, second_window):
+    """Roy et al. 2025: a softmax over pairs (j, l) of tokens in windows that end at the query."""
+    heads = np.zeros_like(q)
+    for h in range(len(q)):
+        for i in range(q.shape[1]):
+            firsts, seconds = (range(max(0, i - w + 1), i + 1) for w in (first_window, second_window))
+            pairs = [(j, m) for j in firsts for m in seconds]
+            w = softmax(
+                np.array([(q[h, i] * k[h, j] * second_k[h, m]).sum() for j, m in pairs]) / np.sqrt(q.shape[2])
+            )
+            heads[h, i] = sum(a * v[h, j] * second_v[h, m] for a, (j, m) in zip(w, pairs, strict=True))
+    return heads

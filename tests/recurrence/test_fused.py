@@ -53,33 +53,50 @@ def test_the_interpreted_kernel_is_the_chunked_form(name):
     assert largest_error(found, true) < 1e-12
 
 
-def test_its_derivatives_are_those_of_the_chunked_form():
+@pytest.mark.parametrize("name", CASES)
+def test_its_derivatives_are_those_of_the_chunked_form(name):
     with jax.enable_x64(True):
-        given, reset = problem(*CASES["delta rule"])
+        given, reset = problem(*CASES[name])
+        many = jax.tree.map(lambda a: jnp.stack([a, a / 2]), given) if name != "gla" else given
 
         def moved(form):
             def total(*at):
                 output, last = form.run(*at, reset, Order(), 4)
                 return jnp.sum(jnp.sin(output)) + jnp.sum(jnp.cos(last))
 
-            return jax.jit(jax.grad(total, (0, 1, 2)), compiler_options=QUICK_COMPILE)(*given)
+            gradient = jax.grad(total, (0, 1, 2))
+            if name != "gla":
+                gradient = jax.vmap(gradient)
+            run = jax.jit(lambda *at: jax.jvp(gradient, at, at), compiler_options=QUICK_COMPILE)
+            return run(*many)
 
         assert largest_error(moved(FORM), moved(CHUNKED)) < 1e-10
 
 
+def test_every_derivative_is_a_kernel_and_no_loop():
+    given, _ = problem(*CASES["two keys"])
+
+    def total(*at):
+        return sum(jnp.sum(jnp.sin(a)) for a in FORM.run(*at, None, Order(), 4))
+
+    gradient = jax.grad(total, (0, 1, 2))
+    program = str(jax.make_jaxpr(lambda *at: jax.jvp(gradient, at, at))(*given))
+    assert program.count("= chunk_pass[") == 4 and "= scan[" not in program
+
+
 @pytest.mark.parametrize(("platform", "compiler"), [("gpu", "cuda"), ("tpu", "tpu")])
-def test_it_is_lowered_without_a_device(platform, compiler):
+def test_it_and_its_gradient_are_lowered_without_a_device(platform, compiler):
     def of(*size):
         return jax.ShapeDtypeStruct((2, *size), jnp.float32)
 
     def read(q, write, state):
         q, write, _ = in_chunks((q, write, None), 256, 64)
-        return read_fused(platform, make_chunk(q, write, None, Order()), state)
+        return sum(map(jnp.sum, read_fused(make_chunk(q, write, None, Order()), state)))
 
     write = Transition(of(256, 64), of(256, 256), of(256, 1), of(256, 64))
     with on_abstract_device(platform):
-        traced = jax.jit(jax.vmap(read)).trace(of(256, 64), write, of(64, 256))
-        assert "read_chunks" in traced.lower(lowering_platforms=(compiler,)).as_text()
+        traced = jax.jit(jax.vmap(jax.grad(read, (0, 1, 2)))).trace(of(256, 64), write, of(64, 256))
+        assert traced.lower(lowering_platforms=(compiler,)).as_text().count("pass_chunks") >= 2
 
 
 def test_it_says_what_it_can_compute_and_auto_does_not_take_it(monkeypatch):

@@ -41,7 +41,16 @@ def add(groups: Any) -> None:
     )
     run_argument(command)
     command.add_argument("words", metavar="TEXT", nargs="*", help="texts (default: standard input)")
-    command.add_argument("--file", metavar="IN", type=Path, help="a text file, one text a line")
+    command.add_argument(
+        "--file",
+        metavar="IN",
+        type=Path,
+        help="a file with a text a line, or a table (.csv, .jsonl, .json, .parquet) as training reads it",
+    )
+    command.add_argument("--column", metavar="NAME", help="column of a table, by name or number from 1")
+    command.add_argument(
+        "--encoding", metavar="NAME", help="encoding of the file (default: that of the training files)"
+    )
     command.add_argument("--out", metavar="OUT", type=Path, help="file for what is written, one line a line")
     command.add_argument("--temperature", type=float, help="sample, with logits divided by this")
     command.add_argument("--top-k", type=int, help="sample from this many most probable tokens")
@@ -64,14 +73,7 @@ def predict(arguments: argparse.Namespace) -> int:
     check(arguments)
     changes = {name: getattr(arguments, name) for name in OPTIONS if getattr(arguments, name) is not None}
     with contextlib.ExitStack() as stack:
-        source: BinaryIO | None = None
-        if arguments.file is not None:
-            try:
-                source = stack.enter_context(arguments.file.open("rb"))
-            except OSError as error:
-                raise DataError(f"{arguments.file}: cannot be read: {error.strerror}") from None
-        elif not arguments.words and not sys.stdin.isatty():
-            source = sys.stdin.buffer
+        source = None if arguments.words else opened_source(arguments.file, stack)
         from attnkit.experiment.predict import opened
 
         writer = opened(arguments.folder, changes, arguments.seed, allowed(arguments))
@@ -81,10 +83,23 @@ def predict(arguments: argparse.Namespace) -> int:
         elif source is None:
             talk(writer, arguments)
         else:
-            name = str(arguments.file or "standard input")
             out = stack.enter_context(replaced(arguments.out)) if arguments.out else sys.stdout
-            stream(writer, source, name, out, arguments)
+            stream(writer, source, out, arguments)
     return 0
+
+
+def opened_source(file: Path | None, stack: contextlib.ExitStack) -> "Path | Arriving | None":
+    """Where texts come from: a file as it stands, lines as they arrive, or `None` for a terminal.
+
+    Raises `DataError` for a file that is not there.
+    """
+    if file is None:
+        return None if sys.stdin.isatty() else Arriving(sys.stdin.buffer, "standard input")
+    try:
+        source = stack.enter_context(file.open("rb"))
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read: {error.strerror}") from None
+    return file if stat.S_ISREG(os.fstat(source.fileno()).st_mode) else Arriving(source, str(file))
 
 
 def check(arguments: argparse.Namespace) -> None:
@@ -93,6 +108,9 @@ def check(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--seed {arguments.seed}: expected a number from 0 to 2147483647")
     if arguments.file and arguments.words:
         raise ConfigError(f"--file {arguments.file}: texts were given too; give one or the other")
+    for option in ("column", "encoding"):
+        if (value := getattr(arguments, option)) is not None and not arguments.file:
+            raise ConfigError(f"--{option} {value}: is for the file of --file; standard input is UTF-8 text")
     if arguments.out and arguments.words:
         raise ConfigError(f"--out {arguments.out}: is for the lines of a file or of standard input")
     if arguments.out and (arguments.out.is_dir() or not arguments.out.parent.is_dir()):
@@ -190,12 +208,15 @@ def talk(writer: Any, arguments: argparse.Namespace) -> None:
             print(f"error: {diagnostics.printable(str(error))}", file=sys.stderr)
 
 
-def stream(writer: Any, source: BinaryIO, name: str, out: TextIO, arguments: argparse.Namespace) -> None:
-    """Write one line for each line of a file, some at a time."""
+def stream(writer: Any, source: "Path | Arriving", out: TextIO, arguments: argparse.Namespace) -> None:
+    """Write one line for each line of a file or row of a table, some at a time."""
     if arguments.highlight and not arguments.json and arguments.out:
         raise ConfigError("--highlight: what was looked at can be written into a file with --json only")
-    arriving = Arriving(source)
-    for one in writer.lines(lines(arriving, name), name, idle=arriving.idle):
+    if isinstance(source, Path):
+        found = writer.lines(rows(writer.session.dataset, source, arguments))
+    else:
+        found = writer.lines(lines(source), idle=source.idle)
+    for one in found:
         seen = writer.seen([one])[0] if arguments.highlight and one is not None else None
         if arguments.json:
             said = {"text": "", "output": ""} if one is None else facts(one, seen)
@@ -206,11 +227,27 @@ def stream(writer: Any, source: BinaryIO, name: str, out: TextIO, arguments: arg
             print("" if one is None else "\\n".join(one.whole.split("\n")), file=out, flush=True)
 
 
+def rows(info: Any, file: Path, arguments: argparse.Namespace) -> list[tuple[str, str]]:
+    """The texts of a file, and the place of each; what is suspicious is said on standard error."""
+    from attnkit.tasks.prompt_files import prompts
+
+    column = arguments.column
+    wanted = int(column) if column and column.isdecimal() and int(column) else column
+    found, facts = prompts(info, file, arguments.encoding, wanted)
+    for sign in ("c1_controls", "decoded_twice"):
+        if sign in facts:
+            first = f"{file}:{facts[sign]['line']}: {facts[sign]['first']}"
+            print(f"note: {first} looks like another encoding; --encoding names it", file=sys.stderr)
+    if facts.get("tabs"):
+        print(f"note: {file}: every line has tabs; --column 1 reads the first column", file=sys.stderr)
+    return found
+
+
 class Arriving:
     """The lines of a file; of a pipe, each as soon as it is there, so that one can be answered at once."""
 
-    def __init__(self, source: BinaryIO) -> None:
-        self.source, self.rest = source, b""
+    def __init__(self, source: BinaryIO, name: str) -> None:
+        self.source, self.name, self.rest = source, name, b""
         with contextlib.suppress(OSError, AttributeError):
             self.pipe = stat.S_ISFIFO(os.fstat(source.fileno()).st_mode)
             return
@@ -236,18 +273,22 @@ class Arriving:
         return line
 
 
-def lines(source: BinaryIO | Arriving, name: str) -> Iterator[str]:
-    """The lines of a file without their ends. Raises `DataError` for what is not text, with the line."""
+def lines(source: Arriving) -> Iterator[tuple[str, str]]:
+    """Lines without their ends, and the place of each. Raises `DataError` for what is not text."""
     number = 0
     while raw := source.readline(LONGEST_LINE + 1):
         number += 1
+        place = f"{source.name}:{number}"
         if len(raw) > LONGEST_LINE:
-            raise DataError(f"{name}:{number}: a line of more than {LONGEST_LINE} bytes; give it in parts")
+            raise DataError(f"{place}: a line of more than {LONGEST_LINE} bytes; give it in parts")
         try:
             text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
-            raise DataError(f"{name}:{number}: not UTF-8 text; convert it first") from None
-        yield text.removesuffix("\n").removesuffix("\r")
+            raise DataError(
+                f"{place}: not UTF-8 text; put it into a file and name its encoding: --file FILE --encoding "
+                "NAME"
+            ) from None
+        yield text.removesuffix("\n").removesuffix("\r"), place
 
 
 @contextlib.contextmanager

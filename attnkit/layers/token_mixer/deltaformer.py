@@ -36,7 +36,7 @@ class Deltaformer(AttentionTokenMixer):
         source="Zhong et al. 2025, arXiv 2505.19488; flash-linear-attention's DeltaFormerAttention",
         equation="u_i = v_i - b_i sum_{j<i} softmax_{j<i}(k_i . k_j / sqrt(dim)) u_j, "
         "o_i = sum_{j<=i} softmax(q_i . k_j / sqrt(dim)) u_j, b = W x + c",
-        pair_flops="8 * head_dim",
+        pair_flops="4 * head_dim",
         token_flops="2 * model_dim * heads",
         forms=("dense", "step"),
     )

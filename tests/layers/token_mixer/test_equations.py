@@ -30,7 +30,9 @@ from attnkit.layers.token_mixer.persistent_memory import PersistentMemory
 from attnkit.layers.token_mixer.residual_attention import ResidualAttention
 from attnkit.layers.token_mixer.talking_heads import TalkingHeads
 from attnkit.layers.token_mixer.tensor_product import TensorProduct
+from attnkit.layers.token_mixer.two_simplicial import TwoSimplicial
 from attnkit.layers.token_mixer.value_residual import ValueResidual
+from attnkit.masks.window import Window
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
 
@@ -49,9 +51,8 @@ def qkv(layer, x, groups=HEADS, key_dim=4, value_dim=4):
     """Queries, keys and values of one sequence, `[heads, tokens, dim]`, shared keys repeated."""
     project = layer.project
     q = oracle.split(x @ number(project.query.kernel), HEADS)
-    both = x @ number(project.key_value.kernel)
-    k = oracle.split(both[:, : groups * key_dim], groups)
-    v = oracle.split(both[:, groups * key_dim :], groups)
+    both = oracle.key_value(number(project.key_value.kernel), groups, key_dim)
+    k, v = (oracle.split(x @ kernel, groups) for kernel in both)
     return q, np.repeat(k, HEADS // groups, 0), np.repeat(v, HEADS // groups, 0)
 
 
@@ -86,6 +87,17 @@ def test_deltaformer():
     assert apart(shown[0] @ v, heads) < EXACT
 
 
+def test_two_simplicial():
+    layer, x = made(TwoSimplicial(mask=Window(back=3), second_window_size=2), 3), tokens()
+    y, shown = looked(layer, x)
+    q, k, v = qkv(layer, x[0], 3)
+    second_k, second_v = np.split(x[0] @ number(layer.second.kernel), 2, axis=1)
+    second = (np.repeat(oracle.split(a, 3), HEADS // 3, 0) for a in (second_k, second_v))
+    heads = oracle.two_simplicial(q, k, v, *second, 4, 2)
+    assert apart(y[0], joined(heads) @ number(layer.join.output.kernel)) < EXACT
+    assert apart(np.einsum("hijd,hjd->hid", shown[0], v), heads) < EXACT
+
+
 @pytest.mark.parametrize("groups", [2, 6])
 def test_differential(groups):
     layer, x = made(Differential(**CAUSAL), groups, depth=2), tokens()
@@ -94,9 +106,9 @@ def test_differential(groups):
     start = 0.8 - 0.6 * np.exp(-0.6)
     factor = np.exp(a[0] @ b[0]) - np.exp(a[1] @ b[1]) + start
     q = oracle.split(x[1] @ number(layer.project.query.kernel), 2 * HEADS).reshape(2, HEADS, TOKENS, 2)
-    both = x[1] @ number(layer.project.key_value.kernel)
-    k = oracle.split(both[:, : groups * 4], 2 * groups).reshape(2, groups, TOKENS, 2)
-    halves = oracle.split(both[:, groups * 4 :], 2 * groups)
+    both = oracle.key_value(number(layer.project.key_value.kernel), 2 * groups, 2)
+    k, halves = (oracle.split(x[1] @ kernel, 2 * groups) for kernel in both)
+    k = k.reshape(2, groups, TOKENS, 2)
     v = np.concatenate([halves[:groups], halves[groups:]], axis=2)
     k, v = np.repeat(k, HEADS // groups, 1), np.repeat(v, HEADS // groups, 0)
     heads = oracle.differential(q, k, v, factor, start, number(layer.output_projection.norm.scale))
