@@ -11,6 +11,7 @@ from attnkit.training.step import split
 
 FOLDER = "checkpoints"
 METRICS = "metrics.jsonl"
+TIMES = "times.jsonl"
 RECORDED = "metrics"
 
 
@@ -47,3 +48,8 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
     """The lines of `metrics.jsonl` of a run, compared with what its newest checkpoint says of them."""
     facts = Checkpoints(folder / FOLDER).facts()
     return record.rows(folder / METRICS, facts.get(RECORDED) or {})
+
+
+def times(folder: Path) -> list[dict[str, Any]]:
+    """Lines of `times.jsonl` of a run: `step`, `split` and `time` of recording, in seconds since 1970."""
+    return record.rows(folder / TIMES, {})

@@ -38,8 +38,12 @@ def test_objects_of_a_run(run, folder):
 def test_metrics_are_curves(run, folder):
     steps, losses = run.metrics.curve("loss")
     rows = [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert losses.tolist() == [row["loss"] for row in rows if "split" not in row]
+    assert losses.tolist() == [row["loss"] for row in rows if row["split"] == "train"]
     assert run.metrics.curve("loss", "valid")[0].tolist() == [2, 4] and steps[-1] == 4
+    pandas = pytest.importorskip("pandas")
+    frame = run.metrics.frame()
+    assert frame["split"].tolist() == ["train", "train", "valid", "train", "train", "valid"]
+    assert frame["time"].is_monotonic_increasing and (frame["time"] <= pandas.Timestamp.now("UTC")).all()
     with pytest.raises(KeyError, match="not recorded; have loss"):
         run.metrics.curve("los")
 
