@@ -52,17 +52,16 @@ class Metrics:
     """Record of training: one row a recorded step or evaluation.
 
     Attributes:
-        rows: as in `metrics.jsonl`; the `split` of steps of training is `train`.
-        times: when each was recorded, as in `times.jsonl`.
+        rows: as in `metrics.jsonl`, each with the `time` of recording in seconds since 1970; the `split` of
+            steps of training is `train`.
     """
 
     rows: tuple[Mapping[str, Any], ...]
-    times: tuple[Mapping[str, Any], ...] = ()
 
     def names(self) -> tuple[str, ...]:
         """Names of all metrics."""
         every = dict.fromkeys(name for row in self.rows for name in row)
-        return tuple(name for name in every if name not in ("step", "split"))
+        return tuple(name for name in every if name not in ("step", "split", "time"))
 
     def curve(self, name: str, split: str = "train") -> tuple[np.ndarray, np.ndarray]:
         """Steps and values of a metric on a split. Raises `KeyError` for unknown names."""
@@ -72,15 +71,10 @@ class Metrics:
         return np.array([row["step"] for row in rows]), np.array([row[name] for row in rows])
 
     def frame(self) -> "pandas.DataFrame":
-        """`rows` as a data frame, with the `time` (UTC) at which each was recorded; needs pandas."""
+        """`rows` as a data frame; needs pandas."""
         import pandas
 
-        found = pandas.DataFrame(self.rows)
-        if not self.times:
-            return found
-        times = pandas.DataFrame(self.times)
-        times["time"] = pandas.to_datetime(times["time"], unit="s", utc=True)
-        return found.merge(times, how="left", on=["step", "split"])
+        return pandas.DataFrame(self.rows)
 
     def _repr_html_(self) -> str:
         from attnkit.experiment.summary import curves
@@ -244,7 +238,7 @@ def load_run(path: str | Path, *, allow_import: bool = False, allow_changed_code
     from attnkit.experiment import folder
     from attnkit.experiment.provenance import Allow
     from attnkit.experiment.session import reopen
-    from attnkit.training.load import metrics, times
+    from attnkit.training.load import timed_metrics
 
     run = Path(path)
     session = reopen(run, Allow(imports=allow_import, code=allow_changed_code))
@@ -256,7 +250,7 @@ def load_run(path: str | Path, *, allow_import: bool = False, allow_changed_code
         model=session.network,
         params=nnx.to_pure_dict(nnx.state(session.network, nnx.Param)),
         tokenizer=Tokenizer(session.dataset),
-        metrics=Metrics(tuple(metrics(run)), tuple(times(run))),
+        metrics=Metrics(tuple(timed_metrics(run))),
         result=folder.read_json(result) if result.is_file() else {},
         session=session,
     )

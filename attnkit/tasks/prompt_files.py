@@ -45,7 +45,8 @@ def prompts(
         raise DataError(
             f"{name}: dialogues are answered by attnkit chat; expected a text file with something said a line"
         )
-    reader, role = LabeledText(), ANY
+    reader: TableTask = LabeledText()
+    role = ANY
     if isinstance(task, TableTask):
         reader, role = task, next(one for one in task.roles() if one.asked)
     reader = dataclasses.replace(reader, encoding=encoding)

@@ -50,6 +50,8 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
     return record.rows(folder / METRICS, facts.get(RECORDED) or {})
 
 
-def times(folder: Path) -> list[dict[str, Any]]:
-    """Lines of `times.jsonl` of a run: `step`, `split` and `time` of recording, in seconds since 1970."""
-    return record.rows(folder / TIMES, {})
+def timed_metrics(folder: Path) -> list[dict[str, Any]]:
+    """`metrics` of a run, each with the `time` of recording in seconds since 1970, where that is known."""
+    times = {(line["step"], line.get("split")): line.get("time") for line in record.rows(folder / TIMES, {})}
+    found = ((line, times.get((line["step"], line.get("split")))) for line in metrics(folder))
+    return [line if time is None else {**line, "time": time} for line, time in found]
