@@ -7,7 +7,7 @@ bfloat16, 16 heads of 64, forward, and forward and backward. Peers are `jax.nn` 
 PyTorch with CUDA is installed, compiled FlexAttention, its own fused kernel, the Triton kernels of
 flash-linear-attention (`pip install flash-linear-attention`), and for the training step of a decoder of 124M
 parameters a compiled PyTorch model of nanoGPT's shape. All take turns; the least of all rounds counts. What
-cannot run has its reason instead of a time. `--smoke` runs tiny sizes on whatever is there and writes no page.
+cannot run has its reason instead. `--smoke` runs tiny sizes on whatever is there and writes no page.
 """
 
 import argparse

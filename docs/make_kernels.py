@@ -54,12 +54,12 @@ speed, no memory, and not whether a device computes what the interpreter compute
   unit of rounding (`attnkit.conformance.measure.excess`). {low_good} of {low_tried} variants that were tried
   are at most 1 in both; one above that is in bold.
 - **CUDA**, **TPU**: whether the kernels are lowered for a GPU (Triton) or a TPU (Mosaic) in float32, heads of
-  width 64, blocks of 64 x 64 or 128 x 128, and, after the slash, compiled for an H100 or a TPU v5e in bfloat16
-  (*Compiled* below has memory and registers): *forward* alone, *gradient* as well, or neither (-). On a GPU
-  every shape grows to powers of two, so that any width will do.
+  width 64, blocks of 64 x 64 or 128 x 128, and, after the slash, compiled for an H100 or a TPU v5e in
+  bfloat16 (*Compiled* below has memory and registers): *forward* alone, *gradient* as well, or neither (-).
+  On a GPU every shape grows to powers of two, so that any width will do.
 
-*All levels* counts variants that are within the limits in float64, whose gradient is lowered, and whose gradient
-is compiled; what was not tried does not count. **Measured on a device: none.**
+*All levels* counts variants that are within the limits in float64, whose gradient is lowered, and whose
+gradient is compiled; what was not tried does not count. **Measured on a device: none.**
 
 | platform | variants with kernels | interpreted | gradient lowered | gradient compiled | all levels |
 | --- | --- | --- | --- | --- | --- |
