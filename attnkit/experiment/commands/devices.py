@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 LENGTH = 1024
+#: All pairs of blocks of so many tokens are looked at in about a gigabyte.
+LONGEST = 2**22
 
 
 def add(groups: Any) -> None:
@@ -33,8 +35,8 @@ def devices(arguments: argparse.Namespace) -> int:
     from attnkit.training.devices import use_cores
 
     use_cores()
-    if arguments.length < 1:
-        raise ConfigError(f"--length {arguments.length}: expected at least 1")
+    if not 0 < arguments.length <= LONGEST:
+        raise ConfigError(f"--length {arguments.length}: expected 1 to {LONGEST}")
     loaded = config.load(arguments.config, arguments.words) if arguments.config else None
     found: dict[str, Any] = {"devices": local_devices(), "forms": forms()}
     if loaded:
