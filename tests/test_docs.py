@@ -13,11 +13,25 @@ ROOT = Path(__file__).parents[1]
 
 def test_every_page_is_in_the_navigation():
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("nav:")[2]
-    pages = [str(path.relative_to(ROOT / "docs")) for path in sorted((ROOT / "docs").rglob("*.md"))]
+    files = [*(ROOT / "docs").rglob("*.md"), *(ROOT / "docs" / "tutorials").glob("*.py")]
+    pages = [str(path.relative_to(ROOT / "docs")) for path in sorted(files)]
     assert not [page for page in pages if f": {page}" not in navigation]
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("mkdocs"), reason="needs the docs extra")
+def test_every_link_of_a_page_leads_to_a_file_and_a_heading():
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        for link, heading in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)]*))?\)", text):
+            target = page.parent / link if link else page
+            assert target.exists(), f"{page.name}: {link}"
+            if heading:
+                titles = re.findall(r"^#+ (.*)", target.read_text(encoding="utf-8"), re.MULTILINE)
+                assert heading in {
+                    re.sub(r"[^\w\- ]", "", title).lower().replace(" ", "-") for title in titles
+                }
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("mkdocs"), reason="needs the docs extra: Python 3.11 in CI")
 def test_the_site_is_built_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -26,8 +40,10 @@ def test_the_site_is_built_without_a_warning(tmp_path):
 
 def tutorials():
     """Files of tutorials; one trains 15 networks, each of five kinds compiled anew."""
-    for path in sorted((ROOT / "docs" / "tutorials").glob("*.py")):
-        yield pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem == "4_comparing" else ())
+    return [
+        pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem == "4_comparing" else ())
+        for path in sorted((ROOT / "docs" / "tutorials").glob("*.py"))
+    ]
 
 
 @pytest.mark.one_python

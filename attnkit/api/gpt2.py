@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 if TYPE_CHECKING:
@@ -117,6 +118,8 @@ def arranged(
     The embedding is scaled by sqrt(model_dim) when it is read, and the tied readout has a gain, so the table
     is divided by this and the gain multiplies with it. Raises `KeyError` for what is missing.
     """
+    from attnkit.layers.build import Width
+    from attnkit.layers.heads import columns_by_head
     from attnkit.masks.causal import Causal
     from attnkit.models.contract import Sizes
     from attnkit.models.decoder import Decoder
@@ -124,6 +127,7 @@ def arranged(
 
     table, positions = tensors["wte.weight"], tensors["wpe.weight"]
     dim = table.shape[1]
+    Width.of(dim, heads)  # refuses heads that do not divide it
     depth = len({name.split(".")[1] for name in tensors if name.startswith("h.")})
     readout = tensors.get("lm_head.weight", table)
     tied = bool(readout.shape == table.shape and (readout == table).all())
@@ -141,9 +145,10 @@ def arranged(
     for n in range(depth):
         block, theirs = f"stack.blocks.{n}", f"h.{n}"
         for kind, last in (("kernel", "weight"), ("bias", "bias")):
-            both = tensors[f"{theirs}.attn.c_attn.{last}"]
-            found[f"{block}.mixer.project.query.{kind}"] = both[..., :dim]
-            found[f"{block}.mixer.project.key_value.{kind}"] = both[..., dim:]
+            q, k, v = np.split(tensors[f"{theirs}.attn.c_attn.{last}"], 3, axis=-1)
+            found[f"{block}.mixer.project.query.{kind}"] = q
+            both = columns_by_head(jnp.asarray(k), jnp.asarray(v), heads)
+            found[f"{block}.mixer.project.key_value.{kind}"] = np.asarray(both)
         copy(f"{block}.mixer.output_projection.output", f"{theirs}.attn.c_proj")
         copy(f"{block}.feed_forward.up", f"{theirs}.mlp.c_fc")
         copy(f"{block}.feed_forward.down", f"{theirs}.mlp.c_proj")

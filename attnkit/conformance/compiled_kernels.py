@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from attnkit.forms.tiling import shipped
 from attnkit.jax_api import on_abstract_device
 from attnkit.scored.contract import Scored
 
-ENTRY = re.compile(r"Compiling entry function '((?:fold|sum)_\w+)'")
+ENTRY = re.compile(r"Compiling entry function '((?:fold|sum|pass)_\w+)'")
 SPILLS, REGISTERS = re.compile(r"(\d+) bytes spill stores"), re.compile(r"Used (\d+) registers")
 
 
@@ -54,10 +55,18 @@ def compile_kernels(
         tokens: queries and keys, in bfloat16; heads and widths are the usual powers of two.
         gradient: whether the gradient is compiled, which has the forward pass in it.
     """
-    place, gpu = SingleDeviceSharding(device), platform == "gpu"
-    with jax.enable_x64(False), tempfile.TemporaryDirectory() as folder:
-        side = shipped("kernels", platform).steps[0][0]
+    side = shipped("kernels", platform).steps[0][0]
+    with jax.enable_x64(False):
         function, arrays = program(variant, None, (side, side), tokens, gradient, jnp.bfloat16)
+        return compile_program(function, arrays, platform, device)
+
+
+def compile_program(
+    function: Callable[[Any], Any], arrays: Any, platform: str, device: Any
+) -> CompiledKernels | str:
+    """A program of arrays as compiled, or why it is not; arguments as of `compile_kernels`."""
+    place, gpu = SingleDeviceSharding(device), platform == "gpu"
+    with tempfile.TemporaryDirectory() as folder:
         options: Any = {"xla_dump_to": folder, "xla_dump_hlo_as_text": False} if gpu else None
         try:
             with on_abstract_device(platform):
@@ -75,7 +84,7 @@ def registers(folder: Path) -> tuple[dict[str, int], dict[str, int]]:
     spilled: dict[str, int] = {}
     assembler = shutil.which("ptxas")
     for source in sorted(folder.glob("*.ptx")) if assembler else ():
-        if not re.search(r"\.entry (fold|sum)_", source.read_text(encoding="utf-8")):
+        if not re.search(r"\.entry (fold|sum|pass)_", source.read_text(encoding="utf-8")):
             continue
         words = [str(assembler), "-v", "--gpu-name", "sm_90a", str(source), "-o", str(folder / "made.cubin")]
         told = subprocess.run(words, capture_output=True, text=True, check=True).stderr

@@ -9,12 +9,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attnkit.conformance.programs import BLOCK, DEPTHS, QUICK_COMPILE, as_numpy, forward
-from attnkit.conformance.subject import draw_arrays, make_subject, own_data
+from attnkit.conformance.measure import excess, named
+from attnkit.conformance.precision import rounded
+from attnkit.conformance.programs import (
+    BLOCK,
+    DEPTHS,
+    QUICK_COMPILE,
+    Problem,
+    as_numpy,
+    cast,
+    forward,
+    pull_back,
+)
+from attnkit.conformance.subject import Subject, draw_arrays, draw_like, make_subject, own_data
 from attnkit.forms.scored import pallas
 from attnkit.forms.sizes import Sizes
 
 Tree = Any
+FORMS = ("pallas", "reference")
 
 
 def kernel_errors(thing: Any, depth: str = "all") -> dict[str, float]:
@@ -31,24 +43,67 @@ def kernel_errors(thing: Any, depth: str = "all") -> dict[str, float]:
     Raises:
         ValueError: if there are no kernels, with the reason.
     """
+    subject = subject_with_kernels(thing)
+    problem = Problem(draw_arrays(subject), own_data(subject), jax.random.key(3))
+    found, true = (compute(subject, form, DEPTHS[depth], problem, jnp.float64) for form in FORMS)
+    return {name: largest_error(found[name], true[name]) for name in true}
+
+
+def kernel_excess(thing: Any, dtype: Any) -> dict[str, float]:
+    """Errors of interpreted kernels in low precision, relative to what is allowed; above 1 is too much.
+
+    Allowed is twice the error of the definition in `dtype` against that in float64, and one unit of rounding:
+    see `attnkit.conformance.measure.excess`.
+
+    Returns:
+        The largest, for each of `output`, `lse`, `vjp` and `jvp`.
+
+    Raises:
+        ValueError: if there are no kernels, with the reason.
+    """
+    subject = subject_with_kernels(thing)
+    problem = Problem(rounded(draw_arrays(subject), dtype), own_data(subject), jax.random.key(3))
+    kinds = (("pallas", dtype), ("reference", dtype), ("reference", jnp.float64))
+    found, rival, true = (
+        dict(named(compute(subject, form, first_order, problem, kind))) for form, kind in kinds
+    )
+    rounding = dict(named(compute(subject, "reference", DEPTHS["rounding"], problem, jnp.float64)))
+    worst = dict.fromkeys(("output", "lse", "vjp", "jvp"), 0.0)
+    for path, value in found.items():
+        kind = np.float32 if "lse" in path or ".params." in path else dtype
+        part = path.split(".")[0]
+        worst[part] = max(worst[part], excess(value, rival[path], true[path], kind, rounding.get(path)))
+    return worst
+
+
+def first_order(run: Any) -> Any:
+    """Output, `lse`, `vjp` of a fixed random sum, and `jvp` along fixed tangents."""
+
+    def both(arrays: Tree, data: Tree, key: Any) -> Tree:
+        tangents = jax.tree.map(lambda a, t: jnp.asarray(t, a.dtype), arrays, draw_like(arrays, 12))
+        _, moved = jax.jvp(lambda arrays: run(arrays, data, key), (arrays,), (tangents,))
+        vjp, result = pull_back(run)(arrays, data, key)
+        return {**result, "vjp": vjp, "jvp": moved}
+
+    return both
+
+
+def subject_with_kernels(thing: Any) -> Subject:
+    """A variant as a subject of checks. Raises `ValueError` with the reason if it has no kernels."""
     subject = make_subject(thing)
     sizes = subject.sizes
     asked = Sizes(sizes.queries, sizes.keys, sizes.offset, BLOCK, sizes.shape)
     if reason := pallas.supports(subject.scored, asked, "cpu"):
         raise ValueError(reason)
-    data = own_data(subject)
-    with jax.enable_x64(True):
-        arrays = jax.tree.map(jnp.asarray, draw_arrays(subject))
-        found, true = (
-            as_numpy(
-                jax.jit(
-                    DEPTHS[depth](forward(subject.scored, form, block, sizes.offset)),
-                    compiler_options=QUICK_COMPILE,
-                )(arrays, jax.tree.map(jnp.asarray, data), jax.random.key(3))
-            )
-            for form, block in (("pallas", BLOCK), ("reference", None))
-        )
-    return {name: largest_error(found[name], true[name]) for name in true}
+    return subject
+
+
+def compute(subject: Subject, form: str, depth: Any, problem: Problem, dtype: Any) -> Tree:
+    """Results of a form, with the derivatives that `depth` adds, in a type."""
+    block = BLOCK if form == "pallas" else None
+    run = depth(forward(subject.scored, form, block, subject.sizes.offset))
+    with jax.enable_x64(dtype == jnp.float64):
+        return as_numpy(jax.jit(run, compiler_options=QUICK_COMPILE)(*cast(problem, dtype)))
 
 
 def largest_error(found: Tree, true: Tree) -> float:

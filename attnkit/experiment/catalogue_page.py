@@ -1,5 +1,6 @@
 """The catalogue as a page: every variant by family, from the cards."""
 
+import html
 import re
 
 from attnkit.experiment import cards, catalogue, catalogue_pictures, costs
@@ -52,8 +53,13 @@ def row(entry: catalogue.Entry) -> str:
 
 
 def cell(text: str) -> str:
-    """Text of one cell of a table."""
-    return text.replace("|", "\\|")
+    """Text of one cell of a table: its bars are no borders, in code neither.
+
+    >>> print(cell("`|x|` or y"))
+    <code>&#124;x&#124;</code> or y
+    """
+    coded = re.sub(r"`([^`]*[|][^`]*)`", lambda one: f"<code>{html.escape(one[1])}</code>", text)
+    return coded.replace("|", "&#124;")
 
 
 def mask(entry: catalogue.Entry) -> str:

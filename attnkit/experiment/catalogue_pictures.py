@@ -78,7 +78,7 @@ def pattern(mixer: Any) -> np.ndarray:
         PointError: if it has none.
     """
     layer = build_layer(mixer, Width.of(DIM, HEADS, None), cross=False, rngs=nnx.Rngs(0))
-    tokens = 2 * jax.random.normal(jax.random.key(0), (1, TOKENS, DIM))
+    tokens = jax.random.normal(jax.random.key(0), (1, TOKENS, DIM))
     at = jnp.arange(TOKENS)[None]
     place = {"time": at, "row": at // 8, "column": at % 8}
     data = Data(place, place, {"length": jnp.full(1, TOKENS)})

@@ -264,6 +264,7 @@ HARMLESS = {"about", "decoding", "optimizer.decay_steps", "model.remat"} | {
         "steps_per_dispatch",
         "fsdp",
         "sequence",
+        "tensor",
     )
 }
 

@@ -71,5 +71,5 @@ def first(entry: catalogue.Entry) -> tuple[Example | None, np.ndarray | None]:
 
 
 def said(example: Example | None) -> tuple[str, str]:
-    """What is read and what is to be written."""
+    """Text that is read, and text to be written."""
     return (example.prompt, example.answer) if example is not None else ("", "")

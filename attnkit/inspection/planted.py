@@ -17,7 +17,7 @@ from jaxtyping import Array
 from attnkit.inspection.interventions import LOGITS, Edge
 from attnkit.inspection.maps import Head
 from attnkit.layers.attention import AttentionLayer
-from attnkit.layers.heads import ConcatProjection, QKVProjection
+from attnkit.layers.heads import ConcatProjection, QKVProjection, columns_by_head
 from attnkit.layers.recurrent import RecurrentLayer
 from attnkit.masks.causal import Causal
 from attnkit.models.contract import Network, Sizes
@@ -268,5 +268,6 @@ def set_layer(layer: Any, lookups: list[Lookup], slots: Mapping[str, slice], dim
     project, join = layer.project, layer.output_projection
     assert isinstance(project, QKVProjection) and isinstance(join, ConcatProjection)
     project.query.kernel[...] = jnp.asarray(q)
-    project.key_value.kernel[...] = jnp.asarray(np.concatenate([k, v], axis=1))
+    both = columns_by_head(jnp.asarray(k), jnp.asarray(v), project.cached.kv_heads)
+    project.key_value.kernel[...] = both
     join.output.kernel[...] = jnp.asarray(out)

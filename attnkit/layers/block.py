@@ -10,12 +10,13 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from attnkit.layers.contract import Carry, TokenMixerLayer
+from attnkit.layers.depth_attention import Below, DepthAttention
 from attnkit.layers.dropout import dropout, keys
 from attnkit.layers.feed_forward import FeedForward
 from attnkit.layers.norm import EPSILON, NormKind, make_norm
 from attnkit.layers.short_convolution import ShortConvolution
 from attnkit.masks.contract import Data
-from attnkit.points import point, within
+from attnkit.points import absent, point, within
 
 Aside = TypeVar("Aside")
 Tokens = Float[Array, "batch length model_dim"]
@@ -30,11 +31,22 @@ def empty_carry() -> Carries:
     return {"self": {}, "cross": {}}
 
 
+def stream(x: Array) -> Array:
+    """`x` as the point `residual`, which attention over depth lacks."""
+    if x.ndim == 3:
+        return point("residual", x)
+    absent("residual", 'below = "attention": parts read attention over all outputs below, not a sum')
+    return x
+
+
 class Residual(nnx.Module):
     """`x + f(norm(x))`, or `norm(x + f(x))` with `order = "post"`, with dropout on what is added.
 
     With `gate = "tanh"`, what is added is multiplied by `tanh(a)` with a learned `a` that starts at 0: the
     layer starts as the identity.
+
+    With `below = "attention"` there is no sum: `x` has the outputs of all parts below `[outputs, batch,
+    length, model_dim]`, `f` reads attention over them, and its output is put beside them.
 
     Source: Xiong et al. 2020, arXiv 2002.04745, figure 1; gate Alayrac et al. 2022 (Flamingo), arXiv
     2204.14198, section 2.2.
@@ -49,23 +61,35 @@ class Residual(nnx.Module):
         rate: float,
         gate: Gate = "none",
         epsilon: float = EPSILON,
+        below: Below = "sum",
+        place: str = "self",
     ) -> None:
+        if below == "attention" and order == "post":
+            raise ValueError('below = "attention": without a sum no norm comes after it; use order = "pre"')
         if gate == "tanh" and order == "post":
             raise ValueError('gate = "tanh": a norm after the sum is no identity; use order = "pre"')
         self.norm = make_norm(norm, dim, epsilon)
         self.gate = nnx.Param(jnp.zeros(()), kind="gain") if gate == "tanh" else None
+        self.depth = DepthAttention(dim, epsilon) if below == "attention" else None
         self.order = order
         self.rate = rate
+        self.place = place
 
     def __call__(
         self, x: Tokens, inner: Callable[[Tokens], tuple[Tokens, Aside]], key: jax.Array | None = None
     ) -> tuple[Tokens, Aside]:
         """The sum, and what else `inner` returned."""
-        before = self.order == "pre"
-        y, aside = inner(self.norm(x) if before else x)
+        before, h = self.order == "pre", x
+        if self.depth is not None:
+            with within(self.place):
+                h = self.depth(x)
+        y, aside = inner(self.norm(h) if before else h)
         if self.gate is not None:
             y = jnp.tanh(self.gate[...]).astype(y.dtype) * y
-        x = x + dropout(y, self.rate, key)
+        y = dropout(y, self.rate, key)
+        if self.depth is not None:
+            return jnp.concatenate([x, y[None]]), aside
+        x = x + y
         return x if before else self.norm(x), aside
 
 
@@ -82,6 +106,7 @@ class Block(nnx.Module):
         rate: probability of residual dropout.
         gate: of what cross-attention adds.
         epsilon: added to the variance by the norms.
+        below: what each part reads of the parts below, their sum or attention over them.
         convolutions: by place: `A` before the mixer, `C` before the feed-forward part, `D` on its hidden
             units before the nonlinearity.
     """
@@ -98,6 +123,7 @@ class Block(nnx.Module):
         rate: float,
         gate: Gate = "none",
         epsilon: float = EPSILON,
+        below: Below = "sum",
         convolutions: Mapping[str, ShortConvolution] | None = None,
     ) -> None:
         self.mixer = mixer
@@ -105,12 +131,13 @@ class Block(nnx.Module):
         self.feed_forward = feed_forward
         self.convolutions = nnx.Dict(convolutions or {})
 
-        def around(gate: Gate = "none") -> Residual:
-            return Residual(dim, norm=norm, order=order, rate=rate, gate=gate, epsilon=epsilon)
+        def around(place: str, gate: Gate = "none") -> Residual:
+            kind: dict[str, Any] = {"norm": norm, "order": order, "rate": rate, "epsilon": epsilon}
+            return Residual(dim, gate=gate, below=below, place=place, **kind)
 
-        self.around_mixer = around()
-        self.around_cross = around(gate) if cross is not None else None
-        self.around_feed_forward = around() if feed_forward is not None else None
+        self.around_mixer = around("self")
+        self.around_cross = around("cross", gate) if cross is not None else None
+        self.around_feed_forward = around("feed_forward") if feed_forward is not None else None
 
     def __call__(
         self,
@@ -133,7 +160,7 @@ class Block(nnx.Module):
             key: random key for dropout.
         """
         k, carry = keys(key, 5), dict(carry or empty_carry())
-        x = point("residual", x)
+        x = stream(x)
 
         def convolve(place: str, h: Tokens) -> Tokens:
             return self.convolutions[place](h, data) if place in self.convolutions else h
@@ -177,7 +204,7 @@ class Block(nnx.Module):
     ) -> tuple[Tokens, State, Carries]:
         """Output for the tokens that continue `state`, the next state, and the carry for the block above."""
         state, carry = dict(state), dict(carry or empty_carry())
-        x, tails = point("residual", x), dict(state["convolutions"])
+        x, tails = stream(x), dict(state["convolutions"])
 
         def convolve(place: str, h: Tokens) -> Tokens:
             if place in self.convolutions:
@@ -214,7 +241,8 @@ class Block(nnx.Module):
             return x
 
         def think(h: Tokens) -> tuple[Tokens, None]:
-            y = forward(convolve("C", h), functools.partial(convolve, "D"))
+            hidden = functools.partial(convolve, "D") if "D" in self.convolutions else None
+            y = forward(convolve("C", h), hidden)
             return point("feed_forward", y), None
 
         return self.around_feed_forward(x, think, key)[0]

@@ -1,4 +1,4 @@
-"""Canon layers: residual short convolutions inside a block, and attention with one on queries, keys, values."""
+"""Canon layers: short convolutions with a residual in a block, and attention with one on q, k, v."""
 
 from typing import Any, Literal
 
@@ -40,8 +40,8 @@ class CanonAttention(AttentionLayer):
     def __init__(self, plain: TokenMixerLayer, window: ConvWindow, *, rngs: nnx.Rngs) -> None:
         if type(plain) is not AttentionLayer or type(plain.project) is not QKVProjection:
             raise ValueError(
-                f"canon has B, a convolution of the queries, keys and values of plain attention, but the mixer "
-                f"is a {type(plain).__name__}; leave B out (recurrent mixers have conv_size)"
+                f"canon has B, which acts on queries, keys and values of plain attention, but the mixer is a "
+                f"{type(plain).__name__}; leave B out (recurrent mixers have conv_size)"
             )
         self.project, self.output_projection, self.engine = (
             plain.project,
@@ -60,8 +60,8 @@ class CanonAttention(AttentionLayer):
     def split(self, joined: Tokens) -> tuple[Heads, Heads, Heads]:
         """Queries, keys and values, from all heads side by side."""
         shape = self.project.shape
-        q = shape.heads * shape.dim
-        q, k, v = jnp.split(joined, (q, q + shape.kv_heads * shape.dim), axis=-1)
+        q_width, k_width = shape.heads * shape.dim, shape.kv_heads * shape.dim
+        q, k, v = jnp.split(joined, (q_width, q_width + k_width), axis=-1)
         return split_heads(q, shape.heads), split_heads(k, shape.kv_heads), split_heads(v, shape.kv_heads)
 
     def with_carry(

@@ -33,22 +33,27 @@ class FeedForward(nnx.Module):
     def __init__(
         self, dim: int, *, ratio: float, activation: Activation, scale: float = 1.0, rngs: nnx.Rngs
     ) -> None:
-        self.activation, width = activation, hidden_width(dim, ratio, activation)
+        width = hidden_width(dim, ratio, activation)
+        self.activation = activation
+        self.gate = Linear(dim, width, rngs=rngs) if activation in GATES else None
         self.up = Linear(dim, width, rngs=rngs)
-        self.down = Linear(width // 2 if activation in GATES else width, dim, scale=scale, rngs=rngs)
+        self.down = Linear(width, dim, scale=scale, rngs=rngs)
 
     def __call__(
-        self, x: Float[Array, "*tokens dim"], hidden: Callable[[Array], Array] = lambda h: h
+        self, x: Float[Array, "*tokens dim"], hidden: Callable[[Array], Array] | None = None
     ) -> Float[Array, "*tokens dim"]:
-        """The output. `hidden` acts on `up(x)` (with a gate: on gate and value side by side)."""
-        x = hidden(self.up(x))
-        if self.activation in GATES:
-            gate, x = jnp.split(x, 2, axis=-1)
-            return self.down(GATES[self.activation](gate) * x)
-        return self.down(PLAIN[self.activation](x))
+        """The output. `hidden` acts on the hidden units before the nonlinearity, with a gate on gate and
+        value side by side.
+        """
+        maps = [self.up] if self.gate is None else [self.gate, self.up]
+        parts = [one(x) for one in maps]
+        if hidden is not None:
+            parts = jnp.split(hidden(jnp.concatenate(parts, axis=-1)), len(parts), axis=-1)
+        if self.gate is None:
+            return self.down(PLAIN[self.activation](parts[0]))
+        return self.down(GATES[self.activation](parts[0]) * parts[1])
 
 
 def hidden_width(dim: int, ratio: float, activation: Activation) -> int:
-    """Width of `up(x)`, with a gate that of gate and value together."""
-    gated = activation in GATES
-    return max(1, round(ratio * dim * (2 / 3 if gated else 1))) * (2 if gated else 1)
+    """How many hidden units there are; a gate has as many."""
+    return max(1, round(ratio * dim * (2 / 3 if activation in GATES else 1)))

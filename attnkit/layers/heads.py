@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -101,7 +102,7 @@ class OutputProjection(nnx.Module):
 
 
 class QKVProjection(InputProjection):
-    """One matrix for the queries and one for keys and values together.
+    """One matrix for the queries and one for keys and values together, its columns in order of the heads.
 
     Args:
         model_dim: width of a token's vector.
@@ -118,14 +119,15 @@ class QKVProjection(InputProjection):
         self.key_value = Linear(
             model_dim, shape.kv_heads * (shape.dim + shape.value_dim), bias=bias, rngs=rngs
         )
+        drawn = jnp.split(self.key_value.kernel[...], [shape.kv_heads * shape.dim], axis=1)
+        self.key_value.kernel[...] = columns_by_head(*drawn, shape.kv_heads)
 
     def queries(self, x: Tokens) -> Heads:
         return split_heads(self.query(x), self.shape.heads)
 
     def keys_values(self, x: Tokens, carry: Carry) -> tuple[Heads, Heads]:
-        both, keys = self.key_value(x), self.shape.kv_heads * self.shape.dim
-        k, v = both[..., :keys], both[..., keys:]
-        return split_heads(k, self.shape.kv_heads), split_heads(v, self.shape.kv_heads)
+        both = split_heads(self.key_value(x), self.cached.kv_heads)
+        return both[..., : self.cached.dim], both[..., self.cached.dim :]
 
 
 class ConcatProjection(OutputProjection):
@@ -152,6 +154,19 @@ def split_heads(x: Tokens, heads: int) -> Heads:
     """Consecutive pieces of each token's vector, one for each head."""
     batch, tokens, width = x.shape
     return x.reshape(batch, tokens, heads, width // heads).transpose(0, 2, 1, 3)
+
+
+def columns_by_head(
+    k: Float[Array, "*inputs keys"], v: Float[Array, "*inputs values"], heads: int
+) -> Float[Array, "*inputs both"]:
+    """Columns for the keys of all heads and for their values, as the key and the value of head after head.
+
+    >>> import jax.numpy as jnp
+    >>> columns_by_head(jnp.array([0, 1, 2, 3]), jnp.array([4, 5]), 2).tolist()
+    [0, 1, 4, 2, 3, 5]
+    """
+    each = [a.reshape(*a.shape[:-1], heads, a.shape[-1] // heads) for a in (k, v)]
+    return jnp.concatenate(each, axis=-1).reshape(*k.shape[:-1], k.shape[-1] + v.shape[-1])
 
 
 def merge_heads(x: Heads) -> Tokens:

@@ -9,17 +9,18 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from attnkit.layers.block import Block, Carries, Gate, Order, State, Tokens, empty_carry
+from attnkit.layers.block import Block, Carries, Gate, Order, State, Tokens, empty_carry, stream
 from attnkit.layers.build import Width, build_layer
 from attnkit.layers.canon import CANON_SIZE, Canon, CanonAttention
 from attnkit.layers.contract import TokenMixerLayer
 from attnkit.layers.conv_window import ConvWindow
+from attnkit.layers.depth_attention import Below, DepthAttention
 from attnkit.layers.dropout import fold
-from attnkit.layers.feed_forward import Activation, FeedForward, hidden_width
+from attnkit.layers.feed_forward import GATES, Activation, FeedForward, hidden_width
 from attnkit.layers.norm import EPSILON, NormKind, make_norm
 from attnkit.layers.short_convolution import ShortConvolution
 from attnkit.masks.contract import Data
-from attnkit.points import carried, point, within
+from attnkit.points import carried, within
 from attnkit.token_mixer import TokenMixer
 from attnkit.variant import MapKind, product_kind
 
@@ -47,6 +48,7 @@ class Style:
         gate: of what cross-attention adds.
         remat: what the gradient of a block computes again.
         epsilon: added to the variance by the norms.
+        below: what each part reads of the parts below, their sum or attention over them.
     """
 
     width: Width
@@ -60,6 +62,7 @@ class Style:
     gate: Gate = "none"
     remat: Remat = "none"
     epsilon: float = EPSILON
+    below: Below = "sum"
 
 
 class StackOutput(NamedTuple):
@@ -91,11 +94,13 @@ class Stack(nnx.Module):
         norm: NormKind,
         order: Order,
         epsilon: float = EPSILON,
+        below: Below = "sum",
         remat: Remat = "none",
     ) -> None:
         self.blocks = nnx.List(blocks)
         self.remat = remat
         self.norm = make_norm(norm, dim, epsilon) if order == "pre" and blocks else None
+        self.depth = DepthAttention(dim, epsilon) if below == "attention" and blocks else None
 
     @property
     def map_kind(self) -> MapKind:
@@ -117,16 +122,25 @@ class Stack(nnx.Module):
         key: jax.Array | None = None,
     ) -> StackOutput:
         """Output of the last block, and the penalty of all layers."""
-        carry = empty_carry()
+        carry, x = empty_carry(), self._begun(x)
         for n, block in enumerate(self.blocks):
             with within(n):
                 run = functools.partial(
                     block, memory=memory, data=data, memory_data=memory_data, key=fold(key, n)
                 )
                 x, carry = self._again(run)(x, carry)
-        x = point("residual", x)
         penalty = sum((own.get("penalty", 0.0) for own in carry.values()), 0.0)
-        return StackOutput(x if self.norm is None else self.norm(x), penalty)
+        return StackOutput(self._ended(x), penalty)
+
+    def _begun(self, x: Tokens) -> Array:
+        """`x` as the lowest block takes it."""
+        return x if self.depth is None else x[None]
+
+    def _ended(self, x: Array) -> Tokens:
+        """The output of the stack, from that of the last block."""
+        x = stream(x)
+        x = x if self.depth is None else self.depth(x)
+        return x if self.norm is None else self.norm(x)
 
     def _again(self, block: Callable[..., tuple[Tokens, Carries]]) -> Callable[..., tuple[Tokens, Carries]]:
         def run(x: Tokens, carry: Carries) -> tuple[Tokens, Carries]:
@@ -153,13 +167,12 @@ class Stack(nnx.Module):
         self, x: Tokens, states: list[State], *, memory_data: Data | None = None
     ) -> tuple[Tokens, list[State]]:
         """Output for the tokens that continue `states`, and the next states."""
-        after, carry = [], empty_carry()
+        after, carry, x = [], empty_carry(), self._begun(x)
         for n, (block, state) in enumerate(zip(self.blocks, states, strict=True)):
             with within(n):
                 x, state, carry = block.step(x, state, carry=carry, memory_data=memory_data)
             after.append(state)
-        x = point("residual", x)
-        return (x if self.norm is None else self.norm(x)), after
+        return self._ended(x), after
 
 
 def make_stack(
@@ -189,7 +202,8 @@ def make_stack(
     The output of each part starts smaller by sqrt(2 depth), so that the sum over a pre-norm stack does not
     grow with its depth (Radford et al. 2019, GPT-2, section 2.3).
     """
-    scale = (2 * max(1, depth)) ** -0.5 if style.order == "pre" else 1.0
+    summed = style.order == "pre" and style.below == "sum"
+    scale = (2 * max(1, depth)) ** -0.5 if summed else 1.0
     dim = style.width.model_dim
     blocks: list[Block] = []
     mixers: list[TokenMixerLayer] = []
@@ -198,6 +212,7 @@ def make_stack(
         "norm": style.norm,
         "order": style.order,
         "epsilon": style.epsilon,
+        "below": style.below,
     }
     for n in range(depth):
         width = dataclasses.replace(style.width, depth=n)
@@ -221,26 +236,13 @@ def make_stack(
 
 
 def make_convolutions(style: Style, *, causal: bool, rngs: nnx.Rngs) -> dict[str, ShortConvolution]:
-    """Fresh convolutions of a block by their place, without that of place B, which is the mixer's.
-
-    Raises `ValueError` if two are in one place, or one is in a part that does not exist.
-    """
-    canon, dim = style.canon.replace("none", ""), style.width.model_dim
-    if style.short_convolution and "A" in canon:
-        raise ValueError(
-            f"canon = {canon!r}: A and short_convolution = {style.short_convolution} are both before the "
-            "mixer; leave one of them out"
-        )
-    if not style.mlp_ratio and {*canon} & {*"CD"}:
-        raise ValueError(
-            f"canon = {canon!r}: C and D are in the feed-forward part, which mlp_ratio = 0 leaves out"
-        )
-    made = {}
+    """Fresh convolutions of a block by their place, without that of place B, which is the mixer's."""
+    made, dim = {}, style.width.model_dim
     if style.short_convolution:
         made["A"] = ShortConvolution(ConvWindow(style.short_convolution, causal=causal), dim, rngs=rngs)
-    hidden = hidden_width(dim, style.mlp_ratio, style.activation)
+    hidden = hidden_width(dim, style.mlp_ratio, style.activation) * (2 if style.activation in GATES else 1)
     for place, width in (("A", dim), ("C", dim), ("D", hidden)):
-        if place in canon:
+        if place in style.canon:
             window = ConvWindow(CANON_SIZE, causal=causal)
             made[place] = ShortConvolution(window, width, residual=True, rngs=rngs)
     return made

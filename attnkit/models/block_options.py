@@ -10,6 +10,7 @@ from flax import nnx
 from attnkit.layers.block import Gate, Order
 from attnkit.layers.build import Width
 from attnkit.layers.canon import Canon
+from attnkit.layers.depth_attention import Below
 from attnkit.layers.embedding import Absolute, Embedding, SourceAbsolute
 from attnkit.layers.feed_forward import Activation
 from attnkit.layers.norm import EPSILON, NormKind
@@ -34,6 +35,8 @@ class Blocks(Model):
         activation: nonlinearity of the feed-forward part; `swiglu` and `geglu` have a gate.
         norm: kind of norm.
         order: norm before (`pre`) or after (`post`) each part.
+        below: what each part reads of the parts below it: the `sum` of their outputs (residual connections),
+            or `attention` over them, by a query of its own (Attention Residuals, arXiv 2603.15031).
         short_convolution: tokens of a depthwise convolution before every mixer; 0 for none.
         canon: places of every block that have a Canon layer, `x` plus a depthwise convolution of 4 tokens
             (Allen-Zhu 2025, arXiv 2512.17351): `A` before the mixer, `B` on queries, keys and values of plain
@@ -52,12 +55,24 @@ class Blocks(Model):
     activation: Activation = "gelu"
     norm: NormKind = "layer"
     order: Order = "pre"
+    below: Below = "sum"
     short_convolution: Annotated[int, Ge(0)] = 0
     canon: Canon = "none"
     dropout: Annotated[float, Ge(0.0), Lt(1.0)] = 0.0
     norm_epsilon: Annotated[float, Gt(0.0)] = EPSILON
     attention_bias: bool = False
     remat: Remat = "none"
+
+    def __post_init__(self) -> None:
+        if self.short_convolution and "A" in self.canon:
+            raise ValueError(
+                f"canon = {self.canon!r}: A and short_convolution = {self.short_convolution} are both before "
+                "the mixer; leave one of them out"
+            )
+        if not self.mlp_ratio and {*self.canon} & {*"CD"}:
+            raise ValueError(
+                f"canon = {self.canon!r}: C and D are in the feed-forward part, and mlp_ratio = 0 means none"
+            )
 
     def style(self, gate: Gate = "none") -> Style:
         """Options of all blocks of a stack."""
@@ -67,6 +82,7 @@ class Blocks(Model):
             activation=self.activation,
             norm=self.norm,
             order=self.order,
+            below=self.below,
             dropout=self.dropout,
             short_convolution=self.short_convolution,
             canon=self.canon,

@@ -5,13 +5,16 @@
 | `data` | the examples of a batch |
 | `fsdp` | the examples too, and parameters and optimizer state: each keeps a part of every matrix |
 | `sequence` | the tokens of every example |
+| `tensor` | the heads and the hidden units of every block |
 
 Each pair of `data` and `fsdp` computes the gradient of its own examples (`jax.shard_map`); all else is a
 program for whole arrays that JAX partitions by where they lie, so that norms are those of the whole.
+How parameters are cut is the matter of `attnkit.training.sharding`.
 """
 
 import functools
 import importlib.metadata
+import math
 import os
 import re
 from collections.abc import Callable
@@ -24,7 +27,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from attnkit.errors import ConfigError
 from attnkit.training.plan import Training
 
-DATA, FSDP, SEQUENCE = AXES = ("data", "fsdp", "sequence")
+DATA, FSDP, SEQUENCE, TENSOR = AXES = ("data", "fsdp", "sequence", "tensor")
 #: the axes that the examples of a batch are spread over
 EXAMPLES = (DATA, FSDP)
 MOST_CORES = 8
@@ -57,33 +60,42 @@ def expected() -> int:
     return int(forced[1]) if forced else max(config.jax_num_cpu_devices, 1)
 
 
-def sizes(training: Training, there: int) -> tuple[int, int, int]:
+def group(training: Training) -> int:
+    """How many devices have the same place along `data`."""
+    return training.fsdp * training.sequence * training.tensor
+
+
+def shares(training: Training) -> str:
+    """The options of the plan that say how many devices share what."""
+    return f"fsdp = {training.fsdp}, sequence = {training.sequence}, tensor = {training.tensor}"
+
+
+def sizes(training: Training, there: int) -> tuple[int, int, int, int]:
     """Sizes of the mesh's axes on `there` devices: `data` is the largest for which the batch divides evenly.
 
     Raises:
         ConfigError: if there are too few devices.
     """
-    group = training.fsdp * training.sequence
-    if there < group:
+    if there < group(training):
         raise ConfigError(
-            f"training.fsdp = {training.fsdp}, sequence = {training.sequence}: need {group} devices, but "
+            f"training.{shares(training)}: need {group(training)} devices, but "
             f"{'there is 1' if there == 1 else f'there are {there}'}; lower them, or take more devices "
             "(attnkit validate --devices N checks for another machine)"
         )
     each = training.batch_size // training.fsdp
-    return max(n for n in range(1, there // group + 1) if each % n == 0), training.fsdp, training.sequence
+    data = max(n for n in range(1, there // group(training) + 1) if each % n == 0)
+    return data, training.fsdp, training.sequence, training.tensor
 
 
 def unused(training: Training, there: int) -> str:
     """Which of `there` devices `make_mesh` leaves idle and why, with the nearest batch sizes that use all."""
-    data, fsdp, sequence = sizes(training, there)
-    used, group = data * fsdp * sequence, fsdp * sequence
+    used, together = math.prod(sizes(training, there)), group(training)
     if used == there:
         return ""
     are = f"{used} of {there} devices {'is' if used == 1 else 'are'} used"
-    if there % group:
-        return f"fsdp = {fsdp}, sequence = {sequence}: {are}, because {group} do not divide {there}"
-    size, parts = training.batch_size, there // sequence
+    if there % together:
+        return f"{shares(training)}: {are}, because {together} do not divide {there}"
+    size, parts = training.batch_size, there // (training.sequence * training.tensor)
     whole = size // parts * parts
     near = " or ".join(str(one) for one in (whole, whole + parts) if one)
     return f"batch_size = {size}: {are}, because {parts} do not divide it; {near} would use all"
@@ -107,65 +119,6 @@ def whole_everywhere(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def shard_axis(shape: tuple[int, ...], parts: int) -> int | None:
-    """The axis along which an array is cut into `parts`: the longest that they divide, the last of equals.
-
-    `None` for an array that each device has whole: one with fewer than two axes, or none that they divide.
-    """
-    fit = [(size, axis) for axis, size in enumerate(shape) if size and size % parts == 0]
-    return max(fit)[1] if parts > 1 and len(shape) > 1 and fit else None
-
-
-def state_spec(leaf: Any, mesh: Mesh) -> PartitionSpec:
-    """How parameters and optimizer state are cut along `fsdp`: by shape alone, so moments as parameters."""
-    axis = shard_axis(leaf.shape, mesh.shape[FSDP])
-    return PartitionSpec() if axis is None else PartitionSpec(*[None] * axis, FSDP)
-
-
-def layout(tree: Tree, mesh: Mesh) -> Tree:
-    """Where each array of parameters or optimizer state lies."""
-    return jax.tree.map(lambda leaf: NamedSharding(mesh, state_spec(leaf, mesh)), tree)
-
-
-def place(tree: Tree, mesh: Mesh) -> Tree:
-    """The arrays of a tree, equal in all processes, laid out as `layout` says."""
-    return jax.tree.map(_put, tree, layout(tree, mesh))
-
-
-def sum_over(mesh: Mesh, whole: Callable[..., tuple[Any, Tree]]) -> Callable[..., tuple[Any, Tree]]:
-    """`whole(params, constants, batch, key, hyper) -> (sums, gradient)` of each device's examples, added up.
-
-    The sums are whole everywhere; the gradient is cut along `FSDP` as `state_spec` says.
-    """
-    same, examples, parts = PartitionSpec(), PartitionSpec(EXAMPLES), mesh.shape[FSDP]
-    by_hand = AXES if mesh.shape[SEQUENCE] == 1 else EXAMPLES
-
-    def add_up(leaf: jax.Array) -> jax.Array:
-        axis = shard_axis(leaf.shape, parts)
-        if axis is None:
-            return jax.lax.psum(leaf, EXAMPLES)
-        return jax.lax.psum(jax.lax.psum_scatter(leaf, FSDP, scatter_dimension=axis, tiled=True), DATA)
-
-    def summed(*given: Any) -> tuple[Any, Tree]:
-        found, slope = whole(*given)
-        return jax.lax.psum(found, EXAMPLES), jax.tree.map(add_up, slope)
-
-    def gradient(params: Tree, *given: Any) -> tuple[Any, Tree]:
-        cut = jax.tree.map(lambda leaf: state_spec(leaf, mesh), params)
-        # With JAX's check of varying axes a gradient is summed over devices at each use of a parameter, not
-        # once; and a variant or a network of a user's may have a loop that it refuses.
-        return jax.shard_map(  # type: ignore[no-any-return]
-            summed,
-            mesh=mesh,
-            in_specs=(same, same, examples, same, same),
-            out_specs=(same, cut),
-            axis_names=set(by_hand),
-            check_vma=False,
-        )(params, *given)
-
-    return gradient
-
-
 def place_batches(batches: Tree, mesh: Mesh, leading: int = 1) -> Tree:
     """Stacked batches: `leading` axes, then examples, then perhaps tokens.
 
@@ -176,16 +129,17 @@ def place_batches(batches: Tree, mesh: Mesh, leading: int = 1) -> Tree:
     def one(array: Any) -> Any:
         tokens = array.ndim > leading + 1 and array.shape[leading + 1] % parts == 0
         spec = PartitionSpec(*[None] * leading, EXAMPLES, *([SEQUENCE] if tokens else []))
-        return _put(array, NamedSharding(mesh, spec))
+        return put(array, NamedSharding(mesh, spec))
 
     return jax.tree.map(one, batches)
 
 
-def _put(array: Any, where: NamedSharding) -> Any:
+def put(array: Any, where: NamedSharding) -> Any:
+    """An array, equal in all processes, laid out."""
     if where.is_fully_addressable:
         return jax.device_put(array, where)
     if isinstance(array, jax.Array) and jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
-        data = _put(jax.random.key_data(array), whole_everywhere(where.mesh))  # type: ignore[arg-type]
+        data = put(jax.random.key_data(array), whole_everywhere(where.mesh))  # type: ignore[arg-type]
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(array))
     if isinstance(array, jax.Array) and not array.is_fully_addressable:
         return jax.device_put(array, where)

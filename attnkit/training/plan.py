@@ -26,9 +26,12 @@ class Training:
             fast. Must divide `batch_size`. A device that has a part of the batch cuts it into slices that are
             no larger. The gradient is that of the whole batch.
         fsdp: devices that share parameters and optimizer state, each with a part of every matrix, besides
-            their part of the batch (Rajbhandari et al. 2020, arXiv:1910.02054, ZeRO stage 3 without
-            gathering by layer). Must divide `batch_size`. All devices that are left share the batch alone.
+            their part of the batch, and gathers a parameter where it is read (Rajbhandari et al. 2020,
+            arXiv:1910.02054, ZeRO stage 3). Must divide `batch_size`. All devices that are left share the
+            batch alone.
         sequence: devices that share the tokens of each example.
+        tensor: devices that share the heads and the hidden units of each block (Shoeybi et al. 2019,
+            arXiv:1909.08053). Must divide the numbers of heads, of key-value heads and of hidden units.
         precision: type that the network computes in. The parameters, the loss and the optimizer are float32.
         steps_per_dispatch: updates handed to the device at once; 0 means many for a small network.
         keep: newest checkpoints to keep; the best one is kept besides.
@@ -53,6 +56,7 @@ class Training:
     accumulate: Annotated[int, Ge(0)] = 0
     fsdp: Annotated[int, Ge(1)] = 1
     sequence: Annotated[int, Ge(1)] = 1
+    tensor: Annotated[int, Ge(1)] = 1
     precision: Literal["float32", "bfloat16"] = "float32"
     steps_per_dispatch: Annotated[int, Ge(0), Le(1024)] = 0
     keep: Annotated[int, Ge(1)] = 1

@@ -19,12 +19,13 @@ from attnkit.signals import Interruption
 from attnkit.tasks.contract import Dataset
 from attnkit.training import evaluation, nonfinite
 from attnkit.training.batches import Batches, Stopped
-from attnkit.training.devices import make_mesh, on_one, place, place_batches
+from attnkit.training.devices import group, make_mesh, on_one, place_batches, shares
 from attnkit.training.evaluation import Counts, Evaluation
 from attnkit.training.journal import Journal
 from attnkit.training.optimizer import Hyperparameters, hyperparameters
 from attnkit.training.plan import Optimizer, Training
 from attnkit.training.progress import Fitted, Progress, Report
+from attnkit.training.sharding import place
 from attnkit.training.step import (
     Metrics,
     State,
@@ -86,9 +87,9 @@ def fit_population(
         Preempted: after a signal; all is saved.
     """
     plan = members[0].training
-    if jax.process_count() > 1 or plan.fsdp * plan.sequence > 1:
+    if jax.process_count() > 1 or group(plan) > 1:
         raise ConfigError(
-            f"training.fsdp = {plan.fsdp}, sequence = {plan.sequence}, {jax.process_count()} process(es): a "
+            f"training.{shares(plan)}, {jax.process_count()} process(es): a "
             "population is trained by one process and shares the batch alone; leave all at 1"
         )
     with contextlib.ExitStack() as stack:

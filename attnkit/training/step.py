@@ -1,6 +1,7 @@
 """One update as a pure function of (state, batch, hyperparameters), and many updates in one dispatch."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -13,12 +14,13 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from attnkit.layers.contract import TokenMixerLayer
 from attnkit.models.contract import Batch
-from attnkit.training.devices import EXAMPLES, layout, place, sum_over
+from attnkit.training.devices import EXAMPLES, FSDP
 from attnkit.training.finite import all_finite, choose, global_norm
 from attnkit.training.objective import Sums, errors, per_weight, sums
 from attnkit.training.optimizer import Hyperparameters, hyperparameters, schedule, transform
 from attnkit.training.parameters import kinds
 from attnkit.training.plan import Optimizer, Training
+from attnkit.training.sharding import fsdp_specs, keep, layout, place, reader, sum_over
 from attnkit.training.spikes import ratios, watch
 
 Params = Any
@@ -185,53 +187,91 @@ def make_gradient(
     """`(params, constants, batch, key, hyper) -> (sums, gradient of sums.objective)` for a whole batch.
 
     The batch is cut into slices whose sums and gradients are added, so the result is that of the whole batch
-    however its weights are spread. On a `mesh`, each device along `EXAMPLES` takes whole parameters and its
-    part of the batch; the sums over all of them leave it cut along `FSDP` as `state_spec` says. What a device
-    computes is partitioned along `SEQUENCE` by JAX.
+    however its weights are spread. On a `mesh`, each device along `EXAMPLES` takes its part of the batch, and
+    of parameters and gradient the part along `FSDP` that `sharding.layout` says; a parameter is whole only
+    from where the network reads it to where it is used. What a device computes is partitioned along
+    `SEQUENCE` and `TENSOR` by JAX.
     Every example has a key of its own (`example_keys`), which depends on its place in the whole batch alone.
     """
+    shared = mesh if mesh is not None and mesh.size > 1 else None
 
-    def objective(
-        params: Params, constants: Any, hyper: Hyperparameters, batch: Batch, key: Array
-    ) -> tuple[Array, Sums]:
-        network = nnx.merge(graph, cast(params, training.precision), constants)
-        set_attributes(network, hyper.attributes)
-        smoothing = hyper.label_smoothing if training.label_smoothing else 0.0
-        found = sums(
-            errors(network(batch, key=key), batch, smoothing, training.z_loss),
-            batch["weights"],
-        )
-        return found.objective, found
-
-    gradient = jax.grad(objective, has_aux=True)
-    shared = mesh is not None and mesh.size > 1
-
-    def whole(
+    def gradient(
         params: Params, constants: Any, batch: Batch, key: Array, hyper: Hyperparameters
     ) -> tuple[Sums, Params]:
-        size = batch["weights"].shape[0]
-        slices = count_slices(training, size, size * longest(batch))
-        device = jax.lax.axis_index(EXAMPLES) if shared else 0
-        fold_in = jax.vmap(jax.random.fold_in, (None, 0))
-        constants = redrawn(graph, params, constants, jax.random.fold_in(key, 0))
-        own = fold_in(jax.random.fold_in(key, 1), device * size + jnp.arange(size))
-        keys = fold_in(jax.random.fold_in(key, 2), device * slices + jnp.arange(slices))
-        batch = {**batch, "example_key": own}
+        if shared is None:
+            slope = jax.grad(functools.partial(objective, graph, training), has_aux=True)
+            return _whole(graph, training, slope, 0, params, constants, batch, key, hyper)
+        cut = fsdp_specs(params, shared)
+        part = functools.partial(objective, graph, training, read=reader(cut, shared, training.precision))
+        if shared.shape[FSDP] > 1:
+            part = jax.checkpoint(part, policy=keep)
+        slope = jax.grad(part, has_aux=True)
 
-        def add(total: tuple[Sums, Params], piece: tuple[Batch, Array]) -> tuple[tuple[Sums, Params], None]:
-            slope, found = gradient(params, constants, hyper, *piece)
-            return jax.tree.map(jnp.add, total, (found, slope)), None
+        def own(*given: Any) -> tuple[Sums, Params]:
+            return _whole(graph, training, slope, jax.lax.axis_index(EXAMPLES), *given)
 
-        if slices == 1:
-            slope, found = gradient(params, constants, hyper, batch, keys[0])
-            total = (found, slope)
-        else:
-            pieces = jax.tree.map(lambda x: x.reshape(slices, x.shape[0] // slices, *x.shape[1:]), batch)
-            zero = (Sums(*jnp.zeros((3,), jnp.float32)), jax.tree.map(jnp.zeros_like, params))
-            total, _ = jax.lax.scan(add, zero, (pieces, keys))
-        return total
+        return sum_over(shared, own, cut)(params, constants, batch, key, hyper)
 
-    return whole if mesh is None or not shared else sum_over(mesh, whole)
+    return gradient
+
+
+def objective(
+    graph: nnx.GraphDef,
+    training: Training,
+    params: Params,
+    constants: Any,
+    hyper: Hyperparameters,
+    batch: Batch,
+    key: Array,
+    read: Callable[[nnx.Module], None] | None = None,
+) -> tuple[Array, Sums]:
+    """The objective of a slice of a batch, and all its sums.
+
+    `read` says how the network reads parameters, if these are cut; otherwise they are whole, and cast.
+    """
+    network = nnx.merge(graph, params if read else cast(params, training.precision), constants)
+    if read:
+        read(network)
+    set_attributes(network, hyper.attributes)
+    smoothing = hyper.label_smoothing if training.label_smoothing else 0.0
+    found = sums(
+        errors(network(batch, key=key), batch, smoothing, training.z_loss),
+        batch["weights"],
+    )
+    return found.objective, found
+
+
+def _whole(
+    graph: nnx.GraphDef,
+    training: Training,
+    gradient: Callable[..., tuple[Params, Sums]],
+    device: int | Array,
+    params: Params,
+    constants: Any,
+    batch: Batch,
+    key: Array,
+    hyper: Hyperparameters,
+) -> tuple[Sums, Params]:
+    """The sums and the gradient of the examples of one device, slice after slice."""
+    size = batch["weights"].shape[0]
+    slices = count_slices(training, size, size * longest(batch))
+    fold_in = jax.vmap(jax.random.fold_in, (None, 0))
+    constants = redrawn(graph, params, constants, jax.random.fold_in(key, 0))
+    own = fold_in(jax.random.fold_in(key, 1), device * size + jnp.arange(size))
+    keys = fold_in(jax.random.fold_in(key, 2), device * slices + jnp.arange(slices))
+    batch = {**batch, "example_key": own}
+    if slices == 1:
+        slope, found = gradient(params, constants, hyper, batch, keys[0])
+        return found, slope
+
+    def add(total: tuple[Sums, Params], piece: tuple[Batch, Array]) -> tuple[tuple[Sums, Params], None]:
+        slope, found = gradient(params, constants, hyper, *piece)
+        return jax.tree.map(jnp.add, total, (found, slope)), None
+
+    pieces = jax.tree.map(lambda x: x.reshape(slices, x.shape[0] // slices, *x.shape[1:]), batch)
+    zero = (Sums(*jnp.zeros((3,), jnp.float32)), jax.tree.map(jnp.zeros_like, params))
+    total, _ = jax.lax.scan(add, zero, (pieces, keys))
+    return total
 
 
 def make_step(

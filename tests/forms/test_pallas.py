@@ -3,6 +3,7 @@
 Kernels are interpreted here; `docs/kernels.md` has the table of all variants. Nothing runs on a device.
 """
 
+import dataclasses
 import os
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from attnkit import forms
+from attnkit.conformance import kernels
 from attnkit.conformance.compiled_kernels import compile_kernels, registers
 from attnkit.conformance.kernels import kernel_errors, largest_error
 from attnkit.experiment import catalogue, costs
@@ -22,6 +24,7 @@ from attnkit.forms.pallas.lowering import KERNELS
 from attnkit.forms.pallas.program import make_program
 from attnkit.forms.pallas.rewrites import FOR_TPU, REWRITES
 from attnkit.forms.pallas.schedule import schedule
+from attnkit.forms.pallas.targets import TARGETS, interpreted
 from attnkit.forms.scored import pallas
 from attnkit.forms.scored.pallas import COMPILED_ON
 from attnkit.forms.sizes import Sizes
@@ -30,6 +33,7 @@ from attnkit.jax_api import compile_only_device
 from attnkit.masks.causal import Causal
 from attnkit.masks.same_document import SameDocument
 from attnkit.masks.window import Window
+from attnkit.scored.normalizer.entmax import Entmax
 from attnkit.scored.normalizer.inverted import Inverted
 from attnkit.scored.normalizer.sigmoid import Sigmoid
 from attnkit.scored.normalizer.sink import Sink
@@ -87,6 +91,22 @@ def test_interpreted_kernels_are_the_definition_with_all_derivatives(name):
     assert {what: error for what, error in errors.items() if error > LIMITS[what]} == {}
 
 
+@pytest.mark.parametrize(
+    ("variant", "depth"),
+    [
+        (Attention(position=(KerpleLog(),), mask=Causal()), "forward"),
+        pytest.param(CASES["elementwise"][0], "gradient", marks=pytest.mark.slow),
+        pytest.param(Attention(normalizer=Entmax()), "gradient", marks=pytest.mark.slow),
+    ],
+    ids=("exponential", "elementwise", "implicit"),
+)
+def test_blocks_that_grew_to_powers_of_two_change_nothing(variant, depth, monkeypatch):
+    monkeypatch.setitem(TARGETS, "cpu", dataclasses.replace(TARGETS["gpu"], call=interpreted))
+    monkeypatch.setattr(kernels, "BLOCK", (8, 4))
+    errors = kernel_errors(variant, depth)
+    assert {what: error for what, error in errors.items() if error > LIMITS[what]} == {}
+
+
 CATALOGUE = [
     entry
     for base in ("Score", "Position", "Normalizer", "Selection", "Mask")
@@ -115,14 +135,14 @@ def test_low_precision_loses_no_more_than_the_definition_and_nan_stays_behind_th
         found = forms.attend(variant, None, **wide, offset=2, implementation=form, block=block)
         return {name: np.asarray(a, np.float64) for name, a in found._asdict().items()}
 
-    kernels, low = run("pallas", dtype, (4, 4)), run("reference", dtype)
+    fused, low = run("pallas", dtype, (4, 4)), run("reference", dtype)
     with jax.enable_x64(True):
         true = run("reference", jnp.float64)
-    assert np.isnan(kernels["output"]).any() and np.isfinite(kernels["output"][:, :7]).all()
+    assert np.isnan(fused["output"]).any() and np.isfinite(fused["output"][:, :7]).all()
     for name in true:
         ulp = float(jnp.finfo(dtype if name == "output" else jnp.float32).eps)
         limit = 2 * largest_error({name: low[name]}, {name: true[name]}) + ulp
-        assert largest_error({name: kernels[name]}, {name: true[name]}) <= limit
+        assert largest_error({name: fused[name]}, {name: true[name]}) <= limit
 
 
 def block_operations(jaxpr):
@@ -152,6 +172,22 @@ def test_derivatives_and_maps_are_computed_as_the_operation_itself():
     found = [equation.params["op"] for equation in block_operations(program.jaxpr)]
     assert len(found) >= 4 and {op.lowering for op in found} == {KERNELS}
     assert all(op.sizes == (2, 2, 2) for op in found)  # batch, key-value heads, heads of a group
+
+
+@pytest.mark.parametrize("platform", COMPILED_ON)
+def test_a_mapped_axis_is_an_axis_of_the_grid(platform):
+    variant = Attention(mask=Causal()).scored()
+
+    def run(q, k, v):
+        return forms.attend(variant, None, q, k, v, implementation="pallas", block=(4, 4)).output
+
+    program = jax.make_jaxpr(jax.vmap(run))(*(jnp.stack([a] * 3) for a in draw(jnp.float32).values()))
+    (fold,) = block_operations(program.jaxpr)
+    kernels = jax.make_jaxpr(lambda *given: KERNELS.run(fold.params["op"], given, platform))(
+        *(jax.ShapeDtypeStruct(a.aval.shape, a.aval.dtype) for a in fold.invars)
+    )
+    grids = [e.params["grid_mapping"].grid for e in kernels.jaxpr.eqns if e.primitive.name == "pallas_call"]
+    assert grids == [(3, 2, 2, 3)]  # batch, key-value heads, heads of a group, blocks of rows
 
 
 def test_projections_are_made_once_and_not_in_every_block():
@@ -264,7 +300,11 @@ def test_kernels_and_their_gradients_are_lowered_without_a_device(platform):
     assert lowering_gap(variant, platform, None, block) is None
     gap = lowering_gap(Attention(position=(Shaw(),)).scored(), platform, None, block, gradient=False)
     assert (
-        gap == {"gpu": "no power of two: shape (33, 64)", "tpu": "TPU has no operation scatter-add"}[platform]
+        gap
+        == {
+            "gpu": "scatter-add of shape (64, 33): no power of two",
+            "tpu": "TPU has no operation scatter-add",
+        }[platform]
     )
 
 
@@ -309,8 +349,8 @@ def test_auto_takes_kernels_on_a_platform_that_compiles_them_and_says_why_not(mo
     )
     assert (explained.blocks, explained.computed) == (32 * 32, 32 * 33 // 2)
     assert forms.explain(variant, 256, 256).form == "dense"
-    gap = pallas.supports(variant, Sizes(2048, 2048, shape=narrow), "gpu")
-    assert gap == "the compiler for gpu lacks what the variant needs: no power of two: shape (64, 12)"
+    assert pallas.supports(variant, Sizes(2048, 2048, shape=narrow), "gpu") is None
+    assert "scatter-add" in pallas.supports(Attention(position=(Shaw(),)).scored(), Sizes(2048, 2048), "gpu")
     explained = forms.explain(Attention(position=(Cope(),)).scored(), 2048, 2048)
     assert explained.form == "blockwise"
     assert "not pallas: Cope visits the keys in order" in explained.reason

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from oracles.layers import key_value
 
 from attnkit.layers.build import Width, build_layer
 from attnkit.layers.causality import refuse_future
@@ -34,10 +35,9 @@ def by_loops(attention, x, memory, kv_heads, allowed):
     """Softmax attention in float64 with nothing but loops."""
     x, memory = np.asarray(x, np.float64), np.asarray(memory, np.float64)
     q_all = x @ np.asarray(attention.project.query.kernel[...], np.float64)
-    k_all, v_all = np.split(
-        memory @ np.asarray(attention.project.key_value.kernel[...], np.float64), 2, axis=-1
-    )
     dim = DIM // HEADS
+    kernel = np.asarray(attention.project.key_value.kernel[...], np.float64)
+    k_all, v_all = (memory @ own for own in key_value(kernel, kv_heads, dim))
     output, weights = np.zeros(x.shape), np.zeros((len(x), HEADS, x.shape[1], memory.shape[1]))
     for b in range(len(x)):
         for h in range(HEADS):

@@ -1,18 +1,22 @@
 """Canon layers: a whole block against loops in float64, and what a config may say."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
+from attnkit.conformance.programs import QUICK_COMPILE
 from attnkit.layers.build import Width
 from attnkit.layers.conv_window import ConvWindow
 from attnkit.layers.short_convolution import ShortConvolution
 from attnkit.layers.stack import Style, make_stack
+from attnkit.layers.token_mixer.min_gru import MinGru
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data
-from attnkit.recurrence.variant.gla import Gla
+from attnkit.models.decoder import Decoder
 from attnkit.scored.preset.attention import Attention
 
 DIM, HEADS, TOKENS = 6, 2, 7
@@ -66,7 +70,10 @@ def expected(made, x):
         heads.append(weights / weights.sum(-1, keepdims=True) @ v)
     x = x + linear(block.mixer.output_projection.output, np.concatenate(heads, axis=-1))
     h = canon_layer(kernels["C"], rms(block.around_feed_forward.norm, x))
-    gate, value = np.split(canon_layer(kernels["D"], linear(block.feed_forward.up, h)), 2, axis=-1)
+    joined = np.concatenate(
+        [linear(one, h) for one in (block.feed_forward.gate, block.feed_forward.up)], axis=-1
+    )
+    gate, value = np.split(canon_layer(kernels["D"], joined), 2, axis=-1)
     x = x + linear(block.feed_forward.down, gate / (1 + np.exp(-gate)) * value)
     return rms(made.norm, x)
 
@@ -74,12 +81,15 @@ def expected(made, x):
 def test_a_block_agrees_with_loops_and_decodes():
     made = stack(activation="swiglu")
     x = jax.random.normal(jax.random.key(2), (2, TOKENS, DIM))
-    found = made(x).output
+    graph, params = nnx.split(made)
+    compiled = functools.partial(jax.jit, compiler_options=QUICK_COMPILE)
+    found = compiled(lambda params: nnx.merge(graph, params)(x).output)(params)
     for row, given in zip(found, x, strict=True):
         np.testing.assert_allclose(row, expected(made, np.asarray(given, np.float64)), atol=2e-5)
     states, pieces, first = made.start(2, TOKENS, jnp.float32), [], 0
-    for size in (1, 2, 1, 3):
-        y, states = made.step(x[:, first : first + size], states)
+    step = compiled(lambda params, x, states: nnx.merge(graph, params).step(x, states))
+    for size in (1, 1, 5):
+        y, states = step(params, x[:, first : first + size], states)
         pieces.append(y)
         first += size
     np.testing.assert_allclose(jnp.concatenate(pieces, axis=1), found, atol=2e-5)
@@ -99,14 +109,18 @@ def test_initial_values_are_those_of_the_authors_code():
     np.testing.assert_allclose(kernel.std(), 0.5 / np.sqrt(3), rtol=0.03)
 
 
+def test_only_plain_attention_has_a_place_b():
+    with pytest.raises(ValueError, match=r"canon has B.*CellLayer; leave B out"):
+        stack(mixer=MinGru())
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"canon": "AC", "short_convolution": 3}, "canon = 'AC': A and short_convolution = 3"),
         ({"canon": "AD", "mlp_ratio": 0.0}, "canon = 'AD': C and D are in the feed-forward part"),
-        ({"canon": "B", "mixer": Gla()}, "canon has B.*RecurrentLayer; leave B out"),
     ],
 )
 def test_what_cannot_be_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        stack(**options)
+        Decoder(**options)

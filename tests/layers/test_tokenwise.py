@@ -122,9 +122,8 @@ def test_gated_and_plain_feed_forward_have_about_as_many_parameters():
 
 def test_swiglu_by_hand():
     layer = FeedForward(1, ratio=1.5, activation="swiglu", rngs=RNGS)
-    layer.up.kernel[...] = jnp.array([[2.0, 3.0]])
+    layer.gate.kernel[...], layer.up.kernel[...] = jnp.array([[2.0]]), jnp.array([[3.0]])
     layer.down.kernel[...] = jnp.array([[7.0]])
-    # The first half is the gate: silu(2) * 3 * 7.
     np.testing.assert_allclose(layer(jnp.array([[1.0]])), [[2 / (1 + np.exp(-2.0)) * 3 * 7]], rtol=1e-6)
 
 

@@ -21,6 +21,12 @@ def split(x, heads):
     return np.stack(np.split(x, heads, axis=1))
 
 
+def key_value(kernel, heads, key_dim):
+    """The matrices of keys and of values, from one whose columns are in order of the heads."""
+    each = np.asarray(kernel).reshape(len(kernel), heads, -1)
+    return tuple(a.reshape(len(kernel), -1) for a in (each[..., :key_dim], each[..., key_dim:]))
+
+
 def attention(q, k, v, bias=None):
     """Causal attention of one head and its weights, in loops."""
     tokens = len(q)

@@ -1,7 +1,7 @@
 """Recurrences whose update is their own, of one head, as their papers write them: slow loops in float64."""
 
 import numpy as np
-from oracles.recurrent import sigmoid, silu, softplus
+from oracles.recurrent import sigmoid, silu, softplus, unit
 
 
 def standardized(x):
@@ -46,3 +46,48 @@ def log_linear(p, x, levels):
                 fade = np.exp(-np.exp(p["A_log"]) * time[s + 1 : t + 1].sum())
                 out[t] = out[t] + weights[t, level] * fade * (q[t] @ k[s]) * time[s] * v[s]
     return out
+
+
+def titans(p, x):
+    """Equations 13 to 15 of Behrouz et al., with a linear memory and the gradient of half the loss."""
+    q, k, v = unit(silu(x["q"])), unit(silu(x["k"])), silu(x["v"])
+    rate, eta, alpha = (sigmoid(x[name][:, 0]) for name in ("rate", "momentum", "forget"))
+    memory = surprise = np.zeros((v.shape[1], k.shape[1]))
+    out = []
+    for t in range(len(v)):
+        gradient = np.outer(memory @ k[t] - v[t], k[t])
+        surprise = eta[t] * surprise - rate[t] * gradient
+        memory = (1 - alpha[t]) * memory + surprise
+        out.append(memory @ q[t])
+    return np.stack(out)
+
+
+def mamba3(p, x):
+    """The authors' reference of one input and one output, with a complex state for the rotated rows.
+
+    Rows are multiplied by `exp(i angle)` anew at every token instead of B and C by the sum of the angles.
+    """
+    count, pairs, v = len(x["v"]), x["angle"].shape[1], x["v"]
+    b, c = (
+        p[f"{n}_gain"] * x[n] / np.sqrt((x[n] ** 2).mean(-1, keepdims=True) + 1e-5) + p[f"{n}_bias"]
+        for n in "kq"
+    )
+    dt, share = softplus(x["dt"][:, 0] + p["dt_bias"]), sigmoid(x["share"][:, 0])
+    raw = x["decay"][:, 0]
+    alpha = np.exp(-np.where(raw >= 0, 1 + raw, 1 / (1 - np.minimum(raw, 0))) * dt)
+    waves = np.exp(1j * np.pi * np.tanh(x["angle"]) * dt[:, None])
+
+    def split(a):
+        return a[:pairs] + 1j * a[pairs : 2 * pairs], a[2 * pairs :]
+
+    turning, still = np.zeros((pairs, v.shape[1]), complex), np.zeros((b.shape[1] - 2 * pairs, v.shape[1]))
+    last_turning, last_still, out = turning, still, []
+    for t in range(count):
+        (bz, br), (cz, cr) = split(b[t]), split(c[t])
+        past, own = (1 - share[t]) * dt[t] * alpha[t], share[t] * dt[t]
+        wave = waves[t][:, None]
+        turning = wave * (alpha[t] * turning + past * last_turning) + own * np.outer(np.conj(bz), v[t])
+        still = alpha[t] * still + past * last_still + own * np.outer(br, v[t])
+        last_turning, last_still = np.outer(np.conj(bz), v[t]), np.outer(br, v[t])
+        out.append((cz @ turning).real + cr @ still + p["skip"] * v[t])
+    return np.stack(out)

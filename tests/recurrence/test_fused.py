@@ -9,6 +9,7 @@ from attnkit import forms
 from attnkit.conformance.kernels import largest_error
 from attnkit.conformance.programs import QUICK_COMPILE
 from attnkit.experiment import catalogue
+from attnkit.forms.recurrent.chunk_pass import COLUMNS
 from attnkit.forms.recurrent.contract import sizes_of
 from attnkit.forms.recurrent.form.chunked import FORM as CHUNKED
 from attnkit.forms.recurrent.form.chunked import make_chunk
@@ -53,33 +54,67 @@ def test_the_interpreted_kernel_is_the_chunked_form(name):
     assert largest_error(found, true) < 1e-12
 
 
-def test_its_derivatives_are_those_of_the_chunked_form():
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("gla", "two keys")), "delta rule"]
+)
+def test_its_derivatives_are_those_of_the_chunked_form(name):
     with jax.enable_x64(True):
-        given, reset = problem(*CASES["delta rule"])
+        given, reset = problem(*CASES[name])
+        many = jax.tree.map(lambda a: jnp.stack([a, a / 2]), given) if name != "gla" else given
 
         def moved(form):
             def total(*at):
                 output, last = form.run(*at, reset, Order(), 4)
                 return jnp.sum(jnp.sin(output)) + jnp.sum(jnp.cos(last))
 
-            return jax.jit(jax.grad(total, (0, 1, 2)), compiler_options=QUICK_COMPILE)(*given)
+            gradient = jax.grad(total, (0, 1, 2))
+            if name != "gla":
+                gradient = jax.vmap(gradient)
+            run = jax.jit(lambda *at: jax.jvp(gradient, at, at), compiler_options=QUICK_COMPILE)
+            return run(*many)
 
         assert largest_error(moved(FORM), moved(CHUNKED)) < 1e-10
 
 
+def test_every_derivative_is_a_kernel_and_no_loop():
+    given, _ = problem(*CASES["two keys"])
+
+    def total(*at):
+        return sum(jnp.sum(jnp.sin(a)) for a in FORM.run(*at, None, Order(), 4))
+
+    gradient = jax.grad(total, (0, 1, 2))
+    program = str(jax.make_jaxpr(lambda *at: jax.jvp(gradient, at, at))(*given))
+    assert program.count("= chunk_pass[") == 4 and "= scan[" not in program
+
+
+def test_a_mapped_axis_is_an_axis_of_the_grid():
+    given, _ = problem(*CASES["gla"])
+    many = jax.tree.map(lambda a: jnp.stack([a, a, a]), given)
+
+    def read(q, write, state):
+        return FORM.run(q, write, state, None, Order(), 4)
+
+    program = jax.make_jaxpr(jax.vmap(read))(*many)
+    (one,) = (e for e in program.jaxpr.eqns if e.primitive.name == "chunk_pass")
+    avals = [jax.ShapeDtypeStruct(a.aval.shape, a.aval.dtype) for a in one.invars]
+    kernel = jax.make_jaxpr(lambda *at: one.params["op"].kernel("cpu", *at))(*avals)
+    (call,) = (e for e in kernel.jaxpr.eqns if e.primitive.name == "pallas_call")
+    assert call.params["grid_mapping"].grid == (3, WIDTH // COLUMNS["cpu"])
+
+
 @pytest.mark.parametrize(("platform", "compiler"), [("gpu", "cuda"), ("tpu", "tpu")])
-def test_it_is_lowered_without_a_device(platform, compiler):
+def test_it_and_its_gradient_are_lowered_without_a_device(platform, compiler):
     def of(*size):
         return jax.ShapeDtypeStruct((2, *size), jnp.float32)
 
     def read(q, write, state):
         q, write, _ = in_chunks((q, write, None), 256, 64)
-        return read_fused(platform, make_chunk(q, write, None, Order()), state)
+        return sum(map(jnp.sum, read_fused(make_chunk(q, write, None, Order()), state)))
 
     write = Transition(of(256, 64), of(256, 256), of(256, 1), of(256, 64))
     with on_abstract_device(platform):
-        traced = jax.jit(jax.vmap(read)).trace(of(256, 64), write, of(64, 256))
-        assert "read_chunks" in traced.lower(lowering_platforms=(compiler,)).as_text()
+        traced = jax.jit(jax.vmap(jax.grad(read, (0, 1, 2)))).trace(of(256, 64), write, of(64, 256))
+        assert traced.lower(lowering_platforms=(compiler,)).as_text().count("pass_chunks") >= 2
 
 
 def test_it_says_what_it_can_compute_and_auto_does_not_take_it(monkeypatch):

@@ -11,10 +11,12 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
+from attnkit.masks.causal import Causal
 from attnkit.models.contract import Sizes
 from attnkit.models.decoder import Decoder
 from attnkit.recurrence.feature.performer import Performer
 from attnkit.recurrence.variant.linear import Linear
+from attnkit.scored.preset.attention import Attention
 from attnkit.training.devices import AXES, expected, make_mesh, on_one, place_batches, unused, use_cores
 from attnkit.training.optimizer import hyperparameters
 from attnkit.training.plan import Optimizer, Training
@@ -22,12 +24,13 @@ from attnkit.training.step import begin, make_dispatch, make_step, split
 
 STEPS, BATCH, LENGTH, VOCABULARY = 16, 8, 6, 11
 MESHES = {
-    "one": (1, 1, 1),
-    "two": (2, 1, 1),
-    "eight": (8, 1, 1),
-    "fsdp": (2, 4, 1),
-    "sequence": (4, 1, 2),
-    "all": (2, 2, 2),
+    "one": (1, 1, 1, 1),
+    "two": (2, 1, 1, 1),
+    "eight": (8, 1, 1, 1),
+    "fsdp": (2, 4, 1, 1),
+    "sequence": (4, 1, 2, 1),
+    "tensor": (4, 1, 1, 2),
+    "all": (1, 2, 2, 2),
 }
 TRAINING, OPTIMIZER = (
     Training(steps=STEPS, batch_size=BATCH, accumulate=4),
@@ -37,9 +40,10 @@ TRAINING, OPTIMIZER = (
 
 
 def network():
-    """Dropout, and features that are drawn anew at every step."""
-    mixer = Linear(feature=Performer(directions=4, orthogonal=False, redrawn=True))
-    model = Decoder(depth=1, model_dim=12, heads=2, dropout=0.3, mixer=mixer)
+    """Dropout, features that are drawn anew at every step, attention, gated units."""
+    drawn = Linear(feature=Performer(directions=4, orthogonal=False, redrawn=True))
+    sizes = {"model_dim": 16, "heads": 4, "activation": "swiglu"}
+    model = Decoder(depth=2, **sizes, dropout=0.3, mixer=(drawn, Attention(mask=Causal())))
     return model.build(Sizes(vocabulary=VOCABULARY, length=LENGTH), nnx.Rngs(0))
 
 

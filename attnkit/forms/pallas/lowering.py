@@ -37,32 +37,39 @@ def run(op: BlockOp, arguments: Arrays, platform: str) -> list[Any]:
             kernel = make_kernel(op, blocks, side, wanted, target)
             written = kernel.call(target, arguments)
             for number, (n, a) in enumerate(zip(wanted, written, strict=True)):
-                found[n] = kernel.collect(number, a, op.results[n].mapped).reshape(shapes[n].shape)
+                whole = kernel.collect(number, a, op.results[n].mapped)
+                found[n] = kernel.results[number].from_memory(whole, made[n].shape).reshape(shapes[n].shape)
     return [found[n] for n in range(len(op.results))]
 
 
 def make_kernel(op: BlockOp, blocks: Arrays, side: Side, wanted: Sequence[int], target: Target) -> "Kernel":
     """The kernel of some results, whose programs own blocks of one side. `blocks` are arguments of a step."""
+    if target.grow(op.block_mask.block) != op.block_mask.block:
+        raise ValueError(f"block = {op.block_mask.block}: no power of two")
     start, step = flat_functions(op, side, wanted)
     state = jax.eval_shape(start, *blocks)
     lists = (op.block_mask.full, op.block_mask.partial)
     steps = [
-        make_program(step(masked), [*state, *blocks], target.rewrites) if any(lists[masked]) else None
+        target.pad(make_program(step(masked), [*state, *blocks], target.rewrites))
+        if any(lists[masked])
+        else None
         for masked in (False, True)
     ]
     arguments = tuple(
-        InKernel(one.kind, one.mapped, a.shape, a.dtype) for one, a in zip(op.arguments, blocks, strict=True)
+        InKernel(one.kind, one.mapped, target.grow(a.shape), a.dtype)
+        for one, a in zip(op.arguments, blocks, strict=True)
     )
     every = (True,) * len(op.sizes)
     results = tuple(
-        InKernel(op.results[n].kind, every, a.shape, a.dtype) for n, a in zip(wanted, state, strict=True)
+        InKernel(op.results[n].kind, every, target.grow(a.shape), a.dtype)
+        for n, a in zip(wanted, state, strict=True)
     )
     return Kernel(
         f"{'fold' if isinstance(op, RowFold) else 'sum'}_{side}s",
         op.block_mask,
         op.sizes,
         side,
-        make_program(start, blocks, target.rewrites),
+        target.pad(make_program(start, blocks, target.rewrites)),
         (steps[0], steps[1]),
         arguments,
         results,

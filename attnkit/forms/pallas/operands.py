@@ -27,6 +27,11 @@ class InKernel:
     dtype: Any
 
     @property
+    def has_tokens(self) -> bool:
+        """Whether its first axis is that of tokens."""
+        return self.kind != "shared"
+
+    @property
     def block_shape(self) -> tuple[int, ...]:
         """Shape of a block in memory: two axes at least."""
         return (*self.shape, *(1,) * (2 - len(self.shape)))
@@ -37,8 +42,19 @@ class InKernel:
         return jnp.dtype(jnp.int32) if self.dtype == bool else self.dtype
 
     def to_memory(self, a: jax.Array) -> jax.Array:
-        """The array as it lies in memory."""
+        """The array as it lies in memory; where a block has more entries than it, they are 0."""
+        own = a.ndim - len(self.shape) + self.has_tokens
+        more = [
+            (0, size - old) for size, old in zip(self.shape[self.has_tokens :], a.shape[own:], strict=True)
+        ]
+        if any(size for _, size in more):
+            a = jnp.pad(a, [(0, 0)] * own + more)
         return a.reshape(*a.shape, *(1,) * (2 - len(self.shape))).astype(self.stored)
+
+    def from_memory(self, a: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        """An array as programs wrote it, without the entries that blocks of `shape` do not have."""
+        own = [slice(size) for size in (*shape, *(1,) * (2 - len(shape)))[self.has_tokens :]]
+        return a[(..., *own)]
 
     def load(self, ref: Any, at: Any = None) -> Any:
         """All that a program sees, or block number `at` of that."""

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnkit.forms.block_op import Arrays
-from attnkit.forms.pallas.program import Rewrite
+from attnkit.forms.pallas.padded import Shape, grown, pad_program
+from attnkit.forms.pallas.program import Program, Rewrite
 from attnkit.forms.pallas.rewrites import FOR_TPU, REWRITES
 from attnkit.jax_api import pallas, pallas_mosaic, pallas_triton
 
@@ -26,10 +27,14 @@ class Target:
         call: runs a kernel, `call(name, body, grid, tables, inputs, outputs, structs, arrays)`: what one
             program does with its tables, inputs and outputs; what it sees of the arrays; what all write.
         rewrites: operations that it lacks.
+        grow: shapes that it can have instead of others.
+        pad: programs for these.
     """
 
     call: Callable[..., Arrays]
     rewrites: Mapping[str, Rewrite]
+    grow: Callable[[Shape], Shape] = lambda shape: shape
+    pad: Callable[[Program], Program] = lambda program: program
 
 
 def interpreted(name: str, body: Body, grid: Grid, tables: Tables, *given: Any) -> Arrays:
@@ -86,6 +91,6 @@ def mosaic(
 #: by platform, as `jax.default_backend` names it
 TARGETS = {
     "cpu": Target(interpreted, REWRITES),
-    "gpu": Target(triton, REWRITES),
+    "gpu": Target(triton, REWRITES, grown, pad_program),
     "tpu": Target(mosaic, {**REWRITES, **FOR_TPU}),
 }

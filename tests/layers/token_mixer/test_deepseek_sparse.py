@@ -52,16 +52,17 @@ def loops(layer, x, count):
     """The heads' weights of one sequence, their output, and the index of chosen keys."""
     table, seen = sparse.lightning(*(projected(layer, n, x) for n in ("query", "weight", "key")), count, 2)
     q = layers.split(x @ number(layer.project.query.kernel), HEADS)
-    both = layers.split(x @ number(layer.project.key_value.kernel), 2 * GROUPS)
+    both = layers.key_value(number(layer.project.key_value.kernel), GROUPS, DIM // HEADS)
+    keys_of, values_of = (layers.split(x @ kernel, GROUPS) for kernel in both)
     weights = np.zeros((HEADS, len(x), len(x)))
     for h in range(HEADS):
-        k = both[h * GROUPS // HEADS]
+        k = keys_of[h * GROUPS // HEADS]
         for t, keys in enumerate(seen):
             turned = [layers.rotated(k[s], s) for s in keys]
             weights[h, t, keys] = sparse.softmax(
                 [layers.rotated(q[h, t], t) @ key / np.sqrt(len(key)) for key in turned]
             )
-    v = np.repeat(both[GROUPS:], HEADS // GROUPS, axis=0)
+    v = np.repeat(values_of, HEADS // GROUPS, axis=0)
     y = np.concatenate(list(weights @ v), axis=1) @ number(layer.output_projection.output.kernel)
     return weights, y, table, seen
 

@@ -51,9 +51,8 @@ def qkv(layer, x, groups=HEADS, key_dim=4, value_dim=4):
     """Queries, keys and values of one sequence, `[heads, tokens, dim]`, shared keys repeated."""
     project = layer.project
     q = oracle.split(x @ number(project.query.kernel), HEADS)
-    both = x @ number(project.key_value.kernel)
-    k = oracle.split(both[:, : groups * key_dim], groups)
-    v = oracle.split(both[:, groups * key_dim :], groups)
+    both = oracle.key_value(number(project.key_value.kernel), groups, key_dim)
+    k, v = (oracle.split(x @ kernel, groups) for kernel in both)
     return q, np.repeat(k, HEADS // groups, 0), np.repeat(v, HEADS // groups, 0)
 
 
@@ -107,9 +106,9 @@ def test_differential(groups):
     start = 0.8 - 0.6 * np.exp(-0.6)
     factor = np.exp(a[0] @ b[0]) - np.exp(a[1] @ b[1]) + start
     q = oracle.split(x[1] @ number(layer.project.query.kernel), 2 * HEADS).reshape(2, HEADS, TOKENS, 2)
-    both = x[1] @ number(layer.project.key_value.kernel)
-    k = oracle.split(both[:, : groups * 4], 2 * groups).reshape(2, groups, TOKENS, 2)
-    halves = oracle.split(both[:, groups * 4 :], 2 * groups)
+    both = oracle.key_value(number(layer.project.key_value.kernel), 2 * groups, 2)
+    k, halves = (oracle.split(x[1] @ kernel, 2 * groups) for kernel in both)
+    k = k.reshape(2, groups, TOKENS, 2)
     v = np.concatenate([halves[:groups], halves[groups:]], axis=2)
     k, v = np.repeat(k, HEADS // groups, 1), np.repeat(v, HEADS // groups, 0)
     heads = oracle.differential(q, k, v, factor, start, number(layer.output_projection.norm.scale))

@@ -103,10 +103,9 @@ def test_importance_and_choice_by_hand():
 def test_a_branch_alone_is_plain_attention():
     plain, x = made(Attention(**CAUSAL), GROUPS), tokens(count=COUNT)
     everything = NativeSparse(size=4, stride=2, block=6, count=4, window_size=COUNT + 1)
-    layer, width = made(everything, GROUPS), GROUPS * HEAD_DIM
+    layer = made(everything, GROUPS)
     layer.query, layer.output = plain.project.query, plain.output_projection.output
-    kernel = plain.project.key_value.kernel[...]
-    k, v = kernel[:, :width], kernel[:, width:]
+    k, v = layers.key_value(plain.project.key_value.kernel[...], GROUPS, DIM // HEADS)
     layer.key_value.kernel[...] = jnp.concatenate([k, k, k, v, v, v], axis=1)
     layer.gate.kernel[...] = jnp.zeros_like(layer.gate.kernel[...])
     for branch in (1, 2):

@@ -17,7 +17,9 @@ from layers.token_mixer.setting import (
     tokens,
     whole,
 )
+from oracles import layers as oracle
 
+from attnkit.layers.heads import columns_by_head
 from attnkit.layers.token_mixer.cross_layer import CrossLayer
 from attnkit.layers.token_mixer.differential import Differential
 from attnkit.layers.token_mixer.exclusive import Exclusive
@@ -83,11 +85,12 @@ def test_differential_attention_with_factor_zero_is_normalized_attention_of_half
     layer, x = made(mixer), tokens()
     layer.output_projection.a[...] = jnp.zeros((2, 2))
     plain = made(HeadSize(key_dim=2, **CAUSAL))
-    kernel, both = layer.project.query.kernel[...], layer.project.key_value.kernel[...]
     half = DIM // 2
-    plain.project.query.kernel[...] = kernel[:, :half]
-    values = both[:, DIM:].reshape(DIM, 2, HEADS, 2).transpose(0, 2, 1, 3).reshape(DIM, DIM)
-    plain.project.key_value.kernel[...] = jnp.concatenate([both[:, :half], values], axis=1)
+    plain.project.query.kernel[...] = layer.project.query.kernel[...][:, :half]
+    keys, values = oracle.key_value(layer.project.key_value.kernel[...], 2 * HEADS, 2)
+    values = values.reshape(DIM, 2, HEADS, 2).transpose(0, 2, 1, 3).reshape(DIM, DIM)
+    both = columns_by_head(jnp.asarray(keys[:, :half]), jnp.asarray(values), HEADS)
+    plain.project.key_value.kernel[...] = both
     heads = observe(plain, read=["weighted_values"])(jnp.asarray(x)).values["weighted_values"]
     expected = (
         heads
@@ -103,8 +106,8 @@ def test_a_latent_as_wide_as_the_token_is_multi_head_attention():
     layer = made(Latent(latent=DIM, rotary=0, normalize=False, **CAUSAL))
     layer.project.down.kernel[...] = jnp.eye(DIM)
     layer.project.query = plain.project.query
-    both = plain.project.key_value.kernel[...]
-    layer.project.up_key.kernel[...], layer.project.up_value.kernel[...] = both[:, :DIM], both[:, DIM:]
+    both = oracle.key_value(plain.project.key_value.kernel[...], HEADS, DIM // HEADS)
+    layer.project.up_key.kernel[...], layer.project.up_value.kernel[...] = map(jnp.asarray, both)
     layer.output_projection.output = plain.output_projection.output
     assert apart(called(layer, x), called(plain, x)) < 1e-13
     assert apart(decoded([layer], x, (1, 1, 1, 1, 1)), x + called(layer, x)) < 1e-13
