@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-LENGTH = 1024
+LENGTH, LONGEST = 1024, 2**20
 
 
 def add(groups: Any) -> None:
@@ -20,7 +20,7 @@ def add(groups: Any) -> None:
     command.add_argument("config", metavar="CONFIG", nargs="?", type=Path, help="a TOML file")
     command.add_argument("words", metavar="dotted.key=value", nargs="*", help="options to change, as TOML")
     command.add_argument(
-        "--length", type=int, default=LENGTH, metavar="N", help=f"tokens of a sequence (default: {LENGTH})"
+        "--length", default=str(LENGTH), metavar="N", help=f"tokens of a sequence (default: {LENGTH})"
     )
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=devices)
@@ -33,12 +33,16 @@ def devices(arguments: argparse.Namespace) -> int:
     from attnkit.training.devices import use_cores
 
     use_cores()
-    if arguments.length < 1:
-        raise ConfigError(f"--length {arguments.length}: expected at least 1")
+    try:
+        length = int(arguments.length)
+    except ValueError:
+        length = 0
+    if not 1 <= length <= LONGEST:
+        raise ConfigError(f"--length {arguments.length}: expected a whole number from 1 to {LONGEST}")
     loaded = config.load(arguments.config, arguments.words) if arguments.config else None
     found: dict[str, Any] = {"devices": local_devices(), "forms": forms()}
     if loaded:
-        found["config"] = used(loaded, arguments.length)
+        found["config"] = used(loaded, length)
     if arguments.json:
         print(json.dumps(found, indent=2))
         return 0
@@ -49,10 +53,11 @@ def devices(arguments: argparse.Namespace) -> int:
         print(f"form {name}: {how}")
     if loaded:
         print(f"batches: on {found['config']['devices']} of {found['config']['there']} devices")
+        print("mesh: " + " x ".join(f"{name} {size}" for name, size in found["config"]["mesh"].items()))
         if found["config"]["note"]:
             print(f"note: training.{found['config']['note']}")
         for key, form in found["config"]["mixers"].items():
-            print(f"{key} at {arguments.length} tokens: {form}")
+            print(f"{key} at {length} tokens: {form}")
     return 0
 
 
@@ -102,9 +107,10 @@ def used(loaded: Any, length: int) -> dict[str, Any]:
     from attnkit.training.devices import make_mesh, unused
 
     plan, model = loaded.experiment.training.made, loaded.experiment.model
-    there = len(jax.local_devices())
+    there, mesh = len(jax.local_devices()), make_mesh(plan)
     return {
-        "devices": make_mesh(plan).size,
+        "devices": mesh.size,
+        "mesh": dict(mesh.shape),
         "there": there,
         "note": unused(plan, there),
         "mixers": {
