@@ -70,14 +70,14 @@ def test_paths_tell_the_axis_of_heads_and_hidden_units(path, axis):
 
 def test_a_network_whose_heads_or_hidden_units_cannot_be_shared_is_refused():
     def network(**options):
-        model = Decoder(depth=1, model_dim=12, **options)
+        model = Decoder(depth=1, model_dim=24, **options)
         return nnx.eval_shape(lambda: model.build(Sizes(vocabulary=5, length=4), nnx.Rngs(0)))
 
     check_tensor(network(heads=4, kv_heads=2), 2)
     for options, parts, said in (
         ({"heads": 3}, 2, "heads = 3 of stack/blocks/0/"),
         ({"heads": 4, "kv_heads": 2}, 4, "kv_heads = 2 of stack/blocks/0/"),
-        ({"heads": 2, "mlp_ratio": 1.25}, 2, "the 15 columns of stack/blocks/0/feed_forward/up/"),
+        ({"heads": 2, "mlp_ratio": 0.625}, 2, "the 15 columns of stack/blocks/0/feed_forward/up/"),
     ):
         with pytest.raises(ConfigError, match=f"training.tensor = {parts}: must divide {said}"):
             check_tensor(network(**options), parts)

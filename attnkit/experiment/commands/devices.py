@@ -103,10 +103,12 @@ def used(loaded: Any, length: int) -> dict[str, Any]:
     """Use of a config: devices for its batches, and the form of each mixer of its model."""
     import jax
 
+    from attnkit.experiment.commands.config import refuse_tensor
     from attnkit.experiment.compatibility import mixers
     from attnkit.training.devices import make_mesh, unused
 
     plan, model = loaded.experiment.training.made, loaded.experiment.model
+    refuse_tensor(loaded)
     there, mesh = len(jax.local_devices()), make_mesh(plan)
     return {
         "devices": mesh.size,
