@@ -77,7 +77,7 @@ def test_a_network_whose_heads_or_hidden_units_cannot_be_shared_is_refused():
     for options, parts, said in (
         ({"heads": 3}, 2, "heads = 3 of stack/blocks/0/"),
         ({"heads": 4, "kv_heads": 2}, 4, "kv_heads = 2 of stack/blocks/0/"),
-        ({"heads": 2, "mlp_ratio": 0.625}, 2, "the 15 columns of stack/blocks/0/feed_forward/up/"),
+        ({"heads": 2, "mlp_ratio": 0.625}, 2, "the 15 rows of stack/blocks/0/feed_forward/down/"),
     ):
         with pytest.raises(ConfigError, match=f"training.tensor = {parts}: must divide {said}"):
             check_tensor(network(**options), parts)
