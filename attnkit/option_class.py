@@ -129,6 +129,19 @@ def sequences(cls: type) -> frozenset[str]:
     )
 
 
+def object_named(problem: Any) -> str:
+    """The object that a name may stand for, as it is written in Python; nothing for what is no name.
+
+    >>> object_named({"loc": ("mask",), "input": "causal"}), object_named({"loc": (), "input": "a b"})
+    (': mask=ak.Causal()', '')
+    """
+    words = problem["input"].split("_")
+    if not all(map(str.isidentifier, words)):
+        return ""
+    made = "".join(word.capitalize() for word in words)
+    return f": {problem['loc'][0]}=ak.{made}()" if problem["loc"] else ""
+
+
 def one_line(name: str, error: pydantic.ValidationError) -> str:
     """Every wrong field of a pydantic error on one line: key, value and what was expected."""
     parts = []
@@ -139,6 +152,6 @@ def one_line(name: str, error: pydantic.ValidationError) -> str:
         key = ".".join(str(step) for step in problem["loc"])
         message = problem["msg"][:1].lower() + problem["msg"][1:]
         if problem["type"] == "is_instance_of" and isinstance(problem["input"], str):
-            message += "; kinds are names of configs, in Python pass the object"
+            message += f"; names are for configs, in Python pass the object{object_named(problem)}"
         parts.append(f"{key} = {problem['input']!r}: {message}")
     return f"{name}: " + "; ".join(parts)

@@ -34,7 +34,9 @@ def main():
         mixer=Attention(mask=Causal()),
     )
     network = options.build(Sizes(vocabulary=shape["vocabulary"], length=shape["length"]), nnx.Rngs(0))
-    training, optimizer = Training(steps=10**6, batch_size=shape["batch"]), Optimizer()
+    precision = shape.get("precision", "float32")
+    training = Training(steps=10**6, batch_size=shape["batch"], precision=precision)
+    optimizer = Optimizer()
     graph, params, constants = split(network)
     mesh = devices.make_mesh(training)
     state = begin(graph, params, constants, training, optimizer, mesh)

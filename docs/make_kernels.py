@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from attnkit.conformance.compiled_kernels import compile_kernels
-from attnkit.conformance.kernels import kernel_errors
+from attnkit.conformance.kernels import kernel_errors, kernel_excess
 from attnkit.conformance.subject import make_subject
 from attnkit.experiment import cards, catalogue, costs
 from attnkit.forms.pallas.gaps import lowering_gap
@@ -32,6 +33,7 @@ KEPT = HERE / ".matrix"
 PAGE = HERE / "kernels.md"
 BASES = ("Score", "Position", "Normalizer", "Selection", "Mask", "TokenMixer")
 LIMITS = {"output": 1e-12, "lse": 1e-12, "vjp": 1e-10, "jvp": 1e-10, "hvp": 1e-10}
+LOW = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 COMPILERS = {"gpu": "CUDA", "tpu": "TPU"}
 BLOCKS = {name: (shipped("kernels", name).steps[0][0],) * 2 for name in COMPILERS}
 TOKENS = 4095  # of the compiled kernels: padding is compiled, too
@@ -46,15 +48,21 @@ speed, no memory, and not whether a device computes what the interpreter compute
 - **interpreted**: the largest error of the kernels, run operation by operation in float64 with blocks of
   5 x 4, against the definition: output and log-sum-exp / gradient, forward mode and forward over reverse
   (of masks, the gradient alone). {good} of {tried} variants that were interpreted are within 1e-12 / 1e-10;
-  {rest} more with kernels were only lowered.
+  {rest} more with kernels were not interpreted.
+- **float32**, **bfloat16**: likewise in low precision, output, log-sum-exp, gradient and forward mode: the
+  largest error as a share of what is allowed, which is twice that of the definition in the same type and one
+  unit of rounding (`attnkit.conformance.measure.excess`). {low_good} of {low_tried} variants that were tried
+  are at most 1 in both; one above that is in bold.
 - **CUDA**, **TPU**: whether the kernels are lowered for a GPU (Triton) or a TPU (Mosaic) in float32, heads of
-  width 64, blocks of 64 x 64 or 128 x 128: *forward* alone, or *gradient* as well. Lowering is the
-  translation into the compiler's own language; what the compilers make of it is below (*Compiled*). A GPU's
-  kernels need widths that are powers of two. Sequences were of 127 or 255 tokens: what a selection remembers
-  of a row may grow with the length (`moba`), and then be no power of two.
+  width 64, blocks of 64 x 64 or 128 x 128, and, after the slash, compiled for an H100 or a TPU v5e in
+  bfloat16 (*Compiled* below has memory and registers): *forward* alone, *gradient* as well, or neither (-).
+  On a GPU every shape grows to powers of two, so that any width will do.
 
-| platform | variants with kernels | gradient lowered |
-| --- | --- | --- |
+*All levels* counts variants that are within the limits in float64, whose gradient is lowered, and whose
+gradient is compiled; what was not tried does not count. **Measured on a device: none.**
+
+| platform | variants with kernels | interpreted | gradient lowered | gradient compiled | all levels |
+| --- | --- | --- | --- | --- | --- |
 {counts}
 
 Without kernels are variants whose blocks depend on one another; `auto` computes them, and those with a gap
@@ -114,53 +122,84 @@ def find_out(entry: catalogue.Entry, lowering_only: bool) -> dict[str, Any]:
             found["errors"] = kernel_errors(subject.scored, "gradient" if entry.base == "Mask" else "all")
         except (TypeError, ValueError) as error:
             found["unchecked"] = " ".join(str(error).split())
+        else:
+            found["low"] = {name: kernel_excess(subject.scored, kind) for name, kind in LOW.items()}
     return found
 
 
-def page(found: dict[str, dict[str, Any]]) -> str:
+def page(found: dict[str, dict[str, Any]], compiled: dict[str, dict[str, Any]]) -> str:
     """The page as Markdown."""
     entries: dict[str, list[catalogue.Entry]] = {}
     for entry in everything():
         if name_of(entry) in found:
             entries.setdefault(entry.base, []).append(entry)
-    have = [one for one in found.values() if "absent" not in one]
-    checked = [one["errors"] for one in have if "errors" in one]
-    good = sum(all(error <= LIMITS[name] for name, error in one.items()) for one in checked)
-    counts = []
-    for platform, title in COMPILERS.items():
-        lowered = sum(one[platform]["gap"] is None for one in have)
-        counts.append(f"| {title} | {len(have)} | {lowered} ({100 * lowered // max(1, len(have))} %) |")
+    have = {name: one for name, one in found.items() if "absent" not in one}
+    checked = [one for one in have.values() if "errors" in one]
+    low = [one["low"] for one in have.values() if "low" in one]
     lines = [
         INTRODUCTION.format(
             version=jax.__version__,
-            good=good,
+            good=sum(map(is_exact, checked)),
             tried=len(checked),
             rest=len(have) - len(checked),
-            counts="\n".join(counts),
+            low_good=sum(max(max(one.values()) for one in both.values()) <= 1 for both in low),
+            low_tried=len(low),
+            counts="\n".join(count_line(platform, have, compiled) for platform in COMPILERS),
         )
     ]
     for title, some in cards.families(entries).items():
-        lines += [f"## {title}", "", "| variant | interpreted | CUDA | TPU |", "| --- | --- | --- | --- |"]
-        lines += [row(entry.kind, found[name_of(entry)]) for entry in some]
+        lines += [f"## {title}", "", "| variant | interpreted | float32 | bfloat16 | CUDA | TPU |"]
+        lines += ["| --- | --- | --- | --- | --- | --- |"]
+        lines += [row(entry.kind, found[name_of(entry)], compiled.get(name_of(entry), {})) for entry in some]
         lines += ["", *reasons([(entry.kind, found[name_of(entry)]) for entry in some]), ""]
     return "\n".join(lines)
 
 
-def row(kind: str, one: dict[str, Any]) -> str:
+def is_exact(one: dict[str, Any]) -> bool:
+    """Whether interpreted kernels were within the limits."""
+    return "errors" in one and all(error <= LIMITS[name] for name, error in one["errors"].items())
+
+
+def count_line(platform: str, have: dict[str, Any], compiled: dict[str, Any]) -> str:
+    """How many variants reach each level on a platform."""
+    levels = [
+        (
+            is_exact(one),
+            one[platform]["gap"] is None,
+            compiled.get(name, {}).get(platform, {}).get("compiled") == "gradient",
+        )
+        for name, one in have.items()
+    ]
+    counts = [*(sum(column) for column in zip(*levels, strict=True)), sum(map(all, levels))]
+    cells = [f"{n} ({100 * n // len(have)} %)" for n in counts]
+    return f"| {COMPILERS[platform]} | {len(have)} | {' | '.join(cells)} |"
+
+
+def row(kind: str, one: dict[str, Any], compiled: dict[str, Any]) -> str:
     """The row of a variant."""
     if "absent" in one:
-        return f"| {kind} | no kernels | | |"
-    cells = [errors(one)]
+        return f"| {kind} | no kernels | | | | |"
+    cells = [errors(one), *(low_error(one, name) for name in LOW)]
     for platform in COMPILERS:
         gap, forward = one[platform]["gap"], one[platform]["forward"]
-        cells.append("gradient" if gap is None else "forward" if forward else "-")
+        lowered = "gradient" if gap is None else "forward" if forward else "-"
+        made = compiled.get(platform)
+        cells.append(f"{lowered} / {made.get('compiled', '-') if made else 'not tried'}")
     return f"| {kind} | {' | '.join(cells)} |"
+
+
+def low_error(one: dict[str, Any], name: str) -> str:
+    """The largest error in low precision, as a share of what is allowed."""
+    if name not in one.get("low", {}):
+        return "not tried"
+    worst = max(one["low"][name].values())
+    return f"{worst:.2f}" if worst <= 1 else f"**{worst:.2f}**"
 
 
 def errors(one: dict[str, Any]) -> str:
     """The largest errors of the forward pass and of derivatives."""
     if "errors" not in one:
-        return "not checked"
+        return "not tried"
     found = one["errors"]
     worst = [
         max(error for name, error in found.items() if (name in ("output", "lse")) == forward)
@@ -282,7 +321,9 @@ def main() -> int:
         kept.write_text(json.dumps(found), encoding="utf-8")
         print(name_of(entry), made, flush=True)
     first, second = split_page(PAGE.read_text(encoding="utf-8")) if PAGE.is_file() else ("", "")
-    first, second = (first, compiled_part(found)) if devices else (page(found) + "\n", second)
+    beside = KEPT / "compiled.json"
+    compiled = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+    first, second = (first, compiled_part(found)) if devices else (page(found, compiled) + "\n", second)
     PAGE.write_text(first + second, encoding="utf-8")
     return 0
 

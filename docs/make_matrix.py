@@ -34,6 +34,7 @@ Every variant of the catalogue, written by `python docs/make_matrix.py --level {
 A cell is the error nearest to its limit, of all forms and comparisons: **bold** if it is beyond the limit,
 `-` if nothing is claimed of any form. The last column is the digest of the definition that was checked: a
 test fails when the variant is another now. Under each table stand the forms about which nothing is claimed.
+Fused kernels are apart, by level and platform: [kernels.md](kernels.md).
 {good} of {count} variants pass everything that they claim, {compared:,} comparisons in all.
 """
 MASKS = """\

@@ -68,7 +68,7 @@ def is_whole(run):
     for step in steps:
         checkpoints.verify(step)
     lines = [json.loads(line) for line in (run / folder.METRICS).read_text().splitlines()] if steps else []
-    trained = [line["step"] for line in lines if "split" not in line]
+    trained = [line["step"] for line in lines if line["split"] == "train"]
     assert trained == list(range(1, len(trained) + 1))
     assert len(trained) >= (steps[-1] if steps else 0)
     return steps[-1] if steps else 0
@@ -135,4 +135,4 @@ def test_while_it_trains_and_measures_the_steps_are_saved(place, number, trials)
 def trained(run):
     """Whether the last step of a run is evaluated, so that what follows is measuring."""
     path = run / folder.METRICS
-    return path.is_file() and '"step": 60, "split"' in path.read_text()
+    return path.is_file() and '"step": 60, "split": "valid"' in path.read_text()

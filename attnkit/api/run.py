@@ -11,6 +11,8 @@ import numpy as np
 from attnkit.inspection.notebook import Page
 
 if TYPE_CHECKING:
+    import pandas
+
     from attnkit.experiment.session import Session
     from attnkit.models.contract import Network
     from attnkit.tasks.contract import DatasetInfo
@@ -50,7 +52,8 @@ class Metrics:
     """Record of training: one row a recorded step or evaluation.
 
     Attributes:
-        rows: as in `metrics.jsonl`; those of evaluations have a `split`.
+        rows: as in `metrics.jsonl`, each with the `time` of recording in seconds since 1970; the `split` of
+            steps of training is `train`.
     """
 
     rows: tuple[Mapping[str, Any], ...]
@@ -58,14 +61,20 @@ class Metrics:
     def names(self) -> tuple[str, ...]:
         """Names of all metrics."""
         every = dict.fromkeys(name for row in self.rows for name in row)
-        return tuple(name for name in every if name not in ("step", "split"))
+        return tuple(name for name in every if name not in ("step", "split", "time"))
 
-    def curve(self, name: str, split: str | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Steps and values of a metric in training, or on a split. Raises `KeyError` for unknown names."""
+    def curve(self, name: str, split: str = "train") -> tuple[np.ndarray, np.ndarray]:
+        """Steps and values of a metric on a split. Raises `KeyError` for unknown names."""
         rows = [row for row in self.rows if name in row and row.get("split") == split]
         if not rows:
             raise KeyError(f"{name} of split {split}: not recorded; have {', '.join(self.names())}")
         return np.array([row["step"] for row in rows]), np.array([row[name] for row in rows])
+
+    def frame(self) -> "pandas.DataFrame":
+        """`rows` as a data frame; needs pandas."""
+        import pandas
+
+        return pandas.DataFrame(self.rows)
 
     def _repr_html_(self) -> str:
         from attnkit.experiment.summary import curves
@@ -229,7 +238,7 @@ def load_run(path: str | Path, *, allow_import: bool = False, allow_changed_code
     from attnkit.experiment import folder
     from attnkit.experiment.provenance import Allow
     from attnkit.experiment.session import reopen
-    from attnkit.training.load import metrics
+    from attnkit.training.load import timed_metrics
 
     run = Path(path)
     session = reopen(run, Allow(imports=allow_import, code=allow_changed_code))
@@ -241,7 +250,7 @@ def load_run(path: str | Path, *, allow_import: bool = False, allow_changed_code
         model=session.network,
         params=nnx.to_pure_dict(nnx.state(session.network, nnx.Param)),
         tokenizer=Tokenizer(session.dataset),
-        metrics=Metrics(tuple(metrics(run))),
+        metrics=Metrics(tuple(timed_metrics(run))),
         result=folder.read_json(result) if result.is_file() else {},
         session=session,
     )

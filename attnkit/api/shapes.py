@@ -24,7 +24,8 @@ def parts_of(variant: Preset | Scored | None) -> Scored:
     if variant is None:
         return Attention().scored()
     raise TypeError(
-        f"variant = {variant!r}: expected scored attention, such as ak.Attention(position=..., mask=...); "
+        f"variant = {variant!r}: expected scored attention, such as "
+        "ak.Attention(position=ak.Alibi(), mask=ak.Causal()); "
         "recurrent variants go to ak.recurrent, other mixers to ak.layer"
     )
 

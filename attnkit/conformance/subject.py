@@ -135,12 +135,9 @@ def draw_like(tree: Tree, seed: int) -> Tree:
 
 
 def own_data(subject: Subject) -> Data:
-    """Run-time data for the variant's own mask and parts: lengths below `keys`, and three segments."""
+    """Run-time data for the variant's own mask and parts: three segments; lengths below `keys`."""
     sizes, needs = subject.sizes, subject.scored.needs()
     segments = np.minimum(np.arange(sizes.keys) // 6, 2).astype(np.int32)
-    strange = sorted(name for name in needs.scalar if "length" not in name)
-    if strange:
-        raise ValueError(f"data.scalar[{strange[0]!r}] is read; of scalars the check knows lengths only")
     return Data(
         dict.fromkeys(needs.query, segments[sizes.offset :]),
         dict.fromkeys(needs.key, segments),

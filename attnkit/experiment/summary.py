@@ -21,6 +21,7 @@ from attnkit.inspection.writing import number as spelled
 from attnkit.inspection.writing import percent
 from attnkit.tasks.contract import DatasetInfo, Example
 from attnkit.training import load
+from attnkit.training.record import TRAIN
 
 LONGEST = 240
 SQUARED = "mean squared error"
@@ -144,7 +145,7 @@ def times(
     seconds = result.get("training_seconds")
     if seconds:
         yield "seconds of training", seconds
-        tokens = sum(line["tokens"] for line in recorded if line.get("tokens") and "split" not in line)
+        tokens = sum(line["tokens"] for line in recorded if line.get("tokens") and line.get("split") == TRAIN)
         if tokens:
             yield "tokens a second", round(tokens / seconds)
     if result.get("seconds"):
@@ -253,7 +254,7 @@ def curves(recorded: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> 
     steps: dict[str, list[tuple[float, float]]] = {"gradient_norm": [], "learning_rate": []}
     held_out: dict[str, list[tuple[float, float, float]]] = {}
     for line in recorded:
-        if "split" in line:
+        if line.get("split") != TRAIN:
             values = (line["step"], number(line["loss"]), number(line.get("accuracy")))
             held_out.setdefault(line["split"], []).append(values)
         else:

@@ -18,7 +18,8 @@ class Page:
     height: int = 640
 
     def _repr_html_(self) -> str:
-        style = f"width:100%;height:{self.height}px;border:1px solid #8884;border-radius:8px"
+        size = f"box-sizing:border-box;width:100%;height:{self.height}px"
+        style = f"{size};border:1px solid #8884;border-radius:8px"
         return f'<iframe srcdoc="{html.escape(self.content)}" sandbox style="{style}"></iframe>'
 
     def __repr__(self) -> str:

@@ -71,7 +71,7 @@ class Blocks(Model):
             )
         if not self.mlp_ratio and {*self.canon} & {*"CD"}:
             raise ValueError(
-                f"canon = {self.canon!r}: C and D are in the feed-forward part; with mlp_ratio = 0 there is none"
+                f"canon = {self.canon!r}: C and D are in the feed-forward part, and mlp_ratio = 0 means none"
             )
 
     def style(self, gate: Gate = "none") -> Style:

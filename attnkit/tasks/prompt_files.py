@@ -45,9 +45,11 @@ def prompts(
         raise DataError(
             f"{name}: dialogues are answered by attnkit chat; expected a text file with something said a line"
         )
-    is_table = isinstance(task, TableTask)
-    own = next(role for role in task.roles() if role.asked) if is_table else ANY
-    role = dataclasses.replace(own, column=own.column if column is None else column, option="--column")
-    reader = dataclasses.replace(task if is_table else LabeledText(), encoding=encoding)
+    reader: TableTask = LabeledText()
+    role = ANY
+    if isinstance(task, TableTask):
+        reader, role = task, next(one for one in task.roles() if one.asked)
+    reader = dataclasses.replace(reader, encoding=encoding)
+    role = dataclasses.replace(role, column=role.column if column is None else column, option="--column")
     table = read(reader, name, [role], "ignore" if column is not None else "join")
     return [(cells[0], place) for cells, place in table.rows], table.facts

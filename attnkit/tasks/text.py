@@ -31,6 +31,9 @@ class Text(Task):
     middle of the text, so `inputs` does not begin with `BEGIN` and nothing ends in `END`. Subwords are
     learned from the part that is trained on (needs the `tokenizers` package).
 
+    A character that the text lacks is refused in a prompt, and not read as `<unknown>`: every character of
+    the text has a token of its own, so that no token for others would ever be trained. Subwords have one.
+
     Attributes:
         path: a text file, also in gzip format; without it the English help texts that come with Python
             (`pydoc_data.topics`, about half a million characters that differ by version).
@@ -200,7 +203,8 @@ def pieces(text: str, info: DatasetInfo) -> tuple[int, ...]:
         if character not in info.vocabulary.ids:
             raise DataError(
                 f"character {place + 1} of the prompt, {character!r} (U+{ord(character):04X}), is not in "
-                f"the text that was learned; leave it out{among(character, characters)}"
+                f"the text that was learned; leave it out, as no token stands for unknown ones"
+                f"{among(character, characters)}"
             )
     return tuple(info.vocabulary.ids[character] for character in text)
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,12 @@ from attnkit.tasks.contract import Dataset
 from attnkit.training import nonfinite
 from attnkit.training.checkpoint import Checkpoints
 from attnkit.training.evaluation import Evaluation
-from attnkit.training.load import FOLDER, METRICS, RECORDED
+from attnkit.training.load import FOLDER, METRICS, RECORDED, TIMES
 from attnkit.training.logger.contract import Write
 from attnkit.training.plan import Training
 from attnkit.training.processes import is_first
 from attnkit.training.progress import Fitted
-from attnkit.training.record import Record
+from attnkit.training.record import TRAIN, Record
 from attnkit.training.step import Metrics, State
 
 log = logging.getLogger(__name__)
@@ -88,19 +89,22 @@ class Journal:
         self.checkpoints.clean()
         self.checkpoints.drop_after(self.step)
         self.record = Record(self.folder / METRICS, self.step, self.evaluated, self._recorded)
+        self.times = Record(self.folder / TIMES, self.step, self.evaluated)
         with contextlib.ExitStack() as stack:
             stack.enter_context(self.record)
+            stack.enter_context(self.times)
             opened = (logger.open(self.folder, self.step) for logger in self.training.loggers)
             self._copies = [stack.enter_context(one) for one in opened]
             yield
 
-    def _write(self, line: Mapping[str, Any], group: str, numbers: Mapping[str, float]) -> None:
+    def _write(self, split: str, numbers: Mapping[str, float], **marks: bool) -> None:
         """One line of metrics, and its numbers to the loggers."""
         if not is_first():
             return
-        self.record.write(step=self.step, **line, **numbers)
+        self.record.write(step=self.step, split=split, **marks, **numbers)
+        self.times.write(step=self.step, split=split, time=round(time.time(), 3))
         for write in self._copies:
-            write(self.step, {f"{group}/{name}": value for name, value in numbers.items()})
+            write(self.step, {f"{split}/{name}": value for name, value in numbers.items()})
 
     def _agree(self, facts: Mapping[str, Any], devices: int, changed_data: bool) -> None:
         for name in ("seed", "batch_size"):
@@ -133,7 +137,7 @@ class Journal:
             return
         names = ("loss", "gradient_norm", "learning_rate", "tokens")
         numbers = {name: float(getattr(metrics, name)) for name in names}
-        self._write({} if metrics.made else {"skipped": True}, "train", numbers)
+        self._write(TRAIN, numbers, **({} if metrics.made else {"skipped": True}))
 
     def save(self, state: State, devices: int) -> bool:
         """Save the state, unless that is done, no step was made or something is not finite.
@@ -150,6 +154,7 @@ class Journal:
         if not is_first():
             return True
         self.record.sync()
+        self.times.sync()
         # A run that goes on tries the step again.
         state = dataclasses.replace(state, halted=jnp.bool_(False))
         facts = {**self.facts(), RECORDED: self.record.mark(), "devices": devices}
@@ -160,10 +165,11 @@ class Journal:
         """Write down an evaluation of the state saved last."""
         self.evaluation, self.evaluated = found, True
         numbers = {"loss": found.loss, "accuracy": found.accuracy, "tokens": float(found.tokens.sum())}
-        self._write({"split": found.split}, found.split, numbers)
+        self._write(found.split, numbers)
         if not is_first():
             return
         self.record.sync()
+        self.times.sync()
         self.checkpoints.annotate(self.step, found.loss, {RECORDED: self.record.mark()})
 
     def fitted(self, network: nnx.Module, skipped: int, seconds: float) -> Fitted:

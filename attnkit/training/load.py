@@ -11,6 +11,7 @@ from attnkit.training.step import split
 
 FOLDER = "checkpoints"
 METRICS = "metrics.jsonl"
+TIMES = "times.jsonl"
 RECORDED = "metrics"
 
 
@@ -47,3 +48,10 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
     """The lines of `metrics.jsonl` of a run, compared with what its newest checkpoint says of them."""
     facts = Checkpoints(folder / FOLDER).facts()
     return record.rows(folder / METRICS, facts.get(RECORDED) or {})
+
+
+def timed_metrics(folder: Path) -> list[dict[str, Any]]:
+    """`metrics` of a run, each with the `time` of recording in seconds since 1970, where that is known."""
+    times = {(line["step"], line.get("split")): line.get("time") for line in record.rows(folder / TIMES, {})}
+    found = ((line, times.get((line["step"], line.get("split")))) for line in metrics(folder))
+    return [line if time is None else {**line, "time": time} for line, time in found]

@@ -15,6 +15,8 @@ from attnkit.errors import CheckpointError
 
 log = logging.getLogger(__name__)
 
+#: The split of the lines of training.
+TRAIN = "train"
 DAMAGED = ".damaged"
 BUFFERED = 8192
 
@@ -22,8 +24,9 @@ BUFFERED = 8192
 class Record:
     """Appends to the metrics of a run, after dropping the lines that a resumed run will write again.
 
-    Lines hold `step` and numbers; those of evaluations hold `split` too. They hold no times, so that
-    two equal runs write equal files. Of a damaged file a copy is kept, and a warning names what is missing.
+    Lines hold `step`, `split` (`train` of a step of training) and numbers. They hold no times, so that two
+    equal runs write equal files; `times.jsonl` has the time of every line. Of a damaged file a copy is kept,
+    and a warning names what is missing.
 
     Args:
         path: the file.
@@ -140,7 +143,9 @@ def _kept(path: Path, step: int, evaluated: bool, mark: Mapping[str, Any]) -> by
     for number, text in enumerate(content.splitlines(keepends=True), 1):
         try:
             line = json.loads(text)
-            beyond = line["step"] > step or (line["step"] == step and "split" in line and not evaluated)
+            beyond = line["step"] > step or (
+                line["step"] == step and line["split"] != TRAIN and not evaluated
+            )
         except (ValueError, LookupError, TypeError, RecursionError):
             unread.append(number)
             continue

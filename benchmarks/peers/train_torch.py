@@ -40,7 +40,7 @@ class Network(nn.Module):
         self.readout = nn.Linear(shape["dim"], shape["vocabulary"], bias=False)
 
     def forward(self, tokens):
-        x = self.token(tokens) + self.place(torch.arange(tokens.shape[1]))
+        x = self.token(tokens) + self.place(torch.arange(tokens.shape[1], device=tokens.device))
         return self.readout(self.norm(self.blocks(x)))
 
 
@@ -48,13 +48,21 @@ def main():
     shape = json.loads(sys.argv[1])
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     torch.manual_seed(0)
-    network = Network(shape)
+    device, low = shape.get("device", "cpu"), shape.get("precision") == "bfloat16"
+    network = Network(shape).to(device)
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=0.1)
     tokens = np.random.default_rng(0).integers(3, shape["vocabulary"], (shape["batch"], shape["length"] + 1))
-    inputs, labels = torch.from_numpy(tokens[:, :-1].copy()), torch.from_numpy(tokens[:, 1:].copy())
+    inputs, labels = (torch.from_numpy(a.copy()).to(device) for a in (tokens[:, :-1], tokens[:, 1:]))
+    run = torch.compile(network) if device == "cuda" else network
+
+    def wait():
+        if device == "cuda":
+            torch.cuda.synchronize()
 
     def step():
-        logits = network(inputs)
+        with torch.autocast(device, torch.bfloat16, enabled=low):
+            logits = run(inputs)
+        logits = logits.float()
         loss = functional.cross_entropy(logits.view(-1, shape["vocabulary"]), labels.view(-1))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -62,11 +70,13 @@ def main():
         optimizer.step()
 
     step()
+    wait()
     print(json.dumps({"first": time.time() - BEGUN}), flush=True)
     for line in sys.stdin:
         begun = time.perf_counter()
         for _ in range(int(line)):
             step()
+        wait()
         print(json.dumps({"seconds": (time.perf_counter() - begun) / int(line)}), flush=True)
 
 

@@ -88,6 +88,7 @@ for head, axis in enumerate(axes):
     axis.set_title(f"head {head}")
     axis.set_xlabel("key")
 axes[0].set_ylabel("query")
+plt.show()
 
 # %% [markdown]
 # ## Proof

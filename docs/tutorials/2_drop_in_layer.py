@@ -64,6 +64,7 @@ for name, (_, losses) in trained.items():
 axis.axhline(jnp.log(VOCABULARY), color="gray", linestyle="dotted", label="guessing")
 axis.set(xlabel="step", ylabel="loss, nats", ylim=(0, None))
 axis.legend()
+plt.show()
 
 # %% [markdown]
 # The layer's weights, read at a named point without touching the model:
@@ -78,3 +79,4 @@ _, values = points.observe(lambda: model(tokens), read=["*weights"])()
 (name, weights), *_ = values.items()
 plt.matshow(weights[0].max(axis=0), cmap="Blues", vmin=0, vmax=1)
 plt.title(f"{name}: the largest weight of the four heads")
+plt.show()

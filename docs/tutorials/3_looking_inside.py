@@ -93,6 +93,7 @@ shown = np.stack([np.abs(values[0]) / np.abs(values[0]).max() for values in meth
 axis.imshow(shown, cmap="Blues", aspect="auto")
 axis.set_yticks(range(len(methods)), methods)
 axis.set_xticks(range(len(words)), words, fontsize=7)
+plt.show()
 
 # %% [markdown]
 # ## Is the explanation faithful?

@@ -101,6 +101,7 @@ for line in dict.fromkeys(run.labels["mixer"] for run in sweep.runs):
     axis.plot([line] * len(found), found, "o")
 axis.set_ylabel("accuracy, one point a seed")
 axis.set_ylim(0, 1.02)
+plt.show()
 
 # %% [markdown]
 # Then ask whether the comparison is fair: are there as many parameters, or as much state? `equal = {what =

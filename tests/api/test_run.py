@@ -1,6 +1,7 @@
 """`ak.load_run`: a run folder as objects."""
 
 import json
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,8 +39,12 @@ def test_objects_of_a_run(run, folder):
 def test_metrics_are_curves(run, folder):
     steps, losses = run.metrics.curve("loss")
     rows = [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert losses.tolist() == [row["loss"] for row in rows if "split" not in row]
+    assert losses.tolist() == [row["loss"] for row in rows if row["split"] == "train"]
     assert run.metrics.curve("loss", "valid")[0].tolist() == [2, 4] and steps[-1] == 4
+    timed = run.metrics.rows
+    assert [row["split"] for row in timed] == ["train", "train", "valid", "train", "train", "valid"]
+    times = [row["time"] for row in timed]
+    assert times == sorted(times) and 0 <= time.time() - times[0] < 86400
     with pytest.raises(KeyError, match="not recorded; have loss"):
         run.metrics.curve("los")
 

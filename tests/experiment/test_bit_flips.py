@@ -53,6 +53,7 @@ READERS = {
     "examples.json": examples,
     "evaluations.jsonl": evaluations,
     "metrics.jsonl": None,
+    "times.jsonl": None,
     "checkpoints": checkpoint,
 }
 

@@ -338,7 +338,7 @@ def test_devices_are_shown_with_the_forms_that_a_config_would_use(workplace, cap
     assert "at 700 tokens: " in capsys.readouterr().out
     mesh = found["config"]["mesh"]
     assert list(mesh) == ["data", "fsdp", "sequence", "tensor"] and mesh["data"] == found["config"]["devices"]
-    for length in ("0", "1e20", "9" * 20):
+    for length in ("0", "9" * 20):
         assert main(["devices", "config.toml", "--length", length]) == 2
         said = capsys.readouterr().err
-        assert said == f"error: --length {length}: expected a whole number from 1 to 1048576\n"
+        assert said == f"error: --length {length}: expected 1 to 4194304\n"

@@ -226,8 +226,8 @@ def test_the_turns_of_a_sample_are_those_of_its_tokens():
 
 def test_curves_from_metrics():
     rows = [
-        {"step": 1, "loss": 3.0},
-        {"step": 2, "loss": None},
+        {"step": 1, "split": "train", "loss": 3.0},
+        {"step": 2, "split": "train", "loss": None},
         {"step": 2, "split": "valid", "loss": 2.0, "accuracy": 0.5},
     ]
     loss, accuracy = summary.curves(rows, RESULT)
@@ -237,7 +237,8 @@ def test_curves_from_metrics():
     assert loss.log and accuracy.share
     assert list(summary.curves([], RESULT)) == []
     rows = [
-        {"step": n, "loss": 1.0, "gradient_norm": 0.5, "learning_rate": 0.1, "tokens": 40.0} for n in (1, 2)
+        {"step": n, "split": "train", "loss": 1.0, "gradient_norm": 0.5, "learning_rate": 0.1, "tokens": 40.0}
+        for n in (1, 2)
     ]
     assert [curve.title for curve in summary.curves(rows, RESULT)][1:] == ["gradient norm", "learning rate"]
     said = dict(summary.times({"training_seconds": 2.0, "seconds": 3.0}, rows, ["cpu", "cpu"]))

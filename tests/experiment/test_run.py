@@ -56,7 +56,7 @@ def test_a_run_folder_has_everything(run):
     environment = json.loads((run / folder.ENVIRONMENT).read_text())
     assert {"python", "jax", "flax", "platform", "cpus"} <= set(environment)
     steps = [json.loads(line) for line in (run / folder.METRICS).read_text().splitlines()]
-    assert [line["step"] for line in steps if "split" not in line] == [1, 2, 3, 4]
+    assert [line["step"] for line in steps if line["split"] == "train"] == [1, 2, 3, 4]
 
 
 def test_the_saved_config_means_the_same(run):

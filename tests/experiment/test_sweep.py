@@ -247,7 +247,7 @@ def test_a_cell_is_a_run_like_any_other(trained, monkeypatch):
     run = ak.load_run(Path("sweeps/tiny") / cell.hash)
     assert run.step in (2, 4, 6) and run.result["config_hash"] == cell.hash
     assert run.result["parameters"] > 0 and run.result["population"] == 6
-    assert [row["step"] for row in run.metrics.rows if "split" not in row] == [1, 2, 3, 4, 5, 6]
+    assert [row["step"] for row in run.metrics.rows if row["split"] == "train"] == [1, 2, 3, 4, 5, 6]
     assert run.result["lengths"] == {"length3": 3, "length5": 5}
     assert run.predict("ab") is not None
 
@@ -315,7 +315,7 @@ def test_a_sweep_is_read_as_rows(trained, monkeypatch):
     assert len(rows) == 4 and len(found.unfinished) == 2 and "4 finished runs" in repr(found)
     assert {row["rate"] for row in rows} == {"low", "high"} and {row["seed"] for row in rows} == {0, 1}
     assert 0 <= rows[0]["valid.token_accuracy"] <= 1 and rows[0]["parameters"] > 0
-    assert len([row for row in found.history() if "split" not in row]) == 4 * 6
+    assert len([row for row in found.history() if row["split"] == "train"]) == 4 * 6
     pandas = pytest.importorskip("pandas")
     assert isinstance(found.frame(), pandas.DataFrame) and len(found.history_frame()) > 24
 

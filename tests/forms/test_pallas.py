@@ -91,13 +91,19 @@ def test_interpreted_kernels_are_the_definition_with_all_derivatives(name):
     assert {what: error for what, error in errors.items() if error > LIMITS[what]} == {}
 
 
-@pytest.mark.parametrize("name", ["elementwise", "implicit"])
-def test_blocks_that_grew_to_powers_of_two_change_nothing(name, monkeypatch):
+@pytest.mark.parametrize(
+    ("variant", "depth"),
+    [
+        (Attention(position=(KerpleLog(),), mask=Causal()), "forward"),
+        pytest.param(CASES["elementwise"][0], "gradient", marks=pytest.mark.slow),
+        pytest.param(Attention(normalizer=Entmax()), "gradient", marks=pytest.mark.slow),
+    ],
+    ids=("exponential", "elementwise", "implicit"),
+)
+def test_blocks_that_grew_to_powers_of_two_change_nothing(variant, depth, monkeypatch):
     monkeypatch.setitem(TARGETS, "cpu", dataclasses.replace(TARGETS["gpu"], call=interpreted))
     monkeypatch.setattr(kernels, "BLOCK", (8, 4))
-    errors = kernel_errors(
-        CASES[name][0] if name == "elementwise" else Attention(normalizer=Entmax()), "gradient"
-    )
+    errors = kernel_errors(variant, depth)
     assert {what: error for what, error in errors.items() if error > LIMITS[what]} == {}
 
 
@@ -166,6 +172,22 @@ def test_derivatives_and_maps_are_computed_as_the_operation_itself():
     found = [equation.params["op"] for equation in block_operations(program.jaxpr)]
     assert len(found) >= 4 and {op.lowering for op in found} == {KERNELS}
     assert all(op.sizes == (2, 2, 2) for op in found)  # batch, key-value heads, heads of a group
+
+
+@pytest.mark.parametrize("platform", COMPILED_ON)
+def test_a_mapped_axis_is_an_axis_of_the_grid(platform):
+    variant = Attention(mask=Causal()).scored()
+
+    def run(q, k, v):
+        return forms.attend(variant, None, q, k, v, implementation="pallas", block=(4, 4)).output
+
+    program = jax.make_jaxpr(jax.vmap(run))(*(jnp.stack([a] * 3) for a in draw(jnp.float32).values()))
+    (fold,) = block_operations(program.jaxpr)
+    kernels = jax.make_jaxpr(lambda *given: KERNELS.run(fold.params["op"], given, platform))(
+        *(jax.ShapeDtypeStruct(a.aval.shape, a.aval.dtype) for a in fold.invars)
+    )
+    grids = [e.params["grid_mapping"].grid for e in kernels.jaxpr.eqns if e.primitive.name == "pallas_call"]
+    assert grids == [(3, 2, 2, 3)]  # batch, key-value heads, heads of a group, blocks of rows
 
 
 def test_projections_are_made_once_and_not_in_every_block():

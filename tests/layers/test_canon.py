@@ -70,7 +70,10 @@ def expected(made, x):
         heads.append(weights / weights.sum(-1, keepdims=True) @ v)
     x = x + linear(block.mixer.output_projection.output, np.concatenate(heads, axis=-1))
     h = canon_layer(kernels["C"], rms(block.around_feed_forward.norm, x))
-    gate, value = np.split(canon_layer(kernels["D"], linear(block.feed_forward.up, h)), 2, axis=-1)
+    joined = np.concatenate(
+        [linear(one, h) for one in (block.feed_forward.gate, block.feed_forward.up)], axis=-1
+    )
+    gate, value = np.split(canon_layer(kernels["D"], joined), 2, axis=-1)
     x = x + linear(block.feed_forward.down, gate / (1 + np.exp(-gate)) * value)
     return rms(made.norm, x)
 

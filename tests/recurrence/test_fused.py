@@ -9,6 +9,7 @@ from attnkit import forms
 from attnkit.conformance.kernels import largest_error
 from attnkit.conformance.programs import QUICK_COMPILE
 from attnkit.experiment import catalogue
+from attnkit.forms.recurrent.chunk_pass import COLUMNS
 from attnkit.forms.recurrent.contract import sizes_of
 from attnkit.forms.recurrent.form.chunked import FORM as CHUNKED
 from attnkit.forms.recurrent.form.chunked import make_chunk
@@ -53,7 +54,9 @@ def test_the_interpreted_kernel_is_the_chunked_form(name):
     assert largest_error(found, true) < 1e-12
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("gla", "two keys")), "delta rule"]
+)
 def test_its_derivatives_are_those_of_the_chunked_form(name):
     with jax.enable_x64(True):
         given, reset = problem(*CASES[name])
@@ -82,6 +85,21 @@ def test_every_derivative_is_a_kernel_and_no_loop():
     gradient = jax.grad(total, (0, 1, 2))
     program = str(jax.make_jaxpr(lambda *at: jax.jvp(gradient, at, at))(*given))
     assert program.count("= chunk_pass[") == 4 and "= scan[" not in program
+
+
+def test_a_mapped_axis_is_an_axis_of_the_grid():
+    given, _ = problem(*CASES["gla"])
+    many = jax.tree.map(lambda a: jnp.stack([a, a, a]), given)
+
+    def read(q, write, state):
+        return FORM.run(q, write, state, None, Order(), 4)
+
+    program = jax.make_jaxpr(jax.vmap(read))(*many)
+    (one,) = (e for e in program.jaxpr.eqns if e.primitive.name == "chunk_pass")
+    avals = [jax.ShapeDtypeStruct(a.aval.shape, a.aval.dtype) for a in one.invars]
+    kernel = jax.make_jaxpr(lambda *at: one.params["op"].kernel("cpu", *at))(*avals)
+    (call,) = (e for e in kernel.jaxpr.eqns if e.primitive.name == "pallas_call")
+    assert call.params["grid_mapping"].grid == (3, WIDTH // COLUMNS["cpu"])
 
 
 @pytest.mark.parametrize(("platform", "compiler"), [("gpu", "cuda"), ("tpu", "tpu")])

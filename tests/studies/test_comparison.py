@@ -19,7 +19,7 @@ RUNS = {
 
 
 def run(mixer, rate, seed, valid, test, **result):
-    history = [{"step": n, "loss": 1.0, "tokens": 50.0} for n in (1, 2, 3, 4)]
+    history = [{"step": n, "split": "train", "loss": 1.0, "tokens": 50.0} for n in (1, 2, 3, 4)]
     history += [{"step": 2, "split": "valid", "accuracy": 0.4, "loss": 2.0, "tokens": 9.0}]
     history += [{"step": 4, "split": "valid", "accuracy": valid, "loss": 1.0, "tokens": 9.0}]
     splits = {"valid": valid, "test": test, "length64": None if valid is None else valid / 2}

@@ -17,6 +17,7 @@ from attnkit.tasks.generated import padded
 from attnkit.tasks.induction import Induction
 from attnkit.tasks.listops import Listops
 from attnkit.tasks.long_lm import LongLm
+from attnkit.tasks.mano import Mano
 from attnkit.tasks.memorization import Memorization
 from attnkit.tasks.motif_recall import MotifRecall
 from attnkit.tasks.needle import Needle
@@ -47,6 +48,7 @@ TASKS = {
     "adding": Adding(length=11, lengths=(17,), held_out=23),
     "regression": Regression(dim=3, points=5, after=(2,), held_out=23),
     "set": Set(held_out=23, sizes=(13,)),
+    "mano": Mano(operations=4, held_out=23),
     "state_tracking": StateTracking(length=9, lengths=(17,), held_out=23),
     "flip_flop": FlipFlop(length=20, held_out=23),
     "dyck": Dyck(kinds=3, depth=3, length=12, lengths=(18,), held_out=23),

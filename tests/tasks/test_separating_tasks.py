@@ -11,6 +11,7 @@ from attnkit.errors import ConfigError
 from attnkit.tasks.counter_language import CounterLanguage
 from attnkit.tasks.dyck import Dyck
 from attnkit.tasks.flip_flop import FlipFlop
+from attnkit.tasks.mano import Mano
 from attnkit.tasks.memorization import Memorization
 from attnkit.tasks.motif_recall import MotifRecall
 from attnkit.tasks.needle import Needle
@@ -66,6 +67,35 @@ def test_a_state_is_the_product_of_the_word(group):
                 for element in reversed(read[1 : place + 1]):  # the last one acts first
                     images = [int(element[n - 1]) for n in images]
                 assert answer == "".join(map(str, images))
+
+
+def test_a_value_is_that_of_the_expression():
+    """Read from the back with a stack, as a calculator in Polish notation does."""
+    data = Mano(operations=5, modulus=7, held_out=256).load()
+    sizes, first = [], []
+    for split in ("valid", "longest"):
+        for read, answers, evidence in spelled(data, split, 256):
+            while read[-1] not in (f"={n}" for n in range(1, 6)):
+                read.pop()
+            size, stack = int(read[1][1:]), []
+            assert (read[1], read[-1]) == (f"#{size}", f"={size}") and len(read) == 2 * size + 4
+            for word in reversed(read[2:-1]):
+                if word in "+-*":
+                    a, b = stack.pop(), stack.pop()
+                    word = {"+": a + b, "-": a - b, "*": a * b}[word]
+                stack.append(int(word))
+            assert answers == {len(read) - 1: str(stack.pop() % 7)} and not stack
+            assert evidence == list(range(2, len(read) - 1))
+            sizes.append(size)
+            if split == "longest":
+                depth, end = 1, 3  # where the left part of the first operation ends
+                while depth:
+                    depth += 1 if read[end] in "+-*" else -1
+                    end += 1
+                first.append((end - 4) // 2)
+    assert np.bincount(sizes[256:]).tolist() == [0] * 5 + [256]
+    for counts in (np.bincount(sizes[:256], minlength=6)[1:], np.bincount(first, minlength=5)):
+        assert abs(counts - 256 / 5).max() < 4 * (256 * 0.2 * 0.8) ** 0.5
 
 
 def test_the_bit_that_was_written_last():

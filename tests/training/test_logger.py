@@ -44,7 +44,7 @@ def recorded(folder):
     """The same rows from `metrics.jsonl`."""
     for text in (folder / "metrics.jsonl").read_text().splitlines():
         line = json.loads(text)
-        group = line.pop("split", "train")
+        group = line.pop("split")
         step = line.pop("step")
         yield from ((step, f"{group}/{name}", value) for name, value in line.items())
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from attnkit.experiment.commands.predict import lines, note_unknown, printable
+from attnkit.experiment.commands.predict import Arriving, lines, note_unknown, printable
 from attnkit.experiment.commands.run import allowed, run_argument, warn
 
 HELP = "/why: which turns the last answer came from; /history; /reset; /quit"
@@ -67,7 +67,7 @@ def chat(arguments: argparse.Namespace) -> int:
 def said(live: bool) -> Iterator[str]:
     """The turns of the user, one a line."""
     if not live:
-        yield from (line.strip() for line in lines(sys.stdin.buffer, "standard input"))
+        yield from (line.strip() for line, _ in lines(Arriving(sys.stdin.buffer, "standard input")))
         return
     print(HELP, file=sys.stderr)
     while True:

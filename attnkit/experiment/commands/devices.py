@@ -5,7 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-LENGTH, LONGEST = 1024, 2**20
+LENGTH = 1024
+#: All pairs of blocks of so many tokens are looked at in about a gigabyte.
+LONGEST = 2**22
 
 
 def add(groups: Any) -> None:
@@ -20,7 +22,7 @@ def add(groups: Any) -> None:
     command.add_argument("config", metavar="CONFIG", nargs="?", type=Path, help="a TOML file")
     command.add_argument("words", metavar="dotted.key=value", nargs="*", help="options to change, as TOML")
     command.add_argument(
-        "--length", default=str(LENGTH), metavar="N", help=f"tokens of a sequence (default: {LENGTH})"
+        "--length", type=int, default=LENGTH, metavar="N", help=f"tokens of a sequence (default: {LENGTH})"
     )
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=devices)
@@ -33,16 +35,12 @@ def devices(arguments: argparse.Namespace) -> int:
     from attnkit.training.devices import use_cores
 
     use_cores()
-    try:
-        length = int(arguments.length)
-    except ValueError:
-        length = 0
-    if not 1 <= length <= LONGEST:
-        raise ConfigError(f"--length {arguments.length}: expected a whole number from 1 to {LONGEST}")
+    if not 0 < arguments.length <= LONGEST:
+        raise ConfigError(f"--length {arguments.length}: expected 1 to {LONGEST}")
     loaded = config.load(arguments.config, arguments.words) if arguments.config else None
     found: dict[str, Any] = {"devices": local_devices(), "forms": forms()}
     if loaded:
-        found["config"] = used(loaded, length)
+        found["config"] = used(loaded, arguments.length)
     if arguments.json:
         print(json.dumps(found, indent=2))
         return 0
@@ -57,7 +55,7 @@ def devices(arguments: argparse.Namespace) -> int:
         if found["config"]["note"]:
             print(f"note: training.{found['config']['note']}")
         for key, form in found["config"]["mixers"].items():
-            print(f"{key} at {length} tokens: {form}")
+            print(f"{key} at {arguments.length} tokens: {form}")
     return 0
 
 

@@ -285,8 +285,7 @@ def lines(source: Arriving) -> Iterator[tuple[str, str]]:
             text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
             raise DataError(
-                f"{place}: not UTF-8 text; put it into a file and name its encoding: --file FILE --encoding "
-                "NAME"
+                f"{place}: not UTF-8 text; convert it, or give it to predict with --file FILE --encoding NAME"
             ) from None
         yield text.removesuffix("\n").removesuffix("\r"), place
 
