@@ -19,8 +19,8 @@ class SelectiveRotary(Score):
     The angle of the query's own position counts, that of the key's does not. Angles are running sums of
     projections of full rank, times the fixed temperatures of the authors' `rope` kind; with projections of 1
     it is rotary embedding. Of the authors' layer it leaves out the short convolution of the projections and
-    the normalization of their input. Pairs are halves of the vector; an odd last feature does not turn. A score
-    and not a position part, because keys belong to groups of heads and angles to heads.
+    the normalization of their input. Pairs are halves of the vector; an odd last feature does not turn.
+    A score and not a position part, because keys belong to groups of heads and angles to heads.
 
     Attributes:
         base: ratio that sets the slowest rotation.

@@ -115,16 +115,15 @@ def selective_rotary(query, key, q, k, base):
 
 
 def test_selective_rotary_turns_by_the_difference_of_the_running_sums():
-    """The first pair turns by 90 - 30 degrees and the second by (240 - 120) / 4; the fifth feature does not."""
+    """The first pair turns by 90 - 30 degrees, the second by (240 - 120) / 4, the fifth feature not."""
     q, k = jnp.array([[1.0, 1, 0, 0, 3]]), jnp.array([[2.0, 2, 0, 0, 5]])
     turn = math.pi / 6
     made = selective_rotary([[3 * turn, 8 * turn]], [[turn, 4 * turn]], q, k, 16.0)
     expected = (2 * math.cos(math.pi / 3) + 2 * math.cos(math.pi / 6) + 15) / 5**0.5
     np.testing.assert_allclose(made, [[expected]], rtol=1e-6)
+    # A quarter turn takes the first axis to the third.
     side = selective_rotary([[3 * turn, 0.0]], [[0.0, 0.0]], q, jnp.array([[0.0, 0, 7, 0, 0]]), 16.0)
-    np.testing.assert_allclose(
-        side, [[7 / 5**0.5]], rtol=1e-6
-    )  # a quarter turn takes the first axis to the third
+    np.testing.assert_allclose(side, [[7 / 5**0.5]], rtol=1e-6)
 
 
 def test_selective_rotary_with_angles_of_one_is_rotary():
