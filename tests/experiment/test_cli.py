@@ -338,5 +338,9 @@ def test_devices_are_shown_with_the_forms_that_a_config_would_use(workplace, cap
     assert all("blocks of" in form or "has one form" in form for form in found["config"]["mixers"].values())
     assert main(["devices", "config.toml", "--length", "700"]) == 0
     assert "at 700 tokens: " in capsys.readouterr().out
-    assert main(["devices", "--length", "0"]) == 2
-    assert "--length 0: expected 1 to 4194304" in capsys.readouterr().err
+    mesh = found["config"]["mesh"]
+    assert list(mesh) == ["data", "fsdp", "sequence", "tensor"] and mesh["data"] == found["config"]["devices"]
+    for length in ("0", "9" * 20):
+        assert main(["devices", "config.toml", "--length", length]) == 2
+        said = capsys.readouterr().err
+        assert f"--length {length}: expected 1 to 4194304" in said

@@ -121,8 +121,8 @@ def test_differential_v2(groups):
     layer, x = made(DifferentialV2(**CAUSAL), groups), tokens()
     y, shown = looked(layer, x)
     q = oracle.split(x[1] @ number(layer.project.query.kernel), 2 * HEADS)
-    k, v = np.split(x[1] @ number(layer.project.key_value.kernel), 2, axis=1)
-    k, v = (np.repeat(oracle.split(a, groups), HEADS // groups, 0) for a in (k, v))
+    both = oracle.key_value(number(layer.project.key_value.kernel), groups, 4)
+    k, v = (np.repeat(oracle.split(x[1] @ a, groups), HEADS // groups, 0) for a in both)
     raw = x[1] @ number(layer.output_projection.factor.kernel)
     heads = oracle.differential_v2(q, k, v, raw)
     assert apart(y[1], joined(heads) @ number(layer.output_projection.output.kernel)) < EXACT
