@@ -52,6 +52,7 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
 
 def timed_metrics(folder: Path) -> list[dict[str, Any]]:
     """`metrics` of a run, each with the `time` of recording in seconds since 1970, where that is known."""
-    times = {(line["step"], line.get("split")): line.get("time") for line in record.rows(folder / TIMES, {})}
-    found = ((line, times.get((line["step"], line.get("split")))) for line in metrics(folder))
+    recorded = record.rows(folder / TIMES, {})
+    times = {(line["step"], str(line.get("split"))): line.get("time") for line in recorded}
+    found = ((line, times.get((line["step"], str(line.get("split"))))) for line in metrics(folder))
     return [line if time is None else {**line, "time": time} for line, time in found]

@@ -10,6 +10,7 @@ from attnkit.experiment import folder, provenance, summary
 from attnkit.experiment.cli import main
 from attnkit.training import load
 from attnkit.training.checkpoint import Checkpoints
+from attnkit.training.load import TIMES
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +54,12 @@ READERS = {
     "examples.json": examples,
     "evaluations.jsonl": evaluations,
     "metrics.jsonl": None,
-    "times.jsonl": None,
     "checkpoints": checkpoint,
 }
 
 
-def test_every_file_of_a_run_is_tried_but_the_page_that_no_command_reads(run):
-    assert {entry.name for entry in run.iterdir()} - {"lock"} == {*READERS, folder.REPORT}
+def test_every_file_of_a_run_is_tried_but_the_page_and_the_times_that_no_result_rests_on(run):
+    assert {entry.name for entry in run.iterdir()} - {"lock"} == {*READERS, folder.REPORT, TIMES}
 
 
 @pytest.mark.parametrize("count", [5, pytest.param(200, marks=pytest.mark.slow)])
