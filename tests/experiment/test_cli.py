@@ -205,6 +205,8 @@ def test_a_mistyped_command_table_or_kind_gets_a_suggestion(capsys):
     ):
         assert main(words) == 2 and hint in capsys.readouterr().err
     assert main(["options", "model"]) == 0 and "two_tower" in capsys.readouterr().out
+    assert main(["options"]) == 0 and "sweep" in capsys.readouterr().out.split()
+    assert main(["options", "sweep"]) == 0 and capsys.readouterr().out.startswith("[sweep]")
 
 
 COMPLETE = """
@@ -341,4 +343,4 @@ def test_devices_are_shown_with_the_forms_that_a_config_would_use(workplace, cap
     for length in ("0", "9" * 20):
         assert main(["devices", "config.toml", "--length", length]) == 2
         said = capsys.readouterr().err
-        assert said == f"error: --length {length}: expected 1 to 4194304\n"
+        assert f"--length {length}: expected 1 to 4194304" in said

@@ -35,7 +35,7 @@ NEUTRAL: Mapping[str, Callable[[Any], Any]] = {
 }
 
 
-def grown(shape: Shape) -> Shape:
+def padded_shape(shape: Shape) -> Shape:
     """The shape with the next power of two of every size."""
     return tuple(1 << max(n - 1, 0).bit_length() for n in shape)
 
@@ -45,20 +45,21 @@ def pad_program(program: Program) -> Program:
 
     Raises `NotImplementedError` with the operation that cannot be computed so.
     """
-    shapes = [v.aval.shape for v in program.jaxpr.invars]
-    shapes += [v.aval.shape for one in program.jaxpr.eqns for v in one.outvars]
-    if all(grown(shape) == shape for shape in shapes):
+    jaxpr: Any = program.jaxpr
+    shapes = [v.aval.shape for v in jaxpr.invars]
+    shapes += [v.aval.shape for one in jaxpr.eqns for v in one.outvars]
+    if all(padded_shape(shape) == shape for shape in shapes):
         return program
 
     def flat(*given: Any) -> list[Any]:
-        return solve_grown(program.jaxpr, program.consts, given)
+        return solve_padded(jaxpr, program.consts, given)
 
-    avals = [jax.ShapeDtypeStruct(grown(v.aval.shape), v.aval.dtype) for v in program.jaxpr.invars]
+    avals = [jax.ShapeDtypeStruct(padded_shape(v.aval.shape), v.aval.dtype) for v in jaxpr.invars]
     closed = jax.make_jaxpr(flat)(*avals)
     return dataclasses.replace(program, jaxpr=closed.jaxpr, consts=tuple(closed.consts))
 
 
-def solve_grown(jaxpr: Any, consts: Arrays, given: Arrays) -> list[Any]:
+def solve_padded(jaxpr: Any, consts: Arrays, given: Arrays) -> list[Any]:
     """The results of a program of arrays that have grown."""
     values = known(jaxpr, consts, given)
 
@@ -78,16 +79,18 @@ def compute(equation: Any, arguments: Arrays) -> Arrays:
     if name in CALLS:
         inner = equation.params[CALLS[name]]
         body, held = (inner.jaxpr, inner.consts) if hasattr(inner, "jaxpr") else (inner, ())
-        return solve_grown(body, held, arguments)
+        return solve_padded(body, held, arguments)
     if name in RULES:
         return RULES[name](equation, arguments)
-    if name in ELEMENTWISE or name in AS_BEFORE or all(grown(shape) == shape for shape in shapes):
+    if name in ELEMENTWISE or name in AS_BEFORE or all(padded_shape(shape) == shape for shape in shapes):
         return bind_equation(equation, arguments)
     if name in NEUTRAL:
         axes = equation.params["axes"]
         (a,), neutral = arguments, NEUTRAL[name](arguments[0].dtype)
         return bind_equation(equation, [only_inside(a, shapes[0], axes, neutral)])
-    raise NotImplementedError(f"{name} of shape {next(s for s in shapes if grown(s) != s)}: no power of two")
+    raise NotImplementedError(
+        f"{name} of shape {next(s for s in shapes if padded_shape(s) != s)}: no power of two"
+    )
 
 
 def only_inside(a: Any, shape: Shape, axes: Any, neutral: Any) -> Any:
@@ -111,7 +114,7 @@ def greatest(dtype: Any) -> Any:
 
 def broadcast_in_dim(equation: Any, arguments: Arrays) -> Arrays:
     """To the shape as it has grown."""
-    shape = grown(equation.params["shape"])
+    shape = padded_shape(equation.params["shape"])
     return [jax.lax.broadcast_in_dim(arguments[0], shape, equation.params["broadcast_dimensions"])]
 
 
@@ -126,15 +129,18 @@ def dot_general(equation: Any, arguments: Arrays) -> Arrays:
 def iota(equation: Any, arguments: Arrays) -> Arrays:
     """Of the shape as it has grown."""
     given = equation.params
-    return [jax.lax.broadcasted_iota(given["dtype"], grown(given["shape"]), given["dimension"])]
+    return [jax.lax.broadcasted_iota(given["dtype"], padded_shape(given["shape"]), given["dimension"])]
 
 
 def reshape(equation: Any, arguments: Arrays) -> Arrays:
     """Axes of one entry more or less; others only if they have not grown."""
     old, new = (v.aval.shape for v in (equation.invars[0], equation.outvars[0]))
-    if [n for n in old if n > 1] != [n for n in new if n > 1] and (grown(old), grown(new)) != (old, new):
+    if [n for n in old if n > 1] != [n for n in new if n > 1] and (padded_shape(old), padded_shape(new)) != (
+        old,
+        new,
+    ):
         raise NotImplementedError(f"reshape of {old} to {new}: no power of two")
-    return [jnp.reshape(arguments[0], grown(new))]
+    return [jnp.reshape(arguments[0], padded_shape(new))]
 
 
 def scan(equation: Any, arguments: Arrays) -> Arrays:
@@ -145,7 +151,7 @@ def scan(equation: Any, arguments: Arrays) -> Arrays:
         raise NotImplementedError("scan over stacked arrays")
 
     def step(carry: Any, nothing: None) -> tuple[Any, None]:
-        return tuple(solve_grown(body.jaxpr, body.consts, [*held, *carry])), None
+        return tuple(solve_padded(body.jaxpr, body.consts, [*held, *carry])), None
 
     return list(jax.lax.scan(step, tuple(start), None, length=length)[0])
 

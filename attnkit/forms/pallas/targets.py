@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnkit.forms.block_op import Arrays
-from attnkit.forms.pallas.padded import Shape, grown, pad_program
+from attnkit.forms.pallas.padded import Shape, pad_program, padded_shape
 from attnkit.forms.pallas.program import Program, Rewrite
 from attnkit.forms.pallas.rewrites import FOR_TPU, REWRITES
 from attnkit.jax_api import pallas, pallas_mosaic, pallas_triton
@@ -91,6 +91,6 @@ def mosaic(
 #: by platform, as `jax.default_backend` names it
 TARGETS = {
     "cpu": Target(interpreted, REWRITES),
-    "gpu": Target(triton, REWRITES, grown, pad_program),
+    "gpu": Target(triton, REWRITES, padded_shape, pad_program),
     "tpu": Target(mosaic, {**REWRITES, **FOR_TPU}),
 }
