@@ -80,7 +80,8 @@ def one(entry: catalogue.Entry) -> str:
 
 def title(entry: catalogue.Entry) -> str:
     """The name of an entry and its place."""
-    name = f"{entry.kind}  ({entry.base} {entry.name}" if entry.kind else f"[{entry.name.lower()}]  (section"
+    section = entry.name.removesuffix("Table").lower()
+    name = f"{entry.kind}  ({entry.base} {entry.name}" if entry.kind else f"[{section}]  (section"
     return f"{name}, {entry.file}:{entry.line})"
 
 

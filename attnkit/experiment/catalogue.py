@@ -22,6 +22,8 @@ FIXED = {
     "optimizer": ("training.plan", "Optimizer"),
     "decoding": ("generation.plan", "Decoding"),
 }
+#: Tables that only the config of a sweep has.
+OF_SWEEPS = {"sweep": ("experiment.sweep_table", "SweepTable")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +156,7 @@ def shipped(base: str, file: Path) -> Entry | None:
 
 def fixed(section: str) -> Entry:
     """The options of a config section that has no kinds: training, optimizer, decoding."""
-    place, name = FIXED[section]
+    place, name = {**FIXED, **OF_SWEEPS}[section]
     module = importing.by_name(f"{PACKAGE.name}.{place}")
     return Entry("", "", getattr(module, name), module.__name__)
 

@@ -20,6 +20,7 @@ from attnkit.tasks.contract import Batch, Dataset, DatasetInfo
 from attnkit.training.load import load
 from attnkit.training.parameters import decayed, kinds, multipliers
 from attnkit.training.plan import Optimizer, Training
+from attnkit.training.sharding import check_tensor
 
 BATCH_KEYS = (
     "inputs",
@@ -95,6 +96,7 @@ def start(loaded: config.Config, dataset: Dataset | None = None) -> Session:
             )
     check_sizes(chosen.model, sizes_of(dataset), training)
     network = fresh(model, sizes_of(dataset), training.seed, dataset, decoding.max_length)
+    check_tensor(network, training.tensor)
     own = kinds(network)
     decayed(optimizer, own), multipliers(optimizer, own)  # refuse names of parameters that there are not
     return Session(loaded, dataset, network, training, optimizer, decoding)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from attnkit.errors import ConfigError
+from attnkit.tasks.plain_files import neighbors
 
 LARGEST = 128 * 1024
 DEEPEST = 32
@@ -54,7 +55,10 @@ def read_text(file: Path) -> str:
             raise ConfigError(f"{file}: {status.st_size} bytes; a config has at most {LARGEST}")
         raw = file.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror}; give the path of a TOML file") from None
+        there = neighbors(str(file)) if isinstance(error, FileNotFoundError) else ""
+        raise ConfigError(
+            f"{file}: cannot be read: {error.strerror}; give the path of a TOML file{there}"
+        ) from None
     except ValueError as error:
         raise ConfigError(f"{str(file)!r}: not a path: {error}") from None
     try:

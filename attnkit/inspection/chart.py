@@ -216,7 +216,8 @@ def _legend(curve: Curve, lines: list[Summary]) -> str:
     if curve.floor is not None:
         items.append(f"<li>{_swatch('level')}{text(curve.floor_name)} <b>{number(curve.floor)}</b></li>")
     if curve.ceiling is not None:
-        items.append(f"<li>{_swatch('level')}best possible <b>{number(curve.ceiling)}</b></li>")
+        drawn = _swatch("level") if curve.ceiling > 0 or not curve.log else ""
+        items.append(f"<li>{drawn}best possible <b>{number(curve.ceiling)}</b></li>")
     return f'<ul class="legend">{"".join(items)}</ul>'
 
 

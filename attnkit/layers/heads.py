@@ -119,8 +119,8 @@ class QKVProjection(InputProjection):
         self.key_value = Linear(
             model_dim, shape.kv_heads * (shape.dim + shape.value_dim), bias=bias, rngs=rngs
         )
-        drawn = jnp.split(self.key_value.kernel[...], [shape.kv_heads * shape.dim], axis=1)
-        self.key_value.kernel[...] = columns_by_head(*drawn, shape.kv_heads)
+        k, v = jnp.split(self.key_value.kernel[...], [shape.kv_heads * shape.dim], axis=1)
+        self.key_value.kernel[...] = columns_by_head(k, v, shape.kv_heads)
 
     def queries(self, x: Tokens) -> Heads:
         return split_heads(self.query(x), self.shape.heads)

@@ -26,9 +26,24 @@ from attnkit.variant import MapKind, product_kind
 
 #: what the gradient of a block computes again instead of keeping it
 Remat = Literal["none", "block", "dots"]
+#: operations that move numbers and compute none: all that lies between a part of a parameter and its use
+MOVES = frozenset(
+    (
+        *("all_gather", "broadcast_in_dim", "convert_element_type", "optimization_barrier", "reshape"),
+        *("sharding_constraint", "squeeze", "transpose"),
+    )
+)
+
+
+def is_computed(primitive: Any, *_: Any, **__: Any) -> bool:
+    """Whether a primitive computes numbers: a policy of `jax.checkpoint` that keeps no gathered parameter."""
+    return primitive.name not in MOVES
+
+
 POLICIES = {
     "block": jax.checkpoint_policies.nothing_saveable,
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "none": is_computed,
 }
 
 
@@ -83,7 +98,9 @@ class Stack(nnx.Module):
     Block `n` draws its dropout from the key folded with `n`, and its points are `n.residual`,
     `n.self.weights`, `n.cross.weights` and so on. The point `residual` is the stream after the last block.
     With `remat`, its gradient keeps the inputs of blocks (`block`), or the results of matrix products with
-    parameters too (`dots`), and computes all else in them again.
+    parameters too (`dots`), and computes all else in them again. Parameters that are gathered when they are
+    read (`gathered` in the metadata of `nnx.Param`) are so once their block's input is there, and again for
+    the gradient.
     """
 
     def __init__(
@@ -125,10 +142,8 @@ class Stack(nnx.Module):
         carry, x = empty_carry(), self._begun(x)
         for n, block in enumerate(self.blocks):
             with within(n):
-                run = functools.partial(
-                    block, memory=memory, data=data, memory_data=memory_data, key=fold(key, n)
-                )
-                x, carry = self._again(run)(x, carry)
+                given = {"memory": memory, "data": data, "memory_data": memory_data, "key": fold(key, n)}
+                x, carry = self._again(block, given)(x, carry)
         penalty = sum((own.get("penalty", 0.0) for own in carry.values()), 0.0)
         return StackOutput(self._ended(x), penalty)
 
@@ -142,11 +157,14 @@ class Stack(nnx.Module):
         x = x if self.depth is None else self.depth(x)
         return x if self.norm is None else self.norm(x)
 
-    def _again(self, block: Callable[..., tuple[Tokens, Carries]]) -> Callable[..., tuple[Tokens, Carries]]:
-        def run(x: Tokens, carry: Carries) -> tuple[Tokens, Carries]:
-            return block(x, carry=carry)
+    def _again(self, block: Block, given: dict[str, Any]) -> Callable[..., tuple[Tokens, Carries]]:
+        gathered = any(own.get_metadata().get("gathered") for own in parameters_of(block))
 
-        if self.remat == "none":
+        def run(x: Tokens, carry: Carries) -> tuple[Tokens, Carries]:
+            x, own = after(x, block) if gathered else (x, block)
+            return own(x, carry=carry, **given)
+
+        if self.remat == "none" and not gathered:
             return run
         again = functools.partial(jax.checkpoint, policy=POLICIES[self.remat])
         return carried(again, run)  # type: ignore[no-any-return]
@@ -173,6 +191,18 @@ class Stack(nnx.Module):
                 x, state, carry = block.step(x, state, carry=carry, memory_data=memory_data)
             after.append(state)
         return self._ended(x), after
+
+
+def parameters_of(block: Block) -> list[nnx.Param[Any]]:
+    """All parameters of a block."""
+    return [node for _, node in nnx.iter_graph(block) if isinstance(node, nnx.Param)]
+
+
+def after(x: Array, block: Block) -> tuple[Array, Block]:
+    """`x`, and the block with parameters that are not read before `x` is there."""
+    graph, *states = nnx.split(block, nnx.Param, ...)
+    x, params = jax.lax.optimization_barrier((x, states[0]))
+    return x, nnx.merge(graph, params, states[1])
 
 
 def make_stack(

@@ -61,7 +61,7 @@ class Run:
     @property
     def tokens_per_step(self) -> float:
         """Mean tokens that count in a step; NaN if no step is recorded."""
-        tokens = [row["tokens"] for row in self.history if row["split"] == TRAIN and row.get("tokens")]
+        tokens = [row["tokens"] for row in self.history if row.get("split") == TRAIN and row.get("tokens")]
         return float(np.mean(tokens)) if tokens else math.nan
 
     @property

@@ -1,7 +1,7 @@
 """Mano: arithmetic with tables that must be known by heart, on expressions of several steps."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -71,7 +71,7 @@ class ManoDataset(Generated):
         answers = np.zeros((count, 1), np.int64)
         mark = FIRST + task.modulus + len(task.signs) - 1
         for row, size in enumerate(sizes.tolist()):
-            tokens, value = expression(size, *(iter(a[row].tolist()) for a in (signs, parts, numbers)), task)
+            tokens, value = expression(size, [iter(a[row].tolist()) for a in (signs, parts, numbers)], task)
             prompts[row, : 2 * size + 3] = [mark + size, *(FIRST + t for t in tokens), mark + most + size]
             answers[row] = FIRST + value
         return layout.after_prompt(prompts, answers)
@@ -83,14 +83,16 @@ class ManoDataset(Generated):
         return dataclasses.replace(example, evidence=found)
 
 
-def expression(
-    size: int, signs: Iterator[int], parts: Iterator[int], numbers: Iterator[int], task: Mano
-) -> tuple[list[int], int]:
-    """Tokens of an expression of `size` operations, and its value. A sign is `modulus` plus its place."""
+def expression(size: int, draws: Sequence[Iterator[int]], task: Mano) -> tuple[list[int], int]:
+    """Tokens of an expression of `size` operations, and its value. A sign is `modulus` plus its place.
+
+    `draws` are those of signs, of the sizes of left parts, and of numbers.
+    """
+    signs, parts, numbers = draws
     if size == 0:
         value = next(numbers)
         return [value], value
     sign, before = next(signs), next(parts) % size
-    (left, a), (right, b) = (expression(n, signs, parts, numbers, task) for n in (before, size - 1 - before))
+    (left, a), (right, b) = (expression(n, draws, task) for n in (before, size - 1 - before))
     value = {"+": a + b, "-": a - b, "*": a * b}[task.signs[sign]] % task.modulus
     return [task.modulus + sign, *left, *right], value

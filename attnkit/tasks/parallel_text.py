@@ -91,7 +91,7 @@ class ParallelText(TableTask):
     extra_columns: Literal["error", "ignore"] = "error"
 
     def roles(self) -> tuple[Role, Role]:
-        """What is translated, and what into."""
+        """Text to translate, and its translation."""
         source = Role("source", self.source_column, SOURCES, asked=True)
         return source, Role("target", self.target_column, TARGETS)
 

@@ -1,4 +1,4 @@
-"""What to ask a trained network, from files of a user's own that are read as those it was trained on."""
+"""Texts for a trained network, from files of a user's own that are read as those it was trained on."""
 
 import dataclasses
 from pathlib import Path

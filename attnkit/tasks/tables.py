@@ -90,7 +90,7 @@ class TableTask(Task):
     header: bool | None = None
 
     def roles(self) -> tuple[Role, ...]:
-        """What is read, in the order of columns without names."""
+        """Columns to read, in the order of those without names."""
         raise NotImplementedError
 
 

@@ -30,19 +30,6 @@ COLUMNS = (
 )
 #: paths of matrices that are cut by rows
 ROWS = ("*/output_projection/output/kernel", "*/mixer/output/kernel", "*/feed_forward/down/kernel")
-#: what the gradient computes again rather than keep it: parameters made whole, in whatever form
-MOVED = frozenset(
-    {
-        "all_gather",
-        "broadcast_in_dim",
-        "convert_element_type",
-        "optimization_barrier",
-        "reshape",
-        "sharding_constraint",
-        "squeeze",
-        "transpose",
-    }
-)
 
 Tree = TypeVar("Tree")
 
@@ -107,9 +94,9 @@ def check_tensor(network: nnx.Module, parts: int) -> None:
     arrays = jax.tree_util.tree_leaves_with_path(nnx.state(network, nnx.Param))
     sizes = {name(path).removesuffix("/value"): leaf.shape for path, leaf in arrays}
     found = {path: named_axis(path, len(shape)) for path, shape in sizes.items()}
-    for path, axis in found.items():
-        if axis is not None and sizes[path][axis] % parts:
-            refuse(f"the {sizes[path][axis]} {'columns' if axis else 'rows'}", path)
+    for own, axis in found.items():
+        if axis is not None and sizes[own][axis] % parts:
+            refuse(f"the {sizes[own][axis]} {'columns' if axis else 'rows'}", own)
     if all(axis is None for axis in found.values()):
         raise ConfigError(
             f"training.tensor = {parts}: the network has no heads or hidden units to share; leave it at 1"
@@ -157,11 +144,14 @@ def sum_over(
     )
 
 
-def reader(cut: Any, mesh: Mesh, dtype: Any) -> Callable[[nnx.Module], None]:
+def reader(cut: Any, mesh: Mesh, dtype: Any) -> Callable[[nnx.Module], None] | None:
     """A function after which a network reads whole parameters in `dtype`, which it holds cut as `cut` says.
 
-    Each is gathered along `FSDP` wherever it is read. Along `TENSOR` it is not: XLA knows how it is cut.
+    Each is gathered along `FSDP` wherever it is read; along `TENSOR` it stays cut, which XLA knows. `None` if
+    no parameter is cut.
     """
+    if mesh.shape[FSDP] * mesh.shape[TENSOR] == 1:
+        return None
     specs = {name(path): spec for path, spec in jax.tree_util.tree_leaves_with_path(cut)}
 
     def read(path: str, value: jax.Array) -> jax.Array:
@@ -180,6 +170,7 @@ def reader(cut: Any, mesh: Mesh, dtype: Any) -> Callable[[nnx.Module], None]:
             if isinstance(variable, nnx.Param):
                 own = "/".join(map(str, path))
                 variable.set_metadata("on_get_value", lambda _, value, own=own: read(own, value))
+                variable.set_metadata("gathered", FSDP in tuple(specs[own]))
 
     return prepare
 
@@ -199,8 +190,3 @@ def _gathered_backward(axis: int, dtype: Any, own: Any, _: None, slope: jax.Arra
 
 
 gathered.defvjp(_gathered_forward, _gathered_backward)
-
-
-def keep(primitive: Any, *_: Any, **__: Any) -> bool:
-    """Whether the gradient keeps the results of a primitive: a policy of `jax.checkpoint`."""
-    return primitive.name not in MOVED

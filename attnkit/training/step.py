@@ -14,13 +14,13 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from attnkit.layers.contract import TokenMixerLayer
 from attnkit.models.contract import Batch
-from attnkit.training.devices import EXAMPLES, FSDP
+from attnkit.training.devices import EXAMPLES
 from attnkit.training.finite import all_finite, choose, global_norm
 from attnkit.training.objective import Sums, errors, per_weight, sums
 from attnkit.training.optimizer import Hyperparameters, hyperparameters, schedule, transform
 from attnkit.training.parameters import kinds
 from attnkit.training.plan import Optimizer, Training
-from attnkit.training.sharding import fsdp_specs, keep, layout, place, reader, sum_over
+from attnkit.training.sharding import fsdp_specs, layout, place, reader, sum_over
 from attnkit.training.spikes import ratios, watch
 
 Params = Any
@@ -188,9 +188,8 @@ def make_gradient(
 
     The batch is cut into slices whose sums and gradients are added, so the result is that of the whole batch
     however its weights are spread. On a `mesh`, each device along `EXAMPLES` takes its part of the batch, and
-    of parameters and gradient the part along `FSDP` that `sharding.layout` says; a parameter is whole only
-    from where the network reads it to where it is used. What a device computes is partitioned along
-    `SEQUENCE` and `TENSOR` by JAX.
+    of parameters and gradient the part along `FSDP` that `sharding.layout` says; parameters are gathered
+    where the network reads them. What a device computes is partitioned along `SEQUENCE` and `TENSOR` by JAX.
     Every example has a key of its own (`example_keys`), which depends on its place in the whole batch alone.
     """
     shared = mesh if mesh is not None and mesh.size > 1 else None
@@ -202,10 +201,8 @@ def make_gradient(
             slope = jax.grad(functools.partial(objective, graph, training), has_aux=True)
             return _whole(graph, training, slope, 0, params, constants, batch, key, hyper)
         cut = fsdp_specs(params, shared)
-        part = functools.partial(objective, graph, training, read=reader(cut, shared, training.precision))
-        if shared.shape[FSDP] > 1:
-            part = jax.checkpoint(part, policy=keep)
-        slope = jax.grad(part, has_aux=True)
+        read = reader(cut, shared, training.precision)
+        slope = jax.grad(functools.partial(objective, graph, training, read=read), has_aux=True)
 
         def own(*given: Any) -> tuple[Sums, Params]:
             return _whole(graph, training, slope, jax.lax.axis_index(EXAMPLES), *given)

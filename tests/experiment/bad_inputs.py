@@ -173,6 +173,8 @@ OPTIONS = {
     "devices absent.toml": (2, "No such file"),
     "devices full": (2, "not a regular file"),
     "devices good.toml --length 0": (2, "--length 0"),
+    "devices good.toml --length 9999999999": (2, "expected 1 to 4194304"),
+    "validate goo.toml": (2, "did you mean 'good.toml'"),
     "devices good.toml --length x": (2, "invalid int"),
     "devices good.toml model.nothing=3": (2, "no such option"),
     "sweep good.toml": (2, "has no [sweep] table"),

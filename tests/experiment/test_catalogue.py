@@ -27,7 +27,7 @@ def test_no_two_catalogues_share_a_name():
     assert sorted(kinds) == sorted(set(kinds))
 
 
-@pytest.mark.parametrize("section", catalogue.FIXED)
+@pytest.mark.parametrize("section", [*catalogue.FIXED, *catalogue.OF_SWEEPS])
 def test_fixed_sections_are_documented(section):
     assert all(field.doc for field in catalogue.fixed(section).fields)
 

@@ -205,6 +205,8 @@ def test_a_mistyped_command_table_or_kind_gets_a_suggestion(capsys):
     ):
         assert main(words) == 2 and hint in capsys.readouterr().err
     assert main(["options", "model"]) == 0 and "two_tower" in capsys.readouterr().out
+    assert main(["options"]) == 0 and "sweep" in capsys.readouterr().out.split()
+    assert main(["options", "sweep"]) == 0 and capsys.readouterr().out.startswith("[sweep]")
 
 
 COMPLETE = """
@@ -336,5 +338,9 @@ def test_devices_are_shown_with_the_forms_that_a_config_would_use(workplace, cap
     assert all("blocks of" in form or "has one form" in form for form in found["config"]["mixers"].values())
     assert main(["devices", "config.toml", "--length", "700"]) == 0
     assert "at 700 tokens: " in capsys.readouterr().out
-    assert main(["devices", "--length", "0"]) == 2
-    assert "--length 0: expected at least 1" in capsys.readouterr().err
+    mesh = found["config"]["mesh"]
+    assert list(mesh) == ["data", "fsdp", "sequence", "tensor"] and mesh["data"] == found["config"]["devices"]
+    for length in ("0", "9" * 20):
+        assert main(["devices", "config.toml", "--length", length]) == 2
+        said = capsys.readouterr().err
+        assert f"--length {length}: expected 1 to 4194304" in said

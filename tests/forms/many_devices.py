@@ -1,6 +1,6 @@
 """Prints what several devices compute against one, as JSON; run in a process of its own that has eight.
 
-With the argument `whole`, every feature on every number of devices.
+With the argument `whole`, every feature on every number of devices; with `second_order`, second derivatives.
 """
 
 import json
@@ -158,6 +158,36 @@ def lost():
     }
 
 
+def second_order():
+    """The error of products with the second derivative (forward over reverse) of four devices, by form."""
+    jax.config.update("jax_enable_x64", True)
+    random, mesh = np.random.default_rng(5), distributed.mesh_of(4)
+    scored, shape = Attention(position=Alibi(), mask=Causal()).scored(), HeadShape(4, 4, 4)
+    rows = tuple(jnp.asarray(random.normal(size=(3, 4, 16, 4))))
+    needs = Gla().inputs(shape)
+    inputs = {n: jnp.asarray(random.normal(size=(4, 16, need.width))) for n, need in needs.items()}
+
+    def attended(form, **where):
+        return lambda qkv: forms.attend(scored, None, *qkv, implementation=form, **where).output
+
+    def recurred(form, **where):
+        return lambda own: forms.recur(Gla(), shape, {}, own, implementation=form, **where).output
+
+    def product(run, given):
+        slope = jax.grad(lambda own: jnp.sum(jnp.sin(run(own))))
+        return jax.jit(lambda own: jax.jvp(slope, (own,), (jax.tree.map(jnp.cos, own),))[1])(given)
+
+    def error(many, one, given):
+        pairs = zip(*(jax.tree.leaves(product(run, given)) for run in (many, one)), strict=True)
+        return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs)
+
+    return {
+        "ring": error(attended("ring", mesh=mesh), attended("reference"), rows),
+        "ulysses": error(attended("ulysses", mesh=mesh), attended("reference"), rows),
+        "passed": error(recurred("passed", mesh=mesh), recurred("scan"), inputs),
+    }
+
+
 def sample():
     """All that is quick."""
     errors = {}
@@ -186,4 +216,5 @@ def whole():
 
 
 if __name__ == "__main__":
-    json.dump(whole() if sys.argv[1:] == ["whole"] else sample(), sys.stdout)
+    asked = {(): sample, ("whole",): whole, ("second_order",): second_order}[tuple(sys.argv[1:])]
+    json.dump(asked(), sys.stdout)

@@ -54,6 +54,12 @@ def test_blocks_on_two_devices_give_the_gradients_of_one_with_and_without_jax_ch
     assert len(found["spread"]) == 7 and max(found["spread"].values()) < 1e-12, found["spread"]
 
 
+@pytest.mark.slow
+def test_second_derivatives_of_devices_that_share_a_sequence_are_those_of_one():
+    found = child("second_order")
+    assert found.keys() == {"ring", "ulysses", "passed"} and max(found.values()) < 1e-9, found
+
+
 def test_devices_that_share_a_sequence_compute_what_one_does(found):
     assert len(found["errors"]) == 7
     for name, errors in found["errors"].items():

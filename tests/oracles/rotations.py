@@ -107,3 +107,13 @@ def mrope(q, k, places, offset, sections, base):
         return turn(x, 1, angles)
 
     return lambda a, b: np.dot(turned(q[a], offset + a), turned(k[b], b)) / math.sqrt(dim)
+
+
+def selective_rotary(q, k, angle, offset, base):
+    """`angle[n]` are what token `n` adds to the angles of the pairs, before their speeds."""
+    dim = q.shape[1]
+
+    def turned(x, token):
+        return turn(x, 1, [sum(angle[: token + 1, c]) * s for c, s in enumerate(speeds(dim, base))])
+
+    return lambda a, b: np.dot(turned(q[a], offset + a), turned(k[b], b)) / math.sqrt(dim)

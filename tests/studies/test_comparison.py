@@ -124,6 +124,11 @@ def test_a_copy_of_a_run_is_no_second_run(runs):
     assert compare([*runs, dataclasses.replace(copy, seed=9)], plan).groups[0].value.runs == 4
 
 
+def test_steps_of_an_unknown_split_say_nothing_of_speed(runs):
+    other = dataclasses.replace(runs[0], history=[{"step": 1, "loss": 1.0, "tokens": 50.0}])
+    assert math.isnan(other.tokens_per_step) and other.curve("loss") == ([], [])
+
+
 def test_tables_in_every_format(made):
     main = tables.main(made)
     assert main.header == ("mixer", "recall: token accuracy (%)")

@@ -35,7 +35,7 @@ MESHES = {
 TRAINING, OPTIMIZER = (
     Training(steps=STEPS, batch_size=BATCH, accumulate=4),
     # A norm that is always clipped: it must be that of the whole gradient, not of a shard.
-    Optimizer(warmup=0, learning_rate=1e-2, clip=0.1),
+    Optimizer(warmup=0, learning_rate=1e-2, clip=0.1, eps=1e-6),
 )
 
 

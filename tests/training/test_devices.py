@@ -5,10 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from flax import nnx
 
 from attnkit.errors import ConfigError
-from attnkit.training.devices import shard_axis, sizes, unused
+from attnkit.models.contract import Sizes
+from attnkit.models.decoder import Decoder
+from attnkit.training.devices import sizes, unused
 from attnkit.training.plan import Training
+from attnkit.training.sharding import check_tensor, named_axis, shard_axis
 
 
 def train_on(*meshes):
@@ -23,20 +27,20 @@ def train_on(*meshes):
 
 
 def test_any_mesh_trains_like_one_device_dropout_and_uneven_weights_included():
-    found = train_on("one", "eight", "all")
+    found = train_on("one", "all")
     assert found["meshes"] == [8, 6, 7]  # eight devices that the user asked for, on any number of cores
     assert found["unused"] == [
         "",
         "batch_size = 7: 7 of 8 devices are used, because 8 do not divide it; 8 would use all",
     ]
-    assert found["kept"]["eight"] == found["kept"]["one"] > 1.8 * found["kept"]["all"]
+    assert found["kept"]["one"] > 2.2 * found["kept"]["all"]
 
 
 @pytest.mark.slow
 def test_each_axis_alone_trains_like_one_device_and_fsdp_keeps_its_part_of_the_state():
-    found = train_on("one", "two", "fsdp", "sequence")
+    found = train_on("one", "two", "eight", "fsdp", "sequence", "tensor")
     assert found["kept"]["one"] > 3.3 * found["kept"]["fsdp"]
-    assert found["kept"]["sequence"] == found["kept"]["one"]
+    assert found["kept"]["eight"] == found["kept"]["sequence"] == found["kept"]["one"]
 
 
 @pytest.mark.parametrize(
@@ -47,10 +51,42 @@ def test_an_array_is_cut_along_the_longest_axis_that_the_devices_divide(shape, a
     assert shard_axis(shape, 1) is None
 
 
+@pytest.mark.parametrize(
+    ("path", "axis"),
+    [
+        ("stack/blocks/0/mixer/project/key_value/kernel", 1),
+        ("optimizer/1/0/mu/stack/blocks/0/cross/project/query/bias", 0),
+        ("encoder/stack/blocks/1/mixer/inputs/q/full/kernel", 1),
+        ("stack/blocks/0/feed_forward/gate/kernel", 1),
+        ("stack/blocks/0/mixer/output_projection/output/kernel", 0),
+        ("stack/blocks/0/feed_forward/down/kernel", 0),
+        ("stack/blocks/0/feed_forward/down/bias", None),
+        ("embedding/table", None),
+    ],
+)
+def test_paths_tell_the_axis_of_heads_and_hidden_units(path, axis):
+    assert named_axis(path, 1 if path.endswith("bias") else 2) == axis
+
+
+def test_a_network_whose_heads_or_hidden_units_cannot_be_shared_is_refused():
+    def network(**options):
+        model = Decoder(depth=1, model_dim=24, **options)
+        return nnx.eval_shape(lambda: model.build(Sizes(vocabulary=5, length=4), nnx.Rngs(0)))
+
+    check_tensor(network(heads=4, kv_heads=2), 2)
+    for options, parts, said in (
+        ({"heads": 3}, 2, "heads = 3 of stack/blocks/0/"),
+        ({"heads": 4, "kv_heads": 2}, 4, "kv_heads = 2 of stack/blocks/0/"),
+        ({"heads": 2, "mlp_ratio": 0.625}, 2, "the 15 rows of stack/blocks/0/feed_forward/down/"),
+    ):
+        with pytest.raises(ConfigError, match=f"training.tensor = {parts}: must divide {said}"):
+            check_tensor(network(**options), parts)
+
+
 def test_the_batch_decides_how_many_devices_are_used_and_what_is_left_is_said():
     plan = Training(batch_size=12, fsdp=2, sequence=2)
-    assert sizes(plan, 8) == (2, 2, 2) and unused(plan, 8) == ""
-    assert sizes(plan, 16) == (3, 2, 2)
+    assert sizes(plan, 8) == (2, 2, 2, 1) and unused(plan, 8) == ""
+    assert sizes(plan, 16) == (3, 2, 2, 1)
     assert unused(plan, 16) == (
         "batch_size = 12: 12 of 16 devices are used, because 8 do not divide it; 8 or 16 would use all"
     )

@@ -33,7 +33,12 @@ def add(groups: Any) -> None:
         "with a kind (model, task, mask, token_mixer, ...) need one; without it their kinds are listed.",
         epilog="example: attnkit options model decoder",
     )
-    table = command.add_argument("table", metavar="TABLE", help="training, optimizer, model, task, mask ...")
+    table = command.add_argument(
+        "table",
+        metavar="TABLE",
+        nargs="?",
+        help="training, optimizer, model, task, mask ...; without it their names are listed",
+    )
     table.completer = tables
     some = command.add_argument("kinds", metavar="KIND", nargs="*", help="kinds, or path/to/file.py:Class")
     some.completer = kinds
@@ -45,7 +50,7 @@ def tables(**context: Any) -> list[str]:
     """Tables of a config that have options, for completion."""
     from attnkit.experiment import catalogue
 
-    return [*catalogue.FIXED, *catalogue.tables()]
+    return [*catalogue.FIXED, *catalogue.OF_SWEEPS, *catalogue.tables()]
 
 
 def kinds(parsed_args: argparse.Namespace, **context: Any) -> list[str]:
@@ -96,7 +101,10 @@ def options(arguments: argparse.Namespace) -> int:
     from attnkit.experiment import cards, catalogue, resolve
 
     table, kinds = arguments.table, arguments.kinds
-    if table in catalogue.FIXED:
+    if table is None:
+        print(json.dumps(tables()) if arguments.json else "\n".join(tables()))
+        return 0
+    if table in {**catalogue.FIXED, **catalogue.OF_SWEEPS}:
         if kinds:
             raise ConfigError(f"KIND = {kinds[0]!r}: {table} has no kinds; try: attnkit options {table}")
         found = [catalogue.fixed(table)]

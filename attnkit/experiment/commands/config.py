@@ -65,6 +65,7 @@ def validate(arguments: argparse.Namespace) -> int:
             return validate_sweep(arguments)
         loaded = config.load(arguments.config, arguments.words)
         note, data = note_of(loaded, arguments.devices), of_files(loaded)
+        refuse_tensor(loaded)
     except (ConfigError, DataError) as error:
         if not arguments.json:
             raise
@@ -114,6 +115,15 @@ def note_of(loaded: Any, devices: int) -> str:
     if note and devices:
         raise ConfigError(f"--devices {devices}: training.{note}")
     return note
+
+
+def refuse_tensor(loaded: Any) -> None:
+    """Raise `ConfigError` if the network's heads and hidden units cannot be shared as the plan says."""
+    from attnkit.experiment import session
+    from attnkit.training.sharding import check_tensor
+
+    if (parts := loaded.experiment.training.made.tensor) > 1:
+        check_tensor(session.outline(loaded), parts)
 
 
 def validate_sweep(arguments: argparse.Namespace) -> int:

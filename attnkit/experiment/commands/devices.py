@@ -51,6 +51,7 @@ def devices(arguments: argparse.Namespace) -> int:
         print(f"form {name}: {how}")
     if loaded:
         print(f"batches: on {found['config']['devices']} of {found['config']['there']} devices")
+        print("mesh: " + " x ".join(f"{name} {size}" for name, size in found["config"]["mesh"].items()))
         if found["config"]["note"]:
             print(f"note: training.{found['config']['note']}")
         for key, form in found["config"]["mixers"].items():
@@ -100,13 +101,16 @@ def used(loaded: Any, length: int) -> dict[str, Any]:
     """Use of a config: devices for its batches, and the form of each mixer of its model."""
     import jax
 
+    from attnkit.experiment.commands.config import refuse_tensor
     from attnkit.experiment.compatibility import mixers
     from attnkit.training.devices import make_mesh, unused
 
     plan, model = loaded.experiment.training.made, loaded.experiment.model
-    there = len(jax.local_devices())
+    refuse_tensor(loaded)
+    there, mesh = len(jax.local_devices()), make_mesh(plan)
     return {
-        "devices": make_mesh(plan).size,
+        "devices": mesh.size,
+        "mesh": dict(mesh.shape),
         "there": there,
         "note": unused(plan, there),
         "mixers": {

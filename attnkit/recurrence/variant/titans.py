@@ -15,6 +15,7 @@ from attnkit.recurrence.l2_normalize import l2_normalize
 from attnkit.recurrence.pairwise import decay_between, same_document
 from attnkit.variant import Card, HeadShape, TokenInput
 
+LONGEST = 16  # tokens of a chunk
 exact = functools.partial(jnp.einsum, precision="highest")
 
 
@@ -73,6 +74,10 @@ class Titans(SteppedRecurrent):
         model = (1 - forget) * state.model + surprise
         return Memory(model, surprise), exact("d,dv->v", q, model)
 
+    def max_chunk(self, size: int) -> int:
+        # Decays of both gates are multiplied and a system is solved: the cube of the length of a chunk.
+        return min(size, LONGEST)
+
     def chunked(
         self,
         p: Params,
@@ -82,7 +87,9 @@ class Titans(SteppedRecurrent):
         real: Bool[Array, "tokens"],
         size: int | None,
     ) -> tuple[Float[Array, "tokens value_dim"], Memory]:
-        given = in_chunks({**gates(x), "reset": reset, "real": real}, len(reset), size or CHUNK)
+        given = in_chunks(
+            {**gates(x), "reset": reset, "real": real}, len(reset), self.max_chunk(size or CHUNK)
+        )
         last, o = jax.lax.scan(descend, state, given)
         return o.reshape(-1, o.shape[-1])[: len(reset)], last
 

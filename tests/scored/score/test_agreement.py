@@ -1,5 +1,5 @@
 import pytest
-from oracles import scores
+from oracles import rotations, scores
 from oracles.agreement import OFFSET, assert_agrees
 
 from attnkit.masks.everything import Everything
@@ -11,6 +11,7 @@ from attnkit.scored.score.cosine import Cosine
 from attnkit.scored.score.disentangled import Disentangled
 from attnkit.scored.score.dot import Dot
 from attnkit.scored.score.euclidean import Euclidean
+from attnkit.scored.score.selective_rotary import SelectiveRotary
 
 pytestmark = pytest.mark.one_python
 
@@ -21,6 +22,7 @@ ORACLES = {
     Cosine(start=2.0): scores.cosine,
     Euclidean(): scores.euclidean,
     Disentangled(max_distance=3): lambda q, k, p: scores.disentangled(q, k, p, OFFSET, 3),
+    SelectiveRotary(base=5.0): lambda q, k, p, angle: rotations.selective_rotary(q, k, angle, OFFSET, 5.0),
 }
 
 
@@ -28,4 +30,4 @@ ORACLES = {
 def test_score_agrees_with_its_paper(score):
     scored = Scored(score=score, normalizer=Softmax(), mask=Everything())
     oracle = ORACLES[score]
-    assert_agrees(scored, lambda q, k, params, inputs, head: oracle(q, k, params.score))
+    assert_agrees(scored, lambda q, k, params, inputs, head: oracle(q, k, params.score, **inputs.score))

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from attnkit.scored.contract import PartParams
+from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.score.additive import Additive
 from attnkit.scored.score.bilinear import Bilinear
 from attnkit.scored.score.cosine import Cosine
 from attnkit.scored.score.disentangled import Disentangled
 from attnkit.scored.score.dot import Dot
 from attnkit.scored.score.euclidean import Euclidean
+from attnkit.scored.score.selective_rotary import SelectiveRotary
 from attnkit.variant import HeadShape
 
 pytestmark = pytest.mark.one_python
@@ -104,3 +106,30 @@ def test_scores_of_bfloat16_rows_are_float32(part):
 def test_parameters_have_a_leading_axis_of_heads(part):
     for x in jax.tree.leaves(part.init(jax.random.key(0), HeadShape(3, 6, 5, 1))):
         assert x.shape[0] == 3
+
+
+def selective_rotary(query, key, q, k, base):
+    """Scores where the running sums of angles are `query` and `key`."""
+    p = PartParams({}, query={"angle": jnp.array(query)}, key={"angle": jnp.array(key)})
+    return SelectiveRotary(base=base).score(p, q, k, jnp.arange(len(q)), jnp.arange(len(k)))
+
+
+def test_selective_rotary_turns_by_the_difference_of_the_running_sums():
+    """The first pair turns by 90 - 30 degrees, the second by (240 - 120) / 4, the fifth feature not."""
+    q, k = jnp.array([[1.0, 1, 0, 0, 3]]), jnp.array([[2.0, 2, 0, 0, 5]])
+    turn = math.pi / 6
+    made = selective_rotary([[3 * turn, 8 * turn]], [[turn, 4 * turn]], q, k, 16.0)
+    expected = (2 * math.cos(math.pi / 3) + 2 * math.cos(math.pi / 6) + 15) / 5**0.5
+    np.testing.assert_allclose(made, [[expected]], rtol=1e-6)
+    # A quarter turn takes the first axis to the third.
+    side = selective_rotary([[3 * turn, 0.0]], [[0.0, 0.0]], q, jnp.array([[0.0, 0, 7, 0, 0]]), 16.0)
+    np.testing.assert_allclose(side, [[7 / 5**0.5]], rtol=1e-6)
+
+
+def test_selective_rotary_with_angles_of_one_is_rotary():
+    keys = jax.random.split(jax.random.key(0), 2)
+    q, k = (jax.random.normal(key, (5, 6)) for key in keys)
+    steps = jnp.ones((5, 3)).cumsum(axis=0)
+    part, at = Rotary(base=100.0), jnp.arange(5)
+    expected = Dot().score(PartParams({}), part.query(PartParams({}), q, at), part.key(k, at), at, at)
+    np.testing.assert_allclose(selective_rotary(steps, steps, q, k, 100.0), expected, atol=1e-5)
