@@ -26,7 +26,7 @@ HIGHEST = jax.lax.Precision.HIGHEST
 
 @dataclasses.dataclass(frozen=True)
 class ChunkPass:
-    """What happens to a state in each chunk.
+    """Update of a state by each chunk.
 
     Attributes:
         step: `step(precision, states, chunk) -> (states, results)`, for some columns of the states.
