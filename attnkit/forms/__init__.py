@@ -1,7 +1,7 @@
 """The engine: every way of computing attention, from one definition."""
 
 from attnkit.forms.attend import AttentionOutput, attend, mix, scores, weights
-from attnkit.forms.cache import Cache, check_room, empty_cache, extend, step
+from attnkit.forms.cache import Cache, check_room, empty_cache, extend, step, step_scores
 from attnkit.forms.choice import Explanation, explain
 from attnkit.forms.pieces import attend_piece, finish_pieces, merge_pieces
 from attnkit.forms.recurrent.contract import supported_forms
@@ -42,6 +42,7 @@ __all__ = [
     "recurrent_weights",
     "scores",
     "step",
+    "step_scores",
     "supported_forms",
     "weights",
 ]

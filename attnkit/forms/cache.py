@@ -12,8 +12,10 @@ from attnkit.forms.attend import AttentionOutput, Params, check, check_lengths
 from attnkit.forms.block_mask import make_block_mask
 from attnkit.forms.heads import Inputs, make_heads, prepared_inputs, prepared_keys
 from attnkit.forms.passes import Passes
+from attnkit.forms.scored import reference
 from attnkit.forms.scored.blockwise import attend_blocks
 from attnkit.masks.contract import Data, Needs, check_data
+from attnkit.scored.block import HeadBlocks
 from attnkit.scored.contract import Scored
 from attnkit.variant import HeadShape, TokenInput
 
@@ -126,10 +128,39 @@ def step(
     Raises:
         ValueError: if arguments do not fit together, or one of the cases of NaN is known while tracing.
     """
+    heads, fits = _heads_of_step(variant, params, q, cache, data or Data(), offset)
+    room = cache.k.shape[1]
+    block_mask = make_block_mask(variant.mask, q.shape[1], room, None, (q.shape[1], room))
+    passes = Passes.of(variant, block_mask)
+    output, lse = heads.run(functools.partial(attend_blocks, passes))
+    return AttentionOutput(jnp.where(fits, output, jnp.nan), jnp.where(fits, lse, jnp.nan))
+
+
+def step_scores(
+    variant: Scored,
+    params: Params,
+    q: Float[Array, "heads new dim"],
+    cache: Cache,
+    *,
+    data: Data | None = None,
+    offset: Int[Array, ""] | None = None,
+) -> Float[Array, "heads new room"]:
+    """Scores of the newest queries over everything in the cache, by the definition; -inf where a pair may not
+    attend. Arguments, errors and NaN are those of `step`.
+    """
+    heads, fits = _heads_of_step(variant, params, q, cache, data or Data(), offset)
+    found: Array = heads.run(lambda block: reference.scores(variant, block))
+    return jnp.where(fits, found, jnp.nan)
+
+
+def _heads_of_step(
+    variant: Scored, params: Params, q: Array, cache: Cache, data: Data, offset: Any
+) -> tuple[HeadBlocks, Array]:
+    """The blocks of all heads, and whether the cache has what they need."""
     if variant.normalizer.axis == "queries":
         name = type(variant.normalizer).__name__
         raise ValueError(f"normalizer = {name}: queries compete, so all must be there; it cannot decode")
-    data, room = data or Data(), cache.k.shape[1]
+    room = cache.k.shape[1]
     check(variant, q, cache.k, cache.v, data, key_needs(variant))  # given when the keys came
     check_room(cache.length, 0, room)
     at, fits = cache.length - q.shape[1] if offset is None else offset, cache.length <= room
@@ -150,8 +181,6 @@ def step(
 
     sides = needs.map(rows, cache.inputs), needs.map(columns, cache.inputs)
     exists = j < cache.length
-    heads = make_heads(variant, params, q, cache.k, cache.v, i, j, sides, data, exists=exists)
-    block_mask = make_block_mask(variant.mask, q.shape[1], room, None, (q.shape[1], room))
-    passes = Passes.of(variant, block_mask)
-    output, lse = heads.run(functools.partial(attend_blocks, passes))
-    return AttentionOutput(jnp.where(fits, output, jnp.nan), jnp.where(fits, lse, jnp.nan))
+    return make_heads(variant, params, q, cache.k, cache.v, i, j, sides, data, exists=exists), jnp.asarray(
+        fits
+    )

@@ -114,3 +114,26 @@ def two_simplicial(q, k, v, second_k, second_v, first_window, second_window):
             )
             heads[h, i] = sum(a * v[h, j] * second_v[h, m] for a, (j, m) in zip(w, pairs, strict=True))
     return heads
+
+
+def multi_token(q, k, kernel, mix):
+    """Golovneva et al. 2025: weights from scores of neighbors, 0 where a pair may not attend; heads mixed."""
+    heads, tokens, dim = q.shape
+    before, around = kernel.shape[1] - 1, kernel.shape[2] // 2
+    weights = np.zeros((heads, tokens, tokens))
+    for h in range(heads):
+        scores = np.tril(q[h] @ k[h].T / np.sqrt(dim))
+        for i in range(tokens):
+            row = np.zeros(i + 1)
+            for j in range(i + 1):
+                for a in range(max(0, i - before), i + 1):
+                    for b in range(max(0, j - around), min(tokens, j + around + 1)):
+                        row[j] += kernel[h, a - i + before, b - j + around] * scores[a, b]
+            weights[h, i, : i + 1] = softmax(row)
+    size = mix.shape[1]
+    return np.stack(
+        [
+            sum(mix[d // size, c, d % size] * weights[d - d % size + c] for c in range(size))
+            for d in range(heads)
+        ]
+    )

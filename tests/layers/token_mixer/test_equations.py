@@ -26,6 +26,7 @@ from attnkit.layers.token_mixer.exclusive import Exclusive
 from attnkit.layers.token_mixer.gated import Gated
 from attnkit.layers.token_mixer.head_size import HeadSize
 from attnkit.layers.token_mixer.latent import Latent
+from attnkit.layers.token_mixer.multi_token import MultiToken
 from attnkit.layers.token_mixer.persistent_memory import PersistentMemory
 from attnkit.layers.token_mixer.residual_attention import ResidualAttention
 from attnkit.layers.token_mixer.talking_heads import TalkingHeads
@@ -96,6 +97,19 @@ def test_two_simplicial():
     heads = oracle.two_simplicial(q, k, v, *second, 4, 2)
     assert apart(y[0], joined(heads) @ number(layer.join.output.kernel)) < EXACT
     assert apart(np.einsum("hijd,hjd->hid", shown[0], v), heads) < EXACT
+
+
+def test_multi_token():
+    layer, x = made(MultiToken(query_size=3, key_size=3, head_size=2), 3), tokens()
+    random = np.random.default_rng(0)
+    layer.kernel[...] = random.normal(size=layer.kernel[...].shape)
+    layer.mix[...] = random.normal(size=layer.mix[...].shape)
+    y, shown = looked(layer, x)
+    weights = oracle.multi_token(*qkv(layer, x[0], 3)[:2], number(layer.kernel), number(layer.mix))
+    assert apart(shown[0], weights) < EXACT
+    heads = weights @ qkv(layer, x[0], 3)[2]
+    heads = np.array([[oracle.rms(row, number(layer.norm.scale)) for row in head] for head in heads])
+    assert apart(y[0], joined(heads) @ number(layer.join.output.kernel)) < EXACT
 
 
 @pytest.mark.parametrize("groups", [2, 6])
