@@ -192,7 +192,7 @@ class Engine(nnx.Module):
     def token_inputs(self, asking: Tokens, asked: Tokens) -> Parts[dict[str, Array]]:
         """Projected per-token inputs `[batch, heads, tokens, width]` of queries, keys or both.
 
-        Those that all heads share have one head.
+        Those that all heads share have one head. Those that the layer has no map for are left out.
         """
 
         def project(need: Mapping[str, TokenInput], own: nnx.Dict) -> dict[str, Array]:
@@ -201,6 +201,7 @@ class Engine(nnx.Module):
                     own[name](asking if one.side == "query" else asked), 1 if one.shared else self.shape.heads
                 )
                 for name, one in need.items()
+                if name in own
             }
 
         return self.scored.inputs(self.shape).map(project, of_parts(self.inputs))
@@ -272,6 +273,10 @@ class AttentionLayer(CarryingLayer):
     def check_below(self, below: Sequence[TokenMixerLayer]) -> None:
         self.project.check_below(below)
 
+    def token_inputs(self, asking: Tokens, asked: Tokens, carry: Carry) -> Parts[dict[str, Array]]:
+        """Per-token inputs of the parts of attention."""
+        return self.engine.token_inputs(asking, asked)
+
     def with_carry(
         self,
         x: Float[Array, "batch queries model_dim"],
@@ -283,7 +288,7 @@ class AttentionLayer(CarryingLayer):
     ) -> tuple[Float[Array, "batch queries model_dim"], Carry]:
         source = x if memory is None else memory
         q, (k, v) = point("q", self.project.queries(x)), self.project.keys_values(source, carry)
-        inputs = self.engine.token_inputs(x, source)
+        inputs = self.token_inputs(x, source, carry)
         wide_k, wide_v = self.project.expand(k, v)
         wide_k, wide_v = point("k", wide_k), point("v", wide_v)
         join, query = self.output_projection, QueryTokens(x, q, v if memory is None else None)
@@ -319,7 +324,7 @@ class AttentionLayer(CarryingLayer):
         else:
             k, v = self.project.keys_values(x, carry)
             offset = None
-            state = cache = self.engine.extend(state, k, v, self.engine.token_inputs(x, x), data)
+            state = cache = self.engine.extend(state, k, v, self.token_inputs(x, x, carry), data)
             carry = {"values": v, **carry, "cache": cache}
         project, q = self.project.decoding(), self.project.queries(x)
         wide_k, wide_v = project.expand(cache.k, cache.v)

@@ -126,7 +126,10 @@ class IndexValue(Position):
 
 
 class DeepseekSparseLayer(AttentionLayer):
-    """The layer of `DeepseekSparse`. It hands up `penalty [batch]`, added to that of the layers below."""
+    """The layer of `DeepseekSparse`.
+
+    It hands up `index`, the inputs of its index, and `penalty [batch]`, added to that of the layers below.
+    """
 
     def __init__(self, config: DeepseekSparse, *given: Any, rngs: nnx.Rngs) -> None:
         super().__init__(*given, rngs=rngs)
@@ -142,10 +145,18 @@ class DeepseekSparseLayer(AttentionLayer):
         key: jax.Array | None = None,
     ) -> tuple[Tokens, Carry]:
         y, above = super().with_carry(x, memory, carry=carry, data=data, key=key)
-        penalty = self.factor * self.disagreement(jax.lax.stop_gradient(x), data or Data())
-        return y, {**above, "penalty": carry.get("penalty", 0.0) + penalty}
+        still = jax.lax.stop_gradient(x)
+        made = self.token_inputs(still, still, carry)
+        penalty = self.factor * self.disagreement(still, made, data or Data())
+        return y, {**above, "index": made.selection, "penalty": carry.get("penalty", 0.0) + penalty}
 
-    def disagreement(self, x: Tokens, data: Data) -> Float[Array, "batch"]:
+    def step_with_carry(
+        self, x: Tokens, state: Any, *, carry: Carry, data: Data | None = None
+    ) -> tuple[Tokens, Any, Carry]:
+        y, state, above = super().step_with_carry(x, state, carry=carry, data=data)
+        return y, state, {**above, "index": self.token_inputs(x, x, carry).selection}
+
+    def disagreement(self, x: Tokens, made: Parts[dict[str, Array]], data: Data) -> Float[Array, "batch"]:
         """The cross-entropy of attention and index, mean over the tokens that exist.
 
         With `P` the mean over heads of the weights, it is `log sum_j exp I_ij - sum_j P_ij I_ij` over the
@@ -153,7 +164,6 @@ class DeepseekSparseLayer(AttentionLayer):
         own attention where the value of a pair is its index.
         """
         scored, wide = self.engine.scored, jnp.promote_types(x.dtype, jnp.float32)
-        made = self.engine.token_inputs(x, x)
         part = {"heads": self.heads, "dim": self.dim}
         weighing = dataclasses.replace(scored, position=(*scored.position, IndexValue(**part)), dropout=0.0)
         scoring = Scored(

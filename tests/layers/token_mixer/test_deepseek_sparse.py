@@ -21,7 +21,9 @@ from layers.token_mixer.setting import whole as passed
 from oracles import layers, sparse
 
 from attnkit.conformance import check
+from attnkit.layers.contract import Width
 from attnkit.layers.token_mixer.deepseek_sparse import DeepseekSparse
+from attnkit.layers.token_mixer.shared_index import SharedIndex
 from attnkit.masks.contract import Data
 from attnkit.masks.per_head import PerHead
 from attnkit.models.contract import Sizes
@@ -171,3 +173,28 @@ def test_refusals():
     mask = PerHead(masks=(CAUSAL["mask"],) * HEADS)
     with pytest.raises(ValueError, match="share one index"):
         made(DeepseekSparse(mask=mask, **INDEX))
+
+
+def test_a_shared_index_chooses_and_is_trained_as_the_layer_s_own():
+    full, x = made(SMALL, GROUPS), jnp.asarray(tokens())
+    config = SharedIndex(count=3, penalty=0.5, position=(Rotary(),), **INDEX, **CAUSAL)
+    shared = config.make_layer(
+        Width.of(DIM, HEADS, GROUPS), cross=False, padded=False, scale=1.0, rngs=nnx.Rngs(0)
+    )
+    for name in ("project", "output_projection"):
+        nnx.update(getattr(shared, name), nnx.state(getattr(full, name)))
+    graph, params = nnx.split((full, shared), nnx.Param)[0], nnx.state((full, shared), nnx.Param)
+
+    def passes(params, count):
+        layers, carry = nnx.merge(graph, params), {}
+        for layer in layers[:count]:
+            y, carry = layer.with_carry(x, carry=carry)
+        return carry["penalty"].sum(), y
+
+    (one, y), (two, again) = passes(params, 1), passes(params, 2)
+    assert apart(y, again) < 1e-12 and apart(2 * one, two) < 1e-12
+    slope_of_one, slope_of_two = (jax.grad(lambda p, n=n: passes(p, n)[0])(params) for n in (1, 2))
+    own, both = (slope[0]["engine"]["inputs"]["selection"] for slope in (slope_of_one, slope_of_two))
+    for a, b in zip(jax.tree.leaves(own), jax.tree.leaves(both), strict=True):
+        assert np.abs(a).max() > 0 and apart(2 * a, b) < 1e-12
+    assert not any("selection" in str(path) for path in nnx.to_flat_state(nnx.state(shared, nnx.Param)).paths)
