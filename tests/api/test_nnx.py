@@ -9,6 +9,8 @@ from flax import nnx
 import attnkit as ak
 from attnkit import points
 
+pytestmark = pytest.mark.one_python
+
 BATCH, TOKENS, WIDTH, HEADS = 3, 7, 20, 5
 
 
