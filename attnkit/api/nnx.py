@@ -72,6 +72,7 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
         in_kv_features: width of `inputs_k` and `inputs_v`; `in_features` if not given.
         variant: what each head computes; scaled dot-product attention if not given.
         dropout_rate: probability with which a weight is dropped, instead of the variant's own.
+        axis: for calls inside of `jax.shard_map`, the mesh axis whose devices share each sequence.
         rngs: source of the initial values, and of dropout.
         **flax: `dtype`, `param_dtype`, `deterministic`, `kernel_init`, `out_kernel_init`, `bias_init`,
             `out_bias_init`, `use_bias`, `decode`, `normalize_qk` and others, as for flax's module.
@@ -98,6 +99,7 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
         *,
         variant: Preset | Scored | None = None,
         dropout_rate: float | None = None,
+        axis: str | None = None,
         rngs: nnx.Rngs,
         **flax: Any,
     ) -> None:
@@ -120,6 +122,7 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
             )
         self.engine = Engine(scored, self.shape, in_features, rngs=rngs)
         self.cached_inputs: list[nnx.Cache[Array]] = nnx.data([])
+        self.axis = axis
 
     def __call__(
         self,
@@ -175,6 +178,8 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
         q, k, v = (jnp.swapaxes(flat(a, batch), 1, 2) for a in (q, k, v))
         q, k, v = point("q", q), point("k", k), point("v", v)
         decode = chosen(decode, self.decode, "decode")
+        if self.axis and (decode or sow_weights or mask is not None):
+            raise ValueError(f"axis = {self.axis!r}: mask, decode and sow_weights need whole sequences")
         given = flat(data or Data(), batch)
         scored = self.engine.scored
         if is_causal or decode:
@@ -191,7 +196,8 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
             output = self.decoded(scored, q, k, v, inputs, given)
         else:
             output = self.whole(scored, q, k, v, inputs, given, key)
-            view("weights", lambda: self.maps(scored, q, k, inputs, given))
+            if self.axis is None:
+                view("weights", lambda: self.maps(scored, q, k, inputs, given))
             if sow_weights:
                 maps = self.maps(scored, q, k, inputs, given)
                 self.sow(nnx.Intermediate, "attention_weights", maps.reshape(*batch, *maps.shape[1:]))
@@ -205,7 +211,8 @@ class MultiHeadAttention(nnx.MultiHeadAttention):
         params, keys = self.engine.learned(), None if key is None else row_keys(key, len(q))
 
         def one(q: Array, k: Array, v: Array, inputs: Any, data: Any, key: Any) -> Array:
-            return forms.attend(scored, params, q, k, v, inputs=inputs, data=data, key=key).output
+            how = {"inputs": inputs, "data": data, "key": key, "axis": self.axis}
+            return forms.attend(scored, params, q, k, v, **how).output
 
         return jax.vmap(one)(q, k, v, inputs, data, keys)
 

@@ -69,11 +69,6 @@ def write(session: Session, run: Path, out: str | None) -> Path:
         from safetensors.numpy import save
     except ModuleNotFoundError as error:
         raise ConfigError(f"export: needs the package {error.name}; install attnkit[export]") from None
-    if "input_length" in session.dataset.batch(0, 0, 1):
-        raise ConfigError(
-            f"export: {run.name} compares groups of pairs, and an exported network reads single examples; "
-            "use attnkit.load_run in Python"
-        )
     run = run.resolve()
     place = folder.checked(out) if out is not None else run.with_name(f"{run.name}-export")
     folder.refuse_full(place)

@@ -116,7 +116,9 @@ class TwoTowerNetwork(Classifying):
     def __call__(self, batch: Batch, *, key: jax.Array | None = None) -> Output:
         k = keys(example_keys(batch, key), 2)
         if "input_length" not in batch:
-            raise ValueError("TwoTower needs a task of groups of pairs; choose another model for this task")
+            raise ValueError(
+                "TwoTower compares groups of pairs, no single examples; other tasks need another model"
+            )
         with within("source"):
             left, one = self.source(sources(batch), batch["source_length"], k[0])
         with within("text"):

@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 import attnkit as ak
 from attnkit.errors import ConfigError
 from attnkit.experiment.cli import main
-from attnkit.experiment.export import write
 
 pytest.importorskip("flatbuffers")
 safetensors = pytest.importorskip("safetensors.numpy")
@@ -76,11 +74,3 @@ def test_export_refuses_a_folder_in_use_and_names_the_missing_package(small_run,
     with pytest.raises(ConfigError, match=r"needs the package flatbuffers; install attnkit\[export\]"):
         run.export(tmp_path / "new")
     assert not (tmp_path / "new").exists()
-
-
-def test_a_network_for_groups_of_pairs_is_refused(tmp_path):
-    pairs = SimpleNamespace(batch=lambda *_: {"input_length": None})
-    with pytest.raises(
-        ConfigError, match="pairs compares groups of pairs, and an exported network reads single"
-    ):
-        write(SimpleNamespace(dataset=pairs), tmp_path / "pairs", None)

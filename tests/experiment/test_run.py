@@ -205,7 +205,7 @@ def test_what_a_run_folder_names_does_not_run_unless_it_is_trusted(run, tmp_path
         ("model.heads=4", "must be even; change the head dim"),
         ("model=classifier", "gives 1 answers for an example, but the task asks for"),
         ("model=decoder", "does not read the source of this task"),
-        ("model={kind='two_tower',source_absolute='none'}", "needs a task of groups of pairs"),
+        ("model={kind='two_tower',source_absolute='none'}", "compares groups of pairs"),
         ("model.decoder={kind='aft_full',causal=true,length=11}", "length = 11 is too short for"),
     ],
 )

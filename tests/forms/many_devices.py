@@ -1,6 +1,7 @@
 """Prints what several devices compute against one, as JSON; run in a process of its own that has eight.
 
-With the argument `whole`, every feature on every number of devices; with `second_order`, second derivatives.
+With the argument `whole`, every feature on every number of devices; with `second_order`, second derivatives;
+with `layer`, a layer in a `jax.shard_map`.
 """
 
 import json
@@ -9,9 +10,11 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jax.sharding import AxisType, PartitionSpec
 
 from attnkit import forms
+from attnkit.api.nnx import MultiHeadAttention
 from attnkit.conformance import distributed
 from attnkit.conformance.distributed import Comparison, passed_errors, resources
 from attnkit.conformance.subject import Sizes, make_subject
@@ -31,6 +34,7 @@ from attnkit.scored.position.alibi import Alibi
 from attnkit.scored.position.fire import Fire
 from attnkit.scored.position.fox import Fox
 from attnkit.scored.position.kerple_power import KerplePower
+from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.position.t5_buckets import T5Buckets
 from attnkit.scored.preset.attention import Attention
 from attnkit.scored.score.additive import Additive
@@ -215,6 +219,39 @@ def whole():
     }
 
 
+def layer():
+    """The error of a layer's output and gradient on four devices that share the sequences, against one."""
+    jax.config.update("jax_enable_x64", True)
+    mesh, x = distributed.mesh_of(4), jnp.asarray(np.random.default_rng(6).normal(size=(2, 16, 12)))
+    variant = Attention(position=(Rotary(), Fox()), mask=Causal())
+    types = {"dtype": jnp.float64, "param_dtype": jnp.float64, "decode": False}
+    alone, shared = (
+        MultiHeadAttention(3, 12, variant=variant, axis=axis, rngs=nnx.Rngs(0), **types)
+        for axis in (None, "sequence")
+    )
+    graph, params = nnx.split(shared)
+
+    def spread(params, x):
+        cut = PartitionSpec(None, "sequence")
+        return jax.shard_map(
+            lambda params, x: nnx.merge(graph, params)(x),
+            mesh=mesh,
+            in_specs=(PartitionSpec(), cut),
+            out_specs=cut,
+        )(params, x)
+
+    def whole(params, x):
+        return nnx.merge(nnx.split(alone)[0], params)(x)
+
+    def both(run):
+        return jax.jit(lambda p: (run(p, x), jax.grad(lambda p: jnp.sum(jnp.sin(run(p, x))))(p)))(params)
+
+    pairs = zip(*(jax.tree.leaves(both(run)) for run in (spread, whole)), strict=True)
+    return max(float(np.abs(a - b).max()) for a, b in pairs if jnp.issubdtype(a.dtype, jnp.floating))
+
+
 if __name__ == "__main__":
-    asked = {(): sample, ("whole",): whole, ("second_order",): second_order}[tuple(sys.argv[1:])]
+    asked = {(): sample, ("whole",): whole, ("second_order",): second_order, ("layer",): layer}[
+        tuple(sys.argv[1:])
+    ]
     json.dump(asked(), sys.stdout)

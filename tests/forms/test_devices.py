@@ -78,6 +78,11 @@ def test_a_ring_gathers_nothing_and_takes_less_memory_on_more_devices(found):
 
 
 @pytest.mark.slow
+def test_a_layer_in_a_shard_map_computes_what_it_does_alone():
+    assert child("layer") < 1e-10
+
+
+@pytest.mark.slow
 def test_every_feature_on_every_number_of_devices():
     every = child("whole")
     assert len(every) == 112
