@@ -11,6 +11,7 @@ from flax import nnx
 from attnkit import files
 from attnkit.experiment import attention, config, folder, provenance, session
 from attnkit.experiment.cli import main
+from attnkit.training.load import TIMES
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted([*ROOT.glob("configs/*/*.toml"), *ROOT.glob("experiments/*/*.toml")])
@@ -39,6 +40,7 @@ def test_a_run_folder_has_everything(run):
         folder.CONFIG,
         folder.ENVIRONMENT,
         folder.METRICS,
+        TIMES,
         folder.RESULT,
         folder.REPORT,
         folder.EXAMPLES,

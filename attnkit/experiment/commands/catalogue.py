@@ -58,7 +58,8 @@ def kinds(parsed_args: argparse.Namespace, **context: Any) -> list[str]:
     from attnkit.experiment import catalogue
 
     by_table, table = catalogue.tables(), getattr(parsed_args, "table", None)
-    chosen = [table] if table else ["task"] if parsed_args.command == "tasks" else by_table.keys() - {"task"}
+    others = {"options": (), "tasks": ("task",)}
+    chosen = [table] if table else others.get(parsed_args.command, by_table.keys() - {"task"})
     return [kind for name in chosen if name in by_table for kind in catalogue.stems(by_table[name])]
 
 
