@@ -54,8 +54,8 @@ Inside a `jax.shard_map` of your own, name the axis; arrays are those of the dev
 ak.attend(q, k, v, variant, implementation="ring", axis="sequence").output
 ```
 
-(a layer takes it once, `ak.nnx.MultiHeadAttention(..., axis="sequence")`), or give whole arrays and the mesh, inside
-`jax.jit`:
+(a layer takes it once, `ak.nnx.MultiHeadAttention(..., axis="sequence")`), or give whole arrays and the mesh,
+inside `jax.jit`:
 
 ```python
 mesh = jax.make_mesh((8,), ("sequence",))
