@@ -14,7 +14,7 @@ pytestmark = pytest.mark.one_python
 
 BASES = ("Score", "Position", "Normalizer", "Selection", "Mask", "TokenMixer")
 #: Checks of each kind of variant; a variant gets the first of them, and one of the others in turn. Those of
-#: recurrences compile for long: they get one of all in turn.
+#: recurrences and layers compile for long: they get one of all in turn.
 SAMPLES = {
     Preset: ("hooks",),
     Part: (
@@ -39,7 +39,7 @@ ENTRIES = [entry for base in BASES for entry in catalogue(base)]
 def test_a_variant_keeps_a_sample_of_the_contract(number):
     cls = ENTRIES[number].cls
     first, *others = next(checks for kind, checks in SAMPLES.items() if issubclass(cls, kind))
-    if issubclass(cls, Recurrent):
+    if issubclass(cls, (Recurrent, CustomTokenMixer)):
         first, others = (first, *others)[number % (1 + len(others))], []
     chosen = {first, *others[number % max(1, len(others)) :][:1]}
     matrix = check(cls, level="brief", only=frozenset(chosen))
