@@ -74,7 +74,6 @@ class MultiToken(AttentionTokenMixer):
     def make_layer(
         self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
     ) -> TokenMixerLayer:
-        self.check_heads(width.heads, width.kv_heads, width.head_dim)
         scored = fitted(self, self.scored(), width, cross=cross, padded=padded)
         return MultiTokenLayer(self, scored, width, scale=scale, rngs=rngs)
 
