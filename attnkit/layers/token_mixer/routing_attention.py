@@ -49,6 +49,7 @@ class RoutingAttention(AttentionTokenMixer):
         "m(q) = argmax_c q . mu_c, q = norm(W x)",
         pair_flops="1",
         token_flops="4 * heads * head_dim * clusters - 2 * model_dim * kv_heads * head_dim",
+        cache="2 * heads * head_dim",
         forms=("dense", "blockwise", "step"),
         assumes="a network that adds the penalty to its objective, as all here do",
     )
@@ -64,21 +65,12 @@ class RoutingAttention(AttentionTokenMixer):
     def scored(self) -> Scored:
         return dataclasses.replace(super().scored(), selection=(Routing(clusters=self.clusters),))
 
-    def check_heads(self, heads: int, kv_heads: int, head_dim: int) -> None:
-        if heads != kv_heads:
-            raise ValueError(
-                f"mixer = RoutingAttention: kv_heads = {kv_heads} of heads = {heads}, but its keys are its "
-                "queries; leave kv_heads out"
-            )
-
     def make_input(self, width: Width, rngs: nnx.Rngs) -> InputProjection:
-        shape = HeadShape(width.heads, width.head_dim, width.head_dim)
-        return SharedProjection(width.model_dim, shape, rngs=rngs)
+        return SharedProjection(width, rngs=rngs)
 
     def make_layer(
         self, width: Width, *, cross: bool, padded: bool, scale: float, rngs: nnx.Rngs
     ) -> TokenMixerLayer:
-        self.check_heads(width.heads, width.kv_heads, width.head_dim)
         scored = fitted(self, self.scored(), width, cross=cross, padded=padded)
         project, output = self.make_input(width, rngs), self.make_output(width, scale, rngs)
         return RoutingLayer(self.commitment, scored, project, output, width.model_dim, rngs=rngs)
@@ -87,23 +79,26 @@ class RoutingAttention(AttentionTokenMixer):
 class SharedProjection(InputProjection):
     """Queries, normalized over each head's features, which are the keys as well; and values.
 
+    Every head has keys of its own; a group of heads that `kv_heads` makes shares values.
+
     Args:
-        model_dim: width of a token's vector.
-        shape: heads and widths.
+        width: sizes.
         rngs: source of the initial values.
     """
 
-    def __init__(self, model_dim: int, shape: HeadShape, *, rngs: nnx.Rngs) -> None:
-        self.shape = self.cached = shape
-        self.query = Linear(model_dim, shape.heads * shape.dim, bias=None, rngs=rngs)
-        self.value = Linear(model_dim, shape.heads * shape.value_dim, bias=None, rngs=rngs)
+    def __init__(self, width: Width, *, rngs: nnx.Rngs) -> None:
+        self.shape = self.cached = HeadShape(width.heads, width.head_dim, width.head_dim)
+        self.groups = width.kv_heads
+        self.query = Linear(width.model_dim, width.heads * width.head_dim, bias=None, rngs=rngs)
+        self.value = Linear(width.model_dim, width.kv_heads * width.head_dim, bias=None, rngs=rngs)
 
     def queries(self, x: Tokens) -> Heads:
         q = split_heads(self.query(x), self.shape.heads)
         return standardize(q.astype(jnp.promote_types(q.dtype, jnp.float32)), EPSILON).astype(x.dtype)
 
     def keys_values(self, x: Tokens, carry: Carry) -> tuple[Heads, Heads]:
-        return self.queries(x), split_heads(self.value(x), self.shape.heads)
+        v = split_heads(self.value(x), self.groups)
+        return self.queries(x), jnp.repeat(v, self.shape.heads // self.groups, axis=1)
 
 
 class RoutingLayer(AttentionLayer):
