@@ -76,9 +76,12 @@ def test_far_tokens_are_met_as_means():
 
 
 def test_a_sinkformer_shares_every_token_out():
-    # Softmax of (0, 0; 0, ln 3): (1/2, 1/2; 1/4, 3/4); columns (2/3, 2/5; 1/3, 3/5); rows (5/8, 3/8; 5/14, 9/14)
+    # Softmax of (0, 0; 0, ln 3): (1/2, 1/2; 1/4, 3/4)
+    # Its columns over their sums: (2/3, 2/5; 1/3, 3/5), and the rows of that: (5/8, 3/8; 5/14, 9/14)
     q, k = column(0, 1), column(0, math.log(3))
-    np.testing.assert_allclose(weights("sinkformer", {"steps": 1}, {}, q, k), [[1 / 2, 1 / 2], [1 / 4, 3 / 4]])
+    np.testing.assert_allclose(
+        weights("sinkformer", {"steps": 1}, {}, q, k), [[1 / 2, 1 / 2], [1 / 4, 3 / 4]]
+    )
     got = weights("sinkformer", {"steps": 3}, {}, q, k)
     np.testing.assert_allclose(got, [[5 / 8, 3 / 8], [5 / 14, 9 / 14]], rtol=1e-6)
     np.testing.assert_allclose(weights("sinkformer", {"steps": 99}, {}, q, k).sum(axis=0), [1, 1], rtol=1e-6)

@@ -24,13 +24,13 @@ from attnkit.variant import Card, HeadShape, Kinds, MapKind
 
 @options
 class Sinkhorn(Approximate):
-    """Softmax attention to the keys of the own block, and to those of a block that a learned permutation picks.
+    """Softmax attention to the keys of the own block, and to those of one that a learned permutation picks.
 
     The permutation is a soft one: a matrix between blocks, made of the sum of each block's keys and made
     doubly stochastic by Sinkhorn's iteration; the block that comes to a place is a mixture. Both blocks share
-    one softmax, as in lucidrains/sinkhorn-transformer; the authors' code for Long Range Arena adds the outputs
-    of two. The paper's Gumbel noise on the matrix is left out, as that code has it with `sinkhorn`. A sequence
-    of one block is treated exactly.
+    one softmax, as in lucidrains/sinkhorn-transformer; the authors' code for Long Range Arena adds the
+    outputs of two. The paper's Gumbel noise on the matrix is left out, as that code does with `sinkhorn`. A
+    sequence of one block is treated exactly.
 
     There is no causal form: balancing a column sums over later blocks (the authors' code says that its causal
     balancing is to be verified, and lucidrains has a softmax in its stead).
@@ -77,7 +77,7 @@ class Sinkhorn(Approximate):
         moved = sinkhorn_balance(wanted, jnp.arange(blocks) * size < length, 2 * self.steps)
         k, v = (jnp.concatenate([jnp.einsum("uw,wtd->utd", moved, a), a], axis=1) for a in (k, v))
         real = jnp.arange(blocks * size).reshape(blocks, size) < length
-        # Of blocks that hold a token all but the last are whole: a place in a block exists if it does in the first.
+        # Of blocks that hold a token all but the last are whole: a place that the first one has exists.
         seen = jnp.concatenate([jnp.broadcast_to(real[0], real.shape), real], axis=1)
         scores = jnp.einsum("uid,ujd->uij", q, k) * q.shape[2] ** -0.5
         w = jax.vmap(softmax)(scores, jnp.broadcast_to(seen[:, None, :], scores.shape))

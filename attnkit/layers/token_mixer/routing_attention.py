@@ -25,7 +25,7 @@ from attnkit.variant import Card, HeadShape
 
 @options
 class RoutingAttention(AttentionTokenMixer):
-    """Each query attends to the keys of its cluster; keys are the queries, normalized without parameters.
+    """Each query attends to the keys of its cluster; keys are the queries, normalized over a head's features.
 
     Centroids are parameters that only a penalty moves: with `x` a key and `mu` its centroid, means over heads,
     tokens and features of `|stop(x) - mu|^2 + commitment |x - stop(mu)|^2`. That is the loss of the authors'

@@ -16,11 +16,12 @@ from attnkit.variant import Card, HeadShape, Kinds
 class Routing(Selection):
     """A query sees the keys whose nearest centroid is its own nearest one.
 
-    The sets of the paper's equation, exactly. Its code takes the same number of tokens for each cluster, those
-    nearest to the centroid, so that a token may be in several clusters or in none; which they are depends on
-    later tokens, and is not done here. Queries and keys are compared as they are given: `routing_attention`
-    is the layer that normalizes them, makes them equal, and moves the centroids; in others these stay where
-    they start. The choice carries no derivative. A query whose cluster has no key sees nothing.
+    The sets of the paper's equation, exactly. Its code takes the same number of tokens for each cluster,
+    those nearest to the centroid, so that a token may be in several clusters or in none; which they are
+    depends on later tokens, and is not done here. Queries and keys are compared as they are given:
+    `routing_attention` is the layer that normalizes them, makes them equal, and moves the centroids; in
+    others these stay where they start. The choice carries no derivative. A query whose cluster has no key
+    sees nothing.
 
     Attributes:
         clusters: centroids of each head.

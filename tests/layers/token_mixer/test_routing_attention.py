@@ -5,7 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from layers.token_mixer.setting import CAUSAL, DIM, HEADS, TOKENS, apart, compiled, decoded, made, number, tokens
+from layers.token_mixer.setting import (
+    CAUSAL,
+    DIM,
+    HEADS,
+    TOKENS,
+    apart,
+    compiled,
+    decoded,
+    made,
+    number,
+    tokens,
+)
 from oracles import content, layers
 
 from attnkit.layers.token_mixer.routing_attention import RoutingAttention
