@@ -23,7 +23,7 @@ class Sinkformer(Approximate):
     """
 
     card: ClassVar[Card] = Card(
-        source="Sander et al. 2021 (Sinkformer), arXiv 2110.11773, section 3, and the authors' code",
+        source="Sander et al. 2021 (Sinkformer), arXiv 2110.11773, and the authors' code",
         equation="o = K v, K^0 = exp(q k^T / sqrt(dim)), K^(l+1) = rows(K^l) for even l, columns(K^l) for "
         "odd l, each divided by its sums; K = K^steps",
         sequence_flops="4 * length * length * dim + 4 * steps * length * length",

@@ -43,7 +43,7 @@ class Sinkhorn(Approximate):
     """
 
     card: ClassVar[Card] = Card(
-        source="Tay et al. 2020 (Sparse Sinkhorn Attention), arXiv 2002.11296, section 3, as in "
+        source="Tay et al. 2020 (Sparse Sinkhorn Attention), arXiv 2002.11296, as in "
         "lucidrains/sinkhorn-transformer, with the sorting network of google-research/long-range-arena",
         equation="o_i = softmax(q_i [P K]_u^T, q_i K_u^T) [[P V]_u, V_u], u = block(i), P = sinkhorn(R / "
         "temperature), R_u = W sum_{j in u} k_j + b, scores / sqrt(dim)",

@@ -27,12 +27,13 @@ from attnkit.variant import Card, HeadShape
 class RoutingAttention(AttentionTokenMixer):
     """Each query attends to the keys of its cluster; keys are the queries, normalized over a head's features.
 
-    Centroids are parameters that only a penalty moves: with `x` a key and `mu` its centroid, means over heads,
-    tokens and features of `|stop(x) - mu|^2 + commitment |x - stop(mu)|^2`. That is the loss of the authors'
-    code with `ema=False`. Their default replaces the first term by a moving average over the keys of a
-    cluster, `mu <- decay mu + (1 - decay) mean`: a step of gradient descent on the first term goes the same
-    way, with a rate that the optimizer sets and that grows with the cluster. An average would be a state that
-    no gradient makes, and a network here has none in training. A network adds the penalty to its objective.
+    Centroids are parameters that only a penalty moves: with `x` a key and `mu` its centroid, the mean over
+    heads, tokens and features of `(stop(x) - mu)^2 + commitment (x - stop(mu))^2`. That is the loss of the
+    authors' code with `ema=False`. Their default has the second term alone, and centroids that are the moving
+    average of the sums of a cluster's keys over that of their number: a step of gradient descent on the first
+    term goes towards the same mean, with a rate that the optimizer sets and that grows with the cluster. The
+    averages would be a state that no gradient makes, and layers here have none in training. A network adds
+    the penalty to its objective.
 
     Keys of other clusters are computed and then hidden, and the clusters are not made equally large; see
     `routing`, the selection.
@@ -43,8 +44,8 @@ class RoutingAttention(AttentionTokenMixer):
     """
 
     card: ClassVar[Card] = Card(
-        source="Roy et al. 2020 (Routing Transformer), arXiv 2003.05997, section 4.1, and the authors' code "
-        "with shared queries and keys",
+        source="Roy et al. 2020 (Routing Transformer), arXiv 2003.05997, by the authors' code "
+        "(google-research/routing_transformer) with shared queries and keys",
         equation="o_i = sum_{j: m(q_j) = m(q_i)} softmax_j(q_i . q_j / sqrt(dim)) v_j, "
         "m(q) = argmax_c q . mu_c, q = norm(W x)",
         pair_flops="1",

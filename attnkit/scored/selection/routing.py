@@ -16,8 +16,8 @@ from attnkit.variant import Card, HeadShape, Kinds
 class Routing(Selection):
     """A query sees the keys whose nearest centroid is its own nearest one.
 
-    The sets of the paper's equation, exactly. Its code takes the same number of tokens for each cluster,
-    those nearest to the centroid, so that a token may be in several clusters or in none; which they are
+    The clusters as they are. The authors' code takes the same number of tokens for each of them,
+    those nearest to its centroid, so that a token may be in several clusters or in none; which they are
     depends on later tokens, and is not done here. Queries and keys are compared as they are given:
     `routing_attention` is the layer that normalizes them, makes them equal, and moves the centroids; in
     others these stay where they start. The choice carries no derivative. A query whose cluster has no key
@@ -28,7 +28,7 @@ class Routing(Selection):
     """
 
     card: ClassVar[Card] = Card(
-        source="Roy et al. 2020 (Routing Transformer), arXiv 2003.05997, section 4.1, and the authors' code",
+        source="Roy et al. 2020 (Routing Transformer), arXiv 2003.05997, by the authors' code",
         equation="j is seen if m(q_i) = m(k_j), m(x) = argmax_c x . mu_c",
         pair_flops="1",
         assumes="a layer that moves the centroids",
