@@ -1,7 +1,8 @@
 """Check configs/launch against the schemas of those who read it: `python docs/check_launch_files.py CRD`.
 
-`CRD` is `config/components/crd/bases/jobset.x-k8s.io_jobsets.yaml` of a checkout of the JobSet controller. Needs
-the packages skypilot, kubernetes-validate and PyYAML, in an environment of their own; attnkit is not imported.
+`CRD` is `config/components/crd/bases/jobset.x-k8s.io_jobsets.yaml` of a checkout of the JobSet controller.
+Needs the packages skypilot, kubernetes-validate and PyYAML, in an environment of their own; attnkit is not
+imported.
 """
 
 import copy
