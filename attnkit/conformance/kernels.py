@@ -14,7 +14,7 @@ from attnkit.conformance.precision import rounded
 from attnkit.conformance.programs import (
     BLOCK,
     DEPTHS,
-    QUICK_COMPILE,
+    FAST,
     Problem,
     as_numpy,
     cast,
@@ -103,7 +103,7 @@ def compute(subject: Subject, form: str, depth: Any, problem: Problem, dtype: An
     block = BLOCK if form == "pallas" else None
     run = depth(forward(subject.scored, form, block, subject.sizes.offset))
     with jax.enable_x64(dtype == jnp.float64):
-        return as_numpy(jax.jit(run, compiler_options=QUICK_COMPILE)(*cast(problem, dtype)))
+        return as_numpy(jax.jit(run, compiler_options=FAST)(*cast(problem, dtype)))
 
 
 def largest_error(found: Tree, true: Tree) -> float:
