@@ -197,6 +197,10 @@ def test_a_layer_in_a_module_of_ones_own_learns():
     assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(gradient))
 
 
+def mixer(variant, **options):
+    return ak.nnx.TokenMixer(2, 8, variant=variant, axis="devices", rngs=nnx.Rngs(0), **options)
+
+
 def made(*sizes, **options):
     return ak.nnx.MultiHeadAttention(*sizes, **options, rngs=nnx.Rngs(0))
 
@@ -209,6 +213,18 @@ def made(*sizes, **options):
         (lambda: made(2, 8, decode=True)(jnp.ones((3, 8))), "no cache"),
         (lambda: made(2, 8, decode=False)(jnp.ones((3, 6))), "width of 8"),
         (lambda: made(2, 8, in_kv_features=6, variant=ak.Attention(position=ak.Fox())), "in_kv_features = 6"),
+        (
+            lambda: mixer(ak.Gru()),
+            "axis = 'devices': CellLayer mixes tokens in a way of its own",
+        ),
+        (lambda: mixer(ak.PersistentMemory()), "PersistentEngine attends to more than the tokens"),
+        (lambda: mixer(ak.Gla(), cross=True), "with cross = True it keeps the state after a whole memory"),
+        (lambda: mixer(ak.Gla(), decode=True)(jnp.ones((3, 8))), "decode and points need whole sequences"),
+        (lambda: points.names(mixer(ak.Gla()), jnp.ones((3, 8))), "decode and points need whole sequences"),
+        (
+            lambda: mixer(ak.Gla())(jnp.ones((3, 8))),
+            "axis = 'devices': no mesh axis of this name",
+        ),
     ],
 )
 def test_errors_name_the_argument(make, message):
