@@ -15,14 +15,13 @@ import numpy as np
 from jax.experimental import checkify
 
 from attnkit.conformance.matrix import Warned
-from attnkit.conformance.programs import QUICK_COMPILE
+from attnkit.conformance.programs import FAST
 from attnkit.conformance.suite import HookError
 from attnkit.hooks import Hooked, is_contract
 from attnkit.scored.contract import Part
 
 #: A bias beyond this is meant to hide a pair.
 HIDING = -1e4
-FAST = QUICK_COMPILE if jax.default_backend() == "cpu" else None
 
 
 def hooks_of(part: Hooked) -> dict[str, tuple[Callable[..., Any], Callable[..., Any]]]:

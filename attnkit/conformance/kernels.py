@@ -15,7 +15,7 @@ from attnkit.conformance.precision import rounded
 from attnkit.conformance.programs import (
     BLOCK,
     DEPTHS,
-    QUICK_COMPILE,
+    FAST,
     Problem,
     as_numpy,
     cast,
@@ -95,7 +95,7 @@ def compute(subject: Subject, form: str, depth: Any, problems: Sequence[Problem]
     block = BLOCK if form == "pallas" else None
     run = depth(forward(subject.scored, form, block, subject.sizes.offset))
     with jax.enable_x64(dtype == jnp.float64):
-        program = jax.jit(run, compiler_options=QUICK_COMPILE)
+        program = jax.jit(run, compiler_options=FAST)
         return [as_numpy(program(*cast(problem, dtype))) for problem in problems]
 
 

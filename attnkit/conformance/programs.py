@@ -16,6 +16,7 @@ from attnkit.forms import scored as forms_folder
 from attnkit.forms import sizes as forms_sizes
 from attnkit.forms.attend import attend
 from attnkit.forms.catalogue import find_forms, get_form
+from attnkit.jax_api import QUICK_COMPILE
 from attnkit.masks.contract import Data
 from attnkit.scored.contract import Scored
 from attnkit.variant import TokenInput
@@ -41,11 +42,9 @@ STACK = 4  # problems in one call of a mapped program
 FLOAT32_UNIT = 2.0**-24
 LOW = ("float32", "bfloat16", "float16")
 SIGNS = 4
+#: How programs are compiled that run a few times: compiling is what a check waits for.
+FAST = QUICK_COMPILE if jax.default_backend() == "cpu" else None
 LATER = "not part of a quick check"
-QUICK_COMPILE = {
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +84,7 @@ class Program:
             self.traces += 1
             return function(*given)
 
-        fast = quick and jax.default_backend() == "cpu"
-        self.run = jax.jit(counted, compiler_options=QUICK_COMPILE if fast else None)
+        self.run = jax.jit(counted, compiler_options=FAST if quick else None)
 
     def __call__(self, *given: Tree) -> Tree:
         return self.run(*given)

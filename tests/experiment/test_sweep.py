@@ -195,6 +195,27 @@ def test_overrides_change_the_table_of_a_sweep(tiny):
             sweep.load(Path("tiny.toml"), [text])
 
 
+def test_quick_is_one_seed_of_the_cells_that_decide(tiny, capsys):
+    found = sweep.quick(sweep.load(tiny(AXES)))
+    assert [(c.labels["rate"], c.seed) for c in found.cells] == [("low", 0), ("high", 0), ("none", 0)]
+    table = AXES + "[sweep.product]\nmodel.heads = [1, 2]\n[sweep.quick]\nrate = ['low']\nmodel.heads = [2]\n"
+    whole = sweep.load(tiny(table + "seed = [1]\n"))
+    decisive = sweep.quick(whole)
+    assert [(dict(c.labels), c.seed) for c in decisive.cells] == [({"rate": "low", "model.heads": "2"}, 1)]
+    assert {c.hash for c in decisive.cells} < {c.hash for c in whole.cells}
+    assert (
+        main(["sweep", "tiny.toml", "--quick", "--dry-run"]) == 0
+        and "1 cells: 1 to do" in capsys.readouterr().out
+    )
+    for wrong, message in {
+        "rates = ['low']": "rates: no such axis; have: rate, model.heads, seed",
+        "seed = [2]": 'sweep.quick.seed = "2": have: 0, 1',
+        "seed = 1": "should be a list of at least one choice",
+    }.items():
+        with pytest.raises(ConfigError, match=message):
+            sweep.load(tiny(table + wrong))
+
+
 def test_a_sweep_is_validated_and_not_trained_as_one_run(tiny, capsys):
     file = str(tiny(AXES))
     assert main(["validate", file]) == 0 and "a sweep of 6 cells" in capsys.readouterr().out

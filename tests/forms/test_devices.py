@@ -77,9 +77,14 @@ def test_a_ring_gathers_nothing_and_takes_less_memory_on_more_devices(found):
     assert 3 < two["temporary"] / eight["temporary"] < 5
 
 
+def test_a_layer_with_a_convolution_over_documents_reads_the_tokens_of_the_device_before(found):
+    assert found["layer"] < 1e-12
+
+
 @pytest.mark.slow
-def test_a_layer_in_a_shard_map_computes_what_it_does_alone():
-    assert child("layer") < 1e-10
+def test_layers_in_a_shard_map_compute_what_they_do_alone():
+    found = child("layers")
+    assert len(found) == 5 and max(found.values()) < 1e-10, found
 
 
 @pytest.mark.slow
