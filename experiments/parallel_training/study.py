@@ -2,10 +2,10 @@
 
     python experiments/parallel_training/study.py [NAME ...] [--lengths 64,256] [--tokens 1024] [--rounds 5]
 
-Two decoder blocks, updated by the package's own training step (forward, backward, AdamW), on one core. Models
-take turns, and the means over the turns have 95 % intervals (Student's t). A batch goes through a step in
-slices of about 256 tokens, as in every run, but for what reads a token after another: there all sequences go side by
-side, since a slice would be a single sequence.
+Two decoder blocks, updated by the package's own training step (forward, backward, AdamW), on one core.
+Models take turns, and the means over the turns have 95 % intervals (Student's t). A batch goes through a
+step in slices of about 256 tokens, as in every run, but for what reads a token after another: there all
+sequences go side by side, since a slice would be a single sequence.
 """
 
 import argparse
