@@ -1,6 +1,7 @@
 """Tests wait for the compiler: compile fast, once for all workers, and check annotations on the way."""
 
 import contextlib
+import importlib
 import os
 import shutil
 import sys
@@ -11,9 +12,6 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-os.environ.setdefault(
-    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-)
 #: Block sizes as they are shipped, whatever was measured on this machine.
 os.environ.setdefault("ATTNKIT_BLOCKS", "")
 #: Where compiled programs are kept until the run ends, for all its workers and child processes.
@@ -37,6 +35,11 @@ CHECKED = [
 ]
 #: Folders of tests that every supported Python runs whole, as what they test leans on JAX and Python most.
 WHOLE = {"tests", "tests/api"}
+# Only now, as JAX reads the place of its cache when it is imported.
+QUICK_COMPILE = importlib.import_module("attnkit.jax_api").QUICK_COMPILE
+os.environ.setdefault(
+    "XLA_FLAGS", " ".join(f"--{name}={value}".lower() for name, value in QUICK_COMPILE.items())
+)
 install_import_hook([f"attnkit.{room}" for room in CHECKED], "annotation_check.check")
 
 

@@ -54,8 +54,19 @@ Inside a `jax.shard_map` of your own, name the axis; arrays are those of the dev
 ak.attend(q, k, v, variant, implementation="ring", axis="sequence").output
 ```
 
-(a layer takes it once, `ak.nnx.MultiHeadAttention(..., axis="sequence")`), or give whole arrays and the mesh,
-inside `jax.jit`:
+or tell a layer, once:
+
+```python
+ak.nnx.TokenMixer(heads, width, variant=ak.Mamba2(), axis="sequence", rngs=rngs)
+```
+
+`ak.nnx.MultiHeadAttention` and `RecurrentAttention` take it too. Layers of scored attention whose
+projections act on each token (`latent`, `differential`, `gated`, `exclusive`, ... included) and layers of
+linear recurrences can be told; these ask the device before for the tokens that a short convolution or a
+token shift reads. Layers that mix tokens in another way refuse an axis (`gru`, `native_sparse`,
+`persistent_memory`, approximations, ...). Decoding, and reading or editing points, need whole sequences.
+
+Or give whole arrays and the mesh, inside `jax.jit`:
 
 ```python
 mesh = jax.make_mesh((8,), ("sequence",))

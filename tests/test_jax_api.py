@@ -15,6 +15,7 @@ from attnkit import jax_api
 ROOM = pathlib.Path(attnkit.__file__).parent
 PRIVATE = ("jax.extend", "jax.interpreters", "jax._src")
 TESTED = {
+    "QUICK_COMPILE",
     "ClosedJaxpr",
     "Jaxpr",
     "JaxprEqn",

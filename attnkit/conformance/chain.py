@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from attnkit.conformance.programs import QUICK_COMPILE
+from attnkit.conformance.programs import FAST
 from attnkit.layers.build import build_layer
 from attnkit.layers.contract import Carry, CustomTokenMixer, TokenMixerLayer, Width
 from attnkit.masks.causal import Causal
@@ -228,5 +228,4 @@ def moved(params: Any, seed: int) -> Any:
 
 def jitted(function: Any) -> Any:
     """Compiled without optimization on a CPU: compiling is what a check waits for."""
-    fast = jax.default_backend() == "cpu"
-    return jax.jit(function, compiler_options=QUICK_COMPILE if fast else None)
+    return jax.jit(function, compiler_options=FAST)

@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from attnkit.conformance.kernels import largest_error
-from attnkit.conformance.programs import DEPTHS, QUICK_COMPILE, as_numpy, forward, pull_back
+from attnkit.conformance.programs import DEPTHS, FAST, as_numpy, forward, pull_back
 from attnkit.conformance.recurrent_bench import RecurrentBench, RecurrentSizes
 from attnkit.conformance.subject import Sizes, Subject, draw_arrays, make_subject, own_data
 from attnkit.forms import empty_state, recur
@@ -163,7 +163,7 @@ def compute(function: Callable[..., Tree], *given: Tree) -> Tree:
     """The results of a function in float64, on the host."""
     with jax.enable_x64(True):
         arrays = jax.tree.map(jnp.asarray, given)
-        return as_numpy(jax.jit(function, compiler_options=QUICK_COMPILE)(*arrays))
+        return as_numpy(jax.jit(function, compiler_options=FAST)(*arrays))
 
 
 def resources(form: str, devices: int, tokens: int, block: tuple[int, int]) -> dict[str, int]:

@@ -8,7 +8,6 @@ import numpy as np
 
 from attnkit.conformance.agreement import EXACT
 from attnkit.conformance.hooks import (
-    FAST,
     Notes,
     heads_first,
     hooks_of,
@@ -19,7 +18,7 @@ from attnkit.conformance.hooks import (
 )
 from attnkit.conformance.matrix import Finding, Warned
 from attnkit.conformance.measure import distance
-from attnkit.conformance.programs import Bench, cast, forward
+from attnkit.conformance.programs import FAST, Bench, cast, forward
 from attnkit.conformance.suite import Item
 from attnkit.hooks import Hooked
 

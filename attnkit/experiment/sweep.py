@@ -165,6 +165,17 @@ def chosen(sweep: Sweep, only: Sequence[str]) -> Sweep:
     return dataclasses.replace(sweep, cells=tuple(known[name] for name in only))
 
 
+def quick(sweep: Sweep) -> Sweep:
+    """`sweep` with the cells alone that its table names in `quick`: one seed of those that decide."""
+    kept = sweep.table.quick
+    cells = [
+        cell
+        for cell in sweep.cells
+        if all({**cell.labels, SEED: str(cell.seed)}[axis] in labels for axis, labels in kept.items())
+    ]
+    return dataclasses.replace(sweep, cells=tuple(cells))
+
+
 def listing(sweep: Sweep, place: Path) -> Iterator[dict[str, Any]]:
     """A row for every cell: hash, labels, seed and state."""
     for cell in sweep.cells:

@@ -18,6 +18,7 @@ SEED = "seed"
 MOST = 10_000
 LIST = "list"
 ZIP = "zip"
+QUICK = "quick"
 Seed = Annotated[int, Ge(0), Lt(2**31)]
 Values = dict[str, Any]
 
@@ -53,6 +54,8 @@ class SweepTable(pydantic.BaseModel):
         threshold: value of the metric from which a run counts as a success.
         baseline: label of the row that the others are tested against; by default the first.
         equal: what all cells have equally much of.
+        quick: axis -> its choices in the cells that `--quick` trains: those that decide. Axes that are not
+            named keep all of theirs; of the seeds (axis `seed`) the first one is kept.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -68,6 +71,7 @@ class SweepTable(pydantic.BaseModel):
     threshold: pydantic.FiniteFloat | None = None
     baseline: str = ""
     equal: Equal | None = None
+    quick: Values = {}
 
     @pydantic.field_validator("rows", "columns", "tune", mode="before")
     @classmethod
@@ -148,9 +152,10 @@ class TableReader:
         at = self.place((SWEEP, "seeds"))
         axes.append(Axis(SEED, tuple(Choice(str(n), (Setting(("training", "seed"), n, at),)) for n in seeds)))
         self.check_names(table, axes)
+        kept = self.kept(table, axes)
         if self.problems:
             raise InvalidConfig(self.problems)
-        return table, axes
+        return table.model_copy(update={QUICK: kept}), axes
 
     def groups(self, table: SweepTable) -> Iterator[Axis]:
         """The axes whose choices have names."""
@@ -210,6 +215,22 @@ class TableReader:
                 ),
             )
 
+    def kept(self, table: SweepTable, axes: list[Axis]) -> dict[str, tuple[str, ...]]:
+        """Axis -> labels of the cells that `--quick` trains."""
+        known = {axis.name: [choice.label for choice in axis.choices] for axis in axes}
+        found: dict[str, tuple[str, ...]] = {SEED: (known[SEED][0],)}
+        for key, values in leaves(table.quick):
+            name, at = dotted(key), (SWEEP, QUICK, *key)
+            if name not in known:
+                self.report(at, None, f"no such axis; have: {', '.join(known)}")
+            elif not isinstance(values, list) or not values:
+                self.report(at, values, "should be a list of at least one choice")
+            else:
+                found[name] = tuple(map(label, values))
+                for strange in set(found[name]) - set(known[name]):
+                    self.report(at, strange, f"have: {', '.join(known[name])}")
+        return found
+
     def columns_of(self, table: Values, key: Key) -> Iterator[tuple[str, list[Any], str]]:
         """Every key of a table of lists, its values and its place."""
         for setting in self.settings(table, key):
@@ -254,6 +275,15 @@ class TableReader:
         for one, other in itertools.combinations(uses, 2):
             for name in set(uses[one]) & set(uses[other]):
                 self.report((SWEEP, other), name, f"is named in {one}, too; keep one")
+
+
+def leaves(table: Values, key: Key = ()) -> Iterator[tuple[Key, Any]]:
+    """Keys and values of a table of tables."""
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from leaves(value, (*key, name))
+        else:
+            yield (*key, name), value
 
 
 def label(value: Any) -> str:

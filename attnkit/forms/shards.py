@@ -3,21 +3,30 @@
 Everything here runs inside `jax.shard_map` over that axis.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from attnkit.jax_api import match_vma
+from attnkit.jax_api import make_user_context, match_vma
 
 #: name of the mesh axis along which a sequence is cut
 AXIS = "sequence"
 #: why a form for several devices cannot run on one
 ALONE = "it computes a sequence that several devices share: give axis inside jax.shard_map, or mesh"
 Tree = TypeVar("Tree")
+_shared = make_user_context(None)
+
+
+@contextlib.contextmanager
+def sequence_axis(axis: str | None) -> Iterator[None]:
+    """In it, calls of `attend` and `recur` that name no axis compute sequences that its devices share."""
+    with _shared(axis):
+        yield
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +45,11 @@ class Shards:
 
     @classmethod
     def of(cls, axis: str | None) -> "Shards | None":
-        """The axis of that name. Raises `ValueError` outside of `jax.shard_map` over it."""
+        """The axis of that name, or of `sequence_axis`; `None` if there is neither.
+
+        Raises `ValueError` outside of `jax.shard_map` over it.
+        """
+        axis = _shared.value if axis is None else axis
         if axis is None:
             return None
         try:

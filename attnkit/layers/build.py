@@ -4,7 +4,7 @@ from flax import nnx
 
 from attnkit.approximate.contract import Approximate
 from attnkit.layers.approximate import ApproximationLayer
-from attnkit.layers.attention import attention_layer
+from attnkit.layers.attention import AttentionLayer, Engine, attention_layer
 from attnkit.layers.contract import CustomTokenMixer, TokenMixerLayer, Width
 from attnkit.layers.heads import fitted
 from attnkit.layers.recurrent import RecurrentLayer
@@ -12,7 +12,7 @@ from attnkit.recurrence.contract import Recurrent
 from attnkit.scored.contract import Preset
 from attnkit.token_mixer import TokenMixer
 
-__all__ = ["Width", "build_layer"]
+__all__ = ["Width", "build_layer", "check_sequence_axis"]
 
 
 def build_layer(
@@ -66,3 +66,21 @@ def build_layer(
         f"mixer = {type(mixer).__name__}: expected a mixer of a known family; "
         "derive it from Preset, Approximate, LinearRecurrent or CustomTokenMixer"
     )
+
+
+def check_sequence_axis(layer: TokenMixerLayer, axis: str) -> None:
+    """Raise `ValueError` if a layer needs whole sequences, and none can be shared along a mesh axis.
+
+    It needs them if it reads other tokens in another way than by `attend` and `recur`.
+    """
+    name = type(layer).__name__
+    if isinstance(layer, RecurrentLayer):
+        reason = "with cross = True it keeps the state after a whole memory" if layer.cross else None
+    elif type(layer) is not AttentionLayer:
+        reason = f"{name} mixes tokens in a way of its own"
+    elif type(layer.engine) is not Engine:
+        reason = f"{type(layer.engine).__name__} attends to more than the tokens"
+    else:
+        reason = None
+    if reason:
+        raise ValueError(f"axis = {axis!r}: {reason}; give it whole sequences, and leave axis out")

@@ -10,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from attnkit import forms
+from attnkit.forms.shards import Shards
 from attnkit.layers.approximate import Fixed
 from attnkit.layers.channel_convolution import ChannelConvolution
 from attnkit.layers.contract import TokenMixerLayer, Width
@@ -17,6 +18,7 @@ from attnkit.layers.heads import merge_heads
 from attnkit.layers.linear import Linear
 from attnkit.layers.norm import LayerNorm, RMSNorm
 from attnkit.layers.parameter import parameters
+from attnkit.layers.shared_sequence import behind_others
 from attnkit.layers.token_shift import TokenShift, begins_document
 from attnkit.masks.contract import Data, Needs
 from attnkit.points import absent, observed, opened, point, view
@@ -99,7 +101,7 @@ class RecurrentLayer(TokenMixerLayer):
         if self.cross:
             return self.across(x, x if memory is None else memory, data)
         known = self.known(data)
-        inputs, gate, _ = self.read(x, {}, known.get("segments"))
+        inputs, gate = self.read_whole(x, known.get("segments"))
         learned = self.values(key)
 
         def one(inputs: Any, known: Any) -> Array:
@@ -253,6 +255,22 @@ class RecurrentLayer(TokenMixerLayer):
         if self.variant.redraws():
             for name, array in self.variant.random_constants(key, self.shape).items():
                 self.fixed[name][...] = array
+
+    def read_whole(
+        self, x: Float[Array, "batch tokens model_dim"], segments: Array | None
+    ) -> tuple[Heads, Array | None]:
+        """Token inputs and gate of a sequence, or of what this device has of one."""
+        shards, count = Shards.of(None), self.tokens_before
+        if shards is None or not count:
+            return self.read(x, {}, segments)[:2]
+        more, documents = behind_others(shards, x, segments, count)
+        inputs, gate, _ = self.read(more, {}, documents)
+        return jax.tree.map(lambda a: a[..., count:, :], (inputs, gate))
+
+    @property
+    def tokens_before(self) -> int:
+        """How many tokens before it the inputs of a token depend on."""
+        return int(self.shift is not None) + max((one.history for one in self.conv.values()), default=0)
 
     def read(
         self,

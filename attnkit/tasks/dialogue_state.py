@@ -27,6 +27,8 @@ SOME = 256
 # S, L and V stand for the speaker, the slot and the value, O for the other speaker.
 WORDED = ("S : my L is V", "S : no make it V", "S : my L like O", "S : what a fine day")
 CODED = ("S L V",)
+PASTS = ("full", "shuffled", "none")
+Past = Literal["full", "shuffled", "none"]
 QUESTION = {"worded": "what L for S ?", "coded": "? S L"}
 
 
@@ -62,6 +64,11 @@ class DialogueState(Task):
     With `layout = "prompt"` a decoder reads the dialogue and the question; with `"source"` an encoder does,
     and `source_segment` says the turn of each token. Each entry `n` of `lengths` adds a split `turns<n>`.
 
+    Less than the dialogue may be read: its turns in random order, or the question alone. The answer stays
+    that of the dialogue. `past` says what training, `valid` and `test` read, and each entry of `asked` adds
+    a split of that name with another past: a perturbation at the time of the test, as in Sankar et al. 2019,
+    arXiv 1906.01603. Evidence and distances are known where the turns that are read tell the answer.
+
     >>> example, = DialogueState(form="worded", turns=4, lengths=()).load().examples("valid", 1)
     >>> example.prompt.split(" ben", 2)[2], example.answer
     (' : my coat is pink what car for ben ?', 'green')
@@ -71,6 +78,8 @@ class DialogueState(Task):
         layout: a decoder's prompt, or an encoder's source.
         turns: turns of a training dialogue.
         lengths: turns of the extrapolation splits.
+        past: turns that are read: `full`, in their order, `shuffled`, or `none`.
+        asked: pasts of further splits.
         held_out: dialogues of each split.
     """
 
@@ -78,10 +87,14 @@ class DialogueState(Task):
     layout: Literal["prompt", "source"] = "prompt"
     turns: Annotated[int, Ge(1), Le(512)] = 16
     lengths: tuple[int, ...] = (16, 32, 64)
+    past: Past = "full"
+    asked: tuple[Past, ...] = ()
     held_out: Annotated[int, Ge(1)] = 512
 
     def load(self) -> "DialogueStateDataset":
-        """Dialogues without end. Raises `ConfigError` for lengths that cannot be."""
+        """Dialogues without end. Raises `ConfigError` for lengths that cannot be, or a past twice."""
+        if len(set(self.asked)) < len(self.asked):
+            raise ConfigError(f"asked = {list(self.asked)}: expected different ones of {', '.join(PASTS)}")
         if len(set(self.lengths)) < len(self.lengths) or min(self.lengths, default=1) < 1:
             raise ConfigError(f"lengths = {list(self.lengths)}: expected different numbers of at least 1")
         return DialogueStateDataset(self)
@@ -116,10 +129,12 @@ class DialogueStateDataset(Generated):
             self.source_vocabulary = words
         self.lengths = {f"turns{n}": n for n in task.lengths}
         longer = [split for split, n in self.lengths.items() if n > task.turns]
-        super().__init__(task, splits=("valid", "test", *self.lengths), size=task.held_out, longer=longer)
+        super().__init__(
+            task, splits=("valid", "test", *self.lengths, *task.asked), size=task.held_out, longer=longer
+        )
         some = self.examples("valid", SOME)
         right = {name: float(np.mean(hits)) for name, hits in self._shortcuts(some).items()}
-        better = max(right["last value"], right["most frequent value"])
+        better = max(right.get(name, 0.0) for name in ("last value", "most frequent value"))
         self.floors = {
             **self.floors,
             **{name: max(self.floors[name], better) for name in ("token_accuracy", "exact_match")},
@@ -141,20 +156,24 @@ class DialogueStateDataset(Generated):
         chance = stream.uniform(count, len(SPEAKERS), len(SLOTS))
         asked = np.where(state.value >= 0, chance, -1).reshape(count, -1).argmax(axis=1)
         answer = self.first_value + state.value.reshape(count, -1)[np.arange(count), asked]
-        told = np.concatenate([self._said(acts), self._question(asked)], axis=1)
+        said = self._said(acts, split if split in PASTS else self.task.past, stream)
+        told = np.concatenate([said, self._question(asked)], axis=1)
         if self.task.layout == "prompt":
             labels = np.zeros_like(told)
             labels[:, -1] = answer
             return layout.at_places(told, labels)
-        segment = np.minimum(np.arange(told.shape[1]) // self.wide, turns).astype(np.int32)
+        last = said.shape[1] // self.wide
+        segment = np.minimum(np.arange(told.shape[1]) // self.wide, last).astype(np.int32)
         return {
             **layout.classified(told, answer),
             "source_segment": np.broadcast_to(segment, told.shape).copy(),
         }
 
     def with_evidence(self, example: Example) -> Example:
-        """The turns that decide the answer."""
+        """The turns that decide the answer, where those that are read tell it."""
         told, before = self._told(example)
+        if not self._answers(told, example):
+            return example
         _acts, state, asked = self._read(told)
         turns = {int(where[0].flat[asked]) for where in (state.set_in, state.said_in)}
         evidence = np.zeros((1, before + len(told)), bool)
@@ -167,20 +186,26 @@ class DialogueStateDataset(Generated):
         right = [said.split()[:1] == [e.answer] for said, e in zip(predictions, examples, strict=True)]
         if not right:
             return {}
+        found = {"exact_match": float(np.mean(right))}
+        if not all(self._answers(self._told(example)[0], example) for example in examples):
+            return found
         distances, kinds = [], []
         for example in examples:
             acts, state, asked = self._read(self._told(example)[0])
             distances.append(acts.kind.shape[1] - int(state.said_in.flat[asked]))
             kinds.append(int(acts.kind[0, state.set_in.flat[asked]]))
-        found = {"exact_match": float(np.mean(right)), **by_distance(distances, right)}
+        found |= by_distance(distances, right)
         if self.task.form == "worded":
             for kind, name in ((TELL, "told"), (CORRECT, "corrected"), (REFER, "referred")):
                 of_kind = [hit for hit, one in zip(right, kinds, strict=True) if one == kind]
                 found |= {f"right_{name}": float(np.mean(of_kind))} if of_kind else {}
         return found
 
-    def _said(self, acts: Acts) -> np.ndarray:
-        """`[dialogues, turns * words]` token ids of turns."""
+    def _said(self, acts: Acts, past: str, stream: Stream) -> np.ndarray:
+        """`[dialogues, turns * words]` token ids of the turns that are read of `past`."""
+        dialogues, turns = acts.kind.shape
+        if past == "none":
+            return np.zeros((dialogues, 0), np.int64)
         parts = {
             "S": FIRST + acts.speaker,
             "O": FIRST + 1 - acts.speaker,
@@ -189,7 +214,21 @@ class DialogueStateDataset(Generated):
         }
         said = np.stack([spelled(template, parts, acts.kind.shape) for template in self.templates])
         chosen = np.take_along_axis(said, acts.kind[None, ..., None], axis=0)[0]
-        return chosen.reshape(len(chosen), -1)
+        if past == "shuffled":
+            chosen = np.take_along_axis(chosen, stream.orders(dialogues, turns)[..., None], axis=1)
+        return chosen.reshape(dialogues, -1)
+
+    def _has_turns(self, told: np.ndarray) -> bool:
+        """Whether anything stands before the question."""
+        return len(told) > len(QUESTION[self.task.form].split())
+
+    def _answers(self, told: np.ndarray, example: Example) -> bool:
+        """Whether the answer follows from the turns of `told`."""
+        if not self._has_turns(told):
+            return False
+        _acts, state, asked = self._read(told)
+        value = state.value.flat[asked]
+        return bool(value >= 0 and VALUES[value] == example.answer)
 
     def _question(self, asked: np.ndarray) -> np.ndarray:
         """`[dialogues, words]` token ids of the question for pair `asked`."""
@@ -227,10 +266,12 @@ class DialogueStateDataset(Generated):
         return *follow(acts), speaker * len(SLOTS) + slot_asked
 
     def _shortcuts(self, examples: Sequence[Example]) -> dict[str, list[bool]]:
-        """Which examples are right for someone who reads only a part of the question, or nothing."""
+        """Which examples are right for someone who reads the turns and a part of the question, or nothing."""
         found: dict[str, list[bool]] = {}
-        for example in examples:
-            acts, state, asked = self._read(self._told(example)[0])
+        for told_to, answer in ((self._told(example)[0], example.answer) for example in examples):
+            if not self._has_turns(told_to):
+                continue
+            acts, state, asked = self._read(told_to)
             speaker, slot = divmod(asked, len(SLOTS))
             value, when = state.value[0], state.set_in[0]
             told = acts.value[0][(acts.kind[0] == TELL) | (acts.kind[0] == CORRECT)]
@@ -241,7 +282,7 @@ class DialogueStateDataset(Generated):
                 "speaker alone": value[speaker, when[speaker].argmax()],
             }
             for name, guess in guesses.items():
-                found.setdefault(name, []).append(bool(guess == value[speaker, slot]))
+                found.setdefault(name, []).append(VALUES[guess] == answer)
         return found
 
 

@@ -22,6 +22,11 @@ def close(a, b, atol=2e-6):
     np.testing.assert_allclose(np.asarray(a), np.asarray(b), atol=atol, rtol=0)
 
 
+@nnx.jit
+def step(layer, x, **given):
+    return layer(x, decode=True, **given)
+
+
 def pair(**options):
     """Flax's module and ours, with equal parameters."""
     theirs = nnx.MultiHeadAttention(HEADS, WIDTH, decode=False, rngs=nnx.Rngs(1), **options)
@@ -46,10 +51,15 @@ def test_default_variant_is_the_module_of_flax(options):
     v = tokens(*k.shape, seed=2)
     allowed = jax.random.bernoulli(jax.random.key(4), 0.6, (2, BATCH, HEADS, TOKENS, 11)).at[..., 0].set(True)
     atol = 4e-2 if "dtype" in options else 2e-6
-    for given in ((q, k, v), (q, k)):
-        for mask in (None, allowed, allowed[:, :, :1], allowed[:1, :1, :, :1]):
-            close(ours(*given, mask=mask), theirs(*given, mask=mask), atol)
-    assert ours(q, k, v).dtype == theirs(q, k, v).dtype
+
+    @nnx.jit
+    def outputs(layer):
+        masks = (None, allowed, allowed[:, :, :1], allowed[:1, :1, :, :1])
+        return [layer(*given, mask=mask) for given in ((q, k, v), (q, k)) for mask in masks]
+
+    for own, right in zip(outputs(ours), outputs(theirs), strict=True):
+        assert own.dtype == right.dtype
+        close(own, right, atol)
 
 
 def test_self_attention_and_its_gradient_are_those_of_flax():
@@ -57,12 +67,12 @@ def test_self_attention_and_its_gradient_are_those_of_flax():
     x = tokens(BATCH, TOKENS, WIDTH)
     causal = nnx.make_causal_mask(jnp.ones((BATCH, TOKENS)))
 
-    def loss(layer, **given):
-        return jnp.sum(layer(x, **given) ** 2)
+    def gradient(layer, **given):
+        return nnx.jit(nnx.grad(lambda layer: jnp.sum(layer(x, **given) ** 2)))(layer)
 
-    expected = nnx.grad(lambda layer: loss(layer, mask=causal))(theirs)
+    expected = gradient(theirs, mask=causal)
     for given in ({"is_causal": True}, {"mask": causal}):
-        found = nnx.grad(lambda layer, given=given: loss(layer, **given))(ours)
+        found = gradient(ours, **given)
         flat = dict(nnx.to_flat_state(found))
         for path, leaf in nnx.to_flat_state(expected):
             close(flat[path][...], leaf[...], 2e-4)
@@ -73,14 +83,14 @@ def test_decoding_is_that_of_flax_and_the_full_pass():
     x = tokens(2, BATCH, TOKENS, WIDTH)
     for layer in (theirs, ours):
         layer.init_cache((2, BATCH, 9, WIDTH))
-    full = ours(x, is_causal=True)
+    full = nnx.jit(lambda layer: layer(x, is_causal=True))(ours)
     for t in range(TOKENS):
         one = x[..., t : t + 1, :]
-        close(ours(one, decode=True), theirs(one, decode=True))
+        close(step(ours, one), step(theirs, one))
     close(ours.cached_key[...], theirs.cached_key[...])
     assert int(ours.cache_index[...]) == TOKENS
     ours.init_cache((2, BATCH, 9, WIDTH))
-    pieces = [ours(x[..., a:b, :], decode=True) for a, b in ((0, 4), (4, 5), (5, 7))]
+    pieces = [step(ours, x[..., a:b, :]) for a, b in ((0, 4), (4, 5), (5, 7))]
     close(jnp.concatenate(pieces, axis=-2), full)
 
 
@@ -96,9 +106,8 @@ def test_decoding_equals_the_full_pass_under_jit(variant):
     layer = ak.nnx.MultiHeadAttention(HEADS, WIDTH + 20, variant=variant, decode=False, rngs=nnx.Rngs(0))
     x = tokens(BATCH, TOKENS, WIDTH + 20)
     layer.init_cache(x.shape)
-    step = nnx.jit(lambda layer, x: layer(x, decode=True))
     pieces = [step(layer, x[:, t : t + 1]) for t in range(TOKENS)]
-    close(jnp.concatenate(pieces, axis=1), layer(x))
+    close(jnp.concatenate(pieces, axis=1), nnx.jit(lambda layer: layer(x))(layer))
 
 
 def test_a_mask_while_decoding_is_over_the_cache():
@@ -106,10 +115,9 @@ def test_a_mask_while_decoding_is_over_the_cache():
     x = tokens(BATCH, TOKENS, WIDTH)
     allowed = jax.random.bernoulli(jax.random.key(4), 0.6, (BATCH, 1, TOKENS, TOKENS))
     layer.init_cache(x.shape)
-    pieces = [
-        layer(x[:, a:b], mask=allowed[:, :, a:b], decode=True) for a, b in ((0, 3), (3, 4), (4, TOKENS))
-    ]
-    close(jnp.concatenate(pieces, axis=1), layer(x, mask=allowed, is_causal=True))
+    pieces = [step(layer, x[:, a:b], mask=allowed[:, :, a:b]) for a, b in ((0, 3), (3, 4), (4, TOKENS))]
+    whole = nnx.jit(lambda layer: layer(x, mask=allowed, is_causal=True))(layer)
+    close(jnp.concatenate(pieces, axis=1), whole)
 
 
 def test_a_query_without_keys_gives_the_bias_of_the_output():
@@ -124,12 +132,18 @@ def test_dropout_and_weights():
     x = tokens(BATCH, TOKENS, WIDTH)
     with pytest.raises(ValueError, match="deterministic = None"):
         layer(x)
-    close(layer(x, deterministic=True), layer(x, deterministic=True, sow_weights=True))
+
+    @nnx.jit
+    def outputs(layer):
+        drawn = [layer(x, deterministic=False, rngs=nnx.Rngs(dropout=n)) for n in (1, 2, 1)]
+        return layer(x, deterministic=True), layer(x, deterministic=True, sow_weights=True), *drawn
+
+    plain, looked_into, a, b, again = outputs(layer)
+    close(plain, looked_into)
     (sown,) = layer.attention_weights.get_value()
     assert sown.shape == (BATCH, HEADS, TOKENS, TOKENS)
     close(sown.sum(-1), jnp.ones((BATCH, HEADS, TOKENS)))
-    a, b = (layer(x, deterministic=False, rngs=nnx.Rngs(dropout=n)) for n in (1, 2))
-    close(a, layer(x, deterministic=False, rngs=nnx.Rngs(dropout=1)))
+    close(a, again)
     assert float(jnp.abs(a - b).max()) > 0.01
 
 
@@ -160,8 +174,8 @@ def test_token_mixers_decode_as_they_read(variant):
     layer = ak.nnx.TokenMixer(4, 24, variant=variant, rngs=nnx.Rngs(0))
     x = tokens(2, BATCH, TOKENS, 24)
     layer.init_cache(x.shape)
-    pieces = [layer(x[..., a:b, :], decode=True) for a, b in ((0, 1), (1, 2), (2, 3), (3, 4))]
-    close(jnp.concatenate(pieces, axis=-2), layer(x)[..., :4, :], 1e-5)
+    pieces = [step(layer, x[..., t : t + 1, :]) for t in range(4)]
+    close(jnp.concatenate(pieces, axis=-2), nnx.jit(lambda layer: layer(x))(layer)[..., :4, :], 1e-5)
 
 
 def test_a_layer_in_a_module_of_ones_own_learns():
@@ -178,8 +192,13 @@ def test_a_layer_in_a_module_of_ones_own_learns():
             return x + self.recurrence(x)
 
     net = Net(nnx.Rngs(0))
-    gradient = nnx.grad(lambda net, x: jnp.sum(net(x) ** 2))(net, tokens(BATCH, TOKENS, WIDTH))
+    x = tokens(BATCH, TOKENS, WIDTH)
+    gradient = nnx.jit(nnx.grad(lambda net: jnp.sum(net(x) ** 2)))(net)
     assert all(float(jnp.abs(leaf).max()) > 0 for leaf in jax.tree.leaves(gradient))
+
+
+def mixer(variant, **options):
+    return ak.nnx.TokenMixer(2, 8, variant=variant, axis="devices", rngs=nnx.Rngs(0), **options)
 
 
 def made(*sizes, **options):
@@ -194,6 +213,18 @@ def made(*sizes, **options):
         (lambda: made(2, 8, decode=True)(jnp.ones((3, 8))), "no cache"),
         (lambda: made(2, 8, decode=False)(jnp.ones((3, 6))), "width of 8"),
         (lambda: made(2, 8, in_kv_features=6, variant=ak.Attention(position=ak.Fox())), "in_kv_features = 6"),
+        (
+            lambda: mixer(ak.Gru()),
+            "axis = 'devices': CellLayer mixes tokens in a way of its own",
+        ),
+        (lambda: mixer(ak.PersistentMemory()), "PersistentEngine attends to more than the tokens"),
+        (lambda: mixer(ak.Gla(), cross=True), "with cross = True it keeps the state after a whole memory"),
+        (lambda: mixer(ak.Gla(), decode=True)(jnp.ones((3, 8))), "decode and points need whole sequences"),
+        (lambda: points.names(mixer(ak.Gla()), jnp.ones((3, 8))), "decode and points need whole sequences"),
+        (
+            lambda: mixer(ak.Gla())(jnp.ones((3, 8))),
+            "axis = 'devices': no mesh axis of this name",
+        ),
     ],
 )
 def test_errors_name_the_argument(make, message):

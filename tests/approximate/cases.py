@@ -22,6 +22,8 @@ FORMS = [
     ("aft_simple", {"causal": True}, {"causal": True}),
     ("skyformer", {"landmarks": 6, "iterations": 30, "ridge": 0.2}, {"ridge": 0.2}),
     ("h_transformer_1d", {"block": 2}, {"block": 2}),
+    ("sinkhorn", {"block": 4, "length": 23, "steps": 3}, {"block": 4, "steps": 3, "temperature": 0.75}),
+    ("sinkformer", {"steps": 3}, {"steps": 3}),
 ]
 IDS = ["-".join((name, *(str(x) for n, x in more.items() if n == "causal"))) for name, more, _ in FORMS]
 

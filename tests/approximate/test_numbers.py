@@ -75,10 +75,33 @@ def test_far_tokens_are_met_as_means():
     np.testing.assert_allclose(got[4, 2:], got[4, 4] * np.exp(k[2:, 0] - 1), rtol=1e-5)
 
 
+def test_a_sinkformer_shares_every_token_out():
+    # Softmax of (0, 0; 0, ln 3): (1/2, 1/2; 1/4, 3/4)
+    # Its columns over their sums: (2/3, 2/5; 1/3, 3/5), and the rows of that: (5/8, 3/8; 5/14, 9/14)
+    q, k = column(0, 1), column(0, math.log(3))
+    np.testing.assert_allclose(
+        weights("sinkformer", {"steps": 1}, {}, q, k), [[1 / 2, 1 / 2], [1 / 4, 3 / 4]]
+    )
+    got = weights("sinkformer", {"steps": 3}, {}, q, k)
+    np.testing.assert_allclose(got, [[5 / 8, 3 / 8], [5 / 14, 9 / 14]], rtol=1e-6)
+    np.testing.assert_allclose(weights("sinkformer", {"steps": 99}, {}, q, k).sum(axis=0), [1, 1], rtol=1e-6)
+
+
+def test_sinkhorn_attention_to_the_own_block_and_to_the_one_that_is_sorted_in():
+    # Blocks of 1, keys 0 and 1: R = (0, 0; 0, ln 3), balanced once P = (2/3, 2/5; 1/3, 3/5); queries of 0
+    # look at both keys alike: half of the own value, and half of the mixture.
+    p = {"sort": jnp.array([[0.0, math.log(3)]]), "bias": jnp.zeros(2)}
+    options = {"block": 1, "length": 2, "steps": 1, "temperature": 1.0}
+    got = weights("sinkhorn", options, p, column(0, 0), column(0, 1))
+    np.testing.assert_allclose(got, [[1 / 2 + 1 / 3, 1 / 5], [1 / 6, 1 / 2 + 3 / 10]], rtol=1e-6)
+
+
 EXACT = [
     ("nystromformer", {"landmarks": 16, "iterations": 30, "convolution": 0}, 1e-9),
     ("h_transformer_1d", {"block": 6}, 1e-13),
     ("h_transformer_1d", {"block": 16}, 1e-13),
+    ("sinkhorn", {"block": 16}, 1e-13),
+    ("sinkformer", {"steps": 1}, 1e-13),
 ]
 
 

@@ -35,7 +35,7 @@ def test_all_variants_have_an_oracle():
 @pytest.mark.parametrize("length", [1, 5, 13])
 def test_fewer_tokens_than_landmarks_or_segments(length):
     for name, options, told in FORMS:
-        if name in ("nystromformer", "h_transformer_1d", "skyformer"):
+        if name in ("nystromformer", "h_transformer_1d", "skyformer", "sinkhorn", "sinkformer"):
             variant = variant_of(name, options)
             with jax.enable_x64(True):
                 p, q, k, v = arrays_of(variant, 13, DIM, VALUE_DIM)
@@ -59,6 +59,7 @@ def test_what_is_too_long_is_refused():
         ("nystromformer", {"convolution": 4}, "convolution = 4 must be odd"),
         ("skyformer", {"landmarks": 5}, "landmarks = 5 must be even"),
         ("h_transformer_1d", {"block": 3}, "block = 3 must be even"),
+        ("sinkformer", {"steps": 4}, "steps = 4 must be odd"),
         ("linformer", {"causal": True}, "causal"),
     ],
 )

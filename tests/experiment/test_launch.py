@@ -1,5 +1,6 @@
 """The launch files: what a machine without a cluster can check of them."""
 
+import os
 import shlex
 import subprocess
 from pathlib import Path
@@ -48,6 +49,8 @@ def test_a_job_set_gives_every_pod_its_number_and_time_to_save():
     spec, names = JOB["template"]["spec"], JOBSET["metadata"]["name"]
     assert JOBSET["apiVersion"] == "jobset.x-k8s.io/v1alpha2" and JOBSET["kind"] == "JobSet"
     assert spec["completionMode"] == "Indexed" and spec["completions"] == spec["parallelism"] == 2
+    fatal = spec["podFailurePolicy"]["rules"][0]["onExitCodes"]
+    assert fatal["values"] == [2, 3, 4, 5] and fatal["containerName"] == POD["containers"][0]["name"]
     assert POD["restartPolicy"] == "Never" and POD["terminationGracePeriodSeconds"] >= 60
     variables = {one["name"]: one for one in POD["containers"][0]["env"]}
     # A pod is called <set>-<job>-<number of the job>-<number of the pod>, in a domain of the set.
@@ -59,10 +62,22 @@ def test_a_job_set_gives_every_pod_its_number_and_time_to_save():
     assert mounts == {one["name"] for one in POD["volumes"]}
 
 
-def test_slurm_warns_before_the_time_is_over_and_queues_a_stopped_job_again():
+@pytest.mark.parametrize("code", [0, 2, 75])
+def test_slurm_warns_before_the_time_is_over_and_queues_a_stopped_job_again(code, tmp_path):
     options = [line.split()[1] for line in SBATCH.splitlines() if line.startswith("#SBATCH")]
     assert "--signal=TERM@120" in options and "--requeue" in options
-    assert '"$code" -eq 75' in SBATCH and "scontrol requeue" in SBATCH
+    for name, last in {"srun": f"exit {code}", "scontrol": "exit 0"}.items():
+        line = f'#!/bin/bash\necho "{name} $SRUN_CPUS_PER_TASK $@"\n{last}\n'
+        (tmp_path / name).write_text(line)
+        (tmp_path / name).chmod(0o755)
+    own = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "16", "SLURM_CPUS_PER_TASK": "8"}
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", LAUNCH / "slurm.sbatch"], env={"PATH": path, **own}, capture_output=True, text=True
+    )
+    first, *more = done.stdout.splitlines()
+    assert first.startswith("srun 8 attnkit train ") and "--processes 16 " in first
+    assert done.returncode == code and more == ["scontrol 8 requeue 7"] * (code == 75)
 
 
 def test_sky_pilot_starts_one_process_a_node():
@@ -71,6 +86,7 @@ def test_sky_pilot_starts_one_process_a_node():
     }
     for word in ("$SKYPILOT_NODE_RANK", "$SKYPILOT_NUM_NODES", "$SKYPILOT_NODE_IPS"):
         assert word in SKYPILOT["run"]
+    assert SKYPILOT["resources"]["job_recovery"]["recover_on_exit_codes"] == [75]
 
 
 def test_validate_checks_a_config_for_other_devices(monkeypatch, capsys):

@@ -1,7 +1,7 @@
 """Prints what several devices compute against one, as JSON; run in a process of its own that has eight.
 
 With the argument `whole`, every feature on every number of devices; with `second_order`, second derivatives;
-with `layer`, a layer in a `jax.shard_map`.
+with `layers`, layers in a `jax.shard_map`.
 """
 
 import json
@@ -14,18 +14,23 @@ from flax import nnx
 from jax.sharding import AxisType, PartitionSpec
 
 from attnkit import forms
-from attnkit.api.nnx import MultiHeadAttention
+from attnkit.api.nnx import MultiHeadAttention, TokenMixer
 from attnkit.conformance import distributed
 from attnkit.conformance.distributed import Comparison, passed_errors, resources
+from attnkit.conformance.programs import QUICK_COMPILE
 from attnkit.conformance.subject import Sizes, make_subject
+from attnkit.layers.token_mixer.latent import Latent
 from attnkit.layers.token_mixer.talking_heads import MixScores
 from attnkit.masks.causal import Causal
+from attnkit.masks.contract import Data
 from attnkit.masks.padding import Padding
 from attnkit.masks.same_document import SameDocument
 from attnkit.masks.window import Window
 from attnkit.recurrence.variant.delta_net import DeltaNet
 from attnkit.recurrence.variant.gla import Gla
+from attnkit.recurrence.variant.mamba2 import Mamba2
 from attnkit.recurrence.variant.retnet import Retnet
+from attnkit.recurrence.variant.rwkv6 import Rwkv6
 from attnkit.scored.normalizer.inverted import Inverted
 from attnkit.scored.normalizer.sigmoid import Sigmoid
 from attnkit.scored.normalizer.sink import Sink
@@ -206,6 +211,7 @@ def sample():
         "spread": spread(),
         "two axes": two_axes(),
         "lost": lost(),
+        "layer": layer_error(CONVOLVED, "forward", Data(key=DOCUMENTS)),
         "errors": errors,
         "resources": {n: resources("ring", n, 1024, (32, 32)) for n in (2, 8)},
     }
@@ -219,39 +225,71 @@ def whole():
     }
 
 
-def layer():
-    """The error of a layer's output and gradient on four devices that share the sequences, against one."""
-    jax.config.update("jax_enable_x64", True)
+def layer_error(make, depth, data=None):
+    """The error of a layer on four devices that share the sequences, against one.
+
+    `make(axis)` gives the layer; with the depth `gradient`, the error of its gradient by parameters as well.
+    """
     mesh, x = distributed.mesh_of(4), jnp.asarray(np.random.default_rng(6).normal(size=(2, 16, 12)))
+    cut, data = PartitionSpec(None, "sequence"), data or Data()
+
+    def spread(graph, params):
+        return jax.shard_map(
+            lambda params, x, data: nnx.merge(graph, params)(x, data=data),
+            mesh=mesh,
+            in_specs=(PartitionSpec(), cut, jax.tree.map(lambda _: cut, data)),
+            out_specs=cut,
+        )(params, x, data)
+
+    def whole(graph, params):
+        return nnx.merge(graph, params)(x, data=data)
+
+    def found(run, axis):
+        graph, params, rest = nnx.split(make(axis), nnx.Param, ...)
+        params = jax.tree.map(lambda a: a.astype(jnp.float64), params)
+
+        def output(params):
+            return run(graph, nnx.merge_state(params, rest))
+
+        def both(params):
+            return output(params), jax.grad(lambda params: jnp.sum(jnp.sin(output(params))))(params)
+
+        return jax.jit(both if depth == "gradient" else output, compiler_options=QUICK_COMPILE)(params)
+
+    pairs = zip(*(jax.tree.leaves(found(*how)) for how in ((spread, "sequence"), (whole, None))), strict=True)
+    return max(float(np.abs(a - b).max()) for a, b in pairs)
+
+
+def mixer(variant):
+    """Makes the layer of a mixer, for an axis."""
+    return lambda axis: TokenMixer(4, 12, variant=variant, axis=axis, rngs=nnx.Rngs(0))
+
+
+#: three documents, whose first tokens follow those of the same device and those of another
+DOCUMENTS = {"segment": jnp.asarray(np.repeat([[0] * 4 + [1] * 5 + [2] * 7], 2, axis=0))}
+CONVOLVED = mixer(Mamba2(documents=True))
+
+
+def layers():
+    """Errors of layers and their gradients."""
+    jax.config.update("jax_enable_x64", True)
     variant = Attention(position=(Rotary(), Fox()), mask=Causal())
     types = {"dtype": jnp.float64, "param_dtype": jnp.float64, "decode": False}
-    alone, shared = (
-        MultiHeadAttention(3, 12, variant=variant, axis=axis, rngs=nnx.Rngs(0), **types)
-        for axis in (None, "sequence")
-    )
-    graph, params = nnx.split(shared)
 
-    def spread(params, x):
-        cut = PartitionSpec(None, "sequence")
-        return jax.shard_map(
-            lambda params, x: nnx.merge(graph, params)(x),
-            mesh=mesh,
-            in_specs=(PartitionSpec(), cut),
-            out_specs=cut,
-        )(params, x)
+    def plain(axis):
+        return MultiHeadAttention(3, 12, variant=variant, axis=axis, rngs=nnx.Rngs(0), **types)
 
-    def whole(params, x):
-        return nnx.merge(nnx.split(alone)[0], params)(x)
-
-    def both(run):
-        return jax.jit(lambda p: (run(p, x), jax.grad(lambda p: jnp.sum(jnp.sin(run(p, x))))(p)))(params)
-
-    pairs = zip(*(jax.tree.leaves(both(run)) for run in (spread, whole)), strict=True)
-    return max(float(np.abs(a - b).max()) for a, b in pairs if jnp.issubdtype(a.dtype, jnp.floating))
+    return {
+        "flax's call": layer_error(plain, "gradient"),
+        "attention": layer_error(mixer(variant), "gradient"),
+        "latent": layer_error(mixer(Latent(mask=Causal())), "gradient"),
+        "token shift": layer_error(mixer(Rwkv6()), "gradient"),
+        "convolution": layer_error(CONVOLVED, "gradient", Data(key=DOCUMENTS)),
+    }
 
 
 if __name__ == "__main__":
-    asked = {(): sample, ("whole",): whole, ("second_order",): second_order, ("layer",): layer}[
+    asked = {(): sample, ("whole",): whole, ("second_order",): second_order, ("layers",): layers}[
         tuple(sys.argv[1:])
     ]
     json.dump(asked(), sys.stdout)

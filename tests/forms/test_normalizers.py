@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from oracles import rows
-from oracles.agreement import QUICK_COMPILE
 
 from attnkit.forms import attend
 from attnkit.masks.causal import Causal
@@ -83,7 +82,7 @@ def derivatives(scored, form, block):
         gradient, curved = jax.jvp(jax.grad(total), (point,), (moved,))
         return values(*point), jax.jvp(total, (point,), (moved,))[1], gradient, curved
 
-    return jax.jit(run, compiler_options=QUICK_COMPILE if jax.default_backend() == "cpu" else None)
+    return jax.jit(run)
 
 
 ALIKE = ("softmax_one", "sigmoid_bias", "relu", "gelu", "entmax", "sparsemax", "hard")

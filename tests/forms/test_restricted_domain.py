@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles.agreement import QUICK_COMPILE
 
 from attnkit import forms
 from attnkit.masks.causal import Causal
@@ -134,7 +133,7 @@ def all_derivatives(output):
             "reverse over forward": jax.grad(lambda at: jax.jvp(total, (at,), (moved,))[1])(point),
         }
 
-    return jax.jit(run, compiler_options=QUICK_COMPILE if jax.default_backend() == "cpu" else None)
+    return jax.jit(run)
 
 
 def draw(queries, keys, seed):

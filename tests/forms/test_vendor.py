@@ -14,7 +14,6 @@ from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 
 from attnkit import forms
 from attnkit.conformance.kernels import largest_error
-from attnkit.conformance.programs import QUICK_COMPILE
 from attnkit.forms.block_mask import make_block_mask
 from attnkit.forms.scored import cudnn, splash
 from attnkit.forms.sizes import Sizes
@@ -173,7 +172,7 @@ def compute(variant, form, given, offset=0, derivatives=False):
         return jax.jvp(jax.grad(total, (0, 1, 2, 3)), at, at)
 
     function = moved if derivatives else attend
-    return jax.jit(function, compiler_options=QUICK_COMPILE)(params, *given)
+    return jax.jit(function)(params, *given)
 
 
 CUDNN = {

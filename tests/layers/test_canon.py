@@ -1,14 +1,11 @@
 """Canon layers: a whole block against loops in float64, and what a config may say."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
-from attnkit.conformance.programs import QUICK_COMPILE
 from attnkit.layers.build import Width
 from attnkit.layers.conv_window import ConvWindow
 from attnkit.layers.short_convolution import ShortConvolution
@@ -82,7 +79,7 @@ def test_a_block_agrees_with_loops_and_decodes():
     made = stack(activation="swiglu")
     x = jax.random.normal(jax.random.key(2), (2, TOKENS, DIM))
     graph, params = nnx.split(made)
-    compiled = functools.partial(jax.jit, compiler_options=QUICK_COMPILE)
+    compiled = jax.jit
     found = compiled(lambda params: nnx.merge(graph, params)(x).output)(params)
     for row, given in zip(found, x, strict=True):
         np.testing.assert_allclose(row, expected(made, np.asarray(given, np.float64)), atol=2e-5)

@@ -20,7 +20,6 @@ pytestmark = pytest.mark.one_python
 
 WRITERS = [name for name, case in CASES.items() if case.writes]
 #: Compiles twice as fast; what is compared is compiled alike.
-QUICK = {"xla_backend_optimization_level": 0}
 QUICKLY = {
     "decoder",
     "decoder-hybrid",
@@ -41,7 +40,7 @@ def program(name):
         return nnx.merge(graph, params)(batch)
 
     run.__name__ = name  # chex counts traces by name
-    return jax.jit(chex.assert_max_traces(run, n=1), compiler_options=QUICK)
+    return jax.jit(chex.assert_max_traces(run, n=1))
 
 
 def logits(name, batch, seed=0):
@@ -60,7 +59,7 @@ def looked(name):
         loss = jnp.sum(random * output.logits) + jnp.sum(jnp.asarray(output.penalty))
         return loss, (output, attention_maps(network, batch))
 
-    gradients = jax.jit(jax.value_and_grad(loss, has_aux=True), compiler_options=QUICK)
+    gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))
     found, gradient = gradients(params, example(CASES[name].sizes))
     return found[1], gradient
 
@@ -153,7 +152,7 @@ def test_decoding_gives_the_logits_of_the_whole(name):
         _, tail = jax.lax.scan(one, state, jnp.swapaxes(tokens[:, first:], 0, 1))
         return jnp.concatenate([head, jnp.swapaxes(tail, 0, 1)], axis=1)
 
-    decoded = jax.jit(decode, compiler_options=QUICK)(params, batch)
+    decoded = jax.jit(decode)(params, batch)
     np.testing.assert_allclose(decoded, logits(name, batch), atol=1e-5)
 
 
@@ -194,10 +193,7 @@ def test_random_numbers_of_an_example_follow_its_key_and_not_its_place(name):
     sizes = CASES[name].sizes
     graph, params = nnx.split(dataclasses.replace(RANDOM[name], dropout=0.5).build(sizes, nnx.Rngs(0)))
     batch = {**example(sizes), "example_key": jax.random.split(jax.random.key(1), BATCH)}
-    run = jax.jit(
-        lambda params, batch: nnx.merge(graph, params)(batch, key=jax.random.key(2)).logits,
-        compiler_options=QUICK,
-    )
+    run = jax.jit(lambda params, batch: nnx.merge(graph, params)(batch, key=jax.random.key(2)).logits)
     order = jnp.array([2, 0, 1])
     straight, turned = run(params, batch), run(params, {n: a[order] for n, a in batch.items()})
     np.testing.assert_allclose(straight[order], turned, atol=2e-6)

@@ -22,7 +22,6 @@ pytestmark = pytest.mark.one_python
 SIZES = Sizes(vocabulary=17, length=11, source_vocabulary=13, source_length=7)
 DECODER = Decoder(depth=1, model_dim=24, heads=6)
 TRANSLATOR = EncoderDecoder(encoder_depth=1, decoder_depth=1, model_dim=24, heads=6)
-QUICK = {"xla_backend_optimization_level": 0}
 POSITIONS = {"none": (), "rotary": (Rotary(),), "alibi": (Alibi(),)}
 
 
@@ -43,7 +42,7 @@ def build(model, seed=0):
 
 def call(network, batch, **more):
     graph, params = nnx.split(network)
-    run = jax.jit(lambda params, batch: nnx.merge(graph, params)(batch, **more), compiler_options=QUICK)
+    run = jax.jit(lambda params, batch: nnx.merge(graph, params)(batch, **more))
     return run(params, batch)
 
 
@@ -57,10 +56,8 @@ def decoded(network, batch, pieces):
     """Logits from decoding `inputs` in pieces of the given lengths."""
     graph, params = nnx.split(network)
     room = batch["inputs"].shape[1]
-    start = jax.jit(lambda params, batch: nnx.merge(graph, params).start(batch, room), compiler_options=QUICK)
-    step = jax.jit(
-        lambda params, state, tokens: nnx.merge(graph, params).step(state, tokens), compiler_options=QUICK
-    )
+    start = jax.jit(lambda params, batch: nnx.merge(graph, params).start(batch, room))
+    step = jax.jit(lambda params, state, tokens: nnx.merge(graph, params).step(state, tokens))
     state = start(params, batch)
     logits = []
     for tokens in jnp.split(batch["inputs"], np.cumsum(pieces)[:-1], axis=1):

@@ -32,8 +32,6 @@ from attnkit.scored.preset.attention import Attention
 
 pytestmark = pytest.mark.one_python
 
-QUICK = {"xla_backend_optimization_level": 0}
-
 
 def build(model, sizes, seed=0):
     return model.build(sizes, nnx.Rngs(seed))
@@ -41,7 +39,7 @@ def build(model, sizes, seed=0):
 
 def run(network, batch, **more):
     graph, params = nnx.split(network)
-    call = jax.jit(lambda params, batch: nnx.merge(graph, params)(batch, **more), compiler_options=QUICK)
+    call = jax.jit(lambda params, batch: nnx.merge(graph, params)(batch, **more))
     return call(params, batch)
 
 

@@ -14,9 +14,6 @@ from attnkit.variant import HeadShape
 HEADS, KV_HEADS, QUERIES, KEYS, VALUE_DIM, OFFSET = 3, 1, 7, 11, 5, 4
 
 
-QUICK_COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-
-
 def assert_agrees(scored, oracle, dim=6, extra=None, output=None, data=None, block=(3, 5), flat=()):
     """`oracle(q, k, params, inputs, head)` gives `score(a, b)` of a head, `extra(params)` adds to values.
 
@@ -99,7 +96,7 @@ def program(scored, data, block):
         slope = sum(jax.tree.leaves(jax.tree.map(lambda g, d: jnp.sum(g * d), gradient, moved)))
         return value, call(floats, implementation="reference"), slope, gradient
 
-    return jax.jit(run, compiler_options=QUICK_COMPILE if jax.default_backend() == "cpu" else None)
+    return jax.jit(run)
 
 
 def by_loops(scored, oracle, extra, output, floats):

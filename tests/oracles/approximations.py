@@ -174,3 +174,33 @@ def h_transformer_1d(p, q, k, v, block):
             a, b = mean(q, i, level), mean(k, j, level)
             weights[i, j] = math.exp(a @ b / math.sqrt(q.shape[1]))
     return normalized(weights) @ v
+
+
+def balanced(matrix, steps):
+    """A positive matrix whose rows, then columns, then rows ... are divided by their sums."""
+    for step in range(steps):
+        matrix = matrix / matrix.sum(axis=1 - step % 2, keepdims=True)
+    return matrix
+
+
+def sinkformer(p, q, k, v, steps):
+    return balanced(np.exp(q @ k.T / math.sqrt(q.shape[1])), steps) @ v
+
+
+def sinkhorn(p, q, k, v, block, steps, temperature):
+    tokens, starts = len(k), range(0, len(k), block)
+    wanted = [k[s : s + block].sum(axis=0) @ p["sort"] + p["bias"] for s in starts]
+    move = balanced(np.exp(np.array(wanted)[:, : len(starts)] / temperature), 2 * steps)
+    rows = []
+    for i in range(tokens):
+        own, keys, values = i // block, [], []
+        for place in range(min(block, tokens)):
+            there = [(move[own, n], s + place) for n, s in enumerate(starts) if s + place < tokens]
+            keys.append(sum(w * k[t] for w, t in there))
+            values.append(sum(w * v[t] for w, t in there))
+        for t in range(own * block, min((own + 1) * block, tokens)):
+            keys.append(k[t])
+            values.append(v[t])
+        e = np.exp(np.array(keys) @ q[i] / math.sqrt(q.shape[1]))
+        rows.append(e @ np.array(values) / e.sum())
+    return np.array(rows)

@@ -121,3 +121,13 @@ def lsh(q, k, v, rotation):
         ]
 
     return chosen(q, k, v, seen)
+
+
+def routing(q, k, v, centroid):
+    """Roy et al. 2020: attention to the keys whose centroid is the query's own; and these centroids."""
+
+    def nearest(x):
+        return max(range(len(centroid)), key=lambda c: np.dot(x, centroid[c]))
+
+    of_keys = [nearest(key) for key in k]
+    return chosen(q, k, v, lambda a: [b for b in range(len(k)) if of_keys[b] == nearest(q[a])]), of_keys

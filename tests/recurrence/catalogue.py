@@ -6,7 +6,6 @@ import pkgutil
 import jax
 import numpy as np
 
-from attnkit.conformance.programs import QUICK_COMPILE
 from attnkit.experiment.catalogue import camel
 from attnkit.forms import recur
 from attnkit.recurrence import variant
@@ -40,7 +39,5 @@ def draw(chosen, shape, tokens, seed=0):
 
 def computed(chosen, shape, params, inputs, **how):
     """`recur` as one program, compiled without optimization, in the types of what is given."""
-    run = jax.jit(
-        lambda params, inputs: recur(chosen, shape, params, inputs, **how), compiler_options=QUICK_COMPILE
-    )
+    run = jax.jit(lambda params, inputs: recur(chosen, shape, params, inputs, **how))
     return jax.tree.map(np.asarray, run(params, inputs))

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from attnkit import forms
-from attnkit.conformance.programs import QUICK_COMPILE
 from attnkit.forms.recurrent import form as folder
 from attnkit.forms.recurrent.contract import find_form
 from attnkit.forms.recurrent.decay import decay_products, since, until
@@ -56,7 +55,7 @@ def test_forms_agree_with_gates_at_extremes_and_so_do_their_gradients(structure)
                 o, last = find_form(form).run(q, write, state, reset, order, size)
                 return jnp.sum(o * weight[1].v) + jnp.sum(last * weight[2]), (o, last)
 
-            program = jax.jit(jax.grad(total, (0, 1, 2), has_aux=True), compiler_options=QUICK_COMPILE)
+            program = jax.jit(jax.grad(total, (0, 1, 2), has_aux=True))
             return jax.tree.map(np.asarray, program(q, write, state))
 
         true = run("scan", None)

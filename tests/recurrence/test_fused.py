@@ -7,7 +7,6 @@ import pytest
 
 from attnkit import forms
 from attnkit.conformance.kernels import largest_error
-from attnkit.conformance.programs import QUICK_COMPILE
 from attnkit.experiment import catalogue
 from attnkit.forms.recurrent.chunk_pass import COLUMNS
 from attnkit.forms.recurrent.contract import sizes_of
@@ -45,10 +44,7 @@ def test_the_interpreted_kernel_is_the_chunked_form(name):
     with jax.enable_x64(True):
         given, reset = problem(*CASES[name])
         found, true = (
-            jax.jit(
-                lambda q, write, state, form=form: form.run(q, write, state, reset, Order(), 4),
-                compiler_options=QUICK_COMPILE,
-            )(*given)
+            jax.jit(lambda q, write, state, form=form: form.run(q, write, state, reset, Order(), 4))(*given)
             for form in (FORM, CHUNKED)
         )
     assert largest_error(found, true) < 1e-12
@@ -70,7 +66,7 @@ def test_its_derivatives_are_those_of_the_chunked_form(name):
             gradient = jax.grad(total, (0, 1, 2))
             if name != "gla":
                 gradient = jax.vmap(gradient)
-            run = jax.jit(lambda *at: jax.jvp(gradient, at, at), compiler_options=QUICK_COMPILE)
+            run = jax.jit(lambda *at: jax.jvp(gradient, at, at))
             return run(*many)
 
         assert largest_error(moved(FORM), moved(CHUNKED)) < 1e-10

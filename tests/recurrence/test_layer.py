@@ -7,7 +7,6 @@ import pytest
 from flax import nnx
 
 from attnkit import forms
-from attnkit.conformance.programs import QUICK_COMPILE
 from attnkit.layers.build import build_layer
 from attnkit.layers.causality import refuse_future
 from attnkit.layers.contract import Width
@@ -42,7 +41,7 @@ def seen(made, *given, **more):
 
 
 def compiled(function):
-    return jax.jit(function, compiler_options=QUICK_COMPILE)
+    return jax.jit(function)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from oracles import recurrent_stepped as oracle
 from recurrence.catalogue import computed, draw
 
 from attnkit import forms
-from attnkit.conformance.programs import QUICK_COMPILE
 from attnkit.recurrence.variant.delta_net import DeltaNet
 from attnkit.recurrence.variant.mamba3 import Mamba3
 from attnkit.recurrence.variant.titans import Titans
@@ -71,7 +70,7 @@ def test_chunks_continue_a_state_and_stop_anywhere_with_derivatives(name):
 
         return run(arrays), jax.grad(total)(arrays)
 
-    run = jax.jit(everything, static_argnums=(2, 3), compiler_options=QUICK_COMPILE)
+    run = jax.jit(everything, static_argnums=(2, 3))
     with jax.enable_x64(True):
         for length in (11, 6, 0):
             got, true = (

@@ -11,7 +11,6 @@ from oracles import recurrent_stepped as oracle
 from recurrence.catalogue import computed, draw
 
 from attnkit import forms
-from attnkit.conformance.programs import QUICK_COMPILE
 from attnkit.recurrence.variant.abc import Abc
 from attnkit.recurrence.variant.gsa import Gsa
 from attnkit.recurrence.variant.log_linear import LogLinear
@@ -79,7 +78,7 @@ def inner_training(chunk):
 
         return run(arrays, data), jax.jvp(jax.grad(total), (arrays,), (along,))
 
-    return jax.jit(everything, compiler_options=QUICK_COMPILE)
+    return jax.jit(everything)
 
 
 DOCUMENTS = {"one": [0] * 11, "many": [0, 0, 1, 2, 2, 2, 2, 2, 2, 2, 3], "each": list(range(11))}
@@ -160,7 +159,7 @@ def test_log_linear_attention_with_equal_weights_is_mamba_2():
     with jax.enable_x64(True):
         got = computed(chosen, SHAPE, params, inputs, segments=segments).output
         weigh = functools.partial(forms.recurrent_weights, chosen, SHAPE, segments=segments)
-        weights = np.asarray(jax.jit(weigh, compiler_options=QUICK_COMPILE)(params, inputs))
+        weights = np.asarray(jax.jit(weigh)(params, inputs))
         v = np.asarray(chosen.activate("v", jnp.asarray(inputs["v"])))
         plain = {n: a for n, a in inputs.items() if n != "level"}
         less = {n: a for n, a in params.items() if n != "level"}
@@ -180,7 +179,7 @@ def test_as_many_conjugate_gradients_as_dimensions_are_exact():
                 weight * forms.recur(chosen, SHAPE, *given, implementation="chunked", chunk=4).output
             )
 
-        return jax.jit(jax.value_and_grad(total), compiler_options=QUICK_COMPILE)((params, inputs))
+        return jax.jit(jax.value_and_grad(total))((params, inputs))
 
     with jax.enable_x64(True):
         true, got, rough = jax.tree.map(np.asarray, [slopes(c) for c in (exact, few, MesaNet(iterations=1))])

@@ -25,6 +25,7 @@ from attnkit.scored.score.trilinear import Trilinear
 from attnkit.scored.selection.lightning_indexer import LightningIndexer
 from attnkit.scored.selection.lsh import Lsh
 from attnkit.scored.selection.moba import Moba
+from attnkit.scored.selection.routing import Routing
 from attnkit.variant import HeadShape
 
 pytestmark = pytest.mark.one_python
@@ -136,4 +137,14 @@ def test_lsh():
         scored(selection=(part,)),
         None,
         output=lambda q, k, v, params, x, h: content.lsh(q, k, v, rotation[h]),
+    )
+
+
+@pytest.mark.slow  # 5 s; the layer that has it is compared with the same loops
+def test_routing():
+    assert_agrees(
+        scored(selection=(Routing(clusters=3),)),
+        None,
+        output=lambda q, k, v, params, x, h: content.routing(q, k, v, params.selection[0]["centroid"])[0],
+        flat=("['params'].selection[0]['centroid']",),
     )

@@ -30,6 +30,7 @@ from attnkit.scored.preset.attention import Attention
 from attnkit.scored.score.dot import Dot
 from attnkit.scored.selection.lsh import Lsh
 from attnkit.scored.selection.moba import Moba
+from attnkit.scored.selection.routing import Routing
 
 pytestmark = pytest.mark.one_python
 
@@ -176,3 +177,11 @@ def test_lsh_puts_vectors_of_one_direction_into_one_bucket():
     expected = np.eye(5, dtype=bool)
     expected[0, 4] = expected[4, 0] = True
     np.testing.assert_array_equal(chosen, expected)
+
+
+def test_routing_shows_a_query_the_keys_of_its_centroid():
+    p = PartParams({"centroid": jnp.array([[1.0, 0], [0, 2]])})
+    q, k = jnp.array([[3.0, 1], [1, 1]]), jnp.array([[1.0, 0], [1, 0.4], [-1, -1], [0, 1]])
+    # Products with the centroids: 3 and 2, 1 and 2; of keys 1 and 0, 1 and 0.8, -1 and -2, 0 and 2.
+    chosen = Routing(clusters=2).select(p, q, k, jnp.arange(2), jnp.arange(4), ())
+    np.testing.assert_array_equal(chosen, [[True, True, True, False], [False, False, False, True]])

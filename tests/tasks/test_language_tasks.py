@@ -275,6 +275,31 @@ def test_a_users_dialogue_is_read_turn_by_turn():
             dataset.encode(text)
 
 
+def test_a_past_changes_what_is_read_and_not_the_answer():
+    options = {"turns": 7, "lengths": (), "held_out": 101, "asked": ("shuffled", "none")}
+    whole = DialogueState(**options).load()
+    assert whole.splits == ("valid", "test", "shuffled", "none")
+    kept = [coded_value(e.prompt.split(), e)[0] == e.answer for e in whole.examples("test", 101)]
+    turned = whole.examples("shuffled", 101)
+    agrees = [coded_value(e.prompt.split(), e)[0] == e.answer for e in turned]
+    assert all(kept) and 0.3 < np.mean(agrees) < 0.9
+    assert [e.evidence is not None for e in turned] == agrees
+    assert {len(e.inputs) for e in whole.examples("none", 101)} == {1 + 3}
+    assert set(whole.score(turned, [e.answer for e in turned])) == {"exact_match"}
+    # The order alone differs: training on one past and reading another draws the same turns.
+    for past in ("shuffled", "none"):
+        data = DialogueState(**options, past=past).load()
+        train, other = data.batch(0, 3, 5), whole.batch(0, 3, 5)
+        assert data.floors["exact_match"] < 0.6
+        assert (train["labels"].max(1) == other["labels"].max(1)).all()
+        if past == "shuffled":
+            turns = [
+                np.sort(b["inputs"][:, 1:22].reshape(5, 7, 3).view("V12")[..., 0], axis=1)
+                for b in (train, other)
+            ]
+            assert (turns[0] == turns[1]).all() and (train["inputs"] != other["inputs"]).any()
+
+
 def test_scores_of_dialogue_state_by_distance_and_kind():
     dataset = DialogueState(form="worded", held_out=101).load()
     examples = dataset.examples("turns32", 101)

@@ -26,7 +26,13 @@ def add(groups: Any) -> None:
         help="where cells are trained: here, under submitit (Slurm), or print a command for each job",
     )
     command.add_argument("--jobs", type=int, default=1, metavar="N", help="processes of --engine local")
-    command.add_argument("--only", default="", metavar="HASH,...", help="these cells alone")
+    some = command.add_mutually_exclusive_group()
+    some.add_argument("--only", default="", metavar="HASH,...", help="these cells alone")
+    some.add_argument(
+        "--quick",
+        action="store_true",
+        help="the cells of the table's quick alone, by default one seed of all",
+    )
     command.add_argument(
         "--one-by-one", action="store_true", help="train each cell alone, not as part of a population"
     )
@@ -45,7 +51,7 @@ def sweep(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--jobs {arguments.jobs}: expected at least 1")
     whole = sweeps.load(arguments.config, arguments.words)
     only = [name for name in arguments.only.split(",") if name]
-    some = sweeps.chosen(whole, only) if only else whole
+    some = sweeps.quick(whole) if arguments.quick else sweeps.chosen(whole, only) if only else whole
     place = sweeps.choose_folder(whole, arguments.out)
     if arguments.dry_run:
         show(list(sweeps.listing(some, place)), arguments.json)
