@@ -1,14 +1,15 @@
 """Write docs/kernels.md: `python docs/make_kernels.py [--again] [--lowering-only] [NAME ...]`.
 
-`--compile FOLDER` writes the second part of the page, with the compilers in a folder: `pip install --no-deps
---target FOLDER libtpu jax-cuda12-pjrt==VERSION` of the installed JAX. Each leaves the other part as it is.
+`--compile FOLDER` compiles them, with the compilers in a folder: `pip install --no-deps --target FOLDER
+libtpu jax-cuda12-pjrt==VERSION` of the installed JAX.
 
-No device is needed. What was found is kept in `docs/.matrix`, so that a run that was interrupted goes on
-where it stopped; `--again` finds it once more, which is needed after a change of the engine.
+No device is needed. What was found is kept in `docs/.matrix` with the state of the code, so that a run that
+was interrupted goes on where it stopped. What was found of other code is found once more; all if `--again`.
 """
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -18,9 +19,11 @@ import jax
 import jax.numpy as jnp
 
 from attnkit.conformance.compiled_kernels import compile_kernels
-from attnkit.conformance.kernels import kernel_errors, kernel_excess
+from attnkit.conformance.digest import code, digest
+from attnkit.conformance.kernels import DRAWS, kernel_errors, kernel_excess
 from attnkit.conformance.subject import make_subject
 from attnkit.experiment import cards, catalogue, costs
+from attnkit.forms import pallas as pallas_room
 from attnkit.forms.pallas.gaps import lowering_gap
 from attnkit.forms.scored import pallas
 from attnkit.forms.sizes import Sizes
@@ -44,15 +47,16 @@ INTRODUCTION = """# Fused kernels
 definition of a variant, with their derivatives; none is written for a variant. This page was written by
 `python docs/make_kernels.py` with jax {version} on a CPU. **Nothing here was measured on a device**: no
 speed, no memory, and not whether a device computes what the interpreter computes.
+{state}
 
 - **interpreted**: the largest error of the kernels, run operation by operation in float64 with blocks of
   5 x 4, against the definition: output and log-sum-exp / gradient, forward mode and forward over reverse
   (of masks, the gradient alone). {good} of {tried} variants that were interpreted are within 1e-12 / 1e-10;
   {rest} more with kernels were not interpreted.
-- **float32**, **bfloat16**: likewise in low precision, output, log-sum-exp, gradient and forward mode: the
-  largest error as a share of what is allowed, which is twice that of the definition in the same type and one
-  unit of rounding (`attnkit.conformance.measure.excess`). {low_good} of {low_tried} variants that were tried
-  are at most 1 in both; one above that is in bold.
+- **float32**, **bfloat16**: likewise in low precision, output, log-sum-exp, gradient and forward mode, of
+  {draws} draws: the largest error as a share of what is allowed, which is twice that of the definition in
+  the same type and one unit of rounding (`attnkit.conformance.measure.excess`). {low_good} of {low_tried}
+  variants that were tried are at most 1 in both; one above that is in bold.
 - **CUDA**, **TPU**: whether the kernels are lowered for a GPU (Triton) or a TPU (Mosaic) in float32, heads of
   width 64, blocks of 64 x 64 or 128 x 128, and, after the slash, compiled for an H100 or a TPU v5e in
   bfloat16 (*Compiled* below has memory and registers): *forward* alone, *gradient* as well, or neither (-).
@@ -64,6 +68,8 @@ gradient is compiled; what was not tried does not count. **Measured on a device:
 | platform | variants with kernels | interpreted | gradient lowered | gradient compiled | all levels |
 | --- | --- | --- | --- | --- | --- |
 {counts}
+
+{gaps}
 
 Without kernels are variants whose blocks depend on one another; `auto` computes them, and those with a gap
 below, by loops of XLA, and `attnkit.forms.explain` says so. [accelerators.md](accelerators.md) has the other
@@ -127,6 +133,12 @@ def find_out(entry: catalogue.Entry, lowering_only: bool) -> dict[str, Any]:
     return found
 
 
+def state(entry: catalogue.Entry) -> str:
+    """A number that changes with the code of the kernels and of the definition, without prose."""
+    texts = [code(file) for file in sorted(Path(pallas_room.__file__).parent.glob("*.py"))]
+    return hashlib.sha256("".join([*texts, digest(entry.cls)]).encode()).hexdigest()[:8]
+
+
 def page(found: dict[str, dict[str, Any]], compiled: dict[str, dict[str, Any]]) -> str:
     """The page as Markdown."""
     entries: dict[str, list[catalogue.Entry]] = {}
@@ -144,15 +156,48 @@ def page(found: dict[str, dict[str, Any]], compiled: dict[str, dict[str, Any]]) 
             rest=len(have) - len(checked),
             low_good=sum(max(max(one.values()) for one in both.values()) <= 1 for both in low),
             low_tried=len(low),
+            draws=DRAWS,
+            state=told_state(found, compiled),
+            gaps="\n".join(gap_lines(have, compiled)),
             counts="\n".join(count_line(platform, have, compiled) for platform in COMPILERS),
         )
     ]
     for title, some in cards.families(entries).items():
         lines += [f"## {title}", "", "| variant | interpreted | float32 | bfloat16 | CUDA | TPU |"]
         lines += ["| --- | --- | --- | --- | --- | --- |"]
-        lines += [row(entry.kind, found[name_of(entry)], compiled.get(name_of(entry), {})) for entry in some]
+        lines += [row(entry, found, compiled) for entry in some]
         lines += ["", *reasons([(entry.kind, found[name_of(entry)]) for entry in some]), ""]
     return "\n".join(lines)
+
+
+def told_state(found: dict[str, Any], compiled: dict[str, Any]) -> str:
+    """How much was found of code that is another now."""
+    rows = [marks(entry, found, compiled) for entry in everything() if name_of(entry) in found]
+    if not any(rows):
+        return "Every row is of the code as it is."
+    told = f"{rows.count('')} of {len(rows)} rows are of the code as it is. `*` marks errors in float64 and"
+    return f"{told} lowering\nof the code before, `+` its compilation; low precision is of the code as it is."
+
+
+def marks(entry: catalogue.Entry, found: dict[str, Any], compiled: dict[str, Any]) -> str:
+    """`*` if errors in float64 and lowering are of other code, `+` if the compilation is."""
+    name, now = name_of(entry), state(entry)
+    both = (("*", found.get(name)), ("+", compiled.get(name)))
+    return "".join(mark for mark, one in both if one and one.get("state") != now)
+
+
+def gap_lines(have: dict[str, Any], compiled: dict[str, Any]) -> list[str]:
+    """For each platform, the variants whose gradient is not lowered or not compiled, by reason."""
+    lines = []
+    for platform, title in COMPILERS.items():
+        why: dict[str, list[str]] = {}
+        for name, one in have.items():
+            made = compiled.get(name, {}).get(platform)
+            gap = one[platform]["gap"] or (made.get("gap") if made else "not compiled yet")
+            if gap:
+                why.setdefault(gap, []).append(name.partition(".")[2])
+        lines += [f"- {title}, {', '.join(kinds)}: {gap}" for gap, kinds in why.items()]
+    return lines
 
 
 def is_exact(one: dict[str, Any]) -> bool:
@@ -175,17 +220,19 @@ def count_line(platform: str, have: dict[str, Any], compiled: dict[str, Any]) ->
     return f"| {COMPILERS[platform]} | {len(have)} | {' | '.join(cells)} |"
 
 
-def row(kind: str, one: dict[str, Any], compiled: dict[str, Any]) -> str:
+def row(entry: catalogue.Entry, found: dict[str, Any], compiled: dict[str, Any]) -> str:
     """The row of a variant."""
+    name, title = name_of(entry), f"{entry.kind} {marks(entry, found, compiled)}".strip()
+    one = found[name]
     if "absent" in one:
-        return f"| {kind} | no kernels | | | | |"
+        return f"| {title} | no kernels | | | | |"
     cells = [errors(one), *(low_error(one, name) for name in LOW)]
     for platform in COMPILERS:
         gap, forward = one[platform]["gap"], one[platform]["forward"]
         lowered = "gradient" if gap is None else "forward" if forward else "-"
-        made = compiled.get(platform)
+        made = compiled.get(name, {}).get(platform)
         cells.append(f"{lowered} / {made.get('compiled', '-') if made else 'not tried'}")
-    return f"| {kind} | {' | '.join(cells)} |"
+    return f"| {title} | {' | '.join(cells)} |"
 
 
 def low_error(one: dict[str, Any], name: str) -> str:
@@ -210,14 +257,11 @@ def errors(one: dict[str, Any]) -> str:
 
 
 def reasons(some: list[tuple[str, dict[str, Any]]]) -> list[str]:
-    """A line for each gap."""
+    """A line for each variant without kernels, and each that was not checked."""
     lines = []
     for kind, one in some:
         for name, why in (("", one.get("absent")), (": not checked", one.get("unchecked"))):
             lines += [f"- {kind}{name}: {why}"] if why else []
-        for platform, title in COMPILERS.items():
-            if (gap := one.get(platform, {}).get("gap")) is not None:
-                lines.append(f"- {kind}, {title}: {gap}")
     return lines
 
 
@@ -263,13 +307,7 @@ def compiled_part(found: dict[str, dict[str, Any]]) -> str:
         **given, gpu=blocks["gpu"], tpu=blocks["tpu"], counts="\n".join(counts)
     )
     lines = [compiled_row(kind, one) for kind, one in tried]
-    gaps = [
-        f"- {kind}, {title}: {one[platform]['gap']}"
-        for kind, one in tried
-        for platform, title in (("gpu", "H100"), ("tpu", "TPU v5e"))
-        if one.get(platform, {}).get("gap")
-    ]
-    return "\n".join([COMPILED, head + "\n".join(lines), "", *gaps, ""])
+    return "\n".join([COMPILED, head + "\n".join(lines), ""])
 
 
 def compiled_row(kind: str, one: dict[str, Any]) -> str:
@@ -299,39 +337,30 @@ def main() -> int:
         "--compile", type=Path, metavar="FOLDER", help="compile, with the compilers in FOLDER"
     )
     chosen = parser.parse_args()
-    kept = KEPT / ("compiled.json" if chosen.compile else "kernels.json")
-    found = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
-    devices = (
-        {name: compile_only_device(name, chosen.compile) for name in COMPILERS} if chosen.compile else {}
-    )
     KEPT.mkdir(exist_ok=True)
+    places = {name: KEPT / f"{name}.json" for name in ("kernels", "compiled")}
+    both = {
+        name: json.loads(place.read_text(encoding="utf-8")) if place.is_file() else {}
+        for name, place in places.items()
+    }
+    name = "compiled" if chosen.compile else "kernels"
+    devices = {one: compile_only_device(one, chosen.compile) for one in COMPILERS} if chosen.compile else {}
     for entry in everything():
-        old = found.get(name_of(entry))
+        old, now = both[name].get(name_of(entry), {}), state(entry)
         if chosen.names and entry.kind not in chosen.names:
             continue
-        if devices:
-            done = old and ("absent" in old or devices.keys() <= old.keys())
-        else:
-            done = old and (chosen.lowering_only or "errors" in old or "gpu" not in old)
-        if done and not chosen.again:
+        if chosen.again or old.get("state") != now:
+            old = {}
+        asked = devices or (("gpu",) if chosen.lowering_only else ("errors", "unchecked"))
+        if "absent" in old or (old and (all if devices else any)(one in old for one in asked)):
             continue
-        known = {} if chosen.again else old or {}
-        made = compile_one(entry, devices, known) if devices else find_out(entry, chosen.lowering_only)
-        found[name_of(entry)] = made
-        kept.write_text(json.dumps(found), encoding="utf-8")
+        made = compile_one(entry, devices, old) if devices else find_out(entry, chosen.lowering_only)
+        both[name][name_of(entry)] = {**made, "state": now}
+        places[name].write_text(json.dumps(both[name]), encoding="utf-8")
         print(name_of(entry), made, flush=True)
-    first, second = split_page(PAGE.read_text(encoding="utf-8")) if PAGE.is_file() else ("", "")
-    beside = KEPT / "compiled.json"
-    compiled = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
-    first, second = (first, compiled_part(found)) if devices else (page(found, compiled) + "\n", second)
-    PAGE.write_text(first + second, encoding="utf-8")
+    text = [page(both["kernels"], both["compiled"]), compiled_part(both["compiled"])]
+    PAGE.write_text("\n".join(text), encoding="utf-8")
     return 0
-
-
-def split_page(text: str) -> tuple[str, str]:
-    """The parts of the page."""
-    first, mark, second = text.partition(COMPILED)
-    return first, mark + second
 
 
 if __name__ == "__main__":

@@ -34,8 +34,14 @@ Every variant of the catalogue, written by `python docs/make_matrix.py --level {
 A cell is the error nearest to its limit, of all forms and comparisons: **bold** if it is beyond the limit,
 `-` if nothing is claimed of any form. The last column is the digest of the definition that was checked: a
 test fails when the variant is another now. Under each table stand the forms about which nothing is claimed.
-Fused kernels are apart, by level and platform: [kernels.md](kernels.md).
 {good} of {count} variants pass everything that they claim, {compared:,} comparisons in all.
+
+## Fused kernels
+
+By platform and level, and the reason of every gap; [kernels.md](kernels.md) has a row for each variant and
+says what the levels are. Nothing was measured on a device.
+
+{kernels}
 """
 MASKS = """\
 Every pair of 53 positions (211 where options are larger), under four draws of run-time data where a mask
@@ -115,12 +121,21 @@ def page(found: dict[str, dict[str, Any]], level: str) -> str:
             entries.setdefault(entry.base, []).append(entry)
     good = sum(one["ok"] for one in found.values())
     compared = sum(cell["comparisons"] for one in found.values() for cell in one["cells"])
-    lines = [INTRODUCTION.format(level=level, good=good, count=len(found), compared=compared)]
+    given = {"level": level, "good": good, "count": len(found), "compared": compared}
+    lines = [INTRODUCTION.format(**given, kernels=kernel_levels())]
     for name, some in cards.families(entries).items():
         family = {entry.kind: found[f"{entry.base}.{entry.kind}"] for entry in some}
         told = [MASKS] if name == "Mask" else []
         lines += [f"## {name}", "", *told, *table(family), "", *unclaimed(family), ""]
     return "\n".join(lines)
+
+
+def kernel_levels() -> str:
+    """The table of levels of `docs/kernels.md` with the gaps below it."""
+    text = (HERE / "kernels.md").read_text(encoding="utf-8")
+    found = re.search(r"^\| platform \| variants with kernels .*?(?=\n\nWithout kernels)", text, re.M | re.S)
+    assert found, "docs/kernels.md has no table of levels; run docs/make_kernels.py"
+    return found.group()
 
 
 def table(family: dict[str, dict[str, Any]]) -> list[str]:

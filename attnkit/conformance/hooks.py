@@ -310,10 +310,12 @@ def out_of_bounds(parts: Iterable[Hooked], run: Callable[..., Any], *given: Any)
     checked = checkify.checkify(run, errors=checkify.index_checks)
     try:
         error = jax.jit(checked, compiler_options=FAST)(*given)[0]
-    except (NotImplementedError, ValueError) as problem:
-        if "heckify" not in str(problem):
+    except (IndexError, NotImplementedError, ValueError) as problem:
+        if "heckify" not in str(problem) and not isinstance(problem, IndexError):
             raise
-        jax.jit(run, compiler_options=FAST)(*given)  # what checkify cannot read has loops in its hooks
+        # Loops and scatters into each row's own array, which checkify cannot read; an error of a hook is
+        # raised here again.
+        jax.jit(run, compiler_options=FAST)(*given)
         return None
     found = error.get_exception()
     if found is None:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnkit.conformance.matrix import Finding
-from attnkit.conformance.measure import excess, named
+from attnkit.conformance.measure import excess, together
 from attnkit.conformance.programs import Bench, Tree
 from attnkit.conformance.subject import draw_arrays
 
@@ -40,7 +40,8 @@ def low(bench: Bench, dtype: Any, forms: Sequence[str], depth: str, size: float 
         problems += [bench.problem(mask, rounded(arrays, dtype)) for mask in MASKS]
     exact = gather(bench.run("reference", problems))
     rival = gather(bench.run("reference", problems, dtype=dtype, depth=depth))
-    one = {} if depth == "forward" else gather(bench.run("reference", problems, depth="rounding"))
+    kept = f"rounding {np.dtype(dtype).name}"
+    one = {} if depth == "forward" else gather(bench.run("reference", problems, depth=kept))
     for form in forms:
         got = gather(bench.run(form, problems, dtype=dtype, depth=depth))
         for path, value in got.items():
@@ -50,9 +51,8 @@ def low(bench: Bench, dtype: Any, forms: Sequence[str], depth: str, size: float 
 
 
 def gather(results: list[Tree]) -> dict[str, np.ndarray]:
-    """The arrays of all results by path, stacked, those that are judged together."""
-    flat = [dict(named({part: r[part] for part in ("output", "lse", "vjp") if part in r})) for r in results]
-    return {path: np.stack([one[path] for one in flat]) for path in flat[0]}
+    """The output, `lse` and gradient of all results by path, stacked."""
+    return together([{part: r[part] for part in ("output", "lse", "vjp") if part in r} for r in results])
 
 
 def precision(bench: Bench) -> Iterator[Finding]:

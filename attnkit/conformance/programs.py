@@ -1,6 +1,7 @@
 """Compiled programs, each of which answers for many properties: compiling is what a check waits for."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -39,6 +40,7 @@ BY_BLOCKS = ("blockwise", "split")  # forms that are asked for blocks
 BLOCK = (5, 4)
 STACK = 4  # problems in one call of a mapped program
 FLOAT32_UNIT = 2.0**-24
+LOW = ("float32", "bfloat16", "float16")
 SIGNS = 4
 #: How programs are compiled that run a few times: compiling is what a check waits for.
 FAST = QUICK_COMPILE if jax.default_backend() == "cpu" else None
@@ -154,26 +156,66 @@ def with_gradient(run: Callable[..., Tree]) -> Callable[..., Tree]:
     return two
 
 
-def conditioned(run: Callable[..., Tree]) -> Callable[..., Tree]:
-    """The change of `vjp` by one rounding of `D = do . o` in float32, with a random sign for each row.
+def first_order(run: Callable[..., Tree]) -> Callable[..., Tree]:
+    """Output, `lse`, `vjp` of a fixed random sum, and `jvp` along fixed tangents."""
+
+    def both(arrays: Tree, data: Tree, key: Any) -> Tree:
+        vjp, result = pull_back(run)(arrays, data, key)
+        return {**result, "vjp": vjp, "jvp": pushed(run)(arrays, data, key)}
+
+    return both
+
+
+def pushed(run: Callable[..., Tree]) -> Callable[..., Tree]:
+    """The derivative of `run` along fixed tangents."""
+
+    def moved(arrays: Tree, data: Tree, key: Any) -> Tree:
+        tangents = jax.tree.map(lambda a, t: jnp.asarray(t, a.dtype), arrays, draw_like(arrays, 12))
+        change: Tree = jax.jvp(lambda arrays: run(arrays, data, key), (arrays,), (tangents,))[1]
+        return change
+
+    return moved
+
+
+def conditioned(dtype: Any, run: Callable[..., Tree]) -> Callable[..., Tree]:
+    """The change of exact derivatives by one rounding of what a form keeps of a row: see `measure.excess`.
 
     A sum of `n` rounded products is off by about `sqrt(n) u sum |a_i b_i|`, with `u` half a spacing at 1
     (Higham and Mary 2019, "A new approach to probabilistic rounding error analysis", theorem 2.4); here
-    there is one rounding more, that of the output. An error of `D` is one of the cotangent of `lse`: see
-    `measure.excess`.
+    there is one rounding more, that of the result. What is kept is
+
+    - the output `o`, whose weights met the values in `dtype`: off by what it is off in the definition;
+    - `lse` in float32, off by `u |lse|` besides: all weights of the row change by that share;
+    - of a gradient, `D = do . o`, with a random sign for each row: a cotangent of `lse`;
+    - of forward mode, `d lse` and `d o = M - d lse o`.
     """
 
     def largest_change(arrays: Tree, data: Tree, key: Any) -> Tree:
         result, pull = jax.vjp(lambda arrays: run(arrays, data, key), arrays)
         output, lse = result["output"], result["lse"]
+        some = lse > -jnp.inf
+        low = run(*cast(Problem(arrays, data, key), dtype))["output"].astype(output.dtype) - output
+        unit = FLOAT32_UNIT * (arrays["k"].shape[1] + 1) ** 0.5
+        share = unit + FLOAT32_UNIT * jnp.where(some, jnp.abs(lse), 0)
+
         weight = draw_like({"lse": lse, "output": output}, 11)["output"]
         error = (output.shape[-1] + 1) ** 0.5 * FLOAT32_UNIT * jnp.sum(jnp.abs(output * weight), axis=-1)
-        error = jnp.where(lse > -jnp.inf, error, 0)
+        error = jnp.where(some, jnp.hypot(error, jnp.linalg.norm(low * weight, axis=-1)), 0)
         found = []
         for draw in range(SIGNS):
             sign = np.sign(draw_like(lse, 30 + draw))
             found.append(pull({"output": jnp.zeros_like(output), "lse": error * sign})[0])
-        return {"vjp": jax.tree.map(lambda *a: jnp.max(jnp.abs(jnp.stack(a)), axis=0), *found)}
+
+        moved = pushed(run)(arrays, data, key)
+        d_lse = jnp.where(some, jnp.abs(moved["lse"]), 0)
+        of_terms = unit * jnp.abs(output) + jnp.abs(low)
+        return {
+            "vjp": jax.tree.map(lambda *a: jnp.max(jnp.abs(jnp.stack(a)), axis=0), *found),
+            "jvp": {
+                "lse": share * d_lse,
+                "output": share[..., None] * jnp.abs(moved["output"]) + d_lse[..., None] * of_terms,
+            },
+        }
 
     return largest_change
 
@@ -181,7 +223,8 @@ def conditioned(run: Callable[..., Tree]) -> Callable[..., Tree]:
 DEPTHS: Mapping[str, Callable] = {
     "forward": lambda run: run,
     "gradient": with_gradient,
-    "rounding": conditioned,
+    "first order": first_order,
+    **{f"rounding {name}": functools.partial(conditioned, name) for name in LOW},
     "all": everything,
 }
 

@@ -1,5 +1,6 @@
 """Tables with an entry for each distance between two positions."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -37,5 +38,6 @@ def sums_by_entry(
     >>> sums_by_entry(jnp.array([[1.0, 2.0, 4.0]]), jnp.array([[2, 0, 2]]), 3).tolist()
     [[2.0, 0.0, 5.0]]
     """
-    rows = jnp.arange(w.shape[0])[:, None]
-    return jnp.zeros((w.shape[0], entries), w.dtype).at[rows, entry].add(w)
+    of_row = jax.vmap(lambda w, entry: jnp.zeros(entries, w.dtype).at[entry].add(w))
+    sums: Float[Array, "rows {entries}"] = of_row(w, entry)
+    return sums

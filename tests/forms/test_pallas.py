@@ -17,7 +17,10 @@ import pytest
 from attnkit import forms
 from attnkit.conformance import kernels
 from attnkit.conformance.compiled_kernels import compile_kernels, registers
-from attnkit.conformance.kernels import kernel_errors, largest_error
+from attnkit.conformance.kernels import kernel_errors, kernel_excess, largest_error
+from attnkit.conformance.programs import FLOAT32_UNIT, Problem, cast, conditioned, forward
+from attnkit.conformance.subject import Sizes as SubjectSizes
+from attnkit.conformance.subject import draw_arrays, draw_like, make_subject, own_data
 from attnkit.experiment import catalogue, costs
 from attnkit.forms.block_mask import make_block_mask
 from attnkit.forms.pallas.gaps import lowering_gap
@@ -40,6 +43,7 @@ from attnkit.scored.normalizer.sigmoid import Sigmoid
 from attnkit.scored.normalizer.sink import Sink
 from attnkit.scored.normalizer.sparsemax import Sparsemax
 from attnkit.scored.normalizer.stick_breaking import StickBreaking
+from attnkit.scored.normalizer.top_k import TopK
 from attnkit.scored.position.cope import Cope
 from attnkit.scored.position.fox import Fox
 from attnkit.scored.position.kerple_log import KerpleLog
@@ -49,6 +53,8 @@ from attnkit.scored.position.shaw import Shaw
 from attnkit.scored.position.t5_buckets import T5Buckets
 from attnkit.scored.preset.attention import Attention
 from attnkit.scored.score.additive import Additive
+from attnkit.scored.score.bilinear import Bilinear
+from attnkit.scored.score.trilinear import Trilinear
 from attnkit.variant import HeadShape
 
 LIMITS = {"output": 1e-12, "lse": 1e-12, "vjp": 1e-10, "jvp": 1e-10, "hvp": 1e-10}
@@ -146,6 +152,31 @@ def test_low_precision_loses_no_more_than_the_definition_and_nan_stays_behind_th
         assert largest_error({name: fused[name]}, {name: true[name]}) <= limit
 
 
+def test_one_rounding_of_the_output_costs_what_it_does_by_hand():
+    subject = make_subject(Trilinear(), SubjectSizes(heads=2, kv_heads=2, queries=1, keys=5, dim=3))
+    run = forward(subject.scored, "reference", None, subject.sizes.offset)
+    with jax.enable_x64(True):
+        given = cast(Problem(draw_arrays(subject), own_data(subject)), jnp.float64)
+        exact, low = (jax.jit(run)(*cast(Problem(*given), kind)) for kind in (jnp.float64, jnp.bfloat16))
+        found = jax.jit(conditioned("bfloat16", run))(*given)["vjp"]["params"].score["query"]
+    o, weight = np.asarray(exact["output"]), draw_like(exact, 11)["output"]
+    of_sum = np.sqrt(o.shape[-1] + 1) * FLOAT32_UNIT * np.abs(o * weight).sum(-1)
+    rounded = np.sqrt((((np.asarray(low["output"], np.float64) - o) * weight) ** 2).sum(-1))
+    # All scores of a row move by a . q, so the gradient by a is q times the cotangent of the log-sum-exp.
+    np.testing.assert_allclose(found, np.hypot(of_sum, rounded) * np.abs(given[0]["q"][:, 0]), rtol=1e-6)
+    assert (rounded > 100 * of_sum).all()
+
+
+@pytest.mark.parametrize(
+    ("variant", "dtype"),
+    [(Trilinear(), jnp.bfloat16), (Bilinear(), jnp.float32)],
+    ids=["bfloat16", "float32"],
+)
+def test_derivatives_in_low_precision_are_within_the_budget(variant, dtype):
+    found = kernel_excess(variant, dtype)
+    assert set(found) == {"output", "lse", "vjp", "jvp"} and max(found.values()) <= 1, found
+
+
 def block_operations(jaxpr):
     """The equations of all block operations of a program and of those inside it."""
     for equation in jaxpr.eqns:
@@ -241,7 +272,7 @@ OPERATIONS = {
         lambda a, i: jnp.take_along_axis(a, i, axis=1),
         [np.arange(10.0).reshape(2, 5), np.array([[4, 0, 1], [2, 2, 3]])],
     ),
-    "columns": (
+    "columns of truth values": (
         lambda a, i: jnp.take(a > 3, i, axis=1),
         [np.arange(10.0).reshape(2, 5), np.array([4, 1, 1])],
     ),
@@ -299,14 +330,9 @@ def test_kernels_and_their_gradients_are_lowered_without_a_device(platform):
     variant = Attention(position=(KerpleLog(),), mask=Causal() & SameDocument(), dropout=0.1).scored()
     block = (shipped("kernels", platform).steps[0][0],) * 2
     assert lowering_gap(variant, platform, None, block) is None
-    gap = lowering_gap(Attention(position=(Shaw(),)).scored(), platform, None, block, gradient=False)
-    assert (
-        gap
-        == {
-            "gpu": "scatter-add of shape (64, 33): no power of two",
-            "tpu": "TPU has no operation scatter-add",
-        }[platform]
-    )
+    gap = lowering_gap(Attention(normalizer=TopK()).scored(), platform, None, block, gradient=False)
+    refused = {"gpu": "top_k of shape (64, 9): no power of two", "tpu": "TPU has no operation top_k"}
+    assert gap == refused[platform]
 
 
 def found_compilers():
@@ -325,8 +351,8 @@ def test_kernels_and_their_gradients_are_compiled_without_a_device(platform):
     assert found.memory < 2 * 4095**2  # less than the weights of one head
     if platform == "gpu" and shutil.which("ptxas"):
         assert set(found.registers) == set(found.spilled) == {"fold_rows", "sum_rows", "sum_columns"}
-    refused = compile_kernels(Attention(position=(Shaw(),)).scored(), platform, device, 127)
-    assert refused == lowering_gap(Attention(position=(Shaw(),)).scored(), platform, None, (64, 64))
+    refused = compile_kernels(Attention(normalizer=TopK()).scored(), platform, device, 127)
+    assert refused == lowering_gap(Attention(normalizer=TopK()).scored(), platform, None, (64, 64))
 
 
 def test_registers_are_those_that_the_assembler_tells(tmp_path, monkeypatch):
@@ -359,7 +385,7 @@ def test_auto_takes_kernels_on_a_platform_that_compiles_them_and_says_why_not(mo
     assert (explained.blocks, explained.computed) == (32 * 32, 32 * 33 // 2)
     assert forms.explain(variant, 256, 256).form == "dense"
     assert pallas.supports(variant, Sizes(2048, 2048, shape=narrow), "gpu") is None
-    assert "scatter-add" in pallas.supports(Attention(position=(Shaw(),)).scored(), Sizes(2048, 2048), "gpu")
+    assert "top_k" in pallas.supports(Attention(normalizer=TopK()).scored(), Sizes(2048, 2048), "gpu")
     explained = forms.explain(Attention(position=(Cope(),)).scored(), 2048, 2048)
     assert explained.form == "blockwise"
     assert "not pallas: Cope visits the keys in order" in explained.reason

@@ -22,11 +22,14 @@ LAYOUTS: Mapping[tuple[int, tuple[int, ...], tuple[int, ...]], Layout] = {
 
 
 def gather(equation: Any, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
-    """Entries of a table, one entry after the other."""
+    """Entries of a table, one entry after the other; truth values as numbers."""
     table, index = arguments
     layout, made = layout_of(equation), equation.outvars[0].aval
     if layout is None:
         return None
+    if table.dtype == bool:
+        found = gather(equation, [table.astype(jnp.int32), index], rewrites)
+        return None if found is None else [found[0] != 0]
     at = inside(equation, index[..., 0], table.shape[-1])
 
     def add(n: Any, found: Any) -> Any:
