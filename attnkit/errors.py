@@ -17,6 +17,8 @@ class AttnkitError(Exception):
     """A failure whose message is written for the user: one line, no traceback."""
 
     exit_code = 1
+    #: whether all processes of a run end with it, or one like it, at the same step
+    together = False
 
 
 class ConfigError(AttnkitError):
@@ -35,6 +37,7 @@ class NonFiniteError(AttnkitError):
     """A number that must be finite is not. Says which, and at which step."""
 
     exit_code = 4
+    together = True
 
 
 class CheckpointError(AttnkitError):
@@ -65,3 +68,4 @@ class Preempted(AttnkitError):
     """A signal asked the run to stop, and it did so after saving. Run again with `--resume`."""
 
     exit_code = 75
+    together = True

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from attnkit.forms.shards import AXIS, Shards
 
@@ -49,4 +49,15 @@ class OnMesh:
 
         cut = tuple(specs.get(name, EVERYWHERE) for name in names)
         every = jax.shard_map(one, mesh=self.mesh, in_specs=cut, out_specs=results, axis_names={self.axis})
-        return every(*(given[name] for name in names))
+        return every(*jax.tree.map(self.placed, cut, tuple(given[name] for name in names), is_leaf=is_spec))
+
+    def placed(self, spec: PartitionSpec, tree: Any) -> Any:
+        """Arrays cut as said, where the mesh wants that in so many words."""
+        if AxisType.Explicit not in self.mesh.axis_types:
+            return tree
+        return jax.tree.map(lambda a: jax.reshard(a, NamedSharding(self.mesh, spec)), tree)
+
+
+def is_spec(tree: Any) -> bool:
+    """Whether it says how arrays are cut."""
+    return isinstance(tree, PartitionSpec)

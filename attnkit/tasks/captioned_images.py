@@ -163,9 +163,9 @@ class CaptionedImagesDataset(Dataset):
             "exact_match": sum(right) / len(right),
         }
 
-    def batch(self, seed: int, step: int, size: int) -> Batch:
+    def batch(self, seed: int, step: int, size: int, rows: slice = slice(None)) -> Batch:
         """Training batch `step`: consecutive pieces of one permutation of the captions after another."""
-        return self._arrays("train", epoch_rows(len(self.lines["train"]), seed, step, size))
+        return self._arrays("train", epoch_rows(len(self.lines["train"]), seed, step, size)[rows])
 
     def evaluation(self, split: str, size: int) -> Iterator[Batch]:
         """Every caption of `split` once, in order; rows that fill up the last batch have weight 0."""

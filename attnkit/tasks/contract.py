@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, get_type_hints
@@ -185,7 +186,21 @@ class Dataset(DatasetInfo, abc.ABC):
         `[size]` and perhaps `source_segment` for an encoder. The widths are the same in every training batch,
         at most `length` and `source_length`; they are less where a held-out split has longer sequences than
         training.
+
+        A data set may take a fourth argument, `rows: slice = slice(None)`, and then gives those rows of the
+        batch alone, equal to the bit; several processes that train one run then make their own rows only.
         """
+
+    def batch_rows(self, seed: int, step: int, size: int, rows: slice) -> Batch:
+        """Those `rows` of training batch `step`. Raises `DataError` if the batch has not `size` rows."""
+        if "rows" in inspect.signature(self.batch).parameters:
+            count, own = len(range(size)[rows]), self.batch(seed, step, size, rows=rows)  # type: ignore[call-arg]
+        else:
+            count, own = size, self.batch(seed, step, size)
+        if any(len(array) != count for array in own.values()):
+            shapes = {name: np.shape(array) for name, array in own.items()}
+            raise DataError(f"training batch {step}: has shapes {shapes}; expected {count} rows")
+        return own if len(range(size)[rows]) == count else {name: array[rows] for name, array in own.items()}
 
     @abc.abstractmethod
     def evaluation(self, split: str, size: int) -> Iterator[Batch]:

@@ -14,6 +14,7 @@ from attnkit.tasks.token_rows import unigram_loss
 
 TRAIN = "train"
 TRAINING, HELD_OUT = 1, 2
+FEW = 5
 CERTAIN: Mapping[str, float] = {"loss": 0.0, "token_accuracy": 1.0, "exact_match": 1.0}
 
 
@@ -29,6 +30,7 @@ class Generated(Dataset):
         read_back: whether a decoder reads the answer it has written so far. If not, the places to predict at
             are asked about one by one, and an example is about the last of them.
         known_rows: examples of training that the floors are computed from.
+        by_rows: whether `draw` draws each row by itself, as found with a few of those examples.
     """
 
     read_back: bool = True
@@ -59,6 +61,7 @@ class Generated(Dataset):
         self.longer = frozenset(longer)
         self.sizes = dict.fromkeys(self.splits, size) if isinstance(size, int) else dict(size)
         training = self.draw(Stream(TRAINING, 0, 0), self.known_rows, TRAIN)
+        self.by_rows = self._draws_by_rows(training)
         self.held_out = {
             split: self.draw(Stream(HELD_OUT, number), self.sizes[split], split)
             for number, split in enumerate(splits)
@@ -87,16 +90,22 @@ class Generated(Dataset):
         """`count` examples of `split` (`TRAIN` for training), keys as in docs/architecture.md.
 
         A pure function of its arguments; the widths depend on `split` alone. `attnkit.tasks.layout` makes
-        batches from token ids.
+        batches from token ids. Where each row depends on its own row of what the stream draws (`by_rows`),
+        some rows of a batch are drawn without the others.
         """
 
     def with_evidence(self, example: Example) -> Example:
         """`example` with its evidence, or a better prompt."""
         return example
 
-    def batch(self, seed: int, step: int, size: int) -> Batch:
-        """Training batch `step`: `size` fresh examples."""
-        return padded(self.draw(Stream(TRAINING, 1 + seed, step), size, TRAIN), self.usual_width)
+    def batch(self, seed: int, step: int, size: int, rows: slice = slice(None)) -> Batch:
+        """Training batch `step`: `size` fresh examples, or those `rows` of them."""
+        key = (TRAINING, 1 + seed, step)
+        if self.by_rows:
+            count = len(range(size)[rows])
+            return padded(self.draw(Stream(*key, size=size, rows=rows), count, TRAIN), self.usual_width)
+        whole = padded(self.draw(Stream(*key), size, TRAIN), self.usual_width)
+        return {name: array[rows] for name, array in whole.items()}
 
     def evaluation(self, split: str, size: int) -> Iterator[Batch]:
         """Every example of `split` once; rows that fill up the last batch have weight 0."""
@@ -128,6 +137,18 @@ class Generated(Dataset):
         gap = self.vocabulary.joiner
         right = [(prediction + gap).startswith(example.answer + gap) for example, prediction in pairs]
         return {"exact_match": float(np.mean(right))}
+
+    def _draws_by_rows(self, training: Batch) -> bool:
+        size, rows = self.known_rows, slice(self.known_rows // 3, self.known_rows // 3 + FEW)
+        if size < 2 * FEW:
+            return False
+        try:
+            some = self.draw(Stream(TRAINING, 0, 0, size=size, rows=rows), FEW, TRAIN)
+        except (ValueError, IndexError):
+            return False
+        return all(
+            name in some and np.array_equal(array[rows], some[name]) for name, array in training.items()
+        )
 
     def _split(self, split: str) -> Batch:
         if split not in self.held_out:

@@ -98,7 +98,7 @@ class LongLmDataset(Generated):
         text = np.empty((count, length + 1), np.int64)
         first = stream.categories(self.pairs.reshape(-1), count)
         text[:, 0], text[:, 1] = np.divmod(first, task.symbols)
-        steps = stream.uniform(length + 1, count)
+        steps = stream.uniform(length + 1, count, axis=1)
         for place in range(2, length + 1):
             edges = self.edges[text[:, place - 2], text[:, place - 1]]
             text[:, place] = (steps[place][:, None] >= edges).sum(axis=1)

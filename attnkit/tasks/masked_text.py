@@ -77,10 +77,11 @@ class MaskedTextDataset(Dataset):
         self.splits, self.facts, self.floors = text.splits, text.facts, text.floors
         self.fingerprint = f"{text.fingerprint} masked {task.rate}"
 
-    def batch(self, seed: int, step: int, size: int) -> Batch:
+    def batch(self, seed: int, step: int, size: int, rows: slice = slice(None)) -> Batch:
         """Windows drawn as those of `Text`, each with its own hidden places."""
-        whole = self.text.batch(seed, step, size)
-        return self._masked(whole["inputs"], whole["weights"], Stream(TRAINING, seed, step))
+        some = self.text.batch(seed, step, size, rows)
+        stream = Stream(TRAINING, seed, step, size=size, rows=rows)
+        return self._masked(some["inputs"], some["weights"], stream)
 
     def evaluation(self, split: str, size: int) -> Iterator[Batch]:
         """The held-out text in windows side by side; which tokens are hidden is always the same."""

@@ -80,9 +80,10 @@ class PairDataset(Dataset):
             "exact_match": 0.0,
         }
 
-    def batch(self, seed: int, step: int, size: int) -> Batch:
+    def batch(self, seed: int, step: int, size: int, rows: slice = slice(None)) -> Batch:
         """Training batch `step`: consecutive pieces of one permutation of the examples after another."""
-        return self._arrays(self.train, epoch_rows(len(self.train), seed, step, size), *self.usual_width)
+        chosen = epoch_rows(len(self.train), seed, step, size)[rows]
+        return self._arrays(self.train, chosen, *self.usual_width)
 
     def evaluation(self, split: str, size: int) -> Iterator[Batch]:
         """Every pair of `split` once, in order; rows that fill up the last batch have weight 0."""

@@ -77,9 +77,10 @@ class PictureGroups(Dataset):
             self.floors = {"loss": float(entropy), "token_accuracy": float(1 - labels.mean())}
         self.ceilings = {"loss": 0.0, "token_accuracy": 1.0}
 
-    def batch(self, seed: int, step: int, size: int) -> Batch:
+    def batch(self, seed: int, step: int, size: int, rows: slice = slice(None)) -> Batch:
         """`size` fresh groups."""
-        return self._batch(Stream(TRAINING, 1 + seed, step), size, self.group, TRAIN)
+        stream = Stream(TRAINING, 1 + seed, step, size=size, rows=rows)
+        return self._batch(stream, len(range(size)[rows]), self.group, TRAIN)
 
     def evaluation(self, split: str, size: int) -> Iterator[Batch]:
         """Every group of `split` once; batches are no larger than the split."""

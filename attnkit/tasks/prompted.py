@@ -31,9 +31,9 @@ class Prompted(Dataset):
         self.floors, self.ceilings = pairs.floors, pairs.ceilings
         self.metric_units = pairs.metric_units
 
-    def batch(self, seed: int, step: int, size: int) -> Batch:
+    def batch(self, seed: int, step: int, size: int, rows: slice = slice(None)) -> Batch:
         """Training batch `step` of the pairs, joined."""
-        return self._joined(self.pairs.batch(seed, step, size))
+        return self._joined(self.pairs.batch_rows(seed, step, size, rows))
 
     def evaluation(self, split: str, size: int) -> Iterator[Batch]:
         """Every pair of `split` once, joined."""

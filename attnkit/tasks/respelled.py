@@ -40,9 +40,9 @@ class Respelled(Dataset):
             self.read = Translation(data.source_vocabulary, info.source_vocabulary)
         self.vocabulary, self.source_vocabulary = info.vocabulary, info.source_vocabulary
 
-    def batch(self, seed: int, step: int, size: int) -> Batch:
+    def batch(self, seed: int, step: int, size: int, rows: slice = slice(None)) -> Batch:
         """Training batch `step` of the data."""
-        return self._batch(self.data.batch(seed, step, size))
+        return self._batch(self.data.batch_rows(seed, step, size, rows))
 
     def evaluation(self, split: str, size: int) -> Iterator[Batch]:
         """Every example of `split` once."""

@@ -139,14 +139,14 @@ class TextDataset(Dataset):
             "untrained_characters": [vocabulary.tokens[token] for token in untrained],
         }
 
-    def batch(self, seed: int, step: int, size: int) -> Batch:
+    def batch(self, seed: int, step: int, size: int, rows: slice = slice(None)) -> Batch:
         """`size` windows of the training part, drawn with replacement."""
-        starts = draws.below(self.cut - self.length, size, seed, step)
+        starts = draws.below(self.cut - self.length, size, seed, step)[rows]
         at = starts[:, None] + np.arange(self.length)
         return {
             "inputs": self.ids[at],
             "labels": self.ids[at + 1],
-            "weights": np.ones((size, self.length), np.float32),
+            "weights": np.ones(at.shape, np.float32),
         }
 
     def evaluation(self, split: str, size: int) -> Iterator[Batch]:

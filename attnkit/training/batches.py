@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -17,14 +18,17 @@ class Stopped(Exception):
 
 
 class Batches:
-    """The batches of a run, `capacity` of them stacked, made one request ahead.
+    """The batches of a run, or those `rows` of each, `capacity` of them stacked, made one request ahead.
 
     An error in the data set's code is raised by `take`, with the traceback of where it happened.
     """
 
-    def __init__(self, dataset: Dataset, seed: int, size: int, capacity: int) -> None:
+    def __init__(
+        self, dataset: Dataset, seed: int, size: int, capacity: int, rows: slice = slice(None)
+    ) -> None:
         self.dataset, self.seed, self.size, self.capacity = dataset, seed, size, capacity
-        self._shapes: dict[str, tuple[int, ...]] = {}
+        self.rows = rows
+        self._shapes: dict[str, tuple[tuple[int, ...], Any]] = {}
         self._ahead: dict[tuple[int, int], Future[Batch]] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
 
@@ -56,17 +60,22 @@ class Batches:
         return ready.result()
 
     def one(self, step: int) -> Batch:
-        """Batch number `step` alone."""
-        batch = self.dataset.batch(self.seed, step, self.size)
-        check_ids(batch, self.dataset, f"training batch {step}")
-        shapes = {name: np.shape(array) for name, array in batch.items()}
+        """The rows of batch number `step` alone."""
+        batch = self.dataset.batch_rows(self.seed, step, self.size, self.rows)
+        check_ids(batch, self.dataset, f"training batch {step}", self.rows.start or 0)
+        shapes = {name: (np.shape(array), array.dtype) for name, array in batch.items()}
         if self._shapes and shapes != self._shapes:
+            now, before = ({name: shape for name, (shape, _) in of.items()} for of in (shapes, self._shapes))
             raise DataError(
-                f"training batch {step}: has shapes {shapes}, earlier batches {self._shapes}; "
+                f"training batch {step}: has shapes {now}, earlier batches {before}; "
                 "every batch must have the same"
             )
         self._shapes = shapes
         return batch
+
+    def blank(self) -> Batch:
+        """Zeros instead of what `take` gives, once it has given some."""
+        return {name: np.zeros((self.capacity, *shape), kind) for name, (shape, kind) in self._shapes.items()}
 
     def _stack(self, step: int, count: int) -> Batch:
         stacked: Batch = {}
@@ -78,8 +87,11 @@ class Batches:
         return stacked
 
 
-def check_ids(batch: Batch, dataset: Dataset, where: str) -> None:
-    """Raise `DataError` for a token id outside its vocabulary, which a device would clamp, or weights < 0."""
+def check_ids(batch: Batch, dataset: Dataset, where: str, first: int = 0) -> None:
+    """Raise `DataError` for a token id outside its vocabulary, which a device would clamp, or weights < 0.
+
+    `first` is the number of the first row of `batch` in the whole batch.
+    """
     if (weights := batch["weights"]).size and weights.min() < 0:
         raise DataError(
             f"{where}: weights: has {weights.min()}, but a weight is at least 0; mend the data set"
@@ -92,6 +104,6 @@ def check_ids(batch: Batch, dataset: Dataset, where: str) -> None:
         if ids.size and not (ids.min() >= 0 and ids.max() < size):
             wrong = tuple(int(i) for i in np.argwhere((ids < 0) | (ids >= size))[0])
             raise DataError(
-                f"{where}: {name}{list(wrong)} = {ids[wrong]}: token ids lie in 0..{size - 1}; "
-                "mend the data set"
+                f"{where}: {name}{[first + wrong[0], *wrong[1:]]} = {ids[wrong]}: token ids lie in "
+                f"0..{size - 1}; mend the data set"
             )

@@ -119,17 +119,34 @@ def whole_everywhere(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def place_batches(batches: Tree, mesh: Mesh, leading: int = 1) -> Tree:
+def own_rows(mesh: Mesh, size: int) -> slice:
+    """The rows of a batch of `size` examples that the devices of this process hold, and any between them."""
+    where = NamedSharding(mesh, PartitionSpec(EXAMPLES)).addressable_devices_indices_map((size,))
+    held = [index[0].indices(size) for index in where.values() if index is not None]
+    return slice(min(start for start, _, _ in held), max(stop for _, stop, _ in held))
+
+
+def place_batches(batches: Tree, mesh: Mesh, leading: int = 1, size: int = 0) -> Tree:
     """Stacked batches: `leading` axes, then examples, then perhaps tokens.
 
-    Every process gives whole batches, and keeps on its devices the examples and tokens that are theirs.
+    Of several processes each gives its `own_rows` of batches of `size` examples.
     """
     parts = mesh.shape[SEQUENCE]
 
     def one(array: Any) -> Any:
         tokens = array.ndim > leading + 1 and array.shape[leading + 1] % parts == 0
         spec = PartitionSpec(*[None] * leading, EXAMPLES, *([SEQUENCE] if tokens else []))
-        return put(array, NamedSharding(mesh, spec))
+        where = NamedSharding(mesh, spec)
+        if where.is_fully_addressable:
+            return jax.device_put(array, where)
+        shape = (*array.shape[:leading], size, *array.shape[leading + 1 :])
+        first = own_rows(mesh, size).start
+
+        def held(index: Any) -> Any:
+            start, stop, _ = index[leading].indices(size)
+            return array[(*index[:leading], slice(start - first, stop - first), *index[leading + 1 :])]
+
+        return jax.make_array_from_callback(shape, where, held)
 
     return jax.tree.map(one, batches)
 

@@ -4,25 +4,24 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from attnkit.errors import AttnkitError, ConfigError, DataError, NonFiniteError, Preempted
 from attnkit.signals import Interruption
-from attnkit.tasks.contract import Dataset
+from attnkit.tasks.contract import Batch, Dataset
 from attnkit.training import evaluation, nonfinite
 from attnkit.training.batches import Batches, Stopped
-from attnkit.training.devices import make_mesh, on_one, place_batches, readable, unused
+from attnkit.training.devices import make_mesh, on_one, own_rows, place_batches, readable, unused
 from attnkit.training.journal import Journal
 from attnkit.training.load import FOLDER
 from attnkit.training.optimizer import hyperparameters
 from attnkit.training.plan import Optimizer, Training
-from attnkit.training.processes import agreed_count, is_first, shared
+from attnkit.training.processes import agreed_count, is_first, none_failed, shared, stopped_by
 from attnkit.training.progress import Fitted, Progress, Report
 from attnkit.training.step import Metrics, State, begin, make_dispatch, make_step, split, steps_per_dispatch
 
@@ -78,7 +77,9 @@ def fit(
         if is_first():
             ready()
         stack.enter_context(run.journal.begin())
-        run.batches = stack.enter_context(Batches(dataset, training.seed, training.batch_size, run.capacity))
+        rows = own_rows(run.mesh, training.batch_size)
+        batches = Batches(dataset, training.seed, training.batch_size, run.capacity, rows)
+        run.batches = stack.enter_context(batches)
         return run.go()
 
 
@@ -115,6 +116,7 @@ class _Run:
         self.sent = 0
         self.waiting: tuple[int, int, Metrics, jax.Array] | None = None
         self.several, self.told = jax.process_count() > 1, False
+        self.failed: Exception | None = None
         self.progress = Progress(0, training.steps, float("nan"), 0.0, 0.0, 0.0, 0)
         self.mark = self.started
 
@@ -145,6 +147,10 @@ class _Run:
         if nonfinite.first_bad({"params": self.state.params}):
             self._fail()
         try:
+            if self.several and self.step < self.training.steps:
+                # From here on it is known which shapes batches have, also to a process that cannot make one.
+                with self._agreed():
+                    self.batches.one(self.step)
             if self.step and self._at_boundary() and not self.journal.evaluated:
                 self._boundary()
             while self.step < self.training.steps:
@@ -157,12 +163,10 @@ class _Run:
             if self.several:
                 self.asked.disregard()  # the run is made, and the others wait for this process
             self._stop_if_asked()
-        except AttnkitError as error:
-            if isinstance(error, DataError):
-                self._rescue(error)
-            raise
         except Exception as error:
-            self._rescue(error)
+            together = not self.several or getattr(error, "together", False)
+            if together and (isinstance(error, DataError) or not isinstance(error, AttnkitError)):
+                self._rescue(error)
             raise
         return self._fitted()
 
@@ -179,8 +183,8 @@ class _Run:
     def _send(self) -> None:
         """Dispatch the next steps, then look at the metrics of those dispatched before."""
         count = self._ahead(self.sent)
-        batches = place_batches(self.batches.take(self.sent, count, self.stopping), self.mesh)
-        agreed = agreed_count(count, self.asked.asked, self.mesh)
+        batches = self._place(self._take(count))
+        agreed = agreed_count(count, self.asked.asked, self.failed is not None, self.mesh)
         self.state, metrics, attempted = self.dispatch(self.state, batches, agreed, self.hyper)
         self.asked.unsaved = True
         sent, self.sent = self.sent, self.sent + count
@@ -188,6 +192,33 @@ class _Run:
             self.batches.request(self.sent, more)
         earlier, self.waiting = self.waiting, (sent, count, metrics, attempted)
         self._see(earlier)
+
+    def _take(self, count: int) -> Batch:
+        """The rows of the next batches. If they cannot be made, all processes hear of it by the dispatch."""
+        try:
+            if self.failed is None:
+                return self.batches.take(self.sent, count, self.stopping)
+        except Exception as error:
+            if not self.several or isinstance(error, Stopped):
+                raise
+            self.failed = error
+        return self.batches.blank()
+
+    @contextlib.contextmanager
+    def _agreed(self) -> Iterator[None]:
+        """Context whose error in one process is an error of all. All enter it together."""
+        error: Exception | None = None
+        try:
+            yield
+        except evaluation.Stopped:
+            raise
+        except Exception as raised:
+            error = raised
+        none_failed(error)
+
+    def _place(self, batches: Batch) -> Batch:
+        placed: Batch = place_batches(batches, self.mesh, size=self.training.batch_size)
+        return placed
 
     def _drain(self) -> None:
         """Look at the metrics of the dispatch that is under way."""
@@ -200,6 +231,9 @@ class _Run:
             return
         start, asked_for, metrics, attempted = dispatched
         metrics, count = jax.device_get(metrics), int(attempted)
+        if count < 0:
+            self.waiting = None
+            raise stopped_by(self.failed, -1 - count)
         self.told |= asked_for > 0 == count
         made = count - int(metrics.halted[:count].any())
         for i in range(made):
@@ -224,7 +258,8 @@ class _Run:
         self.mark = now
 
     def _fail(self) -> None:
-        batch = jax.tree.map(jnp.asarray, self.batches.one(self.step))
+        rows = {name: array[None] for name, array in self.batches.one(self.step).items()}
+        batch = {name: array[0] for name, array in on_one(self._place(rows)).items()}
         error = nonfinite.failure(
             self.folder, self.graph, self.training, self.optimizer, on_one(self.state), batch
         )
@@ -248,16 +283,17 @@ class _Run:
     def _evaluate(self, name: str) -> None:
         plan, state = self.training, on_one(self.state)
         try:
-            found = evaluation.run(
-                self.count,
-                state.params,
-                state.constants,
-                self.dataset,
-                name,
-                plan.evaluation_batch_size,
-                plan.evaluation_batches,
-                stop=self.stopping,
-            )
+            with self._agreed():
+                found = evaluation.run(
+                    self.count,
+                    state.params,
+                    state.constants,
+                    self.dataset,
+                    name,
+                    plan.evaluation_batch_size,
+                    plan.evaluation_batches,
+                    stop=self.stopping,
+                )
         except evaluation.Stopped:
             raise self._stopped() from None
         self.journal.evaluate(found)

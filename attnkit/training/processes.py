@@ -5,6 +5,7 @@ Process 0 writes the run folder. What all must decide alike (to stop, which fold
 
 import contextlib
 import json
+import logging
 import os
 import socket
 import time
@@ -16,8 +17,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from attnkit import errors
-from attnkit.errors import AttnkitError, ConfigError, NonFiniteError, PeerLost, Preempted
+from attnkit.errors import AttnkitError, ConfigError, DataError, PeerLost
 from attnkit.jax_api import find_cluster
+
+log = logging.getLogger(__name__)
 
 #: variables of which any says that a launcher may have started several processes
 LAUNCHED = ("SLURM_STEP_NODELIST", "OMPI_COMM_WORLD_SIZE", "JOB_COMPLETION_INDEX", "TPU_WORKER_HOSTNAMES")
@@ -74,8 +77,9 @@ def joined(asked: int = 0, patience: float = 25.0) -> Iterator[None]:
     )
     try:
         yield
-    except (Preempted, NonFiniteError):
-        jax.distributed.shutdown()
+    except AttnkitError as error:
+        if error.together:
+            jax.distributed.shutdown()
         raise
     jax.distributed.shutdown()
 
@@ -164,18 +168,49 @@ def _report(host: str, port: int, number: int, end: float) -> list[int]:
     return [0]
 
 
-def agreed_count(count: int, asked: bool, mesh: Mesh) -> Any:
-    """The `count` of a dispatch that makes no step if any process was `asked` to stop.
+def agreed_count(count: int, asked: bool, failed: bool, mesh: Mesh) -> Any:
+    """The `count` of a dispatch that makes no step if any process was `asked` to stop, or has `failed`.
 
     Every device is told the number of its own process, and the least of them holds: what stops one process
-    stops all before the same step, and the number of steps attempted says so to each.
+    stops all before the same step, and the number of steps attempted says so to each. It is 0 if one was
+    asked, and -1 - n if process n has failed.
     """
     if jax.process_count() == 1:
         return np.int32(count)
-    own = np.full(mesh.size, 0 if asked else count, np.int32)
+    number = -1 - jax.process_index() if failed else 0 if asked else count
+    own = np.full(mesh.size, number, np.int32)
     return jax.make_array_from_callback(
         own.shape, NamedSharding(mesh, PartitionSpec(mesh.axis_names)), lambda index: own[index]
     )
+
+
+def none_failed(error: Exception | None) -> None:
+    """Raise an error in all processes if there is one in any. All call it together.
+
+    Raises:
+        DataError: the `error`, or that another process has one.
+    """
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        failed = multihost_utils.process_allgather(np.int32(error is not None))
+        if np.any(failed):
+            raise stopped_by(error, int(np.argmax(failed)))
+    elif error is not None:
+        raise error
+
+
+def stopped_by(error: Exception | None, number: int) -> AttnkitError:
+    """The error that a process ends with when process `number`, perhaps itself, has met one in the data."""
+    if error is None:
+        said: AttnkitError = DataError(f"process {number}: an error in its data; look at its output")
+    elif isinstance(error, AttnkitError):
+        said = error
+    else:
+        log.error("in the code of the data set", exc_info=error)
+        said = DataError(f"in the code of the data set: {type(error).__name__}: {error}")
+    said.together = True
+    return said
 
 
 def shared(function: Callable[[], str]) -> str:

@@ -348,7 +348,8 @@ def make_dispatch(
     The count is data, not a shape: any number of steps runs in the same program, so nothing compiles again
     at the end of an epoch, and where a dispatch begins or ends cannot change a bit of the result.
 
-    `count` may be one number for each device, of which the least holds.
+    `count` may be one number for each device, of which the least holds; `attempted` is negative
+    if that is.
 
     With the `mesh` that the step was made with, the state stays laid out as `devices.layout` says. The step
     may be that of a population (`for_members`), whose batches have the members behind the steps.
@@ -372,7 +373,8 @@ def make_dispatch(
                 state = jax.lax.with_sharding_constraint(state, layout(state, mesh))
             return i + 1, state, jax.tree.map(lambda all_, x: all_.at[i].set(x), told, metrics)
 
-        attempted, state, told = jax.lax.while_loop(more, once, (jnp.int32(0), state, told))
+        begun = jnp.minimum(count, 0).astype(jnp.int32)
+        attempted, state, told = jax.lax.while_loop(more, once, (begun, state, told))
         return state, told, attempted
 
     return jax.jit(dispatch, donate_argnums=0)

@@ -2,10 +2,10 @@
 
     python experiments/parallel_training/study.py [NAME ...] [--lengths 64,256] [--tokens 1024] [--rounds 5]
 
-Two decoder blocks, updated by the package's own training step (forward, backward, AdamW), on one core. Models
-take turns, and the least CPU time of a step over all turns counts, which other work on the machine disturbs
-little. A batch goes through a step in slices of about 256 tokens, as in every run, but for what reads a token
-after another: there all sequences go side by side, since a slice would be a single sequence.
+Two decoder blocks, updated by the package's own training step (forward, backward, AdamW), on one core.
+Models take turns, and the means over the turns have 95 % intervals (Student's t). A batch goes through a
+step in slices of about 256 tokens, as in every run, but for what reads a token after another: there all
+sequences go side by side, since a slice would be a single sequence.
 """
 
 import argparse
@@ -28,12 +28,13 @@ from attnkit.models.decoder import Decoder
 from attnkit.recurrence.variant.linear import Linear
 from attnkit.scored.position.rotary import Rotary
 from attnkit.scored.preset.attention import Attention
+from attnkit.studies.statistics import estimate
 from attnkit.training.optimizer import hyperparameters
 from attnkit.training.plan import Optimizer, Training
 from attnkit.training.step import begin, make_dispatch, make_step, split
 
 VOCABULARY = 64
-AT_ONCE = 2
+AT_ONCE = 8
 MIXERS = {
     "attention": Attention(position=(Rotary(),), mask=Causal()),
     "linear (chunked)": Linear(),
@@ -71,11 +72,17 @@ def build(mixer: Any, length: int, tokens: int, width: int) -> Callable[[], floa
     return turn
 
 
-def measure(names: list[str], length: int, tokens: int, width: int, rounds: int) -> dict[str, float]:
-    """CPU seconds of a training step by name: the least of all turns."""
+def measure(names: list[str], length: int, tokens: int, width: int, rounds: int) -> dict[str, np.ndarray]:
+    """CPU seconds of a training step by name, `[rounds]`."""
     made = {name: build(MIXERS[name], length, tokens, width) for name in names}
     turns = [{name: turn() for name, turn in made.items()} for _ in range(rounds)]
-    return {name: min(turn[name] for turn in turns) for name in names}
+    return {name: np.array([turn[name] for turn in turns]) for name in names}
+
+
+def shown(values: np.ndarray) -> str:
+    """Mean and half of its 95 % interval."""
+    found = estimate(values.tolist())
+    return f"{found.mean:.2f} ± {found.half_width:.2f}"
 
 
 def whole(text: str) -> list[int]:
@@ -105,9 +112,10 @@ def main() -> None:
     print("|---" * (len(names) + 1) + "|")
     for length in chosen.lengths:
         seconds = measure(names, length, chosen.tokens, chosen.width, chosen.rounds)
-        cells = [f"{1 / seconds[name]:.2f}" for name in names]
+        cells = [shown(1 / seconds[name]) for name in names]
         if "gru" in seconds:
-            cells = [f"{c} ({seconds['gru'] / seconds[n]:.2f})" for c, n in zip(cells, names, strict=True)]
+            ratios = [shown(seconds["gru"] / seconds[name]) for name in names]
+            cells = [f"{cell} ({ratio})" for cell, ratio in zip(cells, ratios, strict=True)]
         print(f"| {length} | {' | '.join(cells)} |", flush=True)
 
 

@@ -56,11 +56,12 @@ def test_default_is_that_of_jax_nn_in_both_layouts(leading, kv_heads):
         for _ in leading[1:]:
             dense = jax.vmap(dense)
         expected = dense(*wide)[..., :WIDTH]
-        variant = ak.Attention(mask=ak.Causal()) if causal else None
-        close(ak.attend(*swapped, variant, layout="thd").output, expected)
-        htd = ak.attend(q, k, v, variant)
+        attend = functools.partial(ak.attend, variant=ak.Attention(mask=ak.Causal()) if causal else None)
+        thd = jax.jit(functools.partial(attend, layout="thd"))(*swapped)
+        close(thd.output, expected)
+        htd = jax.jit(attend)(q, k, v)
         close(jnp.swapaxes(htd.output, -3, -2), expected)
-        close(jnp.swapaxes(htd[1], -2, -1), ak.attend(*swapped, variant, layout="thd")[1])
+        close(jnp.swapaxes(htd[1], -2, -1), thd[1])
 
 
 def test_a_variant_with_parameters_needs_them():
@@ -88,15 +89,20 @@ def test_decoding_with_leading_axes(layout):
     variant = ak.Attention(position=(ak.Rotary(), ak.Alibi()), mask=ak.Causal())
     q, k, v = (a if layout == "htd" else jnp.swapaxes(a, -3, -2) for a in arrays(2, 3, kv_heads=2))
     axis = -2 if layout == "htd" else -3
-    full = ak.attend(q, k, v, variant, layout=layout)
+    full = jax.jit(functools.partial(ak.attend, variant=variant, layout=layout))(q, k, v)
     cache = ak.init_cache(
         variant, 9, heads=HEADS, kv_heads=2, dim=DIM, value_dim=WIDTH, leading=(2, 3), dtype=jnp.float32
     )
+
+    @jax.jit
+    def read(cache, q, k, v):
+        cache = ak.extend(cache, k, v, variant, layout=layout)
+        return cache, ak.step(q, cache, variant, layout=layout).output
+
     pieces = []
     for a, b in ((0, 4), (4, 5), (5, 7)):
-        piece = [jax.lax.slice_in_dim(x, a, b, axis=axis) for x in (q, k, v)]
-        cache = ak.extend(cache, *piece[1:], variant, layout=layout)
-        pieces.append(ak.step(piece[0], cache, variant, layout=layout).output)
+        cache, output = read(cache, *(jax.lax.slice_in_dim(x, a, b, axis=axis) for x in (q, k, v)))
+        pieces.append(output)
     close(jnp.concatenate(pieces, axis), full.output)
 
 
@@ -171,9 +177,10 @@ def test_recurrent_layouts_and_forms_agree(implementation):
     variant = ak.DeltaNet()
     widths = {"q": DIM, "k": DIM, "v": WIDTH, "beta": 1}
     inputs = {name: normal(2, HEADS, 11, width, seed=n) for n, (name, width) in enumerate(widths.items())}
-    found = recurrent(inputs, variant, implementation=implementation).output
+    run = functools.partial(recurrent, variant=variant)
+    found = jax.jit(functools.partial(run, implementation=implementation))(inputs).output
     swapped = {name: jnp.swapaxes(a, 1, 2) for name, a in inputs.items()}
-    close(jnp.swapaxes(recurrent(swapped, variant, layout="thd").output, 1, 2), found, 1e-4)
+    close(jnp.swapaxes(jax.jit(functools.partial(run, layout="thd"))(swapped).output, 1, 2), found, 1e-4)
     assert found.shape == (2, HEADS, 11, WIDTH)
 
 

@@ -1,7 +1,9 @@
 import socket
 import textwrap
+from pathlib import Path
 
 import pytest
+from experiment.small_sweep import TINY
 
 MINE = '''
 """A user's file."""
@@ -111,3 +113,15 @@ def no_network(monkeypatch):
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """Writes `tiny.toml` with a sweep table into the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(table):
+        (tmp_path / "tiny.toml").write_text(TINY + table)
+        return Path("tiny.toml")
+
+    return write

@@ -334,7 +334,7 @@ def test_devices_are_shown_with_the_forms_that_a_config_would_use(workplace, cap
     assert (
         found["devices"][0]["platform"] == "cpu" and found["devices"][0]["count"] == found["config"]["there"]
     )
-    assert found["forms"]["pallas"].startswith("kernels interpreted") and "reference" in found["forms"]
+    assert found["forms"]["pallas"].startswith("here only to prove it") and "reference" in found["forms"]
     assert all("blocks of" in form or "has one form" in form for form in found["config"]["mixers"].values())
     assert main(["devices", "config.toml", "--length", "700"]) == 0
     assert "at 700 tokens: " in capsys.readouterr().out

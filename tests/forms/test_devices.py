@@ -21,12 +21,15 @@ from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data
 from attnkit.masks.everything import Everything
 from attnkit.masks.global_tokens import GlobalTokens
+from attnkit.masks.padding import Padding
 from attnkit.masks.window import Window
 from attnkit.recurrence.variant.gla import Gla
 from attnkit.recurrence.variant.retnet import Retnet
 from attnkit.recurrence.variant.ttt_linear import TttLinear
+from attnkit.scored.contract import Parts
 from attnkit.scored.normalizer.sparsemax import Sparsemax
 from attnkit.scored.position.cope import Cope
+from attnkit.scored.position.fox import Fox
 from attnkit.scored.position.selective import Selective
 from attnkit.scored.preset.attention import Attention
 from attnkit.variant import HeadShape
@@ -181,13 +184,27 @@ def explain(variant, tokens=8, **more):
     return forms.explain(variant.scored(), tokens, tokens, devices=4, **more)
 
 
-def one():
-    return jax.make_mesh((1,), ("sequence",), axis_types=(jax.sharding.AxisType.Auto,))
+def one(kind=jax.sharding.AxisType.Auto):
+    return jax.make_mesh((1,), ("sequence",), axis_types=(kind,))
 
 
 def attend(**more):
     q = jnp.ones((1, 4, 2))
     return forms.attend(Attention().scored(), None, q, q, q, **more)
+
+
+def test_axes_of_a_mesh_may_be_explicit():
+    variant = Attention(mask=Padding(), dropout=0.5, position=Fox()).scored()
+    q, inputs = jnp.ones((2, 4, 2)), Parts({}, {}, ({"gate": jnp.ones((2, 4, 1))},))
+    data, key = Data(scalar={"length": jnp.int32(3)}), jax.random.key(0)
+
+    def attend(kind):
+        given = {"inputs": inputs, "data": data, "key": key, "mesh": one(kind)}
+        return forms.attend(variant, None, q, q, q, **given).output
+
+    kinds = jax.sharding.AxisType
+    explicit, auto = (jax.jit(attend, static_argnums=0)(kind) for kind in (kinds.Explicit, kinds.Auto))
+    np.testing.assert_array_equal(explicit, auto)
 
 
 def test_what_runs_on_several_devices_is_explained():

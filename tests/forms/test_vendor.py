@@ -4,6 +4,7 @@ cuDNN's kernel is stood in for by the implementation of XLA that `jax.nn` has of
 """
 
 import dataclasses
+import importlib.util
 import math
 
 import jax
@@ -15,7 +16,7 @@ from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 from attnkit import forms
 from attnkit.conformance.kernels import largest_error
 from attnkit.forms.block_mask import make_block_mask
-from attnkit.forms.scored import cudnn, splash
+from attnkit.forms.scored import cudnn, splash, tokamax
 from attnkit.forms.sizes import Sizes
 from attnkit.forms.vendor.plain import Band, band_of, plain_gap
 from attnkit.forms.vendor.softmax import VendorPasses
@@ -205,6 +206,60 @@ def test_splash_attention_is_the_definition_with_all_derivatives(mask):
     variant, given = Attention(mask=mask, position=(Rotary(),)).scored(), draw(256, 256, 8)
     found, true = (compute(variant, one, given, derivatives=True) for one in ("splash", "reference"))
     assert largest_error(found, true) < 1e-5
+
+
+#: variant, queries, keys, position of the first query, whether all derivatives are compared
+TOKAMAX = {
+    "all keys": (Attention(normalizer=Sink(start=0.5), score=Dot(scale=0.3)), 7, 11, 0, False),
+    "causal": (Attention(mask=Causal(), cap=3.0, position=(Rotary(),)), 9, 9, 0, True),
+    "a later piece": (Attention(mask=Causal() & Window(back=4)), 6, 11, 5, False),
+    "two sides": (Attention(mask=Window(back=2, ahead=3)), 9, 11, 1, False),
+}
+
+
+@pytest.mark.parametrize("name", TOKAMAX)
+def test_tokamax_is_the_definition(name):
+    pytest.importorskip("tokamax")
+    variant, queries, keys, offset, deep = TOKAMAX[name]
+    assert tokamax.supports(variant.scored(), SQUARE, "gpu") is None
+    given = draw(queries, keys, 8)
+    found, true = (
+        compute(variant.scored(), form, given, offset, derivatives=deep) for form in ("tokamax", "reference")
+    )
+    assert largest_error(found, true) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("kernel", "call"), [("triton", "__gpu$xla.gpu.triton"), ("mosaic_gpu", "mosaic_gpu_v2")]
+)
+def test_tokamax_is_lowered_without_a_device(kernel, call, monkeypatch):
+    config = pytest.importorskip("tokamax").config
+    from tokamax._src import gpu_utils
+
+    monkeypatch.setattr(gpu_utils, "is_sm90", lambda device=None: True)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setitem(tokamax.IMPLEMENTATIONS, "gpu", (kernel,))
+    variant = Attention(mask=Causal() & Window(back=700), cap=30.0).scored()
+    arrays = [jax.ShapeDtypeStruct((2, heads, 1024, 64), jnp.bfloat16) for heads in (4, 2, 2)]
+    tokamax.parse_no_flags()
+
+    def attend(*given):
+        more = {"implementation": "tokamax"}
+        return jax.vmap(lambda *one: forms.attend(variant, None, *one, **more).output)(*given)
+
+    with on_abstract_device("gpu"), config.cross_compile(True):
+        text = jax.jit(attend).trace(*arrays).lower(lowering_platforms=("cuda",)).as_text()
+    assert call in text
+
+
+def test_tokamax_is_an_extra_and_says_what_it_has_no_kernel_for(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "pip install attnkit[tokamax]" in tokamax.supports(Attention().scored(), SQUARE, "gpu")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    for name, part in {"bias": "changes bias", "float32": "type float32", "blocks": "block = "}.items():
+        variant, sizes, *_ = next(SAID[key] for key in SAID if name in key)
+        assert part in tokamax.supports(variant.scored(), sizes, "gpu")
+    assert tokamax.supports(Attention().scored(), SQUARE, "tpu") == "platform tpu: the kernels are for GPUs"
 
 
 def test_nan_reaches_the_rows_that_see_it_and_no_others(cudnn_by_xla):

@@ -52,9 +52,20 @@ def by_loops(attention, x, memory, kv_heads, allowed):
     return output @ np.asarray(attention.output_projection.output.kernel[...], np.float64), weights
 
 
+@nnx.jit
+def read(attention, *given, **more):
+    return attention(*given, **more)
+
+
+@nnx.jit
+def step(attention, *given, **more):
+    return attention.step(*given, **more)
+
+
+@nnx.jit
 def seen(attention, *given, **more):
     output, values = observe(attention, read=["weights"])(*given, **more)
-    return output, values.values()
+    return output, tuple(values.values())
 
 
 @pytest.mark.parametrize("kv_heads", [1, 2, 6])
@@ -84,10 +95,10 @@ def test_cross_attention_decodes_as_it_reads(position):
     x = jax.random.normal(jax.random.key(1), (BATCH, 5, DIM))
     memory = jax.random.normal(jax.random.key(2), (BATCH, 7, DIM))
     data = Data(scalar={"length": jnp.array([7, 3])})
-    whole = attention(x, memory, data=data)
+    whole = read(attention, x, memory, data=data)
     state, pieces = attention.start(BATCH, 5, x.dtype, memory), []
     for piece in (x[:, :2], x[:, 2:3], x[:, 3:]):
-        output, state = attention.step(piece, state, data=data)
+        output, state = step(attention, piece, state, data=data)
         pieces.append(output)
     np.testing.assert_allclose(jnp.concatenate(pieces, 1), whole, atol=2e-6)
 
@@ -111,13 +122,13 @@ def test_token_inputs_are_projected_and_cached():
     projection = attention.engine.inputs["position"][0]["gate"]
     np.testing.assert_array_equal(projection.bias[...], np.full(HEADS, 2.0))
     x = jax.random.normal(jax.random.key(1), (BATCH, 5, DIM))
-    whole = attention(x)
+    whole = read(attention, x)
     projection.kernel[...] = 5 * projection.kernel[...]
-    moved = attention(x)
+    moved = read(attention, x)
     assert float(jnp.abs(whole - moved).max()) > 1e-3
     state, pieces = attention.start(BATCH, 5, x.dtype), []
     for piece in (x[:, :2], x[:, 2:3], x[:, 3:]):
-        output, state = attention.step(piece, state)
+        output, state = step(attention, piece, state)
         pieces.append(output)
     np.testing.assert_allclose(jnp.concatenate(pieces, 1), moved, atol=2e-6)
 
@@ -127,12 +138,13 @@ def test_position_parts_read_data_of_new_tokens_while_decoding():
     x = jax.random.normal(jax.random.key(1), (BATCH, 5, DIM))
     places = jax.random.randint(jax.random.key(2), (3, BATCH, 5), 0, 7)
     asked = dict(zip(("time", "row", "column"), places, strict=True))
-    whole = attention(x, data=Data(asked, asked))
-    still = attention(x, data=jax.tree.map(jnp.zeros_like, Data(asked, asked)))
+    whole = read(attention, x, data=Data(asked, asked))
+    still = read(attention, x, data=jax.tree.map(jnp.zeros_like, Data(asked, asked)))
     assert float(jnp.abs(whole - still).max()) > 1e-3
     state, pieces = attention.start(BATCH, 5, x.dtype), []
     for at in (slice(0, 2), slice(2, 3), slice(3, 5)):
-        output, state = attention.step(x[:, at], state, data=Data({n: a[:, at] for n, a in asked.items()}))
+        data = Data({n: a[:, at] for n, a in asked.items()})
+        output, state = step(attention, x[:, at], state, data=data)
         pieces.append(output)
     np.testing.assert_allclose(jnp.concatenate(pieces, 1), whole, atol=2e-6)
     with pytest.raises(ValueError, match=r"data lacks key\.column, key\.row, key\.time, which Mrope reads"):
@@ -147,18 +159,18 @@ def test_cross_attention_refuses_inputs_of_queries():
 def test_attention_dropout_needs_a_key_and_differs_between_sequences():
     attention = layer(Attention(dropout=0.5))
     x = jnp.broadcast_to(jax.random.normal(jax.random.key(1), (1, 5, DIM)), (2, 5, DIM))
-    still = attention(x)
+    still = read(attention, x)
     np.testing.assert_array_equal(still[0], still[1])
-    dropped = attention(x, key=jax.random.key(3))
+    dropped = read(attention, x, key=jax.random.key(3))
     assert not np.allclose(dropped[0], dropped[1])
-    again = attention(x, key=jax.random.key(3))
+    again = read(attention, x, key=jax.random.key(3))
     np.testing.assert_array_equal(dropped, again)
 
 
 def test_looking_changes_nothing():
     attention = layer(Attention(dropout=0.5, mask=Causal()))
     x = jax.random.normal(jax.random.key(1), (BATCH, 5, DIM))
-    blind = attention(x, key=jax.random.key(3))
+    blind = read(attention, x, key=jax.random.key(3))
     output, (weights,) = seen(attention, x, key=jax.random.key(3))
     np.testing.assert_array_equal(blind, output)
     np.testing.assert_allclose(weights.sum(-1), 1, rtol=1e-6)

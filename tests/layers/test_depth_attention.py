@@ -15,6 +15,7 @@ from attnkit.scored.preset.attention import Attention
 pytestmark = pytest.mark.one_python
 
 DIM = 6
+call = nnx.jit(lambda layer, x: layer(x))
 
 
 def test_each_part_reads_attention_over_all_outputs_below():
@@ -33,15 +34,16 @@ def test_each_part_reads_attention_over_all_outputs_below():
     parts = [part for block in made.blocks for part in (block.mixer, block.feed_forward)]
     outputs = [np.asarray(x)]
     for part, place in zip(parts, around, strict=True):
-        outputs.append(np.asarray(part(place.norm(jnp.asarray(mixed(place.depth, outputs))))))
+        outputs.append(np.asarray(call(part, place.norm(jnp.asarray(mixed(place.depth, outputs))))))
     expected = made.norm(jnp.asarray(mixed(made.depth, outputs)))
     whole, seen = observe(made, read=["*depth_weights"])(x)
     np.testing.assert_allclose(whole.output, expected, atol=2e-6)
     assert [len(w) for w in seen.values()] == [1, 2, 3, 4, 5]
     np.testing.assert_allclose(sum(seen["depth_weights"]), np.ones((2, 5)), atol=1e-6)
+    step = nnx.jit(lambda made, x, states: made.step(x, states))
     states, pieces = made.start(2, 5, x.dtype), []
     for t in range(5):
-        y, states = made.step(x[:, t : t + 1], states)
+        y, states = step(made, x[:, t : t + 1], states)
         pieces.append(y)
     np.testing.assert_allclose(jnp.concatenate(pieces, axis=1), whole.output, atol=2e-6)
     with pytest.raises(PointError, match="attention over all outputs below"):

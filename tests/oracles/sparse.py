@@ -77,3 +77,26 @@ def lightning(query, weight, key, count, heads):
             table[t, s] /= math.sqrt(heads * dim)
         seen.append(sorted(sorted(range(t + 1), key=lambda s: (-table[t, s], s))[:count]))
     return table, seen
+
+
+def entry(own, before=None):
+    """DeepSeek-V4, equations 9 to 12, or 20 to 23 without a run before: runs are `(c, z, b)`."""
+    runs = [own] if before is None else [own, before]
+    c, z = (np.concatenate(a) for a in ([c for c, _, _ in runs], [z + b for _, z, b in runs]))
+    return np.array([softmax(z[:, d]) @ c[:, d] for d in range(c.shape[1])])
+
+
+def best_entries(query, weight, keys, whole, count):
+    """DeepSeek-V4, equations 13 to 17: the index of each entry that is whole, and the best of them."""
+    heads, dim = query.shape
+    index = [
+        sum(weight[h] * max(query[h] @ key, 0) for h in range(heads)) / math.sqrt(heads * dim)
+        for key in keys[:whole]
+    ]
+    return index, sorted(sorted(range(whole), key=lambda s: (-index[s], s))[:count])
+
+
+def with_sink(q, keys, sink):
+    """Weights of keys that are values, beside a sink: the sum is less than 1."""
+    s = [q @ key / math.sqrt(len(q)) for key in keys]
+    return softmax([*s, sink])[:-1]

@@ -13,9 +13,12 @@ def main():
     plan = json.loads(sys.argv[2])
     try:
         with joined():
+            import jax
             import toy
 
-            dataset = toy.ToyDataset(slow=plan.pop("slow", 0.0), poison=plan.pop("poison", ()))
+            faults = {name: plan.pop(name) for name in ("poison", "broken") if name in plan}
+            faults = faults if plan.pop("only", jax.process_index()) == jax.process_index() else {}
+            dataset = toy.ToyDataset(slow=plan.pop("slow", 0.0), **faults)
 
             def report(progress):
                 print(progress.step, "evaluation" if progress.evaluation else "step", flush=True)

@@ -124,6 +124,29 @@ def test_a_number_that_is_not_finite_stops_both_processes_at_the_same_step(tmp_p
 
 
 @pytest.mark.slow
+def test_a_number_that_is_not_finite_in_one_process_stops_both_with_one_diagnosis(tmp_path):
+    ends = Started(tmp_path, 2, poison=[12], only=1, batch_size=6, steps_per_dispatch=4).ends()
+    assert [end[0] for end in ends] == [4, 4], ends
+    assert ends[0][2] == ends[1][2] and ends[0][2].startswith(
+        "error: step 13: batch is not finite, first at batch/weights"
+    )
+    assert Checkpoints(tmp_path / "checkpoints").steps() == [10, 12]
+    dump = json.loads((tmp_path / "nonfinite.json").read_text())
+    assert (dump["step"], dump["what"], dump["path"]) == (13, "batch", "batch/weights")
+    assert [path.name for path in tmp_path.rglob("nonfinite*")] == ["nonfinite.json"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("step", "saved"), [(0, []), (13, [10, 12])])
+def test_data_that_one_process_cannot_make_stops_both_before_the_same_step(tmp_path, step, saved):
+    ends = Started(tmp_path, 2, broken=step, only=1, steps_per_dispatch=2).ends()
+    assert [end[0] for end in ends] == [3, 3], ends
+    assert ends[0][2] == "error: process 1: an error in its data; look at its output"
+    assert ends[1][2] == "error: in the code of the data set: RuntimeError: the disk is on fire"
+    assert Checkpoints(tmp_path / "checkpoints").steps() == saved
+
+
+@pytest.mark.slow
 def test_a_process_that_is_killed_ends_the_other_soon(tmp_path):
     started = Started(tmp_path, 2, slow=0.1, steps_per_dispatch=1)
     while "step" not in (line := started.all[0].stdout.readline()):

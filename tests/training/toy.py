@@ -80,7 +80,7 @@ class ToyDataset(Dataset):
         if step in self.wrong:
             batch["labels"] = (batch["labels"] - 2) % 8 + 3
         if step in self.poison:
-            batch["weights"][0, 0] = np.nan
+            batch["weights"][-1, 0] = np.nan
         return batch
 
     def evaluation(self, split, size):

@@ -81,19 +81,19 @@ def forms() -> dict[str, str]:
     from attnkit.forms.sizes import Sizes
     from attnkit.scored.preset.attention import Attention
 
-    platform, found = jax.default_backend(), {}
+    platform, plain, found = jax.default_backend(), Attention().scored(), {}
     for name, form in find_forms(scored).items():
         compiled = getattr(form, "COMPILED_ON", None)
         if getattr(form, "DISTRIBUTED", False):
             found[name] = "over devices that share a sequence, in a `jax.shard_map` or with `mesh`"
         elif compiled is None:
             found[name] = "compiled by XLA"
+        elif refused := form.supports(plain, Sizes(256, 256, dtype=jax.numpy.bfloat16), platform):
+            found[name] = f"not here: {refused}; compiled for {' and '.join(compiled)}"
         elif platform in compiled:
             found[name] = f"kernels compiled for {platform}"
         else:
-            refused = form.supports(Attention().scored(), Sizes(256, 256), platform)
-            how = "not on this platform" if refused else "kernels interpreted, to prove them"
-            found[name] = f"{how}; compiled for {' and '.join(compiled)}"
+            found[name] = f"here only to prove it; compiled for {' and '.join(compiled)}"
     return found
 
 
