@@ -23,7 +23,7 @@ import numpy as np
 from attnkit import files
 from attnkit.errors import CheckpointError
 from attnkit.training import pytree_io
-from attnkit.training.manifest import MANIFEST, Manifest, NewerFormat, digests, entries, sync
+from attnkit.training.manifest import MANIFEST, Manifest, OtherFormat, digests, entries, sync
 
 log = logging.getLogger(__name__)
 
@@ -213,7 +213,7 @@ class Checkpoints:
         for step in order:
             try:
                 return self.verify(step)
-            except NewerFormat:
+            except OtherFormat:
                 raise
             except CheckpointError as error:
                 if strict:

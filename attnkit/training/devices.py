@@ -46,9 +46,14 @@ def use_cores() -> None:
     if "JAX_NUM_CPU_DEVICES" in os.environ or FORCED in os.environ.get("XLA_FLAGS", ""):
         return
     try:
-        jax.config.update("jax_num_cpu_devices", min(len(os.sched_getaffinity(0)), MOST_CORES))
+        jax.config.update("jax_num_cpu_devices", min(cores(), MOST_CORES))
     except (RuntimeError, AttributeError):
         return
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def expected() -> int:

@@ -15,8 +15,9 @@ from jaxtyping import Array, Float
 from attnkit.models.contract import Batch
 from attnkit.tasks.contract import Dataset
 from attnkit.training.batches import check_ids
+from attnkit.training.devices import cores
 from attnkit.training.objective import errors
-from attnkit.training.step import Params, cast, split
+from attnkit.training.step import Params, cache_slices, cast, longest, split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,14 +84,27 @@ class Stopped(Exception):
 
 @functools.lru_cache(maxsize=16)
 def make_count(graph: nnx.GraphDef, precision: str) -> Count:
-    """The jitted `(params, constants, batch) -> Counts`; one trace for each shape of batch."""
+    """The jitted `(params, constants, batch) -> Counts`; one trace for each shape of batch.
 
-    def count(params: Params, constants: Any, batch: Batch) -> Counts:
+    On CPUs a batch is cut into slices, as in training, but for all cores together: what a whole batch
+    computes may take gigabytes, which the system clears page by page at every call.
+    """
+
+    def some(params: Params, constants: Any, batch: Batch) -> Counts:
         output = nnx.merge(graph, cast(params, precision), constants)(batch)
         weights = batch["weights"].astype(jnp.float32)
         loss = errors(output, batch).loss
         hit = jnp.argmax(output.logits, axis=-1) == batch["labels"] if "labels" in batch else 0 * loss
         return Counts(*(jnp.sum(weights * x, axis=0) for x in (jnp.ones_like(loss), loss, hit)))
+
+    def count(params: Params, constants: Any, batch: Batch) -> Counts:
+        size = batch["weights"].shape[0]
+        slices = cache_slices(size, size * longest(batch), cores())
+        if slices == 1:
+            return some(params, constants, batch)
+        pieces = jax.tree.map(lambda x: x.reshape(slices, size // slices, *x.shape[1:]), batch)
+        counts = jax.lax.map(lambda piece: some(params, constants, piece), pieces)
+        return jax.tree.map(lambda x: jnp.sum(x, axis=0), counts)
 
     return jax.jit(count)
 

@@ -16,7 +16,8 @@ from attnkit import files
 from attnkit.errors import CheckpointError
 from attnkit.training.pytree_io import Leaf
 
-FORMAT = 1
+#: 1 had the columns of keys and values in another order, and no matrix of their own for gates
+FORMAT = 2
 MANIFEST = "manifest.json"
 LARGEST = 1 << 26
 LAYOUT: Any = {"indent": 1, "sort": True}
@@ -32,7 +33,7 @@ class Manifest:
         facts: the writer's own facts: data cursor, fingerprint of the data.
         leaves: every leaf by its path.
         files: SHA-256 of every file by its path below the checkpoint's folder.
-        format: version of this layout.
+        format: version of this layout, and of how networks lay out their parameters.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid")
@@ -65,10 +66,9 @@ class Manifest:
             version = body["format"]
         except (OSError, ValueError, LookupError) as error:
             raise CheckpointError(f"{path}: not a manifest: {error}") from None
-        if isinstance(version, int) and version > FORMAT:
-            raise NewerFormat(
-                f"{path}: has format {version}, this attnkit reads up to format {FORMAT}; update attnkit"
-            )
+        if isinstance(version, int) and version != FORMAT:
+            way = "update attnkit" if version > FORMAT else "train again, or use the attnkit that wrote it"
+            raise OtherFormat(f"{path}: has format {version}, this attnkit reads format {FORMAT}; {way}")
         try:
             return _adapter().validate_json(json.dumps(body))
         except ValidationError as error:
@@ -82,8 +82,8 @@ def _adapter() -> TypeAdapter[Manifest]:
     return TypeAdapter(Manifest)
 
 
-class NewerFormat(CheckpointError):
-    """The checkpoint is sound, but a newer attnkit wrote it."""
+class OtherFormat(CheckpointError):
+    """The checkpoint is sound, but a newer or an older attnkit wrote it."""
 
 
 def digests(folder: Path) -> dict[str, str]:

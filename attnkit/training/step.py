@@ -158,13 +158,18 @@ def count_slices(training: Training, batch_size: int, tokens: int) -> int:
     as many as leave `SLICE` tokens in each: what a slice computes then stays in a core's cache, which on CPUs
     is worth more than the larger products of a whole batch.
     """
-    whole = [n for n in range(1, batch_size + 1) if batch_size % n == 0]
     if training.accumulate:
         most = max(training.batch_size // training.accumulate, 1)
-        return min(n for n in whole if batch_size // n <= most)
+        return min(n for n in range(1, batch_size + 1) if batch_size % n == 0 and batch_size // n <= most)
+    return cache_slices(batch_size, tokens)
+
+
+def cache_slices(batch_size: int, tokens: int, cores: int = 1) -> int:
+    """How many slices leave `SLICE` tokens for each of the `cores` in each; 1 if this is no CPU."""
     if jax.default_backend() != "cpu":
         return 1
-    return max(n for n in whole if n * SLICE <= max(tokens, SLICE))
+    whole = [n for n in range(1, batch_size + 1) if batch_size % n == 0]
+    return max(n for n in whole if n * SLICE * cores <= max(tokens, SLICE * cores))
 
 
 def longest(batch: Batch) -> int:

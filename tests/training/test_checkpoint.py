@@ -313,12 +313,15 @@ def test_whatever_interrupts_a_save_leaves_the_earlier_ones(saved, monkeypatch, 
     assert value(again.restore(tree())) == 40
 
 
-def test_a_newer_format_says_so(saved):
+@pytest.mark.parametrize(
+    ("step", "way"), [(1, "update attnkit"), (-1, "train again, or use the attnkit that")]
+)
+def test_another_format_says_so(saved, step, way):
     path = saved._path(30) / manifest.MANIFEST
     body = json.loads(path.read_text())
-    body["format"] = manifest.FORMAT + 1
+    body["format"] = manifest.FORMAT + step
     path.write_bytes(files.sealed(body, **manifest.LAYOUT))
-    with pytest.raises(CheckpointError, match="format 2, this attnkit reads up to format 1"):
+    with pytest.raises(CheckpointError, match=f"format {2 + step}, this attnkit reads format 2; {way}"):
         saved.restore(tree())
 
 
@@ -326,9 +329,8 @@ def test_a_restored_tree_lies_where_the_template_does(saved):
     assert saved.restore(tree()).tree["scalar"].sharding == tree()["scalar"].sharding
 
 
-@pytest.mark.parametrize("version", [1])
-def test_every_format_so_far_can_be_read(version):
-    """The folders `format_*` were written by the first attnkit with that format, and stay as they are."""
+def test_a_checkpoint_of_long_ago_can_be_read():
+    """The folder `format_*` was written by the first attnkit with that format, and stays as it is."""
     template = {
         "params": {"weight": jnp.zeros((2, 3)), "low": jnp.zeros(1, jnp.bfloat16)},
         "empty": np.zeros((0, 7), np.float32),
@@ -338,7 +340,9 @@ def test_every_format_so_far_can_be_read(version):
         "rate": 0.0,
         "flag": False,
     }
-    restored = Checkpoints(Path(__file__).with_name(f"format_{version}")).restore(template, strict=True)
+    restored = Checkpoints(Path(__file__).with_name(f"format_{manifest.FORMAT}")).restore(
+        template, strict=True
+    )
     found = restored.tree
     np.testing.assert_array_equal(found["params"]["weight"], [[0, 1, 2], [3, 4, 5]])
     assert found["params"]["low"][0] == jnp.bfloat16(0.1) and found["wide"][0] == 2**60 + 1
