@@ -1,9 +1,9 @@
 import json
 import shutil
 
-import attnkit as ak
 import pytest
 
+import attnkit as ak
 from attnkit import files
 from attnkit.errors import CheckpointError
 from attnkit.experiment.cli import main
