@@ -201,16 +201,15 @@ def conditioned(dtype: Any, run: Callable[..., Tree]) -> Callable[..., Tree]:
         weight = draw_like({"lse": lse, "output": output}, 11)["output"]
         error = (output.shape[-1] + 1) ** 0.5 * FLOAT32_UNIT * jnp.sum(jnp.abs(output * weight), axis=-1)
         error = jnp.where(some, jnp.hypot(error, jnp.linalg.norm(low * weight, axis=-1)), 0)
-        found = []
-        for draw in range(SIGNS):
-            sign = np.sign(draw_like(lse, 30 + draw))
-            found.append(pull({"output": jnp.zeros_like(output), "lse": error * sign})[0])
+        signs = np.stack([np.sign(draw_like(lse, 30 + draw)) for draw in range(SIGNS)])
+        nothing = jnp.zeros_like(output)
+        (found,) = jax.vmap(lambda sign: pull({"output": nothing, "lse": error * sign}))(signs)
 
         moved = pushed(run)(arrays, data, key)
         d_lse = jnp.where(some, jnp.abs(moved["lse"]), 0)
         of_terms = unit * jnp.abs(output) + jnp.abs(low)
         return {
-            "vjp": jax.tree.map(lambda *a: jnp.max(jnp.abs(jnp.stack(a)), axis=0), *found),
+            "vjp": jax.tree.map(lambda a: jnp.max(jnp.abs(a), axis=0), found),
             "jvp": {
                 "lse": share * d_lse,
                 "output": share[..., None] * jnp.abs(moved["output"]) + d_lse[..., None] * of_terms,

@@ -121,14 +121,14 @@ class Compression(nnx.Module):
         The last entries written may be of runs that are not whole: nobody sees them before they are written
         again.
         """
-        rows = [
+        c, z = (
             jnp.concatenate([old, new.astype(old.dtype)], axis=2)
             for old, new in zip(state.recent, self.projected(x), strict=True)
-        ]
+        )
         kept, new = self.streams * self.size, x.shape[1]
         runs = start[:, None] // self.size + jnp.arange(-(-new // self.size))
-        fresh = self.turn(jax.vmap(self.made)(*rows, runs, start - kept), runs)
+        fresh = self.turn(jax.vmap(self.made)(c, z, runs, start - kept), runs)
         entries = jax.vmap(lambda a, i, b: a.at[:, i].set(b.astype(a.dtype), mode="drop"))(
             state.entries, runs, fresh
         )
-        return Pool((rows[0][:, :, new:], rows[1][:, :, new:]), entries)
+        return Pool((c[:, :, new:], z[:, :, new:]), entries)

@@ -160,14 +160,15 @@ class HeavilyCompressedLayer(CarryingLayer):
         q, near = self.prepared(x, start)
         entries = [compress(x) for compress in self.compressions]
         seen = self.chosen(x, entries, start)
-        far, near = point("k", entries[0]), point("v", near)
+        keys = entries[0], near
+        v = tuple(point("v", k) for k in keys)
         found = [
-            self.far.attend(q, far, far, None, seen, fold(key, 0)),
-            self.near.attend(q, near, near, None, Data(), fold(key, 1)),
+            self.far.attend(q, keys[0], v[0], None, seen, fold(key, 0)),
+            self.near.attend(q, keys[1], v[1], None, Data(), fold(key, 1)),
         ]
         output, shares = joined(found)
         if observed():
-            output = self.with_points(q, far, near, seen, shares, output)
+            output = self.with_points(q, keys, v, seen, shares, output)
         y = self.finished(output, start)
         return y, self.above(x, q, entries, seen, shares[0], carry, data)
 
@@ -185,16 +186,22 @@ class HeavilyCompressedLayer(CarryingLayer):
         return carry
 
     def with_points(
-        self, q: Heads, far: Heads, near: Heads, seen: Data, shares: tuple[Array, Array], output: Heads
+        self,
+        q: Heads,
+        keys: tuple[Heads, Heads],
+        v: tuple[Heads, ...],
+        seen: Data,
+        shares: tuple[Array, Array],
+        output: Heads,
     ) -> Heads:
         """The output before it turns, with points. `weights` are of entries, then of tokens."""
 
         def each() -> list[Maps]:
-            w = self.far.weights(q, far, None, seen), self.near.weights(q, near, None, Data())
+            w = self.far.weights(q, keys[0], None, seen), self.near.weights(q, keys[1], None, Data())
             return [share[..., None] * one for share, one in zip(shares, w, strict=True)]
 
         def values() -> Heads:
-            whole = jnp.concatenate([far, near], axis=2)
+            whole = jnp.concatenate(v, axis=2)
             return jnp.repeat(whole, self.shape.heads // self.shape.kv_heads, axis=1)
 
         def tokens() -> Maps:
