@@ -19,32 +19,36 @@ def intervals(score: Score, examples: Sequence[Any], predictions: Sequence[str])
     """The interval of every metric of `score` over the examples, as a sample of all possible ones.
 
     Shares of examples get Wilson's interval (1927), other means over examples the percentiles of resampled
-    means, and what is no mean over examples (BLEU, F1) the value and 1.96 standard errors of resampled
-    scores (Efron and Tibshirani 1993, chapter 13). Metrics without a finite value have none.
+    means; a mean may be over those examples alone that have the metric, such as those of one length. What is
+    no mean over examples (BLEU, F1) gets the value and 1.96 standard errors of resampled scores (Efron and
+    Tibshirani 1993, chapter 13). Metrics without a finite value have none.
     """
     count = len(examples)
     if count < 2:
         return {}
     whole, few = score(examples, predictions), score(examples[:TRIED], predictions[:TRIED])
     each = [score([e], [p]) for e, p in zip(examples[:TRIED], predictions[:TRIED], strict=True)]
-    means = {n for n in whole if all(n in one for one in each) and agrees(few.get(n), [o[n] for o in each])}
+    means = [name for name in whole if name not in few or agrees(few[name], of_each(name, each))]
     if means:
         rest = zip(examples[TRIED:], predictions[TRIED:], strict=True)
         each += [score([e], [p]) for e, p in rest]
     found = {}
     for name in means:
-        values = np.array([one.get(name, np.nan) for one in each])
+        values = of_each(name, each)
         if agrees(whole[name], values):
             found[name] = of_mean(values)
     others = [name for name in whole if name not in found and np.isfinite(whole[name])]
     return found | (resampled(score, examples, predictions, whole, others) if others else {})
 
 
-def agrees(value: float | None, each: Sequence[float] | np.ndarray) -> bool:
+def of_each(name: str, each: Sequence[Mapping[str, float]]) -> np.ndarray:
+    """The metric of every example that has it."""
+    return np.array([one[name] for one in each if name in one])
+
+
+def agrees(value: float, each: np.ndarray) -> bool:
     """Whether a metric is the mean of its values for each example."""
-    return (
-        value is not None and bool(np.isfinite(value)) and bool(np.isclose(value, np.mean(each), atol=1e-9))
-    )
+    return bool(len(each) and np.isfinite(value) and np.isclose(value, np.mean(each), atol=1e-9))
 
 
 def of_mean(values: np.ndarray) -> Interval:

@@ -184,7 +184,9 @@ def test_intervals_by_hand_and_by_the_kind_of_metric():
     def score(examples, predictions):
         right = np.mean([e == p for e, p in zip(examples, predictions, strict=True)])
         half = np.mean([0.5 * (e == p) for e, p in zip(examples, predictions, strict=True)])
-        return {"share": right, "half": half, "squared": right**2, "absent": np.nan}
+        late = [e == p for e, p in zip(examples, predictions, strict=True) if e == "b" or p == "b"]
+        of_some = {"of some": float(np.mean(late))} if late else {}
+        return {"share": right, "half": half, "squared": right**2, "absent": np.nan, **of_some}
 
     # Wilson: (k + z^2/2 -+ z sqrt(k (n - k) / n + z^2 / 4)) / (n + z^2) for 9 of 12.
     z = 1.959963984540054
@@ -198,7 +200,9 @@ def test_intervals_by_hand_and_by_the_kind_of_metric():
     assert low == pytest.approx(0.375 - 1.96 * deviation, abs=0.05) and high <= 0.5
     low, high = found["squared"]
     assert (low + high) / 2 == pytest.approx(0.5625, abs=1e-4) and 0.2 < high - low < 1.2
-    assert found.keys() == {"share", "half", "squared"} and intervals(score, ["a"], ["a"]) == {}
+    # Of the 3 examples that have it, none is right: Wilson's upper end is z^2 / (n + z^2).
+    assert found["of some"] == pytest.approx((0, z**2 / (3 + z**2)), abs=1e-4)
+    assert found.keys() == {"share", "half", "squared", "of some"} and intervals(score, ["a"], ["a"]) == {}
 
 
 def test_answers_by_class_and_wrong_samples_first():
