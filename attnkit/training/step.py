@@ -155,8 +155,7 @@ def count_slices(training: Training, batch_size: int, tokens: int) -> int:
     """How many slices one device cuts its `batch_size` sequences of `tokens` tokens in all into.
 
     If the plan says how many the whole batch is cut into, no slice is larger than one of those. Otherwise,
-    as many as leave `SLICE` tokens in each: what a slice computes then stays in a core's cache, which on CPUs
-    is worth more than the larger products of a whole batch.
+    what a slice computes stays in a core's cache, worth more on CPUs than the products of a whole batch.
     """
     if training.accumulate:
         most = max(training.batch_size // training.accumulate, 1)
@@ -353,8 +352,7 @@ def make_dispatch(
     The count is data, not a shape: any number of steps runs in the same program, so nothing compiles again
     at the end of an epoch, and where a dispatch begins or ends cannot change a bit of the result.
 
-    `count` may be one number for each device, of which the least holds; `attempted` is negative
-    if that is.
+    `count` may be one for each device, of which the least holds; if negative, so is `attempted`.
 
     With the `mesh` that the step was made with, the state stays laid out as `devices.layout` says. The step
     may be that of a population (`for_members`), whose batches have the members behind the steps.

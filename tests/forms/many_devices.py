@@ -260,9 +260,9 @@ def layer_error(make, depth, data=None):
     return max(float(np.abs(a - b).max()) for a, b in pairs)
 
 
-def mixer(variant):
+def mixer(variant, heads=4):
     """Makes the layer of a mixer, for an axis."""
-    return lambda axis: TokenMixer(4, 12, variant=variant, axis=axis, rngs=nnx.Rngs(0))
+    return lambda axis: TokenMixer(heads, 12, variant=variant, axis=axis, rngs=nnx.Rngs(0))
 
 
 #: three documents, whose first tokens follow those of the same device and those of another
@@ -281,7 +281,7 @@ def layers():
 
     return {
         "flax's call": layer_error(plain, "gradient"),
-        "attention": layer_error(mixer(variant), "gradient"),
+        "attention": layer_error(mixer(variant, heads=2), "gradient"),
         "latent": layer_error(mixer(Latent(mask=Causal())), "gradient"),
         "token shift": layer_error(mixer(Rwkv6()), "gradient"),
         "convolution": layer_error(CONVOLVED, "gradient", Data(key=DOCUMENTS)),
