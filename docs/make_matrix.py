@@ -38,8 +38,8 @@ test fails when the variant is another now. Under each table stand the forms abo
 
 ## Fused kernels
 
-By platform and level, and the reason of every gap; [kernels.md](kernels.md) has a row for each variant and
-says what the levels are. Nothing was measured on a device.
+By platform and level, and the reason of every gap; [kernels.md](kernels.md) has a row for each variant, and
+says what the levels are and which rows are of the code as it is. Nothing was measured on a device.
 
 {kernels}
 """
