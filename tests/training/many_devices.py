@@ -35,7 +35,7 @@ MESHES = {
 TRAINING, OPTIMIZER = (
     Training(steps=STEPS, batch_size=BATCH, accumulate=4),
     # A norm that is always clipped: it must be that of the whole gradient, not of a shard.
-    Optimizer(warmup=0, learning_rate=1e-2, clip=0.1, eps=1e-6),
+    Optimizer(warmup=0, learning_rate=1e-2, clip=0.1),
 )
 
 
@@ -76,6 +76,7 @@ def main():
                 name: max(float(np.abs(a - b).max()) for a, b in zip(first, jax.tree.leaves(f), strict=True))
                 for name, f in found.items()
             },
+            "losses": max(float(np.abs(f[1] - found["one"][1]).max()) for f in found.values()),
             "moved": max(
                 float(np.abs(a - b).max())
                 for a, b in zip(jax.tree.leaves(found["one"][0]), jax.tree.leaves(params), strict=True)

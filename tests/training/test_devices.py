@@ -22,7 +22,11 @@ def train_on(*meshes):
     ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout)
-    assert found["moved"] > 5e-2 and max(found["worst"].values()) < 1e-5, found
+    assert found["moved"] > 5e-2 and found["losses"] < 1e-6, found
+    # Parameters that moved by 0.09. Heads on two devices are summed in another order, which Adam's division
+    # by roots of second moments near zero enlarges.
+    split_heads = {"tensor", "all"}
+    assert all(error < (3e-5 if name in split_heads else 1e-5) for name, error in found["worst"].items())
     return found
 
 
