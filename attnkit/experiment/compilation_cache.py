@@ -9,6 +9,7 @@ import importlib.util
 import logging
 import os
 import platform
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 
 FOLDER = "JAX_COMPILATION_CACHE_DIR"
 LIMIT = 2 << 30
+#: how JAX ends the names of an entry's two files
+ENTRY, ACCESSED = "-cache", "-atime"
 CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -37,8 +40,21 @@ def enable() -> None:
             log.warning("%s = %s: cannot be written; compiled programs are not kept", FOLDER, given)
             del os.environ[FOLDER]
     elif not given:
+        add_access_times(found)
         for name, value in settings(found).items():
             os.environ.setdefault(name, value)
+
+
+def add_access_times(folder: Path) -> None:
+    """Give entries without a time of access one of now.
+
+    A process that was killed between the two files of an entry leaves the first alone; JAX then keeps
+    no further program and warns of each.
+    """
+    for entry in folder.glob(f"*{ENTRY}"):
+        accessed = entry.with_name(entry.name.removesuffix(ENTRY) + ACCESSED)
+        if not accessed.exists():
+            accessed.write_bytes(time.time_ns().to_bytes(8, "little"))
 
 
 def is_writable(folder: Path) -> bool:

@@ -63,3 +63,18 @@ def test_an_option_switches_it_off(environment, workplace):
     assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
     assert main(["validate", "config.toml"]) == 0
     assert "JAX_COMPILATION_CACHE_DIR" in os.environ
+
+
+def test_an_entry_of_a_process_that_was_killed_does_not_stop_the_cache(environment):
+    pytest.importorskip("filelock")
+    from jax._src.lru_cache import LRUCache
+
+    compilation_cache.enable()
+    found = os.environ.pop("JAX_COMPILATION_CACHE_DIR")
+    (Path(found) / "half-cache").write_bytes(b"compiled")
+    cache = LRUCache(found, max_size=1000)
+    with pytest.raises(FileNotFoundError):
+        cache.put("new", b"program")
+    compilation_cache.enable()
+    cache.put("new", b"program")
+    assert (cache.get("half"), cache.get("new")) == (b"compiled", b"program")
