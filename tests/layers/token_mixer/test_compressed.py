@@ -97,13 +97,7 @@ def expected(layer, config, x):
     return y, weights, choices, penalty
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        pytest.param(HEAVY, id="heavily_compressed", marks=pytest.mark.slow),
-        pytest.param(SPARSE, id="compressed_sparse"),
-    ],
-)
+@pytest.mark.parametrize("config", [HEAVY, SPARSE], ids=["heavily_compressed", "compressed_sparse"])
 def test_equations_and_decoding_in_pieces(config):
     layer, x = made(config, GROUPS), tokens(count=COUNT)
     y, shown = looked(layer, x)
@@ -136,7 +130,6 @@ def test_by_hand():
     np.testing.assert_allclose([float(a[0, 0, 0]) for a in shares], [0.25, 0.75], rtol=1e-14)
 
 
-@pytest.mark.slow
 def test_the_penalty_moves_the_index_and_nothing_else():
     layer, x = made(SPARSE, GROUPS), tokens(count=COUNT, batch=1)
     graph, params = nnx.split(layer)
