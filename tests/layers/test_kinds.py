@@ -22,7 +22,7 @@ from attnkit.training.parameters import decayed, inventory, kinds, multipliers, 
 from attnkit.training.plan import Optimizer
 from attnkit.variant import HeadShape, Kinds
 
-WIDTH, SHAPE = Width.of(model_dim=24, heads=4), HeadShape(4, 6, 6)
+WIDTH, SHAPE = Width.of(model_dim=32, heads=4), HeadShape(4, 8, 8)
 
 #: by hand: the kinds of everything that the rule "two or more axes decay" got wrong, and some others
 EXPECTED = {
@@ -66,7 +66,7 @@ def owned():
     """Parameters of every token mixer, part, feature map and pool of the catalogue, by its kind."""
 
     def mixer(options):
-        width = Width(24, 4, 4, 6, depth=1)  # some need a layer below
+        width = Width(32, 4, 4, 8, depth=1)  # some need a layer below
         return abstract(lambda rngs: build_layer(options, width, rngs=rngs))
 
     found = {}
@@ -82,7 +82,7 @@ def owned():
         options = Linear(feature=entry.cls(**dict(entry.cls.checked_with)))
         found[f"FeatureMap {entry.kind}"] = mixer(options)
     for entry in catalogue("Pool"):
-        found[f"Pool {entry.kind}"] = abstract(lambda rngs, e=entry: PoolLayer(e.cls(), 24, rngs=rngs))
+        found[f"Pool {entry.kind}"] = abstract(lambda rngs, e=entry: PoolLayer(e.cls(), 32, rngs=rngs))
     return found
 
 
@@ -129,7 +129,7 @@ def test_what_an_own_part_does_not_declare_never_decays_and_is_listed():
     layer = build_layer(Attention(position=(Mine(),)), WIDTH, rngs=nnx.Rngs(0))
     found = {one.path.split("/")[-1]: one for one in inventory(layer, Optimizer())}
     assert (found["slope"].kind, found["matrix"].kind, found["matrix"].decayed) == ("rate", "other", False)
-    assert any(line.split()[:3] == ["other", "1", "144"] for line in table([*found.values()]))
+    assert any(line.split()[:3] == ["other", "1", "256"] for line in table([*found.values()]))
 
 
 def test_a_kind_that_there_is_not_is_refused():
