@@ -27,6 +27,7 @@ def test_every_command_refuses_a_run_of_an_older_format_in_one_line(small_run, t
         ["evaluate", "run"],
         ["inspect", "run", "--count", "2"],
         ["export", "run", "--out", "exported"],
+        ["report", "run"],
         ["replay", "run"],
         ["train", "small.toml", "--out", "run", "--resume", "--quiet"],
     ):
