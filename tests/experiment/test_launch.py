@@ -94,6 +94,7 @@ def test_validate_checks_a_config_for_other_devices(monkeypatch, capsys):
     config = "configs/translation/number_words.toml"
     assert cli.main(["validate", config, "training.fsdp=4", "--devices", "8"]) == 0
     assert cli.main(["validate", config, "training.fsdp=4", "--devices", "3"]) == 2
+    assert cli.main(["validate", config, "--devices", "0"]) == 2
     assert "fsdp = 4, sequence = 1, tensor = 1: need 4 devices, but there are 3" in capsys.readouterr().err
     assert cli.main(["validate", config, "--devices", "48"]) == 2
     assert "48 do not divide it; 48 or 96 would use all" in capsys.readouterr().err

@@ -26,7 +26,6 @@ def add(groups: Any) -> None:
             command.add_argument(
                 "--devices",
                 type=int,
-                default=0,
                 metavar="N",
                 help="devices, of all processes, that it must use (default: those that are here)",
             )
@@ -58,7 +57,7 @@ def validate(arguments: argparse.Namespace) -> int:
 
     try:
         if sweep.is_sweep(arguments.config):
-            if arguments.devices:
+            if arguments.devices is not None:
                 raise ConfigError(
                     f"--devices {arguments.devices}: is for one config; a sweep shares no devices"
                 )
@@ -99,7 +98,7 @@ def of_files(loaded: Any) -> list[str]:
     return [*short(audit(session.loaded_data(loaded)), str(loaded.file))]
 
 
-def note_of(loaded: Any, devices: int) -> str:
+def note_of(loaded: Any, devices: int | None) -> str:
     """The devices that a config leaves idle: of those that are here, or of as many as were asked for.
 
     Raises:
@@ -108,7 +107,7 @@ def note_of(loaded: Any, devices: int) -> str:
     from attnkit.errors import ConfigError
     from attnkit.training.devices import expected, unused
 
-    if devices < 0:
+    if devices is not None and devices < 1:
         raise ConfigError(f"--devices {devices}: expected at least 1")
     there = devices or expected()
     note = unused(loaded.experiment.training.made, there) if there > 1 or devices else ""
