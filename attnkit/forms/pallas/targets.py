@@ -10,7 +10,7 @@ import numpy as np
 from attnkit.forms.block_op import Arrays
 from attnkit.forms.pallas.padded import Shape, pad_program, padded_shape
 from attnkit.forms.pallas.program import Program, Rewrite
-from attnkit.forms.pallas.rewrites import FOR_TPU, REWRITES
+from attnkit.forms.pallas.rewrites import FOR_GPU, FOR_TPU, REWRITES
 from attnkit.jax_api import pallas, pallas_mosaic, pallas_triton
 
 Body = Callable[..., None]
@@ -90,7 +90,7 @@ def mosaic(
 
 #: by platform, as `jax.default_backend` names it
 TARGETS = {
-    "cpu": Target(interpreted, REWRITES),
-    "gpu": Target(triton, REWRITES, padded_shape, pad_program),
+    "cpu": Target(interpreted, {**REWRITES, **FOR_GPU}),
+    "gpu": Target(triton, {**REWRITES, **FOR_GPU}, padded_shape, pad_program),
     "tpu": Target(mosaic, {**REWRITES, **FOR_TPU}),
 }
