@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from attnkit.forms.block_mask import BlockMask
 from attnkit.forms.block_op import Arrays, BlockOp, Lowering, RowFold
 from attnkit.forms.pallas.hoist import hoist
+from attnkit.forms.pallas.narrow import narrow_products
 from attnkit.forms.pallas.operands import InKernel
 from attnkit.forms.pallas.program import Program, make_program
 from attnkit.forms.pallas.schedule import Side, schedule
@@ -48,13 +49,15 @@ def make_kernel(op: BlockOp, blocks: Arrays, side: Side, wanted: Sequence[int], 
         raise ValueError(f"block = {op.block_mask.block}: no power of two")
     start, step = flat_functions(op, side, wanted)
     state = jax.eval_shape(start, *blocks)
-    lists = (op.block_mask.full, op.block_mask.partial)
-    steps = [
-        target.pad(make_program(step(masked), [*state, *blocks], target.rewrites))
-        if any(lists[masked])
-        else None
-        for masked in (False, True)
-    ]
+    lists, first = (op.block_mask.full, op.block_mask.partial), len(state) + len(blocks) - op.cotangents
+    sides = [*(False,) * len(state), *(one.kind != "shared" for one in op.arguments)]
+    linear = [n >= first for n in range(len(sides))]
+
+    def program(masked: bool) -> Program:
+        made = make_program(step(masked), [*state, *blocks], target.rewrites)
+        return target.pad(narrow_products(made, sides, linear))
+
+    steps = [program(masked) if any(lists[masked]) else None for masked in (False, True)]
     arguments = tuple(
         InKernel(one.kind, one.mapped, target.grow(a.shape), a.dtype)
         for one, a in zip(op.arguments, blocks, strict=True)

@@ -4,6 +4,8 @@ Sorting counts, for every entry, those that come before it, which costs the squa
 meant for the few best of a block.
 """
 
+import functools
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -46,7 +48,7 @@ def concatenate(equation: Any, arguments: Arrays, rewrites: Rewrites) -> Arrays 
     axis, (made,) = equation.params["dimension"], equation.outvars
     found, start = jnp.zeros(made.aval.shape, made.aval.dtype), 0
     for a in arguments:
-        found = moved(a, made.aval, axis, lambda n, start=start: start + n, found)
+        found = moved(a, made.aval, axis, functools.partial(operator.add, start), found)
         start += a.shape[axis]
     return [found]
 
