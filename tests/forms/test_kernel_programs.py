@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attnkit.forms.pallas.narrow import narrow_products
-from attnkit.forms.pallas.program import make_program
+from attnkit.forms.pallas.narrow import narrow, stored_type
+from attnkit.forms.pallas.program import make_program, operations_between
 from attnkit.forms.pallas.rewrites import FOR_GPU, FOR_TPU, REWRITES
+from attnkit.forms.pallas.turned import turn
 
 ALL = {**REWRITES, **FOR_GPU, **FOR_TPU}
 UNORDERED = np.array([[2.0, -np.inf, 2.0, 5.0, np.nan], [0.0, 1.0, 1.0, -3.0, 1.0]])
@@ -85,13 +86,12 @@ def derivative(k, weights, projection, cotangent):
     return wide @ wide.T, weights @ wide, pairs, weights.T @ cotangent, pairs.T @ pairs, projection @ weights
 
 
-@pytest.mark.parametrize(("name", "narrow"), [("bfloat16", 3), ("float16", 1), ("float32", 6)])
-def test_products_are_computed_in_the_type_of_the_inputs(name, narrow):
+@pytest.mark.parametrize(("name", "count"), [("bfloat16", 3), ("float16", 1), ("float32", 6)])
+def test_products_are_computed_in_the_type_of_the_inputs(name, count):
     dtype, draw, shapes = jnp.dtype(name), np.random.default_rng(0), ((4, 3), (4, 4), (2, 4), (4, 3))
     given = [jnp.asarray(draw.normal(size=shape), jnp.float32) for shape in shapes]
     given[0] = given[0].astype(dtype)
-    sides, cotangents = (True, True, False, True), (False, False, False, True)
-    program = narrow_products(make_program(derivative, given), sides, cotangents)
+    program = narrow(make_program(derivative, given), 0, ("column", "row", "shared", "row"), 1)
 
     k, weights, projection, cotangent = (np.asarray(a, np.float64) for a in given)
     moved, w = cotangent, weights
@@ -103,4 +103,67 @@ def test_products_are_computed_in_the_type_of_the_inputs(name, narrow):
         assert a.dtype == jnp.float32
         np.testing.assert_allclose(a, b, rtol=2e-6, atol=2e-6)
     products = [e.invars[0].aval for e in program.jaxpr.eqns if e.primitive.name == "dot_general"]
-    assert sum(a.dtype == dtype for a in products) == narrow
+    assert sum(a.dtype == dtype for a in products) == count
+
+
+def weights_of(q, k, r, c, lse, moved):
+    s = q.astype(jnp.float32) @ k.astype(jnp.float32).T * 0.25 + (r[:, None] + c[None, :])
+    w = jnp.exp(s - lse[:, None])
+    kept = jnp.where(r[:, None] > c, w, 0)
+    return w.T @ moved, (moved.T @ kept).T, jnp.sum(kept, axis=0), jnp.max(w, axis=1)
+
+
+def in_order(*given):
+    w = jnp.exp(given[0].astype(jnp.float32) @ given[1].astype(jnp.float32).T)
+    return w, jnp.cumsum(w, axis=0), w.T[::-1]
+
+
+KINDS = ("row", "column", "row", "column", "row", "row")
+
+
+def problem(dtype):
+    draw, shapes = np.random.default_rng(1), ((4, 3), (5, 3), (4,), (5,), (4,), (4, 3))
+    given = [jnp.asarray(draw.normal(size=shape), jnp.float32) for shape in shapes]
+    return [given[0].astype(dtype), given[1].astype(dtype), *given[2:]]
+
+
+def of_pairs(program, *names):
+    """The operations with matrices of pairs, either way, that the results need."""
+    needed = operations_between(program.jaxpr, program.jaxpr.outvars, {})[0]
+    large = [e for e in needed if {(4, 5), (5, 4)} & {a.aval.shape for a in (*e.invars, *e.outvars)}]
+    return [e.primitive.name for e in large if e.primitive.name in names]
+
+
+@pytest.mark.parametrize("function", [weights_of, in_order])
+def test_matrices_of_pairs_are_held_transposed(function):
+    given = problem(jnp.float32)
+    program = make_program(function, given)
+    made = turn(program, KINDS)
+    for a, b in zip(made(given), function(*given), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-6)
+    if function is weights_of:
+        assert "transpose" in of_pairs(program, "transpose") and not of_pairs(made, "transpose")
+
+
+def test_an_exponent_is_one_product_of_pairs_and_what_rows_and_columns_add():
+    given = problem(jnp.bfloat16)
+    program = make_program(lambda *at: weights_of(*at)[0], given)
+    made, names = narrow(program, 0, KINDS, 0), ("mul", "add", "sub", "exp", "exp2")
+    for a, b in zip(made(given), program(given), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-6, atol=2e-6)
+    assert of_pairs(program, *names) == ["mul", "add", "add", "sub", "exp"]
+    assert of_pairs(made, *names) == ["mul", "add", "add", "exp2"]
+    wide = make_program(weights_of, problem(jnp.float32))
+    assert narrow(wide, 0, KINDS, 0) is wide
+
+
+def test_an_argument_is_kept_in_the_type_that_programs_convert_it_to():
+    kept = {}
+    for dtype in (jnp.bfloat16, jnp.float32):
+        given = problem(dtype)
+        programs = [
+            narrow(make_program(lambda *at, n=n: weights_of(*at)[n], given), 0, KINDS, 1) for n in (0, 3)
+        ]
+        kept[dtype] = [stored_type(programs, n - 6, a.dtype) for n, a in enumerate(given)]
+    assert kept[jnp.bfloat16] == [jnp.bfloat16] * 2 + [jnp.float32] * 3 + [jnp.bfloat16]
+    assert kept[jnp.float32] == [jnp.float32] * 6

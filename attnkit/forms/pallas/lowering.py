@@ -16,11 +16,12 @@ import jax.numpy as jnp
 from attnkit.forms.block_mask import BlockMask
 from attnkit.forms.block_op import Arrays, BlockOp, Lowering, RowFold
 from attnkit.forms.pallas.hoist import hoist
-from attnkit.forms.pallas.narrow import narrow_products
+from attnkit.forms.pallas.narrow import narrow, stored_type
 from attnkit.forms.pallas.operands import InKernel
 from attnkit.forms.pallas.program import Program, make_program
 from attnkit.forms.pallas.schedule import Side, schedule
 from attnkit.forms.pallas.targets import TARGETS, Target
+from attnkit.forms.pallas.turned import turn
 from attnkit.jax_api import pallas, struct_like
 
 
@@ -49,18 +50,20 @@ def make_kernel(op: BlockOp, blocks: Arrays, side: Side, wanted: Sequence[int], 
         raise ValueError(f"block = {op.block_mask.block}: no power of two")
     start, step = flat_functions(op, side, wanted)
     state = jax.eval_shape(start, *blocks)
-    lists, first = (op.block_mask.full, op.block_mask.partial), len(state) + len(blocks) - op.cotangents
-    sides = [*(False,) * len(state), *(one.kind != "shared" for one in op.arguments)]
-    linear = [n >= first for n in range(len(sides))]
+    lists = (op.block_mask.full, op.block_mask.partial)
+    kinds = [*(op.results[n].kind for n in wanted), *(one.kind for one in op.arguments)]
 
     def program(masked: bool) -> Program:
         made = make_program(step(masked), [*state, *blocks], target.rewrites)
-        return target.pad(narrow_products(made, sides, linear))
+        made = narrow(made, len(wanted), kinds, op.cotangents)
+        return target.pad(turn(made, kinds) if target.turns and side == "column" else made)
 
+    begin = target.pad(make_program(start, blocks, target.rewrites))
     steps = [program(masked) if any(lists[masked]) else None for masked in (False, True)]
+    programs, count = [begin, *filter(None, steps)], len(blocks)
     arguments = tuple(
-        InKernel(one.kind, one.mapped, target.grow(a.shape), a.dtype)
-        for one, a in zip(op.arguments, blocks, strict=True)
+        InKernel(one.kind, one.mapped, target.grow(a.shape), stored_type(programs, n - count, a.dtype))
+        for n, (one, a) in enumerate(zip(op.arguments, blocks, strict=True))
     )
     every = (True,) * len(op.sizes)
     results = tuple(
@@ -72,7 +75,7 @@ def make_kernel(op: BlockOp, blocks: Arrays, side: Side, wanted: Sequence[int], 
         op.block_mask,
         op.sizes,
         side,
-        target.pad(make_program(start, blocks, target.rewrites)),
+        begin,
         (steps[0], steps[1]),
         arguments,
         results,
