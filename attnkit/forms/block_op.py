@@ -61,6 +61,7 @@ class BlockOp(abc.ABC):
         results: of all blocks; those of rows come from the state that is carried along a row.
         sizes: of the mapped axes, outermost first.
         lowering: how it is computed; its derivatives are computed in the same way.
+        cotangents: how many arguments, the last ones, it is linear in as the transpose of another.
     """
 
     block_mask: BlockMask
@@ -68,6 +69,7 @@ class BlockOp(abc.ABC):
     results: tuple[Operand, ...]
     sizes: tuple[int, ...] = ()
     lowering: Lowering = dataclasses.field(kw_only=True)
+    cotangents: int = dataclasses.field(default=0, kw_only=True)
 
     @abc.abstractmethod
     def block_results(self, blocks: Arrays) -> Arrays:

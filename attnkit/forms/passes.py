@@ -182,7 +182,7 @@ def _jvp(primals: Sequence[Any], tangents: Sequence[Any], *, op: BlockSum) -> tu
         return moved
 
     more = tuple(a for m, a in zip(moves, op.arguments, strict=True) if m)
-    changed = dataclasses.replace(op, cell=cell, arguments=op.arguments + more)
+    changed = dataclasses.replace(op, cell=cell, arguments=op.arguments + more, cotangents=0)
     moving = [t for m, t in zip(moves, tangents, strict=True) if m]
     return block_map_p.bind(*primals, op=op), block_map_p.bind(*primals, *moving, op=changed)
 
@@ -212,7 +212,9 @@ def _transpose(cotangents: Sequence[Any], *arguments: Any, op: BlockSum) -> list
     fixed = tuple(a for lin, a in zip(linear, op.arguments, strict=True) if not lin)
     pulling = tuple(r for pull, r in zip(pulls, op.results, strict=True) if pull)
     results = tuple(a for lin, a in zip(linear, op.arguments, strict=True) if lin)
-    turned = dataclasses.replace(op, cell=cell, arguments=fixed + pulling, results=results)
+    turned = dataclasses.replace(
+        op, cell=cell, arguments=fixed + pulling, results=results, cotangents=len(pulling)
+    )
     values = [a for lin, a in zip(linear, arguments, strict=True) if not lin]
     values += [c for pull, c in zip(pulls, cotangents, strict=True) if pull]
     found = iter(block_map_p.bind(*values, op=turned))

@@ -48,8 +48,8 @@ class BlockList(Mask):
         table = block_table(self.pairs)
         a, b = i // self.size, j // self.size
         known = (a >= 0) & (a < table.shape[0]) & (b >= 0) & (b < table.shape[1])
-        found = library(i, j).asarray(table)[a.clip(0, table.shape[0] - 1), b.clip(0, table.shape[1] - 1)]
-        return known & found
+        at = a.clip(0, table.shape[0] - 1) * table.shape[1] + b.clip(0, table.shape[1] - 1)
+        return known & library(i, j).asarray(table.ravel())[at]
 
     def cover(self, rows: Interval, columns: Interval) -> Cover:
         a, b = rows // self.size, columns // self.size

@@ -16,10 +16,12 @@ import jax.numpy as jnp
 from attnkit.forms.block_mask import BlockMask
 from attnkit.forms.block_op import Arrays, BlockOp, Lowering, RowFold
 from attnkit.forms.pallas.hoist import hoist
+from attnkit.forms.pallas.narrow import narrow, stored_type
 from attnkit.forms.pallas.operands import InKernel
 from attnkit.forms.pallas.program import Program, make_program
 from attnkit.forms.pallas.schedule import Side, schedule
 from attnkit.forms.pallas.targets import TARGETS, Target
+from attnkit.forms.pallas.turned import turn
 from attnkit.jax_api import pallas, struct_like
 
 
@@ -49,15 +51,19 @@ def make_kernel(op: BlockOp, blocks: Arrays, side: Side, wanted: Sequence[int], 
     start, step = flat_functions(op, side, wanted)
     state = jax.eval_shape(start, *blocks)
     lists = (op.block_mask.full, op.block_mask.partial)
-    steps = [
-        target.pad(make_program(step(masked), [*state, *blocks], target.rewrites))
-        if any(lists[masked])
-        else None
-        for masked in (False, True)
-    ]
+    kinds = [*(op.results[n].kind for n in wanted), *(one.kind for one in op.arguments)]
+
+    def program(masked: bool) -> Program:
+        made = make_program(step(masked), [*state, *blocks], target.rewrites)
+        made = narrow(made, len(wanted), kinds, op.cotangents)
+        return target.pad(turn(made, kinds) if target.turns and side == "column" else made)
+
+    begin = target.pad(make_program(start, blocks, target.rewrites))
+    steps = [program(masked) if any(lists[masked]) else None for masked in (False, True)]
+    programs, count = [begin, *filter(None, steps)], len(blocks)
     arguments = tuple(
-        InKernel(one.kind, one.mapped, target.grow(a.shape), a.dtype)
-        for one, a in zip(op.arguments, blocks, strict=True)
+        InKernel(one.kind, one.mapped, target.grow(a.shape), stored_type(programs, n - count, a.dtype))
+        for n, (one, a) in enumerate(zip(op.arguments, blocks, strict=True))
     )
     every = (True,) * len(op.sizes)
     results = tuple(
@@ -69,7 +75,7 @@ def make_kernel(op: BlockOp, blocks: Arrays, side: Side, wanted: Sequence[int], 
         op.block_mask,
         op.sizes,
         side,
-        target.pad(make_program(start, blocks, target.rewrites)),
+        begin,
         (steps[0], steps[1]),
         arguments,
         results,

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnkit.forms.pallas.lookups import dynamic_slice, dynamic_update_slice, gather, pick, place, scatter_add
+from attnkit.forms.pallas.ordering import concatenate, cut, sort, top_k
 from attnkit.forms.pallas.program import Arrays, Rewrite, known, solve
 from attnkit.jax_api import scan_arguments
 
@@ -139,6 +140,10 @@ REWRITES: Rewrites = {
     "scan": scan,
     "scatter-add": scatter_add,
     "scatter_add": scatter_add,
+    "sort": sort,
+    "top_k": top_k,
 }
+#: further ones for GPUs
+FOR_GPU: Rewrites = {"concatenate": concatenate, "slice": cut}
 #: further ones for TPUs
 FOR_TPU: Rewrites = {"expm1": expm1, "reshape": reshape}

@@ -10,7 +10,7 @@ import numpy as np
 from attnkit.forms.block_op import Arrays
 from attnkit.forms.pallas.padded import Shape, pad_program, padded_shape
 from attnkit.forms.pallas.program import Program, Rewrite
-from attnkit.forms.pallas.rewrites import FOR_TPU, REWRITES
+from attnkit.forms.pallas.rewrites import FOR_GPU, FOR_TPU, REWRITES
 from attnkit.jax_api import pallas, pallas_mosaic, pallas_triton
 
 Body = Callable[..., None]
@@ -29,12 +29,14 @@ class Target:
         rewrites: operations that it lacks.
         grow: shapes that it can have instead of others.
         pad: programs for these.
+        turns: whether programs that own columns hold matrices of pairs as `[columns, rows]`.
     """
 
     call: Callable[..., Arrays]
     rewrites: Mapping[str, Rewrite]
     grow: Callable[[Shape], Shape] = lambda shape: shape
     pad: Callable[[Program], Program] = lambda program: program
+    turns: bool = False
 
 
 def interpreted(name: str, body: Body, grid: Grid, tables: Tables, *given: Any) -> Arrays:
@@ -90,7 +92,7 @@ def mosaic(
 
 #: by platform, as `jax.default_backend` names it
 TARGETS = {
-    "cpu": Target(interpreted, REWRITES),
-    "gpu": Target(triton, REWRITES, padded_shape, pad_program),
+    "cpu": Target(interpreted, {**REWRITES, **FOR_GPU}, turns=True),
+    "gpu": Target(triton, {**REWRITES, **FOR_GPU}, padded_shape, pad_program, turns=True),
     "tpu": Target(mosaic, {**REWRITES, **FOR_TPU}),
 }
