@@ -3,6 +3,7 @@
 Both need no device. Interpreting is slow, so it is no column of the matrix of forms.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from attnkit.conformance.programs import (
     BLOCK,
     DEPTHS,
     FAST,
+    SIGNS,
     Problem,
     as_numpy,
     cast,
@@ -24,6 +26,8 @@ from attnkit.conformance.programs import (
 from attnkit.conformance.subject import Subject, draw_arrays, make_subject, own_data
 from attnkit.forms.scored import pallas
 from attnkit.forms.sizes import Sizes
+from attnkit.option_class import options
+from attnkit.scored.contract import Columns, Params, Position, Rows, Scores
 
 Tree = Any
 FORMS = ("pallas", "reference")
@@ -72,11 +76,55 @@ def kernel_excess(thing: Any, dtype: Any) -> dict[str, float]:
 
     found, rival = (run(form, "first order", dtype) for form in FORMS)
     true, rounding = (run("reference", depth, jnp.float64) for depth in ("first order", f"rounding {name}"))
+    for path, change in changed_products(subject, problems, name, true).items():
+        rounding[path] = np.hypot(rounding[path], change)
     worst = dict.fromkeys(("output", "lse", "vjp", "jvp"), 0.0)
     for path, value in found.items():
         kind = np.float32 if "lse" in path or ".params." in path else dtype
         part = path.split(".")[0]
         worst[part] = max(worst[part], excess(value, rival[path], true[path], kind, rounding.get(path)))
+    return worst
+
+
+@options
+class RoundedDerivative(Position):
+    """Scores as they are, whose derivatives are off by one rounding up or down.
+
+    Attributes:
+        unit: of rounding, relative.
+        draw: of signs.
+    """
+
+    unit: float
+    draw: int
+
+    def transform_logits(self, p: Params, s: Scores, i: Rows, j: Columns) -> Scores:
+        phase = jnp.sin(i[:, None] * 12.9898 + j[None, :] * 78.233 + self.draw) * 43758.5453
+        off = jnp.where(phase - jnp.floor(phase) < 0.5, self.unit, -self.unit) * s
+        return s + off - jax.lax.stop_gradient(off)
+
+
+def changed_products(
+    subject: Subject, problems: Sequence[Problem], dtype: str, true: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The change of exact gradients by one rounding of the derivative of every score.
+
+    A kernel multiplies it by queries and keys in their type if that is bfloat16 (`forms.pallas.narrow`).
+    """
+    if dtype != "bfloat16":
+        return {}
+    worst: dict[str, np.ndarray] = {}
+    for draw in range(SIGNS):
+        part = RoundedDerivative(unit=float(jnp.finfo(dtype).eps) / 2, draw=draw)
+        scored = dataclasses.replace(subject.scored, position=(*subject.scored.position, part))
+        other = dataclasses.replace(subject, scored=scored)
+        like = jax.tree.structure(draw_arrays(other))
+        arrays = [jax.tree.unflatten(like, jax.tree.leaves(one.arrays)) for one in problems]
+        moved = [dataclasses.replace(one, arrays=a) for one, a in zip(problems, arrays, strict=True)]
+        found = together(compute(other, "reference", DEPTHS["gradient"], moved, jnp.float64))
+        for path, value in found.items():
+            if path.startswith("vjp"):
+                worst[path] = np.maximum(worst.get(path, 0), np.abs(value - true[path]))
     return worst
 
 

@@ -91,6 +91,9 @@ def excess(
     cancel to 3e-6 where one rounding of the weights costs 0.015, 700 to 5,000 budgets without it, and 0.5
     if the output is made of weights that were not rounded.
 
+    Kernels in bfloat16 multiply derivatives of scores by queries and keys in that type, as other kernels of
+    attention do: one rounding of every `ds_ij` counts, too (`kernels.changed_products`).
+
     In forward mode `w = exp(s - lse)` has the error of `lse`, and `d o = M - d lse o` those of its terms.
     """
     (error, size), (other, _) = row_errors(got, true, LOW_FLOOR), row_errors(rival, true, LOW_FLOOR)

@@ -1,12 +1,15 @@
 """Exponentials as powers of 2, for which a GPU has an operation: `exp` takes seven more.
 
 The exponent is a sum of arrays times numbers, as `0.125 q k + marks - lse`. What rows or columns add to it is
-summed up first, with all factors, which leaves two or three operations for a pair.
+summed up first, and the number of the pairs goes last, where it costs no digits, as in
+`0.125 (q k + 8 (marks - lse))`: two or three operations for a pair.
 
 The relative error is `|x|` roundings in float32, below one of 16 bits wherever a weight counts.
 """
 
 import collections
+import functools
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -34,14 +37,15 @@ class Exponents:
     def power(self, equation: Any, read: Read) -> Any:
         """The result of an `exp`."""
         shape: Any = equation.outvars[0].aval.shape
-        sums: dict[Any, Any] = {}
-        for factor, atom in self.terms(equation.invars[0], LOG2_E):
-            value = self.narrowest(atom, read)
-            sums[value.shape] = factor * value + sums[value.shape] if value.shape in sums else factor * value
-        first, *others = sorted(sums.values(), key=lambda a: -a.size)
-        for other in others:
-            first = first + other
-        return jnp.exp2(jnp.broadcast_to(first, shape))
+        terms = [(factor, self.narrowest(atom, read)) for factor, atom in self.terms(equation.invars[0], 1.0)]
+        terms.sort(key=lambda term: -term[1].size)
+        common, sums = terms[0][0], dict[Any, Any]()
+        for factor, value in terms:
+            more = times(factor / common, value)
+            sums[value.shape] = sums[value.shape] + more if value.shape in sums else more
+        return jnp.exp2(
+            jnp.broadcast_to(functools.reduce(operator.add, sums.values()), shape) * (common * LOG2_E)
+        )
 
     def terms(self, atom: Any, factor: float) -> Iterator[tuple[float, Any]]:
         """Numbers and arrays whose products add up to `factor` times an array."""
@@ -52,8 +56,8 @@ class Exponents:
             yield from self.terms(given[1], -factor if name == "sub" else factor)
         elif name == "neg":
             yield from self.terms(given[0], -factor)
-        elif name == "mul" and any(isinstance(a, Literal) for a in given):
-            number, other = given if isinstance(given[0], Literal) else given[::-1]
+        elif name == "mul" and any(is_number(a) for a in given):
+            number, other = given if is_number(given[0]) else given[::-1]
             yield from self.terms(other, factor * float(number.val))
         else:
             yield factor, atom
@@ -67,3 +71,13 @@ class Exponents:
         (axis,) = made.params["broadcast_dimensions"]
         thin = tuple(n if at == axis else 1 for at, n in enumerate(aval.shape))
         return jax.lax.broadcast_in_dim(read(made.invars[0]), thin, (int(axis),))
+
+
+def is_number(atom: Any) -> bool:
+    """Whether an argument is a number by which one may divide and multiply without leaving float32."""
+    return isinstance(atom, Literal) and 1e-6 < abs(float(atom.val)) < 1e6
+
+
+def times(factor: float, value: Any) -> Any:
+    """A product with a number that may be one."""
+    return value if factor == 1 else -value if factor == -1 else factor * value

@@ -21,7 +21,7 @@ from attnkit.forms.pallas.operands import InKernel
 from attnkit.forms.pallas.program import Program, make_program
 from attnkit.forms.pallas.schedule import Side, schedule
 from attnkit.forms.pallas.targets import TARGETS, Target
-from attnkit.forms.pallas.turned import turn
+from attnkit.forms.pallas.transposed import transpose_pairs
 from attnkit.jax_api import pallas, struct_like
 
 
@@ -56,7 +56,7 @@ def make_kernel(op: BlockOp, blocks: Arrays, side: Side, wanted: Sequence[int], 
     def program(masked: bool) -> Program:
         made = make_program(step(masked), [*state, *blocks], target.rewrites)
         made = narrow(made, len(wanted), kinds, op.cotangents)
-        return target.pad(turn(made, kinds) if target.turns and side == "column" else made)
+        return target.pad(transpose_pairs(made, kinds) if target.transposes and side == "column" else made)
 
     begin = target.pad(make_program(start, blocks, target.rewrites))
     steps = [program(masked) if any(lists[masked]) else None for masked in (False, True)]

@@ -29,14 +29,14 @@ class Target:
         rewrites: operations that it lacks.
         grow: shapes that it can have instead of others.
         pad: programs for these.
-        turns: whether programs that own columns hold matrices of pairs as `[columns, rows]`.
+        transposes: whether programs that own columns hold matrices of pairs as `[columns, rows]`.
     """
 
     call: Callable[..., Arrays]
     rewrites: Mapping[str, Rewrite]
     grow: Callable[[Shape], Shape] = lambda shape: shape
     pad: Callable[[Program], Program] = lambda program: program
-    turns: bool = False
+    transposes: bool = False
 
 
 def interpreted(name: str, body: Body, grid: Grid, tables: Tables, *given: Any) -> Arrays:
@@ -92,7 +92,7 @@ def mosaic(
 
 #: by platform, as `jax.default_backend` names it
 TARGETS = {
-    "cpu": Target(interpreted, {**REWRITES, **FOR_GPU}, turns=True),
-    "gpu": Target(triton, {**REWRITES, **FOR_GPU}, padded_shape, pad_program, turns=True),
+    "cpu": Target(interpreted, {**REWRITES, **FOR_GPU}, transposes=True),
+    "gpu": Target(triton, {**REWRITES, **FOR_GPU}, padded_shape, pad_program, transposes=True),
     "tpu": Target(mosaic, {**REWRITES, **FOR_TPU}),
 }

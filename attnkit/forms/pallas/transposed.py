@@ -21,7 +21,7 @@ PAIRS: Labels = ("row", "column")
 REDUCTIONS = ("argmax", "argmin", "reduce_max", "reduce_min", "reduce_sum")
 
 
-def turn(program: Program, kinds: Sequence[str]) -> Program:
+def transpose_pairs(program: Program, kinds: Sequence[str]) -> Program:
     """The program with its matrices of pairs transposed. `kinds` tells what each argument is of."""
     jaxpr: Any = program.jaxpr
     labels = label(jaxpr, kinds)
@@ -29,7 +29,7 @@ def turn(program: Program, kinds: Sequence[str]) -> Program:
         return program
 
     def flat(*given: Any) -> list[Any]:
-        return Turned(labels, known(jaxpr, program.consts, given)).solve(jaxpr)
+        return Transposed(labels, known(jaxpr, program.consts, given)).solve(jaxpr)
 
     closed = jax.make_jaxpr(flat)(*(jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in jaxpr.invars))
     return dataclasses.replace(program, jaxpr=closed.jaxpr, consts=tuple(closed.consts))
@@ -82,7 +82,7 @@ def label_of(equation: Any, given: Sequence[Labels], ndim: int) -> Labels:
 
 
 @dataclasses.dataclass
-class Turned:
+class Transposed:
     """Values of a program, those of pairs transposed.
 
     Attributes:
@@ -102,7 +102,7 @@ class Turned:
             self.makers |= dict.fromkeys(equation.outvars, equation)
         return [self.straight(a) for a in jaxpr.outvars]
 
-    def is_turned(self, atom: Any) -> bool:
+    def is_transposed(self, atom: Any) -> bool:
         """Whether a value is held transposed."""
         return not isinstance(atom, Literal) and self.labels[atom] == PAIRS
 
@@ -110,11 +110,11 @@ class Turned:
         """A value as the program has it."""
         if isinstance(atom, Literal):
             return atom.val
-        return jnp.transpose(self.values[atom]) if self.is_turned(atom) else self.values[atom]
+        return jnp.transpose(self.values[atom]) if self.is_transposed(atom) else self.values[atom]
 
-    def turned(self, atom: Any) -> Any:
+    def transposed(self, atom: Any) -> Any:
         """The transpose of a value; a number is its own, and a broadcast is made anew."""
-        if self.is_turned(atom):
+        if self.is_transposed(atom):
             return self.values[atom]
         if isinstance(atom, Literal) or not atom.aval.ndim:
             return self.straight(atom)
@@ -130,12 +130,12 @@ class Turned:
     def compute(self, equation: Any) -> Sequence[Any]:
         """The results of an operation, transposed where they are of pairs."""
         name, given = equation.primitive.name, equation.invars
-        makes_pairs = self.is_turned(equation.outvars[0])
+        makes_pairs = self.is_transposed(equation.outvars[0])
         if makes_pairs and name in ELEMENTWISE:
-            return bind_equation(equation, [self.turned(a) for a in given])
-        if name == "dot_general" and (makes_pairs or any(map(self.is_turned, given))):
+            return bind_equation(equation, [self.transposed(a) for a in given])
+        if name == "dot_general" and (makes_pairs or any(map(self.is_transposed, given))):
             return self.product(equation, makes_pairs)
-        if name == "transpose" and (makes_pairs or self.is_turned(given[0])):
+        if name == "transpose" and (makes_pairs or self.is_transposed(given[0])):
             return [self.values[given[0]]]
         if (
             name == "transpose"
@@ -143,7 +143,7 @@ class Turned:
             and made.primitive.name == "dot_general"
         ):
             return self.product(made, exchanged=True)
-        if name in REDUCTIONS and self.is_turned(given[0]):
+        if name in REDUCTIONS and self.is_transposed(given[0]):
             axes = tuple(1 - n for n in equation.params["axes"])
             return bind_equation(changed(equation, axes=axes), [self.values[given[0]]])
         made = bind_equation(equation, [self.straight(a) for a in given])
@@ -154,7 +154,7 @@ class Turned:
         summed, batch = equation.params["dimension_numbers"]
         sides = []
         for atom, axes in zip(equation.invars, summed, strict=True):
-            flip = self.is_turned(atom)
+            flip = self.is_transposed(atom)
             value = self.values[atom] if flip else self.straight(atom)
             sides.append((value, tuple(1 - n for n in axes) if flip else axes))
         values, axes = zip(*(reversed(sides) if exchanged else sides), strict=True)
