@@ -153,6 +153,16 @@ def test_an_exponent_is_one_product_of_pairs_and_what_rows_and_columns_add():
         np.testing.assert_allclose(a, b, rtol=2e-6, atol=2e-6)
     assert of_pairs(program, *names) == ["mul", "add", "add", "sub", "exp"]
     assert of_pairs(made, *names) == ["add", "add", "mul", "exp2"]
+    hidden = make_program(
+        lambda q, k, r, c, lse, moved: jnp.exp(
+            jnp.where(r[:, None] > c, -jnp.inf, q.astype(jnp.float32) @ k.astype(jnp.float32).T * 2)
+            - lse[:, None]
+        ),
+        given,
+    )
+    made = narrow(hidden, 0, KINDS, 0)
+    np.testing.assert_allclose(made(given)[0], hidden(given)[0], rtol=1e-5)
+    assert of_pairs(made, "select_n", *names) == ["add", "mul", "exp2", "select_n"]
     wide = make_program(weights_of, problem(jnp.float32))
     assert narrow(wide, 0, KINDS, 0) is wide
 

@@ -2,7 +2,7 @@
 
 The exponent is a sum of arrays times numbers, as `0.125 q k + marks - lse`. What rows or columns add to it is
 summed up first, and the number of the pairs goes last, where it costs no digits, as in
-`0.125 (q k + 8 (marks - lse))`: two or three operations for a pair.
+`0.125 (q k + 8 (marks - lse))`: two or three operations for a pair. A pair that the mask hides has weight 0.
 
 The relative error is `|x|` roundings in float32, below one of 16 bits wherever a weight counts.
 """
@@ -37,7 +37,9 @@ class Exponents:
     def power(self, equation: Any, read: Read) -> Any:
         """The result of an `exp`."""
         shape: Any = equation.outvars[0].aval.shape
-        terms = [(factor, self.narrowest(atom, read)) for factor, atom in self.terms(equation.invars[0], 1.0)]
+        hidden: list[Any] = []
+        found = self.terms(equation.invars[0], 1.0, hidden)
+        terms = [(factor, self.narrowest(atom, read)) for factor, atom in found]
         terms.sort(key=lambda term: -term[1].size)
         common, sums = terms[0][0], dict[Any, Any]()
         for factor, value in terms:
@@ -47,20 +49,36 @@ class Exponents:
             jnp.broadcast_to(functools.reduce(operator.add, sums.values()), shape) * (common * LOG2_E)
         )
 
-    def terms(self, atom: Any, factor: float) -> Iterator[tuple[float, Any]]:
-        """Numbers and arrays whose products add up to `factor` times an array."""
+    def terms(self, atom: Any, factor: float, hidden: list[Any]) -> Iterator[tuple[float, Any]]:
+        """Numbers and arrays whose products add up to `factor` times an array.
+
+        Where it is -inf by a choice, `hidden` gets what chooses, and whether it does so if that is true.
+        """
         made: Any = None if isinstance(atom, Literal) or self.uses[atom] > 1 else self.makers.get(atom)
         name, given = (made.primitive.name, made.invars) if made else ("", [])
+        nothing = [self.is_nothing(a) for a in given[1:]]
         if name in ("add", "add_any", "sub"):
-            yield from self.terms(given[0], factor)
-            yield from self.terms(given[1], -factor if name == "sub" else factor)
+            yield from self.terms(given[0], factor, hidden)
+            yield from self.terms(given[1], -factor if name == "sub" else factor, hidden)
         elif name == "neg":
-            yield from self.terms(given[0], -factor)
+            yield from self.terms(given[0], -factor, hidden)
         elif name == "mul" and any(is_number(a) for a in given):
             number, other = given if is_number(given[0]) else given[::-1]
-            yield from self.terms(other, factor * float(number.val))
+            yield from self.terms(other, factor * float(number.val), hidden)
+        elif name == "select_n" and len(nothing) == 2 and any(nothing) and factor > 0:
+            hidden.append((given[0], nothing[1]))
+            yield from self.terms(given[1 + nothing[0]], factor, hidden)
         else:
             yield factor, atom
+
+    def is_nothing(self, atom: Any) -> bool:
+        """Whether an array is -inf everywhere."""
+        if isinstance(atom, Literal):
+            return bool(atom.val == -jnp.inf)
+        made = self.makers.get(atom)
+        return (
+            made is not None and made.primitive.name == "broadcast_in_dim" and self.is_nothing(made.invars[0])
+        )
 
     def narrowest(self, atom: Any, read: Read) -> Any:
         """An array, of a broadcast vector one with an axis of one entry."""
