@@ -45,9 +45,11 @@ class Exponents:
         for factor, value in terms:
             more = times(factor / common, value)
             sums[value.shape] = sums[value.shape] + more if value.shape in sums else more
-        return jnp.exp2(
-            jnp.broadcast_to(functools.reduce(operator.add, sums.values()), shape) * (common * LOG2_E)
-        )
+        total = functools.reduce(operator.add, sums.values())
+        power = jnp.exp2(jnp.broadcast_to(total, shape) * (common * LOG2_E))
+        for which, is_true in hidden:
+            power = jnp.where(read(which), *((0, power) if is_true else (power, 0)))
+        return power
 
     def terms(self, atom: Any, factor: float, hidden: list[Any]) -> Iterator[tuple[float, Any]]:
         """Numbers and arrays whose products add up to `factor` times an array.
