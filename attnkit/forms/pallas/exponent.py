@@ -46,9 +46,10 @@ class Exponents:
             more = times(factor / common, value)
             sums[value.shape] = sums[value.shape] + more if value.shape in sums else more
         total = functools.reduce(operator.add, sums.values())
-        power = jnp.exp2(jnp.broadcast_to(total, shape) * (common * LOG2_E))
+        power: Any = jnp.exp2(jnp.broadcast_to(total, shape) * (common * LOG2_E))
         for which, is_true in hidden:
-            power = jnp.where(read(which), *((0, power) if is_true else (power, 0)))
+            cases = (power, jnp.zeros_like(power))
+            power = jax.lax.select_n(read(which), *(cases if is_true else cases[::-1]))
         return power
 
     def terms(self, atom: Any, factor: float, hidden: list[Any]) -> Iterator[tuple[float, Any]]:

@@ -48,13 +48,13 @@ def make_program(
 ) -> Program:
     """The program of `function`, without calls and without operations that no result needs."""
     avals = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals]
-    traced = jax.make_jaxpr(lambda *given: tuple(function(*given)))(*avals)
+    closed = jax.make_jaxpr(lambda *given: tuple(function(*given)))(*avals)
+    for some in (rewrites, None):  # what takes the place of an operation may be a call itself
 
-    def inlined(*given: Any) -> tuple[Any, ...]:
-        values = known(traced.jaxpr, traced.consts, given)
-        return tuple(solve(traced.jaxpr, traced.jaxpr.outvars, values, rewrites))
+        def inlined(*given: Any, old: Any = closed, some: Any = some) -> tuple[Any, ...]:
+            return tuple(solve(old.jaxpr, old.jaxpr.outvars, known(old.jaxpr, old.consts, given), some))
 
-    closed = jax.make_jaxpr(inlined)(*avals)
+        closed = jax.make_jaxpr(inlined)(*avals)
     needed = operations_between(closed.jaxpr, closed.jaxpr.outvars, {})[1]
     return Program(closed.jaxpr, tuple(closed.consts), tuple(a in needed for a in closed.jaxpr.invars))
 
