@@ -88,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 2
     try:
+        check_environment(os.environ)
         if not arguments.no_cache:
             compilation_cache.enable()
         code = int(arguments.run(arguments) or 0)
@@ -116,6 +117,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         except OSError:
             silence()
         return print_error(explained, error, arguments.debug)
+
+
+def check_environment(variables: Mapping[str, str]) -> None:
+    """Raise `ConfigError` for a number of devices with which JAX cannot even be imported."""
+    count = variables.get("JAX_NUM_CPU_DEVICES", "1")
+    if not (count.isascii() and count.isdigit() and int(count)):
+        raise ConfigError(
+            f"JAX_NUM_CPU_DEVICES = {count!r}: expected a whole number from 1; unset or change it"
+        )
 
 
 def print_error(error: AttnkitError, cause: BaseException, debug: bool) -> int:

@@ -27,7 +27,7 @@ def tune(length: int, rounds: int, tell: Callable[[str], None]) -> dict[TargetNa
     """The steps of a tiling as measured, by target: with the time of a pair relative to the fastest.
 
     Args:
-        length: queries and keys. Steps that need more are left out.
+        length: queries and keys, at least `shortest()`.
         rounds: calls of each, after one that does not count; the least time is taken.
         tell: progress, one line each.
     """
@@ -35,9 +35,6 @@ def tune(length: int, rounds: int, tell: Callable[[str], None]) -> dict[TargetNa
     for target, steps in targets().items():
         times: dict[tuple[int, int], float] = {}
         for side, width in steps:
-            if side * max(width, 2) > length:
-                tell(f"{target}: {side} x {width} left out: {length} tokens have too few such blocks")
-                continue
             try:
                 times[side, width] = seconds(target, side, width, length, rounds)
             except Exception as error:  # compilers raise errors of any type
@@ -51,6 +48,11 @@ def tune(length: int, rounds: int, tell: Callable[[str], None]) -> dict[TargetNa
     return found
 
 
+def shortest() -> int:
+    """The length that has two blocks of every size, or all that are computed at once."""
+    return max(side * max(width, 2) for steps in targets().values() for side, width in steps)
+
+
 def targets() -> dict[TargetName, list[tuple[int, int]]]:
     """The steps that this platform may take, by target: sides, and how many blocks at once."""
     platform = jax.default_backend()
@@ -61,11 +63,12 @@ def targets() -> dict[TargetName, list[tuple[int, int]]]:
 
 
 def seconds(target: TargetName, side: int, width: int, length: int, rounds: int) -> float:
-    """The least time of a computed pair, forward and backward, of all heads."""
+    """The least time of a computed pair, forward and backward, of all heads; of kernels in bfloat16."""
     block_mask = blocks(side, width, length, target == "kernels")
     program = jax.jit(jax.grad(functools.partial(total, block_mask, lowering_of(target)), (0, 1, 2)))
     keys = jax.random.split(jax.random.key(0), 3)
-    given = [jax.random.normal(key, (HEADS, length, DIM)) for key in keys]
+    dtype = jnp.bfloat16 if target == "kernels" else jnp.float32
+    given = [jax.random.normal(key, (HEADS, length, DIM), dtype) for key in keys]
     pairs = block_mask.computed * block_mask.block[0] * block_mask.block[1]
     return min(timed(program, given, rounds)) / pairs
 

@@ -17,7 +17,7 @@ import importlib.metadata
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import jax
@@ -104,6 +104,19 @@ def unused(training: Training, there: int) -> str:
     whole = size // parts * parts
     near = " or ".join(str(one) for one in (whole, whole + parts) if one)
     return f"batch_size = {size}: {are}, because {parts} do not divide it; {near} would use all"
+
+
+def uncut(training: Training, lengths: Iterable[int]) -> str:
+    """Which lengths, in tokens, cannot be cut along `sequence`, so that its devices all do the same."""
+    parts = training.sequence
+    odd = sorted({n for n in lengths if n % parts})
+    if not odd:
+        return ""
+    near = " or ".join(str(n) for n in (odd[0] // parts * parts, odd[0] // parts * parts + parts) if n)
+    return (
+        f"sequence = {parts}: does not divide {' and '.join(map(str, odd))} tokens, which its devices all "
+        f"compute; lengths that it divides, as {near}, are shared"
+    )
 
 
 def make_mesh(training: Training) -> Mesh:

@@ -16,7 +16,7 @@ from attnkit.signals import Interruption
 from attnkit.tasks.contract import Batch, Dataset
 from attnkit.training import evaluation, nonfinite
 from attnkit.training.batches import Batches, Stopped
-from attnkit.training.devices import make_mesh, on_one, own_rows, place_batches, readable, unused
+from attnkit.training.devices import make_mesh, on_one, own_rows, place_batches, readable, uncut, unused
 from attnkit.training.journal import Journal
 from attnkit.training.load import FOLDER
 from attnkit.training.optimizer import hyperparameters
@@ -217,6 +217,9 @@ class _Run:
         none_failed(error)
 
     def _place(self, batches: Batch) -> Batch:
+        lengths = {a.shape[2] for a in jax.tree.leaves(batches) if a.ndim > 2}
+        if not self.sent and (note := uncut(self.training, lengths)):
+            log.warning("%s", note)
         placed: Batch = place_batches(batches, self.mesh, size=self.training.batch_size)
         return placed
 

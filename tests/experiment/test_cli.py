@@ -157,6 +157,15 @@ def test_validate_names_idle_devices_and_the_sizes_that_use_all(capsys, monkeypa
     assert json.loads(capsys.readouterr().out)["notes"] == []
 
 
+@pytest.mark.parametrize("count", ["abc", "0", "-1", ""])
+def test_a_number_of_devices_that_is_none_is_refused_before_jax_is_imported(count, capsys, monkeypatch):
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", count)
+    assert main(["devices"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: JAX_NUM_CPU_DEVICES = {count!r}: expected a whole number from 1; unset or change it\n"
+    )
+
+
 def test_overrides_may_follow_options(workplace, capsys):
     assert main(["show", "config.toml", "task.count=11", "--json", "training.steps=13"]) == 0
     told = json.loads(capsys.readouterr().out)

@@ -65,12 +65,15 @@ def test_sizes_that_cannot_be_read_are_refused_in_a_line(folder):
 
 
 def test_options_that_measure_nothing_are_refused(folder, monkeypatch, capsys):
-    assert main(["tune", "--length", "255"]) == 2 and "expected at least 256" in capsys.readouterr().err
+    assert main(["tune", "--length", "1023"]) == 2 and "expected at least 1024" in capsys.readouterr().err
     assert main(["tune", "--rounds", "0"]) == 2
     monkeypatch.setattr(tune, "seconds", lambda *given: 1 / 0)
     assert main(["tune"]) == 2 and "nothing could be measured" in capsys.readouterr().err
+    monkeypatch.setattr(tune, "tune", lambda *given: pytest.fail("measured before it knew where to keep it"))
     monkeypatch.setenv("ATTNKIT_BLOCKS", "")
     assert main(["tune"]) == 2 and "no folder to remember in" in capsys.readouterr().err
+    monkeypatch.setenv("ATTNKIT_BLOCKS", "/dev/null/x")
+    assert main(["tune"]) == 2 and "set ATTNKIT_BLOCKS to a folder" in capsys.readouterr().err
 
 
 def test_a_pair_takes_time_and_kernels_are_measured_where_they_are_compiled(monkeypatch):

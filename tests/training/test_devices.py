@@ -10,7 +10,7 @@ from flax import nnx
 from attnkit.errors import ConfigError
 from attnkit.models.contract import Sizes
 from attnkit.models.decoder import Decoder
-from attnkit.training.devices import sizes, unused
+from attnkit.training.devices import sizes, uncut, unused
 from attnkit.training.plan import Training
 from attnkit.training.sharding import check_tensor, named_axis, shard_axis
 
@@ -97,5 +97,10 @@ def test_the_batch_decides_how_many_devices_are_used_and_what_is_left_is_said():
     assert "4 of 6 devices are used, because 4 do not divide 6" in unused(plan, 6)
     with pytest.raises(ConfigError, match="need 4 devices, but there are 3; lower them"):
         sizes(plan, 3)
+    assert uncut(plan, (16, 8)) == "" and uncut(Training(batch_size=12), (17,)) == ""
+    assert uncut(plan, (17, 8)) == (
+        "sequence = 2: does not divide 17 tokens, which its devices all compute; lengths that it divides, "
+        "as 16 or 18, are shared"
+    )
     with pytest.raises(ValueError, match="fsdp = 5: must divide batch_size = 12"):
         Training(batch_size=12, fsdp=5)

@@ -114,21 +114,23 @@ def used(loaded: Any, length: int) -> dict[str, Any]:
         "there": there,
         "note": unused(plan, there),
         "mixers": {
-            ".".join(map(str, key)): form_of(node.made, length)
+            ".".join(map(str, key)): form_of(node.made, length, plan.precision)
             for option, value in model.options.items()
             for key, node in mixers(value, ("model", option))
         },
     }
 
 
-def form_of(mixer: Any, length: int) -> str:
-    """The form that computes a mixer at some length, and why."""
+def form_of(mixer: Any, length: int, dtype: str) -> str:
+    """The form that computes a mixer of inputs of a type, at some length, and why."""
+    import jax
+
     from attnkit.forms import explain, explain_recurrent
     from attnkit.recurrence.contract import Recurrent
     from attnkit.scored.contract import Preset
 
     if isinstance(mixer, Preset):
-        return str(explain(mixer.scored(), length, length))
+        return str(explain(mixer.scored(), length, length, dtype=jax.numpy.dtype(dtype)))
     if isinstance(mixer, Recurrent):
         return str(explain_recurrent(mixer, length))
     return f"{type(mixer).__name__} has one form"

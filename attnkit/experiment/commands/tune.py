@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import tempfile
 from typing import Any
 
 
@@ -32,12 +33,22 @@ def tune(arguments: argparse.Namespace) -> int:
     from attnkit.experiment import tune as measured
     from attnkit.forms import tiling
 
-    if arguments.length < 256:
-        raise ConfigError(f"--length {arguments.length}: expected at least 256, two blocks of the smallest")
+    if arguments.length < measured.shortest():
+        raise ConfigError(
+            f"--length {arguments.length}: expected at least {measured.shortest()}, for blocks of every size"
+        )
     if arguments.rounds < 1:
         raise ConfigError(f"--rounds {arguments.rounds}: expected at least 1")
-    if tiling.place() is None:
+    file = tiling.place()
+    if file is None:
         raise ConfigError("there is no folder to remember in: set ATTNKIT_BLOCKS, XDG_CACHE_HOME or HOME")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=file.parent).close()
+    except OSError as error:
+        raise ConfigError(
+            f"{file.parent}: cannot keep block sizes there: {error.strerror}; set ATTNKIT_BLOCKS to a folder"
+        ) from None
 
     def tell(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
@@ -45,7 +56,7 @@ def tune(arguments: argparse.Namespace) -> int:
     found = {} if arguments.forget else measured.tune(arguments.length, arguments.rounds, tell)
     if not found and not arguments.forget:
         raise ConfigError(f"--length {arguments.length}: nothing could be measured; see the lines above")
-    file = tiling.keep_steps(found)
+    tiling.keep_steps(found)
     if arguments.json:
         print(json.dumps({"file": str(file), "steps": found}, indent=2))
         return 0
