@@ -10,9 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
+from jax.sharding import PartitionSpec as P
 
+import attnkit as ak
 from attnkit import forms
 from attnkit.conformance.distributed import LIMITS
+from attnkit.experiment import catalogue, costs
 from attnkit.forms.ring_mask import make_order, make_ring_mask, places
 from attnkit.forms.scored import ulysses
 from attnkit.forms.shards import Shards
@@ -217,3 +221,32 @@ def test_what_runs_on_several_devices_is_explained():
 def test_a_sequence_whose_devices_do_not_divide_the_heads_goes_around():
     sizes = Sizes(2, 2, shape=HeadShape(6, 4, 4), shards=Shards("sequence", 4))
     assert "heads = 6: 4 devices must divide them" in ulysses.supports(Attention().scored(), sizes, "cpu")
+
+
+MIXERS = catalogue.catalogue("TokenMixer")
+SPREAD = jax.sharding.AbstractMesh((2,), ("batch",))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("entry", MIXERS, ids=[entry.kind for entry in MIXERS])
+def test_a_layer_is_differentiated_twice_inside_a_shard_map_that_checks_the_spread(entry):
+    try:
+        mixer = entry.cls(**costs.required_options(entry))
+        layer = ak.nnx.TokenMixer(4, 16, variant=mixer, rngs=nnx.Rngs(0))
+        graph, params, rest = nnx.split(layer, nnx.Param, ...)
+        x = jax.ShapeDtypeStruct((4, 24, 16), jnp.float32)
+        jax.eval_shape(lambda p, x: nnx.merge(graph, p, rest)(x), params, x)
+    except ValueError as error:  # other options, or data of its own
+        pytest.skip(str(error))
+
+    def gradient(p, x):
+        return jax.grad(lambda p, x: jnp.sum(jnp.sin(nnx.merge(graph, p, rest)(x))), (0, 1))(p, x)
+
+    def both(p, x):
+        return gradient(p, x), jax.jvp(gradient, (p, x), (p, jnp.cos(x)))[1]
+
+    out = (P(), P("batch"))  # the gradient by parameters that are whole is one sum over the axis
+    spread = jax.shard_map(both, mesh=SPREAD, in_specs=out, out_specs=(out, out))
+    (first, by_x), (_, second) = jax.eval_shape(spread, params, x)
+    assert by_x.shape == second.shape == x.shape
+    assert jax.tree.map(jnp.shape, first) == jax.tree.map(jnp.shape, params)
