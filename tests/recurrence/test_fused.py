@@ -17,6 +17,8 @@ from attnkit.jax_api import on_abstract_device
 from attnkit.recurrence.chunks import in_chunks
 from attnkit.recurrence.contract import Order, Transition
 from attnkit.recurrence.variant.delta_net import DeltaNet
+from attnkit.recurrence.variant.gla import Gla
+from attnkit.variant import HeadShape
 
 TOKENS, DIM, WIDTH = 11, 6, 8
 #: widths of the decay, and whether what is written is corrected, where else it is written, and resets
@@ -96,6 +98,25 @@ def test_a_mapped_axis_is_an_axis_of_the_grid():
     kernel = jax.make_jaxpr(lambda *at: one.params["op"].kernel("cpu", *at))(*avals)
     (call,) = (e for e in kernel.jaxpr.eqns if e.primitive.name == "pallas_call")
     assert call.params["grid_mapping"].grid == (3, WIDTH // COLUMNS["cpu"])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_kernel_knows_that_inputs_had_16_bits_in_every_derivative(dtype, monkeypatch):
+    variant, shape = Gla(), HeadShape(1, 4, 8, 1)
+    inputs = {
+        name: jax.ShapeDtypeStruct((8, need.width) if need.shared else (1, 8, need.width), dtype)
+        for name, need in variant.inputs(shape).items()
+    }
+    params = jax.eval_shape(lambda key: variant.init(key, shape), jax.random.key(0))
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+
+    def total(inputs, params):
+        return jnp.sum(forms.recur(variant, shape, params, inputs, implementation="pallas").output)
+
+    program = str(jax.make_jaxpr(jax.grad(total))(inputs, params))
+    counts = {value: program.count(f"narrow={value}") for value in (True, False)}
+    assert counts == {dtype != "float32": program.count("= chunk_pass["), dtype == "float32": 0}
+    assert counts[dtype != "float32"] == 2
 
 
 @pytest.mark.parametrize(("platform", "compiler"), [("gpu", "cuda"), ("tpu", "tpu")])

@@ -19,8 +19,12 @@ from attnkit.jax_api import Primitive, ad, batching, match_vma, mlir, pallas, sh
 Arrays = Sequence[Any]
 #: columns of the state that a program has, at most
 COLUMNS = {"cpu": 4, "gpu": 32, "tpu": 128}
-#: of products: a GPU's of float32 are three of TF32, as those of all digits do not fit its registers
-PRECISIONS = {"gpu": jax.lax.DotAlgorithmPreset.TF32_TF32_F32_X3}
+#: of a GPU's products, by whether inputs had 16 bits: TF32 has the digits of float16 and three bits more than
+#: bfloat16; three of its products have the digits of float32, whose own do not fit the registers
+ON_GPU = {
+    False: jax.lax.DotAlgorithmPreset.TF32_TF32_F32_X3,
+    True: jax.lax.DotAlgorithmPreset.TF32_TF32_F32,
+}
 HIGHEST = jax.lax.Precision.HIGHEST
 
 
@@ -32,6 +36,7 @@ class ChunkPass:
         step: `step(precision, states, chunk) -> (states, results)`, for some columns of the states.
         chunk: of each array of a chunk, whether its last axis is that of the columns.
         results: of each result of a chunk, likewise; one without columns is a sum over them.
+        narrow: whether the inputs of which a chunk is made had 16 bits.
         reverse: whether the last chunk comes first.
         mapped: number of leading axes of all arrays that are mapped.
     """
@@ -39,6 +44,7 @@ class ChunkPass:
     step: Callable[[Any, Arrays, Arrays], tuple[Arrays, Arrays]]
     chunk: tuple[bool, ...]
     results: tuple[bool, ...]
+    narrow: bool = False
     reverse: bool = False
     mapped: int = 0
 
@@ -83,7 +89,8 @@ class ChunkPass:
         ]
 
         def flat(*given: Any) -> tuple[Any, ...]:
-            states, results = self.step(PRECISIONS.get(platform, HIGHEST), given[count:], given[:count])
+            precision = ON_GPU[self.narrow] if platform == "gpu" else HIGHEST
+            states, results = self.step(precision, given[count:], given[:count])
             return (*results, *states)
 
         program = make_program(flat, of_step, target.rewrites)

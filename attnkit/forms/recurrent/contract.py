@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from attnkit.forms.recurrent import form as folder
@@ -52,6 +53,7 @@ class Form(abc.ABC):
         compiled_on: platforms on which it is compiled.
         distributed: whether it computes a sequence that several devices share, and only such.
         shards: the devices that share the sequence.
+        dtype: of token inputs, before they are widened.
     """
 
     name: ClassVar[str]
@@ -59,6 +61,7 @@ class Form(abc.ABC):
     compiled_on: ClassVar[tuple[str, ...]] = ("cpu", "gpu", "tpu")
     distributed: ClassVar[bool] = False
     shards: Shards | None = None
+    dtype: Any = jnp.float32
 
     def misplaced(self, sizes: Sizes) -> str | None:
         """Why it cannot compute a sequence that is on one device, or on several; `None` if it can."""
@@ -66,10 +69,10 @@ class Form(abc.ABC):
             return ALONE if self.distributed else None
         return None if self.distributed else sizes.shards.whole_needed()
 
-    def over(self, shards: Shards | None) -> "Form":
-        """The form for the devices that share a sequence."""
+    def over(self, shards: Shards | None, dtype: Any) -> "Form":
+        """The form for the devices that share a sequence, and inputs of a type."""
         form = copy.copy(self)
-        form.shards = shards
+        form.shards, form.dtype = shards, dtype
         return form
 
     def carry_on(self, compute: Callable[[Any], tuple[Any, Any]], state: Any) -> tuple[Any, Any]:

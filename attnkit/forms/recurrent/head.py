@@ -100,7 +100,7 @@ def read_states(
         seen, wrote = jax.tree.map(lambda a: a[::-1], (q, write))
         back = order._replace(read="decayed" if order.read == "after" else "before")
         again = None if reset is None else reversed_reset(reset, form.shards)
-        backward = form.over(form.shards.reversed()) if form.shards else form
+        backward = form.over(form.shards.reversed(), form.dtype) if form.shards else form
         more, _ = backward.run(seen, wrote, jnp.zeros_like(state), again, back, size)
         o = o + more[::-1]
     weight = variant.self_weight(p, x)

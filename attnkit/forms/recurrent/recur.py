@@ -155,7 +155,7 @@ def recur(
         specs = {"segments": on.tokens, "inputs": cut}
         return RecurrentOutput(*on.run(one, given, specs, (on.heads, EVERYWHERE)))
     shards = Shards.of(axis)
-    form = find_form(choose_form(variant, count, implementation, chunk, shards).form).over(shards)
+    form = find_form(choose_form(variant, count, implementation, chunk, shards).form).over(shards, dtype)
     if variant.direction == "both" and state is not None:
         raise ValueError(
             "state: a variant with direction = 'both' reads whole sequences; leave the state out"

@@ -44,17 +44,19 @@ class Fused(Chunked):
     def read_chunks(
         self, chunk: Chunk, state: Matrix
     ) -> tuple[Float[Array, "chunks tokens value_dim"], Matrix]:
-        return read_fused(chunk, state)
+        return read_fused(chunk, state, jnp.dtype(self.dtype).itemsize == 2)
 
 
-def read_fused(chunk: Chunk, state: Matrix) -> tuple[Float[Array, "chunks tokens value_dim"], Matrix]:
-    """`read_all` as one kernel, and so its derivatives."""
+def read_fused(
+    chunk: Chunk, state: Matrix, narrow: bool = False
+) -> tuple[Float[Array, "chunks tokens value_dim"], Matrix]:
+    """`read_all` as one kernel, and so its derivatives. `narrow` inputs had 16 bits."""
     given = {name: a for name, a in chunk._asdict().items() if a is not None}
     given["write_keys"] = jnp.swapaxes(chunk.write_keys, -1, -2)
     given["kept"] = chunk.kept[..., None]
     step = functools.partial(read_chunk, tuple(given))
     cuts = tuple(name == "written" for name in given)
-    (o,), (last,) = ChunkPass(step, cuts, (True,)).run(list(given.values()), [state])
+    (o,), (last,) = ChunkPass(step, cuts, (True,), narrow).run(list(given.values()), [state])
     return o, last
 
 
