@@ -154,9 +154,11 @@ def test_an_exponent_is_one_product_of_pairs_and_what_rows_and_columns_add():
     assert of_pairs(program, *names) == ["mul", "add", "add", "sub", "exp"]
     assert of_pairs(made, *names) == ["add", "add", "mul", "exp2"]
     hidden = make_program(
-        lambda q, k, r, c, lse, moved: jnp.exp(
-            jnp.where(r[:, None] > c, -jnp.inf, q.astype(jnp.float32) @ k.astype(jnp.float32).T * 2)
-            - lse[:, None]
+        lambda q, k, r, c, lse, moved: (
+            jnp.exp(
+                jnp.where(r[:, None] > c, -jnp.inf, q.astype(jnp.float32) @ k.astype(jnp.float32).T * 2)
+                - lse[:, None]
+            ),
         ),
         given,
     )
@@ -165,6 +167,19 @@ def test_an_exponent_is_one_product_of_pairs_and_what_rows_and_columns_add():
     assert of_pairs(made, "select_n", *names) == ["add", "mul", "exp2", "select_n"]
     wide = make_program(weights_of, problem(jnp.float32))
     assert narrow(wide, 0, KINDS, 0) is wide
+
+
+def test_what_is_used_elsewhere_is_not_computed_again_for_an_exponent():
+    def forward(q, k, r, c, lse, moved):
+        s = q.astype(jnp.float32) @ k.astype(jnp.float32).T * 0.25 + r[:, None]
+        return jnp.sum(jnp.exp(s - jnp.max(s, axis=1)[:, None]), axis=1), moved
+
+    given = problem(jnp.bfloat16)
+    program = make_program(forward, given)
+    made = narrow(program, 0, KINDS, 0)
+    np.testing.assert_allclose(made(given)[0], program(given)[0], rtol=2e-6)
+    assert of_pairs(made, "mul", "add", "sub", "exp2") == ["mul", "add", "add", "mul", "exp2"]
+    assert [stored_type([made], n - 6, a.dtype) for n, a in enumerate(given)][-1] == jnp.float32
 
 
 def test_an_argument_is_kept_in_the_type_that_programs_convert_it_to():
@@ -177,3 +192,6 @@ def test_an_argument_is_kept_in_the_type_that_programs_convert_it_to():
         kept[dtype] = [stored_type(programs, n - 6, a.dtype) for n, a in enumerate(given)]
     assert kept[jnp.bfloat16] == [jnp.bfloat16] * 2 + [jnp.float32] * 3 + [jnp.bfloat16]
     assert kept[jnp.float32] == [jnp.float32] * 6
+    given = problem(jnp.bfloat16)
+    returned = make_program(lambda *at: (at[5].astype(jnp.bfloat16), at[5]), given)
+    assert stored_type([returned], -1, jnp.float32) == jnp.float32

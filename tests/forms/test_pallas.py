@@ -17,8 +17,9 @@ import pytest
 from attnkit import forms
 from attnkit.conformance import kernels
 from attnkit.conformance.compiled_kernels import compile_kernels, registers
-from attnkit.conformance.kernels import kernel_errors, kernel_excess, largest_error
-from attnkit.conformance.programs import FLOAT32_UNIT, Problem, cast, conditioned, forward
+from attnkit.conformance.kernels import changed_products, kernel_errors, kernel_excess, largest_error
+from attnkit.conformance.measure import together
+from attnkit.conformance.programs import FLOAT32_UNIT, Problem, cast, conditioned, forward, with_gradient
 from attnkit.conformance.subject import Sizes as SubjectSizes
 from attnkit.conformance.subject import draw_arrays, draw_like, make_subject, own_data
 from attnkit.experiment import catalogue, costs
@@ -151,6 +152,14 @@ def test_low_precision_loses_no_more_than_the_definition_and_nan_stays_behind_th
         assert largest_error({name: fused[name]}, {name: true[name]}) <= limit
 
 
+def score_derivatives(arrays, weight):
+    """Derivatives of the scores of one query, `w (dp - D)` and that of the log-sum-exp, `[heads, keys]`."""
+    q, k, vectors = arrays["q"], arrays["k"], arrays["params"].score
+    e = np.exp(np.sum((vectors["key"][:, None] + vectors["product"][:, None] * q) * k, axis=-1))
+    w, dp = e / e.sum(-1, keepdims=True), np.sum(arrays["v"] * weight["output"], axis=-1)
+    return w * (dp - (w * dp).sum(-1, keepdims=True) + weight["lse"])
+
+
 def test_one_rounding_of_the_output_costs_what_it_does_by_hand():
     subject = make_subject(Trilinear(), SubjectSizes(heads=2, kv_heads=2, queries=1, keys=5, dim=3))
     run = forward(subject.scored, "reference", None, subject.sizes.offset)
@@ -164,6 +173,14 @@ def test_one_rounding_of_the_output_costs_what_it_does_by_hand():
     # All scores of a row move by a . q, so the gradient by a is q times the cotangent of the log-sum-exp.
     np.testing.assert_allclose(found, np.hypot(of_sum, rounded) * np.abs(given[0]["q"][:, 0]), rtol=1e-6)
     assert (rounded > 100 * of_sum).all()
+
+    with jax.enable_x64(True):
+        true = together([jax.jit(with_gradient(run))(*given)])
+    changes = changed_products(subject, [Problem(*given)], "bfloat16", true)["vjp.params.score.query"][0]
+    arrays = jax.tree.map(np.asarray, given[0])
+    unit, terms = float(jnp.finfo(jnp.bfloat16).eps) / 2, score_derivatives(arrays, draw_like(exact, 11))
+    largest = unit * np.abs(terms).sum(-1, keepdims=True) * np.abs(arrays["q"][:, 0])
+    assert (changes <= largest * (1 + 1e-9)).all() and (changes >= largest / 100).all()
 
 
 @pytest.mark.parametrize(
@@ -217,6 +234,8 @@ def test_derivatives_and_maps_are_computed_as_the_operation_itself():
     found = [equation.params["op"] for equation in block_operations(program.jaxpr)]
     assert len(found) >= 4 and {op.lowering for op in found} == {KERNELS}
     assert all(op.sizes == (2, 2, 2) for op in found)  # batch, key-value heads, heads of a group
+    # The gradient is linear in those of output and log-sum-exp; its derivative is not.
+    assert sorted(op.cotangents for op in found) == [0, 0, 0, 2]
 
 
 @pytest.mark.parametrize("platform", COMPILED_ON)
