@@ -256,7 +256,8 @@ def compile_only_device(platform: str, folder: Path) -> Any:
     if platform == "tpu":
         os.environ |= {"TPU_LIBRARY_PATH": str(library), "TPU_SKIP_MDS_QUERY": "1"}
         os.environ |= {"ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}  # nothing runs, so processes do not compete
-        return topologies.get_topology_desc("v5e:2x2", "tpu").devices[0]
+        with hidden_flags():
+            return topologies.get_topology_desc("v5e:2x2", "tpu").devices[0]
     from jax._src.lib import xla_client
 
     target = {"target_config": H100, "topology": "1x1x1"}
@@ -274,6 +275,20 @@ def compile_only_device(platform: str, folder: Path) -> Any:
 
 
 _CLIENTS: list[Any] = []
+
+
+@contextlib.contextmanager
+def hidden_flags() -> Iterator[None]:
+    """Context without `XLA_FLAGS`, for `libtpu`: it ends the process that has a flag which it does not know.
+
+    JAX reads them once, when its first backend starts.
+    """
+    jax.devices()
+    flags = os.environ.pop("XLA_FLAGS", None)
+    try:
+        yield
+    finally:
+        os.environ |= {} if flags is None else {"XLA_FLAGS": flags}
 
 
 def find_cluster(patience: int) -> tuple[str | None, int, int, Sequence[int] | None]:

@@ -21,7 +21,7 @@ from jax.sharding import SingleDeviceSharding
 from attnkit.forms.pallas.gaps import program, reason_of
 from attnkit.forms.passes import PLATFORMS
 from attnkit.forms.tiling import shipped
-from attnkit.jax_api import on_abstract_device
+from attnkit.jax_api import hidden_flags, on_abstract_device
 from attnkit.scored.contract import Scored
 
 ENTRY = re.compile(r"Compiling entry function '((?:fold|sum|pass)_\w+)'")
@@ -71,7 +71,8 @@ def compile_program(
         try:
             with on_abstract_device(platform):
                 traced = jax.jit(function, in_shardings=place).trace(arrays)
-            made = traced.lower(lowering_platforms=PLATFORMS[platform][:1]).compile(options)
+            with hidden_flags():
+                made = traced.lower(lowering_platforms=PLATFORMS[platform][:1]).compile(options)
         except Exception as error:  # compilers raise errors of any type
             return reason_of(error)
         memory = made.memory_analysis().temp_size_in_bytes
