@@ -1,6 +1,6 @@
 """Instructions of kernels beside those of JAX's own, as compiled for an H100; no device is needed.
 
-    python benchmarks/instructions.py FOLDER [--tokens N]
+    python benchmarks/instructions.py FOLDER [--tokens N] [--recurrent]
 
 The compiler is in FOLDER: `pip install --no-deps --target FOLDER jax-cuda12-pjrt==VERSION` of the installed
 JAX. Causal attention in bfloat16, 2 heads of width 64, blocks of 64 x 64, forward and gradient. The peer is
@@ -8,27 +8,35 @@ JAX. Causal attention in bfloat16, 2 heads of width 64, blocks of 64 x 64, forwa
 
 Counted are the instructions (PTX) of a thread in the loop that visits blocks. A kernel of attnkit has two
 loops: of blocks that the mask fills, and of those that it cuts. The peer's does the same for both. That is no
-time: it says what a block costs where instructions, not memory, are the limit.
+time: it says what a block costs where instructions, not memory, are the limit. `--recurrent` prints registers
+and spilled bytes of the two kernels of the gradient of recurrences, chunks of 64.
 """
 
 import argparse
 import collections
+import functools
 import re
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 from jax.experimental.pallas.ops.gpu.attention import BlockSizes, mha
 from jax.sharding import SingleDeviceSharding
 
-from attnkit.conformance.compiled_kernels import registers
+from attnkit.conformance.compiled_kernels import compile_program, registers
 from attnkit.forms.pallas.gaps import program
+from attnkit.forms.recurrent.recur import recur
 from attnkit.jax_api import compile_only_device, on_abstract_device
 from attnkit.masks.causal import Causal
+from attnkit.recurrence.variant.gated_delta_net import GatedDeltaNet
+from attnkit.recurrence.variant.gla import Gla
+from attnkit.recurrence.variant.simple_gla import SimpleGla
 from attnkit.scored.preset.attention import Attention
+from attnkit.variant import HeadShape
 
 BLOCK, HEADS, DIM = 64, 2, 64
 LABEL, BRANCH = re.compile(r"^(\$L\w+):"), re.compile(r"\bbra(?:\.uni)?\s+(\$L\w+)")
@@ -87,13 +95,42 @@ def peer(q: Any, k: Any, v: Any) -> Any:
     return jnp.sum(mha(q, k, v, None, causal=True, block_sizes=sizes).astype(jnp.float32))
 
 
+def recurrent(tokens: int, device: Any) -> None:
+    """Print a row for each recurrence and type of its inputs."""
+    shape = HeadShape(HEADS, DIM, DIM, HEADS)
+    print("| | inputs | registers | spilled |\n| --- | --- | --- | --- |")
+    for variant in (SimpleGla(), Gla(), GatedDeltaNet()):
+        params = jax.eval_shape(functools.partial(variant.init, shape=shape), jax.random.key(0))
+
+        def total(params: Any, inputs: Any, variant: Any = variant) -> Any:
+            with mock.patch.object(jax, "default_backend", lambda: "gpu"):
+                found = recur(variant, shape, params, inputs, implementation="pallas", chunk=64)
+            return jnp.sum(found.output.astype(jnp.float32))
+
+        for dtype in (jnp.float32, jnp.bfloat16):
+            inputs = {
+                name: jax.ShapeDtypeStruct((*(() if need.shared else (HEADS,)), tokens, need.width), dtype)
+                for name, need in variant.inputs(shape).items()
+            }
+            made = compile_program(
+                lambda arrays: jax.grad(total, (0, 1))(*arrays), (params, inputs), "gpu", device
+            )
+            names = sorted(made.spilled, key=lambda name: made.spilled[name])
+            cells = [" / ".join(str(one[n]) for n in names) for one in (made.registers, made.spilled)]
+            print(f"| {type(variant).__name__} | {jnp.dtype(dtype).name} | {' | '.join(cells)} |")
+
+
 def main() -> None:
     """Print a table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="where the compiler is")
     parser.add_argument("--tokens", type=int, default=4096)
+    parser.add_argument("--recurrent", action="store_true")
     chosen = parser.parse_args()
     device = compile_only_device("gpu", chosen.folder)
+    if chosen.recurrent:
+        recurrent(chosen.tokens, device)
+        return
     print("| | kernel |", *(f"{kind} |" for kind in (*KINDS, "others", "all", "registers", "spilled")))
     print("|", "--- |" * (len(KINDS) + 6))
     block = (BLOCK, BLOCK)
