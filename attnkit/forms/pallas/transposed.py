@@ -2,6 +2,9 @@
 
 A program that owns a block of columns multiplies weights and their derivatives by matrices of rows: as
 `[rows, columns]` they would have to be transposed first, through shared memory, or computed twice.
+
+Products of more than two axes or with batch axes are not handled: those of pairs raise, and a transpose of
+another is taken for that of a matrix. No variant here has one.
 """
 
 import dataclasses
