@@ -281,7 +281,7 @@ _CLIENTS: list[Any] = []
 def hidden_flags() -> Iterator[None]:
     """Context without `XLA_FLAGS`, for `libtpu`: it ends the process that has a flag which it does not know.
 
-    JAX reads them once, when its first backend starts.
+    JAX reads them once, when its first backend starts, so the default one is started here.
     """
     jax.devices()
     flags = os.environ.pop("XLA_FLAGS", None)

@@ -100,7 +100,8 @@ class RoundedDerivative(Position):
 
     def transform_logits(self, p: Params, s: Scores, i: Rows, j: Columns) -> Scores:
         phase = jnp.sin(i[:, None] * 12.9898 + j[None, :] * 78.233 + self.draw) * 43758.5453
-        off = jnp.where(phase - jnp.floor(phase) < 0.5, self.unit, -self.unit) * s
+        sign = jnp.where(phase - jnp.floor(phase) < 0.5, 1, -1)
+        off = self.unit * sign * jnp.where(jnp.isfinite(s), s, 0)
         return s + off - jax.lax.stop_gradient(off)
 
 

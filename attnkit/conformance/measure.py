@@ -102,7 +102,8 @@ def excess(
     unit = ulp(size, dtype) + (0 if rounding is None else as_rows(np.abs(rounding)).max(axis=1))
     overall = error.max() / (2 * other.max() + unit.max())
     rows = (error / unit).max() / (2 * (other / unit).max() + 1)
-    return float(max(overall, rows))
+    worst = max(overall, rows)
+    return float("inf") if np.isnan(worst) else float(worst)
 
 
 def different_bits(got: np.ndarray, true: np.ndarray) -> float:

@@ -6,6 +6,7 @@ import importlib
 import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -120,9 +121,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def check_environment(variables: Mapping[str, str]) -> None:
-    """Raise `ConfigError` for a number of devices with which JAX cannot even be imported."""
-    count = variables.get("JAX_NUM_CPU_DEVICES", "1")
-    if not (count.isascii() and count.isdigit() and int(count)):
+    """Raise `ConfigError` for a number of devices that JAX cannot read, or that is 0."""
+    count = variables.get("JAX_NUM_CPU_DEVICES", "-1")
+    if not re.fullmatch(r"\s*[+-]?\d+\s*", count) or int(count) == 0:
         raise ConfigError(
             f"JAX_NUM_CPU_DEVICES = {count!r}: expected a whole number from 1; unset or change it"
         )

@@ -114,6 +114,7 @@ class _Run:
         )
         self.journal = Journal(folder, dataset, training)
         self.sent = 0
+        self.lengths: set[int] = set()
         self.waiting: tuple[int, int, Metrics, jax.Array] | None = None
         self.several, self.told = jax.process_count() > 1, False
         self.failed: Exception | None = None
@@ -217,8 +218,9 @@ class _Run:
         none_failed(error)
 
     def _place(self, batches: Batch) -> Batch:
-        lengths = {a.shape[2] for a in jax.tree.leaves(batches) if a.ndim > 2}
-        if not self.sent and (note := uncut(self.training, lengths)):
+        lengths = {a.shape[2] for a in jax.tree.leaves(batches) if a.ndim > 2} - self.lengths
+        self.lengths |= lengths
+        if note := uncut(self.training, lengths):
             log.warning("%s", note)
         placed: Batch = place_batches(batches, self.mesh, size=self.training.batch_size)
         return placed

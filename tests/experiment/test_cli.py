@@ -11,7 +11,7 @@ import pytest
 
 from attnkit import errors
 from attnkit.experiment import catalogue, cli, config
-from attnkit.experiment.cli import main
+from attnkit.experiment.cli import check_environment, main
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted([*ROOT.glob("configs/*/*.toml"), *ROOT.glob("experiments/*/*.toml")])
@@ -79,7 +79,7 @@ def test_help_starts_without_slow_imports(words):
 def test_commands_that_only_read_start_no_device_and_compile_nothing(workplace):
     code = """
 import sys
-from attnkit.experiment.cli import main
+from attnkit.experiment.cli import check_environment, main
 for words in (["validate", "config.toml"], ["show", "config.toml"], ["schema"], ["variants"], ["tasks"],
               ["variants", "attention"], ["variants", "mine.py:Net"]):
     assert main(words) == 0, words
@@ -157,13 +157,19 @@ def test_validate_names_idle_devices_and_the_sizes_that_use_all(capsys, monkeypa
     assert json.loads(capsys.readouterr().out)["notes"] == []
 
 
-@pytest.mark.parametrize("count", ["abc", "0", "-1", ""])
-def test_a_number_of_devices_that_is_none_is_refused_before_jax_is_imported(count, capsys, monkeypatch):
+@pytest.mark.parametrize("count", ["abc", "0", "1.5", ""])
+def test_a_number_of_devices_that_is_none_is_refused_in_a_line(count, capsys, monkeypatch):
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", count)
     assert main(["devices"]) == 2
     assert capsys.readouterr().err == (
         f"error: JAX_NUM_CPU_DEVICES = {count!r}: expected a whole number from 1; unset or change it\n"
     )
+
+
+def test_numbers_of_devices_that_jax_reads_are_not_refused():
+    for count in ("-1", " 2", "8"):
+        check_environment({"JAX_NUM_CPU_DEVICES": count})
+    check_environment({})
 
 
 def test_overrides_may_follow_options(workplace, capsys):
@@ -221,7 +227,7 @@ def test_a_mistyped_command_table_or_kind_gets_a_suggestion(capsys):
 COMPLETE = """
 import os, sys
 import argcomplete
-from attnkit.experiment.cli import main
+from attnkit.experiment.cli import check_environment, main
 
 def stop(code):
     raise EOFError

@@ -76,6 +76,12 @@ def test_options_that_measure_nothing_are_refused(folder, monkeypatch, capsys):
     assert main(["tune"]) == 2 and "set ATTNKIT_BLOCKS to a folder" in capsys.readouterr().err
 
 
+def test_forgetting_needs_neither_a_length_nor_a_folder(folder, monkeypatch, capsys):
+    monkeypatch.setenv("ATTNKIT_BLOCKS", str(folder / "none"))
+    assert main(["tune", "--forget", "--length", "1"]) == 0 and "forgotten" in capsys.readouterr().out
+    assert not (folder / "none").exists()
+
+
 def test_a_pair_takes_time_and_kernels_are_measured_where_they_are_compiled(monkeypatch):
     assert 0 < tune.seconds("loops", 128, 1, 256, 1) < 1
     assert list(tune.targets()) == ["loops"]

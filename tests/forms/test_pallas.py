@@ -17,9 +17,23 @@ import pytest
 from attnkit import forms
 from attnkit.conformance import kernels
 from attnkit.conformance.compiled_kernels import compile_kernels, registers
-from attnkit.conformance.kernels import changed_products, kernel_errors, kernel_excess, largest_error
+from attnkit.conformance.kernels import (
+    RoundedDerivative,
+    changed_products,
+    kernel_errors,
+    kernel_excess,
+    largest_error,
+)
 from attnkit.conformance.measure import together
-from attnkit.conformance.programs import FLOAT32_UNIT, Problem, cast, conditioned, forward, with_gradient
+from attnkit.conformance.programs import (
+    FLOAT32_UNIT,
+    SIGNS,
+    Problem,
+    cast,
+    conditioned,
+    forward,
+    with_gradient,
+)
 from attnkit.conformance.subject import Sizes as SubjectSizes
 from attnkit.conformance.subject import draw_arrays, draw_like, make_subject, own_data
 from attnkit.experiment import catalogue, costs
@@ -177,10 +191,19 @@ def test_one_rounding_of_the_output_costs_what_it_does_by_hand():
     with jax.enable_x64(True):
         true = together([jax.jit(with_gradient(run))(*given)])
     changes = changed_products(subject, [Problem(*given)], "bfloat16", true)["vjp.params.score.query"][0]
-    arrays = jax.tree.map(np.asarray, given[0])
-    unit, terms = float(jnp.finfo(jnp.bfloat16).eps) / 2, score_derivatives(arrays, draw_like(exact, 11))
-    largest = unit * np.abs(terms).sum(-1, keepdims=True) * np.abs(arrays["q"][:, 0])
-    assert (changes <= largest * (1 + 1e-9)).all() and (changes >= largest / 100).all()
+    arrays, unit = jax.tree.map(np.asarray, given[0]), 2.0**-8
+    terms, sums = score_derivatives(arrays, draw_like(exact, 11)), []
+    pairs = (jnp.array([subject.sizes.offset]), jnp.arange(5))
+    for draw in range(SIGNS):
+        part = RoundedDerivative(unit=unit, draw=draw)
+        with jax.enable_x64(True):
+            _, pull = jax.vjp(lambda s, part=part: part.transform_logits(None, s, *pairs), jnp.ones((1, 5)))
+            off = np.asarray(pull(jnp.ones((1, 5)))[0][0]) - 1
+        np.testing.assert_allclose(np.abs(off), unit, rtol=1e-9)
+        sums.append(np.abs((off * terms).sum(-1)))
+    np.testing.assert_allclose(changes, np.max(sums, 0)[:, None] * np.abs(arrays["q"][:, 0]), rtol=1e-6)
+    hidden = jnp.full((1, 5), -jnp.inf)
+    assert (part.transform_logits(None, hidden, *pairs) == -jnp.inf).all()
 
 
 @pytest.mark.parametrize(

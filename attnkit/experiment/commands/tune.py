@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 
@@ -30,32 +31,12 @@ def add(groups: Any) -> None:
 def tune(arguments: argparse.Namespace) -> int:
     """Measure, remember and show."""
     from attnkit.errors import ConfigError
-    from attnkit.experiment import tune as measured
     from attnkit.forms import tiling
 
-    if arguments.length < measured.shortest():
-        raise ConfigError(
-            f"--length {arguments.length}: expected at least {measured.shortest()}, for blocks of every size"
-        )
-    if arguments.rounds < 1:
-        raise ConfigError(f"--rounds {arguments.rounds}: expected at least 1")
     file = tiling.place()
     if file is None:
         raise ConfigError("there is no folder to remember in: set ATTNKIT_BLOCKS, XDG_CACHE_HOME or HOME")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=file.parent).close()
-    except OSError as error:
-        raise ConfigError(
-            f"{file.parent}: cannot keep block sizes there: {error.strerror}; set ATTNKIT_BLOCKS to a folder"
-        ) from None
-
-    def tell(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    found = {} if arguments.forget else measured.tune(arguments.length, arguments.rounds, tell)
-    if not found and not arguments.forget:
-        raise ConfigError(f"--length {arguments.length}: nothing could be measured; see the lines above")
+    found = {} if arguments.forget else measure(arguments, file)
     tiling.keep_steps(found)
     if arguments.json:
         print(json.dumps({"file": str(file), "steps": found}, indent=2))
@@ -65,3 +46,30 @@ def tune(arguments: argparse.Namespace) -> int:
             print(f"{target}: blocks of {side} x {side}, {width} at once: {spent} of the fastest")
     print(f"{'forgotten' if arguments.forget else 'remembered'}: {file}")
     return 0
+
+
+def measure(arguments: argparse.Namespace, file: Path) -> dict[Any, Any]:
+    """The steps of each target, once they can be kept in a file."""
+    from attnkit.errors import ConfigError
+    from attnkit.experiment import tune as measured
+
+    shortest = measured.shortest()
+    if arguments.length < shortest:
+        raise ConfigError(
+            f"--length {arguments.length}: expected at least {shortest}, for blocks of every size"
+        )
+    if arguments.rounds < 1:
+        raise ConfigError(f"--rounds {arguments.rounds}: expected at least 1")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=file.parent).close()
+    except OSError as error:
+        raise ConfigError(
+            f"{file.parent}: cannot keep block sizes there: {error.strerror}; set ATTNKIT_BLOCKS to a folder"
+        ) from None
+    found: dict[Any, Any] = measured.tune(
+        arguments.length, arguments.rounds, lambda line: print(line, file=sys.stderr, flush=True)
+    )
+    if not found:
+        raise ConfigError(f"--length {arguments.length}: nothing could be measured; see the lines above")
+    return found

@@ -27,7 +27,12 @@ PATTERNS = {
 
 @functools.lru_cache(maxsize=1024)
 def lowering_gap(
-    variant: Scored, platform: str, shape: HeadShape | None, block: tuple[int, int], gradient: bool = True
+    variant: Scored,
+    platform: str,
+    shape: HeadShape | None,
+    block: tuple[int, int],
+    gradient: bool = True,
+    dtype: Any = jnp.float32,
 ) -> str | None:
     """Why the kernels of a variant cannot be lowered for a platform; `None` if they can.
 
@@ -37,10 +42,12 @@ def lowering_gap(
         shape: heads and widths; `None` for the usual powers of two.
         block: queries and keys of a block.
         gradient: whether the gradient is lowered, which has the forward pass in it.
+        dtype: of the inputs, on which programs depend; float64 stands for float32.
     """
+    dtype = jnp.float32 if dtype == jnp.float64 else dtype
     tokens = 2 * max(block) - 1  # so that padding is lowered, too
     with jax.enable_x64(False):
-        function, arrays = program(variant, shape, block, tokens, gradient)
+        function, arrays = program(variant, shape, block, tokens, gradient, dtype)
         with on_abstract_device(platform):
             traced = jax.jit(function).trace(arrays)
             try:

@@ -9,9 +9,8 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from attnkit.forms.pallas.program import Arrays, Rewrite
+from attnkit.forms.pallas.program import Arrays, Rewrites
 
-Rewrites = Mapping[str, Rewrite]
 Layout = Literal["pairs", "rows", "columns"]
 #: (axes of the table, batch axes, axes of the result that are those of the table) of each layout
 LAYOUTS: Mapping[tuple[int, tuple[int, ...], tuple[int, ...]], Layout] = {

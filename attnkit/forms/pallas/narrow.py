@@ -1,35 +1,39 @@
-"""Programs of inputs in 16 bits: products in that type, and fast exponentials (`exponent.py`).
+"""Programs of inputs in 16 bits: products in that type, and exponentials by one operation of the hardware.
 
 Derivatives are defined in float32, of inputs that are widened. Tensor cores multiply matrices of 16-bit
 numbers at twice the rate of float32 (at a fraction of its digits, or at a fraction of the rate with all), and
 keep sums in float32. Two kinds of products become narrow:
 
 - of two matrices that are such inputs, widened: no digit is lost;
-- that are linear in a cotangent, of a matrix of pairs and one of rows or columns, in bfloat16: both are
-  rounded, as weights and their derivatives are in other kernels of attention. Its range is that of float32,
-  that of float16 is not.
+- that are linear in a cotangent, of or with a matrix of pairs and one of rows or columns, in bfloat16: both
+  are rounded, as weights and their derivatives are in other kernels of attention. Its range is that of
+  float32, that of float16 is not.
 
 All other products, as of the scores that a derivative computes again, are as the definition says.
+
+An exponential is a power of 2, for which a GPU has an operation; `exp` takes seven more. Its relative error
+is `|x|` roundings in float32, below one of 16 bits wherever a weight counts.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
-from attnkit.forms.pallas.exponent import Exponents
-from attnkit.forms.pallas.program import Program, known
+from attnkit.forms.pallas.program import Arrays, Program, evaluate
+from attnkit.forms.pallas.transposed import PAIRS, changed, label
 from attnkit.jax_api import Literal, bind_equation
 
+LOG2_E = 1.4426950408889634
 NARROW = (jnp.dtype(jnp.bfloat16), jnp.dtype(jnp.float16))
 #: operations whose result has the entries of their argument
 LAYOUT = ("broadcast_in_dim", "convert_element_type", "copy", "reshape", "squeeze", "transpose")
 
 
 def narrow(program: Program, state: int, kinds: Sequence[str], cotangents: int) -> Program:
-    """The program with narrow products and fast exponentials; itself if none of its inputs is narrow.
+    """The program with narrow products and fast exponentials.
+
+    It is unchanged if its matrices are not of one 16-bit type, some of them.
 
     Args:
         program: of a block.
@@ -43,51 +47,37 @@ def narrow(program: Program, state: int, kinds: Sequence[str], cotangents: int) 
         return program
     (dtype,) = types
     inputs = list(zip(jaxpr.invars, kinds, strict=True))
-    matrices = {v for v, kind in inputs[state:] if kind != "shared" and v.aval.ndim == 2}
-    maker = {v: equation for equation in jaxpr.eqns for v in equation.outvars}
-    exponents = Exponents(jaxpr, maker)
-    chosen = products(jaxpr, dtype, maker, matrices, set(jaxpr.invars[len(inputs) - cotangents :]))
+    matrices = {v for v, kind in inputs[state:] if kind != "shared" and is_matrix(v.aval)}
+    chosen = products(jaxpr, dtype, label(jaxpr, kinds), matrices, jaxpr.invars[len(inputs) - cotangents :])
 
-    def flat(*given: Any) -> list[Any]:
-        values = known(jaxpr, program.consts, given)
+    def compute(equation: Any, arguments: list[Any]) -> Arrays:
+        if equation.primitive.name == "exp" and arguments[0].dtype == jnp.float32:
+            return [jnp.exp2(arguments[0] * LOG2_E)]
+        if id(equation) in chosen:
+            wide = changed(equation, preferred_element_type=jnp.dtype(jnp.float32))
+            return bind_equation(wide, [a.astype(dtype) for a in arguments])
+        return bind_equation(equation, arguments)
 
-        def read(atom: Any) -> Any:
-            return atom.val if isinstance(atom, Literal) else values[atom]
-
-        def in_type(atom: Any) -> Any:
-            made = maker.get(atom)
-            widens = (
-                made and made.primitive.name == "convert_element_type" and made.invars[0].aval.dtype == dtype
-            )
-            return read(made.invars[0]) if made and widens else read(atom).astype(dtype)
-
-        for number, equation in enumerate(jaxpr.eqns):
-            if equation.primitive.name == "exp" and equation.invars[0].aval.dtype == jnp.float32:
-                made = [exponents.power(equation, read)]
-            else:
-                made = bind_equation(equation, [*map(in_type if number in chosen else read, equation.invars)])
-            values.update(zip(equation.outvars, made, strict=True))
-        return [read(a) for a in jaxpr.outvars]
-
-    closed = jax.make_jaxpr(flat)(*(jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in jaxpr.invars))
-    return dataclasses.replace(program, jaxpr=closed.jaxpr, consts=tuple(closed.consts))
+    return program.computed(lambda values: evaluate(jaxpr, values, compute))
 
 
 def products(
-    jaxpr: Any, dtype: Any, maker: Mapping[Any, Any], matrices: Set[Any], linear: Set[Any]
+    jaxpr: Any, dtype: Any, labels: Mapping[Any, Any], matrices: Set[Any], linear: Sequence[Any]
 ) -> set[int]:
-    """Numbers of the products that become narrow, of `matrices` of a side and of what depends on `linear`."""
+    """`id` of the products that become narrow, of `matrices` of a side and of what depends on `linear`."""
+    maker = {v: equation for equation in jaxpr.eqns for v in equation.outvars}
     moving, chosen = set(linear), set()
-    for number, equation in enumerate(jaxpr.eqns):
+    for equation in jaxpr.eqns:
         own = [a for a in equation.invars if not isinstance(a, Literal)]
         moves = any(a in moving for a in own)
         moving |= set(equation.outvars) if moves else set()
         if equation.primitive.name != "dot_general" or any(a.aval.dtype != jnp.float32 for a in own):
             continue
         (a, of_a), (b, of_b) = (origin(v, maker, dtype) for v in own)
-        rounds = a or b or of_a in matrices or of_b in matrices
-        if (a and b) or (moves and rounds and dtype == jnp.bfloat16):
-            chosen.add(number)
+        side = a or b or of_a in matrices or of_b in matrices
+        pairs = any(PAIRS in (labels[v], labels[v][::-1]) for v in (*own, *equation.outvars))
+        if (a and b) or (moves and side and pairs and dtype == jnp.bfloat16):
+            chosen.add(id(equation))
     return chosen
 
 
@@ -100,9 +90,14 @@ def origin(v: Any, maker: Mapping[Any, Any], dtype: Any) -> tuple[bool, Any]:
     return exact, v
 
 
+def is_matrix(aval: Any) -> bool:
+    """Whether an array is a matrix of numbers that can be rounded."""
+    return aval.ndim == 2 and jnp.issubdtype(aval.dtype, jnp.floating)
+
+
 def is_narrow(aval: Any) -> bool:
     """Whether an array is a matrix of 16-bit numbers."""
-    return aval.ndim == 2 and aval.dtype in NARROW
+    return is_matrix(aval) and aval.dtype in NARROW
 
 
 def stored_type(programs: Sequence[Program], place: int, dtype: Any) -> Any:

@@ -6,16 +6,15 @@ meant for the few best of a block.
 
 import functools
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from attnkit.forms.pallas.lookups import only
-from attnkit.forms.pallas.program import Arrays, Rewrite
+from attnkit.forms.pallas.program import Arrays, Rewrites
 
-Rewrites = Mapping[str, Rewrite]
 #: entries of a row that are sorted at most
 MOST = 160
 
@@ -23,8 +22,8 @@ MOST = 160
 def top_k(equation: Any, arguments: Arrays, rewrites: Rewrites) -> Arrays | None:
     """The largest entries of each row, the largest first, and where they are; of equal ones the first."""
     (a,), (values, places) = arguments, (v.aval for v in equation.outvars)
-    axis = a.ndim - 1
-    if values.shape[:axis] != a.shape[:axis] or a.shape[axis] > MOST:
+    axis = equation.params.get("axis", -1) % a.ndim
+    if a.shape[axis] > MOST:
         return None
     rank = ranks([a], axis, after)
     where = jax.lax.broadcasted_iota(places.dtype, a.shape, axis)

@@ -3,15 +3,14 @@
 What fills up an array is never defined and never read: sums and products leave it out.
 """
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from attnkit.forms.pallas.program import CALLS, Arrays, Program, known
-from attnkit.jax_api import Literal, bind_equation, scan_arguments
+from attnkit.forms.pallas.program import CALLS, Arrays, Program, evaluate, known
+from attnkit.jax_api import bind_equation, scan_arguments
 
 Shape = tuple[int, ...]
 #: operations on each entry alone; an axis of one entry is that for all entries of another
@@ -51,26 +50,7 @@ def pad_program(program: Program) -> Program:
     if all(padded_shape(shape) == shape for shape in shapes):
         return program
 
-    def flat(*given: Any) -> list[Any]:
-        return solve_padded(jaxpr, program.consts, given)
-
-    avals = [jax.ShapeDtypeStruct(padded_shape(v.aval.shape), v.aval.dtype) for v in jaxpr.invars]
-    closed = jax.make_jaxpr(flat)(*avals)
-    return dataclasses.replace(program, jaxpr=closed.jaxpr, consts=tuple(closed.consts))
-
-
-def solve_padded(jaxpr: Any, consts: Arrays, given: Arrays) -> list[Any]:
-    """The results of a program of arrays that have grown."""
-    values = known(jaxpr, consts, given)
-
-    def read(atom: Any) -> Any:
-        return atom.val if isinstance(atom, Literal) else values[atom]
-
-    for equation in jaxpr.eqns:
-        values.update(
-            zip(equation.outvars, compute(equation, [read(a) for a in equation.invars]), strict=True)
-        )
-    return [read(a) for a in jaxpr.outvars]
+    return program.computed(lambda values: evaluate(jaxpr, values, compute), padded_shape)
 
 
 def compute(equation: Any, arguments: Arrays) -> Arrays:
@@ -79,7 +59,7 @@ def compute(equation: Any, arguments: Arrays) -> Arrays:
     if name in CALLS:
         inner = equation.params[CALLS[name]]
         body, held = (inner.jaxpr, inner.consts) if hasattr(inner, "jaxpr") else (inner, ())
-        return solve_padded(body, held, arguments)
+        return evaluate(body, known(body, held, arguments), compute)
     if name in RULES:
         return RULES[name](equation, arguments)
     if name in ELEMENTWISE or name in AS_BEFORE or all(padded_shape(shape) == shape for shape in shapes):
@@ -151,7 +131,8 @@ def scan(equation: Any, arguments: Arrays) -> Arrays:
         raise NotImplementedError("scan over stacked arrays")
 
     def step(carry: Any, nothing: None) -> tuple[Any, None]:
-        return tuple(solve_padded(body.jaxpr, body.consts, [*held, *carry])), None
+        given = known(body.jaxpr, body.consts, [*held, *carry])
+        return tuple(evaluate(body.jaxpr, given, compute)), None
 
     return list(jax.lax.scan(step, tuple(start), None, length=length)[0])
 

@@ -11,6 +11,7 @@ from attnkit.jax_api import Jaxpr, JaxprEqn, Literal, bind_equation
 Arrays = Sequence[Any]
 #: `rewrite(equation, arguments, rewrites)`: results of an operation, or `None` for the usual way
 Rewrite = Callable[..., Arrays | None]
+Rewrites = Mapping[str, Rewrite]
 #: operations that are programs of others, and the parameter that holds the program
 CALLS = {
     "jit": "jaxpr",
@@ -42,10 +43,22 @@ class Program:
         """Results; unused arguments may be `None`."""
         return tuple(solve(self.jaxpr, self.jaxpr.outvars, known(self.jaxpr, self.consts, given)))
 
+    def computed(
+        self,
+        results: Callable[[dict[Any, Any]], Arrays],
+        grow: Callable[[tuple[int, ...]], tuple[int, ...]] = lambda shape: shape,
+    ) -> "Program":
+        """The program that computes its results in another way, from the values of constants and arguments.
 
-def make_program(
-    function: Callable[..., Arrays], avals: Arrays, rewrites: Mapping[str, Rewrite] | None = None
-) -> Program:
+        `grow` gives the shapes of its arguments from those that they have.
+        """
+        inputs: Any = self.jaxpr.invars
+        avals = [jax.ShapeDtypeStruct(grow(v.aval.shape), v.aval.dtype) for v in inputs]
+        closed = jax.make_jaxpr(lambda *given: results(known(self.jaxpr, self.consts, given)))(*avals)
+        return dataclasses.replace(self, jaxpr=closed.jaxpr, consts=tuple(closed.consts))
+
+
+def make_program(function: Callable[..., Arrays], avals: Arrays, rewrites: Rewrites | None = None) -> Program:
     """The program of `function`, without calls and without operations that no result needs."""
     avals = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals]
     closed = jax.make_jaxpr(lambda *given: tuple(function(*given)))(*avals)
@@ -64,8 +77,23 @@ def known(jaxpr: Jaxpr, consts: Arrays, given: Arrays) -> dict[Any, Any]:
     return dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *given), strict=True))
 
 
+def evaluate(
+    jaxpr: Jaxpr, values: Mapping[Any, Any], compute: Callable[[JaxprEqn, list[Any]], Arrays]
+) -> list[Any]:
+    """The results of a program whose operations `compute(equation, arguments)` computes."""
+    values = dict(values)
+
+    def read(atom: Any) -> Any:
+        return atom.val if isinstance(atom, Literal) else values[atom]
+
+    for equation in jaxpr.eqns:
+        found = compute(equation, [read(a) for a in equation.invars])
+        values.update(zip(equation.outvars, found, strict=True))
+    return [read(a) for a in jaxpr.outvars]
+
+
 def solve(
-    jaxpr: Jaxpr, wanted: Arrays, values: Mapping[Any, Any], rewrites: Mapping[str, Rewrite] | None = None
+    jaxpr: Jaxpr, wanted: Arrays, values: Mapping[Any, Any], rewrites: Rewrites | None = None
 ) -> list[Any]:
     """The values of some variables of a program from those of others, with the operations in between."""
     values, rewrites = dict(values), rewrites or {}

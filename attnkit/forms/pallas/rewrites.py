@@ -4,7 +4,6 @@ A rewrite gets the operation, its arguments and all rewrites, and returns its re
 nothing better than the operation itself.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,10 +12,9 @@ import numpy as np
 
 from attnkit.forms.pallas.lookups import dynamic_slice, dynamic_update_slice, gather, pick, place, scatter_add
 from attnkit.forms.pallas.ordering import concatenate, cut, sort, top_k
-from attnkit.forms.pallas.program import Arrays, Rewrite, known, solve
+from attnkit.forms.pallas.program import Arrays, Rewrites, known, solve
 from attnkit.jax_api import scan_arguments
 
-Rewrites = Mapping[str, Rewrite]
 #: erf(x) = x P(x^2) / Q(x^2) for |x| <= 4, beyond which it is 1 in float32: the coefficients of Eigen
 ERF_P = (
     -2.72614225801306e-10, 2.77068142495902e-08, -2.10102402082508e-06, -5.69250639462346e-05,

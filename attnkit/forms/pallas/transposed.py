@@ -2,9 +2,6 @@
 
 A program that owns a block of columns multiplies weights and their derivatives by matrices of rows: as
 `[rows, columns]` they would have to be transposed first, through shared memory, or computed twice.
-
-Products of more than two axes or with batch axes are not handled: those of pairs raise, and a transpose of
-another is taken for that of a matrix. No variant here has one.
 """
 
 import dataclasses
@@ -16,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnkit.forms.pallas.padded import ELEMENTWISE
-from attnkit.forms.pallas.program import Program, known
+from attnkit.forms.pallas.program import Program
 from attnkit.jax_api import Literal, bind_equation
 
 Labels = tuple[str | None, ...]
@@ -31,11 +28,7 @@ def transpose_pairs(program: Program, kinds: Sequence[str]) -> Program:
     if PAIRS not in labels.values():
         return program
 
-    def flat(*given: Any) -> list[Any]:
-        return Transposed(labels, known(jaxpr, program.consts, given)).solve(jaxpr)
-
-    closed = jax.make_jaxpr(flat)(*(jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in jaxpr.invars))
-    return dataclasses.replace(program, jaxpr=closed.jaxpr, consts=tuple(closed.consts))
+    return program.computed(lambda values: Transposed(labels, values).solve(jaxpr))
 
 
 def label(jaxpr: Any, kinds: Sequence[str]) -> dict[Any, Labels]:
@@ -59,11 +52,11 @@ def label(jaxpr: Any, kinds: Sequence[str]) -> dict[Any, Labels]:
 
 def label_of(equation: Any, given: Sequence[Labels], ndim: int) -> Labels:
     """The axes of a result."""
-    name, nothing = equation.primitive.name, (None,) * ndim
+    name, unknown = equation.primitive.name, (None,) * ndim
     avals: Any = [a.aval for a in equation.invars]
     if name in ELEMENTWISE:
         same = [one for one in given if len(one) == ndim]
-        return tuple(next(filter(None, axis), None) for axis in zip(*same, strict=True)) if same else nothing
+        return tuple(next(filter(None, axis), None) for axis in zip(*same, strict=True)) if same else unknown
     if name == "broadcast_in_dim":
         places = equation.params["broadcast_dimensions"]
         new = dict(zip(places, given[0], strict=True))
@@ -81,7 +74,7 @@ def label_of(equation: Any, given: Sequence[Labels], ndim: int) -> Labels:
             for n, one in enumerate(labels)
             if n not in summed
         )
-    return nothing
+    return unknown
 
 
 @dataclasses.dataclass
@@ -136,16 +129,13 @@ class Transposed:
         makes_pairs = self.is_transposed(equation.outvars[0])
         if makes_pairs and name in ELEMENTWISE:
             return bind_equation(equation, [self.transposed(a) for a in given])
-        if name == "dot_general" and (makes_pairs or any(map(self.is_transposed, given))):
+        if is_plain_product(equation) and (makes_pairs or any(map(self.is_transposed, given))):
             return self.product(equation, makes_pairs)
         if name == "transpose" and (makes_pairs or self.is_transposed(given[0])):
             return [self.values[given[0]]]
-        if (
-            name == "transpose"
-            and (made := self.makers.get(given[0]))
-            and made.primitive.name == "dot_general"
-        ):
-            return self.product(made, exchanged=True)
+        before = self.makers.get(given[0]) if name == "transpose" else None
+        if before and is_plain_product(before) and tuple(equation.params["permutation"]) == (1, 0):
+            return self.product(before, exchanged=True)
         if name in REDUCTIONS and self.is_transposed(given[0]):
             axes = tuple(1 - n for n in equation.params["axes"])
             return bind_equation(changed(equation, axes=axes), [self.values[given[0]]])
@@ -162,6 +152,14 @@ class Transposed:
             sides.append((value, tuple(1 - n for n in axes) if flip else axes))
         values, axes = zip(*(reversed(sides) if exchanged else sides), strict=True)
         return bind_equation(changed(equation, dimension_numbers=(axes, batch)), values)
+
+
+def is_plain_product(equation: Any) -> bool:
+    """Whether an operation is a product of two matrices, without batch axes."""
+    if equation.primitive.name != "dot_general":
+        return False
+    arrays = (*equation.invars, *equation.outvars)
+    return not any(equation.params["dimension_numbers"][1]) and all(a.aval.ndim == 2 for a in arrays)
 
 
 def changed(equation: Any, **params: Any) -> Any:

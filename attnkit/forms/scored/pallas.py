@@ -7,6 +7,7 @@ measured on a device.
 import functools
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array
 
 from attnkit.forms.block_loops import LOOPS
@@ -41,7 +42,8 @@ def supports(variant: Scored, sizes: Sizes, platform: str) -> str | None:
         return IN_SHARD_MAP
     from attnkit.forms.pallas.gaps import lowering_gap
 
-    gap = lowering_gap(variant, platform, sizes.shape, block_mask_of(variant, sizes, platform).block)
+    block = block_mask_of(variant, sizes, platform).block
+    gap = lowering_gap(variant, platform, sizes.shape, block, dtype=jnp.dtype(sizes.dtype))
     return gap and f"the compiler for {platform} lacks what the variant needs: {gap}"
 
 
