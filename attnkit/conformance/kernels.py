@@ -57,15 +57,25 @@ def kernel_errors(thing: Any, depth: str = "all") -> dict[str, float]:
 def kernel_excess(thing: Any, dtype: Any) -> dict[str, float]:
     """Errors of interpreted kernels in low precision, relative to what is allowed; above 1 is too much.
 
-    Allowed is twice the error of the definition in `dtype` against that in float64, and one unit of rounding:
-    see `attnkit.conformance.measure.excess`. Several problems are judged together: of one, the definition's
-    own error may be small by chance.
-
     Returns:
-        The largest, for each of `output`, `lse`, `vjp` and `jvp`.
+        The largest of `path_excess`, for each of `output`, `lse`, `vjp` and `jvp`.
 
     Raises:
         ValueError: if there are no kernels, with the reason.
+    """
+    worst = dict.fromkeys(("output", "lse", "vjp", "jvp"), 0.0)
+    for path, error in path_excess(thing, dtype).items():
+        part = path.split(".")[0]
+        worst[part] = max(worst[part], error)
+    return worst
+
+
+def path_excess(thing: Any, dtype: Any) -> dict[str, float]:
+    """Errors of every result and derivative, by path, relative to what is allowed.
+
+    Allowed is twice the error of the definition in `dtype` against that in float64, and one unit of rounding:
+    see `attnkit.conformance.measure.excess`. Several problems are judged together: of one, the definition's
+    own error may be small by chance.
     """
     subject, name = subject_with_kernels(thing), np.dtype(dtype).name
     drawn = [rounded(draw_arrays(subject, seed), dtype) for seed in range(DRAWS)]
@@ -78,12 +88,16 @@ def kernel_excess(thing: Any, dtype: Any) -> dict[str, float]:
     true, rounding = (run("reference", depth, jnp.float64) for depth in ("first order", f"rounding {name}"))
     for path, change in changed_products(subject, problems, name, true).items():
         rounding[path] = np.hypot(rounding[path], change)
-    worst = dict.fromkeys(("output", "lse", "vjp", "jvp"), 0.0)
-    for path, value in found.items():
-        kind = np.float32 if "lse" in path or ".params." in path else dtype
-        part = path.split(".")[0]
-        worst[part] = max(worst[part], excess(value, rival[path], true[path], kind, rounding.get(path)))
-    return worst
+    return {
+        path: excess(
+            value,
+            rival[path],
+            true[path],
+            np.float32 if "lse" in path or ".params." in path else dtype,
+            rounding.get(path),
+        )
+        for path, value in found.items()
+    }
 
 
 @options

@@ -144,22 +144,20 @@ class Transposed:
 
     def product(self, equation: Any, exchanged: bool) -> Sequence[Any]:
         """A product of matrices, some of them held transposed; its transpose if they are exchanged."""
-        summed, batch = equation.params["dimension_numbers"]
+        summed, _ = equation.params["dimension_numbers"]
         sides = []
         for atom, axes in zip(equation.invars, summed, strict=True):
             flip = self.is_transposed(atom)
             value = self.values[atom] if flip else self.straight(atom)
             sides.append((value, tuple(1 - n for n in axes) if flip else axes))
         values, axes = zip(*(reversed(sides) if exchanged else sides), strict=True)
-        return bind_equation(changed(equation, dimension_numbers=(axes, batch)), values)
+        return bind_equation(changed(equation, dimension_numbers=(axes, ((), ()))), values)
 
 
 def is_plain_product(equation: Any) -> bool:
-    """Whether an operation is a product of two matrices, without batch axes."""
-    if equation.primitive.name != "dot_general":
-        return False
+    """Whether an operation is a product of two matrices; such have no batch axes."""
     arrays = (*equation.invars, *equation.outvars)
-    return not any(equation.params["dimension_numbers"][1]) and all(a.aval.ndim == 2 for a in arrays)
+    return equation.primitive.name == "dot_general" and all(a.aval.ndim == 2 for a in arrays)
 
 
 def changed(equation: Any, **params: Any) -> Any:
