@@ -173,7 +173,7 @@ def test_products_that_are_not_of_two_matrices_are_left_as_they_are():
             jnp.max(s, axis=0),
             jnp.sum(s, axis=1),
             s - s.T,
-            jax.lax.transpose_p.bind(q.T @ q, permutation=(0, 1)) * k[0, 0],
+            jax.lax.transpose_p.bind(q.T @ jnp.sin(q), permutation=(0, 1)),
         )
 
     draw = np.random.default_rng(2)
