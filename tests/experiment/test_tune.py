@@ -72,6 +72,7 @@ def test_options_that_measure_nothing_are_refused(folder, monkeypatch, capsys):
     monkeypatch.setattr(tune, "tune", lambda *given: pytest.fail("measured before it knew where to keep it"))
     monkeypatch.setenv("ATTNKIT_BLOCKS", "")
     assert main(["tune"]) == 2 and "no folder to remember in" in capsys.readouterr().err
+    assert main(["tune", "--length", "0"]) == 2 and "--length 0: expected" in capsys.readouterr().err
     monkeypatch.setenv("ATTNKIT_BLOCKS", "/dev/null/x")
     assert main(["tune"]) == 2 and "set ATTNKIT_BLOCKS to a folder" in capsys.readouterr().err
 

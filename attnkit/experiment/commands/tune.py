@@ -31,8 +31,16 @@ def add(groups: Any) -> None:
 def tune(arguments: argparse.Namespace) -> int:
     """Measure, remember and show."""
     from attnkit.errors import ConfigError
+    from attnkit.experiment import tune as measured
     from attnkit.forms import tiling
 
+    shortest = measured.shortest()
+    if not arguments.forget and arguments.length < shortest:
+        raise ConfigError(
+            f"--length {arguments.length}: expected at least {shortest}, for blocks of every size"
+        )
+    if not arguments.forget and arguments.rounds < 1:
+        raise ConfigError(f"--rounds {arguments.rounds}: expected at least 1")
     file = tiling.place()
     if file is None:
         raise ConfigError("there is no folder to remember in: set ATTNKIT_BLOCKS, XDG_CACHE_HOME or HOME")
@@ -53,13 +61,6 @@ def measure(arguments: argparse.Namespace, file: Path) -> dict[Any, Any]:
     from attnkit.errors import ConfigError
     from attnkit.experiment import tune as measured
 
-    shortest = measured.shortest()
-    if arguments.length < shortest:
-        raise ConfigError(
-            f"--length {arguments.length}: expected at least {shortest}, for blocks of every size"
-        )
-    if arguments.rounds < 1:
-        raise ConfigError(f"--rounds {arguments.rounds}: expected at least 1")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=file.parent).close()
