@@ -6,12 +6,12 @@ from typing import Any, NamedTuple, SupportsIndex
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 from jaxtyping import Array, Float
 
 from attnkit.forms import scored as folder
 from attnkit.forms.catalogue import get_form
-from attnkit.forms.choice import choose_form, known_offset
+from attnkit.forms.choice import choose_form, explain, known_offset
 from attnkit.forms.closures import check_closures
 from attnkit.forms.heads import (
     Inputs,
@@ -23,7 +23,7 @@ from attnkit.forms.heads import (
     prepared_keys,
     split_inputs,
 )
-from attnkit.forms.on_mesh import EVERYWHERE, OnMesh
+from attnkit.forms.on_mesh import EVERYWHERE, OnMesh, shared_mesh
 from attnkit.forms.scored import reference
 from attnkit.forms.shards import Shards
 from attnkit.forms.sizes import Sizes
@@ -65,7 +65,7 @@ def attend(
     implementation: str = "auto",
     block: tuple[int, int] | None = None,
     axis: str | None = None,
-    mesh: Mesh | None = None,
+    mesh: Mesh | AbstractMesh | None = None,
 ) -> AttentionOutput:
     """Scored attention of one sequence. Batch with `jax.vmap`.
 
@@ -96,6 +96,24 @@ def attend(
         ValueError: if shapes, inputs or data do not fit together, or the form cannot compute the variant.
     """
     offset = known_offset(offset)
+    shape = HeadShape(q.shape[0], q.shape[-1], v.shape[-1], k.shape[0])
+    if mesh is None and axis is None:
+
+        def check_shared(devices: int) -> None:
+            check_sides(variant, offset, q.shape[-2] == k.shape[-2])
+            explain(
+                variant,
+                q.shape[-2],
+                k.shape[-2],
+                offset=offset,
+                implementation=implementation,
+                block=block,
+                devices=devices,
+                shape=shape,
+                dtype=v.dtype,
+            )
+
+        mesh = shared_mesh(check_shared)
     if mesh is not None:
         on = OnMesh(mesh, axis, queries=q.shape[-2], keys=k.shape[-2])
         data = data or Data()
@@ -111,7 +129,6 @@ def attend(
         whole: AttentionOutput = on.run(one, given, specs, on.heads)
         return whole
     shards = Shards.of(axis)
-    shape = HeadShape(q.shape[0], q.shape[-1], v.shape[-1], k.shape[0])
     varying = bool(varying_axes(q) | varying_axes(k) | varying_axes(v))
     sizes = Sizes(q.shape[-2], k.shape[-2], offset, block, shape, shards, v.dtype, varying)
     heads = heads_of(variant, params, q, k, v, inputs, data, offset, key, shards)

@@ -1,14 +1,40 @@
 """Whole arrays of a sequence, computed by the devices of a mesh."""
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from attnkit.forms.shards import AXIS, Shards
+from attnkit.jax_api import make_user_context
 
 EVERYWHERE = PartitionSpec()
+_sharing = make_user_context(False)
+
+
+@contextlib.contextmanager
+def sharing() -> Iterator[None]:
+    """In it, `attend` and `recur` use the devices along `sequence` of the mesh around them.
+
+    They do so where they are not told which devices to use, a form for several devices computes the variant,
+    and the devices divide the tokens. All else is left to the compiler, which gathers what it cannot cut.
+    """
+    with _sharing(True):
+        yield
+
+
+def shared_mesh(check: Callable[[int], Any]) -> AbstractMesh | None:
+    """The mesh around, if `sharing` is in force and `check(devices)` raises no `ValueError`."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if not _sharing.value or AXIS in mesh.manual_axes or mesh.shape.get(AXIS, 1) == 1:
+        return None
+    try:
+        check(mesh.shape[AXIS])
+    except ValueError:
+        return None
+    return mesh
 
 
 class OnMesh:
@@ -20,7 +46,7 @@ class OnMesh:
         heads: how arrays `[heads, tokens, ...]` are cut.
     """
 
-    def __init__(self, mesh: Mesh, axis: str | None, **tokens: int) -> None:
+    def __init__(self, mesh: Mesh | AbstractMesh, axis: str | None, **tokens: int) -> None:
         """Raises `ValueError` if the mesh has no such axis, or its devices do not divide the `tokens`."""
         self.mesh, self.axis = mesh, axis or AXIS
         if self.axis not in mesh.shape:

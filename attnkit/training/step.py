@@ -12,6 +12,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
+from attnkit.forms.on_mesh import sharing
 from attnkit.layers.contract import TokenMixerLayer
 from attnkit.models.contract import Batch
 from attnkit.training.devices import EXAMPLES
@@ -235,10 +236,9 @@ def objective(
         read(network)
     set_attributes(network, hyper.attributes)
     smoothing = hyper.label_smoothing if training.label_smoothing else 0.0
-    found = sums(
-        errors(network(batch, key=key), batch, smoothing, training.z_loss),
-        batch["weights"],
-    )
+    with sharing():
+        outputs = network(batch, key=key)
+    found = sums(errors(outputs, batch, smoothing, training.z_loss), batch["weights"])
     return found.objective, found
 
 

@@ -1,9 +1,12 @@
 """Trains on the meshes that are named as arguments, `one` first; run in a process of its own with 8 devices.
 
-It prints differences from `one`, and the bytes of parameters and optimizer state that a device keeps.
+It prints differences from `one`, the bytes of parameters and optimizer state that a device keeps, and how many
+collectives of each kind a program has.
 """
 
+import collections
 import json
+import re
 import sys
 
 import jax
@@ -58,14 +61,17 @@ def data():
 def main():
     use_cores()
     graph, params, constants = split(network())
-    found, kept, batches = {}, {}, data()
+    found, kept, collectives, batches = {}, {}, {}, data()
     for name in sys.argv[1:]:
         shape = MESHES[name]
         mesh = Mesh(np.asarray(jax.devices()[: np.prod(shape)]).reshape(shape), AXES)
         state = begin(graph, params, constants, TRAINING, OPTIMIZER, mesh)
         dispatch = make_dispatch(make_step(graph, TRAINING, OPTIMIZER, mesh), mesh)
         given = place_batches(batches, mesh), np.int32(STEPS), hyperparameters(OPTIMIZER)
-        state, metrics, _ = dispatch(state, *given)
+        program = dispatch.lower(state, *given).compile()
+        kinds = re.findall(r" (all-gather|collective-permute)(?:-start)?\(", program.as_text())
+        collectives[name] = collections.Counter(kinds)
+        state, metrics, _ = program(state, *given)
         leaves = jax.tree.leaves((state.params, state.optimizer))
         kept[name] = sum(leaf.addressable_data(0).nbytes for leaf in leaves)
         found[name] = jax.tree.map(lambda a: np.array(a, float), on_one((state.params, metrics.loss)))
@@ -82,6 +88,7 @@ def main():
                 for a, b in zip(jax.tree.leaves(found["one"][0]), jax.tree.leaves(params), strict=True)
             ),
             "kept": kept,
+            "collectives": collectives,
             "meshes": [make_mesh(Training(batch_size=n)).size for n in (8, 12, 7)],
             "unused": [unused(Training(batch_size=n), expected()) for n in (16, 7)],
         },

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 from jaxtyping import Array, Float, Int
 
-from attnkit.forms.on_mesh import EVERYWHERE, OnMesh
+from attnkit.forms.on_mesh import EVERYWHERE, OnMesh, shared_mesh
 from attnkit.forms.recurrent.contract import all_forms, find_form, sizes_of
 from attnkit.forms.recurrent.head import is_float, linear_weights, run_head
 from attnkit.forms.recurrent.tokens import read_tokens, values_of, varying_zero
@@ -113,7 +113,7 @@ def recur(
     implementation: str = "auto",
     chunk: int | None = None,
     axis: str | None = None,
-    mesh: Mesh | None = None,
+    mesh: Mesh | AbstractMesh | None = None,
 ) -> RecurrentOutput:
     """Recurrent attention of one sequence. Batch with `jax.vmap`.
 
@@ -142,6 +142,12 @@ def recur(
     inputs = dict(inputs)
     check_inputs(variant, shape, inputs)
     count, dtype = inputs["v"].shape[-2], inputs["v"].dtype
+    if mesh is None and axis is None:
+        mesh = shared_mesh(
+            lambda devices: explain_recurrent(
+                variant, count, implementation=implementation, chunk=chunk, devices=devices
+            )
+        )
     if mesh is not None:
         on = OnMesh(mesh, axis, tokens=count)
         given = {"params": params, "state": state, "length": length, "segments": segments, "inputs": inputs}
