@@ -126,7 +126,8 @@ def attend(
         def one(**own: Any) -> AttentionOutput:
             return attend(variant, **own, offset=offset, implementation=implementation, block=block)
 
-        whole: AttentionOutput = on.run(one, given, specs, on.heads)
+        kernels = implementation != "auto" and hasattr(get_form(folder, implementation), "COMPILED_ON")
+        whole: AttentionOutput = on.run(one, given, specs, on.heads, kernels)
         return whole
     shards = Shards.of(axis)
     varying = bool(varying_axes(q) | varying_axes(k) | varying_axes(v))

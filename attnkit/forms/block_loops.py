@@ -4,70 +4,30 @@ On a CPU a mapped axis (`vmap`: heads, a batch) is a loop, so that what a block 
 big matrices are not multiplied transposed; elsewhere a mapped axis is a batch.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from attnkit.forms.avoid_lhs_transpose import avoid_lhs_transpose
-from attnkit.forms.block_mask import BlockMask
 from attnkit.forms.block_op import Arrays, BlockOp, Kind, Lowering
+from attnkit.forms.schedule import Schedule, Schedules
 from attnkit.jax_api import match_vma
 
 
-@dataclasses.dataclass(frozen=True)
-class Schedule:
-    """The column blocks of the steps of each row of blocks.
-
-    Attributes:
-        order: `[row blocks, longest]`, first those all of whose pairs may attend.
-        bounds: `[row blocks, 2]`, how many those are, and how many there are with those that ask the mask.
-        plain: whether there is one of the first kind.
-        masked: whether there is one of the second kind.
-    """
-
-    order: Any
-    bounds: Any
-    plain: bool
-    masked: bool
-
-
-def schedule_of(*block_masks: BlockMask) -> Schedule:
-    """The schedules of block masks of one grid, stacked: `[block masks, row blocks, ...]`."""
-    every = [block_mask.steps() for block_mask in block_masks]
-    longest = max(1, *(len(full) + len(partial) for steps in every for full, partial in steps))
-    shape = len(every), len(every[0])
-    order, bounds = np.zeros((*shape, longest), np.int32), np.zeros((*shape, 2), np.int32)
-    for number, steps in enumerate(every):
-        for row, (full, partial) in enumerate(steps):
-            order[number, row, : len(full) + len(partial)] = full + partial
-            bounds[number, row] = len(full), len(full) + len(partial)
-    plain, masked = bounds[..., 0] > 0, bounds[..., 1] > bounds[..., 0]
-    return Schedule(order, bounds, bool(plain.any()), bool(masked.any()))
-
-
-def run(op: BlockOp, arguments: Arrays, platform: str) -> list[Any]:
+def compute(op: BlockOp, arguments: Arrays, platform: str, schedules: Schedules) -> list[Any]:
     """Results of a block operation."""
-    schedule = schedule_of(op.block_mask)
-    one = dataclasses.replace(schedule, order=schedule.order[0], bounds=schedule.bounds[0])
-    return run_schedule(op, arguments, platform, one)
-
-
-def run_schedule(op: BlockOp, arguments: Arrays, platform: str, schedule: Schedule) -> list[Any]:
-    """The same by a schedule, which may be known only at run time, in place of that of the block mask."""
     cpu = platform == "cpu"
     if not op.sizes:
-        return run_rows(op, arguments, cpu, schedule)
+        return run_rows(op, arguments, cpu, schedules("row"))
     inner, has = op.without_outer_axis(), [operand.mapped[0] for operand in op.arguments]
     stacked = [operand.mapped[0] for operand in op.results]
 
     def one(some: Arrays) -> list[Any]:
         new = iter(some)
         given = [next(new) if h else a for h, a in zip(has, arguments, strict=True)]
-        return run_schedule(inner, given, platform, schedule)
+        return compute(inner, given, platform, schedules)
 
     mapped = tuple(a for h, a in zip(has, arguments, strict=True) if h)
     if not cpu:
@@ -191,4 +151,4 @@ def in_blocks(a: Any, block: int) -> Any:
     return a.reshape(a.shape[0] // block, block, *a.shape[1:])
 
 
-LOOPS = Lowering(run)
+LOOPS = Lowering(compute)

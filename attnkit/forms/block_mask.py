@@ -69,6 +69,11 @@ class BlockMask:
         return self.merge_width * sum(len(plain) + len(masked) for plain, masked in self.steps())
 
     @property
+    def plain(self) -> bool:
+        """Whether some computed block has only pairs that may attend."""
+        return any(self.full)
+
+    @property
     def masked(self) -> bool:
         """Whether some computed block has a pair that may not attend."""
         return any(self.partial)

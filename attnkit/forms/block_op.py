@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from attnkit.forms.block_mask import BlockMask
+from attnkit.forms.schedule import Schedules, schedules_of
 from attnkit.jax_api import shape_like
 
 Kind = Literal["shared", "row", "column"]
@@ -42,13 +43,18 @@ class Lowering:
     """How block operations are computed.
 
     Attributes:
-        run: `run(op, arguments, platform)` gives the results, written with operations of JAX.
+        compute: `compute(op, arguments, platform, schedules)` gives the results, written with operations of
+            JAX. The schedules may be known only at run time, in place of those of the block mask.
         prepare: `prepare(op, arguments)` gives an operation with the same results, and its arguments, before
             it is mapped or differentiated.
     """
 
-    run: Callable[["BlockOp", Arrays, str], list[Any]]
+    compute: Callable[["BlockOp", Arrays, str, Schedules], list[Any]]
     prepare: Callable[[Any, list[Any]], tuple[Any, list[Any]]] = lambda op, arguments: (op, arguments)
+
+    def run(self, op: "BlockOp", arguments: Arrays, platform: str) -> list[Any]:
+        """Results of a block operation."""
+        return self.compute(op, arguments, platform, schedules_of(op.block_mask))
 
 
 @dataclasses.dataclass(frozen=True)

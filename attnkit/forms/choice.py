@@ -96,24 +96,36 @@ def choose_form(variant: Scored, sizes: Sizes, implementation: str) -> tuple[str
     if block_mask_of(variant, sizes).is_whole:
         return "dense" if sizes.block is None else "blockwise", "short enough for one block"
     why = ["asked for" if sizes.block else "longer than one block"]
-    rank = {
-        name: getattr(form, "COMPILED_ON", {}).get(platform, 0) for name, form in find_forms(folder).items()
+    kernels = {
+        name: form
+        for name, form in find_forms(folder).items()
+        if rank(form, platform) and not getattr(form, "DISTRIBUTED", False)
     }
-    for name in sorted((name for name in rank if rank[name]), key=lambda name: -rank[name]):
-        if (reason := get_form(folder, name).supports(variant, sizes, platform)) is None:
+    for name in sorted(kernels, key=lambda name: -rank(kernels[name], platform)):
+        if (reason := kernels[name].supports(variant, sizes, platform)) is None:
             return name, "; ".join([*why, f"compiled for {platform}"])
         why.append(f"not {name}: {reason}")
     return "blockwise", "; ".join(why)
 
 
+def rank(form: Any, platform: str) -> int:
+    """How early `auto` takes a form of kernels that are compiled for a platform; 0 if it never does."""
+    found: int = getattr(form, "COMPILED_ON", {}).get(platform, 0)
+    return found
+
+
 def choose_distributed(variant: Scored, sizes: Sizes, platform: str) -> tuple[str, str]:
     """Name of a form for a sequence on several devices, and why that one."""
     passed_over: list[str] = []
-    for name, form in find_forms(folder).items():
-        if on_one_device(form, sizes) is None:
-            if (reason := form.supports(variant, sizes, platform)) is None:
-                return name, "; ".join(passed_over) or "first choice for several devices"
-            passed_over.append(f"not {name}: {reason}")
+    here = {
+        name: form
+        for name, form in find_forms(folder).items()
+        if on_one_device(form, sizes) is None and platform in getattr(form, "COMPILED_ON", (platform,))
+    }
+    for name in sorted(here, key=lambda name: -rank(here[name], platform)):
+        if (reason := here[name].supports(variant, sizes, platform)) is None:
+            return name, "; ".join(passed_over) or "first choice for several devices"
+        passed_over.append(f"not {name}: {reason}")
     raise ValueError(f"no form computes it on several devices: {'; '.join(passed_over)}")
 
 

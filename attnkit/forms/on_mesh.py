@@ -58,7 +58,12 @@ class OnMesh:
         self.tokens, self.heads = PartitionSpec(self.axis), PartitionSpec(None, self.axis)
 
     def run(
-        self, compute: Callable[..., Any], given: Mapping[str, Any], specs: Mapping[str, Any], results: Any
+        self,
+        compute: Callable[..., Any],
+        given: Mapping[str, Any],
+        specs: Mapping[str, Any],
+        results: Any,
+        kernels: bool = False,
     ) -> Any:
         """`compute(**given, axis=axis)` on every device, with its share of the arrays.
 
@@ -67,6 +72,8 @@ class OnMesh:
             given: keyword arguments of the whole sequence.
             specs: how they are cut; those that are not named are the same on all devices.
             results: how results are cut.
+            kernels: whether kernels are asked for. They do not say along which axes they vary, so that JAX
+                cannot check it; nor does it on platforms that compile kernels, or inside another `shard_map`.
         """
         names = sorted(given)
 
@@ -74,7 +81,15 @@ class OnMesh:
             return compute(**dict(zip(names, own, strict=True)), axis=self.axis)
 
         cut = tuple(specs.get(name, EVERYWHERE) for name in names)
-        every = jax.shard_map(one, mesh=self.mesh, in_specs=cut, out_specs=results, axis_names={self.axis})
+        checked = not kernels and not self.mesh.manual_axes and jax.default_backend() == "cpu"
+        every = jax.shard_map(
+            one,
+            mesh=self.mesh,
+            in_specs=cut,
+            out_specs=results,
+            axis_names={self.axis},
+            check_vma=checked,
+        )
         return every(*jax.tree.map(self.placed, cut, tuple(given[name] for name in names), is_leaf=is_spec))
 
     def placed(self, spec: PartitionSpec, tree: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 
 from attnkit.forms.block_mask import BlockMask, block_size, true_columns
 from attnkit.forms.shards import Shards
-from attnkit.forms.tiling import tiling
+from attnkit.forms.tiling import Tiling
 from attnkit.masks.contract import Interval, Mask
 
 Table = np.ndarray
@@ -39,6 +39,10 @@ class RingMask(BlockMask):
     @property
     def is_whole(self) -> bool:
         return False
+
+    @property
+    def plain(self) -> bool:
+        return any(mask.plain for mask in self.distinct)
 
     @property
     def masked(self) -> bool:
@@ -93,14 +97,20 @@ class RingMask(BlockMask):
 
 @functools.lru_cache(maxsize=64)
 def make_ring_mask(
-    mask: Mask, queries: int, keys: int, offset: int, block: tuple[int, int] | None, shards: Shards
+    mask: Mask,
+    queries: int,
+    keys: int,
+    offset: int,
+    block: tuple[int, int] | None,
+    shards: Shards,
+    use: Tiling,
 ) -> RingMask:
     """The ring of `queries` and `keys` on each device, in the order of tokens that takes less time.
 
     That time is the sum over the hops of the blocks of the device that has most: all wait for it.
     """
     orders = [False, True] if shards.count > 1 and queries % 2 == keys % 2 == 0 else [False]
-    rings = [make_order(mask, queries, keys, offset, block, shards, zigzag) for zigzag in orders]
+    rings = [make_order(mask, queries, keys, offset, block, shards, zigzag, use) for zigzag in orders]
     return min(rings, key=lambda ring: int(ring.work().max(axis=0).sum()) * ring.block[0] * ring.block[1])
 
 
@@ -112,10 +122,16 @@ def make_order(
     block: tuple[int, int] | None,
     shards: Shards,
     zigzag: bool,
+    use: Tiling,
 ) -> RingMask:
     """The ring for one order of tokens."""
-    side, parts = tiling().steps[0][0], 2 if zigzag else 1
-    block = block or (block_size(queries // parts, side), block_size(keys // parts, side))
+    side, parts = use.steps[0][0], 2 if zigzag else 1
+    if block is None:
+        block = (
+            (side, side)
+            if use.exact
+            else (block_size(queries // parts, side), block_size(keys // parts, side))
+        )
     rows, columns = (
         intervals(places(count, shards.count, zigzag), size)
         for count, size in zip((queries, keys), block, strict=True)

@@ -1,10 +1,11 @@
 """Prints what several devices compute against one, as JSON; run in a process of its own that has eight.
 
 With the argument `whole`, every feature on every number of devices; with `second_order`, second derivatives;
-with `layers`, layers in a `jax.shard_map`.
+with `layers`, layers in a `jax.shard_map`; with `mixers`, the layer of every mixer on a mesh around it.
 """
 
 import json
+import re
 import sys
 
 import jax
@@ -19,6 +20,8 @@ from attnkit.conformance import distributed
 from attnkit.conformance.distributed import Comparison, passed_errors, resources
 from attnkit.conformance.programs import QUICK_COMPILE
 from attnkit.conformance.subject import Sizes, make_subject
+from attnkit.experiment import catalogue, costs
+from attnkit.forms.on_mesh import sharing
 from attnkit.layers.token_mixer.latent import Latent
 from attnkit.layers.token_mixer.talking_heads import MixScores
 from attnkit.masks.causal import Causal
@@ -288,8 +291,52 @@ def layers():
     }
 
 
+def mixers():
+    """Errors of gradients of layers whose sequences four devices share; how often each sends to the next."""
+    jax.config.update("jax_enable_x64", True)
+    x = jnp.asarray(np.random.default_rng(7).normal(size=(2, 16, 16)))
+    mesh = jax.make_mesh((2, 4), ("data", "sequence"), axis_types=(AxisType.Auto,) * 2)
+    whole, cut, found = PartitionSpec(), PartitionSpec("data"), {}
+    for entry in catalogue.catalogue("TokenMixer"):
+        try:
+            layer = TokenMixer(4, 16, variant=entry.cls(**costs.required_options(entry)), rngs=nnx.Rngs(0))
+            graph, params, rest = nnx.split(layer, nnx.Param, ...)
+            params = jax.tree.map(lambda a: a.astype(jnp.float64), params)
+
+            def total(params, x, graph=graph, rest=rest):
+                return jnp.sum(jnp.sin(nnx.merge(graph, params, rest)(x)))
+
+            slope = jax.value_and_grad(total, (0, 1))
+            true = jax.jit(slope, compiler_options=QUICK_COMPILE)(params, x)
+        except ValueError:  # it needs other options, or data of its own
+            continue
+
+        def shared(params, x, slope=slope):
+            with sharing():
+                total, (by_params, by_x) = slope(params, x)
+            return jax.lax.psum((total, by_params), "data"), by_x
+
+        # As in training: examples are spread by hand, unchecked, and tokens by who shares them.
+        spread = jax.shard_map(
+            shared,
+            mesh=mesh,
+            in_specs=(whole, cut),
+            out_specs=(whole, cut),
+            axis_names={"data"},
+            check_vma=False,
+        )
+        lie = tuple(jax.NamedSharding(mesh, spec) for spec in (whole, cut))
+        program = jax.jit(spread, in_shardings=lie).lower(params, x).compile(QUICK_COMPILE)
+        (value, by_params), by_x = program(*jax.device_put((params, x), lie))
+        own = value, (by_params, by_x)
+        pairs = zip(*map(jax.tree.leaves, (own, true)), strict=True)
+        found[entry.kind] = {
+            "error": max(float(np.abs(a - b).max() / max(1, np.abs(b).max())) for a, b in pairs),
+            "sent": len(re.findall(r" collective-permute(?:-start)?\(", program.as_text())),
+        }
+    return found
+
+
 if __name__ == "__main__":
-    asked = {(): sample, ("whole",): whole, ("second_order",): second_order, ("layers",): layers}[
-        tuple(sys.argv[1:])
-    ]
-    json.dump(asked(), sys.stdout)
+    asked = {"": sample, "whole": whole, "second_order": second_order, "layers": layers, "mixers": mixers}
+    json.dump(asked[" ".join(sys.argv[1:])](), sys.stdout)

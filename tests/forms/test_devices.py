@@ -21,6 +21,7 @@ from attnkit.forms.ring_mask import make_order, make_ring_mask, places
 from attnkit.forms.scored import ulysses
 from attnkit.forms.shards import Shards
 from attnkit.forms.sizes import Sizes
+from attnkit.forms.tiling import shipped
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data
 from attnkit.masks.everything import Everything
@@ -37,6 +38,8 @@ from attnkit.scored.position.fox import Fox
 from attnkit.scored.position.selective import Selective
 from attnkit.scored.preset.attention import Attention
 from attnkit.variant import HeadShape
+
+TILING = shipped("loops", "cpu")
 
 
 def child(*arguments: str) -> dict:
@@ -104,7 +107,7 @@ def test_every_feature_on_every_number_of_devices():
 
 @pytest.mark.parametrize("devices", [2, 4, 8])
 def test_causal_work_of_a_ring_differs_by_at_most_five_percent(devices):
-    ring = make_ring_mask(Causal(), 1024, 1024, 0, (64, 64), Shards("sequence", devices))
+    ring = make_ring_mask(Causal(), 1024, 1024, 0, (64, 64), Shards("sequence", devices), TILING)
     work = ring.work()
     assert ring.zigzag and ring.hops == devices
     assert work.sum(axis=1).max() <= 1.05 * work.sum(axis=1).min()
@@ -112,7 +115,7 @@ def test_causal_work_of_a_ring_differs_by_at_most_five_percent(devices):
     assert work.max(axis=0).sum() <= 1.05 * work.sum() / devices
     rows = 16 * devices
     assert work.sum() == rows * (rows + 1) / 2  # nothing that the mask leaves empty
-    lines = make_order(Causal(), 1024, 1024, 0, (64, 64), Shards("sequence", devices), False).work()
+    lines = make_order(Causal(), 1024, 1024, 0, (64, 64), Shards("sequence", devices), False, TILING).work()
     assert lines.max(axis=0).sum() > 1.4 * work.max(axis=0).sum()
 
 
@@ -123,7 +126,7 @@ MASKS = [Everything(), Causal(), Window(back=5), Window(back=2, ahead=7), Causal
 @pytest.mark.parametrize("zigzag", [False, True], ids=["consecutive", "zigzag"])
 def test_blocks_of_a_ring_hold_every_pair_that_may_attend(mask, zigzag):
     devices, tokens, block = 4, 6, (4, 5)
-    ring = make_order(mask, tokens, tokens, 0, block, Shards("sequence", devices), zigzag)
+    ring = make_order(mask, tokens, tokens, 0, block, Shards("sequence", devices), zigzag, TILING)
     at = places(tokens, devices, zigzag)
     assert sorted(at.ravel()) == list(range(devices * tokens))
     seen = np.zeros((devices * tokens,) * 2, bool)
@@ -144,8 +147,8 @@ def test_blocks_of_a_ring_hold_every_pair_that_may_attend(mask, zigzag):
 
 def test_keys_pass_by_only_where_they_are_needed():
     shards = Shards("sequence", 8)
-    assert make_ring_mask(Window(back=63), 64, 64, 0, None, shards).hops == 2
-    both = make_ring_mask(Window(back=63, ahead=63), 64, 64, 0, None, shards)
+    assert make_ring_mask(Window(back=63), 64, 64, 0, None, shards, TILING).hops == 2
+    both = make_ring_mask(Window(back=63, ahead=63), 64, 64, 0, None, shards, TILING)
     assert (both.start, both.hops) == (7, 3)
     plan = forms.explain(Attention(mask=Window(back=63)).scored(), 512, 512, devices=8)
     assert (plan.form, plan.blocks, plan.computed) == ("ring", 64, 15)

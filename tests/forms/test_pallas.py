@@ -42,8 +42,8 @@ from attnkit.forms.block_mask import make_block_mask
 from attnkit.forms.pallas import narrow
 from attnkit.forms.pallas.gaps import lowering_gap
 from attnkit.forms.pallas.lowering import KERNELS
-from attnkit.forms.pallas.schedule import schedule
 from attnkit.forms.pallas.targets import TARGETS, interpreted
+from attnkit.forms.schedule import schedule_of
 from attnkit.forms.scored import pallas
 from attnkit.forms.scored.pallas import COMPILED_ON
 from attnkit.forms.sizes import Sizes
@@ -297,7 +297,8 @@ SCHEDULE = make_block_mask(Window(back=3), 8, 12, block=(2, 3))
 
 @pytest.mark.parametrize("side", ["row", "column"])
 def test_a_schedule_visits_the_blocks_of_the_mask_and_no_others(side):
-    order, bounds = schedule(SCHEDULE, side)
+    found = schedule_of([SCHEDULE], side).at(0)
+    order, bounds = found.order, found.bounds
     seen = {"full": set(), "partial": set()}
     for own, (line, (first, last)) in enumerate(zip(order, bounds, strict=True)):
         for name, others in (("full", line[:first]), ("partial", line[first:last])):

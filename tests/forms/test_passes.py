@@ -12,6 +12,7 @@ import pytest
 from attnkit import forms
 from attnkit.forms.block_loops import LOOPS
 from attnkit.forms.block_mask import make_block_mask
+from attnkit.forms.block_op import Lowering
 from attnkit.forms.pallas.lowering import KERNELS
 from attnkit.forms.passes import Passes
 from attnkit.masks.causal import Causal
@@ -83,11 +84,11 @@ def test_sums_are_closed_under_every_composition_of_derivatives(lowering):
 def test_mapped_axes_are_loops_or_batches_with_the_same_results(platform):
     used = []
 
-    def ran(op, arguments, _):
+    def ran(op, arguments, _, schedules):
         used.append(op.sizes)
-        return LOOPS.run(op, arguments, platform)
+        return LOOPS.compute(op, arguments, platform, schedules)
 
-    blocks = functools.partial(by_blocks, lowering=dataclasses.replace(LOOPS, run=ran))
+    blocks = functools.partial(by_blocks, lowering=Lowering(ran))
     with jax.enable_x64(True):
         given = draw()
         got = jax.vmap(blocks, (None, 0, 0))(given["w"], given["a"], given["b"])

@@ -1,7 +1,7 @@
 """Trains on the meshes that are named as arguments, `one` first; run in a process of its own with 8 devices.
 
-It prints differences from `one`, the bytes of parameters and optimizer state that a device keeps, and how many
-collectives of each kind a program has.
+It prints differences from `one`, the bytes of parameters and optimizer state that a device keeps, and how
+many collectives of each kind a program has.
 """
 
 import collections

@@ -38,7 +38,9 @@ def test_any_mesh_trains_like_one_device_dropout_and_uneven_weights_included():
         "batch_size = 7: 7 of 8 devices are used, because 8 do not divide it; 8 would use all",
     ]
     assert found["kept"]["one"] > 2.2 * found["kept"]["all"]
-    assert found["collectives"]["all"]["collective-permute"] > 10  # keys and states pass from device to device
+    assert (
+        found["collectives"]["all"]["collective-permute"] > 10
+    )  # keys and states pass from device to device
 
 
 @pytest.mark.slow

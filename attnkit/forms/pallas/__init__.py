@@ -1,7 +1,6 @@
 """Block operations as fused kernels: the Pallas lowering of `block_map_p`.
 
 lowering.py   a block operation -> one kernel for results of rows, one for all others
-schedule.py   a block mask -> which blocks each program of a kernel visits
 program.py    a function of blocks -> operations that kernels have
 rewrites.py   operations that kernels lack -> others that they have
 operands.py   arrays -> how they lie in a kernel's memory

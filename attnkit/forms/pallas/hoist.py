@@ -67,7 +67,7 @@ def hoist(op: Any, arguments: Arrays) -> tuple[BlockOp, list[Any]]:
     programs, features, numbers = {}, {}, {}
     laid: list[Any] = []
     operands: list[Operand] = []
-    for masked in (True, False) if any(op.block_mask.full) else (True,):
+    for masked in (True, False) if op.block_mask.plain else (True,):
         program = make_program(_flat(op, masked, len(state)), [*state, *blocks])
         programs[masked], features[masked] = program, find_features(program, sides, op.block_mask, same)
         new = {f.key: f for f in features[masked] if f.key not in numbers}

@@ -19,13 +19,14 @@ from attnkit.forms.pallas.hoist import hoist
 from attnkit.forms.pallas.narrow import narrow, stored_type
 from attnkit.forms.pallas.operands import InKernel
 from attnkit.forms.pallas.program import Program, make_program
-from attnkit.forms.pallas.schedule import Side, schedule
 from attnkit.forms.pallas.targets import TARGETS, Target
 from attnkit.forms.pallas.transposed import transpose_pairs
+from attnkit.forms.rings import Ring
+from attnkit.forms.schedule import Schedule, Schedules, Side
 from attnkit.jax_api import pallas, struct_like
 
 
-def run(op: BlockOp, arguments: Arrays, platform: str) -> list[Any]:
+def compute(op: BlockOp, arguments: Arrays, platform: str, schedules: Schedules) -> list[Any]:
     """Results of a block operation."""
     avals = [jax.typeof(a) for a in arguments]
     blocks, shapes = op.block_shapes(avals), op.out_shapes(avals)
@@ -36,21 +37,25 @@ def run(op: BlockOp, arguments: Arrays, platform: str) -> list[Any]:
         mine = [n for n, result in enumerate(op.results) if (result.kind == "row") == (side == "row")]
         wanted = [n for n in mine if made[n].size]
         if wanted:
-            kernel = make_kernel(op, blocks, side, wanted, target)
-            written = kernel.call(target, arguments)
+            schedule = schedules(side)
+            kernel = make_kernel(op, blocks, side, wanted, target, schedule)
+            written = kernel.call(target, arguments, schedule)
             for number, (n, a) in enumerate(zip(wanted, written, strict=True)):
                 whole = kernel.collect(number, a, op.results[n].mapped)
                 found[n] = kernel.results[number].from_memory(whole, made[n].shape).reshape(shapes[n].shape)
     return [found[n] for n in range(len(op.results))]
 
 
-def make_kernel(op: BlockOp, blocks: Arrays, side: Side, wanted: Sequence[int], target: Target) -> "Kernel":
+def make_kernel(
+    op: BlockOp, blocks: Arrays, side: Side, wanted: Sequence[int], target: Target, schedule: Schedule
+) -> "Kernel":
     """The kernel of some results, whose programs own blocks of one side. `blocks` are arguments of a step."""
     if target.grow(op.block_mask.block) != op.block_mask.block:
         raise ValueError(f"block = {op.block_mask.block}: no power of two")
+    if op.block_mask.merge_width != 1:
+        raise ValueError(f"merge_width = {op.block_mask.merge_width}: a kernel visits blocks one by one")
     start, step = flat_functions(op, side, wanted)
     state = jax.eval_shape(start, *blocks)
-    lists = (op.block_mask.full, op.block_mask.partial)
     kinds = [*(op.results[n].kind for n in wanted), *(one.kind for one in op.arguments)]
 
     def program(masked: bool) -> Program:
@@ -59,7 +64,7 @@ def make_kernel(op: BlockOp, blocks: Arrays, side: Side, wanted: Sequence[int], 
         return target.pad(transpose_pairs(made, kinds) if target.transposes and side == "column" else made)
 
     begin = target.pad(make_program(start, blocks, target.rewrites))
-    steps = [program(masked) if any(lists[masked]) else None for masked in (False, True)]
+    steps = [program(False) if schedule.plain else None, program(True) if schedule.masked else None]
     programs, count = [begin, *filter(None, steps)], len(blocks)
     arguments = tuple(
         InKernel(one.kind, one.mapped, target.grow(a.shape), stored_type(programs, n - count, a.dtype))
@@ -156,7 +161,7 @@ class Kernel:
         """Whether an argument is the same for all blocks that a program visits."""
         return self.arguments[n].kind in (self.side, "shared")
 
-    def call(self, target: Target, arrays: Arrays) -> Arrays:
+    def call(self, target: Target, arrays: Arrays, schedule: Schedule) -> Arrays:
         """The results as programs write them: with all mapped axes, and sums with that of the programs."""
         laid = [self.arguments[n].to_memory(arrays[n]) for n in self.read]
         inputs = [self.window(self.arguments[n], a.shape) for n, a in zip(self.read, laid, strict=True)]
@@ -169,7 +174,7 @@ class Kernel:
             struct_like(shape, result.stored, arrays[0])
             for result, shape in zip(self.results, shapes, strict=True)
         ]
-        tables = schedule(self.block_mask, self.side)
+        tables = (schedule.order, schedule.bounds)
         return target.call(self.name, self.body, self.grid, tables, inputs, outputs, structs, laid)
 
     def written(self, result: InKernel) -> tuple[int, ...]:
@@ -226,4 +231,6 @@ class Kernel:
         return jnp.sum(written, axis=axes) if axes else written
 
 
-KERNELS = Lowering(run, hoist)
+KERNELS = Lowering(compute, hoist)
+#: the kernels of each hop of a ring
+RING = Ring(compute, hoist)

@@ -16,11 +16,12 @@ import jax
 from jaxtyping import Array
 
 from attnkit.forms.passes import Passes
-from attnkit.forms.ring_loops import RING
 from attnkit.forms.ring_mask import RingMask, make_ring_mask
+from attnkit.forms.rings import RING, Ring
 from attnkit.forms.scored.blockwise import attend_blocks
 from attnkit.forms.shards import ALONE
 from attnkit.forms.sizes import Sizes
+from attnkit.forms.tiling import Tiling, tiling
 from attnkit.scored.block import ALL, HeadBlocks
 from attnkit.scored.contract import Scored
 from attnkit.scored.elementwise import ElementwiseNormalizer
@@ -48,19 +49,23 @@ def supports(variant: Scored, sizes: Sizes, platform: str) -> str | None:
     return None
 
 
-def block_mask_of(variant: Scored, sizes: Sizes) -> RingMask:
+def block_mask_of(variant: Scored, sizes: Sizes, use: Tiling | None = None) -> RingMask:
     """The blocks that each device computes, and the order of its tokens."""
     assert sizes.shards
     given = sizes.queries, sizes.keys, sizes.offset, sizes.block, sizes.shards
-    return make_ring_mask(variant.mask, *given)
+    return make_ring_mask(variant.mask, *given, use or tiling())
 
 
 def run(variant: Scored, heads: HeadBlocks, sizes: Sizes) -> tuple[Array, Array]:
     """Output and log-sum-exp (or threshold) of all heads, of this device's queries."""
-    ring = block_mask_of(variant, sizes)
+    return go_round(variant, heads, block_mask_of(variant, sizes), RING)
+
+
+def go_round(variant: Scored, heads: HeadBlocks, ring: RingMask, lowering: Ring) -> tuple[Array, Array]:
+    """The same by some ring."""
     if ring.zigzag:
         heads = in_zigzag(ring, heads)
-    found = heads.run(functools.partial(attend_blocks, Passes.of(variant, ring, RING)))
+    found = heads.run(functools.partial(attend_blocks, Passes.of(variant, ring, lowering)))
     if not ring.zigzag:
         return found
     output, lse = (ring.shards.consecutive(a, 1) for a in found)
