@@ -46,6 +46,7 @@ __all__ = [
     "pallas",
     "pallas_mosaic",
     "pallas_triton",
+    "partitioned_axes",
     "scan_arguments",
     "shape_like",
     "splash_attention",
@@ -93,6 +94,12 @@ def varying_axes(a: Any) -> frozenset[str]:
     manual = (a if known else jax.typeof(a)).manual_axis_type
     axes: frozenset[str] = manual.varying if manual else frozenset()
     return axes
+
+
+def partitioned_axes() -> dict[str, int]:
+    """Axes of JAX's mesh along which the compiler cuts the program that is traced; devices along each."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return {axis: size for axis, size in mesh.shape.items() if size > 1 and axis not in mesh.manual_axes}
 
 
 def match_vma(tree: Any, others: Any = ()) -> Any:

@@ -38,6 +38,7 @@ TESTED = {
     "pallas",
     "pallas_mosaic",
     "pallas_triton",
+    "partitioned_axes",
     "scan_arguments",
     "shape_like",
     "splash_attention",

@@ -1,6 +1,7 @@
 """The door of the engine: one function for every scored variant and every form."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, NamedTuple, SupportsIndex
 
 import jax
@@ -23,11 +24,11 @@ from attnkit.forms.heads import (
     prepared_keys,
     split_inputs,
 )
-from attnkit.forms.on_mesh import EVERYWHERE, OnMesh, shared_mesh
+from attnkit.forms.on_mesh import EVERYWHERE, OnMesh
 from attnkit.forms.scored import reference
 from attnkit.forms.shards import Shards
+from attnkit.forms.sharing import head_share, hindrance, spread_heads, token_axis
 from attnkit.forms.sizes import Sizes
-from attnkit.jax_api import varying_axes
 from attnkit.masks.contract import Data, Needs, check_data
 from attnkit.scored.block import HeadBlocks
 from attnkit.scored.contract import Own, Parts, Scored
@@ -95,47 +96,61 @@ def attend(
     Raises:
         ValueError: if shapes, inputs or data do not fit together, or the form cannot compute the variant.
     """
-    offset = known_offset(offset)
-    shape = HeadShape(q.shape[0], q.shape[-1], v.shape[-1], k.shape[0])
-    if mesh is None and axis is None:
-
-        def check_shared(devices: int) -> None:
-            check_sides(variant, offset, q.shape[-2] == k.shape[-2])
-            explain(
-                variant,
-                q.shape[-2],
-                k.shape[-2],
-                offset=offset,
-                implementation=implementation,
-                block=block,
-                devices=devices,
-                shape=shape,
-                dtype=v.dtype,
-            )
-
-        mesh = shared_mesh(check_shared)
+    how: Any = {"offset": known_offset(offset), "implementation": implementation, "block": block}
+    if mesh is None and axis is None and (axis := shared_axis(variant, q, k, v, how)):
+        mesh = jax.sharding.get_abstract_mesh()
     if mesh is not None:
-        on = OnMesh(mesh, axis, queries=q.shape[-2], keys=k.shape[-2])
-        data = data or Data()
-        specs: dict[str, Any] = dict.fromkeys(("q", "k", "v", "inputs"), on.heads)
-        cut = {"query": on.tokens, "key": on.tokens, "scalar": EVERYWHERE}
-        sides = {side: dict.fromkeys(getattr(data, side), spec) for side, spec in cut.items()}
-        specs["data"] = dataclasses.replace(data, **sides)
         given = {"params": params, "q": q, "k": k, "v": v, "inputs": inputs, "data": data, "key": key}
-
-        def one(**own: Any) -> AttentionOutput:
-            return attend(variant, **own, offset=offset, implementation=implementation, block=block)
-
-        kernels = implementation != "auto" and hasattr(get_form(folder, implementation), "COMPILED_ON")
-        whole: AttentionOutput = on.run(one, given, specs, on.heads, kernels)
-        return whole
+        return attend_on_mesh(mesh, axis, variant, given, how)
     shards = Shards.of(axis)
-    varying = bool(varying_axes(q) | varying_axes(k) | varying_axes(v))
-    sizes = Sizes(q.shape[-2], k.shape[-2], offset, block, shape, shards, v.dtype, varying)
-    heads = heads_of(variant, params, q, k, v, inputs, data, offset, key, shards)
-    name, _ = choose_form(variant, sizes, implementation)
-    output, lse = get_form(folder, name).run(variant, heads, sizes)
+
+    def compute(heads: HeadBlocks) -> tuple[Array, Array]:
+        kept_out = hindrance((q, k, v))
+        sizes = Sizes(q.shape[-2], k.shape[-2], shape=heads.shape, shards=shards, dtype=v.dtype)
+        sizes = dataclasses.replace(sizes, offset=how["offset"], block=block, hindrance=kept_out)
+        name, _ = choose_form(variant, sizes, implementation)
+        found: tuple[Array, Array] = get_form(folder, name).run(variant, heads, sizes)
+        return found
+
+    heads = heads_of(variant, params, q, k, v, inputs, data, how["offset"], key, shards)
+    output, lse = spread_heads(compute, heads, variant.mixes_heads())
     return AttentionOutput(output.astype(v.dtype), lse)
+
+
+def shared_axis(variant: Scored, q: Given, k: Given, v: Given, how: Mapping[str, Any]) -> str | None:
+    """The axis of the mesh around whose devices share the tokens, if there is one and they can."""
+    whole = HeadShape(q.shape[0], q.shape[-1], v.shape[-1], k.shape[0])
+    more = {**how, "shape": head_share(whole, variant.mixes_heads()), "dtype": v.dtype}
+
+    def check(devices: int) -> None:
+        check_sides(variant, how["offset"], q.shape[-2] == k.shape[-2])
+        explain(variant, q.shape[-2], k.shape[-2], devices=devices, **more)
+
+    return token_axis(check)
+
+
+def attend_on_mesh(
+    mesh: Mesh | AbstractMesh,
+    axis: str | None,
+    variant: Scored,
+    given: Mapping[str, Any],
+    how: Mapping[str, Any],
+) -> AttentionOutput:
+    """Attention of whole arrays by the devices along an axis; `given` and `how` are arguments of `attend`."""
+    on = OnMesh(mesh, axis, queries=given["q"].shape[-2], keys=given["k"].shape[-2])
+    data = given["data"] or Data()
+    specs: dict[str, Any] = dict.fromkeys(("q", "k", "v", "inputs"), on.heads)
+    cut = {"query": on.tokens, "key": on.tokens, "scalar": EVERYWHERE}
+    sides = {side: dict.fromkeys(getattr(data, side), spec) for side, spec in cut.items()}
+    specs["data"] = dataclasses.replace(data, **sides)
+
+    def one(**own: Any) -> AttentionOutput:
+        return attend(variant, **own, **how)
+
+    name = how["implementation"]
+    kernels = name != "auto" and hasattr(get_form(folder, name), "COMPILED_ON")
+    whole: AttentionOutput = on.run(one, {**given, "data": data}, specs, on.heads, kernels)
+    return whole
 
 
 def scores(

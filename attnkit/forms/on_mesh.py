@@ -1,40 +1,14 @@
 """Whole arrays of a sequence, computed by the devices of a mesh."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from attnkit.forms.shards import AXIS, Shards
-from attnkit.jax_api import make_user_context
 
 EVERYWHERE = PartitionSpec()
-_sharing = make_user_context(False)
-
-
-@contextlib.contextmanager
-def sharing() -> Iterator[None]:
-    """In it, `attend` and `recur` use the devices along `sequence` of the mesh around them.
-
-    They do so where they are not told which devices to use, a form for several devices computes the variant,
-    and the devices divide the tokens. All else is left to the compiler, which gathers what it cannot cut.
-    """
-    with _sharing(True):
-        yield
-
-
-def shared_mesh(check: Callable[[int], Any]) -> AbstractMesh | None:
-    """The mesh around, if `sharing` is in force and `check(devices)` raises no `ValueError`."""
-    mesh = jax.sharding.get_abstract_mesh()
-    if not _sharing.value or AXIS in mesh.manual_axes or mesh.shape.get(AXIS, 1) == 1:
-        return None
-    try:
-        check(mesh.shape[AXIS])
-    except ValueError:
-        return None
-    return mesh
 
 
 class OnMesh:
@@ -72,8 +46,7 @@ class OnMesh:
             given: keyword arguments of the whole sequence.
             specs: how they are cut; those that are not named are the same on all devices.
             results: how results are cut.
-            kernels: whether kernels are asked for. They do not say along which axes they vary, so that JAX
-                cannot check it; nor does it on platforms that compile kernels, or inside another `shard_map`.
+            kernels: whether kernels are asked for.
         """
         names = sorted(given)
 
@@ -81,15 +54,7 @@ class OnMesh:
             return compute(**dict(zip(names, own, strict=True)), axis=self.axis)
 
         cut = tuple(specs.get(name, EVERYWHERE) for name in names)
-        checked = not kernels and not self.mesh.manual_axes and jax.default_backend() == "cpu"
-        every = jax.shard_map(
-            one,
-            mesh=self.mesh,
-            in_specs=cut,
-            out_specs=results,
-            axis_names={self.axis},
-            check_vma=checked,
-        )
+        every = by_hand(one, self.mesh, cut, results, self.axis, kernels)
         return every(*jax.tree.map(self.placed, cut, tuple(given[name] for name in names), is_leaf=is_spec))
 
     def placed(self, spec: PartitionSpec, tree: Any) -> Any:
@@ -102,3 +67,24 @@ class OnMesh:
 def is_spec(tree: Any) -> bool:
     """Whether it says how arrays are cut."""
     return isinstance(tree, PartitionSpec)
+
+
+def by_hand(
+    function: Callable[..., Any],
+    mesh: Mesh | AbstractMesh,
+    cut: Any,
+    results: Any,
+    axis: str,
+    kernels: bool = False,
+) -> Callable[..., Any]:
+    """`function` on every device along an axis.
+
+    Axes of one device are no longer the compiler's either, which would keep kernels out. Kernels do not say
+    along which axes they vary, so that JAX cannot check it: it does where there are none, and not inside of
+    another `shard_map`, which has said whether it is checked.
+    """
+    checked = not kernels and not mesh.manual_axes and jax.default_backend() == "cpu"
+    axes = {axis} | {name for name, size in mesh.shape.items() if size == 1 and name not in mesh.manual_axes}
+    return jax.shard_map(
+        function, mesh=mesh, in_specs=cut, out_specs=results, axis_names=axes, check_vma=checked
+    )

@@ -21,7 +21,7 @@ class Sizes:
         shape: heads and widths, if known.
         shards: the devices that share the sequence, if several do.
         dtype: type of queries, keys and values.
-        varying: whether they vary over mesh axes inside `jax.shard_map`.
+        hindrance: why kernels cannot run where the call is; `None` if they can.
     """
 
     queries: int
@@ -31,4 +31,4 @@ class Sizes:
     shape: HeadShape | None = None
     shards: Shards | None = None
     dtype: Any = jnp.float32
-    varying: bool = False
+    hindrance: str | None = None

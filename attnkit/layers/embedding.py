@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from attnkit.encodings.sinusoids import sinusoids
-from attnkit.layers.linear import Linear
+from attnkit.layers.linear import Linear, as_rows
 from attnkit.points import point
 
 Absolute = Literal["none", "sinusoidal", "learned"]
@@ -184,9 +184,8 @@ class Readout(nnx.Module):
         self, x: Float[Array, "batch length dim"], embedding: Embedding
     ) -> Float[Array, "batch length vocabulary"]:
         kernel = embedding.words.T if self.kernel is None else self.kernel[...]
-        rows = x.reshape(-1, x.shape[-1])
         wide = jnp.promote_types(x.dtype, jnp.float32)
-        logits = jnp.matmul(rows, kernel.astype(x.dtype), preferred_element_type=wide)
+        logits = jnp.matmul(as_rows(x), kernel.astype(x.dtype), preferred_element_type=wide)
         if self.gain is not None:
             logits = logits * self.gain[...].astype(wide)
         return point("logits", logits.reshape(*x.shape[:-1], logits.shape[-1]))

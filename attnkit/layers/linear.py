@@ -5,21 +5,28 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from attnkit.jax_api import partitioned_axes
+
+
+def as_rows(x: Float[Array, "*tokens inputs"]) -> Float[Array, "*rows inputs"]:
+    """Tokens along one axis, or as they are where the compiler cuts sequences, which it could not cut then.
+
+    On CPU, XLA computes the gradient of `[rows, dim]` up to 2.5 times faster than of `[batch, tokens, dim]`.
+    """
+    return x if partitioned_axes() else x.reshape(-1, x.shape[-1])
+
 
 def times(
-    x: Float[Array, "tokens inputs"], w: Float[Array, "inputs outputs"]
-) -> Float[Array, "tokens outputs"]:
+    x: Float[Array, "*tokens inputs"], w: Float[Array, "inputs outputs"]
+) -> Float[Array, "*tokens outputs"]:
     """`x w`, arranged so that the gradient of `w` has its narrow side first: faster with XLA on CPU."""
     if w.shape[0] <= w.shape[1]:
         return x @ w
-    return jax.lax.dot_general(x, jax.lax.optimization_barrier(w.T), (((1,), (1,)), ((), ())))
+    return jax.lax.dot_general(x, jax.lax.optimization_barrier(w.T), (((x.ndim - 1,), (1,)), ((), ())))
 
 
 class Linear(nnx.Module):
     """`y = x W + b` for every token, in the type of `x`.
-
-    Leading axes are flattened around the product: on CPU, XLA computes the gradient of `[tokens, dim]`
-    up to 2.5 times faster than that of `[batch, length, dim]`.
 
     Args:
         inputs: width of `x`.
@@ -38,7 +45,7 @@ class Linear(nnx.Module):
         self.bias = None if bias is None else nnx.Param(jnp.full(outputs, bias, jnp.float32), kind="bias")
 
     def __call__(self, x: Float[Array, "*tokens inputs"]) -> Float[Array, "*tokens outputs"]:
-        y = times(x.reshape(-1, x.shape[-1]), self.kernel[...].astype(x.dtype))
+        y = times(as_rows(x), self.kernel[...].astype(x.dtype))
         if self.bias is not None:
             y = y + self.bias[...].astype(x.dtype)
         return y.reshape(*x.shape[:-1], y.shape[-1])

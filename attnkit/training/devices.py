@@ -25,10 +25,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from attnkit.errors import ConfigError
-from attnkit.forms.shards import AXIS
 from attnkit.training.plan import Training
 
-DATA, FSDP, SEQUENCE, TENSOR = AXES = ("data", "fsdp", AXIS, "tensor")
+DATA, FSDP, SEQUENCE, TENSOR = AXES = ("data", "fsdp", "sequence", "tensor")
 #: the axes that the examples of a batch are spread over
 EXAMPLES = (DATA, FSDP)
 MOST_CORES = 8

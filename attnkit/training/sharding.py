@@ -125,12 +125,17 @@ def sum_over(
     same, examples = PartitionSpec(), PartitionSpec(EXAMPLES)
     by_xla = mesh.shape[SEQUENCE] * mesh.shape[TENSOR] > 1
 
-    def add_up(leaf: jax.Array, spec: PartitionSpec) -> jax.Array:
-        return jax.lax.psum(leaf, DATA if FSDP in spec else EXAMPLES)
+    def added(leaf: Any, *axes: str) -> Any:
+        # XLA refuses sums over axes of one device on GPUs if it partitions along others.
+        many = tuple(axis for axis in axes if mesh.shape[axis] > 1)
+        return jax.lax.psum(leaf, many) if many else leaf
+
+    def add_up(leaf: jax.Array, spec: PartitionSpec) -> Any:
+        return added(leaf, DATA) if FSDP in spec else added(leaf, *EXAMPLES)
 
     def summed(*given: Any) -> tuple[Any, Tree]:
         found, slope = whole(*given)
-        return jax.lax.psum(found, EXAMPLES), jax.tree.map(add_up, slope, cut)
+        return added(found, *EXAMPLES), jax.tree.map(add_up, slope, cut)
 
     # With JAX's check of varying axes a gradient is summed over devices at each use of a parameter, not
     # once; and a variant or a network of a user's may have a loop that it refuses.

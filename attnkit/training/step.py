@@ -12,10 +12,10 @@ from flax import nnx
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from attnkit.forms.on_mesh import sharing
+from attnkit.forms.sharing import sharing
 from attnkit.layers.contract import TokenMixerLayer
 from attnkit.models.contract import Batch
-from attnkit.training.devices import EXAMPLES
+from attnkit.training.devices import EXAMPLES, SEQUENCE, TENSOR
 from attnkit.training.finite import all_finite, choose, global_norm
 from attnkit.training.objective import Sums, errors, per_weight, sums
 from attnkit.training.optimizer import Hyperparameters, hyperparameters, schedule, transform
@@ -236,7 +236,7 @@ def objective(
         read(network)
     set_attributes(network, hyper.attributes)
     smoothing = hyper.label_smoothing if training.label_smoothing else 0.0
-    with sharing():
+    with sharing(SEQUENCE, TENSOR):
         outputs = network(batch, key=key)
     found = sums(errors(outputs, batch, smoothing, training.z_loss), batch["weights"])
     return found.objective, found

@@ -21,7 +21,7 @@ from attnkit.conformance.distributed import Comparison, passed_errors, resources
 from attnkit.conformance.programs import QUICK_COMPILE
 from attnkit.conformance.subject import Sizes, make_subject
 from attnkit.experiment import catalogue, costs
-from attnkit.forms.on_mesh import sharing
+from attnkit.forms.sharing import sharing
 from attnkit.layers.token_mixer.latent import Latent
 from attnkit.layers.token_mixer.talking_heads import MixScores
 from attnkit.masks.causal import Causal
@@ -292,10 +292,10 @@ def layers():
 
 
 def mixers():
-    """Errors of gradients of layers whose sequences four devices share; how often each sends to the next."""
+    """Errors of gradients of layers whose tokens and heads devices share; how often each device sends."""
     jax.config.update("jax_enable_x64", True)
     x = jnp.asarray(np.random.default_rng(7).normal(size=(2, 16, 16)))
-    mesh = jax.make_mesh((2, 4), ("data", "sequence"), axis_types=(AxisType.Auto,) * 2)
+    mesh = jax.make_mesh((1, 2, 2), ("data", "sequence", "heads"), axis_types=(AxisType.Auto,) * 3)
     whole, cut, found = PartitionSpec(), PartitionSpec("data"), {}
     for entry in catalogue.catalogue("TokenMixer"):
         try:
@@ -312,11 +312,11 @@ def mixers():
             continue
 
         def shared(params, x, slope=slope):
-            with sharing():
+            with sharing("sequence", "heads"):
                 total, (by_params, by_x) = slope(params, x)
-            return jax.lax.psum((total, by_params), "data"), by_x
+            return (total, by_params), by_x
 
-        # As in training: examples are spread by hand, unchecked, and tokens by who shares them.
+        # As in training: examples are spread by hand, unchecked, and tokens and heads by who shares them.
         spread = jax.shard_map(
             shared,
             mesh=mesh,

@@ -71,7 +71,7 @@ def test_a_new_form_is_listed_and_explained(extra):
     assert Path(get_form(folder, "halves").__file__).parent in OWN
     with pytest.raises(
         ValueError,
-        match="one of blockwise, cudnn, dense, halves, pallas, reference, ring, splash, split, tokamax, uly",
+        match="one of blockwise, cudnn, dense, halves, pallas, reference, ring, ring_pallas, splash, split",
     ):
         forms.attend(Attention().scored(), None, *draw(), implementation="thirds")
 

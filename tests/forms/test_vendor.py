@@ -95,7 +95,7 @@ SAID = {
         None,
     ),
     "blocks": (Attention(), dataclasses.replace(SQUARE, block=(64, 64)), "block = ", "block = "),
-    "in shard_map": (Attention(), dataclasses.replace(SQUARE, varying=True), None, "check_vma=False"),
+    "in shard_map": (Attention(), dataclasses.replace(SQUARE, hindrance="no"), None, "no"),
 }
 
 

@@ -3,6 +3,7 @@
 import functools
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -46,15 +47,21 @@ def lowering_gap(
     """
     dtype = jnp.float32 if dtype == jnp.float64 else dtype
     tokens = 2 * max(block) - 1  # so that padding is lowered, too
-    with jax.enable_x64(False):
-        function, arrays = program(variant, shape, block, tokens, gradient, dtype)
-        with on_abstract_device(platform):
-            traced = jax.jit(function).trace(arrays)
-            try:
-                traced.lower(lowering_platforms=PLATFORMS[platform][:1])
-            except Exception as error:  # compilers raise errors of any type
-                return reason_of(error)
-    return None
+
+    def lower() -> str | None:
+        with jax.enable_x64(False):
+            function, arrays = program(variant, shape, block, tokens, gradient, dtype)
+            with on_abstract_device(platform):
+                traced = jax.jit(function).trace(arrays)
+                try:
+                    traced.lower(lowering_platforms=PLATFORMS[platform][:1])
+                except Exception as error:  # compilers raise errors of any type
+                    return reason_of(error)
+        return None
+
+    # Inside of `jax.shard_map` JAX has a mesh that cannot be left but in another thread.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(lower).result()
 
 
 def program(

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 from jax.sharding import AbstractMesh, Mesh
 from jaxtyping import Array, Float, Int
 
-from attnkit.forms.on_mesh import EVERYWHERE, OnMesh, shared_mesh
+from attnkit.forms.on_mesh import EVERYWHERE, OnMesh
 from attnkit.forms.recurrent.contract import all_forms, find_form, sizes_of
 from attnkit.forms.recurrent.head import is_float, linear_weights, run_head
 from attnkit.forms.recurrent.tokens import read_tokens, values_of, varying_zero
 from attnkit.forms.shards import AXIS, Shards
+from attnkit.forms.sharing import token_axis
 from attnkit.hooks import nearest
 from attnkit.recurrence.contract import LinearRecurrent, Params, Recurrent, SteppedRecurrent
 from attnkit.variant import HeadShape
@@ -143,11 +144,9 @@ def recur(
     check_inputs(variant, shape, inputs)
     count, dtype = inputs["v"].shape[-2], inputs["v"].dtype
     if mesh is None and axis is None:
-        mesh = shared_mesh(
-            lambda devices: explain_recurrent(
-                variant, count, implementation=implementation, chunk=chunk, devices=devices
-            )
-        )
+        how: Any = {"implementation": implementation, "chunk": chunk}
+        if axis := token_axis(lambda devices: explain_recurrent(variant, count, devices=devices, **how)):
+            mesh = jax.sharding.get_abstract_mesh()
     if mesh is not None:
         on = OnMesh(mesh, axis, tokens=count)
         given = {"params": params, "state": state, "length": length, "segments": segments, "inputs": inputs}

@@ -21,7 +21,6 @@ from attnkit.scored.contract import Scored
 
 #: platforms that have a compiler of kernels, and how early `auto` takes this form there
 COMPILED_ON = {"gpu": 1, "tpu": 1}
-IN_SHARD_MAP = "kernels do not say along which mesh axes they vary: inside jax.shard_map use check_vma=False"
 
 
 def supports(variant: Scored, sizes: Sizes, platform: str) -> str | None:
@@ -38,8 +37,8 @@ def supports(variant: Scored, sizes: Sizes, platform: str) -> str | None:
         return f"{type(own).__name__} visits the keys in order, and a fold in order has no kernel"
     if platform not in COMPILED_ON:
         return None
-    if sizes.varying:
-        return IN_SHARD_MAP
+    if sizes.hindrance:
+        return sizes.hindrance
     from attnkit.forms.pallas.gaps import lowering_gap
 
     block = block_mask_of(variant, sizes, platform).block

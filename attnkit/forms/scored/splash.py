@@ -45,8 +45,8 @@ def supports(variant: Scored, sizes: Sizes, platform: str) -> str | None:
         return f"block = {sizes.block}: it takes blocks of {', '.join(map(str, SIDES))}, the largest that fit"
     if str(jnp.dtype(sizes.dtype)) not in DTYPES:
         return f"type {jnp.dtype(sizes.dtype)}: expected {' or '.join(DTYPES)}"
-    if sizes.varying:
-        return pallas.IN_SHARD_MAP
+    if sizes.hindrance:
+        return sizes.hindrance
     return None
 
 

@@ -44,8 +44,8 @@ def supports(variant: Scored, sizes: Sizes, platform: str) -> str | None:
         return f"block = {sizes.block}: it chooses its blocks itself"
     if str(jnp.dtype(sizes.dtype)) not in DTYPES[platform]:
         return f"type {jnp.dtype(sizes.dtype)}: expected {' or '.join(DTYPES[platform])}"
-    if sizes.varying:
-        return pallas.IN_SHARD_MAP
+    if sizes.hindrance:
+        return sizes.hindrance
     return None
 
 
