@@ -32,7 +32,7 @@ __all__ = [
     "ad",
     "batching",
     "bind_equation",
-    "compile_only_device",
+    "compile_only_devices",
     "cudnn_attention",
     "cudnn_gap",
     "current_trace",
@@ -242,8 +242,8 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 """
 
 
-def compile_only_device(platform: str, folder: Path) -> Any:
-    """A device of a platform that programs can be compiled for, and that cannot run them.
+def compile_only_devices(platform: str, folder: Path) -> list[Any]:
+    """Four devices of a platform that programs can be compiled for, and that cannot run them.
 
     Args:
         platform: `gpu` or `tpu`.
@@ -264,19 +264,19 @@ def compile_only_device(platform: str, folder: Path) -> Any:
         os.environ |= {"TPU_LIBRARY_PATH": str(library), "TPU_SKIP_MDS_QUERY": "1"}
         os.environ |= {"ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}  # nothing runs, so processes do not compete
         with hidden_flags():
-            return topologies.get_topology_desc("v5e:2x2", "tpu").devices[0]
+            return list(topologies.get_topology_desc("v5e:2x2", "tpu").devices)
     from jax._src.lib import xla_client
 
-    target = {"target_config": H100, "topology": "1x1x1"}
+    target = {"target_config": H100, "topology": "1x1x4"}
     try:
         if not xla_client.pjrt_plugin_loaded("cuda"):
             client = xla_client.load_pjrt_plugin_dynamically("cuda", str(library))
             xla_client.initialize_pjrt_plugin("cuda")
             _CLIENTS.append(client)
         if not _CLIENTS:  # JAX loaded it, as the environment has it
-            return topologies.get_topology_desc("", "cuda", **target).devices[0]
+            return list(topologies.get_topology_desc("", "cuda", **target).devices)
         topology: Any = xla_client.make_c_api_device_topology(_CLIENTS[0], "", **target)
-        return topology._make_compile_only_devices()[0]
+        return list(topology._make_compile_only_devices())
     except (AttributeError, IndexError, jax.errors.JaxRuntimeError) as error:
         raise NotImplementedError(f"jax {jax.__version__} cannot load {library}: {error}") from error
 

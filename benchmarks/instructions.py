@@ -31,7 +31,7 @@ from jax.sharding import SingleDeviceSharding
 from attnkit.conformance.compiled_kernels import compile_program, registers
 from attnkit.forms.pallas.gaps import program
 from attnkit.forms.recurrent.recur import recur
-from attnkit.jax_api import compile_only_device, on_abstract_device
+from attnkit.jax_api import compile_only_devices, on_abstract_device
 from attnkit.masks.causal import Causal
 from attnkit.recurrence.variant.gated_delta_net import GatedDeltaNet
 from attnkit.recurrence.variant.gla import Gla
@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=4096)
     parser.add_argument("--recurrent", action="store_true")
     chosen = parser.parse_args()
-    device = compile_only_device("gpu", chosen.folder)
+    device = compile_only_devices("gpu", chosen.folder)[0]
     if chosen.recurrent:
         recurrent(chosen.tokens, device)
         return

@@ -28,7 +28,7 @@ from attnkit.forms.pallas.gaps import lowering_gap
 from attnkit.forms.scored import pallas
 from attnkit.forms.sizes import Sizes
 from attnkit.forms.tiling import shipped
-from attnkit.jax_api import compile_only_device
+from attnkit.jax_api import compile_only_devices
 from attnkit.scored.contract import Preset
 
 HERE = Path(__file__).parent
@@ -344,7 +344,9 @@ def main() -> int:
         for name, place in places.items()
     }
     name = "compiled" if chosen.compile else "kernels"
-    devices = {one: compile_only_device(one, chosen.compile) for one in COMPILERS} if chosen.compile else {}
+    devices = (
+        {one: compile_only_devices(one, chosen.compile)[0] for one in COMPILERS} if chosen.compile else {}
+    )
     for entry in everything():
         old, now = both[name].get(name_of(entry), {}), state(entry)
         if chosen.names and entry.kind not in chosen.names:

@@ -24,7 +24,7 @@ TESTED = {
     "ad",
     "batching",
     "bind_equation",
-    "compile_only_device",
+    "compile_only_devices",
     "cudnn_attention",
     "cudnn_gap",
     "current_trace",

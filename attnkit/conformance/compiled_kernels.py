@@ -51,7 +51,7 @@ def compile_kernels(
     Args:
         variant: the parts.
         platform: `gpu` or `tpu`.
-        device: of `attnkit.jax_api.compile_only_device`.
+        device: of `attnkit.jax_api.compile_only_devices`.
         tokens: queries and keys, in bfloat16; heads and widths are the usual powers of two.
         gradient: whether the gradient is compiled, which has the forward pass in it.
     """

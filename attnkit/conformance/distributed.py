@@ -34,7 +34,7 @@ TOKENS = 48
 #: smaller than what the largest number of devices leaves to one, and no divisors of it
 BLOCK = (4, 3)
 CHUNK = 4
-FORMS = ("ring", "ulysses")
+FORMS = ("ring", "ring_pallas", "ulysses")
 DEVICES = (1, 2, 4, 8)
 #: largest errors, relative to the largest number of an array above 1
 LIMITS = {"output": 1e-12, "lse": 1e-12, "state": 1e-12, "vjp": 1e-10, "jvp": 1e-10, "hvp": 1e-10}

@@ -83,6 +83,12 @@ SHARED = {
         *(8, "ring", 4, "gradient"),
     ),
     "ring of 2": (Attention(normalizer=Inverted()), *(8, "ring", 2, "forward")),
+    "ring of 4 by kernels": (
+        Attention(
+            position=(T5Buckets(buckets=4, max_distance=9), Fox()), mask=Causal() & Padding(), dropout=0.2
+        ),
+        *(2, "ring_pallas", 4, "gradient"),
+    ),
     "ulysses of 4": (
         Attention(position=Alibi(), mask=Causal(), normalizer=StickBreaking()),
         *(2, "ulysses", 4, "gradient"),

@@ -18,7 +18,7 @@ from attnkit import forms
 from attnkit.conformance.distributed import LIMITS
 from attnkit.experiment import catalogue, costs
 from attnkit.forms.ring_mask import make_order, make_ring_mask, places
-from attnkit.forms.scored import ulysses
+from attnkit.forms.scored import ring_pallas, ulysses
 from attnkit.forms.shards import Shards
 from attnkit.forms.sizes import Sizes
 from attnkit.forms.tiling import shipped
@@ -71,7 +71,7 @@ def test_second_derivatives_of_devices_that_share_a_sequence_are_those_of_one():
 
 
 def test_devices_that_share_a_sequence_compute_what_one_does(found):
-    assert len(found["errors"]) == 7
+    assert len(found["errors"]) == 8
     for name, errors in found["errors"].items():
         assert all(error <= LIMITS[kind] for kind, error in errors.items()), (name, errors)
     assert found["two axes"] < 1e-12
@@ -98,9 +98,17 @@ def test_layers_in_a_shard_map_compute_what_they_do_alone():
 
 
 @pytest.mark.slow
+def test_layers_of_every_mixer_whose_tokens_and_heads_devices_share_compute_what_they_do_alone():
+    found = child("mixers")
+    assert len(found) == len(MIXERS) - len(SPECIAL)
+    assert not {kind: own for kind, own in found.items() if own["error"] > 1e-12}
+    assert sum(own["sent"] > 0 for own in found.values()) == 55  # the others cannot share tokens
+
+
+@pytest.mark.slow
 def test_every_feature_on_every_number_of_devices():
     every = child("whole")
-    assert len(every) == 112
+    assert len(every) == 168
     bad = {name: e for name, e in every.items() if any(error > LIMITS[kind] for kind, error in e.items())}
     assert not bad
 
@@ -214,11 +222,17 @@ def test_axes_of_a_mesh_may_be_explicit():
     np.testing.assert_array_equal(explicit, auto)
 
 
-def test_what_runs_on_several_devices_is_explained():
+def test_what_runs_on_several_devices_is_explained(monkeypatch):
     assert explain(Attention(normalizer=Sparsemax())).form == "ulysses"
     assert "not ring: Sparsemax may pass" in explain(Attention(normalizer=Sparsemax())).reason
     plan = forms.explain_recurrent(Gla(), 4096, devices=4, chunk=64)
     assert (plan.form, plan.chunk, plan.chunks) == ("passed", 64, 16)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    plan = explain(Attention(mask=Causal()), 4096)
+    assert (plan.form, plan.block) == ("ring_pallas", (64, 64)) and "zigzag order" in plan.reason
+    assert "not ring_pallas: Sparsemax" in explain(Attention(normalizer=Sparsemax())).reason
+    sizes = Sizes(64, 64, shards=Shards("sequence", 4), hindrance="no")
+    assert ring_pallas.supports(Attention().scored(), sizes, "gpu") == "no"
 
 
 def test_a_sequence_whose_devices_do_not_divide_the_heads_goes_around():

@@ -4,15 +4,14 @@ Kernels are interpreted here; `docs/kernels.md` has the table of all variants. N
 """
 
 import dataclasses
-import importlib.util
-import os
 import shutil
-from pathlib import Path
 
+import compilers
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec
 
 from attnkit import forms
 from attnkit.conformance import kernels
@@ -38,6 +37,7 @@ from attnkit.conformance.programs import (
 from attnkit.conformance.subject import Sizes as SubjectSizes
 from attnkit.conformance.subject import draw_arrays, draw_like, make_subject, own_data
 from attnkit.experiment import catalogue, costs
+from attnkit.forms.block_loops import LOOPS
 from attnkit.forms.block_mask import make_block_mask
 from attnkit.forms.pallas import narrow
 from attnkit.forms.pallas.gaps import lowering_gap
@@ -48,7 +48,7 @@ from attnkit.forms.scored import pallas
 from attnkit.forms.scored.pallas import COMPILED_ON
 from attnkit.forms.sizes import Sizes
 from attnkit.forms.tiling import shipped
-from attnkit.jax_api import compile_only_device
+from attnkit.jax_api import compile_only_devices
 from attnkit.masks.causal import Causal
 from attnkit.masks.same_document import SameDocument
 from attnkit.masks.window import Window
@@ -334,24 +334,38 @@ def test_kernels_and_their_gradients_are_lowered_without_a_device(platform):
     assert lowering_gap(many, platform, None, block, gradient=False) == refused[platform]
 
 
-def found_compilers():
-    """Where the wheels of the extra `compilers` are installed, if they are."""
-    spec = importlib.util.find_spec("libtpu")
-    return spec and Path(spec.origin).parents[1]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("platform", COMPILED_ON)
 def test_kernels_and_their_gradients_are_compiled_without_a_device(platform):
-    if not (folder := os.environ.get("ATTNKIT_COMPILERS") or found_compilers()):
-        pytest.skip("there are no compilers: pip install attnkit[compilers], or name a folder")
-    device = compile_only_device(platform, Path(folder))
+    device = compilers.devices(platform)[0]
     found = compile_kernels(Attention(mask=Causal()).scored(), platform, device, 4095)
     assert found.memory < 2 * 4095**2  # less than the weights of one head
     if platform == "gpu" and shutil.which("ptxas"):
         assert set(found.registers) == set(found.spilled) == {"fold_rows", "sum_rows", "sum_columns"}
     many = Attention(normalizer=TopK(k=200)).scored()
     assert compile_kernels(many, platform, device, 127) == lowering_gap(many, platform, None, (64, 64))
+
+
+@pytest.mark.parametrize("platform", COMPILED_ON)
+def test_auto_asks_whether_kernels_are_lowered_inside_of_a_shard_map_too(platform, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    lowering_gap.cache_clear()
+    rows = jax.ShapeDtypeStruct((2, 2, 1500, 64), jnp.float32)
+    scored = Attention(mask=Causal()).scored()
+
+    def program(q, **check):
+        attend = jax.vmap(lambda one: forms.attend(scored, None, one, one, one).output)
+        mesh, cut = jax.sharding.AbstractMesh((2, 2), ("data", "other")), PartitionSpec("data")
+        return jax.shard_map(attend, mesh=mesh, in_specs=cut, out_specs=cut, **check)(q)
+
+    def lowerings(**check):
+        traced = jax.make_jaxpr(lambda q: program(q, **check))(rows)
+        return {op.lowering for op in (e.params["op"] for e in block_operations(traced.jaxpr))}
+
+    assert lowerings(check_vma=False) == {KERNELS}
+    assert lowerings(check_vma=True) == {LOOPS}  # kernels do not say how they vary
+    part = {"axis_names": {"data"}, "check_vma": False}
+    assert lowerings(**part) == {LOOPS}  # the compiler, which cuts the rest, cannot cut kernels
 
 
 def test_registers_are_those_that_the_assembler_tells(tmp_path, monkeypatch):
@@ -370,7 +384,7 @@ def test_registers_are_those_that_the_assembler_tells(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert registers(tmp_path) == ({}, {})
     with pytest.raises(FileNotFoundError, match="there is no compiler for tpu"):
-        compile_only_device("tpu", tmp_path)
+        compile_only_devices("tpu", tmp_path)
 
 
 def test_auto_takes_kernels_on_a_platform_that_compiles_them_and_says_why_not(monkeypatch):

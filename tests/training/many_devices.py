@@ -10,10 +10,12 @@ import re
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
+from attnkit.layers import linear
 from attnkit.masks.causal import Causal
 from attnkit.models.contract import Sizes
 from attnkit.models.decoder import Decoder
@@ -58,6 +60,26 @@ def data():
     return {"inputs": tokens[..., :-1], "labels": tokens[..., 1:], "weights": weights}
 
 
+def collectives_of(program):
+    """How many collectives of each kind a compiled program has."""
+    return collections.Counter(re.findall(r" (all-\w+|collective-permute)(?:-start)?\(", program.as_text()))
+
+
+def token_wise():
+    """Collectives of the gradient of a map of tokens, which two devices share, of several examples."""
+    graph, params, _ = split(linear.Linear(4, 6, rngs=nnx.Rngs(0)))
+    mesh = jax.make_mesh((2,), ("sequence",), axis_types=(jax.sharding.AxisType.Auto,))
+    same, cut = jax.NamedSharding(mesh, jax.P()), jax.NamedSharding(mesh, jax.P(None, "sequence"))
+
+    def total(params, x):
+        return jnp.sum(jnp.sin(nnx.merge(graph, params, {})(x)))
+
+    with jax.set_mesh(mesh):
+        slope = jax.jit(jax.grad(total, (0, 1)), in_shardings=(same, cut), out_shardings=(same, cut))
+        x = jax.ShapeDtypeStruct((3, 8, 4), jnp.float32)
+        return collectives_of(slope.lower(params, x).compile())
+
+
 def main():
     use_cores()
     graph, params, constants = split(network())
@@ -69,8 +91,7 @@ def main():
         dispatch = make_dispatch(make_step(graph, TRAINING, OPTIMIZER, mesh), mesh)
         given = place_batches(batches, mesh), np.int32(STEPS), hyperparameters(OPTIMIZER)
         program = dispatch.lower(state, *given).compile()
-        kinds = re.findall(r" (all-gather|collective-permute)(?:-start)?\(", program.as_text())
-        collectives[name] = collections.Counter(kinds)
+        collectives[name] = collectives_of(program)
         state, metrics, _ = program(state, *given)
         leaves = jax.tree.leaves((state.params, state.optimizer))
         kept[name] = sum(leaf.addressable_data(0).nbytes for leaf in leaves)
@@ -89,6 +110,7 @@ def main():
             ),
             "kept": kept,
             "collectives": collectives,
+            "token-wise": token_wise(),
             "meshes": [make_mesh(Training(batch_size=n)).size for n in (8, 12, 7)],
             "unused": [unused(Training(batch_size=n), expected()) for n in (16, 7)],
         },

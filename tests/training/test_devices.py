@@ -4,15 +4,26 @@ import subprocess
 import sys
 from pathlib import Path
 
+import compilers
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from attnkit.errors import ConfigError
+from attnkit.forms.passes import PLATFORMS
+from attnkit.jax_api import hidden_flags
+from attnkit.masks.causal import Causal
 from attnkit.models.contract import Sizes
 from attnkit.models.decoder import Decoder
-from attnkit.training.devices import sizes, uncut, unused
-from attnkit.training.plan import Training
-from attnkit.training.sharding import check_tensor, named_axis, shard_axis
+from attnkit.scored.preset.attention import Attention
+from attnkit.training.devices import AXES, EXAMPLES, SEQUENCE, sizes, uncut, unused
+from attnkit.training.optimizer import hyperparameters
+from attnkit.training.plan import Optimizer, Training
+from attnkit.training.sharding import check_tensor, layout, named_axis, shard_axis
+from attnkit.training.step import make_gradient, split
 
 
 def train_on(*meshes):
@@ -38,16 +49,56 @@ def test_any_mesh_trains_like_one_device_dropout_and_uneven_weights_included():
         "batch_size = 7: 7 of 8 devices are used, because 8 do not divide it; 8 would use all",
     ]
     assert found["kept"]["one"] > 2.2 * found["kept"]["all"]
-    assert (
-        found["collectives"]["all"]["collective-permute"] > 10
-    )  # keys and states pass from device to device
+    assert found["collectives"]["all"]["collective-permute"] > 10  # keys and states pass on
+    assert found["token-wise"].keys() == {"all-reduce"}  # of parameters: no tokens are gathered
 
 
 @pytest.mark.slow
 def test_each_axis_alone_trains_like_one_device_and_fsdp_keeps_its_part_of_the_state():
     found = train_on("one", "two", "eight", "fsdp", "sequence", "tensor")
     assert found["kept"]["one"] > 3.3 * found["kept"]["fsdp"]
+    assert found["collectives"]["tensor"].keys() == {"all-reduce"}  # heads are where their queries are
     assert found["kept"]["eight"] == found["kept"]["sequence"] == found["kept"]["one"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("axes", [(1, 1, 2, 2), (1, 4, 1, 1), (2, 1, 1, 2)], ids=str)
+@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+def test_gradients_on_four_devices_are_compiled_with_kernels_and_take_less_memory(
+    platform, axes, monkeypatch
+):
+    devices = compilers.devices(platform)
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    one, four = (compiled_gradient(platform, devices, shape) for shape in ((1, 1, 1, 1), axes))
+    kernel = {"gpu": "triton", "tpu": "tpu_custom_call"}[platform]
+    assert four.as_text().count(kernel) > 4
+    memory = [program.memory_analysis().temp_size_in_bytes for program in (one, four)]
+    assert memory[1] < 0.6 * memory[0]
+
+
+def compiled_gradient(platform, devices, shape, tokens=2048, examples=4):
+    """The gradient of a decoder of two blocks on a mesh of the first devices."""
+    model = Decoder(depth=2, model_dim=256, heads=4, mixer=Attention(mask=Causal()))
+    graph, *state = split(model.build(Sizes(vocabulary=64, length=tokens), nnx.Rngs(0)))
+    mesh = Mesh(np.asarray(devices[: np.prod(shape)]).reshape(shape), AXES)
+    _, fsdp, sequence, tensor = shape
+    plan = Training(batch_size=examples, fsdp=fsdp, sequence=sequence, tensor=tensor, precision="bfloat16")
+    same, cut = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(EXAMPLES, SEQUENCE))
+
+    def laid(array, place):
+        return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=place)
+
+    params = jax.tree.map(laid, state[0], layout(state[0], mesh))
+    constants, key = jax.tree.map(lambda array: laid(array, same), (state[1], jax.random.key(1)))
+    kinds = {"inputs": jnp.int32, "labels": jnp.int32, "weights": jnp.float32}
+    batch = {
+        name: jax.ShapeDtypeStruct((examples, tokens), kind, sharding=cut) for name, kind in kinds.items()
+    }
+    traced = jax.jit(make_gradient(graph, plan, mesh)).trace(
+        params, constants, batch, key, hyperparameters(Optimizer())
+    )
+    with hidden_flags():
+        return traced.lower(lowering_platforms=PLATFORMS[platform][:1]).compile()
 
 
 @pytest.mark.parametrize(

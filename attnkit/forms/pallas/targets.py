@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 
 from attnkit.forms.block_op import Arrays
 from attnkit.forms.pallas.padded import Shape, pad_program, padded_shape
@@ -15,7 +14,7 @@ from attnkit.jax_api import pallas, pallas_mosaic, pallas_triton
 
 Body = Callable[..., None]
 Grid = tuple[int, ...]
-Tables = tuple[np.ndarray, ...]
+Tables = tuple[Any, ...]
 VMEM_LIMIT = 100 << 20
 
 
