@@ -40,11 +40,12 @@ LENGTH, BLOCK = 8192, (64, 64)
 INTRODUCTION = """# One sequence on several devices
 
 A sequence that is too long for one device is cut into consecutive pieces, one on each device along an axis of
-a mesh, `sequence` by custom. Three forms compute it as one device would:
+a mesh, `sequence` by custom. Four forms compute it as one device would:
 
 | form | for | what travels |
 | --- | --- | --- |
 | `ring` | scored attention | keys and values, from each device to the next; queries stay |
+| `ring_pallas` | scored attention on GPUs and TPUs | the same; hops are fused kernels |
 | `ulysses` | scored attention | tokens, in exchange for heads: each device has some heads of all tokens |
 | `passed` | linear recurrences | each device's map of the state, composed in `log2(devices)` exchanges |
 
@@ -74,9 +75,12 @@ jax.jit(lambda q, k, v: ak.attend(q, k, v, variant, mesh=mesh).output)(q, k, v)
 ak.recurrent(inputs, ak.GatedDeltaNet(), mesh=mesh)
 ```
 
-`implementation="auto"` takes `ring` where it can and `ulysses` where it cannot; `ak.explain(variant, tokens,
-devices=8)` says which, and how the work is spread. JAX's check of varying axes stays on. Derivatives of every
-order, batches and dropout are as on one device: which weight is dropped depends on positions alone.
+`implementation="auto"` takes `ring` where it can (`ring_pallas` on a GPU or TPU) and `ulysses` where it
+cannot; `ak.explain(variant, tokens, devices=8)` says which, and how the work is spread. Derivatives of every
+order, batches and dropout are as on one device: which weight is dropped depends on positions alone. JAX's
+check of varying axes stays on, but where kernels are, which do not say how they vary: a `jax.shard_map` of
+your own needs `check_vma=False` for them. Training uses the same forms along `training.sequence`
+([cluster](cluster.md)).
 
 A ring computes no block that the mask proves empty, and keys pass by only where a device needs them. If the
 mask gives devices unlike work, tokens are brought into zigzag order inside the form (device `d` of `n` gets

@@ -12,6 +12,11 @@ import pytest
 from attnkit import errors
 from attnkit.experiment import catalogue, cli, config
 from attnkit.experiment.cli import check_environment, main
+from attnkit.experiment.commands.devices import form_of
+from attnkit.masks.causal import Causal
+from attnkit.recurrence.variant.mamba2 import Mamba2
+from attnkit.recurrence.variant.ttt_linear import TttLinear
+from attnkit.scored.preset.attention import Attention
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted([*ROOT.glob("configs/*/*.toml"), *ROOT.glob("experiments/*/*.toml")])
@@ -341,6 +346,17 @@ def test_a_full_disk_behind_standard_output_is_one_line():
 def test_overrides_must_be_text(workplace, capsys):
     assert main(["validate", "config.toml", "about=a\udcff"]) == 2
     assert capsys.readouterr().err == "error: command line: about=a?: is not UTF-8 text\n"
+
+
+def test_forms_of_sequences_that_devices_share_are_shown_and_what_is_left_to_xla():
+    plain = Attention(mask=Causal())
+    assert form_of(plain, 2048, "float32", 2).startswith(
+        "ring (first choice for several devices; 2 devices, zig"
+    )
+    assert form_of(Mamba2(), 2048, "float32", 4).startswith("passed (")
+    assert "queries = 2047: the 2 devices" in form_of(plain, 2047, "float32", 2)
+    assert form_of(TttLinear(), 2048, "float32", 2).startswith("left to XLA, which may gather the sequence: ")
+    assert form_of(plain, 2047, "float32", 1).startswith("blockwise (")
 
 
 def test_devices_are_shown_with_the_forms_that_a_config_would_use(workplace, capsys):

@@ -85,7 +85,8 @@ def forms() -> dict[str, str]:
     for name, form in find_forms(scored).items():
         compiled = getattr(form, "COMPILED_ON", None)
         if getattr(form, "DISTRIBUTED", False):
-            found[name] = "over devices that share a sequence, in a `jax.shard_map` or with `mesh`"
+            only = f"; kernels compiled for {' and '.join(compiled)}" if compiled else ""
+            found[name] = f"over devices that share a sequence, by `axis`, `mesh` or training.sequence{only}"
         elif compiled is None:
             found[name] = "compiled by XLA"
         elif refused := form.supports(plain, Sizes(256, 256, dtype=jax.numpy.bfloat16), platform):
@@ -114,23 +115,29 @@ def used(loaded: Any, length: int) -> dict[str, Any]:
         "there": there,
         "note": unused(plan, there),
         "mixers": {
-            ".".join(map(str, key)): form_of(node.made, length, plan.precision)
+            ".".join(map(str, key)): form_of(node.made, length, plan.precision, plan.sequence)
             for option, value in model.options.items()
             for key, node in mixers(value, ("model", option))
         },
     }
 
 
-def form_of(mixer: Any, length: int, dtype: str) -> str:
-    """The form that computes a mixer of inputs of a type, at some length, and why."""
+def form_of(mixer: Any, length: int, dtype: str, devices: int) -> str:
+    """The form that computes a mixer of inputs of a type, at some length that devices share, and why."""
     import jax
 
     from attnkit.forms import explain, explain_recurrent
     from attnkit.recurrence.contract import Recurrent
     from attnkit.scored.contract import Preset
 
-    if isinstance(mixer, Preset):
-        return str(explain(mixer.scored(), length, length, dtype=jax.numpy.dtype(dtype)))
-    if isinstance(mixer, Recurrent):
-        return str(explain_recurrent(mixer, length))
+    more: Any = {"devices": devices} if devices > 1 else {}
+    try:
+        if isinstance(mixer, Preset):
+            return str(explain(mixer.scored(), length, length, dtype=jax.numpy.dtype(dtype), **more))
+        if isinstance(mixer, Recurrent):
+            return str(explain_recurrent(mixer, length, **more))
+    except ValueError as error:
+        if not more:
+            raise
+        return f"left to XLA, which may gather the sequence: {error}"
     return f"{type(mixer).__name__} has one form"
