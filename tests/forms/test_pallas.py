@@ -355,7 +355,8 @@ def test_auto_asks_whether_kernels_are_lowered_inside_of_a_shard_map_too(platfor
 
     def program(q, **check):
         attend = jax.vmap(lambda one: forms.attend(scored, None, one, one, one).output)
-        mesh, cut = jax.sharding.AbstractMesh((2, 2), ("data", "other")), PartitionSpec("data")
+        mesh = jax.sharding.AbstractMesh((2, 2), ("data", "other"), (jax.sharding.AxisType.Auto,) * 2)
+        cut = PartitionSpec("data")
         return jax.shard_map(attend, mesh=mesh, in_specs=cut, out_specs=cut, **check)(q)
 
     def lowerings(**check):
