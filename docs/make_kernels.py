@@ -216,7 +216,7 @@ def count_line(platform: str, have: dict[str, Any], compiled: dict[str, Any]) ->
         for name, one in have.items()
     ]
     counts = [*(sum(column) for column in zip(*levels, strict=True)), sum(map(all, levels))]
-    cells = [f"{n} ({100 * n // len(have)} %)" for n in counts]
+    cells = [f"{n} ({100 * n // max(len(have), 1)} %)" for n in counts]
     return f"| {COMPILERS[platform]} | {len(have)} | {' | '.join(cells)} |"
 
 

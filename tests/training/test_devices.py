@@ -5,25 +5,18 @@ import sys
 from pathlib import Path
 
 import compilers
-import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from attnkit.errors import ConfigError
-from attnkit.forms.passes import PLATFORMS
-from attnkit.jax_api import hidden_flags
+from attnkit.experiment.compiled_training import compile_gradient, kernel_calls
 from attnkit.masks.causal import Causal
 from attnkit.models.contract import Sizes
 from attnkit.models.decoder import Decoder
 from attnkit.scored.preset.attention import Attention
-from attnkit.training.devices import AXES, EXAMPLES, SEQUENCE, sizes, uncut, unused
-from attnkit.training.optimizer import hyperparameters
-from attnkit.training.plan import Optimizer, Training
-from attnkit.training.sharding import check_tensor, layout, named_axis, shard_axis
-from attnkit.training.step import make_gradient, split
+from attnkit.training.devices import sizes, uncut, unused
+from attnkit.training.plan import Training
+from attnkit.training.sharding import check_tensor, named_axis, shard_axis
 
 
 def train_on(*meshes):
@@ -68,37 +61,11 @@ def test_gradients_on_four_devices_are_compiled_with_kernels_and_take_less_memor
     platform, axes, monkeypatch
 ):
     devices = compilers.devices(platform)
-    monkeypatch.setattr(jax, "default_backend", lambda: platform)
-    one, four = (compiled_gradient(platform, devices, shape) for shape in ((1, 1, 1, 1), axes))
-    kernel = {"gpu": "triton", "tpu": "tpu_custom_call"}[platform]
-    assert four.as_text().count(kernel) > 4
+    model = Decoder(depth=2, model_dim=256, heads=4, mixer=Attention(mask=Causal()))
+    one, four = (compile_gradient(model, platform, devices, shape, 4, 2048) for shape in ((1, 1, 1, 1), axes))
+    assert kernel_calls(four, platform) >= kernel_calls(one, platform) == 6  # three of every block
     memory = [program.memory_analysis().temp_size_in_bytes for program in (one, four)]
     assert memory[1] < 0.6 * memory[0]
-
-
-def compiled_gradient(platform, devices, shape, tokens=2048, examples=4):
-    """The gradient of a decoder of two blocks on a mesh of the first devices."""
-    model = Decoder(depth=2, model_dim=256, heads=4, mixer=Attention(mask=Causal()))
-    graph, *state = split(model.build(Sizes(vocabulary=64, length=tokens), nnx.Rngs(0)))
-    mesh = Mesh(np.asarray(devices[: np.prod(shape)]).reshape(shape), AXES)
-    _, fsdp, sequence, tensor = shape
-    plan = Training(batch_size=examples, fsdp=fsdp, sequence=sequence, tensor=tensor, precision="bfloat16")
-    same, cut = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec(EXAMPLES, SEQUENCE))
-
-    def laid(array, place):
-        return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=place)
-
-    params = jax.tree.map(laid, state[0], layout(state[0], mesh))
-    constants, key = jax.tree.map(lambda array: laid(array, same), (state[1], jax.random.key(1)))
-    kinds = {"inputs": jnp.int32, "labels": jnp.int32, "weights": jnp.float32}
-    batch = {
-        name: jax.ShapeDtypeStruct((examples, tokens), kind, sharding=cut) for name, kind in kinds.items()
-    }
-    traced = jax.jit(make_gradient(graph, plan, mesh)).trace(
-        params, constants, batch, key, hyperparameters(Optimizer())
-    )
-    with hidden_flags():
-        return traced.lower(lowering_platforms=PLATFORMS[platform][:1]).compile()
 
 
 @pytest.mark.parametrize(
