@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import PartitionSpec
+from forms.block_operations import block_operations
 
 from attnkit import forms
 from attnkit.conformance import kernels
@@ -37,7 +37,6 @@ from attnkit.conformance.programs import (
 from attnkit.conformance.subject import Sizes as SubjectSizes
 from attnkit.conformance.subject import draw_arrays, draw_like, make_subject, own_data
 from attnkit.experiment import catalogue, costs
-from attnkit.forms.block_loops import LOOPS
 from attnkit.forms.block_mask import make_block_mask
 from attnkit.forms.pallas import narrow
 from attnkit.forms.pallas.gaps import lowering_gap
@@ -231,19 +230,6 @@ def test_products_with_two_digits_less_are_beyond_the_budget(monkeypatch):
     assert min(found[path] for path in ("output", "lse", "vjp.q", "vjp.k", "vjp.v")) > 1, found
 
 
-def block_operations(jaxpr):
-    """The equations of all block operations of a program and of those inside it."""
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "block_map":
-            yield equation
-        for value in jax.tree.leaves(
-            equation.params, is_leaf=lambda a: hasattr(a, "eqns") or hasattr(a, "jaxpr")
-        ):
-            inner = getattr(value, "jaxpr", value)
-            if hasattr(inner, "eqns"):
-                yield from block_operations(inner)
-
-
 def test_derivatives_and_maps_are_computed_as_the_operation_itself():
     variant = Attention(mask=Causal()).scored()
 
@@ -344,29 +330,6 @@ def test_kernels_and_their_gradients_are_compiled_without_a_device(platform):
         assert set(found.registers) == set(found.spilled) == {"fold_rows", "sum_rows", "sum_columns"}
     many = Attention(normalizer=TopK(k=200)).scored()
     assert compile_kernels(many, platform, device, 127) == lowering_gap(many, platform, None, (64, 64))
-
-
-@pytest.mark.parametrize("platform", COMPILED_ON)
-def test_auto_asks_whether_kernels_are_lowered_inside_of_a_shard_map_too(platform, monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: platform)
-    lowering_gap.cache_clear()
-    rows = jax.ShapeDtypeStruct((2, 2, 1500, 64), jnp.float32)
-    scored = Attention(mask=Causal()).scored()
-
-    def program(q, **check):
-        attend = jax.vmap(lambda one: forms.attend(scored, None, one, one, one).output)
-        mesh = jax.sharding.AbstractMesh((2, 2), ("data", "other"), (jax.sharding.AxisType.Auto,) * 2)
-        cut = PartitionSpec("data")
-        return jax.shard_map(attend, mesh=mesh, in_specs=cut, out_specs=cut, **check)(q)
-
-    def lowerings(**check):
-        traced = jax.make_jaxpr(lambda q: program(q, **check))(rows)
-        return {op.lowering for op in (e.params["op"] for e in block_operations(traced.jaxpr))}
-
-    assert lowerings(check_vma=False) == {KERNELS}
-    assert lowerings(check_vma=True) == {LOOPS}  # kernels do not say how they vary
-    part = {"axis_names": {"data"}, "check_vma": False}
-    assert lowerings(**part) == {LOOPS}  # the compiler, which cuts the rest, cannot cut kernels
 
 
 def test_registers_are_those_that_the_assembler_tells(tmp_path, monkeypatch):
