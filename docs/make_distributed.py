@@ -208,8 +208,8 @@ def memory(found: dict[str, Any]) -> list[str]:
         f"Temporary memory of each device in the compiled gradient of causal attention with {LENGTH} tokens, "
         f"8 heads of width 16, float32, blocks of {BLOCK[0]} x {BLOCK[1]}; and the collective operations in "
         "the program. A ring gathers nothing; `ulysses` gathers positions. Kernels are interpreted, which "
-        "takes copies of its own. One device alone needs no second copy of the tokens, in another order or on "
-        "the way.",
+        "takes copies of its own. One device alone needs no second copy of the tokens, in another order or "
+        "on the way.",
         "",
         "| form | devices | bytes | gathers | permutations | exchanges |",
         "| --- | --- | --- | --- | --- | --- |",

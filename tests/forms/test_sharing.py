@@ -49,9 +49,8 @@ MESH = AbstractMesh((1, 2, 2), ("data", "tokens", "heads"), (AxisType.Auto,) * 3
 
 
 def in_training(tokens=1200, heads=4, groups=2, position=(), shared=True):
-    """Shapes of the queries and lowerings of the block operations of attention, as it is traced in training."""
+    """Lowering, mapped axes and queries of the block operations of attention, as traced in training."""
     scored, shape = Attention(mask=Causal(), position=position).scored(), HeadShape(heads, 8, 8, groups)
-    seen = []
     q, k = (jax.ShapeDtypeStruct((n, tokens, 8), jnp.float32) for n in (heads, groups))
     params = jax.eval_shape(lambda key: scored.init(key, shape), jax.random.key(0))
 
@@ -69,11 +68,9 @@ def in_training(tokens=1200, heads=4, groups=2, position=(), shared=True):
         axis_names={"data"},
         check_vma=False,
     )
-    for equation in block_operations(jax.make_jaxpr(spread)(params, q, k).jaxpr):
-        op = equation.params["op"]
-
-        seen.append((op.lowering, op.sizes, op.block_mask.queries))
-    return seen
+    program = jax.make_jaxpr(spread)(params, q, k)
+    found = [equation.params["op"] for equation in block_operations(program.jaxpr)]
+    return [(op.lowering, op.sizes, op.block_mask.queries) for op in found]
 
 
 def test_devices_share_tokens_and_heads_where_they_can():
