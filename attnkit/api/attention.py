@@ -65,7 +65,7 @@ def attend(
         implementation: `auto`, or the name of a form (`ak.explain` says which one runs).
         block: queries and keys of a block, instead of the default choice.
         axis: inside `jax.shard_map`, the mesh axis whose devices share each sequence: arrays of tokens are of
-            the device's own, consecutive ones, as many on each. Forms: `ring`, `ulysses`.
+            the device's own, consecutive ones, as many on each. Forms: `ring`, `ring_pallas`, `ulysses`.
         mesh: for whole sequences, devices that compute them, cut along `axis` (`sequence` if left out).
 
     Returns:

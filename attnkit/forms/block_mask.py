@@ -93,6 +93,11 @@ class BlockMask:
             table[number, [*columns[0], *columns[1]]] = True
         return table
 
+    def table_bytes(self) -> int:
+        """Bytes of the table of blocks that a kernel reads, of the larger of its sides."""
+        active = self.active()
+        return max(4 * len(side) * int(side.sum(axis=1).max()) for side in (active, active.T))
+
     def band_width(self) -> int:
         """From the first to the last column block of a row, how many there are at most."""
         rows = [full + partial for full, partial in zip(self.full, self.partial, strict=True)]

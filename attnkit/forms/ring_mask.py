@@ -65,6 +65,9 @@ class RingMask(BlockMask):
     def computed(self) -> int:
         return int(self.work().sum())
 
+    def table_bytes(self) -> int:
+        return max(mask.table_bytes() for mask in self.distinct)
+
     def work(self) -> Table:
         """How many blocks each device computes at each hop, `[devices, hops]`."""
         each = np.array([mask.computed for mask in self.distinct])
@@ -125,7 +128,8 @@ def make_order(
     use: Tiling,
 ) -> RingMask:
     """The ring for one order of tokens."""
-    side, parts = use.steps[0][0], 2 if zigzag else 1
+    side = min((step for step in use.steps if step[1] == 1), key=lambda step: step[2])[0]
+    parts = 2 if zigzag else 1
     if block is None:
         block = (
             (side, side)

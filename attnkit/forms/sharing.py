@@ -30,7 +30,8 @@ def sharing(tokens: str, heads: str) -> Iterator[None]:
 
     They do so where they are not told which devices to use, a form for several devices computes the variant,
     and the devices divide the tokens, or the heads. All else is left to the compiler, which gathers what it
-    cannot cut.
+    cannot cut. Around gradients there must be a `jax.shard_map` without JAX's check of varying axes, say over
+    the examples.
     """
     with _sharing(Sharing(tokens, heads)):
         yield
@@ -71,12 +72,16 @@ def spread_heads(compute: Callable[[HeadBlocks], Any], heads: HeadBlocks, mixes_
 
 
 def hindrance(arrays: Any) -> str | None:
-    """Why kernels of some arrays cannot be where a program is; `None` if they can."""
+    """Why kernels of some arrays cannot be where a program is; `None` if they can.
+
+    Axes that the compiler cuts are known of JAX's mesh alone (`jax.set_mesh`, `jax.shard_map`): a program may
+    be cut by where its arguments lie as well.
+    """
     if any(map(varying_axes, jax.tree.leaves(arrays))):
         return "kernels do not say along which mesh axes they vary: inside jax.shard_map use check_vma=False"
-    for axis in partitioned_axes():
+    if axes := list(partitioned_axes()):
         return (
-            f"the compiler cuts programs along mesh axis {axis!r}, and cannot cut kernels: call it inside "
+            f"the compiler cuts programs along mesh axis {axes[0]!r}, and cannot cut kernels: call it inside "
             "jax.shard_map over that axis"
         )
     return None

@@ -7,9 +7,10 @@
 | `sequence` | the tokens of every example |
 | `tensor` | the heads and the hidden units of every block |
 
-Each pair of `data` and `fsdp` computes the gradient of its own examples (`jax.shard_map`); all else is a
-program for whole arrays that JAX partitions by where they lie, so that norms are those of the whole.
-How parameters are cut is the matter of `attnkit.training.sharding`.
+Each pair of `data` and `fsdp` computes the gradient of its own examples (`jax.shard_map`), attention and
+recurrences that of their own tokens and heads (`attnkit.forms.sharing`); all else is a program for whole
+arrays that JAX partitions by where they lie, so that norms are those of the whole. How parameters are cut is
+the matter of `attnkit.training.sharding`.
 """
 
 import functools

@@ -1,7 +1,7 @@
 """How parameters and optimizer state are cut over the devices of a mesh, and made whole where they are read.
 
 Along `tensor`, matrices that make heads or hidden units are cut by columns and those that read them by rows
-(Shoeybi et al. 2019, arXiv:1909.08053, section 3), which paths tell; XLA partitions what is computed with
+(Shoeybi et al. 2019, arXiv:1909.08053, section 3), which paths tell; XLA partitions products with
 them. Along `fsdp`, every matrix is cut along the longest axis that is left.
 """
 

@@ -194,8 +194,8 @@ def make_gradient(
     The batch is cut into slices whose sums and gradients are added, so the result is that of the whole batch
     however its weights are spread. On a `mesh`, each device along `EXAMPLES` takes its part of the batch, and
     of parameters and gradient the part along `FSDP` that `sharding.layout` says; parameters are gathered
-    where the network reads them. What a device computes is partitioned along `SEQUENCE` and `TENSOR` by JAX.
-    Every example has a key of its own (`example_keys`), which depends on its place in the whole batch alone.
+    where the network reads them. Along `SEQUENCE` and `TENSOR`, attention shares tokens and heads, and JAX
+    partitions the rest. Every example has a key of its own (`example_keys`), by its place in the whole batch.
     """
     shared = mesh if mesh is not None and mesh.size > 1 else None
 

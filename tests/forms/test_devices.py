@@ -21,7 +21,7 @@ from attnkit.forms.ring_mask import make_order, make_ring_mask, places
 from attnkit.forms.scored import ring_pallas, ulysses
 from attnkit.forms.shards import Shards
 from attnkit.forms.sizes import Sizes
-from attnkit.forms.tiling import shipped
+from attnkit.forms.tiling import Tiling, shipped
 from attnkit.masks.causal import Causal
 from attnkit.masks.contract import Data
 from attnkit.masks.everything import Everything
@@ -33,6 +33,7 @@ from attnkit.recurrence.variant.retnet import Retnet
 from attnkit.recurrence.variant.ttt_linear import TttLinear
 from attnkit.scored.contract import Parts
 from attnkit.scored.normalizer.sparsemax import Sparsemax
+from attnkit.scored.position.alibi import Alibi
 from attnkit.scored.position.cope import Cope
 from attnkit.scored.position.fox import Fox
 from attnkit.scored.position.selective import Selective
@@ -233,6 +234,22 @@ def test_what_runs_on_several_devices_is_explained(monkeypatch):
     assert "not ring_pallas: Sparsemax" in explain(Attention(normalizer=Sparsemax())).reason
     sizes = Sizes(64, 64, shards=Shards("sequence", 4), hindrance="no")
     assert ring_pallas.supports(Attention().scored(), sizes, "gpu") == "no"
+
+
+def test_a_table_of_blocks_that_a_tpu_has_no_room_for_is_not_taken(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    plain = Attention(mask=Causal())
+    assert explain(plain, 131072).form == "ring_pallas"  # 256 x 256 numbers on each of 4 devices
+    far = explain(plain, 262144)
+    assert far.form == "ring" and "the table of blocks takes 1048576 bytes" in far.reason
+    assert explain(Attention(mask=Causal() & Window(back=999)), 262144).form == "ring_pallas"  # rows of 9
+    capped = Attention(mask=Causal(), position=Alibi()).scored()
+    assert [forms.explain(capped, n, n).form for n in (32768, 65536)] == ["pallas", "blockwise"]
+
+
+def test_a_ring_has_the_blocks_that_were_the_fastest():
+    measured = Tiling(0, ((512, 1, 1.0), (256, 4, 0.1), (128, 1, 0.5)), exact=True)
+    assert make_ring_mask(Causal(), 1024, 1024, 0, None, Shards("sequence", 2), measured).block == (128, 128)
 
 
 def test_a_sequence_whose_devices_do_not_divide_the_heads_goes_around():

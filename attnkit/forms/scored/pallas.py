@@ -5,6 +5,7 @@ measured on a device.
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +22,19 @@ from attnkit.scored.contract import Scored
 
 #: platforms that have a compiler of kernels, and how early `auto` takes this form there
 COMPILED_ON = {"gpu": 1, "tpu": 1}
+#: bytes of a TPU's scalar memory that the table of blocks may take, of a megabyte
+TPU_TABLE = 3 << 18
 
 
 def supports(variant: Scored, sizes: Sizes, platform: str) -> str | None:
     """Variants whose passes visit keys in any order, block by block, of operations that the compiler has."""
+    return gap(variant, sizes, platform, block_mask_of)
+
+
+def gap(
+    variant: Scored, sizes: Sizes, platform: str, block_mask_of: Callable[[Scored, Sizes, str], BlockMask]
+) -> str | None:
+    """Why kernels cannot visit the blocks of a form; `None` if they can."""
     if platform not in KERNELS:
         return f"platform {platform}: there is no compiler of kernels; expected {', '.join(KERNELS)}"
     if part := variant.needs_all_keys():
@@ -41,9 +51,13 @@ def supports(variant: Scored, sizes: Sizes, platform: str) -> str | None:
         return sizes.hindrance
     from attnkit.forms.pallas.gaps import lowering_gap
 
-    block = block_mask_of(variant, sizes, platform).block
-    gap = lowering_gap(variant, platform, sizes.shape, block, dtype=jnp.dtype(sizes.dtype))
-    return gap and f"the compiler for {platform} lacks what the variant needs: {gap}"
+    block_mask = block_mask_of(variant, sizes, platform)
+    if platform == "tpu" and (size := block_mask.table_bytes()) > TPU_TABLE:
+        return (
+            f"the table of blocks takes {size} bytes, and a TPU has room for {TPU_TABLE}; take larger blocks"
+        )
+    lacks = lowering_gap(variant, platform, sizes.shape, block_mask.block, dtype=jnp.dtype(sizes.dtype))
+    return lacks and f"the compiler for {platform} lacks what the variant needs: {lacks}"
 
 
 def block_mask_of(variant: Scored, sizes: Sizes, platform: str | None = None) -> BlockMask:

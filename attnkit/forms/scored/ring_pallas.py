@@ -20,7 +20,7 @@ COMPILED_ON = pallas.COMPILED_ON
 
 def supports(variant: Scored, sizes: Sizes, platform: str) -> str | None:
     """Variants that a ring and kernels compute."""
-    return ring.supports(variant, sizes, platform) or pallas.supports(variant, sizes, platform)
+    return ring.supports(variant, sizes, platform) or pallas.gap(variant, sizes, platform, block_mask_of)
 
 
 def block_mask_of(variant: Scored, sizes: Sizes, platform: str | None = None) -> RingMask:
