@@ -236,15 +236,17 @@ def test_what_runs_on_several_devices_is_explained(monkeypatch):
     assert ring_pallas.supports(Attention().scored(), sizes, "gpu") == "no"
 
 
-def test_a_table_of_blocks_that_a_tpu_has_no_room_for_is_not_taken(monkeypatch):
+def test_what_a_tpu_has_no_room_for_is_not_taken(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    plain = Attention(mask=Causal())
-    assert explain(plain, 131072).form == "ring_pallas"  # 256 x 256 numbers on each of 4 devices
-    far = explain(plain, 262144)
-    assert far.form == "ring" and "the table of blocks takes 1048576 bytes" in far.reason
-    assert explain(Attention(mask=Causal() & Window(back=999)), 262144).form == "ring_pallas"  # rows of 9
-    capped = Attention(mask=Causal(), position=Alibi()).scored()
-    assert [forms.explain(capped, n, n).form for n in (32768, 65536)] == ["pallas", "blockwise"]
+    plain, near = Attention(mask=Causal()), Attention(mask=Causal() & Window(back=999))
+    assert explain(plain, 65536, dtype=jnp.bfloat16).form == "ring_pallas"  # 16,384 tokens on each device
+    far = explain(plain, 65536)
+    assert far.form == "ring" and "keys and values take 16777216 bytes" in far.reason
+    fine = explain(plain, 65536, dtype=jnp.bfloat16, block=(32, 32))
+    assert fine.form == "ring" and "the table of blocks takes 1048576 bytes" in fine.reason
+    assert explain(near, 65536, dtype=jnp.bfloat16, block=(32, 32)).form == "ring_pallas"  # rows of 33
+    biased = Attention(mask=Causal(), position=Alibi()).scored()
+    assert [forms.explain(biased, n, n).form for n in (8192, 8320)] == ["pallas", "blockwise"]
 
 
 def test_a_ring_has_the_blocks_that_were_the_fastest():

@@ -22,8 +22,9 @@ from attnkit.scored.contract import Scored
 
 #: platforms that have a compiler of kernels, and how early `auto` takes this form there
 COMPILED_ON = {"gpu": 1, "tpu": 1}
-#: bytes of a TPU's scalar memory that the table of blocks may take, of a megabyte
-TPU_TABLE = 3 << 18
+#: bytes of a TPU's memory that the keys and values of a program may take, and of its scalar memory the table
+#: of blocks; as compilers took them (docs/accelerators.md)
+TPU_TOKENS, TPU_TABLE, TPU_LANES = 8 << 20, 3 << 18, 128
 
 
 def supports(variant: Scored, sizes: Sizes, platform: str) -> str | None:
@@ -52,12 +53,24 @@ def gap(
     from attnkit.forms.pallas.gaps import lowering_gap
 
     block_mask = block_mask_of(variant, sizes, platform)
-    if platform == "tpu" and (size := block_mask.table_bytes()) > TPU_TABLE:
+    if platform == "tpu" and (full := tpu_memory(sizes, block_mask)):
+        return full
+    lacks = lowering_gap(variant, platform, sizes.shape, block_mask.block, dtype=jnp.dtype(sizes.dtype))
+    return lacks and f"the compiler for {platform} lacks what the variant needs: {lacks}"
+
+
+def tpu_memory(sizes: Sizes, block_mask: BlockMask) -> str | None:
+    """What a TPU has no room for; `None` if it has room for all."""
+    widths = (sizes.shape.dim, sizes.shape.value_dim) if sizes.shape else (TPU_LANES,) * 2
+    lanes = sum(TPU_LANES * -(-width // TPU_LANES) for width in widths)
+    size = max(sizes.queries, sizes.keys) * lanes * jnp.dtype(sizes.dtype).itemsize
+    if size > TPU_TOKENS:
+        return f"keys and values take {size} bytes, and a TPU's kernels have room for {TPU_TOKENS}"
+    if (size := block_mask.table_bytes()) > TPU_TABLE:
         return (
             f"the table of blocks takes {size} bytes, and a TPU has room for {TPU_TABLE}; take larger blocks"
         )
-    lacks = lowering_gap(variant, platform, sizes.shape, block_mask.block, dtype=jnp.dtype(sizes.dtype))
-    return lacks and f"the compiler for {platform} lacks what the variant needs: {lacks}"
+    return None
 
 
 def block_mask_of(variant: Scored, sizes: Sizes, platform: str | None = None) -> BlockMask:
