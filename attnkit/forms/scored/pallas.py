@@ -60,7 +60,7 @@ def gap(
 
 
 def tpu_memory(sizes: Sizes, block_mask: BlockMask) -> str | None:
-    """What a TPU has no room for; `None` if it has room for all."""
+    """Why a TPU has no room for the kernels of some sizes; `None` if it has."""
     widths = (sizes.shape.dim, sizes.shape.value_dim) if sizes.shape else (TPU_LANES,) * 2
     lanes = sum(TPU_LANES * -(-width // TPU_LANES) for width in widths)
     size = max(sizes.queries, sizes.keys) * lanes * jnp.dtype(sizes.dtype).itemsize
